@@ -1,0 +1,159 @@
+"""The wire between PPIO agents and their callers: data contracts, the exception tree, header names and limits."""
+
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from ._errors import ERROR_TYPES as ERROR_TYPES
+    from ._errors import AgentClientError as AgentClientError
+    from ._errors import AgentError as AgentError
+    from ._errors import AuthenticationError as AuthenticationError
+    from ._errors import BadRequestError as BadRequestError
+    from ._errors import ConfigurationError as ConfigurationError
+    from ._errors import ConnectTimeoutError as ConnectTimeoutError
+    from ._errors import DrainingError as DrainingError
+    from ._errors import FirstByteTimeoutError as FirstByteTimeoutError
+    from ._errors import HandlerError as HandlerError
+    from ._errors import IdleTimeoutError as IdleTimeoutError
+    from ._errors import InvocationCancelledError as InvocationCancelledError
+    from ._errors import InvocationError as InvocationError
+    from ._errors import InvocationTimeoutError as InvocationTimeoutError
+    from ._errors import MethodNotAllowedError as MethodNotAllowedError
+    from ._errors import NetworkError as NetworkError
+    from ._errors import NotAcceptableError as NotAcceptableError
+    from ._errors import NotFoundError as NotFoundError
+    from ._errors import PayloadTooLargeError as PayloadTooLargeError
+    from ._errors import PayloadValidationError as PayloadValidationError
+    from ._errors import PPIOAgentRuntimeError as PPIOAgentRuntimeError
+    from ._errors import RateLimitedError as RateLimitedError
+    from ._errors import RequestError as RequestError
+    from ._errors import RequestReadTimeoutError as RequestReadTimeoutError
+    from ._errors import SandboxCreationError as SandboxCreationError
+    from ._errors import SandboxGoneError as SandboxGoneError
+    from ._errors import SandboxPausedError as SandboxPausedError
+    from ._errors import SandboxStartTimeoutError as SandboxStartTimeoutError
+    from ._errors import SerializationError as SerializationError
+    from ._errors import SessionBusyError as SessionBusyError
+    from ._errors import SessionNotFoundError as SessionNotFoundError
+    from ._errors import StreamInterruptedError as StreamInterruptedError
+    from ._errors import TemplateNotFoundError as TemplateNotFoundError
+    from ._errors import TotalTimeoutError as TotalTimeoutError
+    from ._errors import UnavailableError as UnavailableError
+    from ._errors import UnsupportedMediaTypeError as UnsupportedMediaTypeError
+    from ._headers import AGENT_PORT as AGENT_PORT
+    from ._headers import AGENTCORE_REQUEST_ID_HEADER as AGENTCORE_REQUEST_ID_HEADER
+    from ._headers import AGENTCORE_SESSION_ID_HEADER as AGENTCORE_SESSION_ID_HEADER
+    from ._headers import AGENTCORE_USER_ID_HEADER as AGENTCORE_USER_ID_HEADER
+    from ._headers import DEFAULT_MAX_REQUEST_BYTES as DEFAULT_MAX_REQUEST_BYTES
+    from ._headers import DEFAULT_SANDBOX_SECONDS as DEFAULT_SANDBOX_SECONDS
+    from ._headers import DEFAULT_TIMEOUT_SECONDS as DEFAULT_TIMEOUT_SECONDS
+    from ._headers import INVOCATION_ID_HEADER as INVOCATION_ID_HEADER
+    from ._headers import JSON_MEDIA_TYPE as JSON_MEDIA_TYPE
+    from ._headers import MANIFEST_FILE as MANIFEST_FILE
+    from ._headers import MAX_SESSION_ID_CHARS as MAX_SESSION_ID_CHARS
+    from ._headers import PROTOCOL_HEADER as PROTOCOL_HEADER
+    from ._headers import PROTOCOL_VERSION as PROTOCOL_VERSION
+    from ._headers import REQUEST_ID_HEADER as REQUEST_ID_HEADER
+    from ._headers import SESSION_ID_HEADER as SESSION_ID_HEADER
+    from ._headers import SSE_MEDIA_TYPE as SSE_MEDIA_TYPE
+    from ._headers import TIMEOUT_HEADER as TIMEOUT_HEADER
+    from ._headers import USER_ID_HEADER as USER_ID_HEADER
+    from ._health import PingResponse as PingResponse
+    from ._health import PingStatus as PingStatus
+    from ._invocation import InvocationRequest as InvocationRequest
+    from ._invocation import InvocationResponse as InvocationResponse
+    from ._invocation import StreamEvent as StreamEvent
+    from ._manifest import AgentManifest as AgentManifest
+    from ._session import SandboxConfig as SandboxConfig
+    from ._session import SessionInfo as SessionInfo
+    from ._session import SessionStatus as SessionStatus
+    from ._template import AgentMetadata as AgentMetadata
+    from ._template import AgentTemplate as AgentTemplate
+
+__version__ = "0.2.0"
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "._errors": (
+            "ERROR_TYPES",
+            "AgentClientError",
+            "AgentError",
+            "AuthenticationError",
+            "BadRequestError",
+            "ConfigurationError",
+            "ConnectTimeoutError",
+            "DrainingError",
+            "FirstByteTimeoutError",
+            "HandlerError",
+            "IdleTimeoutError",
+            "InvocationCancelledError",
+            "InvocationError",
+            "InvocationTimeoutError",
+            "MethodNotAllowedError",
+            "NetworkError",
+            "NotAcceptableError",
+            "NotFoundError",
+            "PayloadTooLargeError",
+            "PayloadValidationError",
+            "PPIOAgentRuntimeError",
+            "RateLimitedError",
+            "RequestError",
+            "RequestReadTimeoutError",
+            "SandboxCreationError",
+            "SandboxGoneError",
+            "SandboxPausedError",
+            "SandboxStartTimeoutError",
+            "SerializationError",
+            "SessionBusyError",
+            "SessionNotFoundError",
+            "StreamInterruptedError",
+            "TemplateNotFoundError",
+            "TotalTimeoutError",
+            "UnavailableError",
+            "UnsupportedMediaTypeError",
+        ),
+        "._headers": (
+            "AGENT_PORT",
+            "AGENTCORE_REQUEST_ID_HEADER",
+            "AGENTCORE_SESSION_ID_HEADER",
+            "AGENTCORE_USER_ID_HEADER",
+            "DEFAULT_MAX_REQUEST_BYTES",
+            "DEFAULT_SANDBOX_SECONDS",
+            "DEFAULT_TIMEOUT_SECONDS",
+            "INVOCATION_ID_HEADER",
+            "JSON_MEDIA_TYPE",
+            "MANIFEST_FILE",
+            "MAX_SESSION_ID_CHARS",
+            "PROTOCOL_HEADER",
+            "PROTOCOL_VERSION",
+            "REQUEST_ID_HEADER",
+            "SESSION_ID_HEADER",
+            "SSE_MEDIA_TYPE",
+            "TIMEOUT_HEADER",
+            "USER_ID_HEADER",
+        ),
+        "._health": (
+            "PingResponse",
+            "PingStatus",
+        ),
+        "._invocation": (
+            "InvocationRequest",
+            "InvocationResponse",
+            "StreamEvent",
+        ),
+        "._manifest": (
+            "AgentManifest",
+        ),
+        "._session": (
+            "SandboxConfig",
+            "SessionInfo",
+            "SessionStatus",
+        ),
+        "._template": (
+            "AgentMetadata",
+            "AgentTemplate",
+        ),
+    },
+)

@@ -1,0 +1,307 @@
+"""The exception tree of the whole SDK. One `except PPIOAgentRuntimeError` catches everything.
+
+    PPIOAgentRuntimeError
+    ├── ConfigurationError                 a setting, argument or file is wrong; fails at start
+    ├── SerializationError                 a value cannot become JSON; names the path and the type
+    └── AgentClientError
+        ├── AuthenticationError            401: no credential, a wrong one, an expired one
+        ├── TemplateNotFoundError          404
+        ├── SessionNotFoundError           404
+        ├── SandboxCreationError           the sandbox or the agent in it did not start
+        │   └── SandboxStartTimeoutError   ... within its time
+        ├── SandboxGoneError               the sandbox ended while it was in use
+        ├── SandboxPausedError             the sandbox sleeps; resume it first
+        ├── NetworkError                   no complete answer arrived
+        │   ├── ConnectTimeoutError        never sent
+        │   ├── FirstByteTimeoutError      sent, nothing came back in time
+        │   ├── IdleTimeoutError           the answer began and then went silent
+        │   └── TotalTimeoutError          the whole call took too long for the client
+        └── InvocationError                the agent was reached and did not deliver
+            ├── AgentError                 the agent says why: message and status are its own
+            ├── HandlerError               500: the agent's code failed; details are in its log
+            ├── InvocationTimeoutError     504: the handler ran out of time
+            ├── InvocationCancelledError   409: somebody cancelled it
+            ├── StreamInterruptedError     the stream was cut before its end
+            ├── RateLimitedError           429
+            ├── UnavailableError           503: full or not ready
+            │   └── DrainingError          503: shutting down
+            └── RequestError               4xx: the call must change before it can succeed
+                ├── BadRequestError          400
+                ├── NotFoundError            404
+                ├── MethodNotAllowedError    405
+                ├── NotAcceptableError       406
+                ├── RequestReadTimeoutError  408
+                ├── SessionBusyError         409
+                ├── PayloadTooLargeError     413
+                ├── UnsupportedMediaTypeError 415
+                └── PayloadValidationError   422
+
+The same classes serve both sides: the runtime answers with the class name as `error_type`, the client raises the class
+of that name. No name shadows a builtin, every class can be pickled, and no message carries a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+
+class PPIOAgentRuntimeError(Exception):
+    """Root of every error of this SDK.
+
+    Args:
+        message: One sentence: what happened, to which thing, which limit, what to do next.
+        status_code: HTTP status that carried the error, or that it is answered with.
+        error_type: Name of the kind of error on the wire; the class name unless an agent chose its own.
+        request_id: The id to quote when asking about this call.
+        retry_after: Seconds to wait before another try, when the other side named them.
+        retryable: True when the same call may be sent again without running the agent twice.
+    """
+
+    default_status: ClassVar[int | None] = None
+    default_retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status_code: int | None = None,
+        error_type: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status_code = self.default_status if status_code is None else status_code
+        self.error_type = error_type or type(self).__name__
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.retryable = self.default_retryable if retryable is None else retryable
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.__dict__)
+
+
+def _rebuild(kind: type[PPIOAgentRuntimeError], state: dict[str, Any]) -> PPIOAgentRuntimeError:
+    error = kind.__new__(kind, state["message"])
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(PPIOAgentRuntimeError):
+    """A setting, an argument or a file is wrong. Raised at start or registration, never in the middle of work."""
+
+
+class SerializationError(PPIOAgentRuntimeError):
+    """A value cannot become JSON. The message names its path (`result.items[3]`) and type, never the value."""
+
+    default_status = 500
+
+
+class AgentClientError(PPIOAgentRuntimeError):
+    """Root of what a client raises."""
+
+
+class AuthenticationError(AgentClientError):
+    """No credential, a wrong one, or an expired one."""
+
+    default_status = 401
+
+
+class TemplateNotFoundError(AgentClientError):
+    """No template has this id."""
+
+    default_status = 404
+
+
+class SessionNotFoundError(AgentClientError):
+    """No living sandbox belongs to this session id."""
+
+    default_status = 404
+
+
+class SandboxCreationError(AgentClientError):
+    """The sandbox, or the agent in it, did not start. `output` holds the last lines that the agent printed."""
+
+    def __init__(self, message: str = "", *, output: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.output = output
+
+
+class SandboxStartTimeoutError(SandboxCreationError):
+    """The agent was started and did not become healthy within its time."""
+
+
+class SandboxGoneError(AgentClientError):
+    """The sandbox ended while it was in use: it expired, it was closed, or its agent crashed."""
+
+    def __init__(self, message: str = "", *, output: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.output = output
+
+
+class SandboxPausedError(AgentClientError):
+    """The sandbox is paused. `await session.resume()` wakes it."""
+
+
+class NetworkError(AgentClientError):
+    """No complete answer arrived. `retryable` is True when the request was never sent."""
+
+
+class ConnectTimeoutError(NetworkError):
+    """No connection within `connect_timeout`; the request was never sent."""
+
+    default_retryable = True
+
+
+class FirstByteTimeoutError(NetworkError):
+    """The request was sent, and no answer began within `first_byte_timeout`."""
+
+
+class IdleTimeoutError(NetworkError):
+    """The answer began, and then nothing came for `idle_timeout`."""
+
+
+class TotalTimeoutError(NetworkError):
+    """The whole call took longer than its `timeout`."""
+
+
+class InvocationError(AgentClientError):
+    """The agent was reached and did not deliver a result."""
+
+
+class AgentError(InvocationError):
+    """Raise this in an agent to choose what the caller is told.
+
+    The message reaches the caller unchanged, whatever `expose_errors` says.
+
+    Args:
+        message: A sentence for the caller.
+        status_code: HTTP status of the answer, 400 to 599.
+        error_type: Name of the kind of error, `"AgentError"` unless given.
+    """
+
+    default_status = 500
+
+
+class HandlerError(InvocationError):
+    """The agent's code failed with an exception of its own. What it was is in the agent's log, under the request id."""
+
+    default_status = 500
+
+
+class InvocationTimeoutError(InvocationError):
+    """The handler did not finish within its time."""
+
+    default_status = 504
+
+
+class InvocationCancelledError(InvocationError):
+    """The invocation was cancelled while it ran."""
+
+    default_status = 409
+
+
+class StreamInterruptedError(InvocationError):
+    """The stream ended without its closing event: the connection was cut, not the work finished.
+
+    Args:
+        last_event_id: The number of the last event that arrived, 0 when none did.
+        received: How many chunks arrived before the cut.
+    """
+
+    def __init__(self, message: str = "", *, last_event_id: int = 0, received: int = 0, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.last_event_id = last_event_id
+        self.received = received
+
+
+class RateLimitedError(InvocationError):
+    """Too many requests; `retry_after` says when to come back."""
+
+    default_status = 429
+    default_retryable = True
+
+
+class UnavailableError(InvocationError):
+    """The agent cannot take this request now."""
+
+    default_status = 503
+    default_retryable = True
+
+
+class DrainingError(UnavailableError):
+    """The agent is shutting down."""
+
+
+class RequestError(InvocationError):
+    """The agent refused the request before its code ran. The call must change before it can succeed."""
+
+
+class BadRequestError(RequestError):
+    """The body is not JSON, or a header or limit in the request is malformed."""
+
+    default_status = 400
+
+
+class NotFoundError(RequestError):
+    """No such route."""
+
+    default_status = 404
+
+
+class MethodNotAllowedError(RequestError):
+    """The route exists, not with this method."""
+
+    default_status = 405
+
+
+class NotAcceptableError(RequestError):
+    """The `Accept` header allows neither JSON nor an event stream (RFC 9110, section 15.5.7)."""
+
+    default_status = 406
+
+
+class RequestReadTimeoutError(RequestError):
+    """The body did not arrive in time (RFC 9110, section 15.5.9)."""
+
+    default_status = 408
+
+
+class SessionBusyError(RequestError):
+    """Another invocation of the same session is running."""
+
+    default_status = 409
+    default_retryable = True
+
+
+class PayloadTooLargeError(RequestError):
+    """The body is larger than `max_request_size` bytes."""
+
+    default_status = 413
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """The body is not `application/json`."""
+
+    default_status = 415
+
+
+class PayloadValidationError(RequestError):
+    """The body is JSON, and not what the agent's payload type asks for."""
+
+    default_status = 422
+
+
+def _family(root: type[PPIOAgentRuntimeError]) -> Iterator[type[PPIOAgentRuntimeError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _family(child)
+
+
+ERROR_TYPES: dict[str, type[PPIOAgentRuntimeError]] = {kind.__name__: kind for kind in _family(PPIOAgentRuntimeError)}
+"""Every class of the tree by the name it has on the wire."""

@@ -1,0 +1,33 @@
+"""The names on the wire: headers, the protocol version, media types, and the limits that both sides keep."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROTOCOL_HEADER: Final = "PPIO-Agent-Protocol"
+"""Sent by a client that understands numbered events and a closing `done` or `error`; echoed by the runtime."""
+PROTOCOL_VERSION: Final = "1"
+
+SESSION_ID_HEADER: Final = "X-PPIO-Session-Id"
+"""The session, percent-encoded UTF-8 (RFC 3986, section 2.1)."""
+REQUEST_ID_HEADER: Final = "X-PPIO-Request-Id"
+INVOCATION_ID_HEADER: Final = "X-PPIO-Invocation-Id"
+USER_ID_HEADER: Final = "X-PPIO-User-Id"
+TIMEOUT_HEADER: Final = "X-PPIO-Timeout"
+"""The longest that the handler may take, in seconds; the runtime's configured timeout is the ceiling."""
+
+AGENTCORE_SESSION_ID_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
+AGENTCORE_REQUEST_ID_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Request-Id"
+AGENTCORE_USER_ID_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-User-Id"
+
+JSON_MEDIA_TYPE: Final = "application/json"
+SSE_MEDIA_TYPE: Final = "text/event-stream"
+
+AGENT_PORT: Final = 8080
+"""The port on which an agent listens inside its sandbox."""
+MAX_SESSION_ID_CHARS: Final = 256
+DEFAULT_MAX_REQUEST_BYTES: Final = 1024 * 1024
+DEFAULT_TIMEOUT_SECONDS: Final = 300.0
+DEFAULT_SANDBOX_SECONDS: Final = 300
+MANIFEST_FILE: Final = ".ppio-agent.yaml"
+"""The manifest's file name, in the agent's folder."""

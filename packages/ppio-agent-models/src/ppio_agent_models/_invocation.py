@@ -1,0 +1,69 @@
+"""One invocation on the wire: what is asked, what is answered, what a stream is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ._base import Contract
+
+
+class InvocationRequest(Contract):
+    """What a caller asks of an agent. Any further field is kept and reaches the handler unchanged.
+
+    Attributes:
+        prompt: The text for the agent.
+        data: Structured input.
+        session_id: The session the caller means; a session object sends its own id in a header as well.
+        timeout: Longest time the handler may take, in seconds, more than 0. Limits the client's wait too.
+        stream: Ask for a stream; the methods that stream do so by themselves.
+        metadata: Facts about the call, such as a user id.
+    """
+
+    prompt: str | None = None
+    data: dict[str, Any] | None = None
+    session_id: str | None = None
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    stream: bool = False
+    metadata: dict[str, Any] | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON object to send: what was set, extra fields included."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class InvocationResponse(Contract):
+    """The envelope of every answer, success or error.
+
+    Attributes:
+        result: What the handler returned; None for an error.
+        status: `"success"` or `"error"`.
+        duration: Time the invocation took in the runtime, in seconds.
+        metadata: `request_id`, `session_id` and what else the runtime says.
+        error: One sentence, for an error.
+        error_type: Name of the kind of error, for an error.
+    """
+
+    result: Any = None
+    status: Literal["success", "error"] = "success"
+    duration: float = 0.0
+    metadata: dict[str, Any] | None = None
+    error: str | None = None
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One event of a stream.
+
+    Attributes:
+        kind: `chunk` carries what the agent yielded, `done` and `error` end the stream.
+        data: The decoded chunk, or the envelope as a dict.
+        event_id: Number of the event, from 1; None where the server does not number its events.
+    """
+
+    kind: Literal["chunk", "done", "error"]
+    data: Any
+    event_id: int | None = None

@@ -1,0 +1,42 @@
+"""Templates: what sandboxes are made from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from ._base import Contract
+
+
+class AgentMetadata(Contract):
+    """Who an agent is."""
+
+    name: str
+    version: str = "1.0.0"
+    description: str | None = None
+    author: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    created_at: datetime | None = None
+
+
+class AgentTemplate(Contract):
+    """A deployed agent.
+
+    Attributes:
+        template_id: What `create_session` takes.
+        status: Such as `"deployed"` or `"building"`.
+        metadata: Whatever else the platform keeps with it.
+    """
+
+    template_id: str
+    name: str
+    version: str = "1.0.0"
+    description: str | None = None
+    author: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    status: str = "deployed"
+    metadata: dict[str, Any] = Field(default_factory=dict)
