@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 from ._errors import ConfigurationError
@@ -16,8 +17,13 @@ from ._errors import ConfigurationError
 _KEY = re.compile(r"""(?P<key>"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s'"\[\]{}#&*!|>%@`,][^#]*?)\s*:(?:\s+(?P<value>.*))?$""")
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
-_WORDS |= {word: True for word in ("true", "True", "TRUE")} | {word: False for word in ("false", "False", "FALSE")}
+_QUOTED = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*(?:\s#.*)?$""")
+_COMMENT = re.compile(r"(?:^|\s+)#")
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 
 _Line = tuple[int, int, str]
 """Line number from 1, indentation in spaces, content."""
@@ -141,13 +147,12 @@ def _is_item(content: str) -> bool:
 
 
 def _without_comment(text: str) -> str:
-    """Return `text` without a trailing comment; a `#` counts after a space and outside quotes."""
-    quote = ""
-    for at, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote and text[at - 1] != "\\" else quote
-        elif char in "'\"" and (at == 0 or text[0] in "[{"):
-            quote = char
-        elif char == "#" and (at == 0 or text[at - 1] in " \t"):
-            return text[:at].rstrip()
-    return text.rstrip()
+    """Return `text` without a trailing comment: a `#` after a space, outside quotes and JSON."""
+    if quoted := _QUOTED.match(text):
+        return quoted[1]
+    start = 0
+    if text.startswith(("[", "{")):
+        with suppress(ValueError):
+            start = json.JSONDecoder().raw_decode(text)[1]
+    comment = _COMMENT.search(text, start)
+    return text[: comment.start()] if comment else text

@@ -1,0 +1,69 @@
+"""What a place for sandboxes must be able to do. Few verbs, plain data; a new place is one class with these methods."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from ppio_agent_models import AgentTemplate
+
+from ..._sandbox import Sandbox, SandboxSpec
+
+
+@runtime_checkable
+class SandboxProvider(Protocol):
+    """Where sandboxes come from.
+
+    A method that names a sandbox or template which does not exist answers None or False where its type allows, and
+    raises `SandboxGoneError` or `TemplateNotFoundError` where it does not.
+    """
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Return the living sandbox of `spec.session_id`, or make one and start its agent, without waiting for it.
+
+        Asked many times at once for one session id, it makes one sandbox.
+
+        Raises:
+            TemplateNotFoundError: No such template.
+            SandboxCreationError: It could not be made, or the session's sandbox was made from another template.
+        """
+        ...
+
+    async def find(self, session_id: str) -> Sandbox | None:
+        """Return the living sandbox of a session, running or paused, and change nothing about it."""
+        ...
+
+    async def get(self, sandbox_id: str) -> Sandbox | None:
+        """Return a sandbox as it is now; one that ended may still be shown, with exit code and output."""
+        ...
+
+    async def list_sandboxes(self) -> list[Sandbox]:
+        """Return every living sandbox that this SDK made here, whichever process made it, oldest first."""
+        ...
+
+    async def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
+        """Let the sandbox live for `timeout_seconds` from now."""
+        ...
+
+    async def pause(self, sandbox_id: str) -> Sandbox:
+        """Put the sandbox to sleep with its memory; a paused one stays as it is."""
+        ...
+
+    async def resume(self, sandbox_id: str) -> Sandbox:
+        """Wake the sandbox; a running one stays as it is."""
+        ...
+
+    async def kill(self, sandbox_id: str) -> bool:
+        """End the sandbox and everything in it; False when it had ended before."""
+        ...
+
+    async def list_templates(self) -> list[AgentTemplate]:
+        """Return every template that sandboxes can be made from."""
+        ...
+
+    async def get_template(self, template_id: str) -> AgentTemplate:
+        """Return one template."""
+        ...
+
+    async def close(self) -> None:
+        """Close what the provider itself holds open. Sandboxes live on."""
+        ...

@@ -1,0 +1,63 @@
+"""A sandbox as plain data: what providers take and give, whatever kind of place they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """What a sandbox is made from.
+
+    Attributes:
+        session_id: The session it will belong to, 1 to 256 characters of any text.
+        template_id: The provider's name for what runs in it.
+        timeout_seconds: Its life from now, in seconds.
+        env_vars: Environment of the agent's process, on top of the template's own.
+        metadata: Strings to find it by.
+        memory_limit: Such as `"512Mi"`; None for the provider's default.
+        cpu_limit: Such as `"1"` or `"1000m"`; None for the provider's default.
+    """
+
+    session_id: str
+    template_id: str
+    timeout_seconds: float
+    env_vars: dict[str, str] = field(default_factory=dict, repr=False)
+    metadata: dict[str, str] = field(default_factory=dict)
+    memory_limit: str | None = None
+    cpu_limit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """A sandbox as its provider saw it at one moment.
+
+    Attributes:
+        sandbox_id: The provider's name for it.
+        session_id: The session it belongs to.
+        template_id: What it was made from.
+        url: Where its agent listens, without a trailing slash.
+        state: `running` (the agent may still be starting), `paused`, or `ended`.
+        created_at: When it was made, UTC.
+        expires_at: When it ends by itself, UTC; None while it is paused.
+        start_timeout_seconds: How long its agent may take until `/ping` answers.
+        headers: Headers that every request to its agent needs, such as a traffic token.
+        metadata: The strings it was made with.
+        exit_code: How the agent's process ended: its exit code, or minus the signal; None while it runs.
+        output: The last lines that the agent printed, when it has ended.
+    """
+
+    sandbox_id: str
+    session_id: str
+    template_id: str
+    url: str
+    state: Literal["running", "paused", "ended"]
+    created_at: datetime
+    expires_at: datetime | None
+    start_timeout_seconds: float = 60.0
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    metadata: dict[str, str] = field(default_factory=dict)
+    exit_code: int | None = None
+    output: str = field(default="", repr=False)
