@@ -143,9 +143,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "InvocationResponse",
             "StreamEvent",
         ),
-        "._manifest": (
-            "AgentManifest",
-        ),
+        "._manifest": ("AgentManifest",),
         "._session": (
             "SandboxConfig",
             "SessionInfo",
