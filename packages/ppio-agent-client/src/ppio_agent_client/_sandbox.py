@@ -47,6 +47,7 @@ class Sandbox:
         metadata: The strings it was made with.
         exit_code: How the agent's process ended: its exit code, or minus the signal; None while it runs.
         output: The last lines that the agent printed, when it has ended.
+        created: False when `create` joined a sandbox that lived already.
     """
 
     sandbox_id: str
@@ -61,3 +62,4 @@ class Sandbox:
     metadata: dict[str, str] = field(default_factory=dict)
     exit_code: int | None = None
     output: str = field(default="", repr=False)
+    created: bool = True
