@@ -1,0 +1,50 @@
+"""Makes a Python function an HTTP service for agents: JSON, server-sent events, health, limits.
+
+    from ppio_agent_runtime import PPIOAgentRuntimeApp
+
+    app = PPIOAgentRuntimeApp()
+
+    @app.entrypoint
+    async def agent(request: dict) -> dict:
+        return {"echo": request["prompt"]}
+
+    app.run()
+"""
+
+from typing import TYPE_CHECKING
+
+from ppio_agent_models._lazy import lazy_exports
+
+from ._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from ppio_agent_models import AgentError as AgentError
+    from ppio_agent_models import ConfigurationError as ConfigurationError
+    from ppio_agent_models import PingResponse as PingResponse
+    from ppio_agent_models import PingStatus as PingStatus
+    from ppio_agent_models import PPIOAgentRuntimeError as PPIOAgentRuntimeError
+    from ppio_agent_models import SerializationError as SerializationError
+
+    from ._app import PPIOAgentRuntimeApp as AgentRuntimeApp
+    from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
+    from ._config import AgentConfig as AgentConfig
+    from ._context import RequestContext as RequestContext
+    from ._server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
+        "._config": ("AgentConfig",),
+        "._context": ("RequestContext",),
+        "._server": ("PPIOAgentRuntimeServer",),
+        "ppio_agent_models": (
+            "AgentError",
+            "ConfigurationError",
+            "PPIOAgentRuntimeError",
+            "PingResponse",
+            "PingStatus",
+            "SerializationError",
+        ),
+    },
+)

@@ -1,0 +1,37 @@
+"""`python -m ppio_agent_runtime [main.py | module:app] [--host H] [--port P]`: serve an agent."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ppio_agent_models import MANIFEST_FILE, ConfigurationError
+
+from ._importer import entrypoint_from_manifest, load_app
+from ._version import __version__
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve the agent that the command line or the manifest names; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ppio_agent_runtime", description="Serve an agent over HTTP.")
+    parser.add_argument(
+        "agent",
+        nargs="?",
+        help=f"main.py, module or module:app; without it the entrypoint of {MANIFEST_FILE} in the current folder",
+    )
+    parser.add_argument("--host", help="address to listen on (else PPIO_AGENT_HOST, else 0.0.0.0)")
+    parser.add_argument("--port", type=int, help="port to listen on (else PPIO_AGENT_PORT, else 8080)")
+    parser.add_argument("--version", action="version", version=f"ppio-agent-runtime {__version__}")
+    options = parser.parse_args(arguments)
+    try:
+        app = load_app(options.agent or entrypoint_from_manifest(Path.cwd()))
+        app.run(port=options.port, host=options.host)
+    except ConfigurationError as error:
+        print(f"ppio-agent-runtime: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

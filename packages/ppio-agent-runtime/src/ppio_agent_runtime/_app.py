@@ -1,0 +1,193 @@
+"""`PPIOAgentRuntimeApp`: what an agent developer touches. It owns the rooms and says who answers which route."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ppio_agent_models import ConfigurationError
+
+from ._config import CLIENT_VARIABLES, AgentConfig
+from ._context import RequestContext, current_context
+from ._handler import Handler
+from ._health import Health
+from ._invocations import Invocations
+from ._isolation import IsolatedApp, SecondLoop
+from ._lifespan import LifespanFunction, as_context_manager
+from ._pipeline import Corridor
+from ._router import Router
+from ._workers import WorkerThreads
+from .middleware.cors import CORSLayer
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from ._asgi import ASGIApp, Receive, Scope, Send
+
+logger = logging.getLogger("ppio_agent_runtime")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class PPIOAgentRuntimeApp:
+    """An agent as an HTTP service. The object is an ASGI app (specification 3.0); `run()` serves it.
+
+    Args:
+        config: Settings; without it they come from the environment and the defaults.
+        debug: The same as `AgentConfig(debug=True)`.
+        lifespan: An async context manager function that takes this app; entered before the first request and left
+            after the last, on the event loop of the handlers.
+
+    Raises:
+        ConfigurationError: A setting is unknown or wrong; the message names it.
+    """
+
+    def __init__(
+        self, config: AgentConfig | None = None, *, debug: bool = False, lifespan: LifespanFunction | None = None
+    ) -> None:
+        if config is not None and not isinstance(config, AgentConfig):
+            raise ConfigurationError(f"config must be an AgentConfig, not {config!r}; debug is set with debug=True.")
+        if config is None:
+            config = AgentConfig(debug=True) if debug else AgentConfig()
+        elif debug:
+            config = config.replace(debug=True)
+        self.config: AgentConfig = config
+        self._workers = WorkerThreads(config.sync_workers)
+        self._second_loop = SecondLoop() if config.isolate_handlers else None
+        self._health = Health(self._workers, config.ping_timeout_seconds, self._second_loop)
+        self._invocations = Invocations(self._health)
+        self._corridor = Corridor(config, self._invocations, self._workers)
+        self._lifespan = lifespan and as_context_manager(lifespan)
+        self._layers: list[Callable[[ASGIApp], ASGIApp]] = []
+        self._stack: ASGIApp | None = None
+        self._fastapi: FastAPI | None = None
+        self._fastapi_lock = threading.Lock()
+        for sentence in AgentConfig.unknown_variables(CLIENT_VARIABLES):
+            logger.warning(sentence)
+
+    def entrypoint(self, function: F) -> F:
+        """Register the agent's function; use it as a decorator.
+
+        `def`, `async def`, generators of both kinds, callable objects, partials and methods. The first parameter takes
+        the payload, and its annotation decides what is accepted: none or `dict` a JSON object, a pydantic model or any
+        other type what pydantic makes of it, `Any` everything. A parameter named `context` or `ctx`, or annotated
+        `RequestContext`, takes the context. Generators stream.
+
+        Raises:
+            ConfigurationError: A parameter that nothing would fill, an annotation that cannot be resolved, or a second
+                entrypoint.
+        """
+        handler = Handler(function)
+        if self._corridor.handler is not None:
+            raise ConfigurationError(
+                f"This app has the entrypoint {self._corridor.handler.name} already; {handler.name} needs another app."
+            )
+        self._corridor.handler = handler
+        return function
+
+    def ping(self, function: F) -> F:
+        """Register the agent's own health check; use it as a decorator.
+
+        `def` or `async def` without parameters. It may return a `PingStatus`, a word, a bool, a dict with `status` and
+        further fields, a `PingResponse`, or None for "as it is". One that raises, answers something unknown or takes
+        longer than `ping_timeout_seconds` makes the service Unhealthy. While work is in flight Healthy is told as
+        HealthyBusy.
+        """
+        self._health.use(function)
+        return function
+
+    def middleware(self, function: F) -> F:
+        """Register an `async def mw(request, call_next)` around every route; use it as a decorator.
+
+        The one registered last is the outermost.
+        """
+        if not callable(function):
+            raise ConfigurationError("Write @app.middleware without arguments above 'async def mw(request, call_next)'.")
+        from .middleware.function import FunctionLayer  # imports starlette, which agents without it do not need
+
+        self._add_layer(lambda app: FunctionLayer(app, function))
+        return function
+
+    def add_middleware(self, layer: Callable[..., ASGIApp], **options: Any) -> None:
+        """Put an ASGI middleware class around every route: it is called as `layer(app, **options)`."""
+        self._add_layer(lambda app: layer(app, **options))
+
+    @property
+    def context(self) -> RequestContext | None:
+        """The context of the invocation that the calling code belongs to, in any handler kind; None outside of one."""
+        return current_context.get()
+
+    @property
+    def entrypoint_name(self) -> str | None:
+        """`module.qualname` of the entrypoint, or None while there is none."""
+        return None if self._corridor.handler is None else self._corridor.handler.name
+
+    @property
+    def fastapi(self) -> FastAPI:
+        """The FastAPI app inside, made at first use: add routes, dependencies and routers to it."""
+        with self._fastapi_lock:
+            if self._fastapi is None:
+                from ._fastapi import build  # slow to import, and most agents never need it
+
+                self._fastapi = build(self.config, lambda: self._corridor.handler)
+            return self._fastapi
+
+    def run(self, port: int | None = None, host: str | None = None) -> None:
+        """Serve until SIGTERM or Ctrl-C, then drain and exit the process if anything went wrong.
+
+        Args:
+            port: Instead of the configured one.
+            host: Instead of the configured one.
+
+        Raises:
+            ConfigurationError: No entrypoint, or a bad host or port.
+            SystemExit: With 1 when it cannot start, with 3 when a thread had to be abandoned.
+        """
+        from ._server import PPIOAgentRuntimeServer  # imports uvicorn, which tests and other servers do not need
+
+        code = PPIOAgentRuntimeServer(self, port=port, host=host).run()
+        if code:
+            raise SystemExit(code)
+
+    async def drain(self, grace_seconds: float | None = None) -> None:
+        """Refuse new work, let running work finish for `grace_seconds`, then stop it."""
+        grace = self.config.shutdown_grace_seconds if grace_seconds is None else grace_seconds
+        draining = self._invocations.drain(grace)
+        await (draining if self._second_loop is None else self._second_loop.run(draining))
+
+    @property
+    def abandoned_threads(self) -> int:
+        """How many worker threads are still at work; after a drain, work that could not be stopped."""
+        return self._workers.unfinished
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._stack is None:
+            self._stack = self._build_stack()
+        await self._stack(scope, receive, send)
+
+    def _build_stack(self) -> ASGIApp:
+        router = Router(self._corridor, self._health, self._fastapi_if_used, self._lifespan_managers)
+        app: ASGIApp = router
+        for layer in self._layers:
+            app = layer(app)
+        app = CORSLayer(app, self.config.cors_origins)
+        return app if self._second_loop is None else IsolatedApp(app, router.ping, self._second_loop)
+
+    def _add_layer(self, layer: Callable[[ASGIApp], ASGIApp]) -> None:
+        if self._stack is not None:
+            raise ConfigurationError("Middleware is added before the app serves its first request.")
+        self._layers.append(layer)
+
+    def _fastapi_if_used(self) -> FastAPI | None:
+        return self.fastapi if self._fastapi is not None or self.config.debug else None
+
+    def _lifespan_managers(self) -> list[Any]:
+        managers = [] if self._lifespan is None else [self._lifespan(self)]
+        if self._fastapi is not None:
+            managers.append(self._fastapi.router.lifespan_context(self._fastapi))
+        return managers
+
+
+AgentRuntimeApp = PPIOAgentRuntimeApp

@@ -1,0 +1,85 @@
+"""The bounded hand-over of encoded chunks from one producer to one writer, on one event loop.
+
+The producer appends; the writer takes all that is there each time the loop gives it control. A full buffer makes the
+producer wait, so a slow reader costs a bounded amount of memory and a fast producer one write for many chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+MAX_CHUNKS: Final = 256
+"""The producer waits once so many chunks are ready; also how long one stream may keep the loop from the others."""
+MAX_BYTES: Final = 64 * 1024
+"""The producer waits once so many bytes are ready; one chunk may be larger."""
+
+
+class ChunkBuffer:
+    """Encoded chunks between a producer and a writer.
+
+    Attributes:
+        only_text: Every chunk so far was a string.
+        ended: The producer will add nothing more.
+        error: Why it ended, when it failed.
+    """
+
+    __slots__ = ("_chunks", "_reader", "_size", "_writer", "ended", "error", "only_text")
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self.only_text = True
+        self.ended = False
+        self.error: BaseException | None = None
+
+    def put(self, chunk: bytes) -> bool:
+        """Add a chunk and say whether there is room for another one."""
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        if self._reader is not None:
+            self._wake_reader()
+        return len(self._chunks) < MAX_CHUNKS and self._size < MAX_BYTES
+
+    async def room(self) -> None:
+        """Wait until everything has been taken."""
+        while self._chunks and not self.ended:
+            self._writer = asyncio.get_running_loop().create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Say that nothing more will come; only the first call counts."""
+        if not self.ended:
+            self.ended = True
+            self.error = error
+            self.nudge()
+            if self._writer is not None and not self._writer.done():
+                self._writer.set_result(None)
+
+    def nudge(self) -> None:
+        """Make a waiting `take` return, with an empty list if nothing is there."""
+        if self._reader is not None:
+            self._wake_reader()
+
+    async def take(self) -> list[bytes]:
+        """Return all chunks that are ready, waiting for the first; an empty list after the end or a nudge."""
+        if not self._chunks and not self.ended:
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        chunks, self._chunks, self._size = self._chunks, [], 0
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+        return chunks
+
+    def _wake_reader(self) -> None:
+        reader = self._reader
+        if reader is not None and not reader.done():
+            reader.set_result(None)

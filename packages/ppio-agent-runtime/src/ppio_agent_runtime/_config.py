@@ -1,0 +1,54 @@
+"""What can be set about an agent's service: argument > `PPIO_AGENT_<FIELD>` in the environment > default."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ppio_agent_models import AGENT_PORT, DEFAULT_MAX_REQUEST_BYTES, DEFAULT_TIMEOUT_SECONDS
+
+from ._settings import Settings, setting
+
+CLIENT_VARIABLES: Final = frozenset({"PPIO_AGENT_HOME", "PPIO_AGENT_PROVIDER", "PPIO_AGENT_PYTHON"})
+"""Variables with our prefix that other parts of the SDK read."""
+
+
+class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
+    """The settings of one agent's service. An unknown or wrong one fails when the object is made.
+
+    Attributes:
+        host: Address to listen on; inside a sandbox all of them.
+        port: TCP port, 0 to let the system choose.
+        debug: Serve `/docs` and `/openapi.json`, and tell callers what went wrong inside the agent.
+        timeout: Longest time for a value, in seconds; also the ceiling of what a caller may ask for.
+        stream_timeout: The same for a stream.
+        max_request_size: Largest request body, in bytes as they arrive.
+        request_read_timeout_seconds: Longest time for a request's body to arrive.
+        cors_origins: Origins that browsers may call from, `*` for any; never with credentials.
+        sync_workers: Most threads for `def` handlers and generators; they are started when needed.
+        isolate_handlers: Run everything but `/ping` on a second event loop, so that an async handler that blocks
+            cannot delay `/ping`. Costs about half of the throughput of tiny handlers.
+        heartbeat_seconds: A stream that is silent for so long gets a comment line.
+        ping_timeout_seconds: Longest time for a custom ping handler.
+        shutdown_grace_seconds: How long running work may go on after SIGTERM.
+        expose_errors: Tell callers class and message of an agent's exceptions; None means as `debug` says.
+    """
+
+    host: str = setting("0.0.0.0")
+    port: int = setting(AGENT_PORT, at_least=0, at_most=65535)
+    debug: bool = setting(False)
+    timeout: float = setting(DEFAULT_TIMEOUT_SECONDS, above=0)
+    stream_timeout: float = setting(3600.0, above=0)
+    max_request_size: int = setting(DEFAULT_MAX_REQUEST_BYTES, at_least=1)
+    request_read_timeout_seconds: float = setting(30.0, above=0)
+    cors_origins: list[str] = setting(["*"])
+    sync_workers: int = setting(256, at_least=1, at_most=4096)
+    isolate_handlers: bool = setting(False)
+    heartbeat_seconds: float = setting(15.0, above=0)
+    ping_timeout_seconds: float = setting(2.0, above=0)
+    shutdown_grace_seconds: float = setting(30.0, at_least=0)
+    expose_errors: bool | None = setting(None)
+
+    @property
+    def tells_errors(self) -> bool:
+        """Whether callers are told class and message of an agent's own exceptions."""
+        return self.debug if self.expose_errors is None else self.expose_errors

@@ -1,0 +1,104 @@
+"""Who asks, for how long, under which ids: the context of one invocation, bound until its last byte is sent."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+Headers = list[tuple[bytes, bytes]]
+"""Raw header pairs as ASGI has them: names in lower case."""
+
+current_context: ContextVar[RequestContext | None] = ContextVar("ppio_agent_context", default=None)
+
+
+class RequestContext:
+    """The invocation that is being worked on.
+
+    Attributes:
+        invocation_id: Made by the runtime, 32 hex digits.
+        request_id: The caller's `X-PPIO-Request-Id`, else made by the runtime.
+        session_id: The session that the caller named, or None.
+        user_id: The caller's `X-PPIO-User-Id`, or None. Not authenticated.
+        metadata: The body's `metadata` when it is an object, else empty.
+        started: When the invocation began, on the monotonic clock, in seconds.
+        timeout: How long it may take from there, in seconds.
+    """
+
+    __slots__ = (
+        "_cancelled",
+        "_deadline",
+        "_headers",
+        "_raw_headers",
+        "invocation_id",
+        "metadata",
+        "request_id",
+        "session_id",
+        "started",
+        "timeout",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        request_id: str,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        raw_headers: Headers | None = None,
+        timeout: float = float("inf"),
+    ) -> None:
+        self.invocation_id = os.urandom(16).hex()
+        self.request_id = request_id
+        self.session_id = session_id
+        self.user_id = user_id
+        self.metadata = metadata or {}
+        self.started = time.monotonic()
+        self._raw_headers = raw_headers or []
+        self._headers: dict[str, str] | None = None
+        self.timeout = timeout
+        self._deadline = self.started + timeout
+        self._cancelled = False
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The request's headers, names in lower case; of repeated ones the last."""
+        if self._headers is None:
+            self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._raw_headers}
+        return self._headers
+
+    @property
+    def deadline(self) -> float:
+        """When the time is up, in unix seconds."""
+        return time.time() + self._deadline - time.monotonic()
+
+    def remaining(self) -> float:
+        """Return the time left, in seconds; 0 when it is up."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    @property
+    def cancelled(self) -> bool:
+        """True once nobody waits for the result any more. Plain `def` code cannot be stopped; let it look here."""
+        return self._cancelled
+
+    def elapsed(self) -> float:
+        """Return the time since the invocation began, in seconds."""
+        return time.monotonic() - self.started
+
+    def extend_to(self, timeout: float) -> None:
+        """Set the limit to `timeout` seconds from the beginning."""
+        self.timeout = timeout
+        self._deadline = self.started + timeout
+
+    def cancel(self) -> None:
+        """Turn `cancelled` true. The runtime calls it; it does not stop anything by itself."""
+        self._cancelled = True
+
+    def __repr__(self) -> str:
+        return (
+            f"RequestContext(invocation_id={self.invocation_id!r}, request_id={self.request_id!r}, "
+            f"session_id={self.session_id!r})"
+        )

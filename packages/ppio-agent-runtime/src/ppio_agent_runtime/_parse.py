@@ -1,0 +1,160 @@
+"""From a raw request to an `InvocationCall`: headers in one pass, body by real bytes, the body's own hints last."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from ppio_agent_models import (
+    AGENTCORE_REQUEST_ID_HEADER,
+    AGENTCORE_SESSION_ID_HEADER,
+    AGENTCORE_USER_ID_HEADER,
+    MAX_SESSION_ID_CHARS,
+    PROTOCOL_HEADER,
+    REQUEST_ID_HEADER,
+    SESSION_ID_HEADER,
+    TIMEOUT_HEADER,
+    USER_ID_HEADER,
+    BadRequestError,
+    UnsupportedMediaTypeError,
+)
+
+from ._body import read_body
+from ._negotiate import wanted_form
+from ._request import InvocationCall
+from ._serialize import decode
+
+if TYPE_CHECKING:
+    from ._asgi import Receive, Scope
+    from ._config import AgentConfig
+    from ._handler import Handler
+
+
+def _wire(name: str) -> bytes:
+    return name.lower().encode()
+
+
+_PROTOCOL = _wire(PROTOCOL_HEADER)
+_SESSION = _wire(SESSION_ID_HEADER)
+_REQUEST_ID = _wire(REQUEST_ID_HEADER)
+_USER = _wire(USER_ID_HEADER)
+_TIMEOUT = _wire(TIMEOUT_HEADER)
+_AWS_SESSION = _wire(AGENTCORE_SESSION_ID_HEADER)
+_AWS_REQUEST_ID = _wire(AGENTCORE_REQUEST_ID_HEADER)
+_AWS_USER = _wire(AGENTCORE_USER_ID_HEADER)
+_READ = frozenset(
+    {_PROTOCOL, _SESSION, _REQUEST_ID, _USER, _TIMEOUT, _AWS_SESSION, _AWS_REQUEST_ID, _AWS_USER}
+    | {b"accept", b"content-type", b"content-encoding", b"content-length", b"x-request-id"}
+)
+_SAFE_ID = re.compile(rb"[!#-\[\]-~]{1,256}")
+"""Visible ASCII without quote and backslash: goes into headers, JSON and logs as it is (RFC 9110, section 5.5)."""
+
+
+def request_id_of(found: dict[bytes, bytes]) -> str:
+    """Return the caller's request id when it is safe to repeat, else a new one of 32 hex digits."""
+    given = found.get(_REQUEST_ID) or found.get(b"x-request-id") or found.get(_AWS_REQUEST_ID)
+    if given is not None and _SAFE_ID.fullmatch(given):
+        return given.decode()
+    return os.urandom(16).hex()
+
+
+def read_headers(scope: Scope) -> dict[bytes, bytes]:
+    """Return those request headers that the runtime itself reads; of repeated ones the last."""
+    return {name: value for name, value in scope["headers"] if name in _READ}
+
+
+async def parse(
+    scope: Scope, receive: Receive, found: dict[bytes, bytes], request_id: str, config: AgentConfig, handler: Handler
+) -> InvocationCall:
+    """Return what the request asks for, its payload made and validated.
+
+    Raises:
+        RequestError: It is refused: see the subclasses for the reasons and their statuses.
+        ClientGoneError: The caller hung up before the body was complete.
+    """
+    if (media_type := found.get(b"content-type")) is not None:
+        _check_media_type(media_type)
+    if b"content-encoding" in found and found[b"content-encoding"].strip().lower() not in (b"", b"identity"):
+        raise UnsupportedMediaTypeError("The body has a Content-Encoding; send it without.")
+    accept = found.get(b"accept")
+    wants = None if accept is None else wanted_form(accept)
+    session_id = _session_id(found)
+    user = found.get(_USER) or found.get(_AWS_USER)
+    timeout = _timeout(found[_TIMEOUT]) if _TIMEOUT in found else None
+    body = await read_body(
+        receive, found.get(b"content-length"), config.max_request_size, config.request_read_timeout_seconds
+    )
+    value = decode(body)
+    metadata = None
+    if type(value) is dict:
+        hints = value
+        session_id = session_id or _text_hint(hints, "session_id") or _text_hint(hints, "sandbox_id")
+        timeout = timeout or _number_hint(hints, "timeout")
+        if wants is None and type(stream := hints.get("stream")) is bool:
+            wants = "stream" if stream else "json"
+        metadata = hint if type(hint := hints.get("metadata")) is dict else None
+    return InvocationCall(
+        request_id=request_id,
+        session_id=session_id,
+        user_id=None if user is None else user.decode("latin-1"),
+        headers=scope["headers"],
+        payload=handler.load(body, value),
+        metadata=metadata,
+        wants=wants,
+        numbered=found.get(_PROTOCOL) == b"1",
+        timeout=timeout,
+    )
+
+
+@lru_cache(256)
+def _check_media_type(header: bytes) -> None:
+    kind, _, parameters = header.decode("latin-1").lower().partition(";")
+    kind = kind.strip()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaTypeError(f"The body is {kind[:80]!r}; send JSON as 'Content-Type: application/json'.")
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8", "us-ascii"):
+            raise UnsupportedMediaTypeError("The body's charset must be utf-8 (RFC 8259, section 8.1).")
+
+
+def _session_id(found: dict[bytes, bytes]) -> str | None:
+    given = found.get(_SESSION)
+    if given is None:
+        given = found.get(_AWS_SESSION)
+        return _checked_session(given.decode("latin-1")) if given else None
+    try:
+        text = (unquote_to_bytes(given) if b"%" in given else given).decode()
+    except UnicodeDecodeError:
+        raise BadRequestError(f"The header {SESSION_ID_HEADER} is not percent-encoded UTF-8.") from None
+    return _checked_session(text) if text else None
+
+
+def _checked_session(text: str) -> str:
+    if len(text) > MAX_SESSION_ID_CHARS:
+        raise BadRequestError(f"The session id has {len(text)} characters; at most {MAX_SESSION_ID_CHARS} are allowed.")
+    return text
+
+
+def _timeout(header: bytes) -> float:
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = math.nan
+    if not (0 < seconds < math.inf):
+        raise BadRequestError(f"The header {TIMEOUT_HEADER} must be a number of seconds above 0.")
+    return seconds
+
+
+def _text_hint(hints: dict[str, Any], name: str) -> str | None:
+    hint = hints.get(name)
+    return hint if isinstance(hint, str) and 0 < len(hint) <= MAX_SESSION_ID_CHARS else None
+
+
+def _number_hint(hints: dict[str, Any], name: str) -> float | None:
+    hint = hints.get(name)
+    return hint if type(hint) in (int, float) and 0 < hint < math.inf else None

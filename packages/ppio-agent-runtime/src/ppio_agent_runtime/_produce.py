@@ -1,0 +1,111 @@
+"""Generators to chunks: async ones on the loop, plain ones in a worker thread, each value encoded where it is made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from ._chunks import MAX_BYTES, MAX_CHUNKS
+from ._serialize import encode
+
+if TYPE_CHECKING:
+    from ._chunks import ChunkBuffer
+    from ._context import RequestContext
+    from ._workers import WorkerThreads
+
+
+async def produce_async(generator: AsyncGenerator[Any, Any], buffer: ChunkBuffer) -> None:
+    """Put every value of `generator` into `buffer`; close the generator whatever happens."""
+    try:
+        async for value in generator:
+            if buffer.only_text and not isinstance(value, str):
+                buffer.only_text = False
+            if not buffer.put(encode(value)):
+                await buffer.room()
+    finally:
+        await generator.aclose()
+
+
+async def produce_sync(
+    generator: Generator[Any, Any, Any], buffer: ChunkBuffer, context: RequestContext, workers: WorkerThreads
+) -> None:
+    """Put every value of `generator` into `buffer`, pulling it in worker threads.
+
+    A thread is held while the generator makes values and given back while the buffer is full. When this is cancelled,
+    the generator is closed in a thread: at its next yield, or at once when it is not running.
+    """
+    pump = _Pump(generator, buffer, context)
+    within = copy_context()
+    in_thread = False
+    try:
+        while True:
+            in_thread = True
+            exhausted = await workers.run(within, pump.run)
+            in_thread = False
+            pump.flush()
+            if exhausted:
+                return
+            await buffer.room()
+    finally:
+        if not in_thread and not pump.exhausted:
+            workers.submit(within, pump.close)
+
+
+class _Pump:
+    """Runs a generator in a thread and hands its values to the loop as they come.
+
+    Values go through a deque, whose ends are safe to use from two threads. The loop is only woken when it is not about
+    to look anyway: one wake-up serves all values that were made since.
+    """
+
+    __slots__ = ("_buffer", "_context", "_generator", "_loop", "_notified", "_ready", "exhausted")
+
+    def __init__(self, generator: Generator[Any, Any, Any], buffer: ChunkBuffer, context: RequestContext) -> None:
+        self._generator = generator
+        self._buffer = buffer
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[bytes] = deque()
+        self._notified = False
+        self.exhausted = False
+
+    def run(self) -> bool:
+        """Make values until the generator ends (True) or the hand-over is full (False). Runs in a thread."""
+        size = count = 0
+        if self._context.cancelled:
+            self.close()
+            return True
+        for value in self._generator:
+            if self._buffer.only_text and not isinstance(value, str):
+                self._buffer.only_text = False
+            chunk = encode(value)
+            size += len(chunk)
+            count += 1
+            self._ready.append(chunk)
+            if self._context.cancelled:
+                self.close()
+                return True
+            if count == MAX_CHUNKS or size >= MAX_BYTES:
+                return False
+            if not self._notified:
+                self._notified = True
+                with suppress(RuntimeError):  # the loop has been closed: the flag above will stop us at the next yield
+                    self._loop.call_soon_threadsafe(self.flush)
+        self.exhausted = True
+        return True
+
+    def flush(self) -> None:
+        """Move what is ready into the buffer. Runs on the loop."""
+        self._notified = False
+        ready = self._ready
+        while ready:
+            self._buffer.put(ready.popleft())
+
+    def close(self) -> None:
+        """Close the generator, running its `finally` blocks. Runs in a thread."""
+        self.exhausted = True
+        self._generator.close()

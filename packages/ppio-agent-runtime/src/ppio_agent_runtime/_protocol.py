@@ -1,0 +1,25 @@
+"""uvicorn's httptools protocol, answering bytes that are not HTTP with the error envelope."""
+
+from __future__ import annotations
+
+import os
+
+from ppio_agent_models import BadRequestError
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ._problems import problem_of
+
+
+class AgentHttpProtocol(HttpToolsProtocol):
+    """One HTTP/1.1 connection."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer 400 and close: after bytes that are not HTTP nothing on the connection can be trusted."""
+        request_id = os.urandom(16).hex()
+        problem = problem_of(BadRequestError("The request is not valid HTTP."), request_id=request_id, tells_errors=False)
+        body = problem.envelope(request_id, None)
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"x-ppio-request-id: %b\r\nconnection: close\r\n\r\n%b" % (len(body), request_id.encode(), body)
+        )
+        self.transport.close()

@@ -1,0 +1,188 @@
+"""From a handler's result to bytes on the wire: JSON or a stream, its first item known before the headers go out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ppio_agent_models import INVOCATION_ID_HEADER, PROTOCOL_HEADER, REQUEST_ID_HEADER, SESSION_ID_HEADER
+from pydantic_core import to_json
+
+from ._body import ClientGoneError
+from ._problems import handler_failure, problem_of
+from ._sse import HEARTBEAT, Framing, NumberedFraming, PlainFraming
+
+if TYPE_CHECKING:
+    from ._asgi import Message, Receive, Scope, Send
+    from ._chunks import ChunkBuffer
+    from ._context import Headers, RequestContext
+    from ._run import Run
+
+logger = logging.getLogger("ppio_agent_runtime")
+
+_REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
+_SESSION_ID = SESSION_ID_HEADER.lower().encode()
+_INVOCATION_ID = INVOCATION_ID_HEADER.lower().encode()
+_PROTOCOL = (PROTOCOL_HEADER.lower().encode(), b"1")
+_JSON = (b"content-type", b"application/json")
+_STREAM: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def identity_headers(request_id: str, session_id: str | None, invocation_id: str | None = None) -> Headers:
+    """Return the response headers that say which call this was."""
+    headers: Headers = [(_REQUEST_ID, request_id.encode()), _PROTOCOL]
+    if invocation_id is not None:
+        headers.append((_INVOCATION_ID, invocation_id.encode()))
+    if session_id is not None:
+        headers.append((_SESSION_ID, _percent_encoded(session_id)))
+    return headers
+
+
+def _percent_encoded(text: str) -> bytes:
+    if text.isascii() and text.isalnum():
+        return text.encode()
+    from urllib.parse import quote  # loaded since the start; a plain id does not need it
+
+    return quote(text, safe="-._~").encode()
+
+
+def envelope_around(result: bytes, context: RequestContext) -> bytes:
+    """Return the success envelope with `result`, which is JSON already."""
+    session = b"null" if context.session_id is None else to_json(context.session_id)
+    return (
+        b'{"result":%b,"status":"success","duration":%.6f,"metadata":{"request_id":"%b","session_id":%b},'
+        b'"error":null,"error_type":null}' % (result, context.elapsed(), context.request_id.encode(), session)
+    )
+
+
+async def respond_json(result: bytes, context: RequestContext, send: Send) -> None:
+    """Answer 200 with the success envelope around `result`."""
+    body = envelope_around(result, context)
+    headers: Headers = [
+        _JSON,
+        (b"content-length", str(len(body)).encode()),
+        *identity_headers(context.request_id, context.session_id, context.invocation_id),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def collect(chunks: ChunkBuffer) -> bytes:
+    """Return a whole stream as one JSON value: strings joined, anything else as a list; nothing at all as `[]`."""
+    parts: list[bytes] = []
+    while (ready := await chunks.take()) or not chunks.ended:
+        parts += ready
+    if chunks.error is not None:
+        raise chunks.error
+    if parts and chunks.only_text:
+        return b'"' + b"".join([part[1:-1] for part in parts]) + b'"'
+    return b"[" + b",".join(parts) + b"]"
+
+
+class StreamResponse:
+    """One writer for one stream: it sends whatever is ready each time it gets control.
+
+    Args:
+        numbered: Use the framing of protocol 1.
+        heartbeat_seconds: Silence after which a comment is sent; also how long the first chunk may hold back the
+            headers, so that an early failure gets a status of its own.
+        tells_errors: Show class and message of the agent's own exceptions.
+    """
+
+    def __init__(self, run: Run, *, numbered: bool, heartbeat_seconds: float, tells_errors: bool) -> None:
+        self._run = run
+        self._framing: Framing = NumberedFraming() if numbered else PlainFraming()
+        self._heartbeat_seconds = heartbeat_seconds
+        self._tells_errors = tells_errors
+        self._loop = asyncio.get_running_loop()
+        self._last_write = self._loop.time()
+        self._beat: asyncio.TimerHandle | None = None
+
+    async def send_all(self, chunks: ChunkBuffer, send: Send) -> None:
+        """Send the stream to its end.
+
+        Raises:
+            PPIOAgentRuntimeError: It failed before its first chunk; nothing has been sent.
+            ClientGoneError: The caller hung up.
+        """
+        context = self._run.context
+        self._beat = self._loop.call_later(self._heartbeat_seconds, self._tick, chunks)
+        try:
+            ready = await chunks.take()
+            if not ready and chunks.ended and chunks.error is not None:
+                raise chunks.error
+            headers = _STREAM + identity_headers(context.request_id, context.session_id, context.invocation_id)
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            while ready or not chunks.ended:
+                data = self._framing.chunks(ready) if ready else HEARTBEAT
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                self._last_write = self._loop.time()
+                ready = await chunks.take()
+            await self._send_end(chunks.error, send)
+        finally:
+            self._beat.cancel()
+
+    def _tick(self, chunks: ChunkBuffer) -> None:
+        silent = self._loop.time() - self._last_write
+        if silent >= self._heartbeat_seconds:
+            chunks.nudge()
+            silent = 0.0
+        self._beat = self._loop.call_later(self._heartbeat_seconds - silent, self._tick, chunks)
+
+    async def _send_end(self, error: BaseException | None, send: Send) -> None:
+        context = self._run.context
+        if isinstance(error, ClientGoneError):
+            raise error
+        if error is None:
+            end = self._framing.done(envelope_around(b"null", context))
+        else:
+            log_failure(error, context)
+            problem = problem_of(error, request_id=context.request_id, tells_errors=self._tells_errors)
+            end = self._framing.failed(problem.envelope(context.request_id, context.session_id, context.elapsed()))
+        await send({"type": "http.response.body", "body": end})
+
+
+def log_failure(error: BaseException, context: RequestContext) -> None:
+    """Log a failed invocation with its ids; the traceback is that of the agent's own exception."""
+    logger.error(
+        "Invocation %s failed (request %s): %s",
+        context.invocation_id,
+        context.request_id,
+        type(error.__cause__ or error).__name__,
+        exc_info=error.__cause__ or error,
+    )
+
+
+class AnswerCutError(Exception):
+    """The answer had begun and cannot be completed; the server closes the connection. Never leaves the runtime."""
+
+
+async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+    """Send a Starlette response that the handler made, with our ids added to its headers.
+
+    Raises:
+        AnswerCutError: It failed after it had begun.
+    """
+    extra = identity_headers(context.request_id, context.session_id, context.invocation_id)
+    begun = False
+
+    async def send_with_ids(message: Message) -> None:
+        nonlocal begun
+        if message["type"] == "http.response.start":
+            begun = True
+            message = {**message, "headers": [*message.get("headers", []), *extra]}
+        await send(message)
+
+    try:
+        await response(scope, receive, send_with_ids)
+    except Exception as error:
+        failure = handler_failure(error)
+        if not begun:
+            raise failure from error
+        log_failure(failure, context)
+        raise AnswerCutError from error

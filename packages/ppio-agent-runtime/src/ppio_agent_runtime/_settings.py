@@ -1,0 +1,205 @@
+"""Settings with three sources: argument > environment > default, checked when they are made.
+
+A settings class lists annotated fields, each with `setting(default, ...)`. What is wrong fails at once with the field's
+name, the value's source and the bound; what was meant is suggested.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, dataclass_transform, get_type_hints
+
+from ppio_agent_models import ConfigurationError
+
+Source = Literal["argument", "environment", "default"]
+
+_YES = frozenset({"1", "true", "yes", "on"})
+_NO = frozenset({"0", "false", "no", "off"})
+
+
+class _Setting:
+    """One field: its default, its bounds, and how a string becomes a value."""
+
+    __slots__ = ("above", "at_least", "at_most", "default", "kind", "name", "optional")
+
+    def __init__(self, default: Any, at_least: float | None, at_most: float | None, above: float | None) -> None:
+        self.default = default
+        self.at_least = at_least
+        self.at_most = at_most
+        self.above = above
+        self.name = ""
+        self.kind: Any = str
+        self.optional = False
+
+    def read(self, value: Any, where: str) -> Any:
+        """Return `value` as the field's type.
+
+        Raises:
+            ConfigurationError: It is of another type or out of bounds.
+        """
+        if value is None and self.optional:
+            return None
+        parsed = _PARSERS[self.kind](value)
+        if parsed is None:
+            raise ConfigurationError(f"{where} must be {_WORDS[self.kind]}, not {value!r}.")
+        if isinstance(parsed, int | float) and not isinstance(parsed, bool):
+            self._check_bounds(parsed, where)
+        return parsed
+
+    def _check_bounds(self, number: float, where: str) -> None:
+        if self.above is not None and not number > self.above:
+            raise ConfigurationError(f"{where} must be more than {self.above}, not {number!r}.")
+        if self.at_least is not None and number < self.at_least:
+            raise ConfigurationError(f"{where} must be at least {self.at_least}, not {number!r}.")
+        if self.at_most is not None and number > self.at_most:
+            raise ConfigurationError(f"{where} must be at most {self.at_most}, not {number!r}.")
+
+
+def setting(
+    default: Any, *, at_least: float | None = None, at_most: float | None = None, above: float | None = None
+) -> Any:
+    """Declare a field of a settings class, with inclusive bounds `at_least`, `at_most` or the exclusive `above`."""
+    return _Setting(default, at_least, at_most, above)
+
+
+def _parse_bool(value: Any) -> bool | None:
+    if isinstance(value, str):
+        word = value.strip().lower()
+        return True if word in _YES else False if word in _NO else None
+    return value if isinstance(value, bool) else None
+
+
+def _parse_int(value: Any) -> int | None:
+    if isinstance(value, str):
+        digits = value.strip()
+        return int(digits) if digits.removeprefix("-").isdecimal() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _parse_float(value: Any) -> float | None:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    return None
+
+
+def _parse_str(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _parse_list(value: Any) -> list[str] | None:
+    if isinstance(value, str):
+        if not value.lstrip().startswith("["):
+            return [item.strip() for item in value.split(",") if item.strip()]
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return list(value)
+    return None
+
+
+_PARSERS: dict[Any, Callable[[Any], Any]] = {
+    bool: _parse_bool,
+    int: _parse_int,
+    float: _parse_float,
+    str: _parse_str,
+    list[str]: _parse_list,
+}
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "a text that is not empty",
+    list[str]: "a list of texts (in the environment: separated by commas, or JSON)",
+}
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
+class Settings:
+    """Base of a settings class; see the module's docstring. Instances cannot be changed."""
+
+    _prefix: ClassVar[str]
+    _fields: ClassVar[dict[str, _Setting]]
+    _sources: dict[str, Source]
+
+    def __init_subclass__(cls, *, env_prefix: str) -> None:
+        cls._prefix = env_prefix
+        cls._fields = {}
+        hints = get_type_hints(cls)
+        for name, field in list(vars(cls).items()):
+            if isinstance(field, _Setting):
+                members = getattr(hints[name], "__args__", ()) if hints[name] not in _PARSERS else ()
+                field.optional = type(None) in members
+                field.kind = next((kind for kind in members if kind is not type(None)), hints[name])
+                field.name = name
+                cls._fields[name] = field
+                delattr(cls, name)
+
+    def __init__(self, **given: Any) -> None:
+        unknown = [name for name in given if name not in self._fields]
+        if unknown:
+            raise ConfigurationError(
+                f"{type(self).__name__} has no setting {unknown[0]!r}.{_suggestion(unknown[0], list(self._fields))}"
+            )
+        sources: dict[str, Source] = {}
+        for name, field in self._fields.items():
+            variable = self._prefix + name.upper()
+            if name in given:
+                sources[name], value = "argument", field.read(given[name], f"{type(self).__name__}.{name}")
+            elif variable in os.environ:
+                sources[name], value = "environment", field.read(os.environ[variable], f"The variable {variable}")
+            else:
+                default = field.default
+                sources[name], value = "default", list(default) if isinstance(default, list) else default
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_sources", sources)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ConfigurationError(
+            f"{type(self).__name__} cannot be changed; use replace({name}=...) to get another one."
+        )
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name}={value!r}" for name, (value, source) in self.explain().items() if source != "default"
+        )
+        return f"{type(self).__name__}({shown})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]  # holds lists, compared by value
+
+    def replace(self, **changes: Any) -> Any:
+        """Return a copy with some fields changed, checked like new ones."""
+        given = {name: getattr(self, name) for name, source in self._sources.items() if source == "argument"}
+        return type(self)(**given | changes)
+
+    def explain(self) -> Mapping[str, tuple[Any, Source]]:
+        """Return each field's value and where it came from."""
+        return {name: (getattr(self, name), source) for name, source in self._sources.items()}
+
+    @classmethod
+    def unknown_variables(cls, known_elsewhere: frozenset[str]) -> list[str]:
+        """Return a sentence for each variable with our prefix that means nothing here."""
+        known = {cls._prefix + name.upper() for name in cls._fields}
+        return [
+            f"The variable {name} means nothing to this version.{_suggestion(name, list(known))}"
+            for name in sorted(os.environ)
+            if name.startswith(cls._prefix) and name not in known and name not in known_elsewhere
+        ]
+
+
+def _suggestion(word: str, words: list[str]) -> str:
+    near = get_close_matches(word, words, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,97 @@
+"""Names the async handler that blocks its event loop.
+
+A thread asks the loop for a sign of life and, when none comes, looks at what the loop's thread is executing. While
+nothing is in flight the thread sleeps without a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+logger = logging.getLogger("ppio_agent_runtime")
+
+_BLOCKED_SECONDS: Final = 0.2
+"""From here on a loop counts as blocked: `/ping` and every other invocation waited for so long."""
+_QUIET_ROUNDS: Final = 3
+_SILENCE_SECONDS: Final = 10.0
+"""At most one warning in this time."""
+
+
+class LoopWatchdog:
+    """Watches one event loop from a thread.
+
+    Args:
+        is_busy: Says whether anything is in flight.
+    """
+
+    def __init__(self, is_busy: Callable[[], bool]) -> None:
+        self._is_busy = is_busy
+        self._wake = threading.Event()
+        self._asleep = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
+        self._last_warning = -_SILENCE_SECONDS
+
+    def notice(self) -> None:
+        """Say that work begins on the running loop. Cheap when the thread is awake already."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop_thread = threading.get_ident()
+            threading.Thread(target=self._watch, name="agent-watchdog", daemon=True).start()
+        elif self._asleep:
+            self._asleep = False
+            self._wake.set()
+
+    def _watch(self) -> None:
+        quiet = 0
+        while self._loop is not None and not self._loop.is_closed():
+            if quiet >= _QUIET_ROUNDS:
+                self._wake.clear()
+                self._asleep = True
+                if not self._is_busy():
+                    self._wake.wait()
+                self._asleep = False
+                quiet = 0
+            answered = threading.Event()
+            try:
+                self._loop.call_soon_threadsafe(answered.set)
+            except RuntimeError:  # the loop has been closed
+                return
+            # The second, short wait: a process that was paused wakes with the first one over and an innocent loop.
+            if not answered.wait(_BLOCKED_SECONDS) and not answered.wait(_BLOCKED_SECONDS / 4):
+                self._warn_when_over(answered)
+            time.sleep(_BLOCKED_SECONDS / 2)
+            quiet = 0 if self._is_busy() else quiet + 1
+
+    def _warn_when_over(self, answered: threading.Event) -> None:
+        """Look where the loop is stuck, then warn; at once for long blocks, so that a hang is seen while it lasts."""
+        began = time.monotonic() - _BLOCKED_SECONDS
+        frame = sys._current_frames().get(self._loop_thread)
+        where = _innermost_user_line(frame)
+        answered.wait(5.0)
+        now = time.monotonic()
+        if now - self._last_warning >= _SILENCE_SECONDS:
+            self._last_warning = now
+            logger.warning(
+                "Async code blocks the event loop (%.1f s%s) at %s. Other invocations and /ping wait meanwhile: "
+                "await instead, make the handler a plain 'def', or set isolate_handlers=True.",
+                now - began,
+                "" if answered.is_set() else " and counting",
+                where,
+            )
+
+
+def _innermost_user_line(frame: FrameType | None) -> str:
+    if frame is None:
+        return "an unknown place"
+    stack = traceback.extract_stack(frame)
+    line = next((entry for entry in reversed(stack) if "/asyncio/" not in entry.filename), stack[-1])
+    return f"{line.filename}:{line.lineno} in {line.name}"

@@ -1,0 +1,115 @@
+"""`@app.middleware`: an `async def mw(request, call_next)` as pure ASGI.
+
+The inside runs in a task of its own until it has sent its head; then the middleware gets a response whose headers it
+may change, and once it returns that response, the inside goes on and its body flows straight to the server. Nothing is
+buffered, and `http.disconnect` reaches the inside as it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+
+if TYPE_CHECKING:
+    from .._asgi import ASGIApp, Message, Receive, Scope, Send
+
+CallNext = Callable[[Request], Awaitable[Any]]
+MiddlewareFunction = Callable[[Request, CallNext], Awaitable[Any]]
+
+
+class FunctionLayer:
+    """One function middleware.
+
+    Args:
+        app: What is inside.
+        function: `async def mw(request, call_next) -> response`. It may answer without calling `call_next`, may change
+            status and headers of what `call_next` returned, and may return another response instead.
+    """
+
+    def __init__(self, app: ASGIApp, function: MiddlewareFunction) -> None:
+        self._app = app
+        self._function = function
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        inner: InnerResponse | None = None
+
+        async def call_next(request: Request) -> InnerResponse:
+            nonlocal inner
+            if inner is not None:
+                raise RuntimeError("call_next can be called once per request")
+            inner = InnerResponse(self._app, request, send)
+            await inner.head()
+            return inner
+
+        try:
+            response = await self._function(Request(scope, receive), call_next)
+            if not callable(response):
+                raise TypeError(
+                    f"The middleware {self._function.__qualname__} must return the response of call_next or one of "
+                    f"its own, not {type(response).__name__}"
+                )
+            await response(scope, receive, send)
+        finally:
+            if inner is not None:
+                await inner.close()
+
+
+class InnerResponse:
+    """What `call_next` returns: the answer from inside, its body still to come.
+
+    Attributes:
+        status_code: HTTP status; may be changed until the response is returned.
+        headers: Response headers; may be changed until the response is returned.
+    """
+
+    def __init__(self, app: ASGIApp, request: Request, send: Send) -> None:
+        self.status_code = 200
+        self.headers = MutableHeaders(raw=[])
+        self._send = send
+        loop = asyncio.get_running_loop()
+        self._has_head: asyncio.Future[None] = loop.create_future()
+        self._released: asyncio.Future[None] = loop.create_future()
+        self._task = loop.create_task(self._run(app, request))
+
+    async def head(self) -> None:
+        """Wait until status and headers are known.
+
+        Raises:
+            Exception: What the inside raised before it answered.
+        """
+        await asyncio.wait({self._has_head, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._has_head.done():
+            self._task.result()
+            raise RuntimeError("the inside of the middleware ended without an answer")
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the head, then let the inside send its body."""
+        raw = [(name, value) for name, value in self.headers.raw]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": raw})
+        self._released.set_result(None)
+        await self._task
+
+    async def close(self) -> None:
+        """End the inside if it still runs: the middleware answered with something else, or failed."""
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _run(self, app: ASGIApp, request: Request) -> None:
+        await app(request.scope, request.receive, self._pass)
+
+    async def _pass(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status_code = message["status"]
+            self.headers = MutableHeaders(raw=list(message.get("headers", [])))
+            self._has_head.set_result(None)
+            return
+        if not self._released.done():
+            await self._released
+        await self._send(message)
