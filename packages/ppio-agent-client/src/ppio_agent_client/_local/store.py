@@ -1,0 +1,288 @@
+"""The verbs of local sandboxes, blocking. Any number of processes and threads may use one home at once."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppio_agent_models import ConfigurationError, SandboxCreationError, SandboxGoneError
+
+from .._sandbox import Sandbox, SandboxSpec
+from . import bell
+from .burial import bury, bury_the_dead, forget_the_past, is_supervised
+from .home import Home, is_sandbox_id
+from .locks import Lock
+from .making import chosen_python, make
+from .processes import kill_process, signal_group
+from .records import LOCK_FILE, read_json, read_record, write_record
+from .templates import TemplateShelf, canonical_id
+from .views import as_sandbox, is_living
+
+if TYPE_CHECKING:
+    from ppio_agent_models import AgentTemplate
+
+    from .records import Record
+
+logger = logging.getLogger("ppio_agent_client")
+
+MAX_PAUSE_SECONDS = 24 * 3600.0
+"""A sandbox that is paused longer than this is ended: a paused life is stored, not endless."""
+KILL_WAIT_SECONDS = 10.0
+"""How long `kill` leaves the work to the supervisor before it ends the supervisor as well."""
+_FORGET_SECONDS = 60.0
+"""How often one store looks for things to forget."""
+
+
+class LocalStore:
+    """Sandboxes that are supervised processes on this machine: for development, not for isolation.
+
+    Args:
+        home: Where everything is kept; None for `PPIO_AGENT_HOME`, else `~/.ppio-agent`.
+        python: The interpreter that agents run with; None for `PPIO_AGENT_PYTHON`, else the one that runs this.
+
+    Raises:
+        ConfigurationError: The home cannot be used, or this is Windows.
+    """
+
+    def __init__(self, home: Path | None = None, *, python: str | None = None) -> None:
+        if sys.platform == "win32":
+            raise ConfigurationError(
+                "local sandboxes need a POSIX system (signals, file locks): use WSL, or sandboxes on the platform"
+            )
+        self._home = Home(home)
+        self._python = python
+        self._templates = TemplateShelf(self._home)
+        self._forget_at = 0.0
+
+    def create(self, spec: SandboxSpec) -> Sandbox:
+        """Return the living sandbox of the session, or make one and start its agent without waiting for it.
+
+        Asked at once by any number of threads and processes, it makes one sandbox; `created` tells who made it.
+
+        Raises:
+            TemplateNotFoundError: No such template.
+            ConfigurationError: Its manifest is wrong, or the timeout is not a positive number.
+            SandboxCreationError: It could not be made, or the session's sandbox was made from another template.
+        """
+        _check_seconds(spec.timeout_seconds)
+        self._clean_up()
+        template_id = canonical_id(spec.template_id)
+        with self._home.session_lock(spec.session_id):
+            living = self._living(spec.session_id)
+            if living is not None:
+                if living["template_id"] != template_id:
+                    raise SandboxCreationError(
+                        f"session {spec.session_id!r} has a living sandbox made from {living['template_id']!r}, not "
+                        f"from {template_id!r}; close it first or use another session id"
+                    )
+                return as_sandbox(living, created=False)
+            if spec.memory_limit is not None or spec.cpu_limit is not None:
+                _say_that_limits_mean_nothing()
+            python = chosen_python(self._python)
+            with self._templates.opened(spec.template_id) as source:
+                record = make(self._home, spec, template_id=template_id, source=source, python=python)
+        return as_sandbox(record)
+
+    def find(self, session_id: str) -> Sandbox | None:
+        """Return the living sandbox of a session, running or paused; None when there is none."""
+        record = self._living(session_id)
+        return None if record is None else as_sandbox(record)
+
+    def get(self, sandbox_id: str) -> Sandbox | None:
+        """Return a sandbox as it is now; one that ended is shown for ten minutes, with exit code and output."""
+        if not is_sandbox_id(sandbox_id):
+            return None
+        directory = self._home.sandbox(sandbox_id)
+        record = read_record(directory)
+        if record is not None and not is_supervised(directory, record):
+            bury(directory)
+            record = None
+        if record is None:
+            record = read_json(self._home.ended_record(sandbox_id))
+        return None if record is None or record["state"] == "making" else as_sandbox(record)
+
+    def list_sandboxes(self) -> list[Sandbox]:
+        """Return every living sandbox of this home, whichever process made it, oldest first."""
+        self._clean_up()
+        records = (read_record(self._home.sandbox(name)) for name in self._home.sandbox_ids())
+        living = (record for record in records if record is not None and is_living(record))
+        return [as_sandbox(record) for record in sorted(living, key=lambda record: record["created_at"])]
+
+    def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
+        """Let the sandbox live for `timeout_seconds` from now; a paused one from its waking.
+
+        Raises:
+            SandboxGoneError: It has ended.
+            ConfigurationError: The timeout is not a positive number.
+        """
+        _check_seconds(timeout_seconds)
+
+        def extended(record: Record) -> None:
+            if record["state"] == "paused":
+                record["rest_seconds"] = timeout_seconds
+            else:
+                record["due_at"] = time.time() + timeout_seconds
+
+        return self._change(sandbox_id, extended)
+
+    def pause(self, sandbox_id: str) -> Sandbox:
+        """Stop the processes of the sandbox where they are (SIGSTOP) and keep the rest of its life for later.
+
+        It is ended when nobody wakes it within 24 hours. A paused one stays as it is.
+
+        Raises:
+            SandboxGoneError: It has ended.
+        """
+
+        def paused(record: Record) -> None:
+            if record["state"] == "running":
+                self._signal(record, signal.SIGSTOP)
+                now = time.time()
+                record["state"] = "paused"
+                record["rest_seconds"] = record["due_at"] - now
+                record["due_at"] = now + MAX_PAUSE_SECONDS
+
+        return self._change(sandbox_id, paused)
+
+    def resume(self, sandbox_id: str) -> Sandbox:
+        """Let the processes of a paused sandbox go on, and its life with them. A running one stays as it is.
+
+        Raises:
+            SandboxGoneError: It has ended.
+        """
+
+        def resumed(record: Record) -> None:
+            if record["state"] == "paused":
+                self._signal(record, signal.SIGCONT)
+                record["state"] = "running"
+                record["due_at"] = time.time() + record["rest_seconds"]
+
+        return self._change(sandbox_id, resumed)
+
+    def kill(self, sandbox_id: str) -> bool:
+        """End every process of the sandbox at once (SIGKILL), and return when they are gone.
+
+        Returns:
+            True when this call ended it; False when it had ended before, or does not exist.
+        """
+        if not is_sandbox_id(sandbox_id):
+            return False
+        directory = self._home.sandbox(sandbox_id)
+        try:
+            with Lock(os.path.join(directory, LOCK_FILE)):
+                record = read_record(directory)
+                if record is None or record["agent"] is None:
+                    return False
+                mine = is_living(record) and is_supervised(directory, record)
+                record["state"] = "ending"
+                record["due_at"] = time.time()
+                write_record(directory, record)
+                signal_group(record["agent"], signal.SIGKILL)
+        except FileNotFoundError:
+            return False
+        bell.ring(directory)
+        self._wait_for_the_end(directory, record)
+        return mine
+
+    def list_templates(self) -> list[AgentTemplate]:
+        """Return what was deployed on this machine, by name. Folders can be used without."""
+        return self._templates.all()
+
+    def get_template(self, template_id: str) -> AgentTemplate:
+        """Return the template that a name or a folder's path stands for.
+
+        Raises:
+            TemplateNotFoundError: No such name or folder, or no agent in the folder.
+            ConfigurationError: The folder's manifest is wrong.
+        """
+        return self._templates.get(template_id)
+
+    def deploy(self, folder: str | Path, name: str | None = None) -> AgentTemplate:
+        """Copy a folder and let a name stand for the copy; what the name stood for before is replaced.
+
+        Sandboxes that were made from it before keep what they have.
+
+        Args:
+            folder: The agent's folder.
+            name: None for the manifest's `metadata.name`.
+
+        Raises:
+            ConfigurationError: There is no agent in the folder, or no proper name for it, or it cannot be copied.
+        """
+        return self._templates.deploy(folder, name)
+
+    def delete_template(self, name: str) -> bool:
+        """Forget a name that was deployed; False when there is none. Sandboxes made from it live on."""
+        return self._templates.delete(name)
+
+    def _living(self, session_id: str) -> Record | None:
+        for sandbox_id in self._home.sandbox_ids_of(session_id):
+            directory = self._home.sandbox(sandbox_id)
+            record = read_record(directory)
+            if record is not None and is_living(record) and is_supervised(directory, record):
+                return record
+        return None
+
+    def _change(self, sandbox_id: str, change: Callable[[Record], None]) -> Sandbox:
+        """Change the record of a living sandbox under its lock, and let its supervisor know."""
+        if is_sandbox_id(sandbox_id):
+            directory = self._home.sandbox(sandbox_id)
+            try:
+                with Lock(os.path.join(directory, LOCK_FILE)):
+                    record = read_record(directory)
+                    if record is not None and is_living(record) and is_supervised(directory, record):
+                        change(record)
+                        write_record(directory, record)
+                        bell.ring(directory)
+                        return as_sandbox(record)
+            except FileNotFoundError:
+                pass
+        ended = self.get(sandbox_id)
+        output = "" if ended is None else ended.output
+        raise SandboxGoneError(
+            f"there is no living local sandbox {sandbox_id!r}: it was closed, its time was over, or its agent ended",
+            output=output,
+        )
+
+    def _signal(self, record: Record, number: signal.Signals) -> None:
+        # While the lock is held the supervisor does not reap the agent, so that its id stays its own.
+        if record["agent"] is None or not signal_group(record["agent"], number):
+            raise SandboxGoneError(f"the agent of the local sandbox {record['sandbox_id']!r} has just ended")
+
+    def _wait_for_the_end(self, directory: str, record: Record) -> None:
+        patience_ends = time.monotonic() + KILL_WAIT_SECONDS
+        pause = 0.001
+        while os.path.exists(directory) and bell.is_heard(directory):
+            if time.monotonic() > patience_ends:
+                if record["supervisor"] is not None:
+                    kill_process(record["supervisor"])  # It hangs, or was stopped. `bury` does its work.
+                break
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
+        bury(directory)
+
+    def _clean_up(self) -> None:
+        bury_the_dead(self._home)
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + _FORGET_SECONDS
+            forget_the_past(self._home)
+            self._templates.sweep()
+
+
+def _check_seconds(seconds: float) -> None:
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigurationError(f"the life of a sandbox must be a positive number of seconds, not {seconds!r}")
+
+
+@cache
+def _say_that_limits_mean_nothing() -> None:
+    """Say so once per process."""
+    logger.warning("local sandboxes are for development and do not enforce memory_limit and cpu_limit")
