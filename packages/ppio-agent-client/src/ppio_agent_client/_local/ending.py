@@ -7,6 +7,7 @@ a reader finds either the one or the other, and a crash in between leaves nothin
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from .logs import tail
 from .records import LOG_FILE, write_json
@@ -30,7 +31,8 @@ def retire(directory: str, record: Record, exit_code: int | None) -> str:
         record["state"] = "ended"
         record["exit_code"] = exit_code
         record["output"] = tail(os.path.join(directory, LOG_FILE))
-        write_json(ended, record)
+        with suppress(OSError):  # A full disk must not keep the directory from going.
+            write_json(ended, record)
     return discard(directory)
 
 

@@ -50,6 +50,10 @@ class Lock:
         """Let the lock go; nothing happens when it is not held."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
+            import fcntl
+
+            # Not by closing alone: a process that the caller forked meanwhile has the descriptor too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def __enter__(self) -> Self:

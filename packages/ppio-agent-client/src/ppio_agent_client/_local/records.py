@@ -72,12 +72,12 @@ def write_record(directory: str, record: Record) -> None:
 
 
 def read_json(path: str) -> Any:
-    """Return the content of a JSON file, None when it does not exist."""
+    """Return the content of a JSON file, None when it does not exist or is none."""
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    except (FileNotFoundError, ValueError):
+        return None  # ValueError: the machine crashed before the file reached the disk.
 
 
 def write_json(path: str, value: object) -> None:

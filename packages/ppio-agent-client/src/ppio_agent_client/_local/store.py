@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
-import os
-import signal
 import sys
 import time
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,27 +12,24 @@ from typing import TYPE_CHECKING
 from ppio_agent_models import ConfigurationError, SandboxCreationError, SandboxGoneError
 
 from .._sandbox import Sandbox, SandboxSpec
-from . import bell
 from .burial import bury, bury_the_dead, forget_the_past, is_supervised
+from .changes import apply, end, extending, pausing, resuming
 from .home import Home, is_sandbox_id
-from .locks import Lock
 from .making import chosen_python, make
-from .processes import kill_process, signal_group
-from .records import LOCK_FILE, read_json, read_record, write_record
+from .records import read_json, read_record
 from .templates import TemplateShelf, canonical_id
 from .views import as_sandbox, is_living
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentTemplate
 
+    from .changes import Change
     from .records import Record
 
 logger = logging.getLogger("ppio_agent_client")
 
-MAX_PAUSE_SECONDS = 24 * 3600.0
-"""A sandbox that is paused longer than this is ended: a paused life is stored, not endless."""
-KILL_WAIT_SECONDS = 10.0
-"""How long `kill` leaves the work to the supervisor before it ends the supervisor as well."""
+MAX_LIFE_SECONDS = 365 * 24 * 3600.0
+"""The longest life that can be asked for."""
 _FORGET_SECONDS = 60.0
 """How often one store looks for things to forget."""
 
@@ -124,14 +117,7 @@ class LocalStore:
             ConfigurationError: The timeout is not a positive number.
         """
         _check_seconds(timeout_seconds)
-
-        def extended(record: Record) -> None:
-            if record["state"] == "paused":
-                record["rest_seconds"] = timeout_seconds
-            else:
-                record["due_at"] = time.time() + timeout_seconds
-
-        return self._change(sandbox_id, extended)
+        return self._change(sandbox_id, extending(timeout_seconds))
 
     def pause(self, sandbox_id: str) -> Sandbox:
         """Stop the processes of the sandbox where they are (SIGSTOP) and keep the rest of its life for later.
@@ -141,16 +127,7 @@ class LocalStore:
         Raises:
             SandboxGoneError: It has ended.
         """
-
-        def paused(record: Record) -> None:
-            if record["state"] == "running":
-                self._signal(record, signal.SIGSTOP)
-                now = time.time()
-                record["state"] = "paused"
-                record["rest_seconds"] = record["due_at"] - now
-                record["due_at"] = now + MAX_PAUSE_SECONDS
-
-        return self._change(sandbox_id, paused)
+        return self._change(sandbox_id, pausing)
 
     def resume(self, sandbox_id: str) -> Sandbox:
         """Let the processes of a paused sandbox go on, and its life with them. A running one stays as it is.
@@ -158,14 +135,7 @@ class LocalStore:
         Raises:
             SandboxGoneError: It has ended.
         """
-
-        def resumed(record: Record) -> None:
-            if record["state"] == "paused":
-                self._signal(record, signal.SIGCONT)
-                record["state"] = "running"
-                record["due_at"] = time.time() + record["rest_seconds"]
-
-        return self._change(sandbox_id, resumed)
+        return self._change(sandbox_id, resuming)
 
     def kill(self, sandbox_id: str) -> bool:
         """End every process of the sandbox at once (SIGKILL), and return when they are gone.
@@ -173,24 +143,7 @@ class LocalStore:
         Returns:
             True when this call ended it; False when it had ended before, or does not exist.
         """
-        if not is_sandbox_id(sandbox_id):
-            return False
-        directory = self._home.sandbox(sandbox_id)
-        try:
-            with Lock(os.path.join(directory, LOCK_FILE)):
-                record = read_record(directory)
-                if record is None or record["agent"] is None:
-                    return False
-                mine = is_living(record) and is_supervised(directory, record)
-                record["state"] = "ending"
-                record["due_at"] = time.time()
-                write_record(directory, record)
-                signal_group(record["agent"], signal.SIGKILL)
-        except FileNotFoundError:
-            return False
-        bell.ring(directory)
-        self._wait_for_the_end(directory, record)
-        return mine
+        return is_sandbox_id(sandbox_id) and end(self._home.sandbox(sandbox_id))
 
     def list_templates(self) -> list[AgentTemplate]:
         """Return what was deployed on this machine, by name. Folders can be used without."""
@@ -231,43 +184,15 @@ class LocalStore:
                 return record
         return None
 
-    def _change(self, sandbox_id: str, change: Callable[[Record], None]) -> Sandbox:
-        """Change the record of a living sandbox under its lock, and let its supervisor know."""
-        if is_sandbox_id(sandbox_id):
-            directory = self._home.sandbox(sandbox_id)
-            try:
-                with Lock(os.path.join(directory, LOCK_FILE)):
-                    record = read_record(directory)
-                    if record is not None and is_living(record) and is_supervised(directory, record):
-                        change(record)
-                        write_record(directory, record)
-                        bell.ring(directory)
-                        return as_sandbox(record)
-            except FileNotFoundError:
-                pass
+    def _change(self, sandbox_id: str, change: Change) -> Sandbox:
+        record = apply(self._home.sandbox(sandbox_id), change) if is_sandbox_id(sandbox_id) else None
+        if record is not None:
+            return as_sandbox(record)
         ended = self.get(sandbox_id)
-        output = "" if ended is None else ended.output
         raise SandboxGoneError(
             f"there is no living local sandbox {sandbox_id!r}: it was closed, its time was over, or its agent ended",
-            output=output,
+            output="" if ended is None else ended.output,
         )
-
-    def _signal(self, record: Record, number: signal.Signals) -> None:
-        # While the lock is held the supervisor does not reap the agent, so that its id stays its own.
-        if record["agent"] is None or not signal_group(record["agent"], number):
-            raise SandboxGoneError(f"the agent of the local sandbox {record['sandbox_id']!r} has just ended")
-
-    def _wait_for_the_end(self, directory: str, record: Record) -> None:
-        patience_ends = time.monotonic() + KILL_WAIT_SECONDS
-        pause = 0.001
-        while os.path.exists(directory) and bell.is_heard(directory):
-            if time.monotonic() > patience_ends:
-                if record["supervisor"] is not None:
-                    kill_process(record["supervisor"])  # It hangs, or was stopped. `bury` does its work.
-                break
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.05)
-        bury(directory)
 
     def _clean_up(self) -> None:
         bury_the_dead(self._home)
@@ -278,8 +203,10 @@ class LocalStore:
 
 
 def _check_seconds(seconds: float) -> None:
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise ConfigurationError(f"the life of a sandbox must be a positive number of seconds, not {seconds!r}")
+    if not 0 < seconds <= MAX_LIFE_SECONDS:  # Not a number is neither.
+        raise ConfigurationError(
+            f"the life of a sandbox must be more than 0 and at most {MAX_LIFE_SECONDS:.0f} seconds, not {seconds!r}"
+        )
 
 
 @cache

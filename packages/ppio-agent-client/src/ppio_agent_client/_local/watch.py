@@ -1,6 +1,6 @@
 """What a supervisor does all its life: wait for the agent's end, its time, or the bell, and act.
 
-It sleeps in one `poll` for a signal (the agent ended, or the machine goes down), the bell (somebody changed the
+It sleeps in one `select` for a signal (the agent ended, or the machine goes down), the bell (somebody changed the
 record) or the moment that is due. Whatever woke it, it takes the lock, looks at the agent and the record, and does the
 next step.
 """
@@ -122,12 +122,6 @@ class Watch:
         self._asked_to_stop = True
 
     def _sleep(self, seconds: float) -> None:
-        poll = select.poll()
-        for descriptor in (self._signalled, self._ringing):
-            poll.register(descriptor, select.POLLIN)
-        # Rounded up: to wake a moment too early would mean to wake again and again until it is time.
-        for descriptor, _ in poll.poll(int(seconds * 1000) + 1):
-            try:
-                os.read(descriptor, 65536)
-            except BlockingIOError:
-                continue
+        ready, _, _ = select.select((self._signalled, self._ringing), (), (), seconds)
+        for descriptor in ready:
+            os.read(descriptor, 65536)
