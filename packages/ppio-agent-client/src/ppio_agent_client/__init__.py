@@ -1,0 +1,135 @@
+"""Call agents: open sessions in sandboxes, invoke, stream. Async names, their `Sync` twins, and what both exchange."""
+
+from typing import TYPE_CHECKING
+
+from ppio_agent_models._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from ppio_agent_models import AgentClientError as AgentClientError
+    from ppio_agent_models import AgentError as AgentError
+    from ppio_agent_models import AgentTemplate as AgentTemplate
+    from ppio_agent_models import AuthenticationError as AuthenticationError
+    from ppio_agent_models import BadRequestError as BadRequestError
+    from ppio_agent_models import ConfigurationError as ConfigurationError
+    from ppio_agent_models import ConnectTimeoutError as ConnectTimeoutError
+    from ppio_agent_models import DrainingError as DrainingError
+    from ppio_agent_models import FirstByteTimeoutError as FirstByteTimeoutError
+    from ppio_agent_models import HandlerError as HandlerError
+    from ppio_agent_models import IdleTimeoutError as IdleTimeoutError
+    from ppio_agent_models import InvocationCancelledError as InvocationCancelledError
+    from ppio_agent_models import InvocationError as InvocationError
+    from ppio_agent_models import InvocationRequest as InvocationRequest
+    from ppio_agent_models import InvocationResponse as InvocationResponse
+    from ppio_agent_models import InvocationTimeoutError as InvocationTimeoutError
+    from ppio_agent_models import MethodNotAllowedError as MethodNotAllowedError
+    from ppio_agent_models import NetworkError as NetworkError
+    from ppio_agent_models import NotAcceptableError as NotAcceptableError
+    from ppio_agent_models import NotFoundError as NotFoundError
+    from ppio_agent_models import PayloadTooLargeError as PayloadTooLargeError
+    from ppio_agent_models import PayloadValidationError as PayloadValidationError
+    from ppio_agent_models import PingResponse as PingResponse
+    from ppio_agent_models import PingStatus as PingStatus
+    from ppio_agent_models import PPIOAgentRuntimeError as PPIOAgentRuntimeError
+    from ppio_agent_models import RateLimitedError as RateLimitedError
+    from ppio_agent_models import RequestError as RequestError
+    from ppio_agent_models import RequestReadTimeoutError as RequestReadTimeoutError
+    from ppio_agent_models import SandboxConfig as SandboxConfig
+    from ppio_agent_models import SandboxCreationError as SandboxCreationError
+    from ppio_agent_models import SandboxGoneError as SandboxGoneError
+    from ppio_agent_models import SandboxPausedError as SandboxPausedError
+    from ppio_agent_models import SandboxStartTimeoutError as SandboxStartTimeoutError
+    from ppio_agent_models import SerializationError as SerializationError
+    from ppio_agent_models import SessionBusyError as SessionBusyError
+    from ppio_agent_models import SessionInfo as SessionInfo
+    from ppio_agent_models import SessionNotFoundError as SessionNotFoundError
+    from ppio_agent_models import SessionStatus as SessionStatus
+    from ppio_agent_models import StreamEvent as StreamEvent
+    from ppio_agent_models import StreamInterruptedError as StreamInterruptedError
+    from ppio_agent_models import TemplateNotFoundError as TemplateNotFoundError
+    from ppio_agent_models import TotalTimeoutError as TotalTimeoutError
+    from ppio_agent_models import UnavailableError as UnavailableError
+    from ppio_agent_models import UnsupportedMediaTypeError as UnsupportedMediaTypeError
+
+    from ._async._client import AgentRuntimeClient as AgentRuntimeClient
+    from ._async._session import SandboxSession as SandboxSession
+    from ._async._stream import InvocationStream as InvocationStream
+    from ._async._templates import TemplateManager as TemplateManager
+    from ._async.providers._protocol import SandboxProvider as SandboxProvider
+    from ._async.providers.local import LocalSandboxProvider as LocalSandboxProvider
+    from ._config import ClientConfig as ClientConfig
+    from ._sandbox import Sandbox as Sandbox
+    from ._sandbox import SandboxSpec as SandboxSpec
+    from ._sync._client import SyncAgentRuntimeClient as SyncAgentRuntimeClient
+    from ._sync._session import SyncSandboxSession as SyncSandboxSession
+    from ._sync._stream import SyncInvocationStream as SyncInvocationStream
+    from ._sync._templates import SyncTemplateManager as SyncTemplateManager
+    from ._sync.providers._protocol import SyncSandboxProvider as SyncSandboxProvider
+    from ._sync.providers.local import SyncLocalSandboxProvider as SyncLocalSandboxProvider
+
+__version__ = "0.2.0"
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "._async._client": ("AgentRuntimeClient",),
+        "._async._session": ("SandboxSession",),
+        "._async._stream": ("InvocationStream",),
+        "._async._templates": ("TemplateManager",),
+        "._async.providers._protocol": ("SandboxProvider",),
+        "._async.providers.local": ("LocalSandboxProvider",),
+        "._config": ("ClientConfig",),
+        "._sandbox": ("Sandbox", "SandboxSpec"),
+        "._sync._client": ("SyncAgentRuntimeClient",),
+        "._sync._session": ("SyncSandboxSession",),
+        "._sync._stream": ("SyncInvocationStream",),
+        "._sync._templates": ("SyncTemplateManager",),
+        "._sync.providers._protocol": ("SyncSandboxProvider",),
+        "._sync.providers.local": ("SyncLocalSandboxProvider",),
+        "ppio_agent_models": (
+            "AgentClientError",
+            "AgentError",
+            "AgentTemplate",
+            "AuthenticationError",
+            "BadRequestError",
+            "ConfigurationError",
+            "ConnectTimeoutError",
+            "DrainingError",
+            "FirstByteTimeoutError",
+            "HandlerError",
+            "IdleTimeoutError",
+            "InvocationCancelledError",
+            "InvocationError",
+            "InvocationRequest",
+            "InvocationResponse",
+            "InvocationTimeoutError",
+            "MethodNotAllowedError",
+            "NetworkError",
+            "NotAcceptableError",
+            "NotFoundError",
+            "PayloadTooLargeError",
+            "PayloadValidationError",
+            "PingResponse",
+            "PingStatus",
+            "PPIOAgentRuntimeError",
+            "RateLimitedError",
+            "RequestError",
+            "RequestReadTimeoutError",
+            "SandboxConfig",
+            "SandboxCreationError",
+            "SandboxGoneError",
+            "SandboxPausedError",
+            "SandboxStartTimeoutError",
+            "SerializationError",
+            "SessionBusyError",
+            "SessionInfo",
+            "SessionNotFoundError",
+            "SessionStatus",
+            "StreamEvent",
+            "StreamInterruptedError",
+            "TemplateNotFoundError",
+            "TotalTimeoutError",
+            "UnavailableError",
+            "UnsupportedMediaTypeError",
+        ),
+    },
+)

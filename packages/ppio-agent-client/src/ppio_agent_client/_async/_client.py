@@ -1,0 +1,275 @@
+"""The front desk: finds, makes and closes sessions, and lists what they can be made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+from ppio_agent_models import AgentClientError, AgentTemplate, InvocationResponse, SandboxConfig
+
+from .._config import ClientConfig, settle
+from .._io import _async as io
+from .._rules import requests
+from .._rules.requests import Request
+from .._sandbox import Sandbox, SandboxSpec
+from ._exchange import AgentLink
+from ._one_call import OneCall, OneStream
+from ._session import SandboxSession
+from ._start import started
+from ._stream import InvocationStream
+from ._templates import TemplateManager
+from .providers._by_name import checked_provider, provider_for
+
+if TYPE_CHECKING:
+    from ._transport import Transport
+    from .providers._protocol import SandboxProvider
+
+
+class AgentRuntimeClient:
+    """Sessions with agents, wherever their sandboxes come from.
+
+    Making one costs nothing and opens nothing. `await client.close()`, or leaving `async with client`, closes its
+    connections; sandboxes live on until they are closed or expire, so that another process can go on with them.
+
+    Args:
+        api_key: Key of the platform; `PPIO_API_KEY` unless given.
+        api_secret: Secret that belongs to it; `PPIO_API_SECRET` unless given.
+        base_url: Address of the platform; `PPIO_API_URL` unless given.
+        timeout: Longest time of one whole call, in seconds; 300 unless `config` says otherwise.
+        config: The other settings.
+        provider: Where sandboxes come from: an object, or a name such as `"local"`; `PPIO_AGENT_PROVIDER` unless given.
+            It is made when something first needs it.
+
+    Raises:
+        ConfigurationError: A setting is out of its bounds.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        api_secret: str | None = None,
+        base_url: str | None = None,
+        timeout: float | None = None,
+        *,
+        config: ClientConfig | None = None,
+        provider: SandboxProvider | str | None = None,
+    ) -> None:
+        name = provider if isinstance(provider, str) else None
+        given = {
+            "api_key": api_key,
+            "api_secret": api_secret,
+            "base_url": base_url,
+            "timeout": timeout,
+            "provider": name,
+        }
+        self.config = settle(config, given)
+        self.template_manager = TemplateManager(self._get_provider, self.config)
+        self._provider = None if provider is None or isinstance(provider, str) else checked_provider(provider)
+        self._owns_provider = self._provider is None
+        self._transport: Transport | None = None
+        self._closed = False
+        self._turns: WeakValueDictionary[str, io.Lock] = WeakValueDictionary()
+        # One handle per sandbox, so that closing it by id closes it for everybody who holds it.
+        self._handles: WeakValueDictionary[str, SandboxSession] = WeakValueDictionary()
+        self._made: dict[str, SandboxSession] = {}
+
+    def __repr__(self) -> str:
+        source = self.config.provider if self._owns_provider else type(self._provider).__name__
+        key = "set" if self.config.api_key else "not set"
+        return f"<{type(self).__name__} provider={source!r} api_key {key}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def create_session(
+        self,
+        template_id: str,
+        timeout_seconds: float | None = None,
+        config: SandboxConfig | None = None,
+        *,
+        session_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> SandboxSession:
+        """Return a session whose agent answers.
+
+        A session id that lives is joined and its life left as it is; one that does not gets a new sandbox. Asked many
+        times at once with one id, it makes one sandbox. If it fails or is cancelled, what it made is ended.
+
+        Args:
+            template_id: What the sandbox is made from.
+            timeout_seconds: Its life, in seconds; that of `config`, which is 300 by default, unless given.
+            config: Environment, limits and metadata of the sandbox.
+            session_id: 1 to 256 characters of any text; made up unless given.
+            metadata: Strings to find it by, on top of those in `config`.
+
+        Raises:
+            AuthenticationError: No provider is named, and no key.
+            TemplateNotFoundError: No such template.
+            SandboxCreationError: It did not start, or the session id is bound to another template.
+        """
+        wanted = config or SandboxConfig()
+        spec = SandboxSpec(
+            session_id=uuid4().hex if session_id is None else requests.checked_session_id(session_id),
+            template_id=template_id,
+            timeout_seconds=wanted.timeout_seconds if timeout_seconds is None else timeout_seconds,
+            env_vars=dict(wanted.env_vars),
+            metadata={**wanted.metadata, **(metadata or {})},
+            memory_limit=wanted.memory_limit,
+            cpu_limit=wanted.cpu_limit,
+        )
+        provider = self._get_provider()
+        # One at a time per id: the first makes the sandbox, the others find it started.
+        async with self._turns.setdefault(spec.session_id, io.Lock()):
+            sandbox = await started(provider, spec, self._link_to)
+        session = self._handle(sandbox, spec.timeout_seconds if sandbox.created else None)
+        if sandbox.created:
+            self._made[sandbox.sandbox_id] = session
+        return session
+
+    async def get_session(self, session_id: str) -> SandboxSession | None:
+        """Return the session of this id if its sandbox lives, whichever process made it; change nothing about it."""
+        sandbox = await self._get_provider().find(requests.checked_session_id(session_id))
+        return None if sandbox is None else self._handle(sandbox)
+
+    async def list_sessions(self) -> list[SandboxSession]:
+        """Return every living session that this SDK made here, whichever process made it, oldest first."""
+        return [self._handle(sandbox) for sandbox in await self._get_provider().list_sandboxes()]
+
+    async def close_session(self, session_id: str) -> bool:
+        """End the sandbox of a session, whichever process made it.
+
+        Returns:
+            Whether one lived.
+        """
+        session = await self.get_session(session_id)
+        return False if session is None else await self._end(session)
+
+    async def close_all_sessions(self) -> None:
+        """End every sandbox that this client made; those that it joined live on.
+
+        Raises:
+            ExceptionGroup: Some could not be ended; the others are.
+        """
+        outcomes = await io.gather([partial(self._end, session) for session in list(self._made.values())])
+        failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if failures:
+            raise ExceptionGroup(f"{len(failures)} sandboxes could not be ended", failures)
+
+    async def list_templates(self, refresh: bool = False) -> list[AgentTemplate]:
+        """Return every template that sessions can be created from. See `TemplateManager.list_templates`."""
+        return await self.template_manager.list_templates(refresh)
+
+    async def get_template(self, template_id: str) -> AgentTemplate:
+        """Return one template. See `TemplateManager.get_template`."""
+        return await self.template_manager.get_template(template_id)
+
+    async def invoke_agent(
+        self, template_id: str, request: Request, create_session: bool = True, session_id: str | None = None
+    ) -> InvocationResponse:
+        """Ask an agent once.
+
+        Args:
+            template_id: What the agent is made from.
+            request: As for `SandboxSession.invoke`.
+            create_session: Whether a session may be made for it.
+            session_id: The session to ask in; it is joined or made, and lives on. Without one, a new sandbox is made
+                and ended before this returns, on errors too.
+
+        Raises:
+            SessionNotFoundError: `create_session` is False and no such session lives.
+            AgentClientError: As for `create_session` and `SandboxSession.invoke`.
+        """
+        call = OneCall(self, template_id, create_session=create_session, session_id=session_id)
+        try:
+            session = await call.begin()
+            return await session.invoke(request)
+        finally:
+            await call.end()
+
+    def stream_agent(
+        self, template_id: str, request: Request, create_session: bool = True, session_id: str | None = None
+    ) -> InvocationStream:
+        """Stream from an agent once: use it with `async with`, or iterate over it. See `invoke_agent`.
+
+        A sandbox that was made for it is ended with the stream, however that ends.
+        """
+        call = OneCall(self, template_id, create_session=create_session, session_id=session_id)
+        return InvocationStream(OneStream(call, request))
+
+    def attach(self, url: str, token: str | None = None) -> SandboxSession:
+        """Return a session with an agent that runs already: a development server, a cluster, another cloud.
+
+        Nothing is sent yet, and no key or provider is needed. The session has no sandbox to refresh or pause.
+
+        Args:
+            url: Its address, such as `http://127.0.0.1:8080`.
+            token: Sent as bearer token, if it wants one.
+
+        Raises:
+            ConfigurationError: The address or the token cannot be used.
+        """
+        session_id = uuid4().hex
+        headers = requests.session_headers(session_id, requests.checked_token(token), {})
+        link = AgentLink(self._get_transport, self.config, requests.checked_url(url), headers)
+        return SandboxSession(session_id, link)
+
+    async def close(self) -> None:
+        """Close every connection. Sandboxes live on; the client cannot be used again."""
+        self._closed = True
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.close()
+        if self._owns_provider and self._provider is not None:
+            await self._provider.close()
+
+    aclose = close  # async-only: the name that contextlib.aclosing knows
+
+    async def _end(self, session: SandboxSession) -> bool:
+        ended = await session.close()
+        if session.sandbox_id is not None:
+            self._made.pop(session.sandbox_id, None)
+        return ended
+
+    def _handle(self, sandbox: Sandbox, life_seconds: float | None = None) -> SandboxSession:
+        session = self._handles.get(sandbox.sandbox_id)
+        if session is not None and not session.closed:
+            session.know(sandbox)
+            return session
+        link = self._link_to(sandbox)
+        session = SandboxSession(
+            sandbox.session_id, link, provider=self._get_provider(), sandbox=sandbox, life_seconds=life_seconds
+        )
+        self._handles[sandbox.sandbox_id] = session
+        return session
+
+    def _link_to(self, sandbox: Sandbox) -> AgentLink:
+        headers = requests.session_headers(sandbox.session_id, None, sandbox.headers)
+        return AgentLink(self._get_transport, self.config, sandbox.url, headers)
+
+    def _get_provider(self) -> SandboxProvider:
+        self._check_open()
+        if self._provider is None:
+            self._provider = provider_for(self.config)
+        return self._provider
+
+    def _get_transport(self) -> Transport:
+        self._check_open()
+        if self._transport is None:
+            # Here, not above: who only makes a client does not wait for httpx.
+            from ._transport import Transport
+
+            self._transport = Transport()
+        return self._transport
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AgentClientError("this client is closed; make a new one")

@@ -1,0 +1,93 @@
+"""One call to a template: a session is found or made for it, and a made one is closed after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ppio_agent_models import NetworkError, SessionNotFoundError, StreamInterruptedError
+
+from .._io import _async as io
+from .._rules.lifecycle import other_template
+from .._rules.limits import Limits
+from .._rules.requests import Request
+from ._session import SandboxSession, SessionSource
+
+if TYPE_CHECKING:
+    from ._client import AgentRuntimeClient
+    from ._transport import Answer
+
+
+class OneCall:
+    """A session for one call.
+
+    Without a session id it is new and gone afterwards, whatever happens; with one it is joined or made, and lives on.
+
+    Args:
+        client: The client that finds and makes sessions.
+        template_id: What the agent is made from.
+        create_session: Whether a session may be made.
+        session_id: The session that is meant, if it is a certain one.
+    """
+
+    def __init__(
+        self, client: AgentRuntimeClient, template_id: str, *, create_session: bool, session_id: str | None
+    ) -> None:
+        self._client = client
+        self._template_id = template_id
+        self._create_session = create_session
+        self._session_id = session_id
+        self._session: SandboxSession | None = None
+
+    async def begin(self) -> SandboxSession:
+        """Return the session."""
+        if self._create_session:
+            self._session = await self._client.create_session(self._template_id, session_id=self._session_id)
+        else:
+            self._session = await self._find()
+        return self._session
+
+    async def end(self) -> None:
+        """Close the session, if it was made for this call alone."""
+        if self._session is not None and self._session_id is None:
+            await io.to_the_end(self._session.close())
+
+    async def _find(self) -> SandboxSession:
+        wanted = self._session_id
+        session = None if wanted is None else await self._client.get_session(wanted)
+        if session is None:
+            which = "no session_id is given" if wanted is None else f"no sandbox lives for session {wanted!r}"
+            raise SessionNotFoundError(f"{which}, and create_session is False; create a session first")
+        if session.template_id != self._template_id:
+            template = await self._client.get_template(self._template_id)
+            if session.template_id != template.template_id:
+                raise other_template(session.session_id, session.template_id, self._template_id)
+        return session
+
+
+class OneStream:
+    """A stream that brings its session with it: the source behind `stream_agent`."""
+
+    def __init__(self, call: OneCall, request: Request) -> None:
+        self._call = call
+        self._request = request
+        self._source: SessionSource | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the stream itself; making its session has limits of its own."""
+        assert self._source is not None
+        return self._source.limits
+
+    async def open(self) -> Answer:
+        """Find or make the session and send the request."""
+        self._source = SessionSource(await self._call.begin(), self._request)
+        return await self._source.open()
+
+    async def explain(self, error: NetworkError | StreamInterruptedError) -> None:
+        """Raise what happened to the sandbox, if something did."""
+        if self._source is not None:
+            await self._source.explain(error)
+
+    async def close(self) -> None:
+        """Close a session that was made for this stream alone."""
+        await self._call.end()

@@ -1,0 +1,327 @@
+"""A conversation with one agent: invoke, stream, and the life of the sandbox that it runs in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, overload
+
+from ppio_agent_models import (
+    ConfigurationError,
+    InvocationResponse,
+    NetworkError,
+    PingResponse,
+    PPIOAgentRuntimeError,
+    SandboxGoneError,
+    SessionInfo,
+    SessionStatus,
+    StreamInterruptedError,
+)
+
+from .._io import _async as io
+from .._rules import lifecycle, requests
+from .._rules.limits import Limits, call_limits, requested_timeout, total_seconds
+from .._rules.requests import Request
+from .._rules.responses import response_of
+from .._sandbox import Sandbox
+from ._exchange import AgentLink
+from ._start import until_ready
+from ._stream import InvocationStream
+
+if TYPE_CHECKING:
+    from ._transport import Answer
+    from .providers._protocol import SandboxProvider
+
+PING_SECONDS = 10.0
+"""Longest time of one ping."""
+_LOOKS = 10
+_PAUSE_BETWEEN_LOOKS_SECONDS = 0.05
+
+
+class SandboxSession:
+    """A conversation with one agent. Made by the methods of a client, and by `attach`.
+
+    Leaving `async with session` closes its sandbox. A session of `attach` has no sandbox: closing it closes the handle.
+
+    Attributes:
+        session_id: The id that the agent knows the conversation by.
+        created_at: When its sandbox was made, UTC; for an attached agent, when this handle was.
+        last_activity: When this handle last called the agent, UTC.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        link: AgentLink,
+        *,
+        provider: SandboxProvider | None = None,
+        sandbox: Sandbox | None = None,
+        life_seconds: float | None = None,
+    ) -> None:
+        self.session_id = session_id
+        self._link = link
+        self._provider = provider
+        self._sandbox = sandbox
+        self._life_seconds = life_seconds
+        self._closed = False
+        self.created_at = sandbox.created_at if sandbox is not None else datetime.now(UTC)
+        self.last_activity = self.created_at
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.session_id!r} at {self.host_url}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await io.to_the_end(self.close())
+
+    @property
+    def sandbox_id(self) -> str | None:
+        """The provider's name for the sandbox; None for an attached agent."""
+        return None if self._sandbox is None else self._sandbox.sandbox_id
+
+    @property
+    def template_id(self) -> str | None:
+        """What the sandbox was made from; None for an attached agent."""
+        return None if self._sandbox is None else self._sandbox.template_id
+
+    @property
+    def host_url(self) -> str:
+        """Where the agent listens, without a trailing slash."""
+        return self._link.url
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the sandbox ends by itself, UTC, as far as this handle knows; None while it is paused."""
+        return None if self._sandbox is None else self._sandbox.expires_at
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the session can be invoked, as far as this handle knows. `get_status` asks."""
+        return not self._closed and (self._sandbox is None or self._sandbox.state == "running")
+
+    @overload
+    async def invoke(self, request: Request, stream: Literal[False] = False) -> InvocationResponse: ...
+    @overload
+    async def invoke(self, request: Request, stream: Literal[True]) -> InvocationStream: ...
+    @overload
+    async def invoke(self, request: Request, stream: bool) -> InvocationResponse | InvocationStream: ...
+    async def invoke(self, request: Request, stream: bool = False) -> InvocationResponse | InvocationStream:
+        """Ask the agent.
+
+        Args:
+            request: An `InvocationRequest`, a dict that is sent as it is, or a string that is sent as `prompt`.
+            stream: Return an iterator over decoded chunks instead, with the answer begun.
+
+        Returns:
+            The envelope, always with status `"success"`.
+
+        Raises:
+            InvocationError: The agent did not deliver; the class says why.
+            NetworkError: No complete answer arrived; the class says which limit passed, if one did.
+            SandboxGoneError: The sandbox has ended.
+            SandboxPausedError: The sandbox is paused.
+            SerializationError: The request cannot become JSON.
+        """
+        if stream:
+            chunks = self.stream(request)
+            await chunks.open()
+            return chunks
+        limits = self._limits(request, self._link.config.timeout)
+        try:
+            async with io.Until(limits.deadline, limits.total):
+                answer = await self._open(request, limits, stream=False)
+                body = await answer.read()
+        except NetworkError as error:
+            await self._explain(error)
+            raise
+        return response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
+
+    def stream(self, request: Request) -> InvocationStream:
+        """Return what the agent yields, as it comes: use it with `async with`, or iterate over it.
+
+        Args:
+            request: As for `invoke`. Its `timeout`, if it has one, limits the whole stream.
+        """
+        return InvocationStream(SessionSource(self, request))
+
+    async def ping(self) -> PingResponse:
+        """Return how the agent feels.
+
+        Raises:
+            NetworkError: It did not answer.
+        """
+        self._check_open()
+        self.last_activity = datetime.now(UTC)
+        return await self._link.ping(PING_SECONDS)
+
+    async def get_status(self) -> SessionStatus:
+        """Return the state of the session, asked of the provider and of the agent."""
+        if self._closed:
+            return SessionStatus.CLOSED
+        sandbox = self._sandbox
+        if self._provider is not None and sandbox is not None:
+            sandbox = await self._look()
+            if sandbox is None or sandbox.state != "running":
+                return lifecycle.status_of(sandbox, None)
+        try:
+            answer = await self._link.ping(PING_SECONDS)
+        except PPIOAgentRuntimeError:
+            return SessionStatus.INACTIVE
+        return lifecycle.status_of_ping(answer)
+
+    async def info(self) -> SessionInfo:
+        """Return the session as plain data, with its state as of now."""
+        status = await self.get_status()
+        sandbox = self._sandbox
+        return SessionInfo(
+            session_id=self.session_id,
+            sandbox_id=self.sandbox_id,
+            template_id=self.template_id,
+            status=status,
+            host_url=self.host_url,
+            created_at=self.created_at,
+            expires_at=self.expires_at,
+            metadata={} if sandbox is None else dict(sandbox.metadata),
+        )
+
+    async def refresh(self, timeout_seconds: float | None = None) -> None:
+        """Let the sandbox live on, counted from now.
+
+        Args:
+            timeout_seconds: For how long, in seconds; as long as it was made for unless given.
+
+        Raises:
+            SandboxGoneError: It has ended.
+        """
+        provider, sandbox = self._owned("refresh")
+        life = timeout_seconds or self._life_seconds or lifecycle.life_of(sandbox)
+        self.know(await provider.extend(sandbox.sandbox_id, life))
+        self._life_seconds = life
+
+    async def pause(self) -> None:
+        """Put the sandbox to sleep with its memory. It does not expire meanwhile.
+
+        Raises:
+            SandboxGoneError: It has ended.
+        """
+        provider, sandbox = self._owned("pause")
+        self.know(await provider.pause(sandbox.sandbox_id))
+
+    async def resume(self) -> None:
+        """Wake the sandbox and wait until its agent answers.
+
+        Raises:
+            SandboxGoneError: It has ended.
+            SandboxStartTimeoutError: The agent did not answer in time; the sandbox lives on.
+        """
+        provider, sandbox = self._owned("resume")
+        self.know(await provider.resume(sandbox.sandbox_id))
+        await until_ready(provider, sandbox, self._link)
+
+    async def close(self) -> bool:
+        """End the sandbox and everything in it; for an attached agent only this handle.
+
+        Returns:
+            Whether this call ended a sandbox; False when it had ended before, or there is none.
+        """
+        was_closed, self._closed = self._closed, True
+        if was_closed or self._provider is None or self._sandbox is None:
+            return False
+        return await self._provider.kill(self._sandbox.sandbox_id)
+
+    def _limits(self, request: Request, default: float | None) -> Limits:
+        total = total_seconds(requested_timeout(request), default)
+        return call_limits(self._link.config, total, io.now())
+
+    async def _open(self, request: Request, limits: Limits, *, stream: bool) -> Answer:
+        self._check_open()
+        if self._sandbox is not None and self._sandbox.state == "paused":
+            # Somebody else may have woken it.
+            found = await self._look()
+            if found is None or found.state == "ended":
+                raise lifecycle.gone(self.session_id, found)
+            if found.state == "paused":
+                raise lifecycle.asleep(self.session_id)
+        self.last_activity = datetime.now(UTC)
+        call = requests.invocation(self._link.url, self._link.headers, request, stream=stream)
+        return await self._link.open(call, limits, self._explain)
+
+    async def _explain(self, error: NetworkError | StreamInterruptedError) -> None:
+        """Raise what happened to the sandbox, if something did, instead of what the network saw of it."""
+        if self._sandbox is None:
+            return
+        # A broken connection is seen before the end of the process that broke it, so look more than once; a time limit
+        # is no such hint.
+        lost = type(error) in {NetworkError, StreamInterruptedError}
+        for look in range(_LOOKS if lost else 1):
+            if look:
+                await io.sleep(_PAUSE_BETWEEN_LOOKS_SECONDS)
+            try:
+                found = await self._look()
+            except PPIOAgentRuntimeError:
+                return  # nobody knows more; the network's error stands
+            if found is None or found.state == "ended":
+                raise lifecycle.gone(self.session_id, found) from error
+            if found.state == "paused":
+                raise lifecycle.asleep(self.session_id) from error
+
+    async def _look(self) -> Sandbox | None:
+        provider, sandbox = self._owned("look at")
+        found = await provider.get(sandbox.sandbox_id)
+        if found is not None:
+            self.know(found)
+        return found
+
+    def know(self, sandbox: Sandbox) -> None:
+        """Remember how the sandbox is now; one that was woken may listen elsewhere."""
+        self._sandbox = sandbox
+        self._link.url = sandbox.url
+        self._link.headers.update(sandbox.headers)
+
+    def _owned(self, verb: str) -> tuple[SandboxProvider, Sandbox]:
+        if self._provider is None or self._sandbox is None:
+            raise ConfigurationError(
+                f"cannot {verb} session {self.session_id!r}: its agent at {self.host_url} was attached by address and "
+                "has no sandbox; only sessions of create_session() and get_session() have one"
+            )
+        self._check_open()
+        return self._provider, self._sandbox
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SandboxGoneError(f"session {self.session_id!r} was closed; create a new one")
+
+
+class SessionSource:
+    """A stream of a session that lives on after it: the source behind `session.stream`."""
+
+    def __init__(self, session: SandboxSession, request: Request) -> None:
+        self._session = session
+        self._request = request
+
+    @cached_property
+    def limits(self) -> Limits:
+        """The limits, counted from the moment when the stream is opened."""
+        return self._session._limits(self._request, None)
+
+    async def open(self) -> Answer:
+        """Send the request and return the answer to it."""
+        limits = self.limits
+        try:
+            async with io.Until(limits.deadline, limits.total):
+                return await self._session._open(self._request, limits, stream=True)
+        except NetworkError as error:
+            await self._session._explain(error)
+            raise
+
+    async def explain(self, error: NetworkError | StreamInterruptedError) -> None:
+        """Raise what happened to the sandbox, if something did."""
+        await self._session._explain(error)
+
+    async def close(self) -> None:
+        """Do nothing: the session is its owner's."""

@@ -1,0 +1,83 @@
+"""From a template to an agent that answers, without leaving a sandbox behind on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ppio_agent_models import PingResponse, PPIOAgentRuntimeError
+
+from .._io import _async as io
+from .._rules.readiness import PING_SECONDS, ended_early, is_ready, never_ready, pauses
+from .._sandbox import Sandbox, SandboxSpec
+from ._exchange import AgentLink
+
+if TYPE_CHECKING:
+    from .providers._protocol import SandboxProvider
+
+logger = logging.getLogger("ppio_agent_client")
+
+
+async def started(provider: SandboxProvider, spec: SandboxSpec, link_to: Callable[[Sandbox], AgentLink]) -> Sandbox:
+    """Return the sandbox of a session with an agent in it that answers; a paused one is joined as it is.
+
+    Cancelled or failed, it ends the sandbox that it made, and never one that it joined.
+
+    Raises:
+        SandboxCreationError: It could not be made, its agent ended, or was not healthy in time.
+    """
+    made: list[Sandbox] = []
+
+    async def make() -> None:
+        made.append(await provider.create(spec))
+
+    try:
+        # To the end: a create that is abandoned halfway would leave a sandbox that nobody knows.
+        await io.to_the_end(make())
+        sandbox = made[0]
+        if sandbox.state != "paused":
+            await until_ready(provider, sandbox, link_to(sandbox))
+    except BaseException:
+        for sandbox in made:
+            if sandbox.created:
+                await io.to_the_end(_end(provider, sandbox))
+        raise
+    return sandbox
+
+
+async def until_ready(provider: SandboxProvider, sandbox: Sandbox, link: AgentLink) -> None:
+    """Wait until an agent answers that it takes work.
+
+    Raises:
+        SandboxCreationError: Its process ended; noticed at once, with its last output.
+        SandboxStartTimeoutError: It was not healthy within the sandbox's `start_timeout_seconds`.
+    """
+    deadline = io.now() + sandbox.start_timeout_seconds
+    for pause in pauses():
+        answer = await _answer_of(link, max(0.1, min(PING_SECONDS, deadline - io.now())))
+        if is_ready(answer):
+            return
+        seen = await provider.get(sandbox.sandbox_id)
+        if seen is None or seen.state == "ended":
+            raise ended_early(seen, sandbox.template_id)
+        if seen.state == "paused":
+            return
+        if io.now() + pause >= deadline:
+            raise never_ready(sandbox, answer, seen)
+        await io.sleep(pause)
+
+
+async def _answer_of(link: AgentLink, seconds: float) -> PingResponse | Exception:
+    try:
+        return await link.ping(seconds)
+    except PPIOAgentRuntimeError as error:
+        return error
+
+
+async def _end(provider: SandboxProvider, sandbox: Sandbox) -> None:
+    try:
+        await provider.kill(sandbox.sandbox_id)
+    except PPIOAgentRuntimeError:
+        # What went wrong first is what the caller must hear.
+        logger.warning("sandbox %s did not start and could not be ended", sandbox.sandbox_id, exc_info=True)

@@ -1,0 +1,1 @@
+"""Places where sandboxes come from."""

@@ -1,0 +1,107 @@
+"""Sandboxes on this machine: the room `_local` does the work, this is the door to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ppio_agent_models import AgentTemplate
+
+from ..._io import _async as io
+from ..._local import LocalStore
+from ..._sandbox import Sandbox, SandboxSpec
+
+
+class LocalSandboxProvider:
+    """Sandboxes that are processes of this machine, for development without an account.
+
+    Each has its own directory, port, environment and time to live, and outlives the program that made it. Every program
+    of the same user with the same `home` sees the same sandboxes and templates. It keeps agents apart from each other
+    by habit and not by force: do not run code in it that you do not trust.
+
+    Args:
+        home: Where everything is kept; `PPIO_AGENT_HOME`, else `~/.ppio-agent`, unless given.
+        python: The interpreter that agents run with; the one of this program unless given.
+    """
+
+    def __init__(self, home: str | Path | None = None, *, python: str | None = None) -> None:
+        self._store = LocalStore(None if home is None else Path(home), python=python)
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Return the living sandbox of `spec.session_id`, or make one and start its agent, without waiting for it.
+
+        Raises:
+            TemplateNotFoundError: No such template.
+            SandboxCreationError: It could not be made, or the session's sandbox was made from another template.
+        """
+        return await io.run_blocking(self._store.create, spec)
+
+    async def find(self, session_id: str) -> Sandbox | None:
+        """Return the living sandbox of a session, running or paused, and change nothing about it."""
+        return await io.run_blocking(self._store.find, session_id)
+
+    async def get(self, sandbox_id: str) -> Sandbox | None:
+        """Return a sandbox as it is now, or how it ended; None when it is not known any more."""
+        return await io.run_blocking(self._store.get, sandbox_id)
+
+    async def list_sandboxes(self) -> list[Sandbox]:
+        """Return every living sandbox, whichever process made it, oldest first."""
+        return await io.run_blocking(self._store.list_sandboxes)
+
+    async def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
+        """Let the sandbox live for `timeout_seconds` from now.
+
+        Raises:
+            SandboxGoneError: It has ended.
+        """
+        return await io.run_blocking(self._store.extend, sandbox_id, timeout_seconds)
+
+    async def pause(self, sandbox_id: str) -> Sandbox:
+        """Stop the sandbox's processes where they are; a paused one stays as it is.
+
+        Raises:
+            SandboxGoneError: It has ended.
+        """
+        return await io.run_blocking(self._store.pause, sandbox_id)
+
+    async def resume(self, sandbox_id: str) -> Sandbox:
+        """Let the sandbox's processes go on; a running one stays as it is.
+
+        Raises:
+            SandboxGoneError: It has ended.
+        """
+        return await io.run_blocking(self._store.resume, sandbox_id)
+
+    async def kill(self, sandbox_id: str) -> bool:
+        """End the sandbox and everything in it; False when it had ended before."""
+        return await io.run_blocking(self._store.kill, sandbox_id)
+
+    async def list_templates(self) -> list[AgentTemplate]:
+        """Return every template that was deployed here."""
+        return await io.run_blocking(self._store.list_templates)
+
+    async def get_template(self, template_id: str) -> AgentTemplate:
+        """Return one template: by the name it was deployed under, or by the path of an agent's folder.
+
+        Raises:
+            TemplateNotFoundError: There is none.
+        """
+        return await io.run_blocking(self._store.get_template, template_id)
+
+    async def deploy(self, folder: str | Path, name: str | None = None) -> AgentTemplate:
+        """Copy an agent's folder here as a template, in place of an older one of the same name.
+
+        Args:
+            folder: The folder with `.ppio-agent.yaml`.
+            name: The template's id; the name in the manifest unless given.
+
+        Raises:
+            ConfigurationError: The folder is no agent, or the name cannot be one.
+        """
+        return await io.run_blocking(self._store.deploy, Path(folder), name)
+
+    async def delete_template(self, name: str) -> bool:
+        """Delete a template; sandboxes that were made from it live on. False when there was none."""
+        return await io.run_blocking(self._store.delete_template, name)
+
+    async def close(self) -> None:
+        """Do nothing: the provider holds nothing open. Sandboxes live on."""

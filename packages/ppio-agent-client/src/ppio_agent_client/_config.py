@@ -1,0 +1,97 @@
+"""How a client behaves: every setting once, with its unit and its default, and where its value comes from."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
+
+PROVIDER_GROUP: Final = "ppio_agent_client.providers"
+"""Entry-point group of providers for `AgentRuntimeClient`: name to a callable that takes the `ClientConfig`."""
+SYNC_PROVIDER_GROUP: Final = "ppio_agent_client.sync_providers"
+"""The same for `SyncAgentRuntimeClient`."""
+
+_FROM_ENVIRONMENT: Final = {
+    "api_key": "PPIO_API_KEY",
+    "api_secret": "PPIO_API_SECRET",
+    "base_url": "PPIO_API_URL",
+    "provider": "PPIO_AGENT_PROVIDER",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig:
+    """The settings of a client. An argument of the client wins over these, and these win over the environment.
+
+    Attributes:
+        api_key: Key of the platform; `PPIO_API_KEY`.
+        api_secret: Secret that belongs to the key; `PPIO_API_SECRET`.
+        base_url: Address of the platform; `PPIO_API_URL`.
+        provider: Name of the place where sandboxes come from, such as `"local"`; `PPIO_AGENT_PROVIDER`.
+        timeout: Longest time of one whole call, retries included, in seconds; None for no limit. A stream has no such
+            limit unless its request names one. The life of a sandbox is something else.
+        connect_timeout: Longest time to a connection, in seconds.
+        first_byte_timeout: Longest time from the request to the begin of the answer, in seconds; None for no limit.
+        idle_timeout: Longest silence inside an answer that has begun, in seconds; a heartbeat is no silence.
+        max_retries: How often a call that cannot have run is repeated.
+        retry_delay: Upper bound of the first pause between two attempts, in seconds; it doubles with each attempt.
+        enable_cache: Whether the list of templates is remembered.
+        cache_ttl: How long it is remembered, in seconds.
+
+    Raises:
+        ConfigurationError: A value is out of its bounds; the message names the field.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    api_secret: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    provider: str | None = None
+    timeout: float | None = DEFAULT_TIMEOUT_SECONDS
+    connect_timeout: float | None = 10.0
+    first_byte_timeout: float | None = None
+    idle_timeout: float | None = 60.0
+    max_retries: int = 3
+    retry_delay: float = 1.0
+    enable_cache: bool = True
+    cache_ttl: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "connect_timeout", "first_byte_timeout", "idle_timeout"):
+            _check_number(name, getattr(self, name), above=0, optional=True)
+        for name in ("retry_delay", "cache_ttl", "max_retries"):
+            _check_number(name, getattr(self, name), above=None, optional=False)
+        if not isinstance(self.max_retries, int):
+            raise ConfigurationError(f"max_retries must be a whole number, not {self.max_retries!r}")
+
+
+def _check_number(name: str, value: object, *, above: float | None, optional: bool) -> None:
+    if value is None and optional:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
+    if value < 0 or (above is not None and value <= above):
+        bound = "0 or more" if above is None else f"more than {above}"
+        raise ConfigurationError(f"{name} must be {bound}, not {value!r}")
+
+
+def settle(
+    config: ClientConfig | None, arguments: Mapping[str, object], environment: Mapping[str, str] | None = None
+) -> ClientConfig:
+    """Return the settings that hold: argument, else `config`, else environment, else default.
+
+    Args:
+        config: What the caller configured, if anything.
+        arguments: Arguments of the client by field name; None stands for "not given".
+        environment: Variables to read, those of this process unless given. An empty one counts as not set.
+    """
+    base = config or ClientConfig()
+    variables = os.environ if environment is None else environment
+    found = {name: value for name, value in arguments.items() if value is not None and value != ""}
+    for name, variable in _FROM_ENVIRONMENT.items():
+        if name not in found and not getattr(base, name) and variables.get(variable):
+            found[name] = variables[variable]
+    return replace(base, **found) if found else base  # type: ignore[arg-type]  # names are checked by replace()

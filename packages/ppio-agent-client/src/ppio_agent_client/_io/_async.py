@@ -1,0 +1,129 @@
+"""The asyncio half of the pair."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Final, ParamSpec, TypeVar
+
+from ppio_agent_models import TotalTimeoutError
+
+from ._clock import chance, now, unix_now
+
+__all__ = [
+    "IS_ASYNC",
+    "Lock",
+    "Until",
+    "chance",
+    "gather",
+    "now",
+    "place",
+    "run_blocking",
+    "sleep",
+    "to_the_end",
+    "unix_now",
+]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+IS_ASYNC: Final = True
+Lock = asyncio.Lock
+sleep = asyncio.sleep
+
+
+def place() -> object:
+    """Return where connections belong: a socket of one event loop is of no use in another."""
+    return asyncio.get_running_loop()
+
+
+async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what `function` returns, run in a thread of its own that is gone when this returns.
+
+    A thread costs 0.1 ms and a pool would stay behind after its client is closed. Cancelled, the call is abandoned: its
+    thread ends when the function does.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if outcome.cancelled():
+            return
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
+
+    def work() -> None:
+        result: T | None = None
+        failure: BaseException | None = None
+        try:
+            result = context.run(function, *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001  # handed over, not hidden
+            failure = error
+        try:
+            loop.call_soon_threadsafe(settle, result, failure)
+        except RuntimeError:
+            # The loop was closed meanwhile: nobody waits any more.
+            return
+
+    thread = threading.Thread(target=work, name="ppio-agent-client")
+    thread.start()
+    result = await outcome
+    thread.join()  # at its very end already: it has handed over its result
+    return result
+
+
+async def to_the_end(work: Awaitable[T]) -> T:
+    """Return the result of `work`, which runs to its end even when the caller is cancelled meanwhile.
+
+    The cancellation is raised afterwards. For what must not stay half done: making or killing a sandbox.
+    """
+    task = asyncio.ensure_future(work)
+    interruption: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            interruption = error
+    if interruption is not None:
+        if not task.cancelled():
+            task.exception()  # looked at: the cancellation is what the caller hears
+        raise interruption
+    return task.result()
+
+
+async def gather(calls: list[Callable[[], Awaitable[T]]]) -> list[T | BaseException]:
+    """Return the outcomes of all calls, run side by side, exceptions among them."""
+    return await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+
+
+class Until:
+    """Ends its block with `TotalTimeoutError` when a deadline passes.
+
+    Args:
+        deadline: On the clock of `now`; None for no limit.
+        total: The limit as the caller knows it, in seconds, for the message.
+    """
+
+    def __init__(self, deadline: float | None, total: float | None) -> None:
+        self._total = total
+        self._timeout = None if deadline is None else asyncio.timeout(deadline - now())
+
+    async def __aenter__(self) -> None:
+        if self._timeout is not None:
+            await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timeout is None:
+            return
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise TotalTimeoutError(f"the call took longer than its limit of {self._total:g} s") from error

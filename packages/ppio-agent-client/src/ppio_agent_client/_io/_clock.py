@@ -1,0 +1,16 @@
+"""The clocks and the die, which both sides share."""
+
+from __future__ import annotations
+
+import random
+import time
+
+now = time.monotonic
+"""Seconds on a clock that never jumps, for limits and pauses."""
+unix_now = time.time
+"""Seconds since 1970, for dates on the wire."""
+
+
+def chance() -> float:
+    """Return a random number in [0, 1), for jitter; nothing secret depends on it."""
+    return random.random()  # noqa: S311  # jitter is no secret

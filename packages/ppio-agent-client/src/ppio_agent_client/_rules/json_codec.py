@@ -1,0 +1,81 @@
+"""JSON as it goes over the wire: pydantic_core for speed, the standard library for what it refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
+
+from ppio_agent_models import SerializationError
+
+
+def load(text: bytes | str) -> Any:
+    """Return the value that `text` says.
+
+    pydantic_core refuses lone surrogates, a byte order mark and more than 200 levels; the standard library takes them.
+
+    Raises:
+        ValueError: It is not JSON.
+    """
+    try:
+        return from_json(text)
+    except ValueError:
+        try:
+            return json.loads(text)
+        except RecursionError:
+            raise ValueError("the JSON is nested too deeply") from None
+
+
+def dump(value: Any, *, name: str = "request") -> bytes:
+    """Return `value` as JSON. Models, dataclasses, dates, sets and the like become their JSON forms, NaN becomes null.
+
+    Args:
+        value: What to send.
+        name: What to call it in an error.
+
+    Raises:
+        SerializationError: Something in it has no JSON form; the message names its path and type.
+    """
+    try:
+        return to_json(value, inf_nan_mode="null", bytes_mode="base64")
+    except (PydanticSerializationError, ValueError, RecursionError):
+        return _dump_slowly(value, name)
+
+
+def _dump_slowly(value: Any, name: str) -> bytes:
+    try:
+        return json.dumps(value, allow_nan=False, default=_jsonable).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        path, kind = _culprit(value, name, 0) or (name, type(value))
+        raise SerializationError(
+            f"{path} cannot become JSON: {kind.__module__}.{kind.__qualname__} has no JSON form; send plain data",
+            status_code=None,
+        ) from error
+
+
+def _jsonable(value: Any) -> Any:
+    return to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64")
+
+
+def _culprit(value: Any, path: str, depth: int) -> tuple[str, type] | None:
+    """Return path and type of the first thing inside `value` that does not become JSON."""
+    if depth > 100:
+        return path, type(value)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            found = _culprit(item, f"{path}.{key}", depth + 1)
+            if found:
+                return found
+        return None
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            found = _culprit(item, f"{path}[{index}]", depth + 1)
+            if found:
+                return found
+        return None
+    try:
+        json.dumps(value, default=_jsonable)
+    except (TypeError, ValueError, RecursionError):
+        return path, type(value)
+    return None

@@ -1,0 +1,74 @@
+"""What the state of a sandbox means for its session."""
+
+from __future__ import annotations
+
+from ppio_agent_models import (
+    DEFAULT_SANDBOX_SECONDS,
+    PingResponse,
+    PingStatus,
+    SandboxCreationError,
+    SandboxGoneError,
+    SandboxPausedError,
+    SessionStatus,
+)
+
+from .._sandbox import Sandbox
+from .readiness import how_it_ended, last_lines
+
+# SIGINT, SIGKILL and SIGTERM are how sandboxes are closed; any other end is the agent's own.
+_ORDINARY_ENDS = frozenset({None, 0, -2, -9, -15})
+
+
+def gone(session_id: str, sandbox: Sandbox | None) -> SandboxGoneError:
+    """Return the error of a session whose sandbox has ended."""
+    output = "" if sandbox is None else sandbox.output
+    how = "it was closed or expired" if sandbox is None else how_it_ended(sandbox.exit_code)
+    return SandboxGoneError(
+        f"the sandbox of session {session_id!r} has ended ({how}); create a new session{last_lines(output)}",
+        output=output,
+    )
+
+
+def asleep(session_id: str) -> SandboxPausedError:
+    """Return the error of a session whose sandbox is paused."""
+    return SandboxPausedError(f"the sandbox of session {session_id!r} is paused; call resume() on the session first")
+
+
+def other_template(session_id: str, bound: str | None, wanted: str) -> SandboxCreationError:
+    """Return the error of a session id that is bound to another template."""
+    return SandboxCreationError(
+        f"session {session_id!r} runs template {bound!r}, not {wanted!r}; close it first or choose another session id"
+    )
+
+
+def status_of(sandbox: Sandbox | None, answer: PingResponse | None) -> SessionStatus:
+    """Return the state of a session.
+
+    Args:
+        sandbox: What its provider says; None when it does not know the sandbox any more.
+        answer: What the agent's ping said; None when it said nothing, or was not asked.
+    """
+    if sandbox is None:
+        return SessionStatus.CLOSED
+    if sandbox.state == "ended":
+        return SessionStatus.CLOSED if sandbox.exit_code in _ORDINARY_ENDS else SessionStatus.ERROR
+    if sandbox.state == "paused":
+        return SessionStatus.PAUSED
+    return status_of_ping(answer)
+
+
+def status_of_ping(answer: PingResponse | None) -> SessionStatus:
+    """Return the state of an agent that runs."""
+    if answer is None:
+        return SessionStatus.INACTIVE
+    return SessionStatus.ERROR if answer.status is PingStatus.UNHEALTHY else SessionStatus.ACTIVE
+
+
+def life_of(sandbox: Sandbox) -> float:
+    """Return how long a sandbox was meant to live, in seconds, for who did not make it.
+
+    Never less than that: an extended sandbox counts from its creation, so a refresh cannot cut a life short.
+    """
+    if sandbox.expires_at is None:
+        return float(DEFAULT_SANDBOX_SECONDS)
+    return max(1.0, (sandbox.expires_at - sandbox.created_at).total_seconds())

@@ -1,0 +1,77 @@
+"""The four time limits of a call, and how they become the timeout of one read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ppio_agent_models import InvocationRequest
+
+from .._config import ClientConfig
+
+ANSWER_GRACE_SECONDS = 1.0
+"""How much longer than the handler's own limit a client waits, so that the agent's 504 arrives and says more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one call, all in seconds, None for no limit.
+
+    Attributes:
+        connect: To a connection.
+        first_byte: From the request to the begin of the answer.
+        idle: Of silence inside the answer.
+        total: For the whole call; `deadline` is when that ends, on the clock of `now`.
+    """
+
+    connect: float | None
+    first_byte: float | None
+    idle: float | None
+    total: float | None = None
+    deadline: float | None = None
+
+    def remaining(self, now: float) -> float | None:
+        """Return what is left of the whole call, 0 or less when it is over."""
+        return None if self.deadline is None else self.deadline - now
+
+    def head_timeout(self, now: float) -> float | None:
+        """Return how long to wait for the begin of the answer."""
+        return _shorter(self.first_byte, self.remaining(now))
+
+    def body_timeout(self, now: float) -> float | None:
+        """Return how long to wait for more of the answer."""
+        return _shorter(self.idle, self.remaining(now))
+
+    def connect_timeout(self, now: float) -> float | None:
+        """Return how long to wait for a connection."""
+        return _shorter(self.connect, self.remaining(now))
+
+
+def _shorter(limit: float | None, remaining: float | None) -> float | None:
+    if remaining is None:
+        return limit
+    # 0 would mean "do not wait at all" to a socket, and some layers read it as "no limit".
+    left = max(remaining, 0.001)
+    return left if limit is None else min(limit, left)
+
+
+def call_limits(config: ClientConfig, total: float | None, now: float) -> Limits:
+    """Return the limits of a call that begins at `now` and may take `total` seconds."""
+    deadline = None if total is None else now + total
+    return Limits(config.connect_timeout, config.first_byte_timeout, config.idle_timeout, total, deadline)
+
+
+def requested_timeout(request: InvocationRequest | Mapping[str, Any] | str) -> float | None:
+    """Return the `timeout` that a request asks for, in seconds, when it has the contract's type."""
+    if isinstance(request, str):
+        return None
+    value = request.timeout if isinstance(request, InvocationRequest) else request.get("timeout")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        return None
+    return float(value)
+
+
+def total_seconds(requested: float | None, default: float | None) -> float | None:
+    """Return how long the client waits in all: what the request asks plus a moment for its answer, else the default."""
+    return default if requested is None else requested + ANSWER_GRACE_SECONDS

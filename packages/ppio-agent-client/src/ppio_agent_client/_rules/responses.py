@@ -1,0 +1,223 @@
+"""What an answer means: a response, or the exception that says what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import ValidationError
+
+from ppio_agent_models import (
+    ERROR_TYPES,
+    REQUEST_ID_HEADER,
+    AgentError,
+    AuthenticationError,
+    BadRequestError,
+    HandlerError,
+    InvocationError,
+    InvocationResponse,
+    InvocationTimeoutError,
+    MethodNotAllowedError,
+    NotAcceptableError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PayloadValidationError,
+    PingResponse,
+    PingStatus,
+    PPIOAgentRuntimeError,
+    RateLimitedError,
+    RequestError,
+    RequestReadTimeoutError,
+    UnavailableError,
+    UnsupportedMediaTypeError,
+)
+
+from . import json_codec
+
+_MAX_QUOTED_CHARS = 200
+_BY_STATUS: dict[int, type[PPIOAgentRuntimeError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: AuthenticationError,
+    404: NotFoundError,
+    405: MethodNotAllowedError,
+    406: NotAcceptableError,
+    408: RequestReadTimeoutError,
+    413: PayloadTooLargeError,
+    415: UnsupportedMediaTypeError,
+    422: PayloadValidationError,
+    429: RateLimitedError,
+    503: UnavailableError,
+    504: InvocationTimeoutError,
+}
+_HEALTHY_WORDS = frozenset({"healthy", "ok", "up", "true"})
+_BUSY_WORDS = frozenset({"healthybusy", "busy", "working"})
+_UNHEALTHY_WORDS = frozenset({"unhealthy", "down", "error", "false"})
+
+
+def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> InvocationResponse:
+    """Return what an agent answered.
+
+    A successful body that is no envelope, from an agent of another make, becomes the result as it is.
+
+    Args:
+        status: HTTP status.
+        headers: Found by lower-case names.
+        body: The whole body.
+        unix_now: The time, in unix seconds, for a `Retry-After` that is a date.
+
+    Raises:
+        PPIOAgentRuntimeError: The answer is an error; the class says which.
+    """
+    value = _value_of(headers, body)
+    if not 200 <= status < 300:
+        raise error_of(status, headers, value, unix_now=unix_now)
+    envelope = envelope_of(value)
+    if envelope is None:
+        return InvocationResponse(result=value, metadata=_only_request_id(headers))
+    if envelope.status == "error":
+        raise error_of(status, headers, value, unix_now=unix_now)
+    return envelope
+
+
+def envelope_of(value: Any) -> InvocationResponse | None:
+    """Return the envelope that `value` is, or None."""
+    if not isinstance(value, dict) or value.get("status") not in {"success", "error"}:
+        return None
+    if "result" not in value and "error" not in value and "duration" not in value:
+        return None
+    try:
+        return InvocationResponse.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def error_of(status: int, headers: Mapping[str, str], value: Any, *, unix_now: float) -> PPIOAgentRuntimeError:
+    """Return the exception for an error answer whose decoded body is `value`."""
+    envelope = value if isinstance(value, dict) else {"error": _quoted(value)}
+    return error_from_envelope(envelope, status, headers, unix_now=unix_now)
+
+
+def error_from_envelope(
+    envelope: Mapping[str, Any], status: int | None, headers: Mapping[str, str], *, unix_now: float | None = None
+) -> PPIOAgentRuntimeError:
+    """Return the exception that an error envelope stands for: the class of its `error_type`, else of its status.
+
+    Args:
+        envelope: A JSON object, ours or another server's.
+        status: HTTP status that carried it; None when it came inside a stream.
+        headers: Found by lower-case names.
+        unix_now: The time, in unix seconds; None where no `Retry-After` can be.
+    """
+    name = envelope.get("error_type")
+    error_type = name if isinstance(name, str) and name else None
+    kind = ERROR_TYPES.get(error_type or "") or _class_of(status, error_type)
+    if status is None or 200 <= status < 300:
+        own = envelope.get("status_code")
+        status = own if isinstance(own, int) else None
+    return kind(
+        _sentence(envelope, status),
+        status_code=status,
+        error_type=error_type,
+        request_id=request_id_of(headers, envelope),
+        retry_after=None if unix_now is None else retry_after_of(headers, unix_now=unix_now),
+    )
+
+
+def _class_of(status: int | None, error_type: str | None) -> type[PPIOAgentRuntimeError]:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if error_type is not None:
+        return AgentError  # only an agent that chose its own name has one that is not in the tree
+    if status is not None and 400 <= status < 500:
+        return RequestError
+    return HandlerError if status in {None, 500} else InvocationError
+
+
+def _sentence(envelope: Mapping[str, Any], status: int | None) -> str:
+    """Return what the server says about the error, whatever its dialect, or its status in words."""
+    for field in ("error", "message", "detail"):
+        said = envelope.get(field)
+        if isinstance(said, dict):
+            said = said.get("message")
+        if isinstance(said, str) and said.strip():
+            return said
+    if status is None:
+        return "the agent failed and did not say why"
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus else "no known status"
+    return f"the agent answered {status} ({phrase}) and did not say why"
+
+
+def request_id_of(headers: Mapping[str, str], envelope: Mapping[str, Any] | None = None) -> str | None:
+    """Return the id to quote when asking about a call: from the header, else from the envelope's metadata."""
+    from_header = headers.get(REQUEST_ID_HEADER.lower()) or headers.get("x-request-id")
+    if from_header:
+        return from_header
+    metadata = (envelope or {}).get("metadata")
+    found = metadata.get("request_id") if isinstance(metadata, dict) else (envelope or {}).get("request_id")
+    return found if isinstance(found, str) else None
+
+
+def retry_after_of(headers: Mapping[str, str], *, unix_now: float) -> float | None:
+    """Return how long the server asks to wait, in seconds: a number or a date (RFC 9110, section 10.2.3)."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        from email.utils import parsedate_to_datetime  # a rare form, and not a small module
+
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        # A date without a zone is in UTC: HTTP knows no other (RFC 9110, section 5.6.7).
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.fromtimestamp(unix_now, UTC)).total_seconds()
+    return max(seconds, 0.0) if seconds < float("inf") else None
+
+
+def ping_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> PingResponse:
+    """Return how an agent feels. 503 is Unhealthy; any 200 that does not say otherwise is Healthy.
+
+    Raises:
+        PPIOAgentRuntimeError: The answer is about something else than health: no such route, no permission.
+    """
+    value = _value_of(headers, body)
+    if status != 503 and not 200 <= status < 300:
+        raise error_of(status, headers, value, unix_now=unix_now)
+    said = value if isinstance(value, dict) else {"status": value}
+    feeling = PingStatus.UNHEALTHY if status == 503 else _feeling(said.get("status"))
+    try:
+        return PingResponse.model_validate({**said, "status": feeling})
+    except ValidationError:
+        return PingResponse(status=feeling)
+
+
+def _feeling(word: Any) -> PingStatus:
+    said = str(word).strip().lower()
+    if said in _BUSY_WORDS:
+        return PingStatus.HEALTHY_BUSY
+    return PingStatus.UNHEALTHY if said in _UNHEALTHY_WORDS else PingStatus.HEALTHY
+
+
+def _value_of(headers: Mapping[str, str], body: bytes) -> Any:
+    if not body:
+        return None
+    try:
+        return json_codec.load(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+
+
+def _quoted(value: Any) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    return text if len(text) <= _MAX_QUOTED_CHARS else text[:_MAX_QUOTED_CHARS] + "…"
+
+
+def _only_request_id(headers: Mapping[str, str]) -> dict[str, Any] | None:
+    request_id = request_id_of(headers)
+    return None if request_id is None else {"request_id": request_id}

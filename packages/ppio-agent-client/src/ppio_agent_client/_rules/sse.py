@@ -1,0 +1,111 @@
+"""An event stream as bytes that arrive cut anywhere, turned into events (WHATWG HTML, section 9.2.6)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MAX_EVENT_BYTES = 64 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventTooLargeError(ValueError):
+    """One event is larger than the parser holds."""
+
+
+class ServerEvent(NamedTuple):
+    """One event: its name (`message` unless the server says otherwise), its text, and the id in force, if any."""
+
+    name: str
+    text: bytes
+    event_id: str | None
+
+
+class EventParser:
+    """Takes bytes, gives whole events; keeps what is not whole yet.
+
+    Line ends may be LF, CR or CRLF. They are made LF as they arrive, so that whole events are what stands between blank
+    lines and one `split` finds them. What never got its blank line is dropped, as the standard says.
+
+    Args:
+        max_event_bytes: The most that one event may have.
+    """
+
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_event_bytes = max_event_bytes
+        # The begin of an event that is not whole: pieces, so that a large event is joined once and not once per piece.
+        self._pieces: list[bytes] = []
+        self._held_bytes = 0
+        self._head: bytes | None = b""
+        self._after_cr = False
+        self._event_id: str | None = None
+
+    def feed(self, part: bytes) -> list[ServerEvent]:
+        """Return the events that `part` completes.
+
+        Raises:
+            EventTooLargeError: An event has more than `max_event_bytes` bytes.
+        """
+        text = self._with_plain_newlines(self._without_mark(part))
+        if not text:
+            return []
+        if b"\n\n" not in text and not self._closes_with(text):
+            self._hold(text)
+            return []
+        if self._pieces:
+            self._pieces.append(text)
+            text = b"".join(self._pieces)
+            self._pieces.clear()
+        blocks = text.split(b"\n\n")
+        self._held_bytes = 0
+        self._hold(blocks.pop())
+        return [event for event in map(self._event, blocks) if event is not None]
+
+    def _closes_with(self, text: bytes) -> bool:
+        """Tell whether the blank line is cut between what is held and `text`."""
+        return bool(self._pieces) and text[:1] == b"\n" and self._pieces[-1][-1:] == b"\n"
+
+    def _hold(self, text: bytes) -> None:
+        if not text:
+            return
+        self._held_bytes += len(text)
+        if self._held_bytes > self._max_event_bytes:
+            raise EventTooLargeError(f"an event of the stream has more than {self._max_event_bytes} bytes")
+        self._pieces.append(text)
+
+    def _without_mark(self, part: bytes) -> bytes:
+        """Drop one byte order mark at the very begin, which may itself be cut."""
+        if self._head is None:
+            return part
+        self._head += part
+        if len(self._head) < len(_BOM) and _BOM.startswith(self._head):
+            return b""
+        text, self._head = self._head, None
+        return text.removeprefix(_BOM)
+
+    def _with_plain_newlines(self, text: bytes) -> bytes:
+        if self._after_cr and text:
+            self._after_cr = False
+            text = text.removeprefix(b"\n")
+        if b"\r" not in text:
+            return text
+        # A CR ends its line at once; an LF that follows in the next part belongs to it.
+        self._after_cr = text.endswith(b"\r")
+        return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _event(self, block: bytes) -> ServerEvent | None:
+        # What our runtime sends without ids is exactly one such line per event.
+        if block.startswith(b"data: ") and b"\n" not in block:
+            return ServerEvent("message", block[6:], self._event_id)
+        name, lines = b"", []
+        for line in block.split(b"\n"):
+            key, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if key == b"data":
+                lines.append(value)
+            elif key == b"event":
+                name = value
+            elif key == b"id" and b"\0" not in value:
+                self._event_id = value.decode("utf-8", "replace")
+        if not lines:
+            return None
+        return ServerEvent(name.decode("utf-8", "replace") or "message", b"\n".join(lines), self._event_id)

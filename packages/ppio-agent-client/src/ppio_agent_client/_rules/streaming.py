@@ -1,0 +1,135 @@
+"""What the events of an agent's stream mean: chunks, a closing envelope, or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ppio_agent_models import (
+    PROTOCOL_HEADER,
+    PROTOCOL_VERSION,
+    SSE_MEDIA_TYPE,
+    InvocationResponse,
+    PPIOAgentRuntimeError,
+    StreamInterruptedError,
+)
+
+from . import json_codec
+from .responses import envelope_of, error_from_envelope, request_id_of
+from .sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
+
+
+class Chunk(NamedTuple):
+    """One decoded chunk, and the number of its event where the server numbers them."""
+
+    value: Any
+    event_id: int | None
+
+
+class StreamDecoder:
+    """Turns the bytes of one answer into chunks, and knows how the stream ended.
+
+    Args:
+        headers: The headers of the answer, found by lower-case names.
+        max_event_bytes: The most that one event may have.
+
+    Attributes:
+        done: The closing envelope, once it arrived.
+        error: The error that ended the stream, once it arrived.
+    """
+
+    def __init__(self, headers: Mapping[str, str], *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._headers = headers
+        self._numbered = headers.get(PROTOCOL_HEADER.lower()) == PROTOCOL_VERSION
+        self._parser = EventParser(max_event_bytes=max_event_bytes)
+        # A chunk that may be an older server's error: only the end of the stream tells.
+        self._suspect: Chunk | None = None
+        self.done: InvocationResponse | None = None
+        self.error: PPIOAgentRuntimeError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server said how the stream ended."""
+        return self.done is not None or self.error is not None
+
+    def feed(self, part: bytes) -> list[Chunk]:
+        """Return the chunks that `part` completes. What follows the closing event is ignored."""
+        chunks: list[Chunk] = []
+        if self.ended:
+            return chunks
+        try:
+            events = self._parser.feed(part)
+        except EventTooLargeError as error:
+            self.error = StreamInterruptedError(
+                f"{error}; the rest was not read", request_id=request_id_of(self._headers)
+            )
+            return chunks
+        for name, text, event_id in events:
+            value = decoded(text)
+            if name in {"done", "error"}:
+                self._end(name, value)
+                break
+            self._add(chunks, Chunk(value, _number(event_id)))
+        return chunks
+
+    def finish(self, *, received: int, last_event_id: int) -> None:
+        """Judge a connection that has ended: a plain end is an end where the server does not promise a closing event.
+
+        Raises:
+            PPIOAgentRuntimeError: The last chunk was the error of a server that does not number its events.
+            StreamInterruptedError: The server promised a closing event, and none came.
+        """
+        if self.ended:
+            return
+        if self._numbered:
+            raise self.interrupted(received=received, last_event_id=last_event_id)
+        if self._suspect is not None:
+            raise error_from_envelope(self._suspect.value, None, self._headers)
+
+    def interrupted(self, *, received: int, last_event_id: int) -> StreamInterruptedError:
+        """Return the error of a stream that was cut."""
+        return StreamInterruptedError(
+            f"the stream was cut after {received} chunks (last event {last_event_id}); the agent may have gone on",
+            last_event_id=last_event_id,
+            received=received,
+            request_id=request_id_of(self._headers),
+        )
+
+    def _add(self, chunks: list[Chunk], chunk: Chunk) -> None:
+        if self._suspect is not None:
+            chunks.append(self._suspect)
+            self._suspect = None
+        if not self._numbered and _looks_like_error(chunk.value):
+            self._suspect = chunk
+        else:
+            chunks.append(chunk)
+
+    def _end(self, name: str, value: Any) -> None:
+        self._suspect = None
+        if name == "error":
+            self.error = error_from_envelope(
+                value if isinstance(value, dict) else {"error": value}, None, self._headers
+            )
+        else:
+            self.done = envelope_of(value) or InvocationResponse()
+
+
+def decoded(text: bytes) -> Any:
+    """Return the JSON value of an event, or its text where an older server sends plain text."""
+    try:
+        return json_codec.load(text)
+    except ValueError:
+        return text.decode("utf-8", "replace")
+
+
+def is_event_stream(headers: Mapping[str, str]) -> bool:
+    """Tell whether an answer is an event stream."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == SSE_MEDIA_TYPE
+
+
+def _looks_like_error(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("error"), str) and isinstance(value.get("error_type"), str)
+
+
+def _number(event_id: str | None) -> int | None:
+    return int(event_id) if event_id is not None and event_id.isascii() and event_id.isdigit() else None
