@@ -241,7 +241,7 @@ class AgentRuntimeClient:
 
     def _handle(self, sandbox: Sandbox, life_seconds: float | None = None) -> SandboxSession:
         session = self._handles.get(sandbox.sandbox_id)
-        if session is not None and not session.closed:
+        if session is not None and not session.is_closed:
             session.know(sandbox)
             return session
         link = self._link_to(sandbox)

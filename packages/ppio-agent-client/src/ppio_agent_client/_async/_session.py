@@ -104,6 +104,11 @@ class SandboxSession:
         """Whether the session can be invoked, as far as this handle knows. `get_status` asks."""
         return not self._closed and (self._sandbox is None or self._sandbox.state == "running")
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether this handle was closed. Its sandbox may have ended without it: `get_status` asks."""
+        return self._closed
+
     @overload
     async def invoke(self, request: Request, stream: Literal[False] = False) -> InvocationResponse: ...
     @overload

@@ -29,19 +29,20 @@ async def started(provider: SandboxProvider, spec: SandboxSpec, link_to: Callabl
     """
     made: list[Sandbox] = []
 
-    async def make() -> None:
-        made.append(await provider.create(spec))
+    async def make() -> Sandbox:
+        sandbox = await provider.create(spec)
+        made.append(sandbox)
+        return sandbox
 
     try:
         # To the end: a create that is abandoned halfway would leave a sandbox that nobody knows.
-        await io.to_the_end(make())
-        sandbox = made[0]
+        sandbox = await io.to_the_end(make())
         if sandbox.state != "paused":
             await until_ready(provider, sandbox, link_to(sandbox))
     except BaseException:
-        for sandbox in made:
-            if sandbox.created:
-                await io.to_the_end(_end(provider, sandbox))
+        for unfinished in made:
+            if unfinished.created:
+                await io.to_the_end(_end(provider, unfinished))
         raise
     return sandbox
 
@@ -75,9 +76,10 @@ async def _answer_of(link: AgentLink, seconds: float) -> PingResponse | Exceptio
         return error
 
 
-async def _end(provider: SandboxProvider, sandbox: Sandbox) -> None:
+async def _end(provider: SandboxProvider, sandbox: Sandbox) -> bool:
     try:
-        await provider.kill(sandbox.sandbox_id)
+        return await provider.kill(sandbox.sandbox_id)
     except PPIOAgentRuntimeError:
         # What went wrong first is what the caller must hear.
         logger.warning("sandbox %s did not start and could not be ended", sandbox.sandbox_id, exc_info=True)
+        return False

@@ -123,7 +123,7 @@ class Answer:
 
     async def read(self) -> bytes:
         """Return the whole body. See `parts`."""
-        parts = [part async for part in self.parts()]
+        parts = [part async for part in self.parts() if part]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def close(self) -> None:

@@ -100,7 +100,7 @@ def encoded_session_id(session_id: str) -> str:
     return quote(session_id, safe="", errors="surrogatepass")
 
 
-def checked_session_id(session_id: str) -> str:
+def checked_session_id(session_id: object) -> str:
     """Return `session_id` if it can be one.
 
     Raises:

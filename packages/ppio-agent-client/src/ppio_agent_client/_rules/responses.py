@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any
 
 from pydantic import ValidationError
@@ -146,8 +145,7 @@ def _sentence(envelope: Mapping[str, Any], status: int | None) -> str:
             return said
     if status is None:
         return "the agent failed and did not say why"
-    phrase = HTTPStatus(status).phrase if status in HTTPStatus else "no known status"
-    return f"the agent answered {status} ({phrase}) and did not say why"
+    return f"the agent answered {status} and did not say why"
 
 
 def request_id_of(headers: Mapping[str, str], envelope: Mapping[str, Any] | None = None) -> str | None:
