@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, AliasPath, Field, StringConstraints, ValidationError, field_validator
+from pydantic import AliasChoices, Field, StringConstraints, ValidationError, field_validator
 
 from ._base import Contract
 from ._errors import ConfigurationError
@@ -32,8 +32,8 @@ class ManifestRuntime(Contract):
     """
 
     timeout: int = Field(default=300, ge=1, le=3600)
-    memory_limit: Annotated[str, StringConstraints(pattern=r"^\d+(Mi|Gi)$")] | None = None
-    cpu_limit: Annotated[str, StringConstraints(pattern=r"^\d+m?$")] | None = None
+    memory_limit: Annotated[str, StringConstraints(pattern=r"^[0-9]+(Mi|Gi)$")] | None = None
+    cpu_limit: Annotated[str, StringConstraints(pattern=r"^[0-9]+m?$")] | None = None
 
     @field_validator("cpu_limit", "memory_limit", mode="before")
     @classmethod
@@ -50,7 +50,12 @@ class ManifestSpec(Contract):
     """
 
     entrypoint: str
-    env_vars: dict[str, str] = Field(default_factory=dict, alias="envVars", repr=False)
+    env_vars: dict[str, str] = Field(
+        default_factory=dict,
+        validation_alias=AliasChoices("envVars", "env_vars"),
+        serialization_alias="envVars",
+        repr=False,
+    )
     runtime: ManifestRuntime = Field(default_factory=ManifestRuntime)
 
     @field_validator("entrypoint")
@@ -64,16 +69,21 @@ class ManifestSpec(Contract):
 
     @field_validator("env_vars", mode="before")
     @classmethod
-    def _scalars_as_text(cls, value: Any) -> Any:
+    def _integers_as_text(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in value.items()}
+        if unclear := [name for name, item in value.items() if isinstance(item, bool | float)]:
+            # `1.10` has become 1.1 and `yes` may mean anything by now; only the writer knows.
+            raise ValueError(f"quote the value of {', '.join(map(repr, unclear))}, so that it arrives as it is written")
+        return {name: str(item) if isinstance(item, int) else item for name, item in value.items()}
 
 
 class AgentManifest(Contract):
     """The whole file. `status` belongs to the tools that deploy; people write the rest."""
 
-    api_version: str = Field(default="v1", validation_alias=AliasChoices(AliasPath("apiVersion"), "api_version"))
+    api_version: str = Field(
+        default="v1", validation_alias=AliasChoices("apiVersion", "api_version"), serialization_alias="apiVersion"
+    )
     kind: Literal["Agent"] = "Agent"
     metadata: ManifestMetadata
     spec: ManifestSpec

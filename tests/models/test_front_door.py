@@ -1,0 +1,109 @@
+"""The front door is lazy, complete, and says the same thing in each of the places where it has to say it."""
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import ppio_agent_models
+
+
+def front_door() -> ast.Module:
+    return ast.parse(Path(ppio_agent_models.__file__).read_text(encoding="utf-8"))
+
+
+def names_for_type_checkers() -> dict[str, str]:
+    """Return the names in the TYPE_CHECKING block, each with its room."""
+    (block,) = (node for node in front_door().body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    assert len(imports) == len(block.body)
+    for node in imports:
+        assert all(alias.asname == alias.name for alias in node.names), "`as` re-exports it under mypy --strict"
+    return {alias.name: f".{node.module}" for node in imports for alias in node.names}
+
+
+def names_at_run_time() -> dict[str, str]:
+    """Return the names in the table of rooms, each with its room."""
+    (table,) = (node for node in ast.walk(front_door()) if isinstance(node, ast.Dict))
+    rooms: dict[str, tuple[str, ...]] = ast.literal_eval(table)
+    names = [(name, room) for room, names in rooms.items() for name in names]
+    assert len(names) == len(dict(names)), "a name is in two rooms"
+    return dict(names)
+
+
+def run_python(program: str) -> str:
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout.strip()
+
+
+def test_type_checkers_see_the_names_that_exist_at_run_time() -> None:
+    assert names_for_type_checkers() == names_at_run_time()
+
+
+def test_all_and_dir_list_every_name() -> None:
+    assert sorted(ppio_agent_models.__all__) == sorted(names_at_run_time())
+    assert set(ppio_agent_models.__all__) <= set(dir(ppio_agent_models))
+
+
+@pytest.mark.parametrize(("name", "room"), names_at_run_time().items())
+def test_a_name_leads_to_its_room(name: str, room: str) -> None:
+    assert getattr(ppio_agent_models, name) is getattr(import_module(room, "ppio_agent_models"), name)
+
+
+@pytest.mark.parametrize("room", sorted(set(names_at_run_time().values())))
+def test_every_public_name_of_a_room_is_at_the_front_door(room: str) -> None:
+    path = Path(ppio_agent_models.__file__).with_name(f"{room.removeprefix('.')}.py")
+    defined = set[str]()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            defined.add(node.target.id)
+    public = {name for name in defined if not name.startswith("_")}
+    parts_of_the_manifest = {"ManifestMetadata", "ManifestRuntime", "ManifestSpec"}
+
+    assert public - parts_of_the_manifest == {name for name, its in names_at_run_time().items() if its == room}
+
+
+def test_star_import_brings_exactly_what_is_public() -> None:
+    program = """
+before = set(globals()) | {"before"}
+from ppio_agent_models import *
+print(sorted(set(globals()) - before))
+"""
+    assert ast.literal_eval(run_python(program)) == sorted(ppio_agent_models.__all__)
+
+
+def test_importing_the_package_does_not_import_pydantic() -> None:
+    program = "import sys, ppio_agent_models; print('pydantic' in sys.modules, 'pydantic_core' in sys.modules)"
+
+    assert run_python(program) == "False False"
+
+
+def test_errors_and_header_names_cost_no_pydantic() -> None:
+    program = """
+import sys
+from ppio_agent_models import ERROR_TYPES, SESSION_ID_HEADER, AgentError
+print('pydantic' in sys.modules)
+"""
+    assert run_python(program) == "False"
+
+
+def test_a_name_that_does_not_exist_is_refused_with_the_name() -> None:
+    with pytest.raises(AttributeError, match="InvocationRequst"):
+        ppio_agent_models.InvocationRequst  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_the_version_is_the_version_of_the_wheel() -> None:
+    assert ppio_agent_models.__version__ == version("ppio-agent-models")
+
+
+def test_the_wheel_says_that_it_is_typed() -> None:
+    assert Path(ppio_agent_models.__file__).with_name("py.typed").is_file()
