@@ -124,7 +124,7 @@ def test_an_error_says_what_it_is_without_being_told(kind: type[PPIOAgentRuntime
 @every_error
 def test_facts_are_given_by_keyword_only(kind: type[PPIOAgentRuntimeError]) -> None:
     with pytest.raises(TypeError):
-        kind("why", 500)  # type: ignore[misc]
+        kind("why", 500)  # type: ignore[call-arg]
 
 
 def test_a_status_is_an_http_status() -> None:
@@ -134,7 +134,7 @@ def test_a_status_is_an_http_status() -> None:
 
 
 def test_no_public_name_shadows_a_builtin() -> None:
-    assert set(ppio_agent_models.__all__).isdisjoint(dir(builtins))
+    assert set(vars(ppio_agent_models)["__all__"]).isdisjoint(dir(builtins))
 
 
 @every_error

@@ -16,7 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ppio_agent_models import ConfigurationError
 from ppio_agent_models._yaml import read_yaml
 
-# Written plain, the full reader reads these differently: it keeps some habits of YAML 1.1, for dates, `=`, `<<`, `1_000`.
+# Written plain, the full reader reads these differently, by habits of YAML 1.1: dates, `=`, `<<`, `1_000`.
 _HABITS_OF_YAML_1_1 = re.compile(r"=|<<|[-+]?[0-9][0-9_.]*_[0-9_.eE+-]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|[-+]?0b[01_]+")
 
 
