@@ -1,14 +1,14 @@
 """Makes a Python function an HTTP service for agents: JSON, server-sent events, health, limits.
 
-    from ppio_agent_runtime import PPIOAgentRuntimeApp
+from ppio_agent_runtime import PPIOAgentRuntimeApp
 
-    app = PPIOAgentRuntimeApp()
+app = PPIOAgentRuntimeApp()
 
-    @app.entrypoint
-    async def agent(request: dict) -> dict:
-        return {"echo": request["prompt"]}
+@app.entrypoint
+async def agent(request: dict) -> dict:
+    return {"echo": request["prompt"]}
 
-    app.run()
+app.run()
 """
 
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ppio_agent_models import PPIOAgentRuntimeError as PPIOAgentRuntimeError
     from ppio_agent_models import SerializationError as SerializationError
 
-    from ._app import PPIOAgentRuntimeApp as AgentRuntimeApp
+    from ._app import AgentRuntimeApp as AgentRuntimeApp
     from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
     from ._config import AgentConfig as AgentConfig
     from ._context import RequestContext as RequestContext

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         app = load_app(options.agent or entrypoint_from_manifest(Path.cwd()))
         app.run(port=options.port, host=options.host)
     except ConfigurationError as error:
-        print(f"ppio-agent-runtime: {error}", file=sys.stderr)
+        sys.stderr.write(f"ppio-agent-runtime: {error}\n")
         return 1
     return 0
 

@@ -104,7 +104,9 @@ class PPIOAgentRuntimeApp:
         The one registered last is the outermost.
         """
         if not callable(function):
-            raise ConfigurationError("Write @app.middleware without arguments above 'async def mw(request, call_next)'.")
+            raise ConfigurationError(
+                "Write @app.middleware without arguments above 'async def mw(request, call_next)'."
+            )
         from .middleware.function import FunctionLayer  # imports starlette, which agents without it do not need
 
         self._add_layer(lambda app: FunctionLayer(app, function))

@@ -19,18 +19,31 @@ class ChunkBuffer:
     """Encoded chunks between a producer and a writer.
 
     Attributes:
+        heartbeat_seconds: Silence after which a waiting `take` returns an empty list; None for never.
         only_text: Every chunk so far was a string.
         ended: The producer will add nothing more.
         error: Why it ended, when it failed.
     """
 
-    __slots__ = ("_chunks", "_reader", "_size", "_writer", "ended", "error", "only_text")
+    __slots__ = (
+        "_chunks",
+        "_quiet_since",
+        "_reader",
+        "_size",
+        "_writer",
+        "ended",
+        "error",
+        "heartbeat_seconds",
+        "only_text",
+    )
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
         self._size = 0
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
+        self._quiet_since = 0.0
+        self.heartbeat_seconds: float | None = None
         self.only_text = True
         self.ended = False
         self.error: BaseException | None = None
@@ -57,19 +70,28 @@ class ChunkBuffer:
         if not self.ended:
             self.ended = True
             self.error = error
-            self.nudge()
+            self._wake_reader()
             if self._writer is not None and not self._writer.done():
                 self._writer.set_result(None)
 
-    def nudge(self) -> None:
-        """Make a waiting `take` return, with an empty list if nothing is there."""
-        if self._reader is not None:
+    def beat(self, now: float) -> None:
+        """Make a `take` that has waited for `heartbeat_seconds` return.
+
+        Args:
+            now: The loop's time.
+        """
+        if self._reader is None or self.heartbeat_seconds is None:
+            return
+        if not self._quiet_since:
+            self._quiet_since = now
+        elif now - self._quiet_since >= self.heartbeat_seconds:
             self._wake_reader()
 
     async def take(self) -> list[bytes]:
-        """Return all chunks that are ready, waiting for the first; an empty list after the end or a nudge."""
+        """Return all chunks that are ready, waiting for the first; an empty list after the end or a beat."""
         if not self._chunks and not self.ended:
             self._reader = asyncio.get_running_loop().create_future()
+            self._quiet_since = 0.0  # the clock notes the time at its next tick, more cheaply than every take
             try:
                 await self._reader
             finally:

@@ -33,20 +33,20 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         expose_errors: Tell callers class and message of an agent's exceptions; None means as `debug` says.
     """
 
-    host: str = setting("0.0.0.0")
-    port: int = setting(AGENT_PORT, at_least=0, at_most=65535)
-    debug: bool = setting(False)
-    timeout: float = setting(DEFAULT_TIMEOUT_SECONDS, above=0)
-    stream_timeout: float = setting(3600.0, above=0)
-    max_request_size: int = setting(DEFAULT_MAX_REQUEST_BYTES, at_least=1)
-    request_read_timeout_seconds: float = setting(30.0, above=0)
-    cors_origins: list[str] = setting(["*"])
-    sync_workers: int = setting(256, at_least=1, at_most=4096)
-    isolate_handlers: bool = setting(False)
-    heartbeat_seconds: float = setting(15.0, above=0)
-    ping_timeout_seconds: float = setting(2.0, above=0)
-    shutdown_grace_seconds: float = setting(30.0, at_least=0)
-    expose_errors: bool | None = setting(None)
+    host: str = setting(default="0.0.0.0")
+    port: int = setting(default=AGENT_PORT, at_least=0, at_most=65535)
+    debug: bool = setting(default=False)
+    timeout: float = setting(default=DEFAULT_TIMEOUT_SECONDS, above=0)
+    stream_timeout: float = setting(default=3600.0, above=0)
+    max_request_size: int = setting(default=DEFAULT_MAX_REQUEST_BYTES, at_least=1)
+    request_read_timeout_seconds: float = setting(default=30.0, above=0)
+    cors_origins: list[str] = setting(default=["*"])
+    sync_workers: int = setting(default=256, at_least=1, at_most=4096)
+    isolate_handlers: bool = setting(default=False)
+    heartbeat_seconds: float = setting(default=15.0, above=0)
+    ping_timeout_seconds: float = setting(default=2.0, above=0)
+    shutdown_grace_seconds: float = setting(default=30.0, at_least=0)
+    expose_errors: bool | None = setting(default=None)
 
     @property
     def tells_errors(self) -> bool:

@@ -1,4 +1,4 @@
-"""The FastAPI app inside: docs and the user's own routes. The only file that imports fastapi, and only on first need."""
+"""The FastAPI app inside: docs and the user's own routes. The only file that imports fastapi, on first need."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from ppio_agent_models import InvocationResponse, PingResponse
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+
+from ppio_agent_models import InvocationResponse, PingResponse
 
 from ._parse import read_headers, request_id_of
 from ._problems import Problem, handler_failure, problem_of

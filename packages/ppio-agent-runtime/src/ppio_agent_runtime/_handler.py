@@ -1,4 +1,4 @@
-"""The agent's function, looked at once: its kind, its parameters, its payload type. Nothing is inspected per request."""
+"""The agent's function, looked at once: kind, parameters, payload type. Nothing is inspected per request."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _loader(payload_type: Any) -> Callable[[bytes, Any], Any]:
 
     def load(body: bytes, _value: Any) -> Any:
         try:
-            # From the bytes, not from the decoded value: pydantic's JSON mode takes dates, enums and sets as JSON has them.
+            # From the bytes, not the decoded value: pydantic's JSON mode takes dates, enums and sets as JSON has them.
             return validate(body)
         except ValidationError as error:
             raise PayloadValidationError(_explain(error)) from None

@@ -103,7 +103,7 @@ class Health:
             if check.done():
                 return UNHEALTHY, "The ping handler raised TimeoutError.", {}
             return UNHEALTHY, f"The ping handler did not answer within {self._timeout_seconds:g} s.", {}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the ping must be answered
             return UNHEALTHY, f"The ping handler raised {type(error).__name__}.", {}
         return read_answer(answer)
 
@@ -153,7 +153,7 @@ def _in_new_thread(handler: PingHandler) -> asyncio.Future[Any]:
         result = error = None
         try:
             result = handler()
-        except BaseException as caught:  # whatever it is, the ping must be answered
+        except BaseException as caught:  # noqa: BLE001  # handed to the ping that asked
             error = caught
         loop.call_soon_threadsafe(settle, result, error)
 

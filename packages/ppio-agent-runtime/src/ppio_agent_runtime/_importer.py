@@ -96,4 +96,6 @@ def _app_in(module: ModuleType, name: str, place: str) -> PPIOAgentRuntimeApp:
         return next(iter(apps.values()))
     if not apps:
         raise ConfigurationError(f"{place!r} makes no PPIOAgentRuntimeApp: write app = PPIOAgentRuntimeApp().")
-    raise ConfigurationError(f"{place!r} has several apps ({', '.join(apps)}); name one, as in {place}:{next(iter(apps))}.")
+    raise ConfigurationError(
+        f"{place!r} has several apps ({', '.join(apps)}); name one, as in {place}:{next(iter(apps))}."
+    )

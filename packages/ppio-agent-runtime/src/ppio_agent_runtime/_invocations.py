@@ -1,10 +1,15 @@
-"""What is running: counted for `/ping`, stopped at the end of a drain."""
+"""What is running: counted for `/ping`, watched by one clock for all, stopped at the end of a drain.
+
+A timer and a disconnect listener for each invocation would cost more than a small handler itself. So there is one clock
+that ticks while anything runs; an invocation that is over before the next tick has paid nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import DrainingError
 
@@ -12,64 +17,100 @@ from ._run import Run
 from ._watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
-    from ._asgi import Receive
+    from ._asgi import Receive, Send
     from ._context import RequestContext
     from ._health import Health
 
 logger = logging.getLogger("ppio_agent_runtime")
 
-_RETRY_AFTER_SECONDS = 1.0
+TICK_SECONDS: Final = 0.05
+"""How exact deadlines, heartbeats and the notice of a disconnect are."""
+_RETRY_AFTER_SECONDS: Final = 1.0
+_FAREWELL_SECONDS: Final = 5.0
+"""How long stopped runs may take to say goodbye to their callers."""
 
 
 class Invocations:
-    """The runs of one app.
+    """The runs of one app, on one event loop.
 
     Attributes:
-        draining: No new run is taken any more.
+        answer_late: Tells a run's caller why it was stopped, while its handler still refuses to end.
     """
 
     def __init__(self, health: Health) -> None:
         self._health = health
         self._watchdog = LoopWatchdog(self._is_running)
         self._runs: set[Run] = set()
+        self._reading: dict[asyncio.Task[Any], float] = {}
+        self._clock: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event | None = None
-        self.draining = False
+        self._draining = False
+        self._late: set[asyncio.Task[None]] = set()
+        self.answer_late: Callable[[Run], Coroutine[Any, Any, None]] | None = None
 
-    def start(self, context: RequestContext, receive: Receive) -> Run:
+    def start(self, context: RequestContext, receive: Receive, send: Send) -> Run:
         """Return a new run.
 
         Raises:
             DrainingError: The service is shutting down.
         """
-        if self.draining:
+        if self._draining:
             raise draining_error()
-        run = Run(context, receive)
+        run = Run(context, receive, send)
         if not self._runs:
             self._health.work_began()
             self._watchdog.notice()
         self._runs.add(run)
+        if self._clock is None:
+            self._start_clock()
         return run
 
     def finish(self, run: Run) -> None:
         """Forget a run whose answer is complete; cancelled code that refuses to end keeps it counted."""
-        work = run.release()
-        if work is None:
+        production = run.release()
+        if production is None:
             self._discard(run)
         else:
-            work.add_done_callback(lambda _: self._left_over_ended(run, work))
+            production.add_done_callback(lambda _: self._discard(run))
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no more runs, let the running ones finish for `grace_seconds`, then stop the rest and see them out."""
-        self.draining = True
+        self._draining = True
         self._health.draining = True
         if not await self._wait_until_idle(grace_seconds):
             logger.warning("%d invocations still run after %g s; they are stopped.", len(self._runs), grace_seconds)
             for run in list(self._runs):
                 run.stop(draining_error())
-            await self._wait_until_idle(5.0)
+            await self._wait_until_idle(_FAREWELL_SECONDS)
 
-    def _is_running(self) -> bool:
-        return bool(self._runs)
+    def reading_began(self, task: asyncio.Task[Any], limit_seconds: float) -> None:
+        """Cancel `task` if it is still reading its body after `limit_seconds`."""
+        self._reading[task] = asyncio.get_running_loop().time() + limit_seconds
+        if self._clock is None:
+            self._start_clock()
+
+    def reading_ended(self, task: asyncio.Task[Any]) -> bool:
+        """Say whether `task` was in time."""
+        return self._reading.pop(task, None) is not None
+
+    def _start_clock(self) -> None:
+        self._clock = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._clock = None
+        if not (self._runs or self._reading):
+            return
+        self._start_clock()
+        now = loop.time()
+        for run in list(self._runs):
+            if run.watch(now) and self.answer_late is not None:
+                task = loop.create_task(self.answer_late(run))
+                self._late.add(task)
+                task.add_done_callback(self._late.discard)
+        for task in [task for task, deadline in self._reading.items() if deadline <= now]:
+            del self._reading[task]
+            task.cancel()
 
     async def _wait_until_idle(self, seconds: float) -> bool:
         if self._runs:
@@ -87,14 +128,8 @@ class Invocations:
             if self._idle is not None:
                 self._idle.set()
 
-    def _left_over_ended(self, run: Run, work: asyncio.Future[object]) -> None:
-        if not work.cancelled() and work.exception() is not None:
-            logger.error(
-                "The handler failed after its invocation %s was over.",
-                run.context.invocation_id,
-                exc_info=work.exception(),
-            )
-        self._discard(run)
+    def _is_running(self) -> bool:
+        return bool(self._runs)
 
 
 def draining_error() -> DrainingError:

@@ -50,7 +50,8 @@ class IsolatedApp:
         here = asyncio.get_running_loop()
 
         async def far_receive() -> Message:
-            return await _on(here, receive())
+            message: Message = await _on(here, receive())
+            return message
 
         head: list[Message] = []
 

@@ -44,7 +44,7 @@ def wanted_form(header: bytes) -> Form | None:
     stream = weights.get("stream", (0, anything))
     if not (json[1] or stream[1]):
         raise NotAcceptableError("Answers are application/json or text/event-stream; the Accept header allows neither.")
-    # Of two equally welcome forms the one that was named more precisely is meant: "application/json, */*" asks for JSON.
+    # Of two equally welcome forms the more precisely named one is meant: "application/json, */*" asks for JSON.
     json_rank, stream_rank = (json[1], json[0]), (stream[1], stream[0])
     return None if json_rank == stream_rank else "json" if json_rank > stream_rank else "stream"
 

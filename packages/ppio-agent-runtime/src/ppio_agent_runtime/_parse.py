@@ -24,6 +24,7 @@ from ppio_agent_models import (
 )
 
 from ._body import read_body
+from ._context import RequestContext
 from ._negotiate import wanted_form
 from ._request import InvocationCall
 from ._serialize import decode
@@ -85,29 +86,24 @@ async def parse(
     session_id = _session_id(found)
     user = found.get(_USER) or found.get(_AWS_USER)
     timeout = _timeout(found[_TIMEOUT]) if _TIMEOUT in found else None
-    body = await read_body(
-        receive, found.get(b"content-length"), config.max_request_size, config.request_read_timeout_seconds
-    )
+    body = await read_body(receive, found.get(b"content-length"), config.max_request_size)
     value = decode(body)
     metadata = None
     if type(value) is dict:
-        hints = value
-        session_id = session_id or _text_hint(hints, "session_id") or _text_hint(hints, "sandbox_id")
-        timeout = timeout or _number_hint(hints, "timeout")
-        if wants is None and type(stream := hints.get("stream")) is bool:
+        session_id = session_id or _text_hint(value, "session_id") or _text_hint(value, "sandbox_id")
+        timeout = timeout or _number_hint(value, "timeout")
+        if wants is None and type(stream := value.get("stream")) is bool:
             wants = "stream" if stream else "json"
-        metadata = hint if type(hint := hints.get("metadata")) is dict else None
-    return InvocationCall(
+        metadata = hint if type(hint := value.get("metadata")) is dict else None
+    context = RequestContext(
         request_id=request_id,
         session_id=session_id,
         user_id=None if user is None else user.decode("latin-1"),
-        headers=scope["headers"],
-        payload=handler.load(body, value),
         metadata=metadata,
-        wants=wants,
-        numbered=found.get(_PROTOCOL) == b"1",
-        timeout=timeout,
+        raw_headers=scope["headers"],
+        timeout=config.timeout if timeout is None else min(timeout, config.timeout),
     )
+    return InvocationCall(context, handler.load(body, value), wants, found.get(_PROTOCOL) == b"1", timeout)
 
 
 @lru_cache(256)
@@ -157,4 +153,4 @@ def _text_hint(hints: dict[str, Any], name: str) -> str | None:
 
 def _number_hint(hints: dict[str, Any], name: str) -> float | None:
     hint = hints.get(name)
-    return hint if type(hint) in (int, float) and 0 < hint < math.inf else None
+    return hint if isinstance(hint, int | float) and type(hint) is not bool and 0 < hint < math.inf else None

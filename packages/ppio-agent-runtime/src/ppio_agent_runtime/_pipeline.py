@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ppio_agent_models import ConfigurationError
+from ppio_agent_models import ConfigurationError, RequestReadTimeoutError
 
 from ._body import ClientGoneError
 from ._context import RequestContext, current_context
 from ._handler import GENERATOR_TYPES
 from ._parse import parse, read_headers, request_id_of
 from ._problems import problem_of, send_problem
-from ._respond import AnswerCutError, StreamResponse, collect, identity_headers, log_failure, pass_through, respond_json
+from ._respond import (
+    AnswerCutError,
+    StreamResponse,
+    collect,
+    identity_headers,
+    log_failure,
+    pass_through,
+    respond_json,
+)
 from ._run import Run
 from ._serialize import encode
 
@@ -26,104 +35,113 @@ if TYPE_CHECKING:
 
 
 class Corridor:
-    """An ASGI endpoint: parse, context, admit, handle, serialize, respond."""
+    """An ASGI endpoint: read, admit, handle, respond; whatever goes wrong leaves through `_refuse`.
+
+    Attributes:
+        handler: The agent's function, once it is registered.
+    """
 
     def __init__(self, config: AgentConfig, invocations: Invocations, workers: WorkerThreads) -> None:
         self.handler: Handler | None = None
         self._config = config
         self._invocations = invocations
+        invocations.answer_late = self._answer_late
         self._workers = workers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         found = read_headers(scope)
         request_id = request_id_of(found)
-        call: InvocationCall | None = None
         context: RequestContext | None = None
+        run: Run | None = None
         try:
             handler = self._registered()
-            call = await parse(scope, receive, found, request_id, self._config, handler)
-            context = self._context(call)
-            await self._answer(handler, call, context, scope, receive, send)
+            call = await self._read(scope, receive, found, request_id, handler)
+            context = call.context
+            run = self._invocations.start(context, receive, send)
+            token = current_context.set(context)  # until the last byte is sent
+            try:
+                result = await run.result(handler, call.payload, self._workers)
+                await self._respond(run, result, call, scope, receive, send)
+            finally:
+                current_context.reset(token)
+                self._invocations.finish(run)
         except (ClientGoneError, AnswerCutError):
             return
-        except Exception as error:
-            await self._refuse(error, request_id, call, context, send)
+        except Exception as error:  # noqa: BLE001  # the one border where every exception becomes an answer
+            if run is None or not run.answered_late:
+                await self._refuse(error, request_id, context, send)
+
+    async def _answer_late(self, run: Run) -> None:
+        """Tell the caller of a stopped handler that refuses to end."""
+        assert run.reason is not None
+        if not isinstance(run.reason, ClientGoneError):
+            await self._refuse(run.reason, run.context.request_id, run.context, run.send)
 
     def _registered(self) -> Handler:
         if self.handler is None:
             raise ConfigurationError("This service has no entrypoint; put @app.entrypoint above the agent's function.")
         return self.handler
 
-    def _context(self, call: InvocationCall) -> RequestContext:
-        limit = self._config.timeout
-        return RequestContext(
-            request_id=call.request_id,
-            session_id=call.session_id,
-            user_id=call.user_id,
-            metadata=call.metadata,
-            raw_headers=call.headers,
-            timeout=limit if call.timeout is None else min(call.timeout, limit),
-        )
-
-    async def _answer(
-        self,
-        handler: Handler,
-        call: InvocationCall,
-        context: RequestContext,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        run = self._invocations.start(context, receive)
-        token = current_context.set(context)  # until the last byte is sent
+    async def _read(
+        self, scope: Scope, receive: Receive, found: dict[bytes, bytes], request_id: str, handler: Handler
+    ) -> InvocationCall:
+        task = asyncio.current_task()
+        assert task is not None
+        limit = self._config.request_read_timeout_seconds
+        self._invocations.reading_began(task, limit)
+        in_time = True
         try:
-            result = await run.result(handler, call.payload, self._workers)
-            if type(result) in GENERATOR_TYPES:
-                await self._answer_generator(run, result, call, send)
-            elif _is_response(result):
-                await pass_through(result, scope, receive, send, context)
-            elif call.wants == "stream":
-                await self._stream(run, _one(result), call, send)
-            else:
-                await respond_json(encode(result), context, send)
+            return await parse(scope, receive, found, request_id, self._config, handler)
+        except asyncio.CancelledError:
+            in_time = self._invocations.reading_ended(task)
+            if in_time or task.uncancel() > 0:
+                raise
+            raise RequestReadTimeoutError(
+                f"The body did not arrive within {limit:g} s, the limit 'request_read_timeout_seconds'."
+            ) from None
         finally:
-            current_context.reset(token)
-            self._invocations.finish(run)
+            if in_time:
+                self._invocations.reading_ended(task)
 
-    async def _answer_generator(self, run: Run, generator: Any, call: InvocationCall, send: Send) -> None:
-        if call.wants != "json":
-            return await self._stream(run, generator, call, send)
-        # A value in the making: the limit of values stays.
-        chunks = run.start_stream(generator, self._workers, run.context.timeout)
-        await respond_json(await collect(chunks), run.context, send)
+    async def _respond(
+        self, run: Run, result: Any, call: InvocationCall, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if type(result) in GENERATOR_TYPES:
+            if call.wants != "json":
+                return await self._stream(run, result, call, send)
+            # A value in the making: the limit of values stays.
+            chunks = run.start_stream(result, self._workers, run.context.timeout)
+            return await respond_json(await collect(chunks), run.context, send)
+        if _is_response(result):
+            return await pass_through(result, scope, receive, send, run.context)
+        if call.wants == "stream":
+            return await self._stream(run, _one(result), call, send)
+        return await respond_json(encode(result), run.context, send)
 
     async def _stream(self, run: Run, generator: Any, call: InvocationCall, send: Send) -> None:
         limit = self._config.stream_timeout
         timeout = limit if call.timeout is None else min(call.timeout, limit)
-        response = StreamResponse(
-            run,
-            numbered=call.numbered,
-            heartbeat_seconds=self._config.heartbeat_seconds,
-            tells_errors=self._config.tells_errors,
-        )
-        await response.send_all(run.start_stream(generator, self._workers, timeout), send)
+        chunks = run.start_stream(generator, self._workers, timeout)
+        chunks.heartbeat_seconds = self._config.heartbeat_seconds
+        response = StreamResponse(run, numbered=call.numbered, tells_errors=self._config.tells_errors)
+        await response.send_all(chunks, send)
 
-    async def _refuse(
-        self,
-        error: Exception,
-        request_id: str,
-        call: InvocationCall | None,
-        context: RequestContext | None,
-        send: Send,
-    ) -> None:
+    async def _refuse(self, error: Exception, request_id: str, context: RequestContext | None, send: Send) -> None:
         problem = problem_of(error, request_id=request_id, tells_errors=self._config.tells_errors)
-        if problem.status >= 500 and context is not None:
-            log_failure(error, context)
-        session_id = None if call is None else call.session_id
-        headers = identity_headers(request_id, session_id, None if context is None else context.invocation_id)
-        duration = 0.0 if context is None else context.elapsed()
+        session_id = invocation_id = None
+        duration = 0.0
+        if context is not None:
+            session_id, invocation_id, duration = context.session_id, context.invocation_id, context.elapsed()
+            if problem.status >= 500:
+                log_failure(error, context)
         await send_problem(
-            send, problem, request_id=request_id, session_id=session_id, headers=headers, duration=duration
+            send,
+            problem,
+            request_id=request_id,
+            session_id=session_id,
+            headers=identity_headers(request_id, session_id, invocation_id),
+            duration=duration,
         )
 
 
@@ -133,6 +151,6 @@ async def _one(value: Any) -> Any:
 
 
 def _is_response(value: Any) -> bool:
-    """Say whether `value` is a Starlette response; when the module is not loaded, it cannot be one."""
+    """Say whether `value` is a Starlette response; while the module is not loaded, it cannot be one."""
     module = sys.modules.get("starlette.responses")
     return module is not None and isinstance(value, module.Response)

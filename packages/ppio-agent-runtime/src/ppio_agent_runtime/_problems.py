@@ -7,8 +7,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ppio_agent_models import AgentError, HandlerError, PPIOAgentRuntimeError, SerializationError
 from pydantic_core import to_json
+
+from ppio_agent_models import AgentError, HandlerError, PPIOAgentRuntimeError, SerializationError
 
 if TYPE_CHECKING:
     from ._asgi import Send

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from ppio_agent_models import BadRequestError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ppio_agent_models import BadRequestError
 
 from ._problems import problem_of
 
@@ -16,7 +17,9 @@ class AgentHttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer 400 and close: after bytes that are not HTTP nothing on the connection can be trusted."""
         request_id = os.urandom(16).hex()
-        problem = problem_of(BadRequestError("The request is not valid HTTP."), request_id=request_id, tells_errors=False)
+        problem = problem_of(
+            BadRequestError("The request is not valid HTTP."), request_id=request_id, tells_errors=False
+        )
         body = problem.envelope(request_id, None)
         self.transport.write(
             b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._context import Headers
+from ._context import RequestContext
 
 Form = Literal["json", "stream"]
 
@@ -15,17 +15,15 @@ class InvocationCall:
     """What `POST /invocations` asked for.
 
     Attributes:
+        context: Who asks, under which ids and limits.
+        payload: What the handler gets.
         wants: The form of the answer; None to let the handler's result decide.
         numbered: The caller speaks protocol 1: events have ids, and a stream ends with `done` or `error`.
-        timeout: Requested limit in seconds, or None.
+        timeout: Requested limit in seconds, or None; the context has the limit for a value.
     """
 
-    request_id: str
-    session_id: str | None
-    user_id: str | None
-    headers: Headers
+    context: RequestContext
     payload: Any
-    metadata: dict[str, Any] | None
     wants: Form | None
     numbered: bool
     timeout: float | None

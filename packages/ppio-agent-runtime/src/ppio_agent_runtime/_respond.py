@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ppio_agent_models import INVOCATION_ID_HEADER, PROTOCOL_HEADER, REQUEST_ID_HEADER, SESSION_ID_HEADER
 from pydantic_core import to_json
+
+from ppio_agent_models import INVOCATION_ID_HEADER, PROTOCOL_HEADER, REQUEST_ID_HEADER, SESSION_ID_HEADER
 
 from ._body import ClientGoneError
 from ._problems import handler_failure, problem_of
@@ -89,50 +89,34 @@ class StreamResponse:
 
     Args:
         numbered: Use the framing of protocol 1.
-        heartbeat_seconds: Silence after which a comment is sent; also how long the first chunk may hold back the
-            headers, so that an early failure gets a status of its own.
         tells_errors: Show class and message of the agent's own exceptions.
     """
 
-    def __init__(self, run: Run, *, numbered: bool, heartbeat_seconds: float, tells_errors: bool) -> None:
+    def __init__(self, run: Run, *, numbered: bool, tells_errors: bool) -> None:
         self._run = run
         self._framing: Framing = NumberedFraming() if numbered else PlainFraming()
-        self._heartbeat_seconds = heartbeat_seconds
         self._tells_errors = tells_errors
-        self._loop = asyncio.get_running_loop()
-        self._last_write = self._loop.time()
-        self._beat: asyncio.TimerHandle | None = None
 
     async def send_all(self, chunks: ChunkBuffer, send: Send) -> None:
-        """Send the stream to its end.
+        """Send the stream to its end, with a comment whenever it was silent for the buffer's `heartbeat_seconds`.
+
+        The headers wait for the first chunk, one heartbeat at most, so that an early failure gets a status of its own.
 
         Raises:
-            PPIOAgentRuntimeError: It failed before its first chunk; nothing has been sent.
+            PPIOAgentRuntimeError: It failed before anything was sent.
             ClientGoneError: The caller hung up.
         """
         context = self._run.context
-        self._beat = self._loop.call_later(self._heartbeat_seconds, self._tick, chunks)
-        try:
+        ready = await chunks.take()
+        if not ready and chunks.error is not None:
+            raise chunks.error
+        headers = _STREAM + identity_headers(context.request_id, context.session_id, context.invocation_id)
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while ready or not chunks.ended:
+            data = self._framing.chunks(ready) if ready else HEARTBEAT
+            await send({"type": "http.response.body", "body": data, "more_body": True})
             ready = await chunks.take()
-            if not ready and chunks.ended and chunks.error is not None:
-                raise chunks.error
-            headers = _STREAM + identity_headers(context.request_id, context.session_id, context.invocation_id)
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            while ready or not chunks.ended:
-                data = self._framing.chunks(ready) if ready else HEARTBEAT
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-                self._last_write = self._loop.time()
-                ready = await chunks.take()
-            await self._send_end(chunks.error, send)
-        finally:
-            self._beat.cancel()
-
-    def _tick(self, chunks: ChunkBuffer) -> None:
-        silent = self._loop.time() - self._last_write
-        if silent >= self._heartbeat_seconds:
-            chunks.nudge()
-            silent = 0.0
-        self._beat = self._loop.call_later(self._heartbeat_seconds - silent, self._tick, chunks)
+        await self._send_end(chunks.error, send)
 
     async def _send_end(self, error: BaseException | None, send: Send) -> None:
         context = self._run.context

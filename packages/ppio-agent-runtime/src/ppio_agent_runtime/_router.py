@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ppio_agent_models import MethodNotAllowedError, NotFoundError, PPIOAgentRuntimeError
 from pydantic_core import to_json
+
+from ppio_agent_models import MethodNotAllowedError, NotFoundError, PPIOAgentRuntimeError
 
 from ._lifespan import serve_lifespan
 from ._parse import read_headers, request_id_of

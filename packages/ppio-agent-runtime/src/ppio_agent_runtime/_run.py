@@ -1,14 +1,17 @@
-"""One running invocation: its work, the limits it runs under, and the one way to stop it."""
+"""One running invocation: its work, the limits it runs under, and the one way to stop it.
+
+The handler runs in the request's own task: a task of its own would cost more than everything else in the corridor. Who
+watches it is `Invocations`, whose clock ticks for all runs at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from contextlib import suppress
 from contextvars import copy_context
 from types import AsyncGeneratorType, CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import InvocationTimeoutError, PPIOAgentRuntimeError
 
@@ -18,14 +21,12 @@ from ._problems import handler_failure
 from ._produce import produce_async, produce_sync
 
 if TYPE_CHECKING:
-    from ._asgi import Receive
+    from ._asgi import Receive, Send
     from ._context import RequestContext
     from ._handler import Handler
     from ._workers import WorkerThreads
 
-logger = logging.getLogger("ppio_agent_runtime")
-
-STUBBORN_SECONDS = 1.0
+STUBBORN_SECONDS: Final = 1.0
 """How long an answer waits for cancelled code to finish its `finally` blocks before it goes out without it."""
 
 
@@ -33,21 +34,41 @@ class Run:
     """An invocation from its start to its last byte.
 
     Whatever ends it early (deadline, disconnect, drain) goes through `stop`: the first reason counts, the code is told,
-    and whoever waits for the result gets the reason as an exception at once.
+    and whoever waits for the result gets the reason as an exception.
+
+    Attributes:
+        chunks: The stream in the making, once there is one.
+        reason: Why it was stopped, or None.
+        send: Where the answer goes.
+        answered_late: The stopped handler refused to end, and its caller was told without it.
     """
 
-    __slots__ = ("_handle", "_listener", "_loop", "_receive", "_waiter", "_work", "chunks", "context", "reason")
+    __slots__ = (
+        "_listener",
+        "_production",
+        "_receive",
+        "_stopped_at",
+        "_task",
+        "_waiting",
+        "answered_late",
+        "chunks",
+        "context",
+        "reason",
+        "send",
+    )
 
-    def __init__(self, context: RequestContext, receive: Receive) -> None:
+    def __init__(self, context: RequestContext, receive: Receive, send: Send) -> None:
         self.context = context
         self.chunks: ChunkBuffer | None = None
         self.reason: Exception | None = None
+        self.send = send
+        self.answered_late = False
         self._receive = receive
-        self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
-        self._work: asyncio.Future[Any] | None = None
-        self._handle: asyncio.Handle | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._waiting = False
+        self._production: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
+        self._stopped_at = 0.0
 
     async def result(self, handler: Handler, payload: Any, workers: WorkerThreads) -> Any:
         """Call the handler and return what it returned; a generator is returned as such.
@@ -56,98 +77,100 @@ class Run:
             InvocationError: It failed, ran out of time, or was stopped.
             ClientGoneError: The caller hung up.
         """
-        if handler.in_thread:
-            outcome = await self._wait_for(workers.run(copy_context(), handler.call, payload, self.context))
-        else:
-            try:
+        self._task = asyncio.current_task()
+        self._waiting = True
+        outcome = None
+        try:
+            if handler.in_thread:
+                outcome = await workers.run(copy_context(), handler.call, payload, self.context)
+            else:
                 outcome = handler.call(payload, self.context)
-            except Exception as error:
+            if type(outcome) is CoroutineType:
+                outcome = await outcome
+        except asyncio.CancelledError as error:
+            if self.reason is None and self._cancelled_from_outside():
+                self.context.cancel()
+                raise
+            if self.reason is None:
                 raise handler_failure(error) from error
-        if type(outcome) is CoroutineType:
-            outcome = await self._wait_for(self._loop.create_task(_contained(outcome)))
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # sys.exit() ends an invocation, not the service
+            if self.reason is None:
+                raise handler_failure(error) from error
+        finally:
+            self._waiting = False
+        if self.reason is not None:
+            self._absorb_cancel()
+            raise self.reason
         return outcome
 
     def start_stream(self, generator: Any, workers: WorkerThreads, timeout: float) -> ChunkBuffer:
-        """Begin to produce the chunks of `generator`; limits and disconnects are watched from now on."""
+        """Begin to produce the chunks of `generator`, which may take `timeout` seconds from the invocation's start."""
         self.chunks = ChunkBuffer()
         self.context.extend_to(timeout)
         if isinstance(generator, AsyncGeneratorType):
             production = produce_async(generator, self.chunks)
         else:
             production = produce_sync(generator, self.chunks, self.context, workers)
-        self._work = self._loop.create_task(_contained(production))
-        self._work.add_done_callback(self._stream_ended)
-        self._watch()
+        self._production = asyncio.get_running_loop().create_task(_contained(production))
+        self._production.add_done_callback(self._produced)
         return self.chunks
 
     def stop(self, reason: Exception) -> None:
-        """End the run early. Async code is cancelled, a `def` handler sees `context.cancelled`, the waiter is told."""
+        """End the run early. Async code is cancelled, a `def` handler sees `context.cancelled`, the caller is told."""
         if self.reason is not None:
             return
         self.reason = reason
         self.context.cancel()
         if self.chunks is not None:
             self.chunks.end(reason)
-        if self._work is not None:
-            self._work.cancel()
-        self._wake()
+        if self._production is not None:
+            self._production.cancel()
+        elif self._waiting and self._task is not None:
+            self._stopped_at = asyncio.get_running_loop().time()
+            self._task.cancel()
+
+    def watch(self, now: float) -> bool:
+        """Look after the run, at every tick of the clock; say whether its caller must be told without its handler.
+
+        Args:
+            now: The loop's time.
+        """
+        if self._listener is None:
+            self._listener = asyncio.get_running_loop().create_task(self._listen())
+        if self.reason is None and self.context.remaining() <= 0:
+            self.stop(InvocationTimeoutError(f"The agent did not finish within {self.context.timeout:g} s."))
+        if self.chunks is not None:
+            self.chunks.beat(now)
+        stubborn = self._waiting and self._stopped_at > 0 and now - self._stopped_at > STUBBORN_SECONDS
+        if stubborn and not self.answered_late:
+            self.answered_late = True
+            return True
+        return False
 
     def release(self) -> asyncio.Future[Any] | None:
-        """Stop watching; return the work when it is still going on, so that somebody can wait for it."""
-        if self._handle is not None:
-            self._handle.cancel()
+        """Stop watching; return the production when it is still going on, so that somebody can wait for it."""
         if self._listener is not None:
             self._listener.cancel()
-        return None if self._work is None or self._work.done() else self._work
+        return None if self._production is None or self._production.done() else self._production
 
-    async def _wait_for(self, work: asyncio.Future[Any]) -> Any:
-        self._work = work
-        if self.reason is not None:
-            work.cancel()
-            raise self.reason
-        if self._handle is None:
-            # Most handlers are done by the time the loop comes to this, and then there is nothing to watch.
-            self._handle = self._loop.call_soon(self._watch_if_unfinished)
-        self._waiter = self._loop.create_future()
-        work.add_done_callback(self._wake)
-        try:
-            await self._waiter
-        except asyncio.CancelledError:
-            self.stop(ClientGoneError())
-            raise
-        if self.reason is not None:
-            if not work.done():
-                # So that the clean-up of cancelled code comes before the answer in all but stubborn cases.
-                await asyncio.wait({work}, timeout=STUBBORN_SECONDS)
-            raise self.reason
-        return _outcome(work)
+    def _cancelled_from_outside(self) -> bool:
+        return self._task is not None and self._task.cancelling() > 0
 
-    def _wake(self, _: object = None) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _absorb_cancel(self) -> None:
+        """Take back the cancel of `stop`, so that the task can go on and answer (see asyncio.Task.uncancel)."""
+        if self._stopped_at and self._task is not None and self._task.cancelling():
+            self._task.uncancel()
 
-    def _stream_ended(self, work: asyncio.Future[Any]) -> None:
+    def _produced(self, production: asyncio.Task[None]) -> None:
         assert self.chunks is not None
         try:
-            _outcome(work)
+            production.result()
         except PPIOAgentRuntimeError as error:
             self.chunks.end(error)
+        except (asyncio.CancelledError, Exception) as error:  # its own: after `stop` the buffer has ended already
+            self.chunks.end(handler_failure(error))
         else:
             self.chunks.end()
-
-    def _watch_if_unfinished(self) -> None:
-        if self._work is not None and not self._work.done():
-            self._watch()
-
-    def _watch(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        self._handle = self._loop.call_later(self.context.remaining(), self._expire)
-        if self._listener is None:
-            self._listener = self._loop.create_task(self._listen())
-
-    def _expire(self) -> None:
-        self.stop(InvocationTimeoutError(f"The agent did not finish within {self.context.timeout:g} s."))
 
     async def _listen(self) -> None:
         with suppress(asyncio.CancelledError):
@@ -156,19 +179,9 @@ class Run:
             self.stop(ClientGoneError())
 
 
-def _outcome(work: asyncio.Future[Any]) -> Any:
-    """Return the result of finished work, its failure as one of our own exceptions."""
+async def _contained(production: Coroutine[Any, Any, None]) -> None:
+    """Keep an agent's `sys.exit()` from ending the whole service: asyncio would re-raise it out of the loop."""
     try:
-        return work.result()
-    except asyncio.CancelledError as error:
-        raise handler_failure(error) from error
-    except Exception as error:
-        raise handler_failure(error) from error
-
-
-async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Keep a handler's `sys.exit()` from ending the whole service: asyncio would re-raise it out of the loop."""
-    try:
-        return await coroutine
+        await production
     except (SystemExit, KeyboardInterrupt) as error:
-        raise RuntimeError(f"the handler raised {type(error).__name__}") from error
+        raise RuntimeError(f"the agent raised {type(error).__name__}") from error

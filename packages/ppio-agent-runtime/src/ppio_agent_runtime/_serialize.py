@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ppio_agent_models import BadRequestError, SerializationError
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
+
+from ppio_agent_models import BadRequestError, SerializationError
 
 
 def encode(value: Any) -> bytes:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
+
 from ppio_agent_models import ConfigurationError
 
 from ._logging import configure_logging
@@ -70,7 +71,8 @@ class PPIOAgentRuntimeServer:
             reason = error.strerror or str(error)
             raise OSError(
                 error.errno,
-                f"cannot listen on {host}:{port}: {reason}. Choose another port with PPIO_AGENT_PORT or app.run(port=...).",
+                f"cannot listen on {host}:{port}: {reason}. "
+                "Choose another port with PPIO_AGENT_PORT or app.run(port=...).",
             ) from error
 
     def run(self) -> int:
@@ -86,7 +88,7 @@ class PPIOAgentRuntimeServer:
             if self._socket is None:
                 self.bind()
         except OSError as error:
-            print(f"ppio-agent-runtime: {error.strerror}", file=sys.stderr)
+            sys.stderr.write(f"ppio-agent-runtime: {error.strerror}\n")
             return EXIT_FAILED
         self._uvicorn = _DrainingServer(self._uvicorn_config(), self._app)
         logger.info("%s listens on http://%s:%d", self._app.entrypoint_name, self._config.host, self.port)
@@ -137,7 +139,7 @@ class _DrainingServer(uvicorn.Server):
             self.should_exit = self.force_exit = True
             return
         if sig == signal.SIGINT:
-            print("\nDraining; press Ctrl-C again to stop at once.", file=sys.stderr)
+            sys.stderr.write("\nDraining; press Ctrl-C again to stop at once.\n")
         self.begin_drain()
 
     def begin_drain(self) -> None:

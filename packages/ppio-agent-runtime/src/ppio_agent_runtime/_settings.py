@@ -1,6 +1,6 @@
 """Settings with three sources: argument > environment > default, checked when they are made.
 
-A settings class lists annotated fields, each with `setting(default, ...)`. What is wrong fails at once with the field's
+A settings class lists annotated fields, each with `setting(default=...)`. What is wrong fails at once with the field's
 name, the value's source and the bound; what was meant is suggested.
 """
 
@@ -60,7 +60,7 @@ class _Setting:
 
 
 def setting(
-    default: Any, *, at_least: float | None = None, at_most: float | None = None, above: float | None = None
+    *, default: Any, at_least: float | None = None, at_most: float | None = None, above: float | None = None
 ) -> Any:
     """Declare a field of a settings class, with inclusive bounds `at_least`, `at_most` or the exclusive `above`."""
     return _Setting(default, at_least, at_most, above)

@@ -59,7 +59,7 @@ class WorkerThreads:
             result = error = None
             try:
                 result = context.run(function, *args)
-            except BaseException as caught:  # also SystemExit: a handler must not end its thread
+            except BaseException as caught:  # noqa: BLE001  # also SystemExit: a handler must not end its thread
                 error = caught
             with self._lock:
                 self._unfinished -= 1
