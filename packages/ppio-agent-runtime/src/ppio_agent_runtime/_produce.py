@@ -75,16 +75,15 @@ class _Pump:
 
     def run(self) -> bool:
         """Make values until the generator ends (True) or the hand-over is full (False). Runs in a thread."""
-        size = count = 0
+        size = 0
         if self._context.cancelled:
             self.close()
             return True
-        for value in self._generator:
+        for count, value in enumerate(self._generator, 1):
             if self._buffer.only_text and not isinstance(value, str):
                 self._buffer.only_text = False
             chunk = encode(value)
             size += len(chunk)
-            count += 1
             self._ready.append(chunk)
             if self._context.cancelled:
                 self.close()

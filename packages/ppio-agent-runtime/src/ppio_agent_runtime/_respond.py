@@ -63,11 +63,8 @@ def envelope_around(result: bytes, context: RequestContext) -> bytes:
 async def respond_json(result: bytes, context: RequestContext, send: Send) -> None:
     """Answer 200 with the success envelope around `result`."""
     body = envelope_around(result, context)
-    headers: Headers = [
-        _JSON,
-        (b"content-length", str(len(body)).encode()),
-        *identity_headers(context.request_id, context.session_id, context.invocation_id),
-    ]
+    headers = identity_headers(context.request_id, context.session_id, context.invocation_id)
+    headers += (_JSON, (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -167,7 +167,7 @@ class Run:
             production.result()
         except PPIOAgentRuntimeError as error:
             self.chunks.end(error)
-        except (asyncio.CancelledError, Exception) as error:  # its own: after `stop` the buffer has ended already
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001  # the agent's: after `stop` it is not heard
             self.chunks.end(handler_failure(error))
         else:
             self.chunks.end()

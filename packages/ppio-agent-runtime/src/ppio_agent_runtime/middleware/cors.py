@@ -26,6 +26,7 @@ class CORSLayer:
         self._origins = frozenset(origin.encode() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer its preflight."""
         if scope["type"] == "http":
             for name, value in scope["headers"]:
                 if name == b"origin":

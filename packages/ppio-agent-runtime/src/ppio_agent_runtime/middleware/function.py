@@ -35,6 +35,7 @@ class FunctionLayer:
         self._function = function
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the function answer the request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         inner: InnerResponse | None = None
