@@ -12,14 +12,14 @@ import tarfile
 import tempfile
 import venv
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.parser import Parser
 from importlib.metadata import Distribution, distributions
 from pathlib import Path, PurePosixPath
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 MODELS = "ppio-agent-models"
@@ -134,9 +134,9 @@ def problems_alone(wheel: Wheel, path: Path, room: Path) -> Iterator[str]:
     run(python, "-W", "error", "-I", "-c", program)
 
 
-def closure(name: str, installed: dict[str, Distribution]) -> set[str]:
+def closure(name: str, installed: Mapping[NormalizedName, Distribution]) -> set[NormalizedName]:
     """Return a distribution and everything that it requires here, without extras."""
-    found: set[str] = set()
+    found: set[NormalizedName] = set()
     waiting = [canonicalize_name(name)]
     while waiting:
         current = waiting.pop()
