@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from ._config import AgentConfig as AgentConfig
     from ._context import RequestContext as RequestContext
     from ._server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
-
-__getattr__, __dir__, __all__ = lazy_exports(
-    __name__,
-    {
-        "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
-        "._config": ("AgentConfig",),
-        "._context": ("RequestContext",),
-        "._server": ("PPIOAgentRuntimeServer",),
-        "ppio_agent_models": (
-            "AgentError",
-            "ConfigurationError",
-            "PPIOAgentRuntimeError",
-            "PingResponse",
-            "PingStatus",
-            "SerializationError",
-        ),
-    },
-)
+else:  # Hidden from type checkers, so that they refuse a name that does not exist.
+    __getattr__, __dir__, __all__ = lazy_exports(
+        __name__,
+        {
+            "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
+            "._config": ("AgentConfig",),
+            "._context": ("RequestContext",),
+            "._server": ("PPIOAgentRuntimeServer",),
+            "ppio_agent_models": (
+                "AgentError",
+                "ConfigurationError",
+                "PPIOAgentRuntimeError",
+                "PingResponse",
+                "PingStatus",
+                "SerializationError",
+            ),
+        },
+    )
