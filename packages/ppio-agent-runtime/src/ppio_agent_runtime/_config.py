@@ -23,7 +23,8 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         stream_timeout: The same for a stream.
         max_request_size: Largest request body, in bytes as they arrive.
         request_read_timeout_seconds: Longest time for a request's body to arrive.
-        cors_origins: Origins that browsers may call from, `*` for any; never with credentials.
+        cors_origins: Origins that browsers may call from, `*` for any; never with credentials. An empty list leaves
+            preflights to the agent's own middleware.
         sync_workers: Most threads for `def` handlers and generators; they are started when needed.
         isolate_handlers: Run everything but `/ping` on a second event loop, so that an async handler that blocks
             cannot delay `/ping`. Costs about half of the throughput of tiny handlers.

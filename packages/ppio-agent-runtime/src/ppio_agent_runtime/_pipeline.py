@@ -133,8 +133,8 @@ class Corridor:
         duration = 0.0
         if context is not None:
             session_id, invocation_id, duration = context.session_id, context.invocation_id, context.elapsed()
-            if problem.status >= 500:
-                log_failure(error, context)
+        if problem.status >= 500:
+            log_failure(error, request_id, invocation_id)
         await send_problem(
             send,
             problem,

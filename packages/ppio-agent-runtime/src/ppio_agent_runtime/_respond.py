@@ -122,18 +122,18 @@ class StreamResponse:
         if error is None:
             end = self._framing.done(envelope_around(b"null", context))
         else:
-            log_failure(error, context)
+            log_failure(error, context.request_id, context.invocation_id)
             problem = problem_of(error, request_id=context.request_id, tells_errors=self._tells_errors)
             end = self._framing.failed(problem.envelope(context.request_id, context.session_id, context.elapsed()))
         await send({"type": "http.response.body", "body": end})
 
 
-def log_failure(error: BaseException, context: RequestContext) -> None:
-    """Log a failed invocation with its ids; the traceback is that of the agent's own exception."""
+def log_failure(error: BaseException, request_id: str, invocation_id: str | None = None) -> None:
+    """Log a failed request with its ids; the traceback is that of the agent's own exception."""
     logger.error(
-        "Invocation %s failed (request %s): %s",
-        context.invocation_id,
-        context.request_id,
+        "%s failed (request %s): %s",
+        "A request" if invocation_id is None else f"Invocation {invocation_id}",
+        request_id,
         type(error.__cause__ or error).__name__,
         exc_info=error.__cause__ or error,
     )
@@ -165,5 +165,5 @@ async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send
         failure = handler_failure(error)
         if not begun:
             raise failure from error
-        log_failure(failure, context)
+        log_failure(failure, context.request_id, context.invocation_id)
         raise AnswerCutError from error
