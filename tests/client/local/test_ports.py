@@ -1,0 +1,56 @@
+"""Ports: the next free one, in turns, never one that somebody has."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from ppio_agent_client._local import ports
+from ppio_agent_models import SandboxCreationError
+
+from .support import Place
+
+
+def choose(root: Path, used: set[int] | None = None) -> int:
+    return ports.choose_port(str(root), used or set())
+
+
+def test_ports_are_below_those_of_outgoing_connections(tmp_path: Path) -> None:
+    lowest_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert 20000 <= choose(tmp_path) <= 31999 < lowest_ephemeral
+
+
+def test_a_freed_port_is_not_given_again_soon(tmp_path: Path) -> None:
+    given = [choose(tmp_path) for _ in range(100)]
+    assert len(set(given)) == 100
+
+
+def test_ports_come_round_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = choose(tmp_path)
+    monkeypatch.setattr(ports, "FIRST_PORT", port)
+    monkeypatch.setattr(ports, "LAST_PORT", port)
+    assert [choose(tmp_path) for _ in range(3)] == [port] * 3
+
+
+def test_a_used_port_is_passed_over(tmp_path: Path) -> None:
+    port = choose(tmp_path)
+    assert choose(tmp_path, {port + 1, port + 2}) not in (port, port + 1, port + 2)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_of_another_program_is_passed_over(tmp_path: Path, address: str) -> None:
+    port = choose(tmp_path)
+    with socket.create_server((address, port + 1)):
+        assert choose(tmp_path) > port + 1
+
+
+def test_no_free_port_is_an_error_that_names_the_range(tmp_path: Path) -> None:
+    with pytest.raises(SandboxCreationError, match="from 20000 to 31999"):
+        choose(tmp_path, set(range(20000, 32000)))
+
+
+def test_an_ending_sandbox_keeps_its_port(place: Place) -> None:
+    sandbox = place.create()
+    assert place.store._home.used_ports() == {int(sandbox.url.rpartition(":")[2])}
