@@ -75,6 +75,5 @@ def test_a_twin_that_was_edited_is_found(unasync: ModuleType, tmp_path: Path) ->
     wanted = {tmp_path / "a.py": "as made\n", tmp_path / "missing.py": "x\n"}
     (tmp_path / "a.py").write_text("edited\n")
     (tmp_path / "stale.py").write_text("no source any more\n")
-    unasync.PAIRS = (("nowhere", str(tmp_path)),)
-    found = [path.name for path in unasync.differences(wanted)]
+    found = [path.name for path in unasync.differences(wanted, [tmp_path])]
     assert found == ["a.py", "missing.py", "stale.py"]

@@ -261,15 +261,23 @@ class AgentRuntimeClient:
             self._provider = provider_for(self.config)
         return self._provider
 
-    def _get_transport(self) -> Transport:
+    async def _get_transport(self) -> Transport:
+        return self._transport or self._keep(await io.run_blocking(_new_transport))
+
+    def _keep(self, transport: Transport) -> Transport:
+        """Keep the transport of whoever was first; one that nobody has used yet holds nothing open."""
         self._check_open()
         if self._transport is None:
-            # Here, not above: who only makes a client does not wait for httpx.
-            from ._transport import Transport
-
-            self._transport = Transport()
+            self._transport = transport
         return self._transport
 
     def _check_open(self) -> None:
         if self._closed:
             raise AgentClientError("this client is closed; make a new one")
+
+
+def _new_transport() -> Transport:
+    """Import httpx, which takes a tenth of a second: not for who only makes a client, and not on the event loop."""
+    from ._transport import Transport
+
+    return Transport()

@@ -217,6 +217,11 @@ class Transport:
         except _FAILURES:
             logger.debug("a connection did not close cleanly", exc_info=True)
 
+    async def close_idle(self, url: str) -> None:
+        """Close the connections to an agent that wait for the next call."""
+        for connection in self._idle.pop(_origin(_parsed(url)), ()):
+            await self.drop(connection)
+
     async def close(self) -> None:
         """Close every connection, those in use as well."""
         connections = [*self._busy, *(connection for idle in self._idle.values() for connection in idle)]

@@ -218,6 +218,11 @@ class Transport:
         except _FAILURES:
             logger.debug("a connection did not close cleanly", exc_info=True)
 
+    def close_idle(self, url: str) -> None:
+        """Close the connections to an agent that wait for the next call."""
+        for connection in self._idle.pop(_origin(_parsed(url)), ()):
+            self.drop(connection)
+
     def close(self) -> None:
         """Close every connection, those in use as well."""
         connections = [*self._busy, *(connection for idle in self._idle.values() for connection in idle)]
