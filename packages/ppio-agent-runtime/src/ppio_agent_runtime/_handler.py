@@ -120,18 +120,22 @@ def _caller(function: Callable[..., Any], payload: _P | None, context: _P | None
 
 
 def _caller_of_both(function: Callable[..., Any], payload: _P, context: _P) -> Callable[[Any, Any], Any]:
-    order = list(inspect.signature(function).parameters)
-    if context.kind is not _P.KEYWORD_ONLY and payload.kind is not _P.KEYWORD_ONLY:
-        first, second = order.index(payload.name), order.index(context.name)
-        if (first, second) == (0, 1):
-            return function
-        if (first, second) == (1, 0):
-            return lambda value, ctx: function(ctx, value)
+    payload_name, context_name = payload.name, context.name
     if payload.kind is _P.KEYWORD_ONLY:
-        keys = payload.name, context.name
-        return lambda value, ctx: function(**{keys[0]: value, keys[1]: ctx})
-    key = context.name
-    return lambda value, ctx: function(value, **{key: ctx})
+        if context.kind is _P.KEYWORD_ONLY:
+            return lambda value, ctx: function(**{payload_name: value, context_name: ctx})
+        return lambda value, ctx: function(ctx, **{payload_name: value})
+    if context.kind is not _P.KEYWORD_ONLY:
+        parameters = list(inspect.signature(function).parameters.values())
+        place = parameters.index(context)
+        if place == 0:
+            return lambda value, ctx: function(ctx, value)
+        if place == 1:
+            return function
+        if context.kind is _P.POSITIONAL_ONLY:
+            between = [parameter.default for parameter in parameters[1:place]]
+            return lambda value, ctx: function(value, *between, ctx)
+    return lambda value, ctx: function(value, **{context_name: ctx})
 
 
 def _payload_type(function: Callable[..., Any], code: Any, parameter: _P, name: str) -> Any:
