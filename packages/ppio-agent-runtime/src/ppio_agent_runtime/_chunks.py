@@ -49,7 +49,9 @@ class ChunkBuffer:
         self.error: BaseException | None = None
 
     def put(self, chunk: bytes) -> bool:
-        """Add a chunk and say whether there is room for another one."""
+        """Add a chunk and say whether there is room for another one; after the end it is dropped, and there is none."""
+        if self.ended:
+            return False
         self._chunks.append(chunk)
         self._size += len(chunk)
         if self._reader is not None:
