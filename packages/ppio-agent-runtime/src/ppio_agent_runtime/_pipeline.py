@@ -114,7 +114,7 @@ class Corridor:
             chunks = run.start_stream(result, self._workers, run.context.timeout)
             return await respond_json(await collect(chunks), run.context, send)
         if _is_response(result):
-            return await pass_through(result, scope, receive, send, run.context)
+            return await pass_through(result, scope, receive, send, run, self._config.stream_timeout)
         if call.wants == "stream":
             return await self._stream(run, _one(result), call, send)
         return await respond_json(encode(result), run.context, send)

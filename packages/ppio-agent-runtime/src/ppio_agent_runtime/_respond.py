@@ -143,27 +143,29 @@ class AnswerCutError(Exception):
     """The answer had begun and cannot be completed; the server closes the connection. Never leaves the runtime."""
 
 
-async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
-    """Send a Starlette response that the handler made, with our ids added to its headers.
+async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send, run: Run, timeout: float) -> None:
+    """Send a Starlette response that the handler made, with our ids added to its headers, within `timeout` seconds.
 
     Raises:
-        AnswerCutError: It failed after it had begun.
+        AnswerCutError: It failed or was stopped after it had begun.
     """
+    context = run.context
     extra = identity_headers(context.request_id, context.session_id, context.invocation_id)
-    begun = False
 
     async def send_with_ids(message: Message) -> None:
-        nonlocal begun
         if message["type"] == "http.response.start":
-            begun = True
+            run.head_sent = True
             message = {**message, "headers": [*message.get("headers", []), *extra]}
         await send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            run.response_sent()
 
     try:
-        await response(scope, receive, send_with_ids)
+        await run.send_response(response(scope, receive, send_with_ids), timeout)
     except Exception as error:
-        failure = handler_failure(error)
-        if not begun:
-            raise failure from error
-        log_failure(failure, context.request_id, context.invocation_id)
+        failure = error if error is run.reason else handler_failure(error)
+        if not run.head_sent:
+            raise failure from error.__cause__
+        if not isinstance(failure, ClientGoneError):
+            log_failure(failure, context.request_id, context.invocation_id)
         raise AnswerCutError from error

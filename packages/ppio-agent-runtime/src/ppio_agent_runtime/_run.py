@@ -7,7 +7,7 @@ watches it is `Invocations`, whose clock ticks for all runs at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
 from types import AsyncGeneratorType, CoroutineType
@@ -41,6 +41,7 @@ class Run:
         reason: Why it was stopped, or None.
         send: Where the answer goes.
         answered_late: The stopped handler refused to end, and its caller was told without it.
+        head_sent: A response object of the handler has begun to send itself: no other answer can follow.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Run:
         "answered_late",
         "chunks",
         "context",
+        "head_sent",
         "reason",
         "send",
     )
@@ -63,6 +65,7 @@ class Run:
         self.reason: Exception | None = None
         self.send = send
         self.answered_late = False
+        self.head_sent = False
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None
         self._waiting = False
@@ -103,6 +106,32 @@ class Run:
             raise self.reason
         return outcome
 
+    async def send_response(self, sending: Awaitable[None], timeout: float) -> None:
+        """Let a response object of the handler send itself; its body may take `timeout` seconds from the start.
+
+        Raises:
+            Exception: What the response raised, or why it was stopped.
+        """
+        self.context.extend_to(timeout)
+        self._waiting = True
+        try:
+            await sending
+        except (asyncio.CancelledError, Exception):
+            if self.reason is None:
+                if self._cancelled_from_outside():
+                    self.context.cancel()
+                raise
+        finally:
+            self._waiting = False
+        if self._stopped_at:
+            self._absorb_cancel()
+            assert self.reason is not None
+            raise self.reason
+
+    def response_sent(self) -> None:
+        """Note that the response's last byte went out: what it still does afterwards is not stopped."""
+        self._waiting = False
+
     def start_stream(self, generator: Any, workers: WorkerThreads, timeout: float) -> ChunkBuffer:
         """Begin to produce the chunks of `generator`, which may take `timeout` seconds from the invocation's start."""
         self.chunks = ChunkBuffer()
@@ -142,7 +171,7 @@ class Run:
         if self.chunks is not None:
             self.chunks.beat(now)
         stubborn = self._waiting and self._stopped_at > 0 and now - self._stopped_at > STUBBORN_SECONDS
-        if stubborn and not self.answered_late:
+        if stubborn and not self.answered_late and not self.head_sent:
             self.answered_late = True
             return True
         return False
@@ -151,7 +180,12 @@ class Run:
         """Stop watching; return the production when it is still going on, so that somebody can wait for it."""
         if self._listener is not None:
             self._listener.cancel()
-        return None if self._production is None or self._production.done() else self._production
+        if self._production is None or self._production.done():
+            return None
+        if self.reason is None:  # its writer failed or was cancelled: nobody takes what it makes
+            self.context.cancel()
+            self._production.cancel()
+        return self._production
 
     def _cancelled_from_outside(self) -> bool:
         return self._task is not None and self._task.cancelling() > 0
