@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ def _encode_or_explain(value: Any, error: Exception) -> bytes:
     offender = _offender(value, "result")
     if offender is None:
         if "surrogates not allowed" in str(error):
-            return json.dumps(_jsonable(value)).encode()
+            return json.dumps(_without_nan(_jsonable(value)), allow_nan=False).encode()
         raise SerializationError("result cannot become JSON: a generator inside it made what cannot.") from error
     path, culprit, refusal = offender
     raise SerializationError(f"{path} cannot become JSON: {_reason(culprit, refusal)}.") from error
@@ -60,11 +61,22 @@ def _jsonable(value: Any) -> Any:
     return to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64")
 
 
+def _without_nan(value: Any) -> Any:
+    """Return JSON types with null for NaN and infinities, which models keep as they are outside of JSON."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _reason(culprit: Any, refusal: Exception) -> str:
     if _is_endless(refusal):
         return "it contains itself" if "Circular" in str(refusal) else "it is nested too deeply"
     if "surrogates not allowed" in str(refusal):
         return "one of its keys is not valid Unicode"
+    if "invalid utf-8" in str(refusal):
+        return "it has bytes that are not UTF-8; set ser_json_bytes='base64' in the model's model_config"
     kind = type(culprit)
     return (
         f"it is of type {kind.__module__}.{kind.__qualname__}. "
