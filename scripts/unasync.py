@@ -47,11 +47,13 @@ RENAMES = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
+    "aiter": "iter",
     "anext": "next",
-    # httpx's
+    # httpx's and httpcore's
+    "AsyncByteStream": "SyncByteStream",
+    "AsyncHTTPConnection": "HTTPConnection",
     "AsyncHTTPTransport": "HTTPTransport",
     "aiter_bytes": "iter_bytes",
-    "aiter_raw": "iter_raw",
     "handle_async_request": "handle_request",
 }
 KEYWORDS = ("async", "await")

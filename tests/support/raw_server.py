@@ -55,6 +55,10 @@ class Caller:
             pass
         self._server.hung_up.release()
 
+    def finish(self) -> None:
+        """Say that nothing more will come (FIN)."""
+        self._connection.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         """Break the connection without a word (RST)."""
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -83,6 +87,7 @@ class RawServer:
     url: str
     requests: list[RawRequest] = field(default_factory=list)
     hung_up: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    closed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     connections: int = 0
 
 

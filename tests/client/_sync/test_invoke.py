@@ -83,6 +83,23 @@ def test_calls_of_a_session_share_a_connection() -> None:
     assert (len(server.requests), server.connections) == (3, 1)
 
 
+def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again() -> None:
+    def once(caller: Caller) -> None:
+        caller.read_request()
+        caller.send(OK)
+        # The polite end of a keep-alive connection: the client finds it before it sends, so nothing is lost.
+        caller.finish()
+        server.closed.release()
+
+    with raw_server(once) as server:
+        with SyncAgentRuntimeClient() as client:
+            session = client.attach(server.url)
+            for _ in range(3):
+                assert (session.invoke("x")).result == 42
+                assert server.closed.acquire(timeout=60)
+    assert server.connections == 3
+
+
 def test_closing_the_client_closes_its_connections() -> None:
     def script(caller: Caller) -> None:
         caller.read_request()

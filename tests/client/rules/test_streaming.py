@@ -15,7 +15,7 @@ from ppio_agent_client import (
     RateLimitedError,
     StreamInterruptedError,
 )
-from ppio_agent_client._rules.streaming import Chunk, StreamDecoder, is_event_stream
+from ppio_agent_client._rules.streaming import StreamDecoder, is_event_stream, number_of
 
 NUMBERED = {"ppio-agent-protocol": "1", "x-ppio-request-id": "r-1"}
 PLAIN: Mapping[str, str] = {"x-ppio-request-id": "r-2"}
@@ -32,19 +32,23 @@ def end_of(plain: StreamDecoder) -> PPIOAgentRuntimeError:
 
 
 def test_chunks_come_decoded_with_their_number() -> None:
-    assert decoder().feed(b'id: 1\ndata: {"a":1}\n\nid: 2\ndata: "x"\n\n') == [Chunk({"a": 1}, 1), Chunk("x", 2)]
+    assert decoder().feed(b'id: 1\ndata: {"a":1}\n\nid: 2\ndata: "x"\n\n') == [({"a": 1}, b"1"), ("x", b"2")]
 
 
 def test_a_chunk_that_is_no_json_is_text() -> None:
-    assert decoder(PLAIN).feed(b"data: plain words\n\n") == [Chunk("plain words", None)]
+    assert decoder(PLAIN).feed(b"data: plain words\n\n") == [("plain words", None)]
 
 
 def test_lone_surrogates_survive() -> None:
-    assert decoder().feed(b'data: "\\ud800"\n\n') == [Chunk("\ud800", None)]
+    assert decoder().feed(b'data: "\\ud800"\n\n') == [("\ud800", None)]
 
 
-def test_an_id_that_is_no_number_is_none() -> None:
-    assert decoder(PLAIN).feed(b"id: abc\ndata: 1\n\n") == [Chunk(1, None)]
+@pytest.mark.parametrize(
+    ("event_id", "number"),
+    [(b"7", 7), (b"abc", None), (b"-1", None), (b"", None), (None, None), ("٣".encode(), None), (b"9" * 5000, None)],
+)
+def test_only_a_plain_number_is_the_number_of_an_event(event_id: bytes | None, number: int | None) -> None:
+    assert number_of(event_id) == number
 
 
 def test_done_ends_the_stream_with_its_envelope() -> None:
@@ -57,9 +61,7 @@ def test_done_ends_the_stream_with_its_envelope() -> None:
 
 def test_chunks_before_an_error_are_delivered_first() -> None:
     stream = decoder()
-    assert stream.feed(b'data: 1\n\nevent: error\ndata: {"error":"no","error_type":"HandlerError"}\n\n') == [
-        Chunk(1, None)
-    ]
+    assert stream.feed(b'data: 1\n\nevent: error\ndata: {"error":"no","error_type":"HandlerError"}\n\n') == [(1, None)]
     assert type(stream.error) is HandlerError
     assert str(stream.error) == "no"
     assert stream.error.request_id == "r-1"
@@ -90,9 +92,7 @@ def test_the_plain_end_of_a_plain_stream_is_its_end() -> None:
 
 def test_an_error_object_at_the_end_of_a_plain_stream_is_raised() -> None:
     stream = decoder(PLAIN)
-    assert stream.feed(b'data: 1\n\ndata: {"error":"slow down","error_type":"RateLimitedError"}\n\n') == [
-        Chunk(1, None)
-    ]
+    assert stream.feed(b'data: 1\n\ndata: {"error":"slow down","error_type":"RateLimitedError"}\n\n') == [(1, None)]
     assert type(end_of(stream)) is RateLimitedError
 
 
@@ -100,12 +100,12 @@ def test_an_error_object_in_the_middle_of_a_plain_stream_is_a_chunk() -> None:
     stream = decoder(PLAIN)
     error = {"error": "x", "error_type": "Y"}
     assert stream.feed(b'data: {"error":"x","error_type":"Y"}\n\n') == []
-    assert stream.feed(b"data: 2\n\n") == [Chunk(error, None), Chunk(2, None)]
+    assert stream.feed(b"data: 2\n\n") == [(error, None), (2, None)]
 
 
 def test_an_error_object_in_a_numbered_stream_is_a_chunk() -> None:
     error = {"error": "x", "error_type": "Y"}
-    assert decoder().feed(b'id: 1\ndata: {"error":"x","error_type":"Y"}\n\n') == [Chunk(error, 1)]
+    assert decoder().feed(b'id: 1\ndata: {"error":"x","error_type":"Y"}\n\n') == [(error, b"1")]
 
 
 def test_an_event_that_is_too_large_is_an_error_that_says_so() -> None:
