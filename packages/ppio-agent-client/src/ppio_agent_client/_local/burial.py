@@ -13,8 +13,9 @@ from .ending import discard, remove, retire
 from .home import Home
 from .locks import Lock
 from .logs import tail
+from .names import LOCK_FILE, SUPERVISOR_LOG_FILE
 from .processes import kill_group
-from .records import LOCK_FILE, SUPERVISOR_LOG_FILE, read_record
+from .records import read_record
 
 if TYPE_CHECKING:
     from .records import Record

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from . import bell
 from .burial import bury, is_supervised
 from .locks import Lock
+from .names import LOCK_FILE
 from .processes import kill_process, signal_group
-from .records import LOCK_FILE, read_record, write_record
+from .records import read_record, write_record
 from .views import is_living
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 MAX_PAUSE_SECONDS = 24 * 3600.0
 """A sandbox that is paused longer than this is ended: a paused life is kept, not endless."""
 KILL_WAIT_SECONDS = 10.0
-"""How long `end` leaves the work to the supervisor before it ends the supervisor as well, for which it waits as long."""
+"""How long `end` waits for the supervisor to end the sandbox, and then for the end of the supervisor."""
 
 
 def extending(timeout_seconds: float) -> Change:
