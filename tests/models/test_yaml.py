@@ -163,6 +163,7 @@ fragments = st.sampled_from([*characters, *combinations, *special_words])
 @example("<<: {}")
 @example("a: 1\n---\nb: 2")
 @example("\ufeffa: 1")
+@example(" #\x85a")
 def test_nothing_is_guessed_what_is_read_at_all_a_full_reader_reads_alike(text: str) -> None:
     try:
         value = read_yaml(text)
