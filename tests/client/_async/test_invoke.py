@@ -260,12 +260,12 @@ async def test_silence_inside_an_answer_is_its_own_error() -> None:
 async def test_silence_before_an_answer_is_not_idleness() -> None:
     def script(caller: Caller) -> None:
         caller.read_request()
-        # The only way to show that a limit of 50 ms does not hold here is to stay silent for longer.
-        server.hung_up.acquire(timeout=0.2)
+        # The only way to show that a limit of 0.3 s does not hold here is to stay silent for longer.
+        server.hung_up.acquire(timeout=0.6)
         caller.send(OK)
 
     with raw_server(script) as server:
-        async with AgentRuntimeClient(config=patient(idle_timeout=0.05)) as client:
+        async with AgentRuntimeClient(config=patient(idle_timeout=0.3)) as client:
             assert (await client.attach(server.url).invoke("x")).result == 42
 
 

@@ -200,13 +200,13 @@ async def test_heartbeats_are_no_silence_and_no_chunks() -> None:
     def beat(caller: Caller) -> None:
         caller.read_request()
         caller.send(HEAD)
-        for _ in range(5):
-            server.hung_up.acquire(timeout=0.1)
+        for _ in range(7):
+            server.hung_up.acquire(timeout=0.2)
             caller.send(piece(b": beat\n\n"))
         caller.send(ONE + DONE + LAST_PIECE)
 
     with raw_server(beat) as server:
-        async with AgentRuntimeClient(config=ClientConfig(idle_timeout=0.4)) as client:
+        async with AgentRuntimeClient(config=ClientConfig(idle_timeout=1)) as client:
             assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}]
 
 
