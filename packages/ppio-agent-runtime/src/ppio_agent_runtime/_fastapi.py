@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ppio_agent_models import InvocationResponse, PingResponse
+from ppio_agent_models import AgentError, InvocationResponse, PingResponse
 
 from ._parse import read_headers, request_id_of
 from ._problems import Problem, handler_failure, problem_of, problem_of_http_exception
@@ -62,6 +62,14 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
         kind = {404: "NotFoundError", 405: "MethodNotAllowedError"}.get(error.status_code, "HTTPException")
         return answer(request, problem_of_http_exception(error, kind))
+
+    @app.exception_handler(AgentError)
+    async def on_agent_error(request: Request, error: AgentError) -> Response:
+        request_id = request_id_of(read_headers(request.scope))
+        problem = problem_of(error, request_id=request_id, tells_errors=config.tells_errors)
+        if problem.status >= 500:
+            log_failure(error, request_id)
+        return answer(request, problem, request_id)
 
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(request: Request, error: RequestValidationError) -> Response:

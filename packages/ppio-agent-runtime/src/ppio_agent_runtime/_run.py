@@ -96,7 +96,9 @@ class Run:
                 raise
             if self.reason is None:
                 raise handler_failure(error) from error
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # sys.exit() ends an invocation, not the service
+        except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
+            raise
+        except BaseException as error:  # sys.exit() ends an invocation, not the service
             if self.reason is None:
                 raise handler_failure(error) from error
         finally:
