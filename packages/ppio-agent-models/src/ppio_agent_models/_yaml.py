@@ -62,6 +62,7 @@ class _Reader:
     def __init__(self, text: str, source: str) -> None:
         self._source = source
         self._at = 0
+        self._begun = False
         self._lines: list[_Line] = []
         for number, raw in enumerate(_LINE_BREAK.split(text), 1):
             if line := self._line(number, raw):
@@ -85,9 +86,11 @@ class _Reader:
         if "\t" in raw:
             raise self._error(number, "contains a tab; use spaces")
         if _MARKER.match(content):
-            if content == "---" and not self._lines:
+            if content == "---" and not self._begun:
+                self._begun = True
                 return None
             raise self._error(number, "ends the document; a manifest is one document")
+        self._begun = True
         return number, len(content) - len(stripped), stripped
 
     def _block(self, indent: int) -> Any:
