@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from ppio_agent_client import AgentTemplate, Sandbox, SandboxGoneError, SandboxSpec, TemplateNotFoundError
+from ppio_agent_client import (
+    AgentClientError,
+    AgentTemplate,
+    Sandbox,
+    SandboxGoneError,
+    SandboxSpec,
+    TemplateNotFoundError,
+)
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,6 +34,7 @@ class Shelf:
         self.calls: list[str] = []
         self.templates = ["t-1"]
         self.closed = False
+        self.refuses_to_kill = False
         self.ends_at_once: tuple[int, str] | None = None
         self._start_timeout_seconds = start_timeout_seconds
 
@@ -91,6 +99,8 @@ class Shelf:
 
     async def kill(self, sandbox_id: str) -> bool:
         self.calls.append(f"kill {sandbox_id}")
+        if self.refuses_to_kill:
+            raise AgentClientError("the shelf is locked")
         lived = self.sandboxes[sandbox_id].state != "ended"
         self.change(sandbox_id, state="ended", exit_code=-9)
         return lived
