@@ -38,7 +38,7 @@ def url() -> Iterator[str]:
         yield address
 
 
-def ask(url: str, headers: dict[str, str] | None = None, **body: object) -> Answer:
+def ask(url: str, headers: dict[str, str] | None = None, /, **body: object) -> Answer:
     return invoke(url, body, headers)
 
 
