@@ -81,12 +81,13 @@ def problems_of_wheel(wheel: Wheel, path: Path) -> Iterator[str]:
         names = archive.namelist()
         (metadata_name,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(archive.read(metadata_name).decode())
-    dist_info = metadata_name.split("/", maxsplit=1)[0]
+        dist_info = metadata_name.split("/", maxsplit=1)[0]
+        licence = archive.read(f"{dist_info}/licenses/LICENSE") if f"{dist_info}/licenses/LICENSE" in names else b""
     yield from (f"stray file {name}" for name in names if _is_stray(name, wheel.package, dist_info))
     if f"{wheel.package}/py.typed" not in names:
         yield "no py.typed"
-    if f"{dist_info}/licenses/LICENSE" not in names:
-        yield "no licence"
+    if licence != (ROOT / "LICENSE").read_bytes():
+        yield "no licence, or another one than the repository's"
     if len(str(metadata.get_payload()).split()) < 20:
         yield "README says next to nothing"
     siblings = [Requirement(text) for text in metadata.get_all("Requires-Dist", []) if text.startswith("ppio-agent-")]
