@@ -79,7 +79,7 @@ class Router:
             self._fastapi = await asyncio.get_running_loop().run_in_executor(None, self._make_fastapi)
             self._asked = True
         fastapi = self._fastapi
-        if path == "/" and (fastapi is None or not any(getattr(route, "path", "") == "/" for route in fastapi.routes)):
+        if path == "/" and (fastapi is None or not _takes(fastapi, scope)):
             if scope["method"] not in ("GET", "HEAD"):
                 return await self._refuse_method(scope, send, path, "GET, HEAD")
             return await self._describe(send)
@@ -95,6 +95,11 @@ class Router:
     async def _refuse_method(self, scope: Scope, send: Send, path: str, allowed: str) -> None:
         error = MethodNotAllowedError(f"{path} takes {allowed}, not {scope['method'][:20]}.")
         await _refuse(scope, send, error, [(b"allow", allowed.encode())])
+
+
+def _takes(fastapi: FastAPI, scope: Scope) -> bool:
+    """Say whether the agent has a route or a mounted app of its own for the request's path."""
+    return any(route.matches(scope)[0].value for route in fastapi.routes)  # 0 is Starlette's Match.NONE
 
 
 async def _send(send: Send, status: int, body: bytes, extra: Headers) -> None:
