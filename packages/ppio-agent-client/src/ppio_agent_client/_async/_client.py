@@ -17,6 +17,7 @@ from .._rules import requests
 from .._rules.requests import Request
 from .._sandbox import Sandbox, SandboxSpec
 from ._exchange import AgentLink
+from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
 from ._session import SandboxSession
 from ._start import started
@@ -247,10 +248,8 @@ class AgentRuntimeClient:
             session.know(sandbox)
             return session
         link = self._link_to(sandbox)
-        session = SandboxSession(
-            sandbox.session_id, link, provider=self._get_provider(), sandbox=sandbox, life_seconds=life_seconds
-        )
-        self._handles[sandbox.sandbox_id] = session
+        held = HeldSandbox(self._get_provider(), sandbox, link, life_seconds)
+        session = self._handles[sandbox.sandbox_id] = SandboxSession(sandbox.session_id, link, held)
         return session
 
     def _link_to(self, sandbox: Sandbox) -> AgentLink:

@@ -26,17 +26,15 @@ from .._rules.requests import Request
 from .._rules.responses import response_of
 from .._sandbox import Sandbox
 from ._exchange import AgentLink
+from ._held import HeldSandbox
 from ._start import until_ready
 from ._stream import InvocationStream
 
 if TYPE_CHECKING:
     from ._transport import Answer
-    from .providers._protocol import SandboxProvider
 
 PING_SECONDS = 10.0
 """Longest time of one ping."""
-_LOOKS = 10
-_PAUSE_BETWEEN_LOOKS_SECONDS = 0.05
 
 
 class SandboxSession:
@@ -54,18 +52,13 @@ class SandboxSession:
         self,
         session_id: str,
         link: AgentLink,
-        *,
-        provider: SandboxProvider | None = None,
-        sandbox: Sandbox | None = None,
-        life_seconds: float | None = None,
+        sandbox: HeldSandbox | None = None,
     ) -> None:
         self.session_id = session_id
         self._link = link
-        self._provider = provider
         self._sandbox = sandbox
-        self._life_seconds = life_seconds
         self._closed = False
-        self.created_at = sandbox.created_at if sandbox is not None else datetime.now(UTC)
+        self.created_at = datetime.now(UTC) if sandbox is None else sandbox.now.created_at
         self.last_activity = self.created_at
 
     def __repr__(self) -> str:
@@ -82,12 +75,12 @@ class SandboxSession:
     @property
     def sandbox_id(self) -> str | None:
         """The provider's name for the sandbox; None for an attached agent."""
-        return None if self._sandbox is None else self._sandbox.sandbox_id
+        return None if self._sandbox is None else self._sandbox.now.sandbox_id
 
     @property
     def template_id(self) -> str | None:
         """What the sandbox was made from; None for an attached agent."""
-        return None if self._sandbox is None else self._sandbox.template_id
+        return None if self._sandbox is None else self._sandbox.now.template_id
 
     @property
     def host_url(self) -> str:
@@ -97,12 +90,12 @@ class SandboxSession:
     @property
     def expires_at(self) -> datetime | None:
         """When the sandbox ends by itself, UTC, as far as this handle knows; None while it is paused."""
-        return None if self._sandbox is None else self._sandbox.expires_at
+        return None if self._sandbox is None else self._sandbox.now.expires_at
 
     @property
     def is_active(self) -> bool:
         """Whether the session can be invoked, as far as this handle knows. `get_status` asks."""
-        return not self._closed and (self._sandbox is None or self._sandbox.state == "running")
+        return not self._closed and (self._sandbox is None or self._sandbox.now.state == "running")
 
     @property
     def is_closed(self) -> bool:
@@ -168,11 +161,10 @@ class SandboxSession:
         """Return the state of the session, asked of the provider and of the agent."""
         if self._closed:
             return SessionStatus.CLOSED
-        sandbox = self._sandbox
-        if self._provider is not None and sandbox is not None:
-            sandbox = await self._look()
-            if sandbox is None or sandbox.state != "running":
-                return lifecycle.status_of(sandbox, None)
+        if self._sandbox is not None:
+            found = await self._sandbox.look()
+            if found is None or found.state != "running":
+                return lifecycle.status_of(found, None)
         try:
             answer = await self._link.ping(PING_SECONDS)
         except PPIOAgentRuntimeError:
@@ -182,7 +174,6 @@ class SandboxSession:
     async def info(self) -> SessionInfo:
         """Return the session as plain data, with its state as of now."""
         status = await self.get_status()
-        sandbox = self._sandbox
         return SessionInfo(
             session_id=self.session_id,
             sandbox_id=self.sandbox_id,
@@ -191,7 +182,7 @@ class SandboxSession:
             host_url=self.host_url,
             created_at=self.created_at,
             expires_at=self.expires_at,
-            metadata={} if sandbox is None else dict(sandbox.metadata),
+            metadata={} if self._sandbox is None else dict(self._sandbox.now.metadata),
         )
 
     async def refresh(self, timeout_seconds: float | None = None) -> None:
@@ -203,10 +194,10 @@ class SandboxSession:
         Raises:
             SandboxGoneError: It has ended.
         """
-        provider, sandbox = self._owned("refresh")
-        life = timeout_seconds or self._life_seconds or lifecycle.life_of(sandbox)
-        self.know(await provider.extend(sandbox.sandbox_id, life))
-        self._life_seconds = life
+        sandbox = self._owned("refresh")
+        if timeout_seconds is not None:
+            sandbox.life_seconds = timeout_seconds
+        sandbox.know(await sandbox.provider.extend(sandbox.now.sandbox_id, sandbox.life_seconds))
 
     async def pause(self) -> None:
         """Put the sandbox to sleep with its memory. It does not expire meanwhile.
@@ -214,8 +205,8 @@ class SandboxSession:
         Raises:
             SandboxGoneError: It has ended.
         """
-        provider, sandbox = self._owned("pause")
-        self.know(await provider.pause(sandbox.sandbox_id))
+        sandbox = self._owned("pause")
+        sandbox.know(await sandbox.provider.pause(sandbox.now.sandbox_id))
 
     async def resume(self) -> None:
         """Wake the sandbox and wait until its agent answers.
@@ -224,9 +215,9 @@ class SandboxSession:
             SandboxGoneError: It has ended.
             SandboxStartTimeoutError: The agent did not answer in time; the sandbox lives on.
         """
-        provider, sandbox = self._owned("resume")
-        self.know(await provider.resume(sandbox.sandbox_id))
-        await until_ready(provider, sandbox, self._link)
+        sandbox = self._owned("resume")
+        sandbox.know(await sandbox.provider.resume(sandbox.now.sandbox_id))
+        await until_ready(sandbox.provider, sandbox.now, self._link)
 
     async def close(self) -> bool:
         """End the sandbox and everything in it; for an attached agent only this handle.
@@ -235,15 +226,20 @@ class SandboxSession:
             Whether this call ended a sandbox; False when it had ended before, or there is none.
         """
         was_closed, self._closed = self._closed, True
-        if was_closed or self._provider is None or self._sandbox is None:
+        if was_closed or self._sandbox is None:
             return False
         try:
-            ended = await self._provider.kill(self._sandbox.sandbox_id)
+            ended = await self._sandbox.provider.kill(self._sandbox.now.sandbox_id)
         except BaseException:
             self._closed = False  # it may live: a second try must not take it for ended
             raise
         await self._link.hang_up()
         return ended
+
+    def know(self, sandbox: Sandbox) -> None:
+        """Remember how the sandbox was when somebody else looked at it."""
+        if self._sandbox is not None:
+            self._sandbox.know(sandbox)
 
     def _limits(self, request: Request, default: float | None) -> Limits:
         total = total_seconds(requested_timeout(request), default)
@@ -251,57 +247,24 @@ class SandboxSession:
 
     async def _open(self, request: Request, limits: Limits, *, stream: bool) -> Answer:
         self._check_open()
-        if self._sandbox is not None and self._sandbox.state == "paused":
-            # Somebody else may have woken it.
-            found = await self._look()
-            if found is None or found.state == "ended":
-                raise lifecycle.gone(self.session_id, found)
-            if found.state == "paused":
-                raise lifecycle.asleep(self.session_id)
+        if self._sandbox is not None:
+            await self._sandbox.check_awake()
         self.last_activity = datetime.now(UTC)
         call = requests.invocation(self._link.url, self._link.headers, request, stream=stream)
         return await self._link.open(call, limits, self._explain)
 
     async def _explain(self, error: NetworkError | StreamInterruptedError) -> None:
-        """Raise what happened to the sandbox, if something did, instead of what the network saw of it."""
+        if self._sandbox is not None:
+            await self._sandbox.explain(error)
+
+    def _owned(self, verb: str) -> HeldSandbox:
+        self._check_open()
         if self._sandbox is None:
-            return
-        # A broken connection is seen before the end of the process that broke it, so look more than once; a time limit
-        # is no such hint.
-        lost = type(error) in {NetworkError, StreamInterruptedError}
-        for look in range(_LOOKS if lost else 1):
-            if look:
-                await io.sleep(_PAUSE_BETWEEN_LOOKS_SECONDS)
-            try:
-                found = await self._look()
-            except PPIOAgentRuntimeError:
-                return  # nobody knows more; the network's error stands
-            if found is None or found.state == "ended":
-                raise lifecycle.gone(self.session_id, found) from error
-            if found.state == "paused":
-                raise lifecycle.asleep(self.session_id) from error
-
-    async def _look(self) -> Sandbox | None:
-        provider, sandbox = self._owned("look at")
-        found = await provider.get(sandbox.sandbox_id)
-        if found is not None:
-            self.know(found)
-        return found
-
-    def know(self, sandbox: Sandbox) -> None:
-        """Remember how the sandbox is now; one that was woken may listen elsewhere."""
-        self._sandbox = sandbox
-        self._link.url = sandbox.url
-        self._link.headers.update(sandbox.headers)
-
-    def _owned(self, verb: str) -> tuple[SandboxProvider, Sandbox]:
-        if self._provider is None or self._sandbox is None:
             raise ConfigurationError(
                 f"cannot {verb} session {self.session_id!r}: its agent at {self.host_url} was attached by address and "
                 "has no sandbox; only sessions of create_session() and get_session() have one"
             )
-        self._check_open()
-        return self._provider, self._sandbox
+        return self._sandbox
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,0 +1,84 @@
+"""The sandbox behind a session: what is known of it, and what became of it when a call was lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError
+
+from .._io import _async as io
+from .._rules import lifecycle
+from .._sandbox import Sandbox
+from ._exchange import AgentLink
+
+if TYPE_CHECKING:
+    from .providers._protocol import SandboxProvider
+
+_LOOKS = 10
+_PAUSE_BETWEEN_LOOKS_SECONDS = 0.05
+
+
+class HeldSandbox:
+    """A sandbox as its session knows it.
+
+    Attributes:
+        provider: The place it comes from.
+        now: How it was when somebody last looked.
+        life_seconds: How long it was meant to live, in seconds.
+    """
+
+    def __init__(
+        self, provider: SandboxProvider, sandbox: Sandbox, link: AgentLink, life_seconds: float | None = None
+    ) -> None:
+        self.provider = provider
+        self.now = sandbox
+        self.life_seconds = lifecycle.life_of(sandbox) if life_seconds is None else life_seconds
+        self._link = link
+
+    def know(self, sandbox: Sandbox) -> None:
+        """Remember how it is now; one that was woken may listen elsewhere."""
+        self.now = sandbox
+        self._link.url = sandbox.url
+        self._link.headers.update(sandbox.headers)
+
+    async def look(self) -> Sandbox | None:
+        """Return how the provider says it is now."""
+        found = await self.provider.get(self.now.sandbox_id)
+        if found is not None:
+            self.know(found)
+        return found
+
+    async def check_awake(self) -> None:
+        """Do nothing if it can be called, as far as is known.
+
+        Raises:
+            SandboxPausedError: It sleeps.
+            SandboxGoneError: It slept, and has ended.
+        """
+        if self.now.state == "paused":  # somebody else may have woken it
+            self._judge(await self.look())
+
+    async def explain(self, error: NetworkError | StreamInterruptedError) -> None:
+        """Raise what happened to it, if something did, instead of what the network saw of that.
+
+        Raises:
+            SandboxPausedError: It sleeps.
+            SandboxGoneError: It has ended.
+        """
+        # A broken connection is seen before the end of the process that broke it, so look more than once; a time limit
+        # is no such hint.
+        lost = type(error) in {NetworkError, StreamInterruptedError}
+        for look in range(_LOOKS if lost else 1):
+            if look:
+                await io.sleep(_PAUSE_BETWEEN_LOOKS_SECONDS)
+            try:
+                found = await self.look()
+            except PPIOAgentRuntimeError:
+                return  # nobody knows more; the network's error stands
+            self._judge(found, because=error)
+
+    def _judge(self, found: Sandbox | None, because: Exception | None = None) -> None:
+        if found is None or found.state == "ended":
+            raise lifecycle.gone(self.now.session_id, found) from because
+        if found.state == "paused":
+            raise lifecycle.asleep(self.now.session_id) from because
