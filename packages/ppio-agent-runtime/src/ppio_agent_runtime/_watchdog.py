@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import sysconfig
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -21,6 +23,11 @@ logger = logging.getLogger("ppio_agent_runtime")
 _BLOCKED_SECONDS: Final = 0.2
 """From here on a loop counts as blocked: `/ping` and every other invocation waited for so long."""
 _QUIET_ROUNDS: Final = 3
+_NOT_THE_AGENTS: Final = (
+    *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")},
+    str(Path(__file__).parent),
+    "<frozen",
+)
 _SILENCE_SECONDS: Final = 10.0
 """At most one warning in this time."""
 
@@ -41,28 +48,37 @@ class LoopWatchdog:
         self._last_warning = -_SILENCE_SECONDS
 
     def notice(self) -> None:
-        """Say that work begins on the running loop. Cheap when the thread is awake already."""
+        """Say that work has begun on the running loop. Cheap when the thread is awake already."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop_thread = threading.get_ident()
-            threading.Thread(target=self._watch, name="agent-watchdog", daemon=True).start()
+            self._wake = threading.Event()
+            self._asleep = False
+            threading.Thread(
+                target=self._watch, args=(self._loop, self._wake), name="agent-watchdog", daemon=True
+            ).start()
         elif self._asleep:
             self._asleep = False
             self._wake.set()
 
-    def _watch(self) -> None:
+    def close(self) -> None:
+        """Let the thread end. The next `notice` starts a new one, for the loop that runs then."""
+        self._loop = None
+        self._wake.set()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, wake: threading.Event) -> None:
         quiet = 0
-        while self._loop is not None and not self._loop.is_closed():
+        while self._loop is loop:
             if quiet >= _QUIET_ROUNDS:
-                self._wake.clear()
-                self._asleep = True
-                if not self._is_busy():
-                    self._wake.wait()
+                wake.clear()
+                self._asleep = True  # from here on `notice` wakes; what began before it is seen in the next line
+                if self._loop is loop and not self._is_busy():
+                    wake.wait()
                 self._asleep = False
                 quiet = 0
             answered = threading.Event()
             try:
-                self._loop.call_soon_threadsafe(answered.set)
+                loop.call_soon_threadsafe(answered.set)
             except RuntimeError:  # the loop has been closed
                 return
             # The second, short wait: a process that was paused wakes with the first one over and an innocent loop.
@@ -90,8 +106,9 @@ class LoopWatchdog:
 
 
 def _innermost_user_line(frame: FrameType | None) -> str:
+    """Return where the agent's own code is; what it called in the standard library or in packages says less."""
     if frame is None:
         return "an unknown place"
     stack = traceback.extract_stack(frame)
-    line = next((entry for entry in reversed(stack) if "/asyncio/" not in entry.filename), stack[-1])
+    line = next((entry for entry in reversed(stack) if not entry.filename.startswith(_NOT_THE_AGENTS)), stack[-1])
     return f"{line.filename}:{line.lineno} in {line.name}"

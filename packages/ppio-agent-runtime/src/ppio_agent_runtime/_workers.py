@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 _Job = tuple[Context, Callable[..., Any], tuple[Any, ...], "asyncio.Future[Any] | None"]
+_Jobs = SimpleQueue[_Job | None]
 
 
 class WorkerThreads:
@@ -25,7 +26,7 @@ class WorkerThreads:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._jobs: _Jobs = SimpleQueue()
         self._threads = 0
         self._lock = threading.Lock()
         self._unfinished = 0
@@ -45,17 +46,36 @@ class WorkerThreads:
         """Call `function(*args)` in a thread within `context`; its result and errors go nowhere."""
         self._put((context, function, args, None))
 
+    def close(self) -> None:
+        """Let the threads end, each when its job is done. The next job starts new ones."""
+        with self._lock:
+            jobs, self._jobs = self._jobs, SimpleQueue()
+            threads, self._threads = self._threads, 0
+        for _ in range(threads):
+            jobs.put(None)
+
     def _put(self, job: _Job) -> None:
         with self._lock:
+            if self._unfinished >= self._threads < self._most:
+                self._start_thread()
             self._unfinished += 1
-            if self._unfinished > self._threads < self._most:
-                self._threads += 1
-                threading.Thread(target=self._work, name=f"agent-worker-{self._threads}", daemon=True).start()
-        self._jobs.put(job)
+            self._jobs.put(job)
 
-    def _work(self) -> None:
-        while True:
-            context, function, args, future = self._jobs.get()
+    def _start_thread(self) -> None:
+        thread = threading.Thread(
+            target=self._work, args=(self._jobs,), name=f"agent-worker-{self._threads + 1}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more of them: those that are there must do
+            if not self._threads:
+                raise
+        else:
+            self._threads += 1
+
+    def _work(self, jobs: _Jobs) -> None:
+        while (job := jobs.get()) is not None:
+            context, function, args, future = job
             result = error = None
             try:
                 if future is None or not future.cancelled():  # else its caller gave up while it waited for a thread
@@ -67,7 +87,7 @@ class WorkerThreads:
             if future is not None:
                 _hand_back(future, result, error)
             # Keep nothing of a finished job alive while waiting for the next one.
-            del context, function, args, future, result, error
+            del job, context, function, args, future, result, error
 
 
 def _hand_back(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
