@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppio_agent_models import ConfigurationError
@@ -13,7 +15,7 @@ from ._config import CLIENT_VARIABLES, AgentConfig
 from ._context import RequestContext, current_context
 from ._handler import Handler
 from ._health import Health
-from ._invocations import Invocations
+from ._invocations import FAREWELL_SECONDS, TICK_SECONDS, Invocations
 from ._isolation import IsolatedApp, SecondLoop
 from ._lifespan import LifespanFunction, as_context_manager
 from ._pipeline import Corridor
@@ -61,6 +63,7 @@ class PPIOAgentRuntimeApp:
         self._invocations = Invocations(self._health)
         self._corridor = Corridor(config, self._invocations, self._workers)
         self._lifespan = lifespan and as_context_manager(lifespan)
+        self._abandoned_loops = 0
         self._layers: list[Callable[[ASGIApp], ASGIApp]] = []
         self._stack: ASGIApp | None = None
         self._fastapi: FastAPI | None = None
@@ -148,22 +151,47 @@ class PPIOAgentRuntimeApp:
             ConfigurationError: No entrypoint, or a bad host or port.
             SystemExit: With 1 when it cannot start, with 3 when a thread had to be abandoned.
         """
-        from ._server import PPIOAgentRuntimeServer  # imports uvicorn, which tests and other servers do not need
+        from ._server import (
+            PPIOAgentRuntimeServer,
+            leave_in_time,
+        )  # imports uvicorn, which tests and other servers do not need
 
         code = PPIOAgentRuntimeServer(self, port=port, host=host).run()
+        leave_in_time(code)
         if code:
             raise SystemExit(code)
 
     async def drain(self, grace_seconds: float | None = None) -> None:
         """Refuse new work, let running work finish for `grace_seconds`, then stop it."""
         grace = self.config.shutdown_grace_seconds if grace_seconds is None else grace_seconds
+        self._health.draining = True
         draining = self._invocations.drain(grace)
-        await (draining if self._second_loop is None else self._second_loop.run(draining))
+        if self._second_loop is None:
+            await draining
+        else:
+            with suppress(TimeoutError):  # a handler may block that loop for ever
+                await asyncio.wait_for(self._second_loop.run(draining), grace + FAREWELL_SECONDS)
+        # Plain functions that were told by context.cancelled get the same time as async ones for their farewell.
+        loop = asyncio.get_running_loop()
+        until = loop.time() + FAREWELL_SECONDS
+        while self._workers.unfinished and loop.time() < until:  # noqa: ASYNC110  # other threads count it
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def can_shut_down(self) -> bool:
+        """Say whether the handlers' event loop still listens; one that is blocked cannot leave the lifespan."""
+        return self._second_loop is None or await self._second_loop.answers(FAREWELL_SECONDS)
+
+    def close(self) -> None:
+        """End the app's own threads, as far as they can be ended; a new life of the app starts new ones."""
+        self._invocations.close()
+        self._workers.close()
+        if self._second_loop is not None and not self._second_loop.close(FAREWELL_SECONDS):
+            self._abandoned_loops += 1
 
     @property
     def abandoned_threads(self) -> int:
-        """How many worker threads are still at work; after a drain, work that could not be stopped."""
-        return self._workers.unfinished
+        """How many threads are still at work; after a drain, work that could not be stopped."""
+        return self._workers.unfinished + self._abandoned_loops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._stack is None:
@@ -190,6 +218,7 @@ class PPIOAgentRuntimeApp:
         return self.fastapi if self._fastapi is not None or self.config.debug else None
 
     def _lifespan_managers(self) -> list[Any]:
+        self._invocations.reopen()
         managers = [] if self._lifespan is None else [self._lifespan(self)]
         if self._fastapi is not None:
             managers.append(self._fastapi.router.lifespan_context(self._fastapi))

@@ -58,6 +58,12 @@ class Health:
         """Ask `handler` on every ping from now on."""
         self._handler = handler
 
+    def reopen(self) -> None:
+        """Begin anew, after an earlier life of the app may have ended on another event loop."""
+        self.draining = False
+        self._check = None
+        self.work_ended()
+
     def work_began(self) -> None:
         """Note that something is in flight now."""
         self._running = True

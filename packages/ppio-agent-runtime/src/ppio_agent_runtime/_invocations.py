@@ -26,7 +26,7 @@ logger = logging.getLogger("ppio_agent_runtime")
 TICK_SECONDS: Final = 0.05
 """How exact deadlines, heartbeats and the notice of a disconnect are."""
 _RETRY_AFTER_SECONDS: Final = 1.0
-_FAREWELL_SECONDS: Final = 5.0
+FAREWELL_SECONDS: Final = 5.0
 """How long stopped runs may take to say goodbye to their callers."""
 
 
@@ -34,6 +34,7 @@ class Invocations:
     """The runs of one app, on one event loop.
 
     Attributes:
+        draining: No more runs are taken.
         answer_late: Tells a run's caller why it was stopped, while its handler still refuses to end.
     """
 
@@ -44,9 +45,21 @@ class Invocations:
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._clock: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event | None = None
-        self._draining = False
+        self.draining = False
         self._late: set[asyncio.Task[None]] = set()
         self.answer_late: Callable[[Run], Coroutine[Any, Any, None]] | None = None
+
+    def reopen(self) -> None:
+        """Begin anew on the running loop, after an earlier life of the app may have ended on another one."""
+        self.draining = False
+        self._clock = None
+        self._reading.clear()
+        self._runs.clear()
+        self._health.reopen()
+
+    def close(self) -> None:
+        """Let the watchdog's thread end."""
+        self._watchdog.close()
 
     def start(self, context: RequestContext, receive: Receive, send: Send) -> Run:
         """Return a new run.
@@ -54,13 +67,14 @@ class Invocations:
         Raises:
             DrainingError: The service is shutting down.
         """
-        if self._draining:
+        if self.draining:
             raise draining_error()
         run = Run(context, receive, send)
-        if not self._runs:
-            self._health.work_began()
-            self._watchdog.notice()
+        first = not self._runs
         self._runs.add(run)
+        if first:
+            self._health.work_began()
+            self._watchdog.notice()  # after the run was added: the watchdog's thread looks there before it sleeps
         if self._clock is None:
             self._start_clock()
         return run
@@ -75,22 +89,30 @@ class Invocations:
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no more runs, let the running ones finish for `grace_seconds`, then stop the rest and see them out."""
-        self._draining = True
-        self._health.draining = True
+        self.draining = self._health.draining = True
+        for task in list(self._reading):  # still uploading: new work
+            del self._reading[task]
+            task.cancel()
         if not await self._wait_until_idle(grace_seconds):
             logger.warning("%d invocations still run after %g s; they are stopped.", len(self._runs), grace_seconds)
             for run in list(self._runs):
                 run.stop(draining_error())
-            await self._wait_until_idle(_FAREWELL_SECONDS)
+            await self._wait_until_idle(FAREWELL_SECONDS)
 
     def reading_began(self, task: asyncio.Task[Any], limit_seconds: float) -> None:
-        """Cancel `task` if it is still reading its body after `limit_seconds`."""
+        """Cancel `task` if it is still reading its body after `limit_seconds`.
+
+        Raises:
+            DrainingError: The service is shutting down.
+        """
+        if self.draining:
+            raise draining_error()
         self._reading[task] = asyncio.get_running_loop().time() + limit_seconds
         if self._clock is None:
             self._start_clock()
 
     def reading_ended(self, task: asyncio.Task[Any]) -> bool:
-        """Say whether `task` was in time."""
+        """Say whether `task` was in time, and not cancelled by the beginning of a drain."""
         return self._reading.pop(task, None) is not None
 
     def _start_clock(self) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ._loop import OwnLoop
 
 if TYPE_CHECKING:
     from ._asgi import ASGIApp, Message, Receive, Scope, Send
 
 T = TypeVar("T")
+
+_FAREWELL_SECONDS: Final = 2.0
+"""How long what is left on the loop may take to end when the loop does."""
 
 
 class SecondLoop:
@@ -18,16 +24,54 @@ class SecondLoop:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: _LoopThread | None = None
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the second loop and wait for it here; cancelling the wait cancels it there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._started()))
 
+    async def answers(self, seconds: float) -> bool:
+        """Say whether the loop gives a sign of life within `seconds`: a handler may block it for ever."""
+        if self._loop is None:
+            return True
+        try:
+            await asyncio.wait_for(self.run(asyncio.sleep(0)), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self, seconds: float) -> bool:
+        """End the thread and say whether it ended; `run` starts a new one. Blocks the calling thread."""
+        thread, self._thread, self._loop = self._thread, None, None
+        if thread is None:
+            return True
+        thread.stop()
+        thread.join(seconds)
+        return not thread.is_alive()
+
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = _new_loop()
-            threading.Thread(target=self._loop.run_forever, name="agent-loop", daemon=True).start()
+            self._thread = _LoopThread()
+            self._loop = self._thread.loop
+            self._thread.start()
         return self._loop
+
+
+class _LoopThread(threading.Thread):
+    def __init__(self) -> None:
+        super().__init__(name="agent-loop", daemon=True)
+        self._own = OwnLoop()
+        self.loop = self._own.loop
+
+    def run(self) -> None:
+        try:
+            self.loop.run_forever()
+        finally:
+            self._own.end(_FAREWELL_SECONDS)
+
+    def stop(self) -> None:
+        with suppress(RuntimeError):  # closed already
+            self.loop.call_soon_threadsafe(self.loop.stop)
 
 
 class IsolatedApp:
@@ -77,12 +121,7 @@ async def _send_each(send: Send, messages: list[Message]) -> None:
 
 
 async def _call(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    await app(scope, receive, send)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
     try:
-        import uvloop
-    except ImportError:  # not on Windows
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+        await app(scope, receive, send)
+    except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the whole loop with it
+        raise RuntimeError(f"{type(error).__name__} in the app") from error

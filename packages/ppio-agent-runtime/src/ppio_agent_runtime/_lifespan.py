@@ -39,7 +39,7 @@ async def serve_lifespan(scope: Scope, receive: Receive, send: Send, managers: C
             entered = True
             await send({"type": "lifespan.startup.complete"})
             await receive()
-    except Exception as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # sys.exit() in a startup must not be taken for silence
         phase = "shutdown" if entered else "startup"
         logger.exception("The %s of the app failed.", phase)
         await send({"type": f"lifespan.{phase}.failed", "message": f"{type(error).__name__}: {error}"})

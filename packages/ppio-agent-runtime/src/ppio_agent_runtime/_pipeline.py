@@ -11,6 +11,7 @@ from ppio_agent_models import ConfigurationError, RequestReadTimeoutError
 from ._body import ClientGoneError
 from ._context import RequestContext, current_context
 from ._handler import GENERATOR_TYPES
+from ._invocations import draining_error
 from ._parse import parse, read_headers, request_id_of
 from ._problems import problem_of, send_problem
 from ._respond import (
@@ -97,6 +98,8 @@ class Corridor:
             in_time = self._invocations.reading_ended(task)
             if in_time or task.uncancel() > 0:
                 raise
+            if self._invocations.draining:
+                raise draining_error() from None
             raise RequestReadTimeoutError(
                 f"The body did not arrive within {limit:g} s, the limit 'request_read_timeout_seconds'."
             ) from None

@@ -20,7 +20,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Note what uvicorn forgets: it keeps the last request of a connection only."""
-        cycle = self.cycle
+        cycle: Any = self.cycle
         super().on_headers_complete()
         if cycle is not None and not cycle.response_complete:
             earlier = self._overtaken or []

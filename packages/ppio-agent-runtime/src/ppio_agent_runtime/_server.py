@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +18,7 @@ import uvicorn
 from ppio_agent_models import ConfigurationError
 
 from ._logging import configure_logging
+from ._loop import OwnLoop, holds_up_exit
 
 if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp
@@ -50,6 +54,7 @@ class PPIOAgentRuntimeServer:
         self._app = app
         self._config = app.config.replace(**changes) if changes else app.config
         self._socket: socket.socket | None = None
+        self._stopped = False
         self._uvicorn: _DrainingServer | None = None
 
     @property
@@ -90,28 +95,32 @@ class PPIOAgentRuntimeServer:
         except OSError as error:
             sys.stderr.write(f"ppio-agent-runtime: {error.strerror}\n")
             return EXIT_FAILED
+        assert self._socket is not None
         self._uvicorn = _DrainingServer(self._uvicorn_config(), self._app)
+        if self._stopped:
+            self._uvicorn.begin_drain()
         logger.info("%s listens on http://%s:%d", self._app.entrypoint_name, self._config.host, self.port)
         try:
-            self._uvicorn.run(sockets=[self._bound()])
+            self._uvicorn.run(sockets=[self._socket])
         except SystemExit:  # uvicorn's way to say that the lifespan failed; it has logged why
             return EXIT_FAILED
-        return EXIT_ABANDONED if self._app.abandoned_threads else 0
+        finally:
+            self._socket.close()  # callers that wait in its queue learn that nobody will come
+            self._app.close()
+        return EXIT_ABANDONED if self._app.abandoned_threads or self._uvicorn.left_something else 0
 
     def stop(self) -> None:
-        """Drain and end a server that runs in another thread."""
+        """Drain and end a server that runs, or is about to run, in another thread."""
+        self._stopped = True
         if self._uvicorn is not None:
             self._uvicorn.begin_drain()
-
-    def _bound(self) -> socket.socket:
-        assert self._socket is not None
-        return self._socket
 
     def _uvicorn_config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._app,
             http=_http_protocol(),
             ws="none",
+            lifespan="on",
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -121,22 +130,49 @@ class PPIOAgentRuntimeServer:
 
 
 class _DrainingServer(uvicorn.Server):
-    """uvicorn, with a drain between the signal and the shutdown."""
+    """uvicorn, with a drain between the signal and the shutdown, and an end that comes whatever the agent does.
+
+    Attributes:
+        left_something: Tasks or threads did not end and were left behind.
+    """
 
     def __init__(self, config: uvicorn.Config, app: PPIOAgentRuntimeApp) -> None:
         super().__init__(config)
+        self.left_something = False
         self._app = app
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._life: asyncio.Task[None] | None = None
         self._drain: asyncio.Task[None] | None = None
+        self._drain_wanted = False
+        self._last_resort: threading.Timer | None = None
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        own = OwnLoop()
+        loop = self._loop = own.loop
+        self._life = loop.create_task(self.serve(sockets))
+        if self._drain_wanted:
+            loop.call_soon(self._start_drain)
+        try:
+            with suppress(asyncio.CancelledError):  # the second signal
+                loop.run_until_complete(self._life)
+        finally:
+            self.left_something = not own.end(_FAREWELL_SECONDS, self._hang_up)
+            if self._last_resort is not None:
+                self._last_resort.cancel()
+
+    async def _hang_up(self) -> None:
+        """Close what a slow reader or a second signal left open, so that nothing is pending on the loop at its end."""
+        for server in self.servers if self.started else ():
+            server.close()
+        for connection in list(self.server_state.connections):
+            transport: Any = connection.transport
+            transport.abort()
+        await asyncio.sleep(0)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not handed on to uvicorn: it would raise the signal again at the end, and the exit code would not be 0.
-        if self._drain is not None or not self.started:
-            self.should_exit = self.force_exit = True
+        if self._drain_wanted or not self.started:
+            self._end_at_once()
             return
         if sig == signal.SIGINT:
             sys.stderr.write("\nDraining; press Ctrl-C again to stop at once.\n")
@@ -144,8 +180,10 @@ class _DrainingServer(uvicorn.Server):
 
     def begin_drain(self) -> None:
         """Start the drain; safe in any thread and in a signal handler."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._start_drain)
+        self._drain_wanted = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: it is over already
+                self._loop.call_soon_threadsafe(self._start_drain)
 
     def _start_drain(self) -> None:
         if self._drain is None:
@@ -154,8 +192,29 @@ class _DrainingServer(uvicorn.Server):
     async def _drain_then_exit(self) -> None:
         try:
             await self._app.drain()
+            self.force_exit = not await self._app.can_shut_down()
         finally:
             self.should_exit = True
+
+    def _end_at_once(self) -> None:
+        """Cancel the server wherever it waits, in a hanging lifespan too; leave without it if its loop is blocked."""
+        self.should_exit = self.force_exit = True
+        if self._last_resort is None:
+            assert self._loop is not None
+            assert self._life is not None
+            self._last_resort = threading.Timer(_FAREWELL_SECONDS * 2, os._exit, [EXIT_ABANDONED])
+            self._last_resort.daemon = True
+            self._last_resort.start()
+            self._loop.call_soon_threadsafe(self._life.cancel)
+
+
+def leave_in_time(code: int) -> None:
+    """End the process now if blocking code behind `asyncio.to_thread` would hold up its exit, else return."""
+    if holds_up_exit():
+        logger.error("A thread of asyncio.to_thread() did not end; the process leaves without it.")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code or EXIT_ABANDONED)
 
 
 def _http_protocol() -> Any:

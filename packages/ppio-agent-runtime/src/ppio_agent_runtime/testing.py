@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ._server import PPIOAgentRuntimeServer
+from ._server import EXIT_FAILED, PPIOAgentRuntimeServer
 
 if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp
@@ -35,5 +35,5 @@ def running(app: PPIOAgentRuntimeApp) -> Iterator[str]:
     finally:
         server.stop()
         thread.join()
-        if codes == [1]:
+        if codes == [EXIT_FAILED]:
             raise RuntimeError("The app's lifespan failed; its log has the reason.")
