@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +16,7 @@ from starlette.routing import Mount, Route
 from ppio_agent_runtime import PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
+from tests.support.processes import run_to_the_end
 from tests.support.raw_http import get, invoke
 
 
@@ -341,9 +340,7 @@ print([name for name in ("fastapi", "pydantic", "starlette", "anyio", "httpx", "
 
 
 def test_plain_agent_serves_every_route_without_fastapi_pydantic_or_starlette() -> None:
-    finished = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SERVE_AND_TELL], capture_output=True, text=True, check=False, timeout=60
-    )
+    finished = run_to_the_end("-c", SERVE_AND_TELL)
 
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.splitlines() == ["[200, 200, 200, 404]", "[]"]

@@ -1,0 +1,111 @@
+"""The front door is lazy and complete, and says the same thing in each of the places where it has to say it."""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import ppio_agent_runtime
+from tests.support.processes import run_to_the_end
+
+PUBLIC = {
+    "AgentConfig",
+    "AgentError",
+    "AgentRuntimeApp",
+    "ConfigurationError",
+    "PPIOAgentRuntimeApp",
+    "PPIOAgentRuntimeError",
+    "PPIOAgentRuntimeServer",
+    "PingResponse",
+    "PingStatus",
+    "RequestContext",
+    "SerializationError",
+}
+
+
+def front_door() -> ast.Module:
+    return ast.parse(Path(ppio_agent_runtime.__file__).read_text(encoding="utf-8"))
+
+
+def names_for_type_checkers() -> dict[str, str]:
+    """Return the names in the TYPE_CHECKING block, each with its room."""
+    (block,) = (node for node in front_door().body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    assert len(imports) == len(block.body)
+    for node in imports:
+        assert all(alias.asname == alias.name for alias in node.names), "`as` re-exports it under mypy --strict"
+    return {alias.name: f"{'.' * node.level}{node.module}" for node in imports for alias in node.names}
+
+
+def names_at_run_time() -> dict[str, str]:
+    """Return the names in the table of rooms, each with its room."""
+    (table,) = (node for node in ast.walk(front_door()) if isinstance(node, ast.Dict))
+    rooms: dict[str, tuple[str, ...]] = ast.literal_eval(table)
+    return {name: room for room, names in rooms.items() for name in names}
+
+
+def loaded_after(program: str, *names: str) -> list[str]:
+    finished = run_to_the_end("-c", f"import sys\n{program}\nprint([n for n in {names!r} if n in sys.modules])")
+    assert finished.returncode == 0, finished.stderr
+    loaded: list[str] = ast.literal_eval(finished.stdout)
+    return loaded
+
+
+def test_public_names_are_these() -> None:
+    assert names_at_run_time().keys() == PUBLIC
+
+
+def test_type_checkers_see_the_names_that_exist_at_run_time() -> None:
+    assert names_for_type_checkers() == names_at_run_time()
+
+
+def test_all_and_dir_list_every_name() -> None:
+    assert sorted(vars(ppio_agent_runtime)["__all__"]) == sorted(PUBLIC)
+    assert set(dir(ppio_agent_runtime)) >= PUBLIC
+
+
+@pytest.mark.parametrize(("name", "room"), names_at_run_time().items())
+def test_a_name_leads_to_its_room(name: str, room: str) -> None:
+    assert getattr(ppio_agent_runtime, name) is getattr(import_module(room, "ppio_agent_runtime"), name)
+
+
+def test_short_name_of_the_app_is_the_app() -> None:
+    assert ppio_agent_runtime.AgentRuntimeApp is ppio_agent_runtime.PPIOAgentRuntimeApp
+
+
+def test_a_name_that_does_not_exist_is_refused_with_the_name() -> None:
+    with pytest.raises(AttributeError, match="AgentRuntimApp"):
+        ppio_agent_runtime.AgentRuntimApp  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = ("asyncio", "fastapi", "httptools", "pydantic", "pydantic_core", "starlette", "uvicorn", "uvloop")
+
+    assert loaded_after("import ppio_agent_runtime", *heavy) == []
+
+
+def test_making_an_agent_imports_neither_pydantic_nor_a_server() -> None:
+    program = """
+from ppio_agent_runtime import AgentConfig, AgentError, PPIOAgentRuntimeApp, RequestContext
+app = PPIOAgentRuntimeApp(AgentConfig(port=1))
+@app.entrypoint
+def handler(payload: dict, context: RequestContext): ...
+"""
+
+    assert loaded_after(program, "fastapi", "httpx", "pydantic", "starlette", "uvicorn") == []
+
+
+def test_errors_cost_no_pydantic_core() -> None:
+    assert loaded_after("from ppio_agent_runtime import AgentError", "pydantic_core", "asyncio") == []
+
+
+def test_the_version_is_the_version_of_the_wheel() -> None:
+    assert ppio_agent_runtime.__version__ == version("ppio-agent-runtime")
+
+
+def test_the_wheel_says_that_it_is_typed() -> None:
+    assert Path(ppio_agent_runtime.__file__).with_name("py.typed").is_file()
