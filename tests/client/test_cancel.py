@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ppio_agent_client import AgentRuntimeClient, Sandbox, SandboxSpec, TotalTimeoutError
+from ppio_agent_client import AgentRuntimeClient, Sandbox, SandboxSpec, StreamInterruptedError, TotalTimeoutError
 from tests.client._async.shelf import Shelf
 from tests.support.raw_server import Caller, answer, answering, piece, raw_server, sending, stream_head
 
@@ -125,6 +125,19 @@ async def test_a_cancelled_stream_closes_its_connection() -> None:
             await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+
+
+async def test_a_stream_that_is_closed_while_somebody_reads_was_interrupted() -> None:
+    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
+        async with AgentRuntimeClient() as client:
+            stream = client.attach(server.url).stream("x")
+            assert await anext(stream) == 1
+            task = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0)
+            await stream.close()
+            with pytest.raises(StreamInterruptedError):
                 await task
             assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 

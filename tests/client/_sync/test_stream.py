@@ -122,6 +122,15 @@ def test_a_stream_without_its_end_was_interrupted(sent: bytes, then: object) -> 
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("then", [hang_up, Caller.wait_until_gone])
+def test_what_happens_behind_the_closing_event_does_not_matter(then: object) -> None:
+    with raw_server(sending(HEAD + ONE + DONE, then=then)) as server:  # type: ignore[arg-type]
+        with SyncAgentRuntimeClient(config=ClientConfig(idle_timeout=0.3)) as client:
+            with client.attach(server.url).stream("x") as stream:
+                assert [chunk for chunk in stream] == [{"n": 1}]
+            assert stream.done is not None
+
+
 def test_the_plain_end_of_a_plain_stream_is_its_end() -> None:
     plain = stream_head(numbered=False) + piece(b"data: 1\n\n: bye\n\n") + LAST_PIECE
     with raw_server(answering(plain)) as server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -16,6 +17,9 @@ from .._rules.streaming import Chunk, StreamDecoder, is_event_stream, number_of
 
 if TYPE_CHECKING:
     from ._transport import Answer
+
+_END_SECONDS = 1.0
+"""How long the end of a body may take behind its closing event; a connection that takes longer is closed."""
 
 
 class StreamSource(Protocol):
@@ -55,6 +59,7 @@ class InvocationStream:
         self._source = source
         self._chunks: deque[Chunk] = deque()
         self._decoder: StreamDecoder | None = None
+        self._answer: Answer | None = None
         self._parts: AsyncGenerator[bytes, None] | None = None
         self._envelope: InvocationResponse | None = None
         self._event_id: bytes | None = None
@@ -113,8 +118,10 @@ class InvocationStream:
             return
         self._closed = True
         try:
-            if self._parts is not None:
-                await self._parts.aclose()
+            if self._answer is not None and self._parts is not None:
+                await self._answer.close()
+                with suppress(RuntimeError, ValueError):  # somebody is reading, and finds the connection closed
+                    await self._parts.aclose()
         finally:
             await self._source.close()
 
@@ -132,7 +139,7 @@ class InvocationStream:
         self.request_id = request_id_of(answer.headers)
         self._decoder = StreamDecoder(answer.headers)
         if 200 <= answer.status < 300 and is_event_stream(answer.headers):
-            self._parts = answer.parts()
+            self._answer, self._parts = answer, answer.parts()
             return
         # An error, or an agent that answers with one value whatever it is asked for: one chunk.
         body = await answer.read()
@@ -164,7 +171,7 @@ class InvocationStream:
             raise self._decoder.error
         if self._decoder.done is not None:
             self._envelope = self._decoder.done
-            await self._next_part()  # the end of the body, which leaves the connection fit for the next call
+            await self._see_the_end()
             return False
         part = await self._next_part()
         if part is None:
@@ -172,6 +179,15 @@ class InvocationStream:
             return False
         self._chunks.extend(self._decoder.feed(part))
         return True
+
+    async def _see_the_end(self) -> None:
+        """Read the end of the body behind the closing event, which leaves the connection fit for the next call."""
+        assert self._parts is not None
+        try:
+            async with io.Until(io.now() + _END_SECONDS, _END_SECONDS):
+                await anext(self._parts, None)
+        except NetworkError:
+            return  # everything that was promised has arrived
 
     async def _next_part(self) -> bytes | None:
         assert self._decoder is not None

@@ -152,8 +152,8 @@ class Answer:
         try:
             async for _ in self._body:
                 continue
-        except (*_FAILURES, RuntimeError):
-            # RuntimeError: somebody else is just reading from it, and will fail there.
+        except (*_FAILURES, RuntimeError, ValueError):
+            # The last two: somebody else is just reading from it, and will fail there.
             return
 
     def _check_deadline(self, deadline: float) -> None:
