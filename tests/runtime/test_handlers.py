@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Optional
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 import ppio_agent_runtime
 from ppio_agent_runtime import ConfigurationError, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.testing import running
-from tests.support.raw_http import EVENT_STREAM, invoke
+from tests.support.raw_http import EVENT_STREAM, Answer, invoke
 
 if TYPE_CHECKING:
     from collections import OrderedDict
@@ -21,20 +21,49 @@ HandlerFunction = Callable[..., Any]
 Decorator = Callable[[HandlerFunction], HandlerFunction]
 
 
-def result_of(function: HandlerFunction, payload: object = None) -> Any:
-    app = PPIOAgentRuntimeApp()
-    app.entrypoint(function)
-    with running(app) as url:
-        return invoke(url, {"n": 2} if payload is None else payload).result
+class Choosing:
+    """An ASGI middleware: the agent that the request names answers, and not the one inside."""
+
+    def __init__(self, app: Any, agents: dict[bytes, PPIOAgentRuntimeApp]) -> None:
+        self._app = app
+        self._agents = agents
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        agent = dict(scope.get("headers", ())).get(b"x-agent")
+        await (self._app if agent is None else self._agents[agent])(scope, receive, send)
 
 
-def chunks_of(function: HandlerFunction) -> list[Any]:
-    app = PPIOAgentRuntimeApp()
-    app.entrypoint(function)
-    with running(app) as url:
-        answer = invoke(url, {"n": 2})
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    return [event.data for event in answer.events]
+class Host:
+    """One server for the agents of all tests."""
+
+    def __init__(self) -> None:
+        self.app = PPIOAgentRuntimeApp()
+        self.app.entrypoint(no_parameters)
+        self._agents: dict[bytes, PPIOAgentRuntimeApp] = {}
+        self.app.add_middleware(Choosing, agents=self._agents)
+        self.url = ""
+
+    def ask(self, function: HandlerFunction, payload: object = None, headers: dict[str, str] | None = None) -> Answer:
+        agent = PPIOAgentRuntimeApp()
+        agent.entrypoint(function)
+        name = str(len(self._agents))
+        self._agents[name.encode()] = agent
+        return invoke(self.url, {"n": 2} if payload is None else payload, {"X-Agent": name, **(headers or {})})
+
+    def result_of(self, function: HandlerFunction, payload: object = None) -> Any:
+        return self.ask(function, payload).result
+
+    def chunks_of(self, function: HandlerFunction) -> list[Any]:
+        answer = self.ask(function)
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        return [event.data for event in answer.events]
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    host = Host()
+    with running(host.app) as host.url:
+        yield host
 
 
 def plain(payload: dict[str, int]) -> int:
@@ -162,36 +191,36 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("function", VALUES.values(), ids=VALUES.keys())
-def test_kind_of_handler_answers_a_value(function: HandlerFunction) -> None:
-    assert result_of(function) == 2
+def test_kind_of_handler_answers_a_value(host: Host, function: HandlerFunction) -> None:
+    assert host.result_of(function) == 2
 
 
 @pytest.mark.parametrize("function", STREAMS.values(), ids=STREAMS.keys())
-def test_kind_of_handler_streams(function: HandlerFunction) -> None:
-    assert chunks_of(function) == [0, 1]
+def test_kind_of_handler_streams(host: Host, function: HandlerFunction) -> None:
+    assert host.chunks_of(function) == [0, 1]
 
 
-def test_coroutine_that_returns_a_generator_streams() -> None:
+def test_coroutine_that_returns_a_generator_streams(host: Host) -> None:
     async def handler(payload: dict[str, int]) -> AsyncIterator[int]:
         return async_generator(payload)
 
-    assert chunks_of(handler) == [0, 1]
+    assert host.chunks_of(handler) == [0, 1]
 
 
-def test_iterators_and_iterables_that_are_no_generators_are_values() -> None:
-    assert result_of(lambda: map(str, [1, 2])) == ["1", "2"]
+def test_iterators_and_iterables_that_are_no_generators_are_values(host: Host) -> None:
+    assert host.result_of(lambda: map(str, [1, 2])) == ["1", "2"]
 
 
-def test_plain_function_runs_away_from_the_event_loop() -> None:
-    assert result_of(lambda: threading.current_thread().name).startswith("agent-worker")
+def test_plain_function_runs_away_from_the_event_loop(host: Host) -> None:
+    assert host.result_of(lambda: threading.current_thread().name).startswith("agent-worker")
 
 
-def test_plain_wrapper_of_a_coroutine_function_runs_on_the_event_loop() -> None:
+def test_plain_wrapper_of_a_coroutine_function_runs_on_the_event_loop(host: Host) -> None:
     @wrapped
     async def handler() -> str:
         return threading.current_thread().name
 
-    assert result_of(handler) == "agent-server"
+    assert host.result_of(handler) == "agent-server"
 
 
 def no_parameters() -> str:
@@ -286,55 +315,51 @@ def other_annotations_need_not_exist(payload: dict[str, int], ctx: Any) -> Order
         other_annotations_need_not_exist,
     ],
 )
-def test_payload_and_context_reach_their_parameters(function: HandlerFunction) -> None:
-    assert result_of(function) == "2 RequestContext"
+def test_payload_and_context_reach_their_parameters(host: Host, function: HandlerFunction) -> None:
+    assert host.result_of(function) == "2 RequestContext"
 
 
-def test_handler_without_parameters_is_called() -> None:
-    assert result_of(no_parameters) == "nothing"
+def test_handler_without_parameters_is_called(host: Host) -> None:
+    assert host.result_of(no_parameters) == "nothing"
 
 
-def test_handler_without_parameters_takes_any_json() -> None:
-    assert result_of(no_parameters, [1, "two"]) == "nothing"
+def test_handler_without_parameters_takes_any_json(host: Host) -> None:
+    assert host.result_of(no_parameters, [1, "two"]) == "nothing"
 
 
-def test_handler_may_take_the_context_alone() -> None:
+def test_handler_may_take_the_context_alone(host: Host) -> None:
     def handler(context: RequestContext) -> str:
         return type(context).__name__
 
-    assert result_of(handler) == "RequestContext"
+    assert host.result_of(handler) == "RequestContext"
 
 
-def test_keyword_only_context_may_be_alone() -> None:
+def test_keyword_only_context_may_be_alone(host: Host) -> None:
     def handler(*, ctx: Any) -> str:
         return type(ctx).__name__
 
-    assert result_of(handler) == "RequestContext"
+    assert host.result_of(handler) == "RequestContext"
 
 
-def test_parameters_with_defaults_keep_them() -> None:
+def test_parameters_with_defaults_keep_them(host: Host) -> None:
     def handler(payload: dict[str, int], temperature: float = 0.5) -> float:
         return payload["n"] * temperature
 
-    assert result_of(handler) == 1.0
+    assert host.result_of(handler) == 1.0
 
 
-def test_varargs_take_the_payload() -> None:
+def test_varargs_take_the_payload(host: Host) -> None:
     def handler(*everything: Any, **options: Any) -> list[Any]:
         return [everything, options]
 
-    assert result_of(handler) == [[{"n": 2}], {}]
+    assert host.result_of(handler) == [[{"n": 2}], {}]
 
 
-def test_generator_can_be_asked_for_a_stream_and_take_the_context() -> None:
-    app = PPIOAgentRuntimeApp()
-
-    @app.entrypoint
+def test_generator_can_be_asked_for_a_stream_and_take_the_context(host: Host) -> None:
     def handler(context: RequestContext, payload: dict[str, int]) -> Generator[str, None, None]:
         yield type(context).__name__
 
-    with running(app) as url:
-        assert [event.data for event in invoke(url, {}, EVENT_STREAM).events] == ["RequestContext"]
+    assert [event.data for event in host.ask(handler, {}, EVENT_STREAM).events] == ["RequestContext"]
 
 
 def two_required(payload: Any, other: Any) -> None: ...

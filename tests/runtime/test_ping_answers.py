@@ -6,6 +6,7 @@ import asyncio
 import enum
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,7 +44,8 @@ class Agent:
         return get(self.url, "/ping")
 
 
-def serve(*, asynchronous: bool) -> Iterator[Agent]:
+@contextmanager
+def serving(*, asynchronous: bool) -> Iterator[Agent]:
     app = PPIOAgentRuntimeApp(AgentConfig(ping_timeout_seconds=60))
     agent = Agent("")
 
@@ -69,7 +71,8 @@ def serve(*, asynchronous: bool) -> Iterator[Agent]:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["def", "async def"])
 def agent(request: pytest.FixtureRequest) -> Iterator[Agent]:
-    yield from serve(asynchronous=request.param)
+    with serving(asynchronous=request.param) as agent:
+        yield agent
 
 
 @pytest.mark.parametrize(
@@ -201,13 +204,12 @@ def test_head_of_ping_has_the_status_without_a_body(agent: Agent) -> None:
 def test_time_of_last_update_moves_only_with_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("ppio_agent_runtime._health.time.time", lambda: now[0])
-    for agent in serve(asynchronous=False):
 
-        def updated(answer: str, at: float, agent: Agent = agent) -> int:
-            now[0] = at
-            moment: int = agent.ping(answer).json["time_of_last_update"]
-            return moment
+    def updated(answer: str, at: float) -> Any:
+        now[0] = at
+        return agent.ping(answer).json["time_of_last_update"]
 
+    with serving(asynchronous=False) as agent:
         assert updated("ok", 1010) == 1000
         assert updated("down", 1020) == 1020
         assert updated("error", 1030) == 1020
