@@ -73,7 +73,7 @@ class PPIOAgentRuntimeServer:
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=2048)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = (error.strerror or str(error)).partition(" (while attempting")[0]  # the address is named already
             raise OSError(
                 error.errno,
                 f"cannot listen on {host}:{port}: {reason}. "
