@@ -205,11 +205,12 @@ def test_time_of_last_update_moves_only_with_the_status(monkeypatch: pytest.Monk
     now = [1000.0]
     monkeypatch.setattr("ppio_agent_runtime._health.time.time", lambda: now[0])
 
-    def updated(answer: str, at: float) -> Any:
-        now[0] = at
-        return agent.ping(answer).json["time_of_last_update"]
+    with serving(asynchronous=False) as patient:
 
-    with serving(asynchronous=False) as agent:
+        def updated(answer: str, at: float) -> Any:
+            now[0] = at
+            return patient.ping(answer).json["time_of_last_update"]
+
         assert updated("ok", 1010) == 1000
         assert updated("down", 1020) == 1020
         assert updated("error", 1030) == 1020
