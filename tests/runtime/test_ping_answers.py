@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ppio_agent_models import PingResponse, PingStatus
-from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
+from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.support.calls import call
 from tests.support.raw_http import Answer, get
@@ -216,6 +216,12 @@ def test_time_of_last_update_moves_only_with_the_status(monkeypatch: pytest.Monk
         assert updated("error", 1030) == 1020
         assert updated("ok", 1040) == 1040
         assert updated("ok", 1050) == 1040
+
+
+@pytest.mark.parametrize("handler", [lambda request: request, "ok", None])
+def test_handler_that_cannot_be_called_without_arguments_is_refused_at_registration(handler: Any) -> None:
+    with pytest.raises(ConfigurationError, match="called without arguments"):
+        PPIOAgentRuntimeApp().ping(handler)
 
 
 def test_callable_object_and_method_may_be_ping_handlers() -> None:

@@ -98,6 +98,9 @@ class PPIOAgentRuntimeApp:
         further fields, a `PingResponse`, or None for "as it is". One that raises, answers something unknown or takes
         longer than `ping_timeout_seconds` makes the service Unhealthy. While work is in flight Healthy is told as
         HealthyBusy.
+
+        Raises:
+            ConfigurationError: It cannot be called without arguments.
         """
         self._health.use(function)
         return function

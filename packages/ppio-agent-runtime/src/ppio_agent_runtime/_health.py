@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ppio_agent_models import SerializationError
+from ppio_agent_models import ConfigurationError, SerializationError
 
 from ._handler import code_of
 from ._serialize import encode
@@ -55,7 +55,17 @@ class Health:
         self._changed_at = int(time.time())
 
     def use(self, handler: PingHandler) -> None:
-        """Ask `handler` on every ping from now on."""
+        """Ask `handler` on every ping from now on.
+
+        Raises:
+            ConfigurationError: It cannot be called without arguments.
+        """
+        try:
+            inspect.signature(handler).bind()
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"A ping handler is called without arguments, which {handler!r} does not take: {error}."
+            ) from error
         self._handler = handler
 
     def reopen(self) -> None:
