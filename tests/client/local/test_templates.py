@@ -152,7 +152,7 @@ def test_a_folder_that_is_not_there_cannot_be_deployed(place: Place) -> None:
 
 def test_an_unknown_name_is_answered_with_near_ones_and_the_way_to_deploy(place: Place) -> None:
     place.store.deploy(place.template, "weather-agent")
-    with pytest.raises(TemplateNotFoundError, match=r"did you mean 'weather-agent'\?.*ppio-agent deploy --local"):
+    with pytest.raises(TemplateNotFoundError, match=r"did you mean 'weather-agent'\?.*LocalSandboxProvider\(\).deploy"):
         place.store.get_template("wether-agent")
     with pytest.raises(TemplateNotFoundError, match=re.escape("'./My Agent'")):
         place.store.create(place.spec(template_id="My Agent"))

@@ -248,7 +248,7 @@ class AgentRuntimeClient:
             session.know(sandbox)
             return session
         link = self._link_to(sandbox)
-        held = HeldSandbox(self._get_provider(), sandbox, link, life_seconds)
+        held = HeldSandbox(self._get_provider(), sandbox, link, life_seconds, self._made.discard)
         session = self._handles[sandbox.sandbox_id] = SandboxSession(sandbox.session_id, link, held)
         return session
 

@@ -233,6 +233,7 @@ class SandboxSession:
         except BaseException:
             self._closed = False  # it may live: a second try must not take it for ended
             raise
+        self._sandbox.forget(self._sandbox.now.sandbox_id)
         await self._link.hang_up()
         return ended
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError
@@ -26,13 +27,20 @@ class HeldSandbox:
         provider: The place it comes from.
         now: How it was when somebody last looked.
         life_seconds: How long it was meant to live, in seconds.
+        forget: Called with its id once it was ended here.
     """
 
     def __init__(
-        self, provider: SyncSandboxProvider, sandbox: Sandbox, link: AgentLink, life_seconds: float | None = None
+        self,
+        provider: SyncSandboxProvider,
+        sandbox: Sandbox,
+        link: AgentLink,
+        life_seconds: float | None,
+        forget: Callable[[str], None],
     ) -> None:
         self.provider = provider
         self.now = sandbox
+        self.forget = forget
         self.life_seconds = lifecycle.life_of(sandbox) if life_seconds is None else life_seconds
         self._link = link
 
