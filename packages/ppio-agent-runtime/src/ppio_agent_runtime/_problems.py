@@ -53,9 +53,13 @@ class HandlerFailureError(HandlerError):
     """An exception of the agent's own code on its way to the caller; `__cause__` is that exception."""
 
 
+MEANT_FOR_CALLERS: Final = (AgentError, SerializationError)
+"""What an agent's code raises to be told as it is."""
+
+
 def handler_failure(error: BaseException) -> PPIOAgentRuntimeError:
     """Return what an exception of the agent's code becomes: itself where its author meant it for the caller."""
-    if isinstance(error, AgentError | SerializationError):
+    if isinstance(error, MEANT_FOR_CALLERS):
         return error
     failure = HandlerFailureError("The agent failed.")
     failure.__cause__ = error

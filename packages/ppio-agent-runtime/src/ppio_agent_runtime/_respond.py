@@ -165,7 +165,7 @@ async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send
     except Exception as error:
         failure = error if error is run.reason else handler_failure(error)
         if not run.head_sent:
-            raise failure from error.__cause__
+            raise failure from failure.__cause__
         if not isinstance(failure, ClientGoneError):
             log_failure(failure, context.request_id, context.invocation_id)
         raise AnswerCutError from error

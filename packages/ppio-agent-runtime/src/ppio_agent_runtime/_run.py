@@ -17,7 +17,7 @@ from ppio_agent_models import InvocationTimeoutError, PPIOAgentRuntimeError
 
 from ._body import ClientGoneError
 from ._chunks import ChunkBuffer
-from ._problems import handler_failure
+from ._problems import MEANT_FOR_CALLERS, handler_failure
 from ._produce import produce_async, produce_sync
 
 if TYPE_CHECKING:
@@ -90,16 +90,12 @@ class Run:
                 outcome = handler.call(payload, self.context)
             if type(outcome) is CoroutineType:
                 outcome = await outcome
-        except asyncio.CancelledError as error:
-            if self.reason is None and self._cancelled_from_outside():
-                self.context.cancel()
-                raise
-            if self.reason is None:
-                raise handler_failure(error) from error
         except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
             raise
         except BaseException as error:  # sys.exit() ends an invocation, not the service
             if self.reason is None:
+                if self._is_no_failure(error):
+                    raise
                 raise handler_failure(error) from error
         finally:
             self._waiting = False
@@ -189,6 +185,13 @@ class Run:
             self._production.cancel()
         return self._production
 
+    def _is_no_failure(self, error: BaseException) -> bool:
+        """Say whether what came out of the handler goes on as it is: meant for the caller, or a cancel from outside."""
+        if isinstance(error, asyncio.CancelledError) and self._cancelled_from_outside():
+            self.context.cancel()
+            return True
+        return isinstance(error, MEANT_FOR_CALLERS)
+
     def _cancelled_from_outside(self) -> bool:
         return self._task is not None and self._task.cancelling() > 0
 
@@ -203,7 +206,7 @@ class Run:
             production.result()
         except PPIOAgentRuntimeError as error:
             self.chunks.end(error)
-        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001  # the agent's: after `stop` it is not heard
+        except BaseException as error:  # noqa: BLE001  # the agent's: after `stop` it is not heard
             self.chunks.end(handler_failure(error))
         else:
             self.chunks.end()
