@@ -34,8 +34,20 @@ class AgentHttpProtocol(HttpToolsProtocol):
                 cycle.message_event.set()
         super().connection_lost(exc)
 
+    def _is_answering(self) -> bool:
+        cycle: Any = self.cycle
+        if any(not earlier.response_complete for earlier in self._overtaken or ()):
+            return True
+        return cycle is not None and not cycle.response_complete and (cycle.response_started or not cycle.more_body)
+
     def send_400_response(self, msg: str) -> None:
-        """Answer 400 and close: after bytes that are not HTTP nothing on the connection can be trusted."""
+        """Answer 400 and close: after bytes that are not HTTP nothing on the connection can be trusted.
+
+        Bytes behind a request that is still being answered only close: a 400 would get into that answer.
+        """
+        if self._is_answering():
+            self.transport.close()
+            return
         request_id = os.urandom(16).hex()
         problem = problem_of(
             BadRequestError("The request is not valid HTTP."), request_id=request_id, tells_errors=False
