@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppio_agent_models import ConfigurationError
@@ -172,8 +171,11 @@ class PPIOAgentRuntimeApp:
         if self._second_loop is None:
             await draining
         else:
-            with suppress(TimeoutError):  # a handler may block that loop for ever
-                await asyncio.wait_for(self._second_loop.run(draining), grace + FAREWELL_SECONDS)
+            try:
+                await asyncio.wait_for(self._second_loop.run(draining), grace + FAREWELL_SECONDS + 1)
+            except TimeoutError:  # a handler blocks that loop
+                logger.warning("The event loop of the handlers is blocked; the agent ends without it.")
+                self._second_loop.abandon()
         # Plain functions that were told by context.cancelled get the same time as async ones for their farewell.
         loop = asyncio.get_running_loop()
         until = loop.time() + FAREWELL_SECONDS

@@ -25,6 +25,7 @@ class SecondLoop:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: _LoopThread | None = None
+        self._abandoned = False
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the second loop and wait for it here; cancelling the wait cancels it there."""
@@ -32,21 +33,26 @@ class SecondLoop:
 
     async def answers(self, seconds: float) -> bool:
         """Say whether the loop gives a sign of life within `seconds`: a handler may block it for ever."""
-        if self._loop is None:
-            return True
+        if self._loop is None or self._abandoned:
+            return not self._abandoned
         try:
             await asyncio.wait_for(self.run(asyncio.sleep(0)), seconds)
         except TimeoutError:
-            return False
-        return True
+            self.abandon()
+        return not self._abandoned
+
+    def abandon(self) -> None:
+        """Wait for the loop no more: what runs on it does not give it back."""
+        self._abandoned = True
 
     def close(self, seconds: float) -> bool:
         """End the thread and say whether it ended; `run` starts a new one. Blocks the calling thread."""
         thread, self._thread, self._loop = self._thread, None, None
+        abandoned, self._abandoned = self._abandoned, False
         if thread is None:
             return True
         thread.stop()
-        thread.join(seconds)
+        thread.join(0 if abandoned else seconds)
         return not thread.is_alive()
 
     def _started(self) -> asyncio.AbstractEventLoop:
