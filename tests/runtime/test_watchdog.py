@@ -17,7 +17,7 @@ from tests.support.gates import Gate, eventually, opening
 from tests.support.raw_http import Connection, get, invoke
 
 
-def test_blocking_async_handler_is_named_by_its_own_file_and_line_even_inside_a_library(
+def test_blocking_async_handler_is_named_with_its_file_and_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = PPIOAgentRuntimeApp()
