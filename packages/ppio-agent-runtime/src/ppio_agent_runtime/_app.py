@@ -11,6 +11,7 @@ from ppio_agent_models import ConfigurationError
 
 from ._config import CLIENT_VARIABLES, AgentConfig
 from ._context import RequestContext, current_context
+from ._engine import Engine
 from ._handler import Handler
 from ._health import Health
 from ._invocations import Invocations
@@ -58,7 +59,8 @@ class PPIOAgentRuntimeApp:
         self._second_loop = SecondLoop() if config.isolate_handlers else None
         self._health = Health(self._workers, config.ping_timeout_seconds, self._second_loop)
         self._invocations = Invocations(self._health)
-        self._corridor = Corridor(config, self._invocations, self._workers)
+        self._engine = Engine(self._invocations, self._workers)
+        self._corridor = Corridor(config, self._engine)
         self._lifespan = lifespan and as_context_manager(lifespan)
         self._layers: list[Callable[[ASGIApp], ASGIApp]] = []
         self._stack: ASGIApp | None = None
@@ -80,11 +82,11 @@ class PPIOAgentRuntimeApp:
                 entrypoint.
         """
         handler = Handler(function)
-        if self._corridor.handler is not None:
+        if self._engine.handler is not None:
             raise ConfigurationError(
-                f"This app has the entrypoint {self._corridor.handler.name} already; {handler.name} needs another app."
+                f"This app has the entrypoint {self._engine.handler.name} already; {handler.name} needs another app."
             )
-        self._corridor.handler = handler
+        self._engine.handler = handler
         return function
 
     def ping(self, function: F) -> F:
@@ -124,7 +126,7 @@ class PPIOAgentRuntimeApp:
     @property
     def entrypoint_name(self) -> str | None:
         """`module.qualname` of the entrypoint, or None while there is none."""
-        return None if self._corridor.handler is None else self._corridor.handler.name
+        return None if self._engine.handler is None else self._engine.handler.name
 
     @property
     def fastapi(self) -> FastAPI:
@@ -133,7 +135,7 @@ class PPIOAgentRuntimeApp:
             if self._fastapi is None:
                 from ._fastapi import build  # slow to import, and most agents never need it
 
-                self._fastapi = build(self.config, lambda: self._corridor.handler)
+                self._fastapi = build(self.config, lambda: self._engine.handler)
             return self._fastapi
 
     def run(self, port: int | None = None, host: str | None = None) -> None:

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
+KEY_ID = "ppio_agent.key_id"
+"""Where in the scope the access layer notes which key opened the door."""
+
 Headers = list[tuple[bytes, bytes]]
 """Raw header pairs as ASGI has them: names in lower case."""
 
@@ -23,6 +26,9 @@ class RequestContext:
         session_id: The session that the caller named, or None.
         user_id: The caller's `X-PPIO-User-Id`, or None. Not authenticated.
         metadata: The body's `metadata` when it is an object, else empty.
+        client: Address and port of the peer, or None.
+        key_id: Which key opened the door: the keyid of a signature, or `key-` and a short hash of an API key; None
+            where no key is wanted.
         started: When the invocation began, on the monotonic clock, in seconds.
         timeout: How long it may take from there, in seconds.
     """
@@ -32,7 +38,9 @@ class RequestContext:
         "_deadline",
         "_headers",
         "_raw_headers",
+        "client",
         "invocation_id",
+        "key_id",
         "metadata",
         "request_id",
         "session_id",
@@ -50,12 +58,16 @@ class RequestContext:
         metadata: dict[str, Any] | None = None,
         raw_headers: Headers | None = None,
         timeout: float = float("inf"),
+        client: tuple[str, int] | None = None,
+        key_id: str | None = None,
     ) -> None:
         self.invocation_id = os.urandom(16).hex()
         self.request_id = request_id
         self.session_id = session_id
         self.user_id = user_id
         self.metadata = metadata or {}
+        self.client = client
+        self.key_id = key_id
         self.started = time.monotonic()
         self._raw_headers = raw_headers or []
         self._headers: dict[str, str] | None = None

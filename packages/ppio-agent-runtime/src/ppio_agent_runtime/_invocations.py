@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import DrainingError
 
-from ._run import Run
 from ._watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
-    from ._asgi import Receive, Send
-    from ._context import RequestContext
     from ._health import Health
+    from ._run import Run
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -35,6 +33,7 @@ class Invocations:
 
     Attributes:
         answer_late: Tells a run's caller why it was stopped, while its handler still refuses to end.
+        on_end: Hears of every admitted run that is over, its code included.
     """
 
     def __init__(self, health: Health) -> None:
@@ -47,23 +46,22 @@ class Invocations:
         self._draining = False
         self._late: set[asyncio.Task[None]] = set()
         self.answer_late: Callable[[Run], Coroutine[Any, Any, None]] | None = None
+        self.on_end: Callable[[Run], None] | None = None
 
-    def start(self, context: RequestContext, receive: Receive, send: Send) -> Run:
-        """Return a new run.
+    def add(self, run: Run) -> None:
+        """Count and watch a run from now on.
 
         Raises:
             DrainingError: The service is shutting down.
         """
         if self._draining:
             raise draining_error()
-        run = Run(context, receive, send)
         if not self._runs:
             self._health.work_began()
             self._watchdog.notice()
         self._runs.add(run)
         if self._clock is None:
             self._start_clock()
-        return run
 
     def finish(self, run: Run) -> None:
         """Forget a run whose answer is complete; cancelled code that refuses to end keeps it counted."""
@@ -123,6 +121,8 @@ class Invocations:
 
     def _discard(self, run: Run) -> None:
         self._runs.discard(run)
+        if run.admitted and self.on_end is not None:
+            self.on_end(run)
         if not self._runs:
             self._health.work_ended()
             if self._idle is not None:

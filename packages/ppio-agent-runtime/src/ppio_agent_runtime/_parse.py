@@ -24,7 +24,7 @@ from ppio_agent_models import (
 )
 
 from ._body import read_body
-from ._context import RequestContext
+from ._context import KEY_ID, RequestContext
 from ._negotiate import wanted_form
 from ._request import InvocationCall
 from ._serialize import decode
@@ -102,6 +102,8 @@ async def parse(
         metadata=metadata,
         raw_headers=scope["headers"],
         timeout=config.timeout if timeout is None else min(timeout, config.timeout),
+        client=scope.get("client"),
+        key_id=scope.get(KEY_ID),
     )
     return InvocationCall(context, handler.load(body, value), wants, found.get(_PROTOCOL) == b"1", timeout)
 

@@ -23,6 +23,7 @@ from ._produce import produce_async, produce_sync
 if TYPE_CHECKING:
     from ._asgi import Receive, Send
     from ._context import RequestContext
+    from ._engine import Admission
     from ._handler import Handler
     from ._workers import WorkerThreads
 
@@ -41,6 +42,7 @@ class Run:
         reason: Why it was stopped, or None.
         send: Where the answer goes.
         answered_late: The stopped handler refused to end, and its caller was told without it.
+        admitted: It came through the door, and must be seen out.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Run:
         "_stopped_at",
         "_task",
         "_waiting",
+        "admitted",
         "answered_late",
         "chunks",
         "context",
@@ -63,12 +66,35 @@ class Run:
         self.reason: Exception | None = None
         self.send = send
         self.answered_late = False
+        self.admitted = False
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None
         self._waiting = False
         self._production: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._stopped_at = 0.0
+
+    async def enter(self, door: Admission) -> None:
+        """Wait until the door lets this run in; whatever stops the run ends the wait.
+
+        Raises:
+            InvocationError: The door refused it, or it was stopped meanwhile.
+            ClientGoneError: The caller hung up.
+        """
+        self._task = asyncio.current_task()
+        self._waiting = True
+        try:
+            await door.enter(self)
+            self.admitted = True
+        except asyncio.CancelledError:
+            if self.reason is None:
+                self.context.cancel()
+                raise
+        finally:
+            self._waiting = False
+        if self.reason is not None:
+            self._absorb_cancel()
+            raise self.reason
 
     async def result(self, handler: Handler, payload: Any, workers: WorkerThreads) -> Any:
         """Call the handler and return what it returned; a generator is returned as such.
