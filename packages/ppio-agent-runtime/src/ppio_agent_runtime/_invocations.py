@@ -34,6 +34,7 @@ class Invocations:
     Attributes:
         answer_late: Tells a run's caller why it was stopped, while its handler still refuses to end.
         on_end: Hears of every admitted run that is over, its code included.
+        on_drain: Hears that no more runs are taken, before the running ones get their grace.
     """
 
     def __init__(self, health: Health) -> None:
@@ -47,6 +48,7 @@ class Invocations:
         self._late: set[asyncio.Task[None]] = set()
         self.answer_late: Callable[[Run], Coroutine[Any, Any, None]] | None = None
         self.on_end: Callable[[Run], None] | None = None
+        self.on_drain: Callable[[], None] | None = None
 
     def add(self, run: Run) -> None:
         """Count and watch a run from now on.
@@ -75,6 +77,8 @@ class Invocations:
         """Take no more runs, let the running ones finish for `grace_seconds`, then stop the rest and see them out."""
         self._draining = True
         self._health.draining = True
+        if self.on_drain is not None:
+            self.on_drain()
         if not await self._wait_until_idle(grace_seconds):
             logger.warning("%d invocations still run after %g s; they are stopped.", len(self._runs), grace_seconds)
             for run in list(self._runs):
