@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import DrainingError
 
+from ._log_ids import ids_of
 from ._watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class Invocations:
         self.on_end: Callable[[Run], None] | None = None
         self.on_drain: Callable[[], None] | None = None
 
+    @property
+    def running(self) -> int:
+        """How many runs are in flight, those that wait at the door included."""
+        return len(self._runs)
+
     def add(self, run: Run) -> None:
         """Count and watch a run from now on.
 
@@ -82,6 +88,8 @@ class Invocations:
         if not await self._wait_until_idle(grace_seconds):
             logger.warning("%d invocations still run after %g s; they are stopped.", len(self._runs), grace_seconds)
             for run in list(self._runs):
+                invocation = run.context.invocation_id
+                logger.warning("Invocation %s is cut by the drain.", invocation, extra=ids_of(run.context))
                 run.stop(draining_error())
             await self._wait_until_idle(_FAREWELL_SECONDS)
 
