@@ -38,6 +38,12 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         heartbeat_seconds: A stream that is silent for so long gets a comment line.
         ping_timeout_seconds: Longest time for a custom ping handler.
         shutdown_grace_seconds: How long running work may go on after SIGTERM.
+        enable_metrics: Count what happens and show it at `GET /metrics`.
+        log_format: Log lines as `text` or as `json`, of all loggers and uvicorn's too.
+        access_log: Write a line for each invocation that succeeded; failures are logged in any case.
+        telemetry: Collect OpenTelemetry spans, set up by the `OTEL_*` variables; None means when one of these names a
+            collector or the program has set up the SDK itself.
+        telemetry_flush: Send spans after each invocation, for sandboxes that are frozen when they are idle.
         expose_errors: Tell callers class and message of an agent's exceptions; None means as `debug` says.
     """
 
@@ -60,6 +66,11 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     heartbeat_seconds: float = setting(default=15.0, above=0)
     ping_timeout_seconds: float = setting(default=2.0, above=0)
     shutdown_grace_seconds: float = setting(default=30.0, at_least=0)
+    enable_metrics: bool = setting(default=True)
+    log_format: Literal["text", "json"] = setting(default="text")
+    access_log: bool = setting(default=False)
+    telemetry: bool | None = setting(default=None)
+    telemetry_flush: bool = setting(default=False)
     expose_errors: bool | None = setting(default=None)
 
     @property
