@@ -44,6 +44,10 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         telemetry: Collect OpenTelemetry spans, set up by the `OTEL_*` variables; None means when one of these names a
             collector or the program has set up the SDK itself.
         telemetry_flush: Send spans after each invocation, for sandboxes that are frozen when they are idle.
+        api_keys: Callers must send one of these as bearer token or `X-API-KEY`; several while they are rotated.
+        hmac_keys: Key id to secret: callers may sign requests with one of these instead (RFC 9421, hmac-sha256).
+        signature_max_age_seconds: How long after its creation a signature is accepted, and its nonce remembered.
+        metrics_public: Let everybody read `/metrics`, without a key.
         plugins: Names of installed plugins (entry points of `ppio_agent_runtime.plugins`) to install into the app.
         expose_errors: Tell callers class and message of an agent's exceptions; None means as `debug` says.
     """
@@ -72,6 +76,10 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     access_log: bool = setting(default=False)
     telemetry: bool | None = setting(default=None)
     telemetry_flush: bool = setting(default=False)
+    api_keys: list[str] | None = setting(default=None, secret=True)
+    hmac_keys: dict[str, str] | None = setting(default=None, secret=True)
+    signature_max_age_seconds: float = setting(default=300.0, above=0, at_most=86400)
+    metrics_public: bool = setting(default=False)
     plugins: list[str] = setting(default=[])
     expose_errors: bool | None = setting(default=None)
 

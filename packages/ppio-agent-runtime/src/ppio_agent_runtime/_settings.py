@@ -26,13 +26,16 @@ _NO = frozenset({"0", "false", "no", "off"})
 class _Setting:
     """One field: its default, its bounds, and how a string becomes a value."""
 
-    __slots__ = ("above", "at_least", "at_most", "default", "kind", "name", "optional", "parse", "word")
+    __slots__ = ("above", "at_least", "at_most", "default", "kind", "name", "optional", "parse", "secret", "word")
 
     parse: Parser
     word: str
 
-    def __init__(self, default: Any, at_least: float | None, at_most: float | None, above: float | None) -> None:
+    def __init__(
+        self, default: Any, at_least: float | None, at_most: float | None, above: float | None, secret: bool
+    ) -> None:
         self.default = default
+        self.secret = secret
         self.at_least = at_least
         self.at_most = at_most
         self.above = above
@@ -56,11 +59,14 @@ class _Setting:
             raise ConfigurationError(f"{where} must be {self.word}{self._shown(value)}.")
         if isinstance(parsed, int | float) and not isinstance(parsed, bool):
             self._check_bounds(parsed, where)
+        if self.secret and (not parsed or any(not text.strip() for text in _texts(parsed))):
+            # Somebody meant to close the door: it must not stand open because a variable came out empty.
+            raise ConfigurationError(f"{where} is set but empty, or has an empty text in it.")
         return parsed
 
     def _shown(self, value: Any) -> str:
         # A structure may hold a password: what was given for one is not repeated.
-        tells = self.kind in _PARSERS or get_origin(self.kind) is Literal
+        tells = not self.secret and (self.kind in _PARSERS or get_origin(self.kind) is Literal)
         return f", not {value!r}" if tells else f", not this {type(value).__name__}"
 
     def _check_bounds(self, number: float, where: str) -> None:
@@ -73,10 +79,27 @@ class _Setting:
 
 
 def setting(
-    *, default: Any, at_least: float | None = None, at_most: float | None = None, above: float | None = None
+    *,
+    default: Any,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+    secret: bool = False,
 ) -> Any:
-    """Declare a field of a settings class, with inclusive bounds `at_least`, `at_most` or the exclusive `above`."""
-    return _Setting(default, at_least, at_most, above)
+    """Declare a field of a settings class.
+
+    Args:
+        default: Its value when nobody sets it; not checked.
+        at_least: Smallest number.
+        at_most: Largest number.
+        above: What a number must be more than.
+        secret: Nobody may see it, and it cannot be set to nothing.
+    """
+    return _Setting(default, at_least, at_most, above, secret)
+
+
+def _texts(value: Any) -> list[str]:
+    return [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)
 
 
 def _parse_bool(value: Any) -> bool | None:
@@ -183,7 +206,9 @@ class Settings:
 
     def __repr__(self) -> str:
         shown = ", ".join(
-            f"{name}={value!r}" for name, (value, source) in self.explain().items() if source != "default"
+            f"{name}={'***' if self._fields[name].secret else repr(value)}"
+            for name, (value, source) in self.explain().items()
+            if source != "default"
         )
         return f"{type(self).__name__}({shown})"
 
@@ -209,7 +234,7 @@ class Settings:
     @classmethod
     def secret_names(cls) -> frozenset[str]:
         """Return the names of the fields whose values nobody may see."""
-        return frozenset(name for name, field in cls._fields.items() if getattr(field, "secret", False))
+        return frozenset(name for name, field in cls._fields.items() if field.secret)
 
     @classmethod
     def unknown_variables(cls, known_elsewhere: frozenset[str]) -> list[str]:
