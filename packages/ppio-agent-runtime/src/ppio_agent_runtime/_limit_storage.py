@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -42,12 +43,17 @@ class BoundedMemoryStorage(Storage, SlidingWindowCounterSupport):
 
     The windows of a key begin with its first request, as they do in Redis. Nothing here waits, so one object serves
     every event loop, one at a time.
+
+    Args:
+        max_keys: The bound.
+        clock: Returns seconds that never go back.
     """
 
     STORAGE_SCHEME: list[str] | None = None
 
-    def __init__(self, max_keys: int = MAX_KEYS) -> None:
+    def __init__(self, max_keys: int = MAX_KEYS, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
+        self._clock = clock
         self._max_keys = max_keys
         self._windows: OrderedDict[str, _Window] = OrderedDict()
 
@@ -61,7 +67,7 @@ class BoundedMemoryStorage(Storage, SlidingWindowCounterSupport):
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count `amount` requests of `key` if they fit into the limit."""
-        now = time.monotonic()
+        now = self._clock()
         window = self._current(key, expiry, now)
         if window is None:
             window = self._windows[key] = _Window(now)
@@ -76,7 +82,7 @@ class BoundedMemoryStorage(Storage, SlidingWindowCounterSupport):
 
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         """Return count and life of the previous window, count and life of the running one."""
-        now = time.monotonic()
+        now = self._clock()
         window = self._current(key, expiry, now)
         if window is None:
             return 0, 0.0, 0, 0.0
@@ -110,9 +116,10 @@ class BoundedMemoryStorage(Storage, SlidingWindowCounterSupport):
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Count without a limit; the interface asks for it."""
-        window = self._current(key, expiry, time.monotonic())
+        now = self._clock()
+        window = self._current(key, expiry, now)
         if window is None:
-            window = self._windows[key] = _Window(time.monotonic())
+            window = self._windows[key] = _Window(now)
         window.count += amount
         return window.count
 

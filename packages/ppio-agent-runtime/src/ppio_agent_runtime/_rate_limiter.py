@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ppio_agent_models import InvocationError, RateLimitedError, UnavailableError
 
@@ -29,8 +29,12 @@ logger = logging.getLogger("ppio_agent_runtime")
 
 _STORAGE_SECONDS: Final = 1.0
 """How long one decision may take; more, and the storage counts as gone."""
-_RETRY_STORAGE_SECONDS: Final = 1.0
-"""How often a storage that is gone is tried again: by one request, while all others are decided without it."""
+_RETRY_STORAGE_SECONDS: Final = 2.0
+"""How long a storage that is gone is left alone before one request tries it again, all others going without it."""
+
+
+_Windows = tuple[int, float, int, float]
+"""Count and life of the previous window, count and life of the running one, which lives for two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class RateLimiter:
         policy = f'"{rate_limit.key}";q={rate_limit.max_requests};w={rate_limit.window_seconds}'
         self._policy = (b"ratelimit-policy", policy.encode())
         self._fields = f'"{rate_limit.key}";r=%d;t=%d'.encode()
+        self._expiry = self._item.get_expiry()
         self._in_memory = rate_limit.scheme == MEMORY_SCHEME
         self._use(open_storage(rate_limit))
 
@@ -109,8 +114,7 @@ class RateLimiter:
 
         self._storage = storage
         self._strategy = SlidingWindowCounterRateLimiter(storage)
-        self._hit: Callable[..., Awaitable[bool]] = self._strategy.hit
-        self._stats: Callable[..., Awaitable[Any]] = self._strategy.get_window_stats
+        self._windows: Callable[[str, int], Awaitable[_Windows]] = cast("Any", storage).get_sliding_window
 
     async def hit(self, key: str) -> RateLimitState:
         """Count one request of `key` if it fits, and return what the limit says. Never raises for a storage."""
@@ -119,7 +123,7 @@ class RateLimiter:
         if self.storage_is_gone and time.monotonic() < self._try_again_at:
             return self._without_storage()
         self._belong_to(asyncio.get_running_loop())
-        self._try_again_at = time.monotonic() + _RETRY_STORAGE_SECONDS
+        self._try_again_at = time.monotonic() + _STORAGE_SECONDS + _RETRY_STORAGE_SECONDS
         try:
             async with asyncio.timeout(_STORAGE_SECONDS):
                 state = await self._ask(key)
@@ -158,9 +162,14 @@ class RateLimiter:
         await close_storage(self._storage)
 
     async def _ask(self, key: str) -> RateLimitState:
-        allowed = await self._hit(self._item, key)
-        stats = await self._stats(self._item, key)
-        return RateLimitState(allowed, stats.remaining, max(0.0, stats.reset_time - time.time()))
+        allowed = await self._strategy.hit(self._item, key)
+        previous, previous_life, current, current_life = await self._windows(self._item.key_for(key), self._expiry)
+        weighted = int(previous * previous_life / self._expiry) + current
+        # Not the strategy's own get_window_stats: within the first millisecond of a window it says 0 for its length.
+        waits = [current_life - self._expiry] if current else []
+        if previous:
+            waits.append(previous_life % (self._expiry / previous))
+        return RateLimitState(allowed, max(0, self._item.amount - weighted), max(0.0, min(waits, default=0.0)))
 
     def _belong_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make new connections for another event loop than before: a connection works on the loop that opened it."""
@@ -175,6 +184,7 @@ class RateLimiter:
         return RateLimitState(allowed, 0, _RETRY_STORAGE_SECONDS, known=False)
 
     def _lost(self, error: Exception) -> None:
+        self._try_again_at = time.monotonic() + _RETRY_STORAGE_SECONDS
         if self.storage_is_gone:
             return
         self.storage_is_gone = True
