@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ._config import AgentConfig as AgentConfig
     from ._context import RequestContext as RequestContext
     from ._invoke import InvocationStream as InvocationStream
+    from ._logging import configure_logging as configure_logging
+    from ._metrics import MetricsCollector as MetricsCollector
     from ._rate_limit import RateLimit as RateLimit
     from ._rate_limiter import RateLimiter as RateLimiter
     from ._server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
@@ -41,6 +43,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._config": ("AgentConfig",),
         "._context": ("RequestContext",),
         "._invoke": ("InvocationStream",),
+        "._logging": ("configure_logging",),
+        "._metrics": ("MetricsCollector",),
         "._rate_limit": ("RateLimit",),
         "._rate_limiter": ("RateLimiter",),
         "._server": ("PPIOAgentRuntimeServer",),
