@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import io
 import json
 import logging
 import os
@@ -232,17 +231,11 @@ class Unprintable:
     __repr__ = __str__
 
 
-def formatted(formatter: logging.Formatter, *args: Any, **kwargs: Any) -> str:
-    stream = io.StringIO()
+def formatted(formatter: logging.Formatter, message: Any, *args: Any, **given: Any) -> str:
+    """Format what `log.info` would make of this."""
+    exc_info = sys.exc_info() if given.pop("exc_info", False) else None
     log = logging.getLogger("odd")
-    log.propagate = False
-    log.setLevel("INFO")
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(formatter)
-    log.addHandler(handler)
-    log.info(*args, **kwargs)
-    log.removeHandler(handler)
-    return stream.getvalue()
+    return formatter.format(log.makeRecord("odd", logging.INFO, __file__, 1, message, args, exc_info, **given))
 
 
 circle: list[Any] = []
@@ -264,7 +257,7 @@ ODD = [
 @pytest.mark.parametrize("value", ODD, ids=[str(number) for number in range(len(ODD))])
 def test_odd_values_become_one_valid_json_line(value: Any) -> None:
     line = formatted(JsonFormatter(), "odd %s", 1, extra={"value": value, "fine": [1]})
-    assert line.count("\n") == 1
+    assert "\n" not in line
     assert line.isascii()
     assert json.loads(line, parse_constant=pytest.fail)["fine"] == [1]
 
@@ -297,13 +290,13 @@ values = st.recursive(
 @given(st.text(), values)
 def test_any_message_and_extra_is_one_json_line(message: str, value: Any) -> None:
     line = formatted(JsonFormatter(), "%s", message, extra={"value": value})
-    assert line.count("\n") == 1
+    assert "\n" not in line
     assert json.loads(line, parse_constant=pytest.fail)["message"] == message
 
 
 def test_an_id_of_the_caller_cannot_forge_a_line() -> None:
     extra = {"session_id": 'a\n2026-01-01 INFO x: forged" ] request=other'}
-    assert formatted(TextFormatter(), "hello", extra=extra).count("\n") == 1
+    assert "\n" not in formatted(TextFormatter(), "hello", extra=extra)
 
 
 def test_the_helper_serves_programs_that_another_server_runs() -> None:
