@@ -9,6 +9,7 @@ import json
 import logging
 import traceback
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from ._log_ids import ID_FIELDS
@@ -51,20 +52,30 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without a line break in it."""
         line: dict[str, Any] = {
-            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "timestamp": _timestamp(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": _message(record),
         }
-        inside = any(getattr(record, field, None) is not None for field in ID_FIELDS)
-        for field, value in vars(record).items():
-            if field not in _STANDARD and (inside or field not in ID_FIELDS):
-                line.setdefault(field, value)
+        inside = getattr(record, "invocation_id", None) is not None
+        for field, value in record.__dict__.items():
+            if field not in _STANDARD and field not in line and (inside or field not in ID_FIELDS):
+                line[field] = value
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = _exception(record.exc_info[1])
         if record.stack_info:
             line["stack"] = record.stack_info
         return _dump(line)
+
+
+def _timestamp(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{_to_the_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+
+
+@lru_cache(1)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -94,14 +105,14 @@ def _exception(error: BaseException) -> dict[str, str]:
 
 def _dump(line: dict[str, Any]) -> str:
     try:
-        return json.dumps(line, allow_nan=False, default=_text_of)
+        return _encode(line)
     except (ValueError, TypeError, RecursionError):  # NaN, a circle, keys that are no texts, too deep
         return json.dumps({_text_of(field): _plain(value) for field, value in line.items()})
 
 
 def _plain(value: Any) -> Any:
     try:
-        return json.loads(json.dumps(value, allow_nan=False, default=_text_of))
+        return json.loads(_encode(value))
     except (ValueError, TypeError, RecursionError):
         return _text_of(value)
 
@@ -111,6 +122,9 @@ def _text_of(value: Any) -> str:
         return str(value)
     except Exception as error:  # noqa: BLE001  # see the module's docstring
         return f"<{type(value).__name__} whose text cannot be made: {type(error).__name__}>"
+
+
+_encode = json.JSONEncoder(allow_nan=False, default=_text_of).encode  # made once: json.dumps makes one for each call
 
 
 def _harmless(value: Any) -> str:

@@ -142,8 +142,8 @@ class MetricsCollector:
 
 
 def rejection_reason(error: BaseException) -> str:
-    """Return the class of `error` as a label: `RateLimitedError` is `rate_limited`; a class of others is `other`."""
-    name = type(error).__name__
-    if name not in ERROR_TYPES:
+    """Return the class of `error` as a label: `RateLimitedError` is `rate_limited`, what is no error of ours `other`."""
+    name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERROR_TYPES), None)
+    if name is None:
         return "other"
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name.removesuffix("Error")).lower()
