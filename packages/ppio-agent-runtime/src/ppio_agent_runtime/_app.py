@@ -193,6 +193,10 @@ class PPIOAgentRuntimeApp(AppExtensions):
         app: ASGIApp = router
         for layer in self._layers:
             app = layer(app)
+        if self.config.api_keys or self.config.hmac_keys:
+            from .middleware.access import AccessLayer
+
+            app = AccessLayer(app, self.config, self._engine.refused)
         app = CORSLayer(app, self.config.cors_origins)
         return app if self._second_loop is None else IsolatedApp(app, router.ping, self._second_loop)
 

@@ -112,6 +112,11 @@ class Engine:
         if self.recorder is not None:
             self.recorder.finished(run, failure)
 
+    def refused(self, failure: Exception) -> None:
+        """Note a request that was refused before a run began."""
+        if self.recorder is not None:
+            self.recorder.refused(failure)
+
     async def _admitted(self, admission: Admission, run: Run, handler: Handler, payload: Any) -> Any:
         await run.enter(admission)
         return await run.result(handler, payload, self.workers)

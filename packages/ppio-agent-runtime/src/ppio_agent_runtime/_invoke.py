@@ -123,8 +123,7 @@ class Invoker:
             run = UnconnectedRun(context)
             engine.start(run)
         except Exception as error:
-            if engine.recorder is not None:
-                engine.recorder.refused(error)
+            engine.refused(error)
             raise
         work = self._work(run, handler, loaded, stream_timeout, stream)
         try:

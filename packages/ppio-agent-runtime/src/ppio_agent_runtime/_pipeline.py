@@ -77,8 +77,8 @@ class Corridor:
         except (ClientGoneError, AnswerCutError):
             return
         except Exception as error:  # noqa: BLE001  # the one border where every exception becomes an answer
-            if run is None and engine.recorder is not None:
-                engine.recorder.refused(error)
+            if run is None:
+                engine.refused(error)
             if run is None or not run.answered_late:
                 await self._refuse(error, request_id, context, send)
 
