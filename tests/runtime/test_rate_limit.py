@@ -15,7 +15,7 @@ from tests.runtime.wire import Answer, address, post, request
 from ppio_agent_models import ConfigurationError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RateLimiter, RequestContext
 from ppio_agent_runtime._callers import ClientAddress, counting_key
-from ppio_agent_runtime._limit_storage import MAX_KEYS, BoundedMemoryStorage
+from ppio_agent_runtime._sliding_window import MAX_KEYS, SlidingWindows
 from ppio_agent_runtime.testing import running
 
 
@@ -170,12 +170,11 @@ def test_keys_are_short_and_hold_nothing_that_was_sent(text: str) -> None:
 
 async def test_a_hundred_thousand_keys_take_bounded_memory() -> None:
     limiter = RateLimiter(5, 3600)
-    storage = limiter._storage
-    assert isinstance(storage, BoundedMemoryStorage)
+    windows = limiter._windows
     for number in range(100_000):
         assert (await limiter.hit(f"client:{number}")).allowed
-        assert len(storage) <= MAX_KEYS
-    assert len(storage) == MAX_KEYS
+        assert len(windows) <= MAX_KEYS
+    assert len(windows) == MAX_KEYS
 
 
 async def test_whoever_keeps_coming_is_not_forgotten_for_newcomers() -> None:
@@ -197,10 +196,10 @@ class Clock:
         return self.now
 
 
-def limiter_by(clock: Clock, max_requests: int, window_seconds: int) -> tuple[RateLimiter, BoundedMemoryStorage]:
-    limiter, storage = RateLimiter(max_requests, window_seconds), BoundedMemoryStorage(clock=clock)
-    limiter._use(storage)
-    return limiter, storage
+def limiter_by(clock: Clock, max_requests: int, window_seconds: int) -> tuple[RateLimiter, SlidingWindows]:
+    limiter = RateLimiter(max_requests, window_seconds)
+    limiter._windows = SlidingWindows(max_requests, window_seconds, clock=clock)
+    return limiter, limiter._windows
 
 
 async def allowed(limiter: RateLimiter, key: str, times: int) -> int:
@@ -222,13 +221,13 @@ async def test_a_window_slides_where_a_fixed_one_would_let_twice_as_many_in() ->
 
 async def test_keys_that_are_over_go_when_others_come() -> None:
     clock = Clock()
-    limiter, storage = limiter_by(clock, 4, 60)
+    limiter, windows = limiter_by(clock, 4, 60)
     for number in range(100):
         await limiter.hit(f"old {number}")
     clock.now += 120
     for number in range(50):
         await limiter.hit(f"new {number}")
-    assert len(storage) == 50
+    assert len(windows) == 50
 
 
 @given(st.integers(1, 50), st.integers(1, 3600), st.lists(st.floats(0, 4000), min_size=1, max_size=8))
@@ -246,20 +245,6 @@ async def test_whoever_waits_as_told_is_let_in(max_requests: int, window: int, p
         assert error.retry_after >= max(1, state.reset_after)
         clock.now += state.reset_after + 0.001
         assert (await limiter.hit("k")).allowed
-
-
-async def test_the_memory_storage_keeps_the_interface_of_the_library() -> None:
-    storage = BoundedMemoryStorage()
-    assert await storage.incr("k", 60, 2) == 2
-    assert await storage.get("k") == 2
-    assert await storage.check()
-    assert await storage.get_expiry("k") > 0
-    await storage.clear("k")
-    assert await storage.get("k") == 0
-    await storage.incr("k", 60)
-    assert await storage.reset() == 1
-    await storage.clear_sliding_window("k", 60)
-    assert await storage.get_sliding_window("k", 60) == (0, 0.0, 0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -325,14 +310,14 @@ def test_lists_are_separated_by_commas_or_json(monkeypatch: pytest.MonkeyPatch) 
         assert AgentConfig().forwarded_allow_ips == ["10.0.0.1", "10.1.0.0/16"]
 
 
-def test_an_agent_without_a_limit_never_imports_the_library() -> None:
+def test_an_agent_without_a_shared_limit_never_imports_the_library() -> None:
     program = """
 import sys, threading
 from http.client import HTTPConnection
-from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit
 from ppio_agent_runtime.testing import running
 
-app = PPIOAgentRuntimeApp(AgentConfig(max_concurrency=5))
+app = PPIOAgentRuntimeApp(AgentConfig(max_concurrency=5, rate_limit=RateLimit()))
 app.entrypoint(lambda payload: payload)
 with running(app) as url:
     connection = HTTPConnection(url.removeprefix("http://"))

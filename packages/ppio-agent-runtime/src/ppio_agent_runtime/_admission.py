@@ -61,7 +61,7 @@ class Door:
         self.workers = WorkerThreads(config.sync_workers)
         client_address = ClientAddress(config.forwarded_allow_ips)
         if config.rate_limit is not None:
-            from ._rate_limiter import RateLimiter  # leads to the library, which only limited agents need
+            from ._rate_limiter import RateLimiter  # needed by limited agents only
 
             self.rate_limit = CallerLimit(RateLimiter.of(config.rate_limit), client_address)
         if config.max_concurrency is not None or config.max_concurrency_per_session is not None:

@@ -1,9 +1,6 @@
 """`RateLimiter`: counts requests per key in a sliding window, says how many are left, and outlives its storage.
 
-The strategy is the sliding window counter of `limits`: a key costs two numbers whatever its limit is (a moving window
-keeps the time of each request), Redis decides in one atomic script, and unlike a fixed window it does not let a caller
-make twice as many requests around the turn of a window. What it pays is that the previous window is taken as evenly
-spread. The response fields are those of draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4.
+The response fields are those of draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4.
 """
 
 from __future__ import annotations
@@ -12,18 +9,16 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from ppio_agent_models import InvocationError, RateLimitedError, UnavailableError
 
 from ._rate_limit import MEMORY_SCHEME, RateLimit, RateLimitKey, StorageFailure
+from ._sliding_window import RateLimitState, SlidingWindows
 
 if TYPE_CHECKING:
-    from limits.aio.storage import Storage
-
     from ._context import Headers
+    from ._redis_counts import RedisCounts
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -31,27 +26,6 @@ _STORAGE_SECONDS: Final = 1.0
 """How long one decision may take; more, and the storage counts as gone."""
 _RETRY_STORAGE_SECONDS: Final = 2.0
 """How long a storage that is gone is left alone before one request tries it again, all others going without it."""
-
-
-_Windows = tuple[int, float, int, float]
-"""Count and life of the previous window, count and life of the running one, which lives for two."""
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimitState:
-    """What the limit says about one request.
-
-    Attributes:
-        allowed: It may go on, and has been counted.
-        remaining: Requests that the key has left now.
-        reset_after: Seconds until it has more.
-        known: The storage answered; otherwise the three above say only what `on_storage_failure` decided.
-    """
-
-    allowed: bool
-    remaining: int
-    reset_after: float
-    known: bool = True
 
 
 class RateLimiter:
@@ -93,40 +67,30 @@ class RateLimiter:
         return limiter
 
     def _set_up(self, rate_limit: RateLimit) -> None:
-        from limits import RateLimitItemPerSecond  # 25 ms and 2 MB that only limited agents pay
-
-        from ._limit_storage import open_storage
-
         self.rate_limit = rate_limit
         self.storage_is_gone = False
-        self._item = RateLimitItemPerSecond(rate_limit.max_requests, rate_limit.window_seconds, namespace="rate")
         self._try_again_at = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
         policy = f'"{rate_limit.key}";q={rate_limit.max_requests};w={rate_limit.window_seconds}'
         self._policy = (b"ratelimit-policy", policy.encode())
         self._fields = f'"{rate_limit.key}";r=%d;t=%d'.encode()
-        self._expiry = self._item.get_expiry()
-        self._in_memory = rate_limit.scheme == MEMORY_SCHEME
-        self._use(open_storage(rate_limit))
+        self._redis: RedisCounts | None = None
+        self._windows = SlidingWindows(rate_limit.max_requests, rate_limit.window_seconds)
+        if rate_limit.scheme != MEMORY_SCHEME:
+            from ._redis_counts import RedisCounts
 
-    def _use(self, storage: Storage) -> None:
-        from limits.aio.strategies import SlidingWindowCounterRateLimiter
-
-        self._storage = storage
-        self._strategy = SlidingWindowCounterRateLimiter(storage)
-        self._windows: Callable[[str, int], Awaitable[_Windows]] = cast("Any", storage).get_sliding_window
+            self._redis = RedisCounts(rate_limit)
 
     async def hit(self, key: str) -> RateLimitState:
         """Count one request of `key` if it fits, and return what the limit says. Never raises for a storage."""
-        if self._in_memory:
-            return await self._ask(key)
-        if self.storage_is_gone and time.monotonic() < self._try_again_at:
+        if self._redis is None:
+            return self._windows.hit(key)
+        now = time.monotonic()
+        if self.storage_is_gone and now < self._try_again_at:
             return self._without_storage()
-        self._belong_to(asyncio.get_running_loop())
-        self._try_again_at = time.monotonic() + _STORAGE_SECONDS + _RETRY_STORAGE_SECONDS
+        self._try_again_at = now + _STORAGE_SECONDS + _RETRY_STORAGE_SECONDS
         try:
             async with asyncio.timeout(_STORAGE_SECONDS):
-                state = await self._ask(key)
+                state = await self._redis.hit(key)
         except Exception as error:  # noqa: BLE001  # a counter that fails must not fail the agent
             self._lost(error)
             return self._without_storage()
@@ -157,27 +121,8 @@ class RateLimiter:
 
     async def close(self) -> None:
         """Close the connections to the storage, on the event loop that used it. It may be used again afterwards."""
-        from ._limit_storage import close_storage
-
-        await close_storage(self._storage)
-
-    async def _ask(self, key: str) -> RateLimitState:
-        allowed = await self._strategy.hit(self._item, key)
-        previous, previous_life, current, current_life = await self._windows(self._item.key_for(key), self._expiry)
-        weighted = int(previous * previous_life / self._expiry) + current
-        # Not the strategy's own get_window_stats: within the first millisecond of a window it says 0 for its length.
-        waits = [current_life - self._expiry] if current else []
-        if previous:
-            waits.append(previous_life % (self._expiry / previous))
-        return RateLimitState(allowed, max(0, self._item.amount - weighted), max(0.0, min(waits, default=0.0)))
-
-    def _belong_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make new connections for another event loop than before: a connection works on the loop that opened it."""
-        if self._loop is not None and self._loop is not loop:
-            from ._limit_storage import open_storage
-
-            self._use(open_storage(self.rate_limit))
-        self._loop = loop
+        if self._redis is not None:
+            await self._redis.close()
 
     def _without_storage(self) -> RateLimitState:
         allowed = self.rate_limit.on_storage_failure == "open"
