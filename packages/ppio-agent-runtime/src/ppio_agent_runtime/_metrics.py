@@ -142,7 +142,7 @@ class MetricsCollector:
 
 
 def rejection_reason(error: BaseException) -> str:
-    """Return the class of `error` as a label: `RateLimitedError` is `rate_limited`, what is no error of ours `other`."""
+    """Return the class of `error` as a label: `RateLimitedError` is `rate_limited`, one of others is `other`."""
     name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERROR_TYPES), None)
     if name is None:
         return "other"
