@@ -39,7 +39,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._hosts = 0
         self._waiting_since = 0.0
-        self._unread: object = None
+        self._unread: object = self  # no cycle yet
         self._refusal: RequestError | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -49,11 +49,14 @@ class AgentHttpProtocol(HttpToolsProtocol):
         self._waiting_since = self.loop.time()
         self._timer = self.loop.call_later(self._limit_seconds, self._look)
 
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, and stop the clock: from here on it is no matter of requests."""
+        self._stop_clock()
+        super().handle_websocket_upgrade()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_clock()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -124,6 +127,11 @@ class AgentHttpProtocol(HttpToolsProtocol):
             % (problem.status, _REASONS[problem.status], len(body), request_id.encode(), body)
         )
         self.transport.close()
+
+    def _stop_clock(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _is_answering(self) -> bool:
         cycle: Any = self.cycle  # None before the first request, whatever uvicorn's annotation says
