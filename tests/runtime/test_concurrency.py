@@ -20,7 +20,7 @@ from tests.runtime.wire import (
 )
 
 from ppio_agent_models import ConfigurationError
-from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RequestContext
 from ppio_agent_runtime._concurrency import Concurrency
 from ppio_agent_runtime.testing import running
 
@@ -351,6 +351,23 @@ def test_a_coroutine_gives_its_place_back_once_it_is_cancelled() -> None:
             until(lambda: turns.began)
         until(lambda: turns.places.in_flight == 0)
         assert turns.ended == ["a"]
+
+
+@pytest.mark.parametrize("when_busy", ["reject", "queue", "interrupt"])
+def test_an_agent_that_calls_itself_shares_the_place_and_counts_once(when_busy: str, isolated: bool) -> None:
+    limits: dict[str, Any] = {"max_concurrency": 1, "max_concurrency_per_session": 1, "when_busy": when_busy}
+    app = PPIOAgentRuntimeApp(AgentConfig(**limits, rate_limit=RateLimit(2, 3600), isolate_handlers=isolated))
+
+    @app.entrypoint
+    async def agent(payload: dict[str, Any], context: RequestContext) -> int:
+        depth = payload.get("depth", 0)
+        return depth if depth == 3 else int(await app.invoke({"depth": depth + 1}, context))
+
+    with running(app) as url:
+        answers = [post(url, session="s") for _ in range(2)]
+        assert [answer.json["result"] for answer in answers] == [3, 3]
+        until(lambda: app._door.concurrency is not None and app._door.concurrency.in_flight == 0)
+        assert post(url, session="s").status == 429
 
 
 def test_an_agent_without_limits_has_no_door() -> None:

@@ -77,7 +77,7 @@ class Door:
 
     async def enter(self, run: Run) -> None:
         """See `_engine.Admission.enter`."""
-        if self.rate_limit is not None:
+        if self.rate_limit is not None and run.context.parent is None:  # an agent that calls itself is no caller
             await self.rate_limit.check(run.context)
         if self.concurrency is not None:
             await self.concurrency.enter(run)

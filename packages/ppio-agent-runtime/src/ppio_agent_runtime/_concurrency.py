@@ -82,6 +82,7 @@ class Concurrency:
         self._when_busy = when_busy
         self._max_queue = max_queue
         self._places: dict[RequestContext, _Place] = {}
+        self._guests: dict[RequestContext, _Place] = {}
         self._sessions: dict[str, dict[_Place, None]] = {}
         self._queue: dict[_Turn, None] = {}
         self.rejected: dict[Reason, int] = {"process_full": 0, "session_busy": 0, "queue_full": 0, "draining": 0}
@@ -104,6 +105,10 @@ class Concurrency:
             UnavailableError: The process or the queue is full, or the service drains.
             SessionBusyError: The session is.
         """
+        if (host := self._host_of(run)) is not None:
+            self._guests[run.context] = host
+            host.holders += 1
+            return
         session = None if self._per_session is None else run.context.session_id
         if self._has_room(session):
             self._take(run, session)
@@ -124,6 +129,8 @@ class Concurrency:
 
     def leave(self, run: Run) -> None:
         """Note that a run is over; its place is free once its threads have returned."""
+        if (host := self._guests.pop(run.context, None)) is not None:
+            return self._release(host)
         place = self._places[run.context]
         place.over = True
         self._release(place)
@@ -138,11 +145,16 @@ class Concurrency:
 
     def hold(self, context: RequestContext | None) -> Callable[[], None] | None:
         """Keep the place of an invocation taken until what this returns is called, on the same event loop."""
-        place = None if context is None else self._places.get(context)
+        place = None if context is None else self._places.get(context) or self._guests.get(context)
         if place is None:
             return None
         place.holders += 1
         return lambda: self._release(place)
+
+    def _host_of(self, run: Run) -> _Place | None:
+        """Return the place of the invocation that made this one: waiting for another one might never end."""
+        parent = run.context.parent
+        return None if parent is None else self._places.get(parent) or self._guests.get(parent)
 
     def _has_room(self, session: str | None) -> bool:
         return (self._limit is None or len(self._places) < self._limit) and self._session_has_room(session)

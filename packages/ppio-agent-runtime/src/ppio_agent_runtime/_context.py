@@ -34,6 +34,7 @@ class RequestContext:
             where no key is wanted.
         started: When the invocation began, on the monotonic clock, in seconds.
         timeout: How long it may take from there, in seconds.
+        parent: The context of the invocation that made this one, where an agent calls itself.
         response_headers: Further fields for the answer's head, such as those of the rate limit.
     """
 
@@ -46,6 +47,7 @@ class RequestContext:
         "invocation_id",
         "key_id",
         "metadata",
+        "parent",
         "request_id",
         "response_headers",
         "session_id",
@@ -73,6 +75,7 @@ class RequestContext:
         self.metadata = metadata or {}
         self.client = client
         self.key_id = key_id
+        self.parent: RequestContext | None = None
         self.response_headers: Headers = _NO_HEADERS
         self.started = time.monotonic()
         self._raw_headers = raw_headers or []
@@ -126,7 +129,7 @@ class RequestContext:
 
     def child(self) -> RequestContext:
         """Return a context for another invocation: the same request, session and caller, and the time that is left."""
-        return RequestContext(
+        child = RequestContext(
             request_id=self.request_id,
             session_id=self.session_id,
             user_id=self.user_id,
@@ -136,6 +139,8 @@ class RequestContext:
             client=self.client,
             key_id=self.key_id,
         )
+        child.parent = self
+        return child
 
     def cancel(self) -> None:
         """Turn `cancelled` true. The runtime calls it; it does not stop anything by itself."""
