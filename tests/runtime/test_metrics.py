@@ -351,3 +351,15 @@ with running(app) as url:
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert [json.loads(line) for line in ran.stdout.splitlines()] == [[], ["prometheus_client"]]
+
+
+def test_the_page_and_the_numbers_work_on_a_second_loop() -> None:
+    app = PPIOAgentRuntimeApp(AgentConfig(isolate_handlers=True))
+
+    @app.entrypoint
+    async def agent() -> AsyncIterator[int]:
+        yield 1
+
+    with running(app) as url:
+        post(url)
+        assert ended(url, "stream", "success") == 1

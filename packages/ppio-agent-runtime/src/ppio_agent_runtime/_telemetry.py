@@ -7,24 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
 
 from ._genai import CHUNKS, ERROR_TYPE, MODE, OUTCOME, attributes_of, span_name
-from ._telemetry_setup import collector_is_named, is_disabled, make_provider, service_name
+from ._telemetry_setup import make_provider, program_has_set_up, service_name
 from ._version import __version__
 from ._workers import WorkerThreads
 
 if TYPE_CHECKING:
-    from ._config import AgentConfig
-    from ._engine import Engine
     from ._metrics import Outcome
-    from ._recorder import InvocationRecorder
     from ._run import Run
 
 logger = logging.getLogger("ppio_agent_runtime")
@@ -56,8 +50,7 @@ class Telemetry:
         self._context, self._propagate, self._trace = context, propagate, trace  # kept: no import inside a request
         self._fields = frozenset(map(str.lower, propagate.get_global_textmap().fields))
         self._provider: Any = trace.get_tracer_provider()
-        # Else the program, or opentelemetry-instrument, has set one up itself, and ends it itself.
-        self._own = isinstance(self._provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+        self._own = not program_has_set_up()  # else somebody ends it as well
         if self._own:
             self._provider = make_provider(agent_name)
             trace.set_tracer_provider(self._provider)
@@ -140,49 +133,6 @@ class Telemetry:
     def _force_flush(self) -> None:
         if (force_flush := getattr(self._provider, "force_flush", None)) is not None:  # it is the SDK's, not the API's
             force_flush()
-
-
-@asynccontextmanager
-async def collecting(
-    engine: Engine, recorder: InvocationRecorder, config: AgentConfig, agent_name: str
-) -> AsyncIterator[None]:
-    """Collect spans inside, when the settings or the standard variables ask for it; send the last ones at the end.
-
-    Entered first and left last, so that the program's own startup and shutdown are covered.
-
-    Raises:
-        ConfigurationError: The setting `telemetry` is on, and the SDK is not installed.
-    """
-    if not is_disabled() and (collector_is_named() if config.telemetry is None else config.telemetry):
-        try:
-            _use(Telemetry(agent_name, flush=config.telemetry_flush), engine, recorder)
-        except ConfigurationError as error:
-            if config.telemetry:
-                raise
-            logger.warning("OTEL_* variables name a collector, and nothing is sent to it: %s", error)
-    try:
-        yield
-    finally:
-        if recorder.telemetry is not None:
-            await recorder.telemetry.close()
-
-
-@asynccontextmanager
-async def joining(
-    engine: Engine, recorder: InvocationRecorder, config: AgentConfig, agent_name: str
-) -> AsyncIterator[None]:
-    """Collect spans for an SDK that the program has set up itself, at the latest during its startup."""
-    if recorder.telemetry is None and config.telemetry is None and "opentelemetry.sdk.trace" in sys.modules:
-        from opentelemetry import trace
-
-        if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider):
-            _use(Telemetry(agent_name, flush=config.telemetry_flush), engine, recorder)
-    yield
-
-
-def _use(telemetry: Telemetry, engine: Engine, recorder: InvocationRecorder) -> None:
-    recorder.telemetry = telemetry
-    engine.recorder = recorder  # where nothing else is recorded, it was not there so far
 
 
 def _type_name(error: BaseException) -> str:

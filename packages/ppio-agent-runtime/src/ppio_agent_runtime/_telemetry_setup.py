@@ -6,7 +6,6 @@ Endpoint, headers, timeout, sampler, batch sizes, resource and propagators are r
 from __future__ import annotations
 
 import os
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import ConfigurationError
@@ -28,6 +27,13 @@ def collector_is_named() -> bool:
     if os.environ.get("OTEL_TRACES_EXPORTER"):
         return bool(_exporter_names())
     return any(map(os.environ.get, ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")))
+
+
+def program_has_set_up() -> bool:
+    """Say whether somebody has set a provider already: the program, or opentelemetry-instrument."""
+    from opentelemetry import trace
+
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
 
 
 def make_provider(agent_name: str) -> TracerProvider:
@@ -71,6 +77,8 @@ def _exporter(name: str) -> Any:
     if name == "otlp":
         protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
         entry = "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"
+    from importlib.metadata import entry_points  # slow to import
+
     for found in entry_points(group="opentelemetry_traces_exporter", name=entry):
         return found.load()()
     raise ConfigurationError(f"The traces exporter {entry!r}, which the OTEL_* variables ask for, is not installed.")
