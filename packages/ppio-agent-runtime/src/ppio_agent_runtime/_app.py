@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
@@ -181,6 +181,14 @@ class PPIOAgentRuntimeApp(AppExtensions):
         """How many worker threads are still at work; after a drain, work that could not be stopped."""
         return self._workers.unfinished
 
+    @property
+    def websockets(self) -> Literal["none", "handler", "perhaps"]:
+        """Who answers WebSockets: nobody, `@app.websocket`, or perhaps a route or mounted app in FastAPI."""
+        if self._websocket is not None:
+            return "handler"
+        routes = [] if self._fastapi is None else self._fastapi.routes
+        return "none" if all(hasattr(route, "methods") for route in routes) else "perhaps"
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._stack is None:
             self._stack = self._build_stack()
@@ -188,7 +196,12 @@ class PPIOAgentRuntimeApp(AppExtensions):
 
     def _build_stack(self) -> ASGIApp:
         router = Router(
-            self._corridor, self._health, self._fastapi_if_used, self._lifespan_managers, self._observation.page
+            self._corridor,
+            self._health,
+            self._fastapi_if_used,
+            self._lifespan_managers,
+            self._observation.page,
+            self._websocket,
         )
         app: ASGIApp = router
         for layer in self._layers:

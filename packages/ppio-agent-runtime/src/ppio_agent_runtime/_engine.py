@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ppio_agent_models import ConfigurationError
 
 if TYPE_CHECKING:
-    from ._handler import Handler
+    from ._handler import Callee, Handler
     from ._invocations import Invocations
     from ._run import Run
     from ._workers import WorkerThreads
@@ -93,7 +93,7 @@ class Engine:
         self.invocations.add(run)
         return run
 
-    def work(self, run: Run, handler: Handler, payload: Any) -> Coroutine[Any, Any, Any]:
+    def work(self, run: Run, handler: Callee, payload: Any) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that passes the door and calls the handler; a generator comes back as such.
 
         Raises:
@@ -117,7 +117,7 @@ class Engine:
         if self.recorder is not None:
             self.recorder.refused(failure)
 
-    async def _admitted(self, admission: Admission, run: Run, handler: Handler, payload: Any) -> Any:
+    async def _admitted(self, admission: Admission, run: Run, handler: Callee, payload: Any) -> Any:
         await run.enter(admission)
         return await run.result(handler, payload, self.workers)
 

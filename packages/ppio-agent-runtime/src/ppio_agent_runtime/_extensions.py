@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._config import AgentConfig
     from ._engine import Engine
     from ._invoke import InvocationStream
+    from ._websocket import WebSocketRoute
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +35,7 @@ class AppExtensions:
     config: AgentConfig
     _engine: Engine
     _lifespans: list[LifespanFunction]
+    _websocket: WebSocketRoute | None = None
 
     @overload
     async def invoke(
@@ -80,6 +82,27 @@ class AppExtensions:
             BadRequestError: A header with a session id or timeout is malformed.
         """
         return context_of(request)
+
+    def websocket(self, function: F) -> F:
+        """Register the handler of WebSockets at `/ws`; use it as a decorator.
+
+        An `async def handler(websocket, context)` that takes Starlette's `WebSocket` and accepts it; the context is
+        optional. It runs under the limits of a stream: the door before the handshake is answered, `stream_timeout`,
+        `max_request_size` for each message, the drain. When it returns, the connection is closed with 1000.
+
+        Needs the extra: `pip install 'ppio-agent-runtime[websocket]'`.
+
+        Raises:
+            ConfigurationError: It is not an `async def`, requires a parameter that nothing would fill, or is the
+                second one.
+        """
+        from ._websocket import WebSocketHandler, WebSocketRoute  # imports starlette, which others do not need
+
+        handler = WebSocketHandler(function)
+        if self._websocket is not None:
+            raise ConfigurationError(f"This app has the WebSocket handler {self._websocket.handler.name} already.")
+        self._websocket = WebSocketRoute(self._engine, self.config, handler)
+        return function
 
     def install(self, plugin: Plugin) -> None:
         """Let a plugin add itself, by its method `install(app)`; before the first request.

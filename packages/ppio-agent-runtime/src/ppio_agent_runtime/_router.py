@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from ppio_agent_models import MethodNotAllowedError, NotFoundError, PPIOAgentRuntimeError
 
+from ._handshake import refuse_handshake
 from ._lifespan import serve_lifespan
 from ._parse import read_headers, request_id_of
 from ._problems import problem_of, send_problem
@@ -34,6 +35,7 @@ class Router:
         fastapi: Returns the FastAPI app, or None where nobody uses it; may import it, so it is called in a thread.
         managers: Makes the async context managers of the app's lifespan.
         metrics: Answers `GET /metrics`, unless a FastAPI route does; None for nobody.
+        websocket: Answers `WS /ws`; None for nobody.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class Router:
         fastapi: Callable[[], FastAPI | None],
         managers: Callable[[], list[Any]],
         metrics: ASGIApp | None,
+        websocket: ASGIApp | None,
     ) -> None:
+        self._own_websocket = websocket
         self._corridor = corridor
         self._health = health
         self._make_fastapi = fastapi
@@ -55,12 +59,11 @@ class Router:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await serve_lifespan(scope, receive, send, self._managers)
-        if scope["type"] == "websocket":
-            await receive()
-            return await send({"type": "websocket.close", "code": 1000, "reason": "There is no websocket route."})
         path: str = scope["path"]
         if root := scope.get("root_path"):  # mounted inside another app
             path = path.removeprefix(root)
+        if scope["type"] == "websocket":
+            return await self._websocket(path, scope, receive, send)
         if path == "/invocations":
             if scope["method"] == "POST":
                 return await self._corridor(scope, receive, send)
@@ -76,12 +79,23 @@ class Router:
         status, body = await self._health.ping()
         await _send(send, status, body, [(b"cache-control", b"no-store")])
 
-    async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _websocket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if path == "/ws" and self._own_websocket is not None:
+            return await self._own_websocket(scope, receive, send)
+        fastapi = await self._fastapi_if_used()
+        if fastapi is not None:
+            return await fastapi(scope, receive, send)
+        await _refuse(scope, send, NotFoundError(f"There is no WebSocket at {path[:200]!r}."))
+
+    async def _fastapi_if_used(self) -> FastAPI | None:
         if not self._asked:
             # In a thread: the import takes long enough to be felt by everybody on the loop.
             self._fastapi = await asyncio.get_running_loop().run_in_executor(None, self._make_fastapi)
             self._asked = True
-        fastapi = self._fastapi
+        return self._fastapi
+
+    async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        fastapi = await self._fastapi_if_used()
         own: dict[str, ASGIApp | None] = {"/": self._describe, "/metrics": self._metrics}
         answer = own.get(path)
         if answer is not None and not _has_route(fastapi, path):
@@ -116,4 +130,6 @@ async def _refuse(scope: Scope, send: Send, error: PPIOAgentRuntimeError, extra:
     request_id = request_id_of(read_headers(scope))
     problem = problem_of(error, request_id=request_id, tells_errors=False)
     headers = identity_headers(request_id, None) + (extra or [])
+    if scope["type"] == "websocket":
+        return await refuse_handshake(scope, send, problem, request_id=request_id, session_id=None, headers=headers)
     await send_problem(send, problem, request_id=request_id, session_id=None, headers=headers)

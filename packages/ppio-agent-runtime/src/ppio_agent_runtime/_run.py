@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._asgi import Receive, Send
     from ._context import RequestContext
     from ._engine import Admission
-    from ._handler import Handler
+    from ._handler import Callee
     from ._workers import WorkerThreads
 
 STUBBORN_SECONDS: Final = 1.0
@@ -108,7 +108,7 @@ class Run:
             self._absorb_cancel()
             raise self.reason
 
-    async def result(self, handler: Handler, payload: Any, workers: WorkerThreads) -> Any:
+    async def result(self, handler: Callee, payload: Any, workers: WorkerThreads) -> Any:
         """Call the handler and return what it returned; a generator is returned as such.
 
         Raises:

@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,7 +80,7 @@ class PPIOAgentRuntimeServer:
         """Serve until a signal, drain, and return the exit code: 0, 1 (not started) or 3 (a thread was abandoned).
 
         Raises:
-            ConfigurationError: The app has no entrypoint.
+            ConfigurationError: The app has no entrypoint, or WebSockets without the extra for them.
         """
         if self._app.entrypoint_name is None:
             raise ConfigurationError("This app has no entrypoint; put @app.entrypoint above the agent's function.")
@@ -115,7 +116,8 @@ class PPIOAgentRuntimeServer:
         return uvicorn.Config(
             self._app,
             http=_http_protocol(),
-            ws="none",
+            ws=_websocket_protocol(self._app),
+            ws_max_size=self._config.max_request_size,
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -160,6 +162,17 @@ class _DrainingServer(uvicorn.Server):
             await self._app.drain()
         finally:
             self.should_exit = True
+
+
+def _websocket_protocol(app: PPIOAgentRuntimeApp) -> Any:
+    """Return the WebSocket protocol to speak: none where nobody answers it, for a faster start."""
+    if app.websockets != "none" and find_spec("websockets") is not None:
+        from ._websocket_protocol import AgentWebSocketProtocol
+
+        return AgentWebSocketProtocol
+    if app.websockets != "handler":
+        return "none"
+    raise ConfigurationError("WebSockets need the extra: pip install 'ppio-agent-runtime[websocket]'")
 
 
 def _http_protocol() -> Any:

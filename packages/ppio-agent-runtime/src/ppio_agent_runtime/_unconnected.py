@@ -10,12 +10,15 @@ from ppio_agent_models import InvocationCancelledError
 from ._run import Run
 
 if TYPE_CHECKING:
-    from ._asgi import Message
+    from ._asgi import Message, Receive
     from ._context import RequestContext
 
 
 class UnconnectedRun(Run):
-    """A run without an HTTP connection: nothing to listen to, and an awaiting task instead of a `send`.
+    """A run without an HTTP connection: an awaiting task instead of a `send`, and mostly nothing to listen to.
+
+    Args:
+        gone: Waits until the caller has left, and then returns `http.disconnect`.
 
     Attributes:
         late: Done once the stopped handler has refused to end for so long that its caller should not wait any more.
@@ -24,8 +27,8 @@ class UnconnectedRun(Run):
 
     __slots__ = ("late", "over")
 
-    def __init__(self, context: RequestContext) -> None:
-        super().__init__(context, _never, _nowhere)
+    def __init__(self, context: RequestContext, gone: Receive | None = None) -> None:
+        super().__init__(context, gone or _never, _nowhere)
         loop = asyncio.get_running_loop()
         self.late: asyncio.Future[None] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()

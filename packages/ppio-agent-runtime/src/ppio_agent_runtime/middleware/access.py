@@ -18,6 +18,7 @@ from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError, Reques
 
 from .._body import ClientGoneError, read_body
 from .._context import KEY_ID
+from .._handshake import refuse_handshake
 from .._parse import read_headers, request_id_of
 from .._problems import problem_of, send_problem
 from .._respond import identity_headers
@@ -123,10 +124,9 @@ class AccessLayer:
             logger.info("Access refused (request %s): %s", request_id, error.reason)
         problem = problem_of(error, request_id=request_id, tells_errors=False)
         if scope["type"] == "websocket":
-            if "websocket.http.response" not in scope.get("extensions", {}):
-                return await send({"type": "websocket.close", "code": 1008, "reason": "access refused"})
-            send = _as_handshake_answer(send)
-        await send_problem(send, problem, request_id=request_id, session_id=None, headers=headers)
+            await refuse_handshake(scope, send, problem, request_id=request_id, session_id=None, headers=headers)
+        else:
+            await send_problem(send, problem, request_id=request_id, session_id=None, headers=headers)
 
     def _challenges(self, error: RefusedError) -> Headers:
         """Return `WWW-Authenticate` (RFC 9110, section 11.6.1; RFC 6750, section 3) and `Accept-Signature`."""
@@ -220,12 +220,3 @@ def _once(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-def _as_handshake_answer(send: Send) -> Send:
-    """Return a `send` that answers a WebSocket's handshake with HTTP (ASGI extension `websocket.http.response`)."""
-
-    async def send_denial(message: Message) -> None:
-        await send({**message, "type": message["type"].replace("http.", "websocket.http.", 1)})
-
-    return send_denial
