@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
     from ._config import AgentConfig as AgentConfig
     from ._context import RequestContext as RequestContext
+    from ._invoke import InvocationStream as InvocationStream
+    from ._logging import configure_logging as configure_logging
+    from ._metrics import MetricsCollector as MetricsCollector
+    from ._rate_limit import RateLimit as RateLimit
+    from ._rate_limiter import RateLimiter as RateLimiter
     from ._server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
 else:  # Hidden from type checkers, so that they refuse a name that does not exist.
     __getattr__, __dir__, __all__ = lazy_exports(
@@ -37,6 +42,11 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
             "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
             "._config": ("AgentConfig",),
             "._context": ("RequestContext",),
+            "._invoke": ("InvocationStream",),
+            "._logging": ("configure_logging",),
+            "._metrics": ("MetricsCollector",),
+            "._rate_limit": ("RateLimit",),
+            "._rate_limiter": ("RateLimiter",),
             "._server": ("PPIOAgentRuntimeServer",),
             "ppio_agent_models": (
                 "AgentError",

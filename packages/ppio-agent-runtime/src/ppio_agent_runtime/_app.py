@@ -6,20 +6,23 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
+from ._admission import Door
 from ._config import CLIENT_VARIABLES, AgentConfig
 from ._context import RequestContext, current_context
+from ._engine import Engine
+from ._extensions import AppExtensions
 from ._handler import Handler
 from ._health import Health
 from ._invocations import FAREWELL_SECONDS, TICK_SECONDS, Invocations
 from ._isolation import IsolatedApp, SecondLoop
-from ._lifespan import LifespanFunction, as_context_manager
+from ._lifespan import LifespanFunction
+from ._observation import Observation
 from ._pipeline import Corridor
 from ._router import Router
-from ._workers import WorkerThreads
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
 
@@ -33,7 +36,7 @@ logger = logging.getLogger("ppio_agent_runtime")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class PPIOAgentRuntimeApp:
+class PPIOAgentRuntimeApp(AppExtensions):
     """An agent as an HTTP service. The object is an ASGI app (specification 3.0); `run()` serves it.
 
     Args:
@@ -41,6 +44,9 @@ class PPIOAgentRuntimeApp:
         debug: The same as `AgentConfig(debug=True)`.
         lifespan: An async context manager function that takes this app; entered before the first request and left
             after the last, on the event loop of the handlers.
+
+    Attributes:
+        metrics: The numbers of what happened, which `GET /metrics` shows too.
 
     Raises:
         ConfigurationError: A setting is unknown or wrong; the message names it.
@@ -56,12 +62,21 @@ class PPIOAgentRuntimeApp:
         elif debug:
             config = config.replace(debug=True)
         self.config: AgentConfig = config
-        self._workers = WorkerThreads(config.sync_workers)
+        self._door = Door(config)
+        self._workers = self._door.workers
         self._second_loop = SecondLoop() if config.isolate_handlers else None
         self._health = Health(self._workers, config.ping_timeout_seconds, self._second_loop)
         self._invocations = Invocations(self._health)
-        self._corridor = Corridor(config, self._invocations, self._workers)
-        self._lifespan = lifespan and as_context_manager(lifespan)
+        self._engine = Engine(self._invocations, self._workers)
+        self._engine.admission = None if self._door.is_open else self._door
+        self._observation = Observation(config, self._engine, self._door)
+        self.metrics = self._observation.metrics
+        self._corridor = Corridor(config, self._engine)
+        self._lifespans: list[LifespanFunction] = []
+        if self._door.rate_limit is not None:
+            self.on_lifespan(self._door.lifespan)
+        if lifespan is not None:
+            self.on_lifespan(lifespan)
         self._abandoned_loops = 0
         self._layers: list[Callable[[ASGIApp], ASGIApp]] = []
         self._stack: ASGIApp | None = None
@@ -69,6 +84,8 @@ class PPIOAgentRuntimeApp:
         self._fastapi_lock = threading.Lock()
         for sentence in AgentConfig.unknown_variables(CLIENT_VARIABLES):
             logger.warning(sentence)
+        if config.plugins:
+            self._install_named(config.plugins)
 
     def entrypoint(self, function: F) -> F:
         """Register the agent's function; use it as a decorator.
@@ -83,11 +100,11 @@ class PPIOAgentRuntimeApp:
                 entrypoint.
         """
         handler = Handler(function)
-        if self._corridor.handler is not None:
+        if self._engine.handler is not None:
             raise ConfigurationError(
-                f"This app has the entrypoint {self._corridor.handler.name} already; {handler.name} needs another app."
+                f"This app has the entrypoint {self._engine.handler.name} already; {handler.name} needs another app."
             )
-        self._corridor.handler = handler
+        self._engine.handler = handler
         return function
 
     def ping(self, function: F) -> F:
@@ -130,7 +147,7 @@ class PPIOAgentRuntimeApp:
     @property
     def entrypoint_name(self) -> str | None:
         """`module.qualname` of the entrypoint, or None while there is none."""
-        return None if self._corridor.handler is None else self._corridor.handler.name
+        return None if self._engine.handler is None else self._engine.handler.name
 
     @property
     def fastapi(self) -> FastAPI:
@@ -139,7 +156,7 @@ class PPIOAgentRuntimeApp:
             if self._fastapi is None:
                 from ._fastapi import build  # slow to import, and most agents never need it
 
-                self._fastapi = build(self.config, lambda: self._corridor.handler)
+                self._fastapi = build(self.config, lambda: self._engine.handler)
             return self._fastapi
 
     def run(self, port: int | None = None, host: str | None = None) -> None:
@@ -198,18 +215,38 @@ class PPIOAgentRuntimeApp:
         """How many threads are still at work; after a drain, work that could not be stopped."""
         return self._workers.unfinished + self._abandoned_loops
 
+    @property
+    def websockets(self) -> Literal["none", "handler", "perhaps"]:
+        """Who answers WebSockets: nobody, `@app.websocket`, or perhaps a route or mounted app in FastAPI."""
+        if self._websocket is not None:
+            return "handler"
+        routes = [] if self._fastapi is None else self._fastapi.routes
+        return "none" if all(hasattr(route, "methods") for route in routes) else "perhaps"
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._stack is None:
             self._stack = self._build_stack()
         await self._stack(scope, receive, send)
 
     def _build_stack(self) -> ASGIApp:
-        router = Router(self._corridor, self._health, self._fastapi_if_used, self._lifespan_managers)
+        router = Router(
+            self._corridor,
+            self._health,
+            self._uses_fastapi,
+            lambda: self.fastapi,
+            self._lifespan_managers,
+            self._observation.page,
+            self._websocket,
+        )
         app: ASGIApp = router
         for layer in self._layers:
             app = layer(app)
         if self._layers:
             app = ErrorLayer(app, tells_errors=self.config.tells_errors)
+        if self.config.api_keys or self.config.hmac_keys:
+            from .middleware.access import AccessLayer
+
+            app = AccessLayer(app, self.config, self._engine.refused)
         if self.config.cors_origins:
             app = CORSLayer(app, self.config.cors_origins)
         return app if self._second_loop is None else IsolatedApp(app, router.ping, self._second_loop)
@@ -219,15 +256,15 @@ class PPIOAgentRuntimeApp:
             raise ConfigurationError("Middleware is added before the app serves its first request.")
         self._layers.append(layer)
 
-    def _fastapi_if_used(self) -> FastAPI | None:
-        return self.fastapi if self._fastapi is not None or self.config.debug else None
+    def _uses_fastapi(self) -> bool:
+        return self._fastapi is not None or self.config.debug
 
     def _lifespan_managers(self) -> list[Any]:
         self._invocations.reopen()
-        managers = [] if self._lifespan is None else [self._lifespan(self)]
+        managers = [lifespan(self) for lifespan in self._lifespans]
         if self._fastapi is not None:
             managers.append(self._fastapi.router.lifespan_context(self._fastapi))
-        return managers
+        return self._observation.lifespans(managers)
 
 
 AgentRuntimeApp = PPIOAgentRuntimeApp

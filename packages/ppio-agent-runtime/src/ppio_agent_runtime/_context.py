@@ -8,14 +8,20 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
+KEY_ID = "ppio_agent.key_id"
+"""Where in the scope the access layer notes which key opened the door."""
+
 Headers = list[tuple[bytes, bytes]]
 """Raw header pairs as ASGI has them: names in lower case."""
+
+_NO_HEADERS: Headers = []
+"""Shared by all contexts, so never added to."""
 
 current_context: ContextVar[RequestContext | None] = ContextVar("ppio_agent_context", default=None)
 
 
 class RequestContext:
-    """The invocation that is being worked on.
+    """The invocation that is being worked on. One of these serves one invocation.
 
     Attributes:
         invocation_id: Made by the runtime, 32 hex digits.
@@ -23,8 +29,13 @@ class RequestContext:
         session_id: The session that the caller named, or None.
         user_id: The caller's `X-PPIO-User-Id`, or None. Not authenticated.
         metadata: The body's `metadata` when it is an object, else empty.
+        client: Address and port of the peer, or None.
+        key_id: Which key opened the door: the keyid of a signature, or `key-` and a short hash of an API key; None
+            where no key is wanted.
         started: When the invocation began, on the monotonic clock, in seconds.
         timeout: How long it may take from there, in seconds.
+        parent: The context of the invocation that made this one, where an agent calls itself.
+        response_headers: Further fields for the answer's head, such as those of the rate limit.
     """
 
     __slots__ = (
@@ -32,9 +43,13 @@ class RequestContext:
         "_deadline",
         "_headers",
         "_raw_headers",
+        "client",
         "invocation_id",
+        "key_id",
         "metadata",
+        "parent",
         "request_id",
+        "response_headers",
         "session_id",
         "started",
         "timeout",
@@ -44,18 +59,24 @@ class RequestContext:
     def __init__(
         self,
         *,
-        request_id: str,
+        request_id: str | None = None,
         session_id: str | None = None,
         user_id: str | None = None,
         metadata: dict[str, Any] | None = None,
         raw_headers: Headers | None = None,
         timeout: float = float("inf"),
+        client: tuple[str, int] | None = None,
+        key_id: str | None = None,
     ) -> None:
         self.invocation_id = os.urandom(16).hex()
-        self.request_id = request_id
+        self.request_id = request_id or os.urandom(16).hex()
         self.session_id = session_id
         self.user_id = user_id
         self.metadata = metadata or {}
+        self.client = client
+        self.key_id = key_id
+        self.parent: RequestContext | None = None
+        self.response_headers: Headers = _NO_HEADERS
         self.started = time.monotonic()
         self._raw_headers = raw_headers or []
         self._headers: dict[str, str] | None = None
@@ -69,6 +90,14 @@ class RequestContext:
         if self._headers is None:
             self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._raw_headers}
         return self._headers
+
+    def header_values(self, name: bytes) -> list[str]:
+        """Return all values of a request header, in the order in which they came.
+
+        Args:
+            name: In lower case.
+        """
+        return [value.decode("latin-1") for given, value in self._raw_headers if given == name]
 
     @property
     def deadline(self) -> float:
@@ -92,6 +121,26 @@ class RequestContext:
         """Set the limit to `timeout` seconds from the beginning."""
         self.timeout = timeout
         self._deadline = self.started + timeout
+
+    def begin(self, timeout: float) -> None:
+        """Start the clock now, with a limit of `timeout` seconds."""
+        self.started = time.monotonic()
+        self.extend_to(timeout)
+
+    def child(self) -> RequestContext:
+        """Return a context for another invocation: the same request, session and caller, and the time that is left."""
+        child = RequestContext(
+            request_id=self.request_id,
+            session_id=self.session_id,
+            user_id=self.user_id,
+            metadata=self.metadata,
+            raw_headers=self._raw_headers,
+            timeout=self.remaining(),
+            client=self.client,
+            key_id=self.key_id,
+        )
+        child.parent = self
+        return child
 
     def cancel(self) -> None:
         """Turn `cancelled` true. The runtime calls it; it does not stop anything by itself."""

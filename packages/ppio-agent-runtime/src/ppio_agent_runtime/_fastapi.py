@@ -27,12 +27,26 @@ _ERRORS = {
     400: "Not JSON, not UTF-8, empty, too deep, or a malformed header",
     406: "The Accept header allows neither JSON nor an event stream",
     408: "The body did not arrive in time",
+    409: "The session is busy, or a newer invocation of it took over",
     413: "The body is too large",
     415: "The body is not application/json",
     422: "The body does not fit the agent's payload type",
+    429: "Too many requests; Retry-After says when to come back",
+    431: "The header fields are too many or too large",
     500: "The agent failed",
-    503: "The agent is draining",
+    503: "The agent is full or draining; Retry-After says when to come back",
     504: "The agent did not finish in time",
+}
+
+# As FastAPI describes its own streams: OpenAPI 3.2 has a schema for each event (section 4.14.5).
+_EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "event": {"type": "string", "description": "done or error, for callers of protocol 1"},
+        "id": {"type": "string", "description": "The event's number, for callers of protocol 1"},
+    },
 }
 
 
@@ -116,7 +130,7 @@ def _agent_paths(payload: dict[str, Any]) -> dict[str, Any]:
         ("X-PPIO-Request-Id", "Repeated in the answer and in the agent's log", {"type": "string"}),
         ("X-PPIO-User-Id", "Reaches the agent as context.user_id", {"type": "string"}),
         ("X-PPIO-Timeout", "Longest time in seconds", {"type": "number", "exclusiveMinimum": 0}),
-        ("PPIO-Agent-Protocol", "1: numbered events, closed by done or error", {"type": "string", "enum": ["1"]}),
+        ("PPIO-Agent-Protocol", "1: numbered events, closed by done or error; else ignored", {"type": "string"}),
     ]
     invoke = {
         "summary": "Invoke the agent",
@@ -129,7 +143,7 @@ def _agent_paths(payload: dict[str, Any]) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The result, or the stream",
-                "content": envelope | {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": envelope | {"text/event-stream": {"itemSchema": _EVENT}},
             },
             **{str(status): {"description": text, "content": envelope} for status, text in _ERRORS.items()},
         },

@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable
 from types import AsyncGeneratorType, GeneratorType
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints
 
 from ppio_agent_models import ConfigurationError, PayloadValidationError
 
@@ -55,6 +55,26 @@ def code_of(function: Callable[..., Any]) -> Any:
             function = type(function).__call__
         else:
             return function
+
+
+class Callee(Protocol):
+    """What a run calls: `call(subject, context)`, in a worker thread or on the loop."""
+
+    in_thread: bool
+
+    @property
+    def call(self) -> Callable[[Any, Any], Any]: ...
+
+
+def call_of(function: Callable[..., Any]) -> tuple[str, Callable[[Any, Any], Any]]:
+    """Return the name of a function that takes a subject first, and how to call it with subject and context.
+
+    Raises:
+        ConfigurationError: It requires a parameter that nothing would fill.
+    """
+    code = code_of(function)
+    name = f"{code.__module__}.{code.__qualname__}"
+    return name, _caller(function, *_roles(function, name))
 
 
 def _is_lazy(code: Any) -> bool:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import DrainingError
 
-from ._run import Run
+from ._log_ids import ids_of
 from ._watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
-    from ._asgi import Receive, Send
-    from ._context import RequestContext
     from ._health import Health
+    from ._run import Run
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -36,6 +35,8 @@ class Invocations:
     Attributes:
         draining: No more runs are taken.
         answer_late: Tells a run's caller why it was stopped, while its handler still refuses to end.
+        on_end: Hears of every admitted run that is over, its code included.
+        on_drain: Hears that no more runs are taken, before the running ones get their grace.
     """
 
     def __init__(self, health: Health) -> None:
@@ -48,6 +49,8 @@ class Invocations:
         self.draining = False
         self._late: set[asyncio.Task[None]] = set()
         self.answer_late: Callable[[Run], Coroutine[Any, Any, None]] | None = None
+        self.on_end: Callable[[Run], None] | None = None
+        self.on_drain: Callable[[], None] | None = None
 
     def reopen(self) -> None:
         """Begin anew on the running loop, after an earlier life of the app may have ended on another one."""
@@ -61,15 +64,19 @@ class Invocations:
         """Let the watchdog's thread end."""
         self._watchdog.close()
 
-    def start(self, context: RequestContext, receive: Receive, send: Send) -> Run:
-        """Return a new run.
+    @property
+    def running(self) -> int:
+        """How many runs are in flight, those that wait at the door included."""
+        return len(self._runs)
+
+    def add(self, run: Run) -> None:
+        """Count and watch a run from now on.
 
         Raises:
             DrainingError: The service is shutting down.
         """
         if self.draining:
             raise draining_error()
-        run = Run(context, receive, send)
         first = not self._runs
         self._runs.add(run)
         if first:
@@ -77,7 +84,6 @@ class Invocations:
             self._watchdog.notice()  # after the run was added: the watchdog's thread looks there before it sleeps
         if self._clock is None:
             self._start_clock()
-        return run
 
     def finish(self, run: Run) -> None:
         """Forget a run whose answer is complete; cancelled code that refuses to end keeps it counted."""
@@ -93,9 +99,13 @@ class Invocations:
         for task in list(self._reading):  # still uploading: new work
             del self._reading[task]
             task.cancel()
+        if self.on_drain is not None:
+            self.on_drain()
         if not await self._wait_until_idle(grace_seconds):
             logger.warning("%d invocations still run after %g s; they are stopped.", len(self._runs), grace_seconds)
             for run in list(self._runs):
+                invocation = run.context.invocation_id
+                logger.warning("Invocation %s is cut by the drain.", invocation, extra=ids_of(run.context))
                 run.stop(draining_error())
             await self._wait_until_idle(FAREWELL_SECONDS)
 
@@ -145,6 +155,8 @@ class Invocations:
 
     def _discard(self, run: Run) -> None:
         self._runs.discard(run)
+        if run.admitted and self.on_end is not None:
+            self.on_end(run)
         if not self._runs:
             self._health.work_ended()
             if self._idle is not None:

@@ -1,4 +1,7 @@
-"""The corridor of a request: `POST /invocations` from its raw headers to its last byte, door by door."""
+"""The corridor of a request: `POST /invocations` from its raw headers to its last byte, door by door.
+
+This is the HTTP around `_engine`: parse, let it work, respond or refuse.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ppio_agent_models import ConfigurationError, RequestReadTimeoutError
+from ppio_agent_models import RequestReadTimeoutError, UnavailableError
 
 from ._body import ClientGoneError
 from ._context import RequestContext, current_context
@@ -29,25 +32,25 @@ from ._serialize import encode
 if TYPE_CHECKING:
     from ._asgi import Receive, Scope, Send
     from ._config import AgentConfig
+    from ._context import Headers
+    from ._engine import Engine
     from ._handler import Handler
-    from ._invocations import Invocations
     from ._request import InvocationCall
-    from ._workers import WorkerThreads
 
 
 class Corridor:
-    """An ASGI endpoint: read, admit, handle, respond; whatever goes wrong leaves through `_refuse`.
+    """An ASGI endpoint: read, admit, handle, respond; whatever goes wrong leaves through `_refuse`."""
 
-    Attributes:
-        handler: The agent's function, once it is registered.
-    """
-
-    def __init__(self, config: AgentConfig, invocations: Invocations, workers: WorkerThreads) -> None:
-        self.handler: Handler | None = None
+    def __init__(self, config: AgentConfig, engine: Engine) -> None:
         self._config = config
-        self._invocations = invocations
-        invocations.answer_late = self._answer_late
-        self._workers = workers
+        self._engine = engine
+        self._invocations = engine.invocations
+        self._invocations.answer_late = self._answer_late
+
+    @property
+    def handler(self) -> Handler | None:
+        """The agent's function, once it is registered."""
+        return self._engine.handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,21 +58,28 @@ class Corridor:
         request_id = request_id_of(found)
         context: RequestContext | None = None
         run: Run | None = None
+        failure: BaseException | None = None
+        engine = self._engine
         try:
-            handler = self._registered()
+            handler = engine.registered()
             call = await self._read(scope, receive, found, request_id, handler)
             context = call.context
-            run = self._invocations.start(context, receive, send)
+            run = engine.start(Run(context, receive, send))
             token = current_context.set(context)  # until the last byte is sent
             try:
-                result = await run.result(handler, call.payload, self._workers)
+                result = await engine.work(run, handler, call.payload)
                 await self._respond(run, result, call, scope, receive, send)
+            except BaseException as error:
+                failure = error
+                raise
             finally:
                 current_context.reset(token)
-                self._invocations.finish(run)
+                engine.finish(run, failure)
         except (ClientGoneError, AnswerCutError):
             return
         except Exception as error:  # noqa: BLE001  # the one border where every exception becomes an answer
+            if run is None:
+                engine.refused(error)
             if run is None or not run.answered_late:
                 await self._refuse(error, request_id, context, send)
 
@@ -78,11 +88,6 @@ class Corridor:
         assert run.reason is not None
         if not isinstance(run.reason, ClientGoneError):
             await self._refuse(run.reason, run.context.request_id, run.context, run.send)
-
-    def _registered(self) -> Handler:
-        if self.handler is None:
-            raise ConfigurationError("This service has no entrypoint; put @app.entrypoint above the agent's function.")
-        return self.handler
 
     async def _read(
         self, scope: Scope, receive: Receive, found: dict[bytes, bytes], request_id: str, handler: Handler
@@ -114,18 +119,18 @@ class Corridor:
             if call.wants != "json":
                 return await self._stream(run, result, call, send)
             # A value in the making: the limit of values stays.
-            chunks = run.start_stream(result, self._workers, run.context.timeout)
-            return await respond_json(await collect(chunks), run.context, send)
-        if _is_response(result):
+            chunks = run.start_stream(result, self._engine.workers, run.context.timeout)
+            return await respond_json(await collect(chunks), run, send)
+        if is_response(result):
             return await pass_through(result, scope, receive, send, run, self._config.stream_timeout)
         if call.wants == "stream":
-            return await self._stream(run, _one(result), call, send)
-        return await respond_json(encode(result), run.context, send)
+            return await self._stream(run, one(result), call, send)
+        return await respond_json(encode(result), run, send)
 
     async def _stream(self, run: Run, generator: Any, call: InvocationCall, send: Send) -> None:
         limit = self._config.stream_timeout
         timeout = limit if call.timeout is None else min(call.timeout, limit)
-        chunks = run.start_stream(generator, self._workers, timeout)
+        chunks = run.start_stream(generator, self._engine.workers, timeout)
         chunks.heartbeat_seconds = self._config.heartbeat_seconds
         response = StreamResponse(run, numbered=call.numbered, tells_errors=self._config.tells_errors)
         await response.send_all(chunks, send)
@@ -134,26 +139,28 @@ class Corridor:
         problem = problem_of(error, request_id=request_id, tells_errors=self._config.tells_errors)
         session_id = invocation_id = None
         duration = 0.0
+        further: Headers = []
         if context is not None:
+            further = context.response_headers
             session_id, invocation_id, duration = context.session_id, context.invocation_id, context.elapsed()
-        if problem.status >= 500:
-            log_failure(error, request_id, invocation_id)
+        if problem.status >= 500 and not isinstance(error, UnavailableError):  # a refusal is no failure
+            log_failure(error, request_id, context)
         await send_problem(
             send,
             problem,
             request_id=request_id,
             session_id=session_id,
-            headers=identity_headers(request_id, session_id, invocation_id),
+            headers=identity_headers(request_id, session_id, invocation_id) + further,
             duration=duration,
         )
 
 
-async def _one(value: Any) -> Any:
+async def one(value: Any) -> Any:
     """A plain value that was asked for as a stream is one chunk."""
     yield value
 
 
-def _is_response(value: Any) -> bool:
+def is_response(value: Any) -> bool:
     """Say whether `value` is a Starlette response; while the module is not loaded, it cannot be one."""
     module = sys.modules.get("starlette.responses")
     return module is not None and isinstance(value, module.Response)

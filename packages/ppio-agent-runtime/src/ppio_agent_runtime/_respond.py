@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from ppio_agent_models import INVOCATION_ID_HEADER, PROTOCOL_HEADER, REQUEST_ID_HEADER, SESSION_ID_HEADER
 
 from ._body import ClientGoneError
+from ._log_ids import ids_of
 from ._problems import handler_failure, problem_of
 from ._sse import HEARTBEAT, Framing, NumberedFraming, PlainFraming
 
@@ -60,11 +61,13 @@ def envelope_around(result: bytes, context: RequestContext) -> bytes:
     )
 
 
-async def respond_json(result: bytes, context: RequestContext, send: Send) -> None:
+async def respond_json(result: bytes, run: Run, send: Send) -> None:
     """Answer 200 with the success envelope around `result`."""
+    context = run.context
     body = envelope_around(result, context)
+    run.sent_bytes = len(body)
     headers = identity_headers(context.request_id, context.session_id, context.invocation_id)
-    headers += (_JSON, (b"content-length", b"%d" % len(body)))
+    headers += (_JSON, (b"content-length", b"%d" % len(body)), *context.response_headers)
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -91,6 +94,7 @@ class StreamResponse:
 
     def __init__(self, run: Run, *, numbered: bool, tells_errors: bool) -> None:
         self._run = run
+        run.streams = True
         self._framing: Framing = NumberedFraming() if numbered else PlainFraming()
         self._tells_errors = tells_errors
 
@@ -103,14 +107,20 @@ class StreamResponse:
             PPIOAgentRuntimeError: It failed before anything was sent.
             ClientGoneError: The caller hung up.
         """
-        context = self._run.context
+        run = self._run
+        context = run.context
         ready = await chunks.take()
         if not ready and chunks.error is not None:
             raise chunks.error
         headers = _STREAM + identity_headers(context.request_id, context.session_id, context.invocation_id)
+        headers += context.response_headers
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         while ready or not chunks.ended:
             data = self._framing.chunks(ready) if ready else HEARTBEAT
+            if run.first_chunk is None and ready:
+                run.first_chunk = context.elapsed()
+            run.sent_chunks += len(ready)
+            run.sent_bytes += len(data)
             await send({"type": "http.response.body", "body": data, "more_body": True})
             ready = await chunks.take()
         await self._send_end(chunks.error, send)
@@ -122,20 +132,22 @@ class StreamResponse:
         if error is None:
             end = self._framing.done(envelope_around(b"null", context))
         else:
-            log_failure(error, context.request_id, context.invocation_id)
+            log_failure(error, context.request_id, context)
             problem = problem_of(error, request_id=context.request_id, tells_errors=self._tells_errors)
             end = self._framing.failed(problem.envelope(context.request_id, context.session_id, context.elapsed()))
+        self._run.sent_bytes += len(end)
         await send({"type": "http.response.body", "body": end})
 
 
-def log_failure(error: BaseException, request_id: str, invocation_id: str | None = None) -> None:
+def log_failure(error: BaseException, request_id: str, context: RequestContext | None = None) -> None:
     """Log a failed request with its ids; the traceback is that of the agent's own exception."""
     logger.error(
         "%s failed (request %s): %s",
-        "A request" if invocation_id is None else f"Invocation {invocation_id}",
+        "A request" if context is None else f"Invocation {context.invocation_id}",
         request_id,
         type(error.__cause__ or error).__name__,
         exc_info=error.__cause__ or error,
+        extra=None if context is None else ids_of(context),
     )
 
 
@@ -150,12 +162,14 @@ async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send
         AnswerCutError: It failed or was stopped after it had begun.
     """
     context = run.context
-    extra = identity_headers(context.request_id, context.session_id, context.invocation_id)
+    extra = identity_headers(context.request_id, context.session_id, context.invocation_id) + context.response_headers
 
     async def send_with_ids(message: Message) -> None:
         if message["type"] == "http.response.start":
             run.head_sent = True
             message = {**message, "headers": [*message.get("headers", []), *extra]}
+        else:
+            run.sent_bytes += len(message.get("body", b""))
         await send(message)
         if message["type"] == "http.response.body" and not message.get("more_body"):
             run.response_sent()
@@ -167,5 +181,5 @@ async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send
         if not run.head_sent:
             raise failure from failure.__cause__
         if not isinstance(failure, ClientGoneError):
-            log_failure(failure, context.request_id, context.invocation_id)
+            log_failure(failure, context.request_id, context)
         raise AnswerCutError from error

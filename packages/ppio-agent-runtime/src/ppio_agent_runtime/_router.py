@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from ppio_agent_models import MethodNotAllowedError, NotFoundError, PPIOAgentRuntimeError
 
+from ._handshake import refuse_handshake
 from ._lifespan import serve_lifespan
 from ._parse import read_headers, request_id_of
 from ._problems import problem_of, send_problem
@@ -19,7 +20,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from ._asgi import Receive, Scope, Send
+    from ._asgi import ASGIApp, Receive, Scope, Send
     from ._context import Headers
     from ._health import Health
     from ._pipeline import Corridor
@@ -31,33 +32,40 @@ class Router:
     Args:
         corridor: Answers `POST /invocations`.
         health: Answers `GET /ping`.
-        fastapi: Returns the FastAPI app, or None where nobody uses it; may import it, so it is called in a thread.
+        uses_fastapi: Says whether anybody uses FastAPI.
+        fastapi: Returns the FastAPI app; may import it, so it is called in a thread.
         managers: Makes the async context managers of the app's lifespan.
+        metrics: Answers `GET /metrics`, unless a FastAPI route does; None for nobody.
+        websocket: Answers `WS /ws`; None for nobody.
     """
 
     def __init__(
         self,
         corridor: Corridor,
         health: Health,
-        fastapi: Callable[[], FastAPI | None],
+        uses_fastapi: Callable[[], bool],
+        fastapi: Callable[[], FastAPI],
         managers: Callable[[], list[Any]],
+        metrics: ASGIApp | None,
+        websocket: ASGIApp | None,
     ) -> None:
+        self._own_websocket = websocket
         self._corridor = corridor
         self._health = health
+        self._uses_fastapi = uses_fastapi
         self._make_fastapi = fastapi
         self._managers = managers
+        self._metrics = metrics
         self._fastapi: FastAPI | None = None
-        self._asked = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await serve_lifespan(scope, receive, send, self._managers)
-        if scope["type"] == "websocket":
-            await receive()
-            return await send({"type": "websocket.close", "code": 1000, "reason": "There is no websocket route."})
         path: str = scope["path"]
         if root := scope.get("root_path"):  # mounted inside another app
             path = path.removeprefix(root)
+        if scope["type"] == "websocket":
+            return await self._websocket(path, scope, receive, send)
         if path == "/invocations":
             if scope["method"] == "POST":
                 return await self._corridor(scope, receive, send)
@@ -73,21 +81,33 @@ class Router:
         status, body = await self._health.ping()
         await _send(send, status, body, [(b"cache-control", b"no-store")])
 
-    async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._asked:
+    async def _websocket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if path == "/ws" and self._own_websocket is not None:
+            return await self._own_websocket(scope, receive, send)
+        fastapi = await self._fastapi_if_used()
+        if fastapi is not None:
+            return await fastapi(scope, receive, send)
+        await _refuse(scope, send, NotFoundError(f"There is no WebSocket at {path[:200]!r}."))
+
+    async def _fastapi_if_used(self) -> FastAPI | None:
+        if self._fastapi is None and self._uses_fastapi():
             # In a thread: the import takes long enough to be felt by everybody on the loop.
             self._fastapi = await asyncio.get_running_loop().run_in_executor(None, self._make_fastapi)
-            self._asked = True
-        fastapi = self._fastapi
-        if path == "/" and (fastapi is None or not _takes(fastapi, scope)):
+        return self._fastapi
+
+    async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        fastapi = await self._fastapi_if_used()
+        own: dict[str, ASGIApp | None] = {"/": self._describe, "/metrics": self._metrics}
+        answer = own.get(path)
+        if answer is not None and (fastapi is None or not _takes(fastapi, scope)):
             if scope["method"] not in ("GET", "HEAD"):
                 return await self._refuse_method(scope, send, path, "GET, HEAD")
-            return await self._describe(send)
+            return await answer(scope, receive, send)
         if fastapi is not None:
             return await fastapi(scope, receive, send)
         await _refuse(scope, send, NotFoundError(f"There is no route {path[:200]!r}."))
 
-    async def _describe(self, send: Send) -> None:
+    async def _describe(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         handler = self._corridor.handler
         service = {"service": "ppio-agent-runtime", "version": __version__, "protocol": "1"}
         await _send(send, 200, to_json(service | {"agent": None if handler is None else handler.name}), [])
@@ -112,4 +132,6 @@ async def _refuse(scope: Scope, send: Send, error: PPIOAgentRuntimeError, extra:
     request_id = request_id_of(read_headers(scope))
     problem = problem_of(error, request_id=request_id, tells_errors=False)
     headers = identity_headers(request_id, None) + (extra or [])
+    if scope["type"] == "websocket":
+        return await refuse_handshake(scope, send, problem, request_id=request_id, session_id=None, headers=headers)
     await send_problem(send, problem, request_id=request_id, session_id=None, headers=headers)

@@ -7,7 +7,7 @@ watches it is `Invocations`, whose clock ticks for all runs at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
 from types import AsyncGeneratorType, CoroutineType
@@ -23,7 +23,8 @@ from ._produce import produce_async, produce_sync
 if TYPE_CHECKING:
     from ._asgi import Receive, Send
     from ._context import RequestContext
-    from ._handler import Handler
+    from ._engine import Admission
+    from ._handler import Callee
     from ._workers import WorkerThreads
 
 STUBBORN_SECONDS: Final = 1.0
@@ -42,6 +43,11 @@ class Run:
         send: Where the answer goes.
         answered_late: The stopped handler refused to end, and its caller was told without it.
         head_sent: A response object of the handler has begun to send itself: no other answer can follow.
+        admitted: It came through the door, and must be seen out.
+        streams: Its answer is a stream.
+        sent_bytes: Size of the answer's body so far.
+        sent_chunks: How many chunks of the stream are in it.
+        first_chunk: When the first one was there, in seconds from the beginning.
     """
 
     __slots__ = (
@@ -51,12 +57,17 @@ class Run:
         "_stopped_at",
         "_task",
         "_waiting",
+        "admitted",
         "answered_late",
         "chunks",
         "context",
+        "first_chunk",
         "head_sent",
         "reason",
         "send",
+        "sent_bytes",
+        "sent_chunks",
+        "streams",
     )
 
     def __init__(self, context: RequestContext, receive: Receive, send: Send) -> None:
@@ -66,6 +77,11 @@ class Run:
         self.send = send
         self.answered_late = False
         self.head_sent = False
+        self.admitted = False
+        self.streams = False
+        self.sent_bytes = 0
+        self.sent_chunks = 0
+        self.first_chunk: float | None = None
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None
         self._waiting = False
@@ -73,7 +89,29 @@ class Run:
         self._listener: asyncio.Task[None] | None = None
         self._stopped_at = 0.0
 
-    async def result(self, handler: Handler, payload: Any, workers: WorkerThreads) -> Any:
+    async def enter(self, door: Admission) -> None:
+        """Wait until the door lets this run in; whatever stops the run ends the wait.
+
+        Raises:
+            InvocationError: The door refused it, or it was stopped meanwhile.
+            ClientGoneError: The caller hung up.
+        """
+        self._task = asyncio.current_task()
+        self._waiting = True
+        try:
+            await door.enter(self)
+            self.admitted = True
+        except asyncio.CancelledError:
+            if self.reason is None:
+                self.context.cancel()
+                raise
+        finally:
+            self._waiting = False
+        if self.reason is not None:
+            self._absorb_cancel()
+            raise self.reason
+
+    async def result(self, handler: Callee, payload: Any, workers: WorkerThreads) -> Any:
         """Call the handler and return what it returned; a generator is returned as such.
 
         Raises:
@@ -141,6 +179,13 @@ class Run:
         self._production = asyncio.get_running_loop().create_task(_contained(production))
         self._production.add_done_callback(self._produced)
         return self.chunks
+
+    def when_produced(self, heard: Callable[[BaseException | None], None]) -> None:
+        """Call `heard` with what ended the stream early, or None, once its producer is over."""
+        chunks = self.chunks
+        assert self._production is not None
+        assert chunks is not None
+        self._production.add_done_callback(lambda _: heard(chunks.error))
 
     def stop(self, reason: Exception) -> None:
         """End the run early. Async code is cancelled, a `def` handler sees `context.cancelled`, the caller is told."""

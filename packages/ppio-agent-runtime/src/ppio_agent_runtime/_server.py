@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,11 +85,11 @@ class PPIOAgentRuntimeServer:
         """Serve until a signal, drain, and return the exit code: 0, 1 (not started) or 3 (a thread was abandoned).
 
         Raises:
-            ConfigurationError: The app has no entrypoint.
+            ConfigurationError: The app has no entrypoint, or WebSockets without the extra for them.
         """
         if self._app.entrypoint_name is None:
             raise ConfigurationError("This app has no entrypoint; put @app.entrypoint above the agent's function.")
-        configure_logging(debug=self._config.debug)
+        self._configure_logging()
         try:
             if self._socket is None:
                 self.bind()
@@ -115,11 +116,16 @@ class PPIOAgentRuntimeServer:
         if self._uvicorn is not None:
             self._uvicorn.begin_drain()
 
+    def _configure_logging(self) -> None:
+        log_format, source = self._config.explain()["log_format"]
+        configure_logging(None if source == "default" else log_format, debug=self._config.debug)
+
     def _uvicorn_config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._app,
             http=_http_protocol(),
-            ws="none",
+            ws=_websocket_protocol(self._app),
+            ws_max_size=self._config.max_request_size,
             lifespan="on",
             access_log=False,
             proxy_headers=False,
@@ -215,6 +221,17 @@ def leave_in_time(code: int) -> None:
         logging.shutdown()
         sys.stdout.flush()
         os._exit(code or EXIT_ABANDONED)
+
+
+def _websocket_protocol(app: PPIOAgentRuntimeApp) -> Any:
+    """Return the WebSocket protocol to speak: none where nobody answers it, for a faster start."""
+    if app.websockets != "none" and find_spec("websockets") is not None:
+        from ._websocket_protocol import AgentWebSocketProtocol
+
+        return AgentWebSocketProtocol
+    if app.websockets != "handler":
+        return "none"
+    raise ConfigurationError("WebSockets need the extra: pip install 'ppio-agent-runtime[websocket]'")
 
 
 def _http_protocol() -> Any:

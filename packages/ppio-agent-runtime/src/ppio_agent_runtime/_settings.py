@@ -12,9 +12,11 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, Self, dataclass_transform, get_type_hints
+from typing import Any, ClassVar, Literal, Self, dataclass_transform, get_origin, get_type_hints
 
 from ppio_agent_models import ConfigurationError
+
+from ._structures import Parser, parser_of, without_none
 
 Source = Literal["argument", "environment", "default"]
 
@@ -27,10 +29,16 @@ _NO = frozenset({"0", "false", "no", "off"})
 class _Setting:
     """One field: its default, its bounds, and how a string becomes a value."""
 
-    __slots__ = ("above", "at_least", "at_most", "default", "kind", "name", "optional")
+    __slots__ = ("above", "at_least", "at_most", "default", "kind", "name", "optional", "parse", "secret", "word")
 
-    def __init__(self, default: Any, at_least: float | None, at_most: float | None, above: float | None) -> None:
+    parse: Parser
+    word: str
+
+    def __init__(
+        self, default: Any, at_least: float | None, at_most: float | None, above: float | None, secret: bool
+    ) -> None:
         self.default = default
+        self.secret = secret
         self.at_least = at_least
         self.at_most = at_most
         self.above = above
@@ -46,12 +54,23 @@ class _Setting:
         """
         if value is None and self.optional:
             return None
-        parsed = _PARSERS[self.kind](value)
+        try:
+            parsed = self.parse(value)
+        except ConfigurationError as error:  # from inside a structure
+            raise ConfigurationError(f"{where} is wrong: {error}") from None
         if parsed is None:
-            raise ConfigurationError(f"{where} must be {_WORDS[self.kind]}, not {value!r}.")
+            raise ConfigurationError(f"{where} must be {self.word}{self._shown(value)}.")
         if isinstance(parsed, int | float) and not isinstance(parsed, bool):
             self._check_bounds(parsed, where)
+        if self.secret and (not parsed or any(not text.strip() for text in _texts(parsed))):
+            # Somebody meant to close the door: it must not stand open because a variable came out empty.
+            raise ConfigurationError(f"{where} is set but empty, or has an empty text in it.")
         return parsed
+
+    def _shown(self, value: Any) -> str:
+        # A structure may hold a password: what was given for one is not repeated.
+        tells = not self.secret and (self.kind in _PARSERS or get_origin(self.kind) is Literal)
+        return f", not {value!r}" if tells else f", not this {type(value).__name__}"
 
     def _check_bounds(self, number: float, where: str) -> None:
         if self.above is not None and not number > self.above:
@@ -63,10 +82,27 @@ class _Setting:
 
 
 def setting(
-    *, default: Any, at_least: float | None = None, at_most: float | None = None, above: float | None = None
+    *,
+    default: Any,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+    secret: bool = False,
 ) -> Any:
-    """Declare a field of a settings class, with inclusive bounds `at_least`, `at_most` or the exclusive `above`."""
-    return _Setting(default, at_least, at_most, above)
+    """Declare a field of a settings class.
+
+    Args:
+        default: Its value when nobody sets it; not checked.
+        at_least: Smallest number.
+        at_most: Largest number.
+        above: What a number must be more than.
+        secret: Nobody may see it, and it cannot be set to nothing.
+    """
+    return _Setting(default, at_least, at_most, above, secret)
+
+
+def _texts(value: Any) -> list[str]:
+    return [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)
 
 
 def _parse_bool(value: Any) -> bool | None:
@@ -138,9 +174,8 @@ class Settings:
         hints = get_type_hints(cls)
         for name, field in list(vars(cls).items()):
             if isinstance(field, _Setting):
-                members = getattr(hints[name], "__args__", ()) if hints[name] not in _PARSERS else ()
-                field.optional = type(None) in members
-                field.kind = next((kind for kind in members if kind is not type(None)), hints[name])
+                field.kind, field.optional = without_none(hints[name])
+                field.parse, field.word = parser_of(field.kind, _PARSERS, _WORDS)
                 field.name = name
                 cls._fields[name] = field
                 delattr(cls, name)
@@ -171,7 +206,9 @@ class Settings:
 
     def __repr__(self) -> str:
         shown = ", ".join(
-            f"{name}={value!r}" for name, (value, source) in self.explain().items() if source != "default"
+            f"{name}={'***' if self._fields[name].secret else repr(value)}"
+            for name, (value, source) in self.explain().items()
+            if source != "default"
         )
         return f"{type(self).__name__}({shown})"
 
@@ -189,6 +226,16 @@ class Settings:
     def explain(self) -> Mapping[str, tuple[Any, Source]]:
         """Return each field's value and where it came from."""
         return {name: (getattr(self, name), source) for name, source in self._sources.items()}
+
+    @classmethod
+    def variable_of(cls, name: str) -> str:
+        """Return the name of the environment variable of a field."""
+        return cls._prefix + name.upper()
+
+    @classmethod
+    def secret_names(cls) -> frozenset[str]:
+        """Return the names of the fields whose values nobody may see."""
+        return frozenset(name for name, field in cls._fields.items() if field.secret)
 
     @classmethod
     def unknown_variables(cls, known_elsewhere: frozenset[str]) -> list[str]:

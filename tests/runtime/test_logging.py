@@ -1,0 +1,326 @@
+"""Log lines of a real server in a real process, and of a program's own handlers; JSON lines of whatever is logged."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.runtime.wire import Answer, post, request
+
+from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp, configure_logging
+from ppio_agent_runtime._log_formats import JsonFormatter, TextFormatter
+from ppio_agent_runtime.testing import running
+
+AGENT = """
+import asyncio, logging
+from ppio_agent_runtime import PPIOAgentRuntimeApp
+app = PPIOAgentRuntimeApp()
+log = logging.getLogger("mine")
+
+@app.entrypoint
+def agent(request: dict):
+    log.info("works on %s", request["n"])
+    log.info("the same", extra={"request_id": "my own", "n": request["n"]})
+    if request["n"] == 0:
+        raise ValueError("zero")
+    return request["n"]
+"""
+
+
+@contextmanager
+def agent_process(folder: Path, program: str = AGENT, **variables: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the URL of an agent in a process of its own, and the list that has all of its log lines in the end."""
+    (folder / "main.py").write_text(textwrap.dedent(program), encoding="utf-8")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PPIO_", "OTEL_"))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppio_agent_runtime", "main.py"],
+        cwd=folder,
+        env=clean | {"PPIO_AGENT_HOST": "127.0.0.1", "PPIO_AGENT_PORT": "0"} | variables,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    lines: list[str] = []
+    try:
+        for line in process.stderr:
+            lines.append(line)
+            if found := re.search(r"listens on (http://[\d.:]+)", line):
+                yield found[1], lines
+                break
+        process.terminate()
+        lines += process.stderr.readlines()
+        assert process.wait() == 0, lines
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def ids(answer: Answer) -> dict[str, str]:
+    return {
+        "request_id": answer.headers["x-ppio-request-id"],
+        "session_id": answer.headers["x-ppio-session-id"],
+        "invocation_id": answer.headers["x-ppio-invocation-id"],
+    }
+
+
+def test_json_lines_of_every_logger_and_worker_thread_carry_the_ids(tmp_path: Path) -> None:
+    with agent_process(tmp_path, PPIO_AGENT_LOG_FORMAT="json", PPIO_AGENT_ACCESS_LOG="true") as (url, lines):
+        answer = post(url, {"n": 1}, session="s1", X_PPIO_Request_Id="r1")
+        failure = post(url, {"n": 0}, session="s2")
+    records = [json.loads(line) for line in lines]
+    by_message = {record["message"]: record for record in records}
+    assert by_message["works on 1"].items() >= {**ids(answer), "logger": "mine", "level": "INFO"}.items()
+    own = next(record for record in records if record["message"] == "the same" and record["n"] == 1)
+    assert own.items() >= {**ids(answer), "request_id": "my own"}.items()
+    access = [record for record in records if record["logger"] == "ppio_agent_runtime.access"]
+    assert [record.items() >= ids(answer).items() for record in access] == [True]
+    assert access[0].items() >= {"mode": "json", "sent_bytes": len(answer.body), "chunks": 0}.items()
+    failed = next(record for record in records if record["level"] == "ERROR")
+    assert failed.items() >= ids(failure).items()
+    assert (failed["exception"]["type"], failed["exception"]["message"]) == ("ValueError", "zero")
+    assert "in agent" in failed["exception"]["stacktrace"]
+    assert "request_id" not in records[0]
+
+
+def test_text_lines_carry_the_ids_and_nothing_is_said_about_success(tmp_path: Path) -> None:
+    with agent_process(tmp_path) as (url, lines):
+        answer = post(url, {"n": 1}, session="s1", X_PPIO_Request_Id="r1")
+        post(url, {"n": 0})
+    assert len([line for line in lines if "succeeded" in line]) == 0
+    works = next(line for line in lines if "works on 1" in line)
+    assert works.endswith(f"[request=r1 session=s1 invocation={ids(answer)['invocation_id']}]\n")
+    assert any("ValueError: zero" in line for line in lines)
+    assert any(line.startswith("Traceback") for line in lines)
+
+
+def test_lines_of_uvicorn_have_the_same_format(tmp_path: Path) -> None:
+    program = AGENT.replace(
+        "return request", "logging.getLogger('uvicorn.error').warning('hm', extra=X)\n    return request"
+    )
+    program += "X = {'color_message': 'coloured'}\n"
+    with agent_process(tmp_path, program, PPIO_AGENT_LOG_FORMAT="json") as (url, lines):
+        answer = post(url, {"n": 1}, session="s")
+    found = [record for record in map(json.loads, lines) if record["message"] == "hm"]
+    assert found[0].items() >= {"logger": "uvicorn.error", "level": "WARNING", **ids(answer)}.items()
+    assert "color_message" not in found[0]
+
+
+def test_a_program_with_its_own_logging_keeps_it_and_has_the_ids(tmp_path: Path) -> None:
+    setup = "logging.basicConfig(level='WARNING', format='OWN %(message)s %(invocation_id)s')\n"
+    program = AGENT.replace("app = ", f"{setup}app = ").replace("log.info", "log.warning")
+    (tmp_path / "main.py").write_text(textwrap.dedent(program), encoding="utf-8")
+    driver = """
+import http.client, json
+import main
+from ppio_agent_runtime.testing import running
+with running(main.app) as url:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    connection.request("POST", "/invocations", '{"n": 1}')
+    print(connection.getresponse().getheader("x-ppio-invocation-id"))
+    connection.close()
+"""
+    ran = subprocess.run([sys.executable, "-c", driver], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"OWN works on 1 {ran.stdout.strip()}\n" in ran.stderr
+    assert all(line.startswith("OWN ") for line in ran.stderr.splitlines())
+
+
+def test_a_format_that_the_operator_names_wins_over_basic_config(tmp_path: Path) -> None:
+    program = AGENT.replace("app = ", "logging.basicConfig(level='INFO')\napp = ")
+    with agent_process(tmp_path, program, PPIO_AGENT_LOG_FORMAT="json") as (url, lines):
+        post(url, {"n": 1})
+    assert all(json.loads(line) for line in lines)
+
+
+def test_neither_payload_nor_header_value_nor_key_is_logged_at_info(tmp_path: Path) -> None:
+    quiet = AGENT.replace('log.info("works on %s", request["n"])', "pass")
+    with agent_process(tmp_path, quiet, PPIO_AGENT_ACCESS_LOG="1") as (url, lines):
+        post(url, {"n": 1, "secret": "PAYLOAD"}, Authorization="Bearer HEADERKEY", X_PPIO_User_Id="USERID")
+        request(url, "POST", "/invocations", b'{"PAYLOAD"', {"Authorization": "Bearer HEADERKEY"})
+        request(url, "POST", "/invocations", b'["PAYLOAD"]')
+    text = "".join(lines)
+    assert "succeeded" in text
+    assert not any(secret in text for secret in ("PAYLOAD", "HEADERKEY", "USERID"))
+
+
+def test_what_the_drain_cuts_is_logged_by_invocation_id(tmp_path: Path) -> None:
+    program = """
+    import asyncio
+    from ppio_agent_runtime import PPIOAgentRuntimeApp
+    app = PPIOAgentRuntimeApp()
+
+    @app.entrypoint
+    async def agent(request):
+        yield request["n"]
+        await asyncio.Event().wait()
+    """
+    settings = {"PPIO_AGENT_SHUTDOWN_GRACE_SECONDS": "0", "PPIO_AGENT_LOG_FORMAT": "json"}
+    with agent_process(tmp_path, program, **settings) as (url, lines):
+        connections = [http.client.HTTPConnection(url.removeprefix("http://")) for _ in range(3)]
+        invocations = set()
+        for number, connection in enumerate(connections):
+            connection.request("POST", "/invocations", json.dumps({"n": number}))
+            invocations.add(connection.getresponse().getheader("x-ppio-invocation-id"))
+    for connection in connections:
+        connection.close()
+    cut = [record for record in map(json.loads, lines) if "is cut" in record["message"]]
+    assert len(cut) == 3
+    assert {record["invocation_id"] for record in cut} == invocations
+
+
+async def test_ids_reach_records_in_all_handler_kinds_and_end_with_the_invocation() -> None:
+    heard: list[Any] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append((record.getMessage(), vars(record)["invocation_id"], record.__dict__["session_id"]))
+
+    log = logging.getLogger("ear")
+    log.propagate = False
+    log.setLevel("INFO")
+    log.addHandler(Ear())
+
+    def plain() -> int:
+        log.info("plain")
+        return 1
+
+    async def coroutine() -> int:
+        log.info("coroutine")
+        await asyncio.to_thread(log.info, "to_thread")
+        return 1
+
+    def generator() -> Iterator[int]:
+        log.info("generator")
+        yield 1
+
+    async def asynchronous() -> Any:
+        log.info("async generator")
+        yield 1
+
+    for kind in (plain, coroutine, generator, asynchronous):
+        app = PPIOAgentRuntimeApp()
+        app.entrypoint(kind)
+        with running(app) as url:
+            answer = await asyncio.to_thread(post, url, session="s")
+        expected = (ids(answer)["invocation_id"], "s")
+        assert heard
+        assert {each[1:] for each in heard} == {expected}
+        heard.clear()
+    log.info("outside")
+    assert heard == [("outside", None, None)]
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+def formatted(formatter: logging.Formatter, message: Any, *args: Any, **given: Any) -> str:
+    """Format what `log.info` would make of this."""
+    exc_info = sys.exc_info() if given.pop("exc_info", False) else None
+    log = logging.getLogger("odd")
+    return formatter.format(log.makeRecord("odd", logging.INFO, __file__, 1, message, args, exc_info, **given))
+
+
+circle: list[Any] = []
+circle.append(circle)
+
+ODD = [
+    float("nan"),
+    circle,
+    {(1, 2): 3, None: Unprintable()},
+    b"\xff",
+    "\ud800",
+    {1, 2},
+    Unprintable(),
+    "line\nbreak\u2028",
+    10**400,
+]
+
+
+@pytest.mark.parametrize("value", ODD, ids=[str(number) for number in range(len(ODD))])
+def test_odd_values_become_one_valid_json_line(value: Any) -> None:
+    line = formatted(JsonFormatter(), "odd %s", 1, extra={"value": value, "fine": [1]})
+    assert "\n" not in line
+    assert line.isascii()
+    assert json.loads(line, parse_constant=pytest.fail)["fine"] == [1]
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+@pytest.mark.parametrize("arguments", [("%s %s", 1), ("%d", "x"), ("%s", Unprintable()), (Unprintable(),)])
+def test_a_log_call_that_does_not_fit_is_still_a_line(formatter: logging.Formatter, arguments: tuple[Any, ...]) -> None:
+    assert "do not fit" in formatted(formatter, *arguments)
+
+
+def test_exceptions_are_fields_even_when_they_cannot_describe_themselves() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    try:
+        raise MuteError
+    except MuteError:
+        line = formatted(JsonFormatter(), "failed", exc_info=True)
+    exception = json.loads(line)["exception"]
+    assert exception["type"].endswith("MuteError")
+    assert "MuteError" in exception["stacktrace"]
+
+
+values = st.recursive(
+    st.none() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(st.text(), values)
+def test_any_message_and_extra_is_one_json_line(message: str, value: Any) -> None:
+    line = formatted(JsonFormatter(), "%s", message, extra={"value": value})
+    assert "\n" not in line
+    assert json.loads(line, parse_constant=pytest.fail)["message"] == message
+
+
+def test_an_id_of_the_caller_cannot_forge_a_line() -> None:
+    extra = {"session_id": 'a\n2026-01-01 INFO x: forged" ] request=other'}
+    assert "\n" not in formatted(TextFormatter(), "hello", extra=extra)
+
+
+def test_the_helper_serves_programs_that_another_server_runs() -> None:
+    program = """
+import logging, sys
+from ppio_agent_runtime import configure_logging
+configure_logging("json")
+logging.getLogger("mine").info("one")
+configure_logging("text")
+logging.getLogger("mine").info("two")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, second = ran.stderr.splitlines()
+    assert json.loads(first)["message"] == "one"
+    assert second.endswith("INFO mine: two")
+
+
+def test_the_record_factory_is_wrapped_once() -> None:
+    configure_logging()
+    factory = logging.getLogRecordFactory()
+    configure_logging()
+    assert logging.getLogRecordFactory() is factory
+
+
+def test_a_wrong_format_is_refused_at_start() -> None:
+    with pytest.raises(ConfigurationError, match=r"AgentConfig\.log_format must be one of 'text', 'json'"):
+        AgentConfig(log_format="xml")  # type: ignore[arg-type]

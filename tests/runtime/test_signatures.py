@@ -1,0 +1,449 @@
+"""Structured fields and signed requests, against RFC 9421's own vector and against an independent implementation."""
+
+import base64
+import datetime as dt
+import hashlib
+import string
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import http_sf
+import pytest
+from http_message_signatures import (
+    HTTPMessageSigner,
+    HTTPMessageVerifier,
+    HTTPSignatureKeyResolver,
+    InvalidSignature,
+    algorithms,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppio_agent_runtime._signatures import (
+    RefusedError,
+    SignedMessage,
+    check_digest,
+    sign,
+    signature_base,
+    verify,
+)
+from ppio_agent_runtime._structured_fields import (
+    InnerList,
+    Item,
+    Member,
+    Token,
+    parse_dictionary,
+    serialize_dictionary,
+    serialize_member,
+)
+
+NOW = 1_700_000_000
+SECRETS = {"ak-1": b"secret-1", "ak-2": "sécret-2".encode()}
+
+
+# --- Structured fields (RFC 8941) ---
+
+keys = st.from_regex(r"[a-z*][a-z0-9_\-.*]{0,8}", fullmatch=True)
+bare_items = st.one_of(
+    st.integers(-(10**15) + 1, 10**15 - 1),
+    st.decimals(-(10**9), 10**9, allow_nan=False, places=3),
+    st.text(string.printable[:95], max_size=20),
+    st.from_regex(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]{0,8}", fullmatch=True).map(Token),
+    st.binary(max_size=40),
+    st.booleans(),
+)
+parameters = st.dictionaries(keys, bare_items, max_size=3)
+items = st.builds(Item, bare_items, parameters)
+members: st.SearchStrategy[Member] = st.one_of(items, st.builds(InnerList, st.lists(items, max_size=4), parameters))
+dictionaries = st.dictionaries(keys, members, max_size=4)
+
+
+def plain(value: Any) -> Any:
+    """Return a member in the terms of http_sf, with the types of its values."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, InnerList):
+        return [plain(item) for item in value.items], plain(value.parameters)
+    if isinstance(value, Item):
+        return plain(value.value), plain(value.parameters)
+    if isinstance(value, tuple | list):
+        return type(value)(plain(inner) for inner in value)
+    if isinstance(value, Decimal | float):
+        return "decimal", float(value)
+    return type(value).__name__, value
+
+
+@given(dictionaries)
+def test_a_dictionary_survives_writing_and_reading(dictionary: dict[str, Member]) -> None:
+    assert plain(parse_dictionary(serialize_dictionary(dictionary))) == plain(dictionary)
+
+
+@given(dictionaries)
+def test_dictionaries_are_written_as_the_other_implementation_reads_them(dictionary: dict[str, Member]) -> None:
+    assert plain(http_sf.parse(serialize_dictionary(dictionary).encode(), tltype="dictionary")) == plain(dictionary)
+
+
+def only_rfc_8941(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(only_rfc_8941, value.values()))
+    if isinstance(value, tuple | list):
+        return all(map(only_rfc_8941, value))
+    return not isinstance(value, dt.datetime | http_sf.DisplayString)
+
+
+@given(
+    st.one_of(
+        st.text(alphabet='ab*-_.=;:,()" \\?01239\t@%\x7f\xe9', max_size=12),
+        st.tuples(dictionaries.map(serialize_dictionary), st.integers(0, 60), st.sampled_from('",;=:() \t?x9\\')).map(
+            lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] :]
+        ),
+        st.tuples(dictionaries.map(serialize_dictionary), st.integers(0, 60)).map(lambda parts: parts[0][: parts[1]]),
+    )
+)
+def test_what_is_no_dictionary_is_refused_just_as_the_other_implementation_does(text: str) -> None:
+    try:
+        theirs = http_sf.parse(text.encode("latin-1"), tltype="dictionary")
+    except ValueError:
+        theirs = None
+    if theirs is not None and not only_rfc_8941(theirs):
+        return  # dates and display strings came with RFC 9651
+    if theirs is None:
+        with pytest.raises(ValueError, match="at position"):
+            parse_dictionary(text)
+    else:
+        assert plain(parse_dictionary(text)) == plain(theirs)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with suppress(ValueError):
+        assert parse_dictionary(serialize_dictionary(parse_dictionary(text))) == parse_dictionary(text)
+
+
+# --- Signatures (RFC 9421) ---
+
+
+def test_the_vector_of_rfc_9421_b_2_5() -> None:
+    secret = base64.b64decode(
+        "uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ=="
+    )
+    message = SignedMessage(
+        "POST",
+        b"/foo",
+        b"param=Value&Pet=dog",
+        [
+            (b"host", b"example.com"),
+            (b"date", b"Tue, 20 Apr 2021 02:07:55 GMT"),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"18"),
+        ],
+    )
+    covered = parse_dictionary(
+        'sig-b25=("date" "@authority" "content-type");created=1618884473;keyid="test-shared-secret"'
+    )["sig-b25"]
+    assert isinstance(covered, InnerList)
+
+    base = signature_base(message, covered)
+
+    assert base == (
+        b'"date": Tue, 20 Apr 2021 02:07:55 GMT\n'
+        b'"@authority": example.com\n'
+        b'"content-type": application/json\n'
+        b'"@signature-params": ("date" "@authority" "content-type");created=1618884473;keyid="test-shared-secret"'
+    )
+    assert base64.b64encode(sign(base, secret)) == b"pxcQw6G3AjtMBQjwo8XzkZf/bws5LelbaMk5rGIGtE8="
+
+
+@dataclass
+class Request:
+    """A request as the independent implementation wants it."""
+
+    method: str = "POST"
+    url: str = "http://agent.example/invocations"
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def as_received(self) -> SignedMessage:
+        path, _, query = self.url.removeprefix("http://agent.example").partition("?")
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()]
+        return SignedMessage(self.method, path.encode(), query.encode(), headers)
+
+
+class Keys(HTTPSignatureKeyResolver):
+    def resolve_private_key(self, key_id: str) -> bytes:
+        return SECRETS[key_id]
+
+    def resolve_public_key(self, key_id: str) -> bytes:
+        return SECRETS[key_id]
+
+
+def digest_of(body: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
+
+
+def signed_by_them(
+    request: Request, *components: str, created: int = NOW, nonce: str | None = "n-1", key_id: str = "ak-1", **more: Any
+) -> Request:
+    """Sign with the independent implementation."""
+    if request.body:
+        request.headers["Content-Digest"] = digest_of(request.body)
+    wanted = ["@method", "@path"]
+    wanted += ["@query"] if "?" in request.url else []
+    wanted += [name for name in ("content-digest", "x-ppio-session-id") if name in map(str.lower, request.headers)]
+    HTTPMessageSigner(signature_algorithm=algorithms.HMAC_SHA256, key_resolver=Keys()).sign(
+        request,
+        key_id=key_id,
+        created=dt.datetime.fromtimestamp(created, dt.UTC),
+        nonce=nonce,
+        label="sig1",
+        covered_component_ids=components or wanted,
+        use_existing_digest=bool(request.body),
+        **more,
+    )
+    return request
+
+
+def signed_by_us(request: Request, *names: str, key_id: str = "ak-1", secret: bytes, **more: int | str) -> Request:
+    covered = InnerList([Item(name) for name in names], {"created": NOW, "nonce": "n-1", "keyid": key_id, **more})
+    signature = sign(signature_base(request.as_received(), covered), secret)
+    request.headers["Signature-Input"] = f"sig1={serialize_member(covered)}"
+    request.headers["Signature"] = serialize_dictionary({"sig1": Item(signature)})
+    return request
+
+
+def verified(request: Request, secrets: Mapping[str, bytes] = SECRETS, **settings: Any) -> str:
+    """Verify with ours; return the key id."""
+    message = request.as_received()
+    signature = verify(message, secrets, **{"now": NOW, "max_age_seconds": 300} | settings)
+    check_digest(message, request.body, signature)
+    return signature.key_id
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(body=b'{"prompt": "hello"}'),
+        Request(method="GET", url="http://agent.example/metrics"),
+        Request(url="http://agent.example/a%20b/%C3%A9?x=1&y=%20&z", body=b"{}"),
+        Request(method="DELETE", headers={"X-PPIO-Session-Id": "s%20one"}),
+    ],
+)
+@pytest.mark.parametrize("key_id", list(SECRETS))
+def test_what_the_independent_implementation_signs_is_accepted(request_: Request, key_id: str) -> None:
+    request = Request(request_.method, request_.url, dict(request_.headers), request_.body)
+
+    assert verified(signed_by_them(request, key_id=key_id)) == key_id
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "DELETE", "PATCH"]),
+    path=st.from_regex(r"/([a-zA-Z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-F]{2}){0,20}", fullmatch=True),
+    query=st.from_regex(r"([a-zA-Z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-F]{2}){1,20}", fullmatch=True) | st.none(),
+    body=st.binary(max_size=50),
+    nonce=st.text(string.printable[:95], min_size=1, max_size=40),
+)
+def test_any_request_that_they_sign_is_accepted(
+    method: str, path: str, query: str | None, body: bytes, nonce: str
+) -> None:
+    url = f"http://agent.example{path}" + ("" if query is None else f"?{query}")
+
+    assert verified(signed_by_them(Request(method, url, {}, body), nonce=nonce)) == "ak-1"
+
+
+def test_what_we_sign_is_accepted_by_the_independent_implementation() -> None:
+    created = int(dt.datetime.now(dt.UTC).timestamp())
+    request = Request(url="http://agent.example/invocations?x=1", headers={"X-PPIO-Session-Id": "s1"}, body=b"{}")
+    request.headers["Content-Digest"] = digest_of(request.body)
+    names = ["@method", "@path", "@query", "content-digest", "x-ppio-session-id"]
+    signed_by_us(
+        request, *names, key_id="ak-2", secret=SECRETS["ak-2"], created=created, nonce='n"1\\', alg="hmac-sha256"
+    )
+    verifier = HTTPMessageVerifier(signature_algorithm=algorithms.HMAC_SHA256, key_resolver=Keys())
+
+    (result,) = verifier.verify(request, body=request.body)
+
+    assert result.nonce == 'n"1\\'
+    request.headers["X-PPIO-Session-Id"] = "s2"
+    with pytest.raises(InvalidSignature):
+        verifier.verify(request, body=request.body)
+
+
+def good() -> Request:
+    headers = {"X-PPIO-Session-Id": "s1"}
+    return signed_by_them(Request(url="http://agent.example/invocations?x=1", headers=headers, body=b'{"a": 1}'))
+
+
+def changed(request: Request, name: str, value: str) -> Request:
+    request.headers[name] = value
+    return request
+
+
+TAMPERED = {
+    "method": Request(**vars(good()) | {"method": "PUT"}),
+    "path": Request(**vars(good()) | {"url": "http://agent.example/other?x=1"}),
+    "query": Request(**vars(good()) | {"url": "http://agent.example/invocations?x=2"}),
+    "session": changed(good(), "X-PPIO-Session-Id", "s2"),
+    "digest": changed(good(), "Content-Digest", digest_of(b"other")),
+    "created": changed(good(), "Signature-Input", good().headers["Signature-Input"].replace(str(NOW), str(NOW + 1))),
+    "nonce": changed(good(), "Signature-Input", good().headers["Signature-Input"].replace("n-1", "n-2")),
+    "key id": changed(good(), "Signature-Input", good().headers["Signature-Input"].replace("ak-1", "ak-2")),
+    "signature": changed(good(), "Signature", "sig1=:AAAA:"),
+}
+
+
+@pytest.mark.parametrize("request_", list(TAMPERED.values()), ids=list(TAMPERED))
+def test_whatever_is_changed_after_signing_makes_it_wrong(request_: Request) -> None:
+    with pytest.raises(RefusedError) as refused:
+        verified(request_)
+
+    assert refused.value.reason == "wrong"
+    assert (refused.value.status_code, refused.value.error_type) == (401, "AuthenticationError")
+
+
+def test_another_body_than_the_signed_one_is_refused() -> None:
+    request = good()
+    request.body = b'{"a": 2}'
+
+    with pytest.raises(RefusedError) as refused:
+        verified(request)
+    assert refused.value.reason == "digest"
+
+
+def test_an_unknown_key_id_is_told_in_the_words_of_a_wrong_secret() -> None:
+    with pytest.raises(RefusedError) as unknown:
+        verified(good(), {"ak-9": b"other"})
+    with pytest.raises(RefusedError) as wrong:
+        verified(good(), {"ak-1": b"other"})
+
+    assert str(unknown.value) == str(wrong.value)
+
+
+def test_the_secret_that_replaces_an_unknown_one_opens_nothing() -> None:
+    request = signed_by_us(Request(method="GET"), "@method", "@path", key_id="nobody", secret=b"unknown")
+
+    with pytest.raises(RefusedError, match="wrong"):
+        verified(request)
+
+
+@pytest.mark.parametrize(("age", "accepted"), [(-61, False), (-60, True), (0, True), (300, True), (301, False)])
+def test_a_signature_is_accepted_for_its_time_and_a_little_before(age: int, accepted: bool) -> None:
+    request = signed_by_them(Request(method="GET"), created=NOW - age)
+
+    if accepted:
+        assert verified(request) == "ak-1"
+    else:
+        with pytest.raises(RefusedError) as refused:
+            verified(request)
+        assert refused.value.reason == "expired"
+
+
+def test_a_signature_that_says_when_it_expires_is_taken_at_its_word() -> None:
+    expires = dt.datetime.fromtimestamp(NOW + 5, dt.UTC)
+    request = signed_by_them(Request(method="GET"), expires=expires)
+
+    assert verified(request, now=NOW + 5) == "ak-1"
+    with pytest.raises(RefusedError, match="expired"):
+        verified(request, now=NOW + 6)
+
+
+@pytest.mark.parametrize(
+    ("request_", "components"),
+    [
+        (Request(), ("@path",)),
+        (Request(), ("@method",)),
+        (Request(url="http://agent.example/?x=1"), ("@method", "@path")),
+        (Request(headers={"X-PPIO-Session-Id": "s1"}), ("@method", "@path")),
+        (Request(body=b"{}"), ("@method", "@path")),
+    ],
+    ids=["method", "path", "query", "session", "digest"],
+)
+def test_a_signature_must_cover_what_the_contract_names(request_: Request, components: tuple[str, ...]) -> None:
+    with pytest.raises(RefusedError) as refused:
+        verified(signed_by_them(request_, *components))
+
+    assert refused.value.reason == "incomplete"
+
+
+def test_a_body_without_any_digest_is_refused() -> None:
+    request = signed_by_them(Request())
+    request.body = b"{}"
+
+    with pytest.raises(RefusedError) as refused:
+        verified(request)
+    assert refused.value.reason == "incomplete"
+
+
+def test_more_may_be_covered_than_the_contract_names() -> None:
+    request = Request(headers={"Host": "agent.example", "Content-Type": "application/json"}, body=b"{}")
+
+    components = ("@method", "@path", "@authority", "content-type", "content-digest")
+    assert verified(signed_by_them(request, *components)) == "ak-1"
+
+
+def test_other_signatures_and_digests_may_stand_beside_ours() -> None:
+    request = good()
+    request.headers["Signature-Input"] = f"other=(), {request.headers['Signature-Input']}"
+    request.headers["Signature"] = f"other=:AAAA:, {request.headers['Signature']}"
+
+    assert verified(request) == "ak-1"
+
+
+@pytest.mark.parametrize(
+    ("signature_input", "reason"),
+    [
+        ("", "malformed"),
+        ("sig1", "malformed"),
+        ('sig1="@method"', "malformed"),
+        ('sig2=("@method" "@path");created=1;nonce="n";keyid="ak-1"', "malformed"),
+        ('sig1=("@method" "@path";created=1', "malformed"),
+        ('sig1=("@method" "@path");nonce="n";keyid="ak-1"', "incomplete"),
+        ('sig1=("@method" "@path");created=1;keyid="ak-1"', "incomplete"),
+        ('sig1=("@method" "@path");created=1;nonce="n"', "incomplete"),
+        ('sig1=("@method" "@path");created=1.5;nonce="n";keyid="ak-1"', "incomplete"),
+        ('sig1=("@method" "@path");created=?1;nonce="n";keyid="ak-1"', "incomplete"),
+        ('sig1=("@method" "@path");created=1;nonce=n;keyid="ak-1"', "incomplete"),
+        ('sig1=("@method" "@path");created=1;nonce="";keyid="ak-1"', "malformed"),
+        (f'sig1=("@method" "@path");created=1;nonce="{"n" * 257}";keyid="ak-1"', "malformed"),
+        ('sig1=("@method" "@path");created=1;nonce="n";keyid="ak-1";alg="rsa-v1_5-sha256"', "malformed"),
+        ('sig1=("@method" "@path");created=1;nonce="n";keyid="ak-1";expires="soon"', "malformed"),
+        ('sig1=("@method" "@path" "@method");created=1;nonce="n";keyid="ak-1"', "malformed"),
+        ('sig1=("@method";req "@path");created=1;nonce="n";keyid="ak-1"', "malformed"),
+        ('sig1=("@method" "@path" "x-missing");created=1;nonce="n";keyid="ak-1"', "malformed"),
+        ('sig1=("@method" "@path" "@status");created=1;nonce="n";keyid="ak-1"', "malformed"),
+        ('sig1=("@method" "@path" 5);created=1;nonce="n";keyid="ak-1"', "malformed"),
+    ],
+)
+def test_a_malformed_signature_is_refused_with_its_reason(signature_input: str, reason: str) -> None:
+    request = Request(method="GET", headers={"Signature-Input": signature_input, "Signature": "sig1=:AAAA:"})
+
+    with pytest.raises(RefusedError) as refused:
+        verified(request)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("signature", ["", "sig1=AAAA", "sig1=(:AAAA:)", "sig1=:A:", "sig2=:AAAA:"])
+def test_a_signature_that_is_no_byte_sequence_is_refused(signature: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        verified(changed(good(), "Signature", signature))
+
+    assert refused.value.reason == "malformed"
+
+
+@pytest.mark.parametrize("digest", ["sha-512=:AAAA:", "sha-256=AAAA", "sha-256", "=", "sha-256=:A:"])
+def test_a_digest_without_sha_256_is_refused(digest: str) -> None:
+    request = Request(headers={"Content-Digest": digest})
+
+    with pytest.raises(RefusedError) as refused:
+        verified(signed_by_us(request, "@method", "@path", "content-digest", secret=SECRETS["ak-1"]))
+    assert refused.value.reason == "malformed"
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_any_pair_of_headers_is_refused_or_accepted_never_a_crash(signature_input: str, signature: str) -> None:
+    headers = [(b"signature-input", signature_input.encode()), (b"signature", signature.encode())]
+
+    with pytest.raises(RefusedError):
+        verify(SignedMessage("GET", b"/", b"", headers), SECRETS, now=NOW, max_age_seconds=300)
