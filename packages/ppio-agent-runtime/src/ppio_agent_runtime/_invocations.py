@@ -51,6 +51,10 @@ class Invocations:
         self.on_end: Callable[[Run], None] | None = None
         self.on_drain: Callable[[], None] | None = None
 
+    def busy_also_while(self, holds: Callable[[], bool]) -> None:
+        """Let `/ping` be busy while `holds()`, also when nothing runs."""
+        self._health.further_work.append(holds)
+
     @property
     def running(self) -> int:
         """How many runs are in flight, those that wait at the door included."""
