@@ -34,11 +34,13 @@ class Health:
 
     Attributes:
         draining: The service is shutting down.
+        details: Each returns further fields of the answer.
         further_work: Each says whether there is work in flight that is no invocation.
     """
 
     def __init__(self, workers: WorkerThreads, ping_timeout_seconds: float, loop: SecondLoop | None) -> None:
         self.draining = False
+        self.details: list[Callable[[], dict[str, Any]]] = []
         self.further_work: list[Callable[[], bool]] = []
         self._second_loop = loop
         self._workers = workers
@@ -80,6 +82,8 @@ class Health:
             "time_of_last_update": self._changed_at,
             "timestamp": datetime.now(UTC).isoformat(),
         }
+        for detail in self.details:
+            body |= detail()
         return 503 if status == UNHEALTHY else 200, _encode_ping(extra, body)
 
     def _combined(self) -> str:
