@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
 import pytest
+from tests.runtime.turns import Turns, each_kind, on_both_loops
 from tests.runtime.wire import (
-    PATIENCE_SECONDS,
     connect,
     in_background,
     post,
-    read_until,
     request,
     send_post,
     serving,
@@ -21,72 +20,11 @@ from tests.runtime.wire import (
 
 from ppio_agent_models import ConfigurationError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RequestContext
-from ppio_agent_runtime._concurrency import Concurrency
 from ppio_agent_runtime.testing import running
 
 
-class Turns:
-    """An agent whose invocations begin and end when the test says so."""
-
-    def __init__(self, **config: Any) -> None:
-        self.app = PPIOAgentRuntimeApp(AgentConfig(**config))
-        self.began: list[str] = []
-        self.ended: list[str] = []
-        self.gates: dict[str, threading.Event] = {}
-
-    @property
-    def places(self) -> Concurrency:
-        places = self.app._door.concurrency
-        assert places is not None
-        return places
-
-    def wait(self, count: int) -> bool:
-        return bool(self.began) and self.places.queued == count
-
-    def interrupted(self, count: int) -> bool:
-        return self.places.interrupted == count
-
-    def open(self, *names: str) -> None:
-        for name in names:
-            self.gates.setdefault(name, threading.Event()).set()
-
-    async def coroutine(self, payload: dict[str, Any]) -> str:
-        name = payload["name"]
-        self.began.append(name)
-        gate = self.gates.setdefault(name, threading.Event())
-        try:
-            while not gate.is_set():  # noqa: ASYNC110  # opened from another thread
-                await asyncio.sleep(0.001)
-            return str(name)
-        finally:
-            self.ended.append(name)
-
-    def function(self, payload: dict[str, Any]) -> str:
-        name = payload["name"]
-        self.began.append(name)
-        self.gates.setdefault(name, threading.Event()).wait(PATIENCE_SECONDS)
-        self.ended.append(name)
-        return str(name)
-
-    async def stream(self, payload: dict[str, Any]) -> AsyncIterator[str]:
-        yield "first"
-        yield await self.coroutine(payload)
-
-    def sync_stream(self, payload: dict[str, Any]) -> Iterator[str]:
-        yield "first"
-        yield self.function(payload)
-
-
-@pytest.fixture(params=["one loop", "second loop"])
-def isolated(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param == "second loop")
-
-
-@pytest.fixture(params=["coroutine", "function"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
+@each_kind
+@on_both_loops
 def test_a_full_process_refuses_with_503(kind: str, isolated: bool) -> None:
     turns = Turns(max_concurrency=1, isolate_handlers=isolated)
     turns.app.entrypoint(getattr(turns, kind))
@@ -103,6 +41,7 @@ def test_a_full_process_refuses_with_503(kind: str, isolated: bool) -> None:
         assert post(url, {"name": "b"}).status == 200
 
 
+@each_kind
 def test_a_busy_session_refuses_with_409_and_leaves_others_alone(kind: str) -> None:
     turns = Turns(max_concurrency_per_session=1)
     turns.app.entrypoint(getattr(turns, kind))
@@ -120,6 +59,7 @@ def test_a_busy_session_refuses_with_409_and_leaves_others_alone(kind: str) -> N
         assert turns.places.rejected["session_busy"] == 1
 
 
+@on_both_loops
 @pytest.mark.parametrize("handler", ["def", "async def", "generator"])
 def test_twenty_parallel_turns_of_one_session_make_a_linear_history(handler: str, isolated: bool) -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(max_concurrency_per_session=1, when_busy="queue", isolate_handlers=isolated))
@@ -151,6 +91,7 @@ def test_twenty_parallel_turns_of_one_session_make_a_linear_history(handler: str
     assert histories == {"s": list(range(20)), "t": list(range(20))}
 
 
+@each_kind
 def test_those_who_wait_run_in_the_order_in_which_they_came(kind: str) -> None:
     turns = Turns(max_concurrency=1, when_busy="queue")
     turns.app.entrypoint(getattr(turns, kind))
@@ -197,6 +138,7 @@ def test_a_full_queue_refuses_with_503() -> None:
         assert [call.result().status for call in calls] == [200, 200]
 
 
+@on_both_loops
 def test_time_in_the_queue_counts_against_the_timeout(isolated: bool) -> None:
     turns = Turns(max_concurrency=1, when_busy="queue", isolate_handlers=isolated)
     turns.app.entrypoint(turns.coroutine)
@@ -226,6 +168,7 @@ def test_whoever_hangs_up_leaves_the_queue() -> None:
     assert turns.began == ["a"]
 
 
+@on_both_loops
 def test_a_drain_refuses_those_who_wait_and_lets_the_running_finish(isolated: bool) -> None:
     turns = Turns(max_concurrency=1, when_busy="queue", isolate_handlers=isolated)
     turns.app.entrypoint(turns.coroutine)
@@ -244,115 +187,7 @@ def test_a_drain_refuses_those_who_wait_and_lets_the_running_finish(isolated: bo
     assert turns.places.rejected["draining"] == 2
 
 
-def test_an_interrupt_cancels_the_running_invocation_of_the_session(isolated: bool) -> None:
-    turns = Turns(max_concurrency_per_session=1, when_busy="interrupt", isolate_handlers=isolated)
-    turns.app.entrypoint(turns.coroutine)
-    with running(turns.app) as url:
-        old = in_background(post, url, {"name": "old"}, session="s")
-        other = in_background(post, url, {"name": "other"}, session="t")
-        until(lambda: len(turns.began) == 2)
-        turns.open("new")
-        new = post(url, {"name": "new"}, session="s")
-        assert (new.status, new.json["result"]) == (200, "new")
-        assert (old.result().status, old.result().json["error_type"]) == (409, "InvocationCancelledError")
-        turns.open("other")
-        assert other.result().status == 200
-    assert turns.ended[:2] == ["old", "new"]
-    assert turns.places.interrupted == 1
-
-
-def test_an_interrupt_ends_a_stream_with_an_error_event() -> None:
-    turns = Turns(max_concurrency_per_session=1, when_busy="interrupt")
-    turns.app.entrypoint(turns.stream)
-    with running(turns.app) as url, connect(url) as old:
-        send_post(old, {"name": "old"}, session="s")
-        read_until(old, b"first")
-        turns.open("new")
-        assert post(url, {"name": "new"}, session="s").status == 200
-        assert b"InvocationCancelledError" in read_until(old, b"0\r\n\r\n")
-
-
-def test_of_many_interrupts_the_last_one_runs() -> None:
-    turns = Turns(max_concurrency_per_session=1, when_busy="interrupt")
-    turns.app.entrypoint(turns.function)
-    with running(turns.app) as url:
-        calls = [in_background(post, url, {"name": "0"}, session="s")]
-        until(lambda: turns.began)
-        for count in range(1, 4):
-            calls.append(in_background(post, url, {"name": str(count)}, session="s"))
-            until(partial(turns.interrupted, count))
-        assert [call.result().status for call in calls[:3]] == [409] * 3
-        turns.open("0", "3")
-        assert calls[3].result().json["result"] == "3"
-    assert turns.began == ["0", "3"]
-
-
-def test_an_interrupt_waits_for_the_thread_that_nobody_can_stop(isolated: bool) -> None:
-    turns = Turns(max_concurrency_per_session=1, when_busy="interrupt", isolate_handlers=isolated)
-    turns.app.entrypoint(turns.function)
-    with running(turns.app) as url:
-        old = in_background(post, url, {"name": "old"}, session="s")
-        until(lambda: turns.began)
-        new = in_background(post, url, {"name": "new"}, session="s")
-        assert old.result().status == 409  # at once, while the thread goes on
-        assert turns.began == ["old"]
-        turns.open("old", "new")
-        assert new.result().json["result"] == "new"
-    assert (turns.began, turns.ended) == (["old", "new"], ["old", "new"])
-
-
-def test_with_interrupt_a_full_process_still_refuses() -> None:
-    turns = Turns(max_concurrency=1, max_concurrency_per_session=1, when_busy="interrupt")
-    turns.app.entrypoint(turns.coroutine)
-    with running(turns.app) as url:
-        first = in_background(post, url, {"name": "a"}, session="s")
-        until(lambda: turns.began)
-        refused = post(url, {"name": "b"}, session="t")
-        assert (refused.status, refused.json["error_type"]) == (503, "UnavailableError")
-        turns.open("c")
-        assert post(url, {"name": "c"}, session="s").status == 200
-        assert first.result().status == 409
-
-
-@pytest.mark.parametrize("handler", ["stream", "sync_stream"])
-def test_a_stream_holds_its_place_until_its_last_byte(handler: str) -> None:
-    turns = Turns(max_concurrency=1)
-    turns.app.entrypoint(getattr(turns, handler))
-    with running(turns.app) as url, connect(url) as connection:
-        send_post(connection, {"name": "a"})
-        read_until(connection, b"first")
-        assert post(url, {"name": "b"}).status == 503
-        assert turns.places.in_flight == 1
-        turns.open("a")
-        read_until(connection, b"0\r\n\r\n")
-        until(lambda: turns.places.in_flight == 0)
-        turns.open("b")
-        assert post(url, {"name": "b"}).status == 200
-
-
-@pytest.mark.parametrize("handler", ["function", "sync_stream"])
-def test_a_plain_function_holds_its_place_until_its_thread_returns(handler: str, isolated: bool) -> None:
-    turns = Turns(max_concurrency=1, isolate_handlers=isolated)
-    turns.app.entrypoint(getattr(turns, handler))
-    with running(turns.app) as url:
-        assert post(url, {"name": "a"}, X_PPIO_Timeout="0.2", Accept="application/json").status == 504
-        assert post(url, {"name": "b"}).status == 503
-        turns.open("a", "b")
-        until(lambda: turns.places.in_flight == 0)
-        assert post(url, {"name": "b"}).status == 200
-
-
-def test_a_coroutine_gives_its_place_back_once_it_is_cancelled() -> None:
-    turns = Turns(max_concurrency=1)
-    turns.app.entrypoint(turns.coroutine)
-    with running(turns.app) as url:
-        with connect(url) as gone:
-            send_post(gone, {"name": "a"})
-            until(lambda: turns.began)
-        until(lambda: turns.places.in_flight == 0)
-        assert turns.ended == ["a"]
-
-
+@on_both_loops
 @pytest.mark.parametrize("when_busy", ["reject", "queue", "interrupt"])
 def test_an_agent_that_calls_itself_shares_the_place_and_counts_once(when_busy: str, isolated: bool) -> None:
     limits: dict[str, Any] = {"max_concurrency": 1, "max_concurrency_per_session": 1, "when_busy": when_busy}

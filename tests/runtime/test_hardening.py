@@ -109,6 +109,8 @@ TOO_MUCH = {
     "a long name": HEAD + b"X" * 1_000_000 + b": a\r\n\r\n",
     "a long path": b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: agent\r\n\r\n",
     "a field without an end": HEAD + b"X-A: " + b"a" * 1_000_000,
+    "a trailer without an end": CHUNKED + b"2\r\n{}\r\n0\r\nX: " + b"y" * 1_000_000,
+    "a chunk extension without an end": CHUNKED + b"2;" + b"y" * 1_000_000,
     "many trailers": CHUNKED + b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
 }
 
@@ -245,6 +247,21 @@ def test_a_body_that_goes_on_after_its_refusal_is_cut_off() -> None:
     with running(echo_app(request_read_timeout_seconds=0.3, max_request_size=10)) as base, connect(base) as connection:
         connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
         assert statuses(trickle(connection, b" ")) == [413]
+
+
+def test_the_rest_of_a_refused_body_is_read_so_that_the_answer_arrives(url: str) -> None:
+    assert request(url, "POST", "/invocations", b" " * 8_000_000).status == 413
+
+
+def test_a_refused_body_that_never_ends_is_cut_off(url: str) -> None:
+    def pour(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(b" " * 1_000_000)
+
+    with connect(url) as connection:
+        connection.sendall(HEAD + b"Content-Length: 100000000000\r\n\r\n")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            pour(connection)
 
 
 def test_a_connection_that_never_says_anything_is_closed() -> None:

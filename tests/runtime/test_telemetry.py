@@ -19,7 +19,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tests.runtime.test_logging import agent_process
-from tests.runtime.wire import connect, post, read_until, send_post, until
+from tests.runtime.wire import connect, post, read_until, request, send_post, until
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PARENT_ID = "b7ad6b7169203331"
@@ -48,6 +48,8 @@ class Sink:
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.paths: set[str] = set()
+        self.open = threading.Event()
+        self.open.set()
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,6 +58,7 @@ class Sink:
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
                 sink.paths.add(self.path)
+                sink.open.wait()
                 sink.take(ExportTraceServiceRequest.FromString(body))
                 self.send_response(200)
                 self.send_header("content-length", "0")
@@ -248,6 +251,17 @@ def test_spans_leave_after_each_invocation_when_asked(sink: Sink, tmp_path: Path
         for number in range(1, 4):
             post(url, {"ask": ""})
             until(lambda: len(sink.received) == number)  # noqa: B023  # called before the next round
+
+
+def test_ping_is_busy_until_the_flushed_spans_have_left(sink: Sink, tmp_path: Path) -> None:
+    sink.open.clear()
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "PPIO_AGENT_TELEMETRY_FLUSH": "true"}
+    with agent_process(tmp_path, PLAIN, **variables) as (url, _):
+        post(url, {"ask": ""})
+        assert request(url, "GET", "/ping").json["status"] == "HealthyBusy"
+        sink.open.set()
+        until(lambda: request(url, "GET", "/ping").json["status"] == "Healthy")
+        assert len(sink.received) == 1
 
 
 def test_the_last_spans_leave_before_the_exit(sink: Sink, tmp_path: Path) -> None:

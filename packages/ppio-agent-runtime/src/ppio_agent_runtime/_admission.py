@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ._callers import ClientAddress, counting_key
-from ._concurrency import Concurrency, HoldingThreads
+from ._concurrency import Concurrency
+from ._holding import HoldingThreads
 from ._workers import WorkerThreads
 
 if TYPE_CHECKING:

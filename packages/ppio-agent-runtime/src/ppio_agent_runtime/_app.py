@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
 from ._admission import Door
+from ._background import Background
 from ._config import CLIENT_VARIABLES, AgentConfig
 from ._context import RequestContext, current_context
 from ._engine import Engine
@@ -66,6 +68,9 @@ class PPIOAgentRuntimeApp(AppExtensions):
         self._workers = self._door.workers
         self._second_loop = SecondLoop() if config.isolate_handlers else None
         self._health = Health(self._workers, config.ping_timeout_seconds, self._second_loop)
+        self._background = Background()
+        self._health.further_work.append(self._background.keeps_busy)
+        self._health.details.append(self._background.report)
         self._invocations = Invocations(self._health)
         self._engine = Engine(self._invocations, self._workers)
         self._engine.admission = None if self._door.is_open else self._door
@@ -184,7 +189,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         """Refuse new work, let running work finish for `grace_seconds`, then stop it."""
         grace = self.config.shutdown_grace_seconds if grace_seconds is None else grace_seconds
         self._health.draining = True
-        draining = self._invocations.drain(grace)
+        draining = self._drain(grace)
         if self._second_loop is None:
             await draining
         else:
@@ -209,6 +214,11 @@ class PPIOAgentRuntimeApp(AppExtensions):
         self._workers.close()
         if self._second_loop is not None and not self._second_loop.close(FAREWELL_SECONDS):
             self._abandoned_loops += 1
+
+    async def _drain(self, grace_seconds: float) -> None:
+        ends = time.monotonic() + grace_seconds
+        await self._invocations.drain(grace_seconds)
+        await self._background.drain(max(0.0, ends - time.monotonic()))  # invocations may have started some meanwhile
 
     @property
     def abandoned_threads(self) -> int:

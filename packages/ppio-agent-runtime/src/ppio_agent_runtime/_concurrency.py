@@ -10,19 +10,16 @@ All of it happens on the event loop of the handlers, without locks.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ppio_agent_models import InvocationCancelledError, SessionBusyError, UnavailableError
 
-from ._context import RequestContext, current_context
 from ._invocations import draining_error
-from ._workers import WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._context import RequestContext
     from ._run import Run
 
 WhenBusy = Literal["reject", "queue", "interrupt"]
@@ -230,34 +227,3 @@ class Concurrency:
 
 def _full(message: str) -> UnavailableError:
     return UnavailableError(message, retry_after=_RETRY_AFTER_SECONDS)
-
-
-class HoldingThreads(WorkerThreads):
-    """Worker threads that keep an invocation's place taken while they work for it, whoever still waits for them."""
-
-    def __init__(self, most: int, concurrency: Concurrency) -> None:
-        super().__init__(most)
-        self._concurrency = concurrency
-
-    def run(self, context: Context, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """See `WorkerThreads.run`."""
-        return super().run(context, self._held(context, function), *args)
-
-    def submit(self, context: Context, function: Callable[..., Any], *args: Any) -> None:
-        """See `WorkerThreads.submit`."""
-        super().submit(context, self._held(context, function), *args)
-
-    def _held(self, context: Context, function: Callable[..., Any]) -> Callable[..., Any]:
-        release = self._concurrency.hold(context.get(current_context))
-        if release is None:
-            return function
-        loop = asyncio.get_running_loop()
-
-        def work(*args: Any) -> Any:
-            try:
-                return function(*args)
-            finally:
-                with suppress(RuntimeError):  # the loop has been closed, and the service with it
-                    loop.call_soon_threadsafe(release)
-
-        return work

@@ -1,9 +1,9 @@
-"""What an app offers beyond its main job: the agent called in process, plugins, lifespans."""
+"""What an app offers beyond its main job: the agent called in process, plugins, WebSockets, background work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload, runtime_checkable
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload, runtime_checkable
 
 from ppio_agent_models import ConfigurationError
 
@@ -13,12 +13,15 @@ from ._parse import context_of
 
 if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp
+    from ._background import Background, BusyBlock
     from ._config import AgentConfig
     from ._engine import Engine
     from ._invoke import InvocationStream
     from ._websocket import WebSocketRoute
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -34,6 +37,7 @@ class AppExtensions:
 
     config: AgentConfig
     _engine: Engine
+    _background: Background
     _lifespans: list[LifespanFunction]
     _websocket: WebSocketRoute | None = None
 
@@ -103,6 +107,45 @@ class AppExtensions:
             raise ConfigurationError(f"This app has the WebSocket handler {self._websocket.handler.name} already.")
         self._websocket = WebSocketRoute(self._engine, self.config, handler)
         return function
+
+    def busy(self, name: str, max_age_seconds: float | None = None) -> BusyBlock:
+        """Return an async context manager: inside, the service is HealthyBusy, and `/ping` lists the name with its age.
+
+        Args:
+            name: What it is, for the list; several may have the same.
+            max_age_seconds: After so long it no longer keeps the service busy, so that work which hangs cannot keep a
+                sandbox alive for ever; it is warned about once and stays in the list. None for no limit.
+
+        Raises:
+            ConfigurationError: The name is empty, or the age is not more than 0.
+        """
+        return self._background.busy(name, max_age_seconds)
+
+    @overload
+    def background_task(
+        self, function: Callable[P, Coroutine[Any, Any, T]], *, max_age_seconds: float | None = None
+    ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    @overload
+    def background_task(
+        self, function: None = None, *, max_age_seconds: float | None = None
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]: ...
+    def background_task(self, function: Any = None, *, max_age_seconds: float | None = None) -> Any:
+        """Let an async function count as `busy` while it runs, under its own name; use it as a decorator.
+
+        Start it with `asyncio.create_task(work())` and answer without waiting for it, or await it. Its task is kept
+        from being collected while it runs. At the drain it may go on for `shutdown_grace_seconds`, then it is
+        cancelled.
+
+        Args:
+            function: The `async def`.
+            max_age_seconds: As for `busy`.
+
+        Raises:
+            ConfigurationError: It is not an `async def`.
+        """
+        if function is None:
+            return lambda late: self._background.counted(late, max_age_seconds)
+        return self._background.counted(function, max_age_seconds)
 
     def install(self, plugin: Plugin) -> None:
         """Let a plugin add itself, by its method `install(app)`; before the first request.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _ERRORS = {
     400: "Not JSON, not UTF-8, empty, too deep, or a malformed header",
+    401: "No API key or signature, or a wrong one, where the agent wants one",
     406: "The Accept header allows neither JSON nor an event stream",
     408: "The body did not arrive in time",
     409: "The session is busy, or a newer invocation of it took over",

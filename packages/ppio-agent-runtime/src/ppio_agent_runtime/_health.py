@@ -40,10 +40,14 @@ class Health:
 
     Attributes:
         draining: The service is shutting down.
+        details: Each returns further fields of the answer.
+        further_work: Each says whether there is work in flight that is no invocation.
     """
 
     def __init__(self, workers: WorkerThreads, ping_timeout_seconds: float, loop: SecondLoop | None) -> None:
         self.draining = False
+        self.details: list[Callable[[], dict[str, Any]]] = []
+        self.further_work: list[Callable[[], bool]] = []
         self._second_loop = loop
         self._workers = workers
         self._timeout_seconds = ping_timeout_seconds
@@ -100,13 +104,17 @@ class Health:
             "time_of_last_update": self._changed_at,
             "timestamp": datetime.now(UTC).isoformat(),
         }
+        for detail in self.details:
+            body |= detail()
         return 503 if status == UNHEALTHY else 200, _encode_ping(extra, body)
 
     def _combined(self) -> str:
         if self._own_word != HEALTHY:
             return self._own_word
         # A thread may still work for a caller who gave up: that is work in flight too.
-        return BUSY if self._running or self._workers.unfinished else HEALTHY
+        if self._running or self._workers.unfinished or any(holds() for holds in self.further_work):
+            return BUSY
+        return HEALTHY
 
     def _note(self, status: str) -> None:
         if status != self._status:

@@ -64,6 +64,10 @@ class Invocations:
         """Let the watchdog's thread end."""
         self._watchdog.close()
 
+    def busy_also_while(self, holds: Callable[[], bool]) -> None:
+        """Let `/ping` be busy while `holds()`, also when nothing runs."""
+        self._health.further_work.append(holds)
+
     @property
     def running(self) -> int:
         """How many runs are in flight, those that wait at the door included."""

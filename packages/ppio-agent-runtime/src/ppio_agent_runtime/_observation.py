@@ -83,8 +83,9 @@ class Observation:
 
         handler = self._engine.handler
         agent_name = "agent" if handler is None else handler.name
-        self._recorder.telemetry = Telemetry(agent_name, flush=self._config.telemetry_flush)
+        self._recorder.telemetry = telemetry = Telemetry(agent_name, flush=self._config.telemetry_flush)
         self._engine.recorder = self._recorder
+        self._engine.invocations.busy_also_while(lambda: telemetry.is_flushing)
 
     def _gauges(self) -> dict[str, int]:
         workers = self._engine.workers

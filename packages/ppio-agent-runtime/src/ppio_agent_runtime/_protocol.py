@@ -19,6 +19,8 @@ from ._problems import problem_of
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Most bytes of a request's target and header fields, trailers included; what other servers take, and then some."""
 MAX_HEADER_FIELDS: Final = 256
+MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
+"""Most bytes of a body that are still read once its answer is out, so that the caller gets to see that answer."""
 
 _REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
@@ -35,8 +37,8 @@ class AgentHttpProtocol(PipeliningProtocol):
         self._limit_seconds: float = config.app.config.request_read_timeout_seconds
         self._in_head = False
         self._in_message = False
-        self._head_bytes = 0
-        self._hosts = 0
+        self._measure = False
+        self._unseen_bytes = 0
         self._waiting_since = 0.0
         self._unread: object = self  # no cycle yet
         self._refusal: RequestError | None = None
@@ -59,65 +61,80 @@ class AgentHttpProtocol(PipeliningProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived; a head that is not complete yet is timed and measured."""
-        continues = self._in_head
+        """Take what arrived. A request that comes in one read, as most do, is measured in passing."""
+        if self._in_message:
+            self._take_more(data)
+        else:
+            self._measure = len(data) > MAX_HEAD_BYTES
+            super().data_received(data)
+        cycle: Any = self.cycle
+        if self._in_head or (not self._in_message and (cycle is None or cycle.response_complete)):
+            self._waiting_since = self._waiting_since or self.loop.time()
+
+    def _take_more(self, data: bytes) -> None:
+        """Take more of a request, and count what comes to nothing: the parser only shows fields that are complete."""
+        was_in_head = self._in_head
+        self._measure = self._measure or was_in_head
+        body = 0 if was_in_head else len(self.cycle.body)
         super().data_received(data)
-        if self._in_head or not (self._in_message or self.is_answering()):
-            if not self._waiting_since:
-                self._waiting_since = self.loop.time()
-            if continues and self._in_head:
-                # The parser shows a field when it is complete, however long that takes.
-                self._head_bytes += len(data)
-                if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                    self._refusal = _head_too_large()
-                    self.send_400_response("")
+        if not self._in_message or self.transport.is_closing():
+            return
+        if was_in_head != self._in_head or (not was_in_head and len(self.cycle.body) != body):
+            self._unseen_bytes = 0
+            return
+        self._unseen_bytes += len(data)
+        if self._unseen_bytes > (MAX_HEAD_BYTES if self._in_head or self.is_answering() else MAX_DISCARDED_BYTES):
+            self._refusal = _head_too_large()
+            self.send_400_response("")
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
         self._in_head = self._in_message = True
-        self._head_bytes = self._hosts = 0
-
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the request's target."""
-        self._head_bytes += len(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header or trailer field."""
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADER_FIELDS:
-            self._refusal = _head_too_large()
-            raise HeadLimitError
-        if len(name) == 4 and name.lower() == b"host":
-            self._hosts += 1
-        super().on_header(name, value)
+        self._unseen_bytes = 0
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
-        self._in_head = False
-        self._waiting_since = 0.0
-        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() != "1.0"):
+        """Check the head, and begin to answer."""
+        if self._measure or len(self.headers) > MAX_HEADER_FIELDS:
+            self._check_size()
+        hosts = 0
+        for name, _ in self.headers:
+            if name == b"host":
+                hosts += 1
+        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
             self._refusal = BadRequestError("A request has exactly one Host header (RFC 9112, section 3.2).")
             raise HeadLimitError
+        self._in_head = False
+        self._waiting_since = 0.0
         super().on_headers_complete()
         if self.parser.should_upgrade() and not self._should_upgrade():
             # The parser gives up on what follows, so nothing after this request could be read.
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        """Note that the body is complete."""
+        """Note that the body is complete, and the trailers with it."""
+        if self._measure or len(self.headers) > MAX_HEADER_FIELDS:
+            self._check_size()
         self._in_message = False
         super().on_message_complete()
+
+    def _check_size(self) -> None:
+        """Refuse a head that is too large. Asked where so much arrived that it could be."""
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADER_FIELDS:
+            self._refusal = _head_too_large()
+            raise HeadLimitError
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what arrived, and close."""
         refusal = self._refusal or BadRequestError("The request is not valid HTTP.")
-        cycle = self.cycle
-        in_answer = self.is_answering() and (cycle.response_started or not cycle.more_body)
-        if in_answer or self.is_answering_earlier():
-            # Bytes in the middle of another answer would be taken for a part of it.
-            self.transport.close()
+        cycle: Any = self.cycle
+        is_answering = cycle is not None and not cycle.response_complete
+        is_answered = self._in_message and not self._in_head and not is_answering
+        in_answer = is_answering and (cycle.response_started or not cycle.more_body)
+        if is_answered or in_answer or self.is_answering_earlier():
+            # Bytes in the middle of another answer would be taken for a part of it, or for the next one.
+            self.transport.abort()
             return
         request_id = os.urandom(16).hex()
         problem = problem_of(refusal, request_id=request_id, tells_errors=False)

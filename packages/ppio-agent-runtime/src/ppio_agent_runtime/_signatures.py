@@ -43,27 +43,30 @@ class RefusedError(AuthenticationError):
         self.reason: Reason = reason
 
 
-@dataclass(frozen=True, slots=True)
 class SignedMessage:
     """What of a request can be signed.
 
-    Attributes:
+    Args:
         method: As sent.
         path: Percent-encoded as sent, without the query.
         query: As sent, without the question mark; empty when there is none.
         headers: Raw pairs, names in lower case.
     """
 
-    method: str
-    path: bytes
-    query: bytes
-    headers: Headers
+    __slots__ = ("_fields", "method", "path", "query")
+
+    def __init__(self, method: str, path: bytes, query: bytes, headers: Headers) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self._fields: dict[str, bytes] = {}
+        for raw, value in headers:
+            name, line = raw.decode("latin-1"), value.strip(b" \t")
+            self._fields[name] = b"%b, %b" % (self._fields[name], line) if name in self._fields else line
 
     def field(self, name: str) -> bytes | None:
         """Return the combined value of a header field (RFC 9421, section 2.1), or None when it was not sent."""
-        wanted = name.encode()
-        values = [value.strip(b" \t") for found, value in self.headers if found == wanted]
-        return b", ".join(values) if values else None
+        return self._fields.get(name)
 
 
 @dataclass(frozen=True, slots=True)

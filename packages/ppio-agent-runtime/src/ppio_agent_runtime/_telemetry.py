@@ -62,6 +62,11 @@ class Telemetry:
         self._thread = WorkerThreads(1)
         self._open: dict[Run, tuple[Any, Any]] = {}
 
+    @property
+    def is_flushing(self) -> bool:
+        """Spans of finished invocations are on their way: whoever freezes idle sandboxes should wait for them."""
+        return self._flushing is not None
+
     def begin(self, run: Run) -> None:
         """Start the span of a run and make it the current one of the running task, and of what the task starts.
 
