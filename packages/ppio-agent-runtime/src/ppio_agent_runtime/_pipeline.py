@@ -58,7 +58,6 @@ class Corridor:
         request_id = request_id_of(found)
         context: RequestContext | None = None
         run: Run | None = None
-        failure: BaseException | None = None
         engine = self._engine
         try:
             handler = engine.registered()
@@ -70,11 +69,12 @@ class Corridor:
                 result = await engine.work(run, handler, call.payload)
                 await self._respond(run, result, call, scope, receive, send)
             except BaseException as error:
-                failure = error
+                engine.finish(run, error)
                 raise
+            else:
+                engine.finish(run, None)
             finally:
                 current_context.reset(token)
-                engine.finish(run, failure)
         except (ClientGoneError, AnswerCutError):
             return
         except Exception as error:  # noqa: BLE001  # the one border where every exception becomes an answer
