@@ -180,9 +180,9 @@ class _DrainingServer(uvicorn.Server):
         if self._drain_wanted or not self.started:
             self._end_at_once()
             return
+        self.begin_drain()  # first: the next signal may come while the line is being written
         if sig == signal.SIGINT:
             sys.stderr.write("\nDraining; press Ctrl-C again to stop at once.\n")
-        self.begin_drain()
 
     def begin_drain(self) -> None:
         """Start the drain; safe in any thread and in a signal handler."""
