@@ -1,5 +1,6 @@
 """Every example runs as it is printed: as a process of its own, on a real socket, with nothing left behind."""
 
+import json
 from pathlib import Path
 
 import httpx
@@ -120,6 +121,22 @@ def test_a_backend_talks_to_its_sandbox_and_closes_it(name: str, printed: list[s
     assert len(lines) == len(printed)
     assert all(line.startswith(start) for line, start in zip(lines, printed, strict=True))
     assert SyncLocalSandboxProvider(tmp_path).list_sandboxes() == []
+
+
+async def test_08_plugin_serves_a_second_protocol_on_the_same_handler() -> None:
+    call = {"jsonrpc": "2.0", "id": 7, "method": "invoke", "params": {"text": "to be"}}
+    with serving(EXAMPLES / "08_plugin/main.py") as url:
+        async with httpx.AsyncClient(base_url=url) as http, AgentRuntimeClient() as client:
+            value = await http.post("/rpc", json=call)
+            async with http.stream("POST", "/rpc", json=call | {"method": "stream"}) as streamed:
+                lines = [json.loads(line) async for line in streamed.aiter_lines()]
+            refused = await http.post("/rpc", json=call | {"method": "fly"})
+            invoked = await client.attach(url).invoke({"text": "to be"})
+
+    assert value.json() == {"jsonrpc": "2.0", "id": 7, "result": "TOBE"}
+    assert lines == [{"jsonrpc": "2.0", "id": 7, "result": word} for word in ("TO", "BE")]
+    assert refused.json()["error"] == {"code": -32601, "message": "Method not found"}
+    assert invoked.result == "TOBE"
 
 
 def test_the_demo_shows_a_whole_life_and_leaves_nothing_behind(tmp_path: Path) -> None:
