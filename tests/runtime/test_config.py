@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp
+from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp, RateLimit
 
 DEFAULTS: dict[str, Any] = {
     "host": "0.0.0.0",
@@ -18,11 +18,27 @@ DEFAULTS: dict[str, Any] = {
     "max_request_size": 1024 * 1024,
     "request_read_timeout_seconds": 30.0,
     "cors_origins": ["*"],
+    "rate_limit": None,
+    "forwarded_allow_ips": [],
+    "max_concurrency": None,
+    "max_concurrency_per_session": None,
+    "when_busy": "reject",
+    "max_queue": 100,
     "sync_workers": 256,
     "isolate_handlers": False,
     "heartbeat_seconds": 15.0,
     "ping_timeout_seconds": 2.0,
     "shutdown_grace_seconds": 30.0,
+    "enable_metrics": True,
+    "log_format": "text",
+    "access_log": False,
+    "telemetry": None,
+    "telemetry_flush": False,
+    "api_keys": None,
+    "hmac_keys": None,
+    "signature_max_age_seconds": 300.0,
+    "metrics_public": False,
+    "plugins": [],
     "expose_errors": None,
 }
 
@@ -35,11 +51,27 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "max_request_size": ("10", 10),
     "request_read_timeout_seconds": ("5", 5.0),
     "cors_origins": ("https://a.example, https://b.example", ["https://a.example", "https://b.example"]),
+    "rate_limit": ("7/2", RateLimit(max_requests=7, window_seconds=2)),
+    "forwarded_allow_ips": ("10.0.0.0/8,::1", ["10.0.0.0/8", "::1"]),
+    "max_concurrency": ("3", 3),
+    "max_concurrency_per_session": ("1", 1),
+    "when_busy": ("queue", "queue"),
+    "max_queue": ("0", 0),
     "sync_workers": ("4", 4),
     "isolate_handlers": ("yes", True),
     "heartbeat_seconds": (".5", 0.5),
     "ping_timeout_seconds": ("3", 3.0),
     "shutdown_grace_seconds": ("0", 0.0),
+    "enable_metrics": ("no", False),
+    "log_format": ("json", "json"),
+    "access_log": ("1", True),
+    "telemetry": ("false", False),
+    "telemetry_flush": ("on", True),
+    "api_keys": ("first,second", ["first", "second"]),
+    "hmac_keys": ('{"id": "secret"}', {"id": "secret"}),
+    "signature_max_age_seconds": ("60", 60.0),
+    "metrics_public": ("true", True),
+    "plugins": ("a, b", ["a", "b"]),
     "expose_errors": ("off", False),
 }
 

@@ -17,13 +17,18 @@ PUBLIC = {
     "AgentError",
     "AgentRuntimeApp",
     "ConfigurationError",
+    "InvocationStream",
+    "MetricsCollector",
     "PPIOAgentRuntimeApp",
     "PPIOAgentRuntimeError",
     "PPIOAgentRuntimeServer",
     "PingResponse",
     "PingStatus",
+    "RateLimit",
+    "RateLimiter",
     "RequestContext",
     "SerializationError",
+    "configure_logging",
 }
 
 

@@ -10,10 +10,13 @@ from tests.support.snippets import Snippet, run, snippets, write
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 QUICKSTART = ROOT / "docs/quickstart.md"
+DEMONSTRATION = ROOT / "docs/operate.md"
+"""Its programs need each other, and are run together by tests/runtime/test_operate_page.py."""
 PAGES = [README, *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("packages/*/README.md"))]
 PROGRAMS = [
     pytest.param(page, snippet, id=f"{page.relative_to(ROOT)}:{snippet.file}")
     for page in PAGES
+    if page != DEMONSTRATION
     for snippet in snippets(page)
     if snippet.is_program
 ]
