@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
-from tests.runtime.wire import Answer, address, connect, read_until, request
 
 from ppio_agent_models import UnavailableError
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime._signatures import RefusedError, Signature
 from ppio_agent_runtime.middleware.access import NonceMemory
 from ppio_agent_runtime.testing import running
+from tests.runtime.wire import Answer, address, connect, read_until, request
 
 KEY, OTHER_KEY, SECRET = "sk-first-key", "sk-second-kéy", "hmac-secret"  # the second is not ASCII
 nonces = itertools.count()

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.runtime.wire import post, request, serving, until
 
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
+from tests.runtime.wire import post, request, serving, until
 
 
 def app_with(**settings: Any) -> PPIOAgentRuntimeApp:

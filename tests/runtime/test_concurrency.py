@@ -7,6 +7,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+
+from ppio_agent_models import ConfigurationError
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RequestContext
+from ppio_agent_runtime.testing import running
 from tests.runtime.turns import Turns, each_kind, on_both_loops
 from tests.runtime.wire import (
     connect,
@@ -17,10 +21,6 @@ from tests.runtime.wire import (
     serving,
     until,
 )
-
-from ppio_agent_models import ConfigurationError
-from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RequestContext
-from ppio_agent_runtime.testing import running
 
 
 @each_kind

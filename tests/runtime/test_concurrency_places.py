@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+
+from ppio_agent_runtime.testing import running
 from tests.runtime.turns import Turns, on_both_loops
 from tests.runtime.wire import (
     connect,
@@ -14,8 +16,6 @@ from tests.runtime.wire import (
     send_post,
     until,
 )
-
-from ppio_agent_runtime.testing import running
 
 
 @on_both_loops

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.runtime.wire import connect, post, read_to_end, read_until, request, send_post
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
+from tests.runtime.wire import connect, post, read_to_end, read_until, request, send_post
 
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: agent\r\n"
 

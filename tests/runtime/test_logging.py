@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.runtime.wire import Answer, post, request
 
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp, configure_logging
 from ppio_agent_runtime._log_formats import JsonFormatter, TextFormatter
 from ppio_agent_runtime.testing import running
+from tests.runtime.wire import Answer, post, request
 
 AGENT = """
 import asyncio, logging

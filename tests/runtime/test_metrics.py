@@ -13,10 +13,10 @@ from typing import Any
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from tests.runtime.wire import connect, in_background, post, read_until, request, send_post, until
 
 from ppio_agent_runtime import AgentConfig, AgentError, MetricsCollector, PPIOAgentRuntimeApp, RateLimit, __version__
 from ppio_agent_runtime.testing import running
+from tests.runtime.wire import connect, in_background, post, read_until, request, send_post, until
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

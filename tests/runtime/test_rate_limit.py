@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.runtime.wire import Answer, address, post, request
 
 from ppio_agent_models import ConfigurationError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RateLimiter, RequestContext
 from ppio_agent_runtime._callers import ClientAddress, counting_key
 from ppio_agent_runtime._sliding_window import MAX_KEYS, SlidingWindows
 from ppio_agent_runtime.testing import running
+from tests.runtime.wire import Answer, address, post, request
 
 
 def limited(rate_limit: RateLimit | None, **config: Any) -> PPIOAgentRuntimeApp:

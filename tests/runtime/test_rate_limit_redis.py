@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.wire import PATIENCE_SECONDS, post, request, until
 
 from ppio_agent_models import ConfigurationError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RateLimiter
 from ppio_agent_runtime.testing import running
+from tests.runtime.wire import PATIENCE_SECONDS, post, request, until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="redis-server is not installed: apt-get install redis-server"

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
 from tests.runtime.test_logging import agent_process
 from tests.runtime.wire import connect, post, read_until, request, send_post, until
 

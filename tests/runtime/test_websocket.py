@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from tests.runtime.wire import request, serving, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_to
 
 from ppio_agent_runtime import AgentConfig, AgentError, ConfigurationError, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.testing import running
+from tests.runtime.wire import request, serving, until
 
 
 def app_with(handler: Any = None, **settings: Any) -> PPIOAgentRuntimeApp:

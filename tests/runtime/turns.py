@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from tests.runtime.wire import (
-    PATIENCE_SECONDS,
-)
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 from ppio_agent_runtime._concurrency import Concurrency
+from tests.runtime.wire import (
+    PATIENCE_SECONDS,
+)
 
 on_both_loops = pytest.mark.parametrize("isolated", [False, True], ids=["one loop", "second loop"])
 each_kind = pytest.mark.parametrize("kind", ["coroutine", "function"])
