@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import Field
@@ -54,16 +56,49 @@ class InvocationResponse(Contract):
     error_type: str | None = None
 
 
+class InvocationState(StrEnum):
+    """Where an invocation is. The last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the invocation is over."""
+        return self not in (InvocationState.QUEUED, InvocationState.RUNNING)
+
+
+class InvocationResource(Contract):
+    """What `GET /invocations/{id}` says.
+
+    Attributes:
+        last_event_id: Number of the newest event of its log, 0 before the first.
+        response: The envelope, once it is over.
+    """
+
+    invocation_id: str
+    state: InvocationState
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    last_event_id: int = 0
+    response: InvocationResponse | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
     """One event of a stream.
 
     Attributes:
-        kind: `chunk` carries what the agent yielded, `done` and `error` end the stream.
+        kind: `chunk` carries what the agent yielded, `progress` what it reported on the way; `done` and `error` end the
+            stream.
         data: The decoded chunk, or the envelope as a dict.
         event_id: Number of the event, from 1; None where the server does not number its events.
     """
 
-    kind: Literal["chunk", "done", "error"]
+    kind: Literal["chunk", "progress", "done", "error"]
     data: Any
     event_id: int | None = None

@@ -1,0 +1,106 @@
+"""A caller who waits for something that goes on without it: noticed when it hangs up, kept awake with heartbeats."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from ._body import ClientGoneError
+
+if TYPE_CHECKING:
+    from ._asgi import Receive
+    from ._event_log import EventReader
+
+
+class Presence:
+    """One caller of a durable invocation. The clock of `Invocations` watches it, so a short wait costs no task.
+
+    Attributes:
+        gone: It has hung up.
+    """
+
+    __slots__ = ("_heartbeat_seconds", "_listener", "_quiet_since", "_reader", "_receive", "_waiter", "gone")
+
+    def __init__(self, receive: Receive, heartbeat_seconds: float) -> None:
+        self.gone = False
+        self._receive = receive
+        self._heartbeat_seconds = heartbeat_seconds
+        self._listener: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._reader: EventReader | None = None
+        self._quiet_since = 0.0
+
+    async def until(self, future: asyncio.Future[Any], limit_seconds: float | None = None) -> bool:
+        """Wait until `future` is done, whatever its outcome; say whether it was within `limit_seconds`.
+
+        Raises:
+            ClientGoneError: The caller hung up first.
+        """
+        if future.done():
+            return True
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        future.add_done_callback(self._wake)
+        timer = None if limit_seconds is None else loop.call_later(limit_seconds, self._wake)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            future.remove_done_callback(self._wake)
+            if timer is not None:
+                timer.cancel()
+        if not future.done() and self.gone:
+            raise ClientGoneError
+        return future.done()
+
+    async def take(self, reader: EventReader) -> list[bytes]:
+        """Return the next events, or an empty list at the end of the log or when a heartbeat is due.
+
+        Raises:
+            ClientGoneError: The caller hung up.
+        """
+        if self.gone:
+            raise ClientGoneError
+        self._reader = reader
+        self._quiet_since = 0.0
+        try:
+            events = await reader.take()
+        finally:
+            self._reader = None
+        if self.gone:
+            raise ClientGoneError
+        return events
+
+    def watch(self, now: float) -> None:
+        """Look after the caller, at every tick of the clock.
+
+        Args:
+            now: The loop's time.
+        """
+        if self._listener is None:
+            self._listener = asyncio.get_running_loop().create_task(self._listen())
+        if self._reader is None:
+            return
+        if not self._quiet_since:
+            self._quiet_since = now
+        elif now - self._quiet_since >= self._heartbeat_seconds:
+            self._reader.wake()
+
+    def release(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            self._listener.cancel()
+
+    async def _listen(self) -> None:
+        with suppress(asyncio.CancelledError):
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            self.gone = True
+            self._wake()
+            if self._reader is not None:
+                self._reader.wake()
+
+    def _wake(self, _: object = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
