@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from ppio_agent_models import AGENT_PORT, DEFAULT_MAX_REQUEST_BYTES, DEFAULT_TIMEOUT_SECONDS
 
+from ._rate_limit import RateLimit
 from ._settings import Settings, setting
 
 CLIENT_VARIABLES: Final = frozenset({"PPIO_AGENT_HOME", "PPIO_AGENT_PROVIDER", "PPIO_AGENT_PYTHON"})
@@ -24,12 +25,25 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         max_request_size: Largest request body, in bytes as they arrive.
         request_read_timeout_seconds: Longest time for a request's body to arrive.
         cors_origins: Origins that browsers may call from, `*` for any; never with credentials.
+        rate_limit: How many requests a caller may make, as `RateLimit(...)` or `"100/60"`; None for any number.
+        forwarded_allow_ips: Addresses and networks of proxies whose `X-Forwarded-For` names the client; `*` for any.
+        max_concurrency: Most invocations that run at once in the process; None for any number.
+        max_concurrency_per_session: The same for one session.
+        when_busy: What happens to an invocation beyond these: `reject` it, let it wait in a `queue`, or `interrupt` the
+            running one of its session (beyond `max_concurrency` the last is `reject`).
+        max_queue: Most invocations that wait in the queue.
         sync_workers: Most threads for `def` handlers and generators; they are started when needed.
         isolate_handlers: Run everything but `/ping` on a second event loop, so that an async handler that blocks
             cannot delay `/ping`. Costs about half of the throughput of tiny handlers.
         heartbeat_seconds: A stream that is silent for so long gets a comment line.
         ping_timeout_seconds: Longest time for a custom ping handler.
         shutdown_grace_seconds: How long running work may go on after SIGTERM.
+        enable_metrics: Count what happens and show it at `GET /metrics`.
+        log_format: Log lines as `text` or as `json`, of all loggers and uvicorn's too.
+        access_log: Write a line for each invocation that succeeded; failures are logged in any case.
+        telemetry: Collect OpenTelemetry spans, set up by the `OTEL_*` variables; None means when one of these names a
+            collector or the program has set up the SDK itself.
+        telemetry_flush: Send spans after each invocation, for sandboxes that are frozen when they are idle.
         expose_errors: Tell callers class and message of an agent's exceptions; None means as `debug` says.
     """
 
@@ -41,11 +55,22 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     max_request_size: int = setting(default=DEFAULT_MAX_REQUEST_BYTES, at_least=1)
     request_read_timeout_seconds: float = setting(default=30.0, above=0)
     cors_origins: list[str] = setting(default=["*"])
+    rate_limit: RateLimit | None = setting(default=None)
+    forwarded_allow_ips: list[str] = setting(default=[])
+    max_concurrency: int | None = setting(default=None, at_least=1)
+    max_concurrency_per_session: int | None = setting(default=None, at_least=1)
+    when_busy: Literal["reject", "queue", "interrupt"] = setting(default="reject")
+    max_queue: int = setting(default=100, at_least=0)
     sync_workers: int = setting(default=256, at_least=1, at_most=4096)
     isolate_handlers: bool = setting(default=False)
     heartbeat_seconds: float = setting(default=15.0, above=0)
     ping_timeout_seconds: float = setting(default=2.0, above=0)
     shutdown_grace_seconds: float = setting(default=30.0, at_least=0)
+    enable_metrics: bool = setting(default=True)
+    log_format: Literal["text", "json"] = setting(default="text")
+    access_log: bool = setting(default=False)
+    telemetry: bool | None = setting(default=None)
+    telemetry_flush: bool = setting(default=False)
     expose_errors: bool | None = setting(default=None)
 
     @property

@@ -14,11 +14,14 @@ KEY_ID = "ppio_agent.key_id"
 Headers = list[tuple[bytes, bytes]]
 """Raw header pairs as ASGI has them: names in lower case."""
 
+_NO_HEADERS: Headers = []
+"""Shared by all contexts, so never added to."""
+
 current_context: ContextVar[RequestContext | None] = ContextVar("ppio_agent_context", default=None)
 
 
 class RequestContext:
-    """The invocation that is being worked on.
+    """The invocation that is being worked on. One of these serves one invocation.
 
     Attributes:
         invocation_id: Made by the runtime, 32 hex digits.
@@ -31,6 +34,7 @@ class RequestContext:
             where no key is wanted.
         started: When the invocation began, on the monotonic clock, in seconds.
         timeout: How long it may take from there, in seconds.
+        response_headers: Further fields for the answer's head, such as those of the rate limit.
     """
 
     __slots__ = (
@@ -43,6 +47,7 @@ class RequestContext:
         "key_id",
         "metadata",
         "request_id",
+        "response_headers",
         "session_id",
         "started",
         "timeout",
@@ -52,7 +57,7 @@ class RequestContext:
     def __init__(
         self,
         *,
-        request_id: str,
+        request_id: str | None = None,
         session_id: str | None = None,
         user_id: str | None = None,
         metadata: dict[str, Any] | None = None,
@@ -62,12 +67,13 @@ class RequestContext:
         key_id: str | None = None,
     ) -> None:
         self.invocation_id = os.urandom(16).hex()
-        self.request_id = request_id
+        self.request_id = request_id or os.urandom(16).hex()
         self.session_id = session_id
         self.user_id = user_id
         self.metadata = metadata or {}
         self.client = client
         self.key_id = key_id
+        self.response_headers: Headers = _NO_HEADERS
         self.started = time.monotonic()
         self._raw_headers = raw_headers or []
         self._headers: dict[str, str] | None = None
@@ -81,6 +87,14 @@ class RequestContext:
         if self._headers is None:
             self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._raw_headers}
         return self._headers
+
+    def header_values(self, name: bytes) -> list[str]:
+        """Return all values of a request header, in the order in which they came.
+
+        Args:
+            name: In lower case.
+        """
+        return [value.decode("latin-1") for given, value in self._raw_headers if given == name]
 
     @property
     def deadline(self) -> float:
@@ -104,6 +118,24 @@ class RequestContext:
         """Set the limit to `timeout` seconds from the beginning."""
         self.timeout = timeout
         self._deadline = self.started + timeout
+
+    def begin(self, timeout: float) -> None:
+        """Start the clock now, with a limit of `timeout` seconds."""
+        self.started = time.monotonic()
+        self.extend_to(timeout)
+
+    def child(self) -> RequestContext:
+        """Return a context for another invocation: the same request, session and caller, and the time that is left."""
+        return RequestContext(
+            request_id=self.request_id,
+            session_id=self.session_id,
+            user_id=self.user_id,
+            metadata=self.metadata,
+            raw_headers=self._raw_headers,
+            timeout=self.remaining(),
+            client=self.client,
+            key_id=self.key_id,
+        )
 
     def cancel(self) -> None:
         """Turn `cancelled` true. The runtime calls it; it does not stop anything by itself."""

@@ -31,9 +31,15 @@ class Admission(Protocol):
     def leave(self, run: Run) -> None:
         """Note that a run which came in is over, its code included. Called once for each."""
 
+    def drain(self) -> None:
+        """Refuse those who wait: the service shuts down."""
+
 
 class Recorder(Protocol):
     """Counts what became of invocations."""
+
+    def started(self, run: Run) -> None:
+        """Note that the calling task begins to work for a run."""
 
     def finished(self, run: Run, failure: BaseException | None) -> None:
         """Note that a run's answer is complete.
@@ -66,6 +72,7 @@ class Engine:
         self.workers = workers
         self.invocations = invocations
         invocations.on_end = self._left
+        invocations.on_drain = self._drained
 
     def registered(self) -> Handler:
         """Return the handler.
@@ -93,6 +100,8 @@ class Engine:
             InvocationError: It was refused, failed, ran out of time, or was stopped.
             ClientGoneError: The caller hung up.
         """
+        if self.recorder is not None:
+            self.recorder.started(run)
         if self.admission is None:
             return run.result(handler, payload, self.workers)
         return self._admitted(self.admission, run, handler, payload)
@@ -110,3 +119,7 @@ class Engine:
     def _left(self, run: Run) -> None:
         if self.admission is not None:
             self.admission.leave(run)
+
+    def _drained(self) -> None:
+        if self.admission is not None:
+            self.admission.drain()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import DrainingError
 
+from ._log_ids import ids_of
 from ._watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Invocations:
     Attributes:
         answer_late: Tells a run's caller why it was stopped, while its handler still refuses to end.
         on_end: Hears of every admitted run that is over, its code included.
+        on_drain: Hears that no more runs are taken, before the running ones get their grace.
     """
 
     def __init__(self, health: Health) -> None:
@@ -47,6 +49,12 @@ class Invocations:
         self._late: set[asyncio.Task[None]] = set()
         self.answer_late: Callable[[Run], Coroutine[Any, Any, None]] | None = None
         self.on_end: Callable[[Run], None] | None = None
+        self.on_drain: Callable[[], None] | None = None
+
+    @property
+    def running(self) -> int:
+        """How many runs are in flight, those that wait at the door included."""
+        return len(self._runs)
 
     def add(self, run: Run) -> None:
         """Count and watch a run from now on.
@@ -75,9 +83,13 @@ class Invocations:
         """Take no more runs, let the running ones finish for `grace_seconds`, then stop the rest and see them out."""
         self._draining = True
         self._health.draining = True
+        if self.on_drain is not None:
+            self.on_drain()
         if not await self._wait_until_idle(grace_seconds):
             logger.warning("%d invocations still run after %g s; they are stopped.", len(self._runs), grace_seconds)
             for run in list(self._runs):
+                invocation = run.context.invocation_id
+                logger.warning("Invocation %s is cut by the drain.", invocation, extra=ids_of(run.context))
                 run.stop(draining_error())
             await self._wait_until_idle(_FAREWELL_SECONDS)
 

@@ -31,6 +31,7 @@ from ._serialize import encode
 if TYPE_CHECKING:
     from ._asgi import Receive, Scope, Send
     from ._config import AgentConfig
+    from ._context import Headers
     from ._engine import Engine
     from ._handler import Handler
     from ._request import InvocationCall
@@ -116,12 +117,12 @@ class Corridor:
                 return await self._stream(run, result, call, send)
             # A value in the making: the limit of values stays.
             chunks = run.start_stream(result, self._engine.workers, run.context.timeout)
-            return await respond_json(await collect(chunks), run.context, send)
-        if _is_response(result):
-            return await pass_through(result, scope, receive, send, run.context)
+            return await respond_json(await collect(chunks), run, send)
+        if is_response(result):
+            return await pass_through(result, scope, receive, send, run)
         if call.wants == "stream":
-            return await self._stream(run, _one(result), call, send)
-        return await respond_json(encode(result), run.context, send)
+            return await self._stream(run, one(result), call, send)
+        return await respond_json(encode(result), run, send)
 
     async def _stream(self, run: Run, generator: Any, call: InvocationCall, send: Send) -> None:
         limit = self._config.stream_timeout
@@ -135,7 +136,9 @@ class Corridor:
         problem = problem_of(error, request_id=request_id, tells_errors=self._config.tells_errors)
         session_id = invocation_id = None
         duration = 0.0
+        further: Headers = []
         if context is not None:
+            further = context.response_headers
             session_id, invocation_id, duration = context.session_id, context.invocation_id, context.elapsed()
             if problem.status >= 500:
                 log_failure(error, context)
@@ -144,17 +147,17 @@ class Corridor:
             problem,
             request_id=request_id,
             session_id=session_id,
-            headers=identity_headers(request_id, session_id, invocation_id),
+            headers=identity_headers(request_id, session_id, invocation_id) + further,
             duration=duration,
         )
 
 
-async def _one(value: Any) -> Any:
+async def one(value: Any) -> Any:
     """A plain value that was asked for as a stream is one chunk."""
     yield value
 
 
-def _is_response(value: Any) -> bool:
+def is_response(value: Any) -> bool:
     """Say whether `value` is a Starlette response; while the module is not loaded, it cannot be one."""
     module = sys.modules.get("starlette.responses")
     return module is not None and isinstance(value, module.Response)

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from ppio_agent_models import INVOCATION_ID_HEADER, PROTOCOL_HEADER, REQUEST_ID_HEADER, SESSION_ID_HEADER
 
 from ._body import ClientGoneError
+from ._log_ids import ids_of
 from ._problems import handler_failure, problem_of
 from ._sse import HEARTBEAT, Framing, NumberedFraming, PlainFraming
 
@@ -60,11 +61,13 @@ def envelope_around(result: bytes, context: RequestContext) -> bytes:
     )
 
 
-async def respond_json(result: bytes, context: RequestContext, send: Send) -> None:
+async def respond_json(result: bytes, run: Run, send: Send) -> None:
     """Answer 200 with the success envelope around `result`."""
+    context = run.context
     body = envelope_around(result, context)
+    run.sent_bytes = len(body)
     headers = identity_headers(context.request_id, context.session_id, context.invocation_id)
-    headers += (_JSON, (b"content-length", b"%d" % len(body)))
+    headers += (_JSON, (b"content-length", b"%d" % len(body)), *context.response_headers)
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -91,6 +94,7 @@ class StreamResponse:
 
     def __init__(self, run: Run, *, numbered: bool, tells_errors: bool) -> None:
         self._run = run
+        run.streams = True
         self._framing: Framing = NumberedFraming() if numbered else PlainFraming()
         self._tells_errors = tells_errors
 
@@ -103,14 +107,20 @@ class StreamResponse:
             PPIOAgentRuntimeError: It failed before anything was sent.
             ClientGoneError: The caller hung up.
         """
-        context = self._run.context
+        run = self._run
+        context = run.context
         ready = await chunks.take()
         if not ready and chunks.error is not None:
             raise chunks.error
         headers = _STREAM + identity_headers(context.request_id, context.session_id, context.invocation_id)
+        headers += context.response_headers
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         while ready or not chunks.ended:
             data = self._framing.chunks(ready) if ready else HEARTBEAT
+            if run.first_chunk is None and ready:
+                run.first_chunk = context.elapsed()
+            run.sent_chunks += len(ready)
+            run.sent_bytes += len(data)
             await send({"type": "http.response.body", "body": data, "more_body": True})
             ready = await chunks.take()
         await self._send_end(chunks.error, send)
@@ -125,6 +135,7 @@ class StreamResponse:
             log_failure(error, context)
             problem = problem_of(error, request_id=context.request_id, tells_errors=self._tells_errors)
             end = self._framing.failed(problem.envelope(context.request_id, context.session_id, context.elapsed()))
+        self._run.sent_bytes += len(end)
         await send({"type": "http.response.body", "body": end})
 
 
@@ -136,6 +147,7 @@ def log_failure(error: BaseException, context: RequestContext) -> None:
         context.request_id,
         type(error.__cause__ or error).__name__,
         exc_info=error.__cause__ or error,
+        extra=ids_of(context),
     )
 
 
@@ -143,13 +155,14 @@ class AnswerCutError(Exception):
     """The answer had begun and cannot be completed; the server closes the connection. Never leaves the runtime."""
 
 
-async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send, run: Run) -> None:
     """Send a Starlette response that the handler made, with our ids added to its headers.
 
     Raises:
         AnswerCutError: It failed after it had begun.
     """
-    extra = identity_headers(context.request_id, context.session_id, context.invocation_id)
+    context = run.context
+    extra = identity_headers(context.request_id, context.session_id, context.invocation_id) + context.response_headers
     begun = False
 
     async def send_with_ids(message: Message) -> None:
@@ -157,6 +170,8 @@ async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send
         if message["type"] == "http.response.start":
             begun = True
             message = {**message, "headers": [*message.get("headers", []), *extra]}
+        else:
+            run.sent_bytes += len(message.get("body", b""))
         await send(message)
 
     try:

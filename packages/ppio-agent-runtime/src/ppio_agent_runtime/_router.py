@@ -19,7 +19,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from ._asgi import Receive, Scope, Send
+    from ._asgi import ASGIApp, Receive, Scope, Send
     from ._context import Headers
     from ._health import Health
     from ._pipeline import Corridor
@@ -33,6 +33,7 @@ class Router:
         health: Answers `GET /ping`.
         fastapi: Returns the FastAPI app, or None where nobody uses it; may import it, so it is called in a thread.
         managers: Makes the async context managers of the app's lifespan.
+        metrics: Answers `GET /metrics`, unless a FastAPI route does; None for nobody.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class Router:
         health: Health,
         fastapi: Callable[[], FastAPI | None],
         managers: Callable[[], list[Any]],
+        metrics: ASGIApp | None,
     ) -> None:
         self._corridor = corridor
         self._health = health
         self._make_fastapi = fastapi
         self._managers = managers
+        self._metrics = metrics
         self._fastapi: FastAPI | None = None
         self._asked = False
 
@@ -79,15 +82,17 @@ class Router:
             self._fastapi = await asyncio.get_running_loop().run_in_executor(None, self._make_fastapi)
             self._asked = True
         fastapi = self._fastapi
-        if path == "/" and (fastapi is None or not any(getattr(route, "path", "") == "/" for route in fastapi.routes)):
+        own: dict[str, ASGIApp | None] = {"/": self._describe, "/metrics": self._metrics}
+        answer = own.get(path)
+        if answer is not None and not _has_route(fastapi, path):
             if scope["method"] not in ("GET", "HEAD"):
                 return await self._refuse_method(scope, send, path, "GET, HEAD")
-            return await self._describe(send)
+            return await answer(scope, receive, send)
         if fastapi is not None:
             return await fastapi(scope, receive, send)
         await _refuse(scope, send, NotFoundError(f"There is no route {path[:200]!r}."))
 
-    async def _describe(self, send: Send) -> None:
+    async def _describe(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         handler = self._corridor.handler
         service = {"service": "ppio-agent-runtime", "version": __version__, "protocol": "1"}
         await _send(send, 200, to_json(service | {"agent": None if handler is None else handler.name}), [])
@@ -95,6 +100,10 @@ class Router:
     async def _refuse_method(self, scope: Scope, send: Send, path: str, allowed: str) -> None:
         error = MethodNotAllowedError(f"{path} takes {allowed}, not {scope['method'][:20]}.")
         await _refuse(scope, send, error, [(b"allow", allowed.encode())])
+
+
+def _has_route(fastapi: FastAPI | None, path: str) -> bool:
+    return fastapi is not None and any(getattr(route, "path", "") == path for route in fastapi.routes)
 
 
 async def _send(send: Send, status: int, body: bytes, extra: Headers) -> None:

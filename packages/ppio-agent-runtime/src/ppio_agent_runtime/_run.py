@@ -7,7 +7,7 @@ watches it is `Invocations`, whose clock ticks for all runs at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
 from types import AsyncGeneratorType, CoroutineType
@@ -43,6 +43,10 @@ class Run:
         send: Where the answer goes.
         answered_late: The stopped handler refused to end, and its caller was told without it.
         admitted: It came through the door, and must be seen out.
+        streams: Its answer is a stream.
+        sent_bytes: Size of the answer's body so far.
+        sent_chunks: How many chunks of the stream are in it.
+        first_chunk: When the first one was there, in seconds from the beginning.
     """
 
     __slots__ = (
@@ -56,8 +60,12 @@ class Run:
         "answered_late",
         "chunks",
         "context",
+        "first_chunk",
         "reason",
         "send",
+        "sent_bytes",
+        "sent_chunks",
+        "streams",
     )
 
     def __init__(self, context: RequestContext, receive: Receive, send: Send) -> None:
@@ -67,6 +75,10 @@ class Run:
         self.send = send
         self.answered_late = False
         self.admitted = False
+        self.streams = False
+        self.sent_bytes = 0
+        self.sent_chunks = 0
+        self.first_chunk: float | None = None
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None
         self._waiting = False
@@ -140,6 +152,13 @@ class Run:
         self._production = asyncio.get_running_loop().create_task(_contained(production))
         self._production.add_done_callback(self._produced)
         return self.chunks
+
+    def when_produced(self, heard: Callable[[BaseException | None], None]) -> None:
+        """Call `heard` with what ended the stream early, or None, once its producer is over."""
+        chunks = self.chunks
+        assert self._production is not None
+        assert chunks is not None
+        self._production.add_done_callback(lambda _: heard(chunks.error))
 
     def stop(self, reason: Exception) -> None:
         """End the run early. Async code is cancelled, a `def` handler sees `context.cancelled`, the caller is told."""

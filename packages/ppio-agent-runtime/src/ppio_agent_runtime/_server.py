@@ -83,7 +83,7 @@ class PPIOAgentRuntimeServer:
         """
         if self._app.entrypoint_name is None:
             raise ConfigurationError("This app has no entrypoint; put @app.entrypoint above the agent's function.")
-        configure_logging(debug=self._config.debug)
+        self._configure_logging()
         try:
             if self._socket is None:
                 self.bind()
@@ -102,6 +102,10 @@ class PPIOAgentRuntimeServer:
         """Drain and end a server that runs in another thread."""
         if self._uvicorn is not None:
             self._uvicorn.begin_drain()
+
+    def _configure_logging(self) -> None:
+        log_format, source = self._config.explain()["log_format"]
+        configure_logging(None if source == "default" else log_format, debug=self._config.debug)
 
     def _bound(self) -> socket.socket:
         assert self._socket is not None

@@ -11,9 +11,11 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, dataclass_transform, get_type_hints
+from typing import Any, ClassVar, Literal, dataclass_transform, get_origin, get_type_hints
 
 from ppio_agent_models import ConfigurationError
+
+from ._structures import Parser, parser_of, without_none
 
 Source = Literal["argument", "environment", "default"]
 
@@ -24,7 +26,10 @@ _NO = frozenset({"0", "false", "no", "off"})
 class _Setting:
     """One field: its default, its bounds, and how a string becomes a value."""
 
-    __slots__ = ("above", "at_least", "at_most", "default", "kind", "name", "optional")
+    __slots__ = ("above", "at_least", "at_most", "default", "kind", "name", "optional", "parse", "word")
+
+    parse: Parser
+    word: str
 
     def __init__(self, default: Any, at_least: float | None, at_most: float | None, above: float | None) -> None:
         self.default = default
@@ -43,12 +48,20 @@ class _Setting:
         """
         if value is None and self.optional:
             return None
-        parsed = _PARSERS[self.kind](value)
+        try:
+            parsed = self.parse(value)
+        except ConfigurationError as error:  # from inside a structure
+            raise ConfigurationError(f"{where} is wrong: {error}") from None
         if parsed is None:
-            raise ConfigurationError(f"{where} must be {_WORDS[self.kind]}, not {value!r}.")
+            raise ConfigurationError(f"{where} must be {self.word}{self._shown(value)}.")
         if isinstance(parsed, int | float) and not isinstance(parsed, bool):
             self._check_bounds(parsed, where)
         return parsed
+
+    def _shown(self, value: Any) -> str:
+        # A structure may hold a password: what was given for one is not repeated.
+        tells = self.kind in _PARSERS or get_origin(self.kind) is Literal
+        return f", not {value!r}" if tells else f", not this {type(value).__name__}"
 
     def _check_bounds(self, number: float, where: str) -> None:
         if self.above is not None and not number > self.above:
@@ -138,9 +151,8 @@ class Settings:
         hints = get_type_hints(cls)
         for name, field in list(vars(cls).items()):
             if isinstance(field, _Setting):
-                members = getattr(hints[name], "__args__", ()) if hints[name] not in _PARSERS else ()
-                field.optional = type(None) in members
-                field.kind = next((kind for kind in members if kind is not type(None)), hints[name])
+                field.kind, field.optional = without_none(hints[name])
+                field.parse, field.word = parser_of(field.kind, _PARSERS, _WORDS)
                 field.name = name
                 cls._fields[name] = field
                 delattr(cls, name)

@@ -21,14 +21,22 @@ class WorkerThreads:
 
     Args:
         most: Largest number of threads; further jobs wait for a free one, first come, first served.
+
+    Attributes:
+        most: The same.
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._threads = 0
         self._lock = threading.Lock()
         self._unfinished = 0
+
+    @property
+    def threads(self) -> int:
+        """How many threads have been started; idle ones stay."""
+        return self._threads
 
     @property
     def unfinished(self) -> int:
@@ -48,7 +56,7 @@ class WorkerThreads:
     def _put(self, job: _Job) -> None:
         with self._lock:
             self._unfinished += 1
-            if self._unfinished > self._threads < self._most:
+            if self._unfinished > self._threads < self.most:
                 self._threads += 1
                 threading.Thread(target=self._work, name=f"agent-worker-{self._threads}", daemon=True).start()
         self._jobs.put(job)

@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from .._asgi import ASGIApp, Message, Receive, Scope, Send
     from .._context import Headers
 
-_EXPOSED = b"x-ppio-request-id, x-ppio-session-id, x-ppio-invocation-id, ppio-agent-protocol, retry-after"
+_EXPOSED = (
+    b"x-ppio-request-id, x-ppio-session-id, x-ppio-invocation-id, ppio-agent-protocol, retry-after, ratelimit, "
+    b"ratelimit-policy"
+)
 _MAX_AGE_SECONDS = b"600"
 
 

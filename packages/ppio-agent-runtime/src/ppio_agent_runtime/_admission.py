@@ -1,0 +1,100 @@
+"""The door between a parsed request and the agent: the caller's rate limit, then a place to run."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from ._callers import ClientAddress, counting_key
+from ._concurrency import Concurrency, HoldingThreads
+from ._workers import WorkerThreads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ._config import AgentConfig
+    from ._context import RequestContext
+    from ._rate_limiter import RateLimiter
+    from ._run import Run
+
+
+class CallerLimit:
+    """The rate limit of callers.
+
+    Attributes:
+        limiter: Who counts.
+        rejected: How many requests were refused.
+    """
+
+    def __init__(self, limiter: RateLimiter, client_address: ClientAddress) -> None:
+        self.limiter = limiter
+        self.rejected = 0
+        self._client_address = client_address
+
+    async def check(self, context: RequestContext) -> None:
+        """Count one request; its answer carries the limit's response fields.
+
+        Raises:
+            RateLimitedError: It is one too many.
+            UnavailableError: The storage is gone, and nobody is let in without it.
+        """
+        address = self._client_address.of(context)
+        state = await self.limiter.hit(counting_key(self.limiter.rate_limit.key, context, address))
+        context.response_headers = self.limiter.response_headers(state)
+        if not state.allowed:
+            self.rejected += 1
+            raise self.limiter.refusal(state)
+
+
+class Door:
+    """All that stands before the agent; see `_engine.Admission`.
+
+    Attributes:
+        rate_limit: None where there is no limit.
+        concurrency: None where there is no limit.
+        workers: The threads for plain functions, which may have to keep places taken.
+    """
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.rate_limit: CallerLimit | None = None
+        self.concurrency: Concurrency | None = None
+        self.workers = WorkerThreads(config.sync_workers)
+        client_address = ClientAddress(config.forwarded_allow_ips)
+        if config.rate_limit is not None:
+            from ._rate_limiter import RateLimiter  # leads to the library, which only limited agents need
+
+            self.rate_limit = CallerLimit(RateLimiter.of(config.rate_limit), client_address)
+        if config.max_concurrency is not None or config.max_concurrency_per_session is not None:
+            self.concurrency = Concurrency(
+                config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
+            )
+            self.workers = HoldingThreads(config.sync_workers, self.concurrency)
+
+    @property
+    def is_open(self) -> bool:
+        """Nothing is limited: nobody needs to come through here."""
+        return self.rate_limit is None and self.concurrency is None
+
+    async def enter(self, run: Run) -> None:
+        """See `_engine.Admission.enter`."""
+        if self.rate_limit is not None:
+            await self.rate_limit.check(run.context)
+        if self.concurrency is not None:
+            await self.concurrency.enter(run)
+
+    def leave(self, run: Run) -> None:
+        """See `_engine.Admission.leave`."""
+        if self.concurrency is not None:
+            self.concurrency.leave(run)
+
+    def drain(self) -> None:
+        """See `_engine.Admission.drain`."""
+        if self.concurrency is not None:
+            self.concurrency.drain()
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object) -> AsyncIterator[None]:
+        """Close what was opened for counting, on the loop that used it, when the service ends."""
+        yield
+        if self.rate_limit is not None:
+            await self.rate_limit.limiter.close()
