@@ -11,6 +11,7 @@ from ppio_agent_models import ConfigurationError
 
 from ._config import CLIENT_VARIABLES, AgentConfig
 from ._context import RequestContext, current_context
+from ._durable import DurableInvocations
 from ._engine import Engine
 from ._handler import Handler
 from ._health import Health
@@ -18,6 +19,7 @@ from ._invocations import Invocations
 from ._isolation import IsolatedApp, SecondLoop
 from ._lifespan import LifespanFunction, as_context_manager
 from ._pipeline import Corridor
+from ._resource import InvocationResources
 from ._router import Router
 from ._workers import WorkerThreads
 from .middleware.cors import CORSLayer
@@ -60,7 +62,8 @@ class PPIOAgentRuntimeApp:
         self._health = Health(self._workers, config.ping_timeout_seconds, self._second_loop)
         self._invocations = Invocations(self._health)
         self._engine = Engine(self._invocations, self._workers)
-        self._corridor = Corridor(config, self._engine)
+        self._durable = DurableInvocations(config, self._engine)
+        self._corridor = Corridor(config, self._engine, self._durable)
         self._lifespan = lifespan and as_context_manager(lifespan)
         self._layers: list[Callable[[ASGIApp], ASGIApp]] = []
         self._stack: ASGIApp | None = None
@@ -172,7 +175,13 @@ class PPIOAgentRuntimeApp:
         await self._stack(scope, receive, send)
 
     def _build_stack(self) -> ASGIApp:
-        router = Router(self._corridor, self._health, self._fastapi_if_used, self._lifespan_managers)
+        router = Router(
+            self._corridor,
+            InvocationResources(self.config, self._invocations, self._durable),
+            self._health,
+            self._fastapi_if_used,
+            self._lifespan_managers,
+        )
         app: ASGIApp = router
         for layer in self._layers:
             app = layer(app)
@@ -188,7 +197,9 @@ class PPIOAgentRuntimeApp:
         return self.fastapi if self._fastapi is not None or self.config.debug else None
 
     def _lifespan_managers(self) -> list[Any]:
-        managers = [] if self._lifespan is None else [self._lifespan(self)]
+        managers: list[Any] = [self._durable]
+        if self._lifespan is not None:
+            managers.append(self._lifespan(self))
         if self._fastapi is not None:
             managers.append(self._fastapi.router.lifespan_context(self._fastapi))
         return managers

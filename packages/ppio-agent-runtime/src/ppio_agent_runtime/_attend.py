@@ -83,6 +83,7 @@ class Attendance:
                 await presence.until(self._record.over, wait_seconds)
             finally:
                 self._invocations.dismiss(presence)
+                presence.release()
         await send_json(send, 200, self._record.resource(), self._headers)
 
     def _arrive(self, receive: Receive) -> Presence:
@@ -93,6 +94,7 @@ class Attendance:
 
     def _depart(self, presence: Presence) -> None:
         self._invocations.dismiss(presence)
+        presence.release()
         self._record.left(asyncio.get_running_loop().time())
 
     async def _send_whole(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,13 +112,9 @@ class Attendance:
         reader = record.log.read(after)
         try:
             events = await presence.take(reader)
-            answer = record.answer
-            if after == 0 and answer is not None and reader.position == 1 and record.log.last_id == 1:
-                if answer.response is not None or record.state != SUCCEEDED:
-                    return await self._send_whole(scope, receive, send)  # nothing was said before the end
-            await send(
-                {"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *self._headers]}
-            )
+            if after == 0 and record.failed_silently:
+                return await self._send_whole(scope, receive, send)  # a true status, while it is not too late for one
+            await send({"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *self._headers]})
             while events or not reader.at_end:
                 data = _framed(events, numbered=numbered) if events else HEARTBEAT
                 if data:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ._serialize import encode
+
+if TYPE_CHECKING:
+    from ._event_log import EventLog
 
 KEY_ID = "ppio_agent.key_id"
 """Where in the scope the access layer notes which key opened the door."""
@@ -41,6 +47,7 @@ class RequestContext:
         "_cancelled",
         "_deadline",
         "_headers",
+        "_log",
         "_raw_headers",
         "client",
         "invocation_id",
@@ -80,6 +87,7 @@ class RequestContext:
         self.timeout = timeout
         self._deadline = self.started + timeout
         self._cancelled = False
+        self._log: tuple[EventLog, asyncio.AbstractEventLoop] | None = None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -119,6 +127,34 @@ class RequestContext:
         self.timeout = timeout
         self._deadline = self.started + timeout
 
+    def postpone(self, seconds: float) -> None:
+        """Move the deadline: the whole process did not run for `seconds`."""
+        self._deadline += seconds
+
+    def progress(self, value: Any) -> None:
+        """Tell callers of a durable invocation how far the work is: a `progress` event, which is not a chunk.
+
+        Callers who did not ask for a durable invocation or for protocol 1 are not told. Safe in worker threads.
+
+        Args:
+            value: Anything that can be a chunk.
+
+        Raises:
+            SerializationError: It cannot become JSON.
+        """
+        if self._log is None:
+            return
+        encoded = encode(value)
+        log, loop = self._log
+        if loop is _running_loop():
+            log.progress(encoded)
+        else:
+            loop.call_soon_threadsafe(log.progress, encoded)
+
+    def report_to(self, log: EventLog) -> None:
+        """Send what `progress` is told to `log`, on the running loop."""
+        self._log = (log, asyncio.get_running_loop())
+
     def begin(self, timeout: float) -> None:
         """Start the clock now, with a limit of `timeout` seconds."""
         self.started = time.monotonic()
@@ -146,3 +182,10 @@ class RequestContext:
             f"RequestContext(invocation_id={self.invocation_id!r}, request_id={self.request_id!r}, "
             f"session_id={self.session_id!r})"
         )
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import IdempotencyKeyReusedError, InvocationCancelledError
 
@@ -12,66 +12,55 @@ from ._body import ClientGoneError
 from ._context import current_context
 from ._handler import GENERATOR_TYPES
 from ._invocations import draining_error
+from ._ledger import Ledger
 from ._pipeline import is_response
 from ._problems import problem_of
 from ._record import CANCELLED, FAILED, SUCCEEDED, Answer, Record, Scope
 from ._respond import envelope_around, log_failure
 from ._serialize import encode
-from ._storage import restored, stored
 from ._unconnected import UnconnectedRun
 
 if TYPE_CHECKING:
+    from ._archive import Archive
     from ._config import AgentConfig
     from ._context import RequestContext
     from ._engine import Engine
-    from ._event_store import EventStore
+    from ._event_log import EventLog
     from ._handler import Handler
-    from ._ledger import Ledger
-    from ._request import InvocationCall
-
-OnDisconnect = Literal["cancel", "continue"]
-
-
-@dataclass(slots=True, frozen=True)
-class Durability:
-    """How a call asked to be durable.
-
-    Attributes:
-        key: Its `Idempotency-Key`, or None.
-        fingerprint: Digest of its body.
-        background: It prefers an answer at once (RFC 7240, `respond-async`).
-        on_disconnect: What it says about hanging up, or None for the default.
-    """
-
-    key: str | None
-    fingerprint: bytes
-    background: bool
-    on_disconnect: OnDisconnect | None
+    from ._request import Durability, InvocationCall
 
 
 class DurableInvocations:
     """Begins durable invocations and sees them to their end.
 
     Args:
-        config: Timeouts and the resume window.
+        config: Timeouts, the resume window, the bounds of what is held.
         engine: Runs the handler under all limits.
-        ledger: Holds the records in memory.
-        store: Holds them on disk, if they shall survive the process.
+
+    Raises:
+        ConfigurationError: `event_store` cannot be used.
     """
 
-    def __init__(self, config: AgentConfig, engine: Engine, ledger: Ledger, store: EventStore | None) -> None:
+    def __init__(self, config: AgentConfig, engine: Engine) -> None:
         self._config = config
         self._engine = engine
-        self._ledger = ledger
-        self._store = store
+        self._ledger = Ledger(config)
+        self._archive = _archive(config, self._ledger.new_log)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> None:
+        """Do nothing; the archive is open since the start."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Write what is waiting to the archive, and close it."""
+        if self._archive is not None:
+            await asyncio.to_thread(self._archive.close)
 
     async def find(self, invocation_id: str) -> Record | None:
         """Return the record of this id, from memory or from the store."""
         record = self._ledger.find(invocation_id)
-        if record is None and self._store is not None:
-            found = await self._store.find(invocation_id)
-            record = None if found is None else restored(found, self._ledger.new_log())
+        if record is None and self._archive is not None:
+            return await self._archive.find(invocation_id) or self._ledger.find(invocation_id)
         return record
 
     async def begin(self, call: InvocationCall, durability: Durability, handler: Handler) -> tuple[Record, bool]:
@@ -111,11 +100,11 @@ class DurableInvocations:
 
     async def _find_by_key(self, scope: Scope) -> Record | None:
         known = self._ledger.find_by_key(scope)
-        if known is not None or self._store is None:
+        if known is not None or self._archive is None:
             return known
-        found = await self._store.find_by_key(*scope)
-        # While the store was asked, another request with the same key may have begun.
-        return self._ledger.find_by_key(scope) or (found and restored(found, self._ledger.new_log()))
+        found = await self._archive.find_by_key(scope)
+        # While the archive was asked, another request with the same key may have begun.
+        return self._ledger.find_by_key(scope) or found
 
     def _window(self, call: InvocationCall, durability: Durability) -> float | None:
         if durability.on_disconnect == "cancel":
@@ -162,7 +151,7 @@ class DurableInvocations:
             if not durability.background and call.wants != "json":
                 limit = self._config.stream_timeout
                 timeout = limit if call.timeout is None else min(call.timeout, limit)
-            run.start_stream(result, self._engine.workers, timeout, record.log)
+            run.produce_into(record.log, result, self._engine.workers, timeout)
             await record.log.production_over
             if record.log.error is not None:
                 raise record.log.error
@@ -183,15 +172,15 @@ class DurableInvocations:
         refused = failure is not None and record.started_at is None
         if refused:
             self._ledger.forget(record)
-            if self._store is not None:
-                self._store.drop(record.invocation_id)
+            if self._archive is not None:
+                self._archive.drop(record)
         else:
             self._ledger.close(record)
             self._save(record)
 
     def _save(self, record: Record) -> None:
-        if self._store is not None:
-            self._store.save(stored(record))
+        if self._archive is not None:
+            self._archive.save(record)
 
     def _problem(self, error: BaseException, context: RequestContext) -> Answer:
         if isinstance(error, ClientGoneError):
@@ -205,3 +194,11 @@ class DurableInvocations:
 
 def _state_of(failure: BaseException) -> str:
     return CANCELLED if isinstance(failure, InvocationCancelledError | ClientGoneError) else FAILED
+
+
+def _archive(config: AgentConfig, new_log: Callable[[], EventLog]) -> Archive | None:
+    if config.event_store is None:
+        return None
+    from ._archive import Archive  # imports sqlite3, which most agents do not need
+
+    return Archive(config, new_log)

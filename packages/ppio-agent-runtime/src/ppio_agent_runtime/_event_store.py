@@ -34,14 +34,16 @@ CREATE TABLE IF NOT EXISTS invocations (
 CREATE UNIQUE INDEX IF NOT EXISTS invocations_by_key ON invocations (caller, session, key) WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS invocations_by_age ON invocations (finished_at);
 CREATE TABLE IF NOT EXISTS events (
-    invocation TEXT NOT NULL REFERENCES invocations (id) ON DELETE CASCADE, number INTEGER NOT NULL, event BLOB NOT NULL,
-    PRIMARY KEY (invocation, number)
+    invocation TEXT NOT NULL REFERENCES invocations (id) ON DELETE CASCADE, number INTEGER NOT NULL,
+    event BLOB NOT NULL, PRIMARY KEY (invocation, number)
 ) WITHOUT ROWID;
 """
 _COLUMNS = (
-    "id, caller, session, key, fingerprint, state, created_at, started_at, finished_at, status, closing, result, headers, "
-    "only_text, request_id, session_id"
+    "id, caller, session, key, fingerprint, state, created_at, started_at, finished_at, status, closing, result, "
+    "headers, only_text, request_id, session_id"
 )
+_SELECT = f"SELECT {_COLUMNS} FROM invocations WHERE "  # noqa: S608  # our own column names
+_INSERT = f"INSERT OR REPLACE INTO invocations ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,7 +101,7 @@ class EventStore:
 
     def drop(self, invocation_id: str) -> None:
         """Forget an invocation. Returns at once."""
-        self._jobs.put(lambda database: database.execute("DELETE FROM invocations WHERE id = ?", (invocation_id,)))
+        self._jobs.put(lambda database: _delete(database, invocation_id))
 
     async def find(self, invocation_id: str) -> StoredInvocation | None:
         """Return the invocation of this id."""
@@ -160,11 +162,10 @@ class EventStore:
         return database
 
     def _write(self, database: sqlite3.Connection, stored: StoredInvocation) -> None:
-        database.execute("DELETE FROM invocations WHERE id = ?", (stored.id,))
+        _delete(database, stored.id)
         values = [getattr(stored, name.strip()) for name in _COLUMNS.split(",")]
         values[12] = json.dumps([[name.decode("latin-1"), value.decode("latin-1")] for name, value in stored.headers])
-        marks = ", ".join("?" * len(values))
-        database.execute(f"INSERT OR REPLACE INTO invocations ({_COLUMNS}) VALUES ({marks})", values)
+        database.execute(_INSERT, values)
         database.executemany(
             "INSERT INTO events VALUES (?, ?, ?)",
             [(stored.id, number, event) for number, event in enumerate(stored.events, stored.first_id)],
@@ -179,6 +180,10 @@ class EventStore:
             "ORDER BY finished_at DESC LIMIT -1 OFFSET ?)",
             (self._max_invocations,),
         )
+
+
+def _delete(database: sqlite3.Connection, invocation_id: str) -> None:
+    database.execute("DELETE FROM invocations WHERE id = ?", (invocation_id,))
 
 
 def _interrupted(stored: StoredInvocation) -> StoredInvocation:
@@ -201,10 +206,8 @@ def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...])
     return next(iter(_read_all(database, condition, values)), None)
 
 
-def _read_all(
-    database: sqlite3.Connection, condition: str, values: tuple[str, ...] = ()
-) -> list[StoredInvocation]:
-    rows = database.execute(f"SELECT {_COLUMNS} FROM invocations WHERE {condition}", values).fetchall()
+def _read_all(database: sqlite3.Connection, condition: str, values: tuple[str, ...] = ()) -> list[StoredInvocation]:
+    rows = database.execute(_SELECT + condition, values).fetchall()
     return [_stored(database, row) for row in rows]
 
 

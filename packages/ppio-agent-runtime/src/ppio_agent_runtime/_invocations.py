@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ppio_agent_models import DrainingError
 
 from ._log_ids import ids_of
-from ._watchdog import LoopWatchdog
+from ._watchdog import SLEPT_SECONDS, LoopWatchdog
 
 if TYPE_CHECKING:
     from ._health import Health
@@ -29,11 +29,22 @@ _FAREWELL_SECONDS: Final = 5.0
 """How long stopped runs may take to say goodbye to their callers."""
 
 
+class Watched(Protocol):
+    """Something that the clock looks after."""
+
+    def watch(self, now: float) -> None:
+        """Look after it, at the loop's time `now`."""
+
+    def postpone(self, seconds: float) -> None:
+        """Give back time in which the whole process did not run."""
+
+
 class Invocations:
     """The runs of one app, on one event loop.
 
     Attributes:
         answer_late: Tells a run's caller why it was stopped, while its handler still refuses to end.
+        draining: No more runs are taken.
         on_end: Hears of every admitted run that is over, its code included.
         on_drain: Hears that no more runs are taken, before the running ones get their grace.
     """
@@ -45,7 +56,9 @@ class Invocations:
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._clock: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event | None = None
-        self._draining = False
+        self.draining = False
+        self._watched: set[Watched] = set()
+        self._last_tick = 0.0
         self._late: set[asyncio.Task[None]] = set()
         self.answer_late: Callable[[Run], Coroutine[Any, Any, None]] | None = None
         self.on_end: Callable[[Run], None] | None = None
@@ -62,7 +75,7 @@ class Invocations:
         Raises:
             DrainingError: The service is shutting down.
         """
-        if self._draining:
+        if self.draining:
             raise draining_error()
         if not self._runs:
             self._health.work_began()
@@ -81,7 +94,7 @@ class Invocations:
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no more runs, let the running ones finish for `grace_seconds`, then stop the rest and see them out."""
-        self._draining = True
+        self.draining = True
         self._health.draining = True
         if self.on_drain is not None:
             self.on_drain()
@@ -103,21 +116,60 @@ class Invocations:
         """Say whether `task` was in time."""
         return self._reading.pop(task, None) is not None
 
+    def find(self, invocation_id: str) -> Run | None:
+        """Return the run of this id, if it is in flight."""
+        return next((run for run in self._runs if run.context.invocation_id == invocation_id), None)
+
+    def attend(self, watched: Watched) -> None:
+        """Let the clock watch something besides the runs."""
+        self._watched.add(watched)
+        if self._clock is None:
+            self._start_clock()
+
+    def dismiss(self, watched: Watched) -> None:
+        """Stop watching it."""
+        self._watched.discard(watched)
+
+    def _process_slept(self, now: float) -> bool:
+        """Say whether the whole process stood still since the last tick, and give the time back to everybody.
+
+        A sandbox that was paused must not wake to a storm of timeouts. A gap in the ticks may also be a handler that
+        blocks the loop, which counts; the watchdog's thread knows, and has told by the next tick.
+        """
+        gap, self._last_tick = now - self._last_tick, now
+        slept = self._watchdog.take_slept_seconds()
+        if slept:
+            for run in self._runs:
+                run.context.postpone(slept)
+            for watched in self._watched:
+                watched.postpone(slept)
+            for task in self._reading:
+                self._reading[task] += slept
+        return gap > SLEPT_SECONDS
+
     def _start_clock(self) -> None:
-        self._clock = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        loop = asyncio.get_running_loop()
+        if not self._last_tick:
+            self._last_tick = loop.time()
+        self._clock = loop.call_later(TICK_SECONDS, self._tick)
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._clock = None
-        if not (self._runs or self._reading):
+        if not (self._runs or self._reading or self._watched):
+            self._last_tick = 0.0
             return
         self._start_clock()
         now = loop.time()
+        if self._process_slept(now):
+            return
         for run in list(self._runs):
             if run.watch(now) and self.answer_late is not None:
                 task = loop.create_task(self.answer_late(run))
                 self._late.add(task)
                 task.add_done_callback(self._late.discard)
+        for watched in list(self._watched):
+            watched.watch(now)
         for task in [task for task, deadline in self._reading.items() if deadline <= now]:
             del self._reading[task]
             task.cancel()

@@ -25,6 +25,7 @@ from ppio_agent_models import (
 
 from ._body import read_body
 from ._context import KEY_ID, RequestContext
+from ._durability import DURABILITY_HEADERS, durability_of
 from ._negotiate import wanted_form
 from ._request import InvocationCall
 from ._serialize import decode
@@ -49,6 +50,7 @@ _AWS_REQUEST_ID = _wire(AGENTCORE_REQUEST_ID_HEADER)
 _AWS_USER = _wire(AGENTCORE_USER_ID_HEADER)
 _READ = frozenset(
     {_PROTOCOL, _SESSION, _REQUEST_ID, _USER, _TIMEOUT, _AWS_SESSION, _AWS_REQUEST_ID, _AWS_USER}
+    | DURABILITY_HEADERS
     | {b"accept", b"content-type", b"content-encoding", b"content-length", b"x-request-id"}
 )
 _SAFE_ID = re.compile(rb"[!#-\[\]-~]{1,256}")
@@ -105,7 +107,11 @@ async def parse(
         client=scope.get("client"),
         key_id=scope.get(KEY_ID),
     )
-    return InvocationCall(context, handler.load(body, value), wants, found.get(_PROTOCOL) == b"1", timeout)
+    numbered = found.get(_PROTOCOL) == b"1"
+    durability = (
+        durability_of(found, body, numbered=numbered) if numbered or found.keys() & DURABILITY_HEADERS else None
+    )
+    return InvocationCall(context, handler.load(body, value), wants, numbered, timeout, durability)
 
 
 @lru_cache(256)

@@ -87,6 +87,11 @@ class Presence:
         elif now - self._quiet_since >= self._heartbeat_seconds:
             self._reader.wake()
 
+    def postpone(self, seconds: float) -> None:
+        """Give back time in which the whole process did not run."""
+        if self._quiet_since:
+            self._quiet_since += seconds
+
     def release(self) -> None:
         """Stop listening."""
         if self._listener is not None:

@@ -13,12 +13,11 @@ from ._chunks import MAX_BYTES, MAX_CHUNKS
 from ._serialize import encode
 
 if TYPE_CHECKING:
-    from ._chunks import ChunkBuffer
     from ._context import RequestContext
     from ._workers import WorkerThreads
 
 
-async def produce_async(generator: AsyncGenerator[Any, Any], buffer: ChunkBuffer) -> None:
+async def produce_async(generator: AsyncGenerator[Any, Any], buffer: ChunkSink) -> None:
     """Put every value of `generator` into `buffer`; close the generator whatever happens."""
     try:
         async for value in generator:
@@ -31,7 +30,7 @@ async def produce_async(generator: AsyncGenerator[Any, Any], buffer: ChunkBuffer
 
 
 async def produce_sync(
-    generator: Generator[Any, Any, Any], buffer: ChunkBuffer, context: RequestContext, workers: WorkerThreads
+    generator: Generator[Any, Any, Any], buffer: ChunkSink, context: RequestContext, workers: WorkerThreads
 ) -> None:
     """Put every value of `generator` into `buffer`, pulling it in worker threads.
 
@@ -64,7 +63,7 @@ class _Pump:
 
     __slots__ = ("_buffer", "_context", "_generator", "_loop", "_notified", "_ready", "exhausted")
 
-    def __init__(self, generator: Generator[Any, Any, Any], buffer: ChunkBuffer, context: RequestContext) -> None:
+    def __init__(self, generator: Generator[Any, Any, Any], buffer: ChunkSink, context: RequestContext) -> None:
         self._generator = generator
         self._buffer = buffer
         self._context = context

@@ -1,8 +1,8 @@
 """One durable invocation: its state, what it said, who waits for it.
 
-    queued ──> running ──> succeeded
-       │          ├──────> failed
-       └──────────┴──────> cancelled
+queued ──> running ──> succeeded
+│          ├──────> failed
+└──────────┴──────> cancelled
 """
 
 from __future__ import annotations
@@ -129,6 +129,12 @@ class Record:
         """Whether the state is final."""
         return self.over.done()
 
+    @property
+    def failed_silently(self) -> bool:
+        """Whether it ended without a single event, in an error or with a response of its own."""
+        nothing_said = self.log.closed and self.log.last_id == 1
+        return nothing_said and (self.state != SUCCEEDED or (self.answer is not None and bool(self.answer.response)))
+
     def began(self) -> None:
         """Note that the handler works now."""
         if self.state == QUEUED:
@@ -152,6 +158,15 @@ class Record:
         self.knows_form(is_stream=self.is_stream)
         self.over.set_result(None)
         self.run = None
+
+    def restore(
+        self, state: str, answer: Answer, *, created_at: float, started_at: float | None, finished_at: float | None
+    ) -> None:
+        """Make this an invocation that was over before this process began."""
+        self.state, self.answer = state, answer
+        self.created_at, self.started_at, self.finished_at = created_at, started_at, finished_at
+        self.knows_form(is_stream=answer.result is None)
+        self.over.set_result(None)
 
     def cancel(self, reason: PPIOAgentRuntimeError | None = None) -> None:
         """Ask the work to stop."""
@@ -248,5 +263,3 @@ def running_resource(context: RequestContext) -> bytes:
         "response": None,
     }
     return to_json(facts)
-
-

@@ -50,14 +50,14 @@ class InvocationResources:
         """
         request_id = request_id_of(read_headers(scope))
         invocation_id, _, rest = path.partition("/")
+        if rest not in ("", "events"):
+            invocation_id, rest = path, ""
         headers = identity_headers(request_id, None)
         try:
             if rest == "events":
                 _require(scope, path, "GET")
                 headers = identity_headers(request_id, None, invocation_id)
                 await self._events(invocation_id, scope, receive, send, headers)
-            elif rest:
-                raise NotFoundError(f"There is no route '/invocations/{path[:200]}'.")
             elif scope["method"] == "DELETE":
                 await self._cancel(invocation_id, send, headers)
             else:

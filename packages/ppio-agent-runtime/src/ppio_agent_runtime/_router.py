@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._context import Headers
     from ._health import Health
     from ._pipeline import Corridor
+    from ._resource import InvocationResources
 
 
 class Router:
@@ -30,6 +31,7 @@ class Router:
 
     Args:
         corridor: Answers `POST /invocations`.
+        resources: Answers everything below `/invocations/`.
         health: Answers `GET /ping`.
         fastapi: Returns the FastAPI app, or None where nobody uses it; may import it, so it is called in a thread.
         managers: Makes the async context managers of the app's lifespan.
@@ -39,12 +41,14 @@ class Router:
     def __init__(
         self,
         corridor: Corridor,
+        resources: InvocationResources,
         health: Health,
         fastapi: Callable[[], FastAPI | None],
         managers: Callable[[], list[Any]],
         metrics: ASGIApp | None,
     ) -> None:
         self._corridor = corridor
+        self._resources = resources
         self._health = health
         self._make_fastapi = fastapi
         self._managers = managers
@@ -67,6 +71,8 @@ class Router:
             return await self._refuse_method(scope, send, path, "POST")
         if path == "/ping":
             return await self.ping(scope, receive, send)
+        if path.startswith("/invocations/"):
+            return await self._resources(path.removeprefix("/invocations/"), scope, receive, send)
         await self._other(path, scope, receive, send)
 
     async def ping(self, scope: Scope, _receive: Receive, send: Send) -> None:
