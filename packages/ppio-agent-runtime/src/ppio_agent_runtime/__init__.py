@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
     from ._config import AgentConfig as AgentConfig
     from ._context import RequestContext as RequestContext
+    from ._invoke import InvocationStream as InvocationStream
     from ._rate_limit import RateLimit as RateLimit
     from ._rate_limiter import RateLimiter as RateLimiter
     from ._server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
@@ -39,6 +40,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
         "._config": ("AgentConfig",),
         "._context": ("RequestContext",),
+        "._invoke": ("InvocationStream",),
         "._rate_limit": ("RateLimit",),
         "._rate_limiter": ("RateLimiter",),
         "._server": ("PPIOAgentRuntimeServer",),

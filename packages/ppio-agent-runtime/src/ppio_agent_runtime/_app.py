@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
+from ._admission import Door
 from ._config import CLIENT_VARIABLES, AgentConfig
 from ._context import RequestContext, current_context
 from ._durable import DurableInvocations
 from ._engine import Engine
+from ._extensions import AppExtensions
 from ._handler import Handler
 from ._health import Health
 from ._invocations import Invocations
 from ._isolation import IsolatedApp, SecondLoop
-from ._lifespan import LifespanFunction, as_context_manager
+from ._lifespan import LifespanFunction
+from ._observation import Observation
 from ._pipeline import Corridor
 from ._resource import InvocationResources
 from ._router import Router
-from ._workers import WorkerThreads
 from .middleware.cors import CORSLayer
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ logger = logging.getLogger("ppio_agent_runtime")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class PPIOAgentRuntimeApp:
+class PPIOAgentRuntimeApp(AppExtensions):
     """An agent as an HTTP service. The object is an ASGI app (specification 3.0); `run()` serves it.
 
     Args:
@@ -42,6 +44,9 @@ class PPIOAgentRuntimeApp:
         debug: The same as `AgentConfig(debug=True)`.
         lifespan: An async context manager function that takes this app; entered before the first request and left
             after the last, on the event loop of the handlers.
+
+    Attributes:
+        metrics: The numbers of what happened, which `GET /metrics` shows too.
 
     Raises:
         ConfigurationError: A setting is unknown or wrong; the message names it.
@@ -57,20 +62,32 @@ class PPIOAgentRuntimeApp:
         elif debug:
             config = config.replace(debug=True)
         self.config: AgentConfig = config
-        self._workers = WorkerThreads(config.sync_workers)
+        self._door = Door(config)
+        self._workers = self._door.workers
         self._second_loop = SecondLoop() if config.isolate_handlers else None
         self._health = Health(self._workers, config.ping_timeout_seconds, self._second_loop)
         self._invocations = Invocations(self._health)
         self._engine = Engine(self._invocations, self._workers)
+        self._engine.admission = None if self._door.is_open else self._door
+        self._observation = Observation(config, self._engine, self._door)
+        self.metrics = self._observation.metrics
         self._durable = DurableInvocations(config, self._engine)
         self._corridor = Corridor(config, self._engine, self._durable)
-        self._lifespan = lifespan and as_context_manager(lifespan)
+        self._lifespans: list[LifespanFunction] = []
+        if config.event_store is not None:
+            self.on_lifespan(lambda _: self._durable)
+        if self._door.rate_limit is not None:
+            self.on_lifespan(self._door.lifespan)
+        if lifespan is not None:
+            self.on_lifespan(lifespan)
         self._layers: list[Callable[[ASGIApp], ASGIApp]] = []
         self._stack: ASGIApp | None = None
         self._fastapi: FastAPI | None = None
         self._fastapi_lock = threading.Lock()
         for sentence in AgentConfig.unknown_variables(CLIENT_VARIABLES):
             logger.warning(sentence)
+        if config.plugins:
+            self._install_named(config.plugins)
 
     def entrypoint(self, function: F) -> F:
         """Register the agent's function; use it as a decorator.
@@ -181,6 +198,7 @@ class PPIOAgentRuntimeApp:
             self._health,
             self._fastapi_if_used,
             self._lifespan_managers,
+            self._observation.page,
         )
         app: ASGIApp = router
         for layer in self._layers:
@@ -197,12 +215,10 @@ class PPIOAgentRuntimeApp:
         return self.fastapi if self._fastapi is not None or self.config.debug else None
 
     def _lifespan_managers(self) -> list[Any]:
-        managers: list[Any] = [self._durable]
-        if self._lifespan is not None:
-            managers.append(self._lifespan(self))
+        managers = [lifespan(self) for lifespan in self._lifespans]
         if self._fastapi is not None:
             managers.append(self._fastapi.router.lifespan_context(self._fastapi))
-        return managers
+        return self._observation.lifespans(managers)
 
 
 AgentRuntimeApp = PPIOAgentRuntimeApp

@@ -74,6 +74,11 @@ class ChunkBuffer:
         self.ended = False
         self.error: BaseException | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many chunks are ready to be taken."""
+        return len(self._chunks)
+
     def put(self, chunk: bytes) -> bool:
         """Add a chunk and say whether there is room for another one."""
         self._chunks.append(chunk)

@@ -52,6 +52,7 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         telemetry: Collect OpenTelemetry spans, set up by the `OTEL_*` variables; None means when one of these names a
             collector or the program has set up the SDK itself.
         telemetry_flush: Send spans after each invocation, for sandboxes that are frozen when they are idle.
+        plugins: Names of installed plugins (entry points of `ppio_agent_runtime.plugins`) to install into the app.
         expose_errors: Tell callers class and message of an agent's exceptions; None means as `debug` says.
     """
 
@@ -86,6 +87,7 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     access_log: bool = setting(default=False)
     telemetry: bool | None = setting(default=None)
     telemetry_flush: bool = setting(default=False)
+    plugins: list[str] = setting(default=[])
     expose_errors: bool | None = setting(default=None)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -108,10 +109,37 @@ async def parse(
         key_id=scope.get(KEY_ID),
     )
     numbered = found.get(_PROTOCOL) == b"1"
-    durability = (
-        durability_of(found, body, numbered=numbered) if numbered or found.keys() & DURABILITY_HEADERS else None
-    )
+    durable = numbered or not DURABILITY_HEADERS.isdisjoint(found)
+    durability = durability_of(found, body, numbered=numbered) if durable else None
     return InvocationCall(context, handler.load(body, value), wants, numbered, timeout, durability)
+
+
+def context_of(scope: Mapping[str, Any]) -> RequestContext:
+    """Return the context of a request that is not for `/invocations`, by its headers alone.
+
+    Raises:
+        BadRequestError: One of the headers is malformed.
+    """
+    found = {name: value for name, value in scope["headers"] if name in _READ}
+    user = found.get(_USER) or found.get(_AWS_USER)
+    return RequestContext(
+        request_id=request_id_of(found),
+        session_id=_session_id(found),
+        user_id=None if user is None else user.decode("latin-1"),
+        raw_headers=scope["headers"],
+        timeout=_timeout(found[_TIMEOUT]) if _TIMEOUT in found else math.inf,
+        client=scope.get("client"),
+        key_id=scope.get(KEY_ID),
+    )
+
+
+def body_hints(value: Any) -> tuple[str | None, float | None, dict[str, Any] | None]:
+    """Return session id, timeout in seconds and metadata that a payload names, each None where it does not."""
+    if type(value) is not dict:
+        return None, None, None
+    session_id = _text_hint(value, "session_id") or _text_hint(value, "sandbox_id")
+    metadata = hint if type(hint := value.get("metadata")) is dict else None
+    return session_id, _number_hint(value, "timeout"), metadata
 
 
 @lru_cache(256)

@@ -202,6 +202,16 @@ class Settings:
         return {name: (getattr(self, name), source) for name, source in self._sources.items()}
 
     @classmethod
+    def variable_of(cls, name: str) -> str:
+        """Return the name of the environment variable of a field."""
+        return cls._prefix + name.upper()
+
+    @classmethod
+    def secret_names(cls) -> frozenset[str]:
+        """Return the names of the fields whose values nobody may see."""
+        return frozenset(name for name, field in cls._fields.items() if getattr(field, "secret", False))
+
+    @classmethod
     def unknown_variables(cls, known_elsewhere: frozenset[str]) -> list[str]:
         """Return a sentence for each variable with our prefix that means nothing here."""
         known = {cls._prefix + name.upper() for name in cls._fields}

@@ -1,0 +1,107 @@
+"""What an app offers beyond its main job: the agent called in process, plugins, lifespans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload, runtime_checkable
+
+from ppio_agent_models import ConfigurationError
+
+from ._context import RequestContext
+from ._lifespan import LifespanFunction, as_context_manager
+from ._parse import context_of
+
+if TYPE_CHECKING:
+    from ._app import PPIOAgentRuntimeApp
+    from ._config import AgentConfig
+    from ._engine import Engine
+    from ._invoke import InvocationStream
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@runtime_checkable
+class Plugin(Protocol):
+    """Anything that can add itself to an app."""
+
+    def install(self, app: PPIOAgentRuntimeApp) -> object:
+        """Add routes (`app.fastapi`), middleware, lifespans, or another protocol over `app.invoke`."""
+
+
+class AppExtensions:
+    """The part of `PPIOAgentRuntimeApp` that plugins and other protocols work with."""
+
+    config: AgentConfig
+    _engine: Engine
+    _lifespans: list[LifespanFunction]
+
+    @overload
+    async def invoke(
+        self, payload: Any, context: RequestContext | None = None, *, stream: Literal[True]
+    ) -> InvocationStream: ...
+    @overload
+    async def invoke(
+        self, payload: Any, context: RequestContext | None = None, *, stream: Literal[False] | None = None
+    ) -> Any: ...
+    async def invoke(self, payload: Any, context: RequestContext | None = None, *, stream: bool | None = None) -> Any:
+        """Call the agent in process, with all limits, metrics and cancellation in force.
+
+        Await it on the event loop of the handlers: in a route, a lifespan, a handler. Cancelling the awaiting task
+        cancels the handler.
+
+        Args:
+            payload: What the body of `POST /invocations` would be, as Python data; checked and validated like one.
+            context: Who asks, under which ids and limits, see `context_for`; a new one without it. One context serves
+                one call; inside a handler its own context may be passed, and the call then shares its remaining time.
+            stream: True for an `InvocationStream`, an async iterator of chunks, where a plain value is one chunk. False
+                for a value, where a stream is collected: strings joined, anything else a list. None leaves it to the
+                handler: generators stream.
+
+        Returns:
+            JSON data (dict, list, str, number, bool, None), or an iterator of such; a Starlette response that the
+            handler made comes back as it is.
+
+        Raises:
+            RequestError: The payload was refused: not JSON, too large, not what the handler's annotation asks for.
+            InvocationError: What a caller over HTTP would be told, with `status_code`, `error_type` and `request_id`.
+            SerializationError: The handler's result cannot become JSON.
+        """
+        from ._invoke import Invoker  # needed by other protocols only
+
+        return await Invoker(self._engine, self.config).invoke(payload, context, stream=stream)
+
+    def context_for(self, request: Mapping[str, Any]) -> RequestContext:
+        """Return a new context for `invoke`, from the headers of a request for another route or a WebSocket.
+
+        Args:
+            request: A Starlette or FastAPI `Request` or `WebSocket`, or an ASGI scope.
+
+        Raises:
+            BadRequestError: A header with a session id or timeout is malformed.
+        """
+        return context_of(request)
+
+    def install(self, plugin: Plugin) -> None:
+        """Let a plugin add itself, by its method `install(app)`; before the first request.
+
+        Raises:
+            ConfigurationError: It has no such method, or is a class where an object is needed.
+        """
+        if isinstance(plugin, type) or not callable(getattr(plugin, "install", None)):
+            raise ConfigurationError(f"A plugin is an object with a method install(app), not {plugin!r}.")
+        plugin.install(self)  # type: ignore[arg-type]  # the one class that this is the base of
+
+    def _install_named(self, names: list[str]) -> None:
+        from ._plugins import plugins_called
+
+        for plugin in plugins_called(names):
+            self.install(plugin)
+
+    def on_lifespan(self, function: F) -> F:
+        """Register an async context manager function that takes the app; use it as a decorator.
+
+        Entered before the first request, after the ones registered earlier, and left after the last request in reverse
+        order. A dict that it yields becomes part of the state that requests see. A bare async generator function works.
+        """
+        self._lifespans.append(as_context_manager(function))
+        return function
