@@ -40,6 +40,10 @@ class ChunkSink(Protocol):
     def beat(self, now: float) -> None:
         """Take note of the clock."""
 
+    @property
+    def waiting(self) -> int:
+        """How many chunks nobody has taken yet."""
+
 
 class ChunkBuffer:
     """Encoded chunks between a producer and a writer.

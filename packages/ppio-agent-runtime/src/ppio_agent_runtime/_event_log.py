@@ -118,6 +118,11 @@ class EventLog:
     def beat(self, now: float) -> None:
         """Do nothing: it is each reader that has heartbeats."""
 
+    @property
+    def waiting(self) -> int:
+        """How many events nobody has taken yet."""
+        return self.last_id - self._read_up_to
+
     def look_again(self) -> None:
         """Let a producer that waits for room see whether there is some now."""
         if self._waiting is not None and not self._waiting.done():

@@ -43,7 +43,8 @@ _COLUMNS = (
     "headers, only_text, request_id, session_id"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM invocations WHERE "  # noqa: S608  # our own column names
-_INSERT = f"INSERT OR REPLACE INTO invocations ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})"
+_MARKS = ", ".join("?" * len(_COLUMNS.split(",")))
+_INSERT = f"INSERT OR REPLACE INTO invocations ({_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608  # our own column names
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from ._chunks import MAX_BYTES, MAX_CHUNKS
 from ._serialize import encode
 
 if TYPE_CHECKING:
+    from ._chunks import ChunkSink
     from ._context import RequestContext
     from ._workers import WorkerThreads
 
