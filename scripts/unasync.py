@@ -15,7 +15,7 @@ import re
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,11 +47,13 @@ RENAMES = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
+    "aiter": "iter",
     "anext": "next",
-    # httpx's
+    # httpx's and httpcore's
+    "AsyncByteStream": "SyncByteStream",
+    "AsyncHTTPConnection": "HTTPConnection",
     "AsyncHTTPTransport": "HTTPTransport",
     "aiter_bytes": "iter_bytes",
-    "aiter_raw": "iter_raw",
     "handle_async_request": "handle_request",
 }
 KEYWORDS = ("async", "await")
@@ -171,9 +173,9 @@ def twins() -> dict[Path, str]:
     return wanted
 
 
-def differences(wanted: dict[Path, str]) -> list[Path]:
-    """Return the twins that are missing, differ, or have no source any more."""
-    present = {path for _, folder in PAIRS for path in (ROOT / folder).rglob("*.py")}
+def differences(wanted: dict[Path, str], folders: Iterable[Path]) -> list[Path]:
+    """Return the twins in `folders` that are missing, differ, or have no source any more."""
+    present = {path for folder in folders for path in folder.rglob("*.py")}
     stale = {path for path in present if path not in wanted}
     changed = {path for path, text in wanted.items() if path not in present or path.read_text(encoding="utf-8") != text}
     return sorted(stale | changed)
@@ -182,7 +184,7 @@ def differences(wanted: dict[Path, str]) -> list[Path]:
 def main(arguments: list[str]) -> int:
     """Write the twins, or with `--check` only compare."""
     wanted = twins()
-    different = differences(wanted)
+    different = differences(wanted, [ROOT / folder for _, folder in PAIRS])
     if arguments == ["--check"]:
         for path in different:
             print(f"{path.relative_to(ROOT)} is not what scripts/unasync.py makes", file=sys.stderr)

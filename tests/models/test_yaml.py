@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -146,6 +146,7 @@ special_words = ["null", "true", "<<", "---", "...", "12", "0x1", "0o7", ".inf",
 fragments = st.sampled_from([*characters, *combinations, *special_words])
 
 
+@settings(derandomize=True, max_examples=400)  # the other reader has quirks too; a find of luck belongs to a developer
 @given(text=st.lists(fragments, max_size=12).map("".join))
 @example("a: b: c")
 @example("a: - b")
@@ -163,6 +164,8 @@ fragments = st.sampled_from([*characters, *combinations, *special_words])
 @example("<<: {}")
 @example("a: 1\n---\nb: 2")
 @example("\ufeffa: 1")
+@example(" #\x85a")
+@example("---\n---")
 def test_nothing_is_guessed_what_is_read_at_all_a_full_reader_reads_alike(text: str) -> None:
     try:
         value = read_yaml(text)

@@ -25,7 +25,7 @@ _COMMENT = re.compile(r"(?:^| +)#")
 _NOT_PLAIN = re.compile(r"[-?:](?: |$)|.*:(?: |$)")
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _MARKER = re.compile(r"(---|\.\.\.)( |$)")
-_REFUSED = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_REFUSED = re.compile("[^\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """What no YAML file contains (section 5.1), line breaks of YAML 1.1 only, and byte order marks inside the text."""
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -62,6 +62,7 @@ class _Reader:
     def __init__(self, text: str, source: str) -> None:
         self._source = source
         self._at = 0
+        self._begun = False
         self._lines: list[_Line] = []
         for number, raw in enumerate(_LINE_BREAK.split(text), 1):
             if line := self._line(number, raw):
@@ -76,18 +77,20 @@ class _Reader:
         return value
 
     def _line(self, number: int, raw: str) -> _Line | None:
+        if found := _REFUSED.search(raw):
+            raise self._error(number, f"contains the character {found[0]!r}")
         content = raw.rstrip(" ")
         stripped = content.lstrip(" ")
         if not stripped or stripped.startswith("#"):
             return None
         if "\t" in raw:
             raise self._error(number, "contains a tab; use spaces")
-        if found := _REFUSED.search(raw):
-            raise self._error(number, f"contains the character {found[0]!r}")
         if _MARKER.match(content):
-            if content == "---" and not self._lines:
+            if content == "---" and not self._begun:
+                self._begun = True
                 return None
             raise self._error(number, "ends the document; a manifest is one document")
+        self._begun = True
         return number, len(content) - len(stripped), stripped
 
     def _block(self, indent: int) -> Any:

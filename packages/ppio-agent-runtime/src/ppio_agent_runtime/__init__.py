@@ -33,24 +33,24 @@ if TYPE_CHECKING:
     from ._rate_limit import RateLimit as RateLimit
     from ._rate_limiter import RateLimiter as RateLimiter
     from ._server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
-
-__getattr__, __dir__, __all__ = lazy_exports(
-    __name__,
-    {
-        "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
-        "._config": ("AgentConfig",),
-        "._context": ("RequestContext",),
-        "._invoke": ("InvocationStream",),
-        "._rate_limit": ("RateLimit",),
-        "._rate_limiter": ("RateLimiter",),
-        "._server": ("PPIOAgentRuntimeServer",),
-        "ppio_agent_models": (
-            "AgentError",
-            "ConfigurationError",
-            "PPIOAgentRuntimeError",
-            "PingResponse",
-            "PingStatus",
-            "SerializationError",
-        ),
-    },
-)
+else:  # Hidden from type checkers, so that they refuse a name that does not exist.
+    __getattr__, __dir__, __all__ = lazy_exports(
+        __name__,
+        {
+            "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
+            "._config": ("AgentConfig",),
+            "._context": ("RequestContext",),
+            "._invoke": ("InvocationStream",),
+            "._rate_limit": ("RateLimit",),
+            "._rate_limiter": ("RateLimiter",),
+            "._server": ("PPIOAgentRuntimeServer",),
+            "ppio_agent_models": (
+                "AgentError",
+                "ConfigurationError",
+                "PPIOAgentRuntimeError",
+                "PingResponse",
+                "PingStatus",
+                "SerializationError",
+            ),
+        },
+    )

@@ -25,6 +25,7 @@ from ._pipeline import Corridor
 from ._resource import InvocationResources
 from ._router import Router
 from .middleware.cors import CORSLayer
+from .middleware.errors import ErrorLayer
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -203,7 +204,10 @@ class PPIOAgentRuntimeApp(AppExtensions):
         app: ASGIApp = router
         for layer in self._layers:
             app = layer(app)
-        app = CORSLayer(app, self.config.cors_origins)
+        if self._layers:
+            app = ErrorLayer(app, tells_errors=self.config.tells_errors)
+        if self.config.cors_origins:
+            app = CORSLayer(app, self.config.cors_origins)
         return app if self._second_loop is None else IsolatedApp(app, router.ping, self._second_loop)
 
     def _add_layer(self, layer: Callable[[ASGIApp], ASGIApp]) -> None:

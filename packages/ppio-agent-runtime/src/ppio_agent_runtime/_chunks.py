@@ -84,7 +84,9 @@ class ChunkBuffer:
         return len(self._chunks)
 
     def put(self, chunk: bytes) -> bool:
-        """Add a chunk and say whether there is room for another one."""
+        """Add a chunk and say whether there is room for another one; after the end it is dropped, and there is none."""
+        if self.ended:
+            return False
         self._chunks.append(chunk)
         self._size += len(chunk)
         if self._reader is not None:

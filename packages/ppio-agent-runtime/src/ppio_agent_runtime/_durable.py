@@ -187,7 +187,7 @@ class DurableInvocations:
             error = InvocationCancelledError("The invocation was cancelled: nobody waited for it any more.")
         problem = problem_of(error, request_id=context.request_id, tells_errors=self._config.tells_errors)
         if problem.status >= 500:
-            log_failure(error, context)
+            log_failure(error, context.request_id, context)
         envelope = problem.envelope(context.request_id, context.session_id, context.elapsed())
         return Answer(problem.status, envelope, headers=problem.headers)
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 
-from ppio_agent_models import InvocationResponse, PingResponse
+from ppio_agent_models import AgentError, InvocationResponse, PingResponse
 
 from ._parse import read_headers, request_id_of
-from ._problems import Problem, handler_failure, problem_of
-from ._respond import identity_headers
+from ._problems import Problem, handler_failure, problem_of, problem_of_http_exception
+from ._respond import identity_headers, log_failure
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -51,34 +51,38 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
     )
     _describe_agent_routes(app, handler)
 
-    def answer(request: Request, problem: Problem) -> JSONResponse:
-        request_id = request_id_of(read_headers(request.scope))
-        response = JSONResponse(None, status_code=problem.status)
-        response.body = problem.envelope(request_id, None)
-        response.raw_headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(response.body)).encode()),
-            *problem.headers,
-            *identity_headers(request_id, None),
-        ]
+    def answer(request: Request, problem: Problem, request_id: str | None = None) -> Response:
+        if request_id is None:
+            request_id = request_id_of(read_headers(request.scope))
+        response = Response(problem.envelope(request_id, None), problem.status, media_type="application/json")
+        response.raw_headers += problem.headers + identity_headers(request_id, None)
         return response
 
     @app.exception_handler(HTTPException)
-    async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
-        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in (error.headers or {}).items()]
+    async def on_http_exception(request: Request, error: HTTPException) -> Response:
         kind = {404: "NotFoundError", 405: "MethodNotAllowedError"}.get(error.status_code, "HTTPException")
-        return answer(request, Problem(error.status_code, str(error.detail), kind, headers))
+        return answer(request, problem_of_http_exception(error, kind))
+
+    @app.exception_handler(AgentError)
+    async def on_agent_error(request: Request, error: AgentError) -> Response:
+        request_id = request_id_of(read_headers(request.scope))
+        problem = problem_of(error, request_id=request_id, tells_errors=config.tells_errors)
+        if problem.status >= 500:
+            log_failure(error, request_id)
+        return answer(request, problem, request_id)
 
     @app.exception_handler(RequestValidationError)
-    async def on_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def on_validation_error(request: Request, error: RequestValidationError) -> Response:
         fields = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         return answer(request, Problem(422, f"The request is not valid: {fields}.", "PayloadValidationError"))
 
     @app.exception_handler(Exception)
-    async def on_exception(request: Request, error: Exception) -> JSONResponse:
+    async def on_exception(request: Request, error: Exception) -> Response:
         request_id = request_id_of(read_headers(request.scope))
-        problem = problem_of(handler_failure(error), request_id=request_id, tells_errors=config.tells_errors)
-        return answer(request, problem)
+        failure = handler_failure(error)
+        log_failure(failure, request_id)
+        problem = problem_of(failure, request_id=request_id, tells_errors=config.tells_errors)
+        return answer(request, problem, request_id)
 
     return app
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, get_type_hints
@@ -11,8 +12,10 @@ from typing import Any, get_type_hints
 from ppio_agent_models import ConfigurationError, PayloadValidationError
 
 from ._context import RequestContext
+from ._problems import handler_failure
 
 _CONTEXT_NAMES = frozenset({"context", "ctx"})
+_CONTEXT_TYPE = re.compile(rf"\b{RequestContext.__name__}\b")
 _P = inspect.Parameter
 
 
@@ -68,6 +71,8 @@ def _roles(function: Callable[..., Any], name: str) -> tuple[_P | None, _P | Non
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"The parameters of {name} cannot be read: {error}.") from error
+    if isinstance(function, functools.partial):  # what it binds by keyword is a default, and not the payload
+        parameters = [parameter for parameter in parameters if parameter.name not in function.keywords]
     payload = context = None
     for position, parameter in enumerate(parameters):
         if parameter.kind is _P.VAR_KEYWORD:
@@ -90,7 +95,7 @@ def _takes_context(parameter: _P) -> bool:
         return False
     annotation = parameter.annotation
     if isinstance(annotation, str):
-        named = annotation.strip("'\" ").rpartition(".")[2].removesuffix("| None").strip() == "RequestContext"
+        named = _CONTEXT_TYPE.search(annotation) is not None
     else:
         named = annotation is RequestContext or RequestContext in getattr(annotation, "__args__", ())
     return named or parameter.name in _CONTEXT_NAMES
@@ -115,18 +120,22 @@ def _caller(function: Callable[..., Any], payload: _P | None, context: _P | None
 
 
 def _caller_of_both(function: Callable[..., Any], payload: _P, context: _P) -> Callable[[Any, Any], Any]:
-    order = list(inspect.signature(function).parameters)
-    if context.kind is not _P.KEYWORD_ONLY and payload.kind is not _P.KEYWORD_ONLY:
-        first, second = order.index(payload.name), order.index(context.name)
-        if (first, second) == (0, 1):
-            return function
-        if (first, second) == (1, 0):
-            return lambda value, ctx: function(ctx, value)
+    payload_name, context_name = payload.name, context.name
     if payload.kind is _P.KEYWORD_ONLY:
-        keys = payload.name, context.name
-        return lambda value, ctx: function(**{keys[0]: value, keys[1]: ctx})
-    key = context.name
-    return lambda value, ctx: function(value, **{key: ctx})
+        if context.kind is _P.KEYWORD_ONLY:
+            return lambda value, ctx: function(**{payload_name: value, context_name: ctx})
+        return lambda value, ctx: function(ctx, **{payload_name: value})
+    if context.kind is not _P.KEYWORD_ONLY:
+        parameters = list(inspect.signature(function).parameters.values())
+        place = parameters.index(context)
+        if place == 0:
+            return lambda value, ctx: function(ctx, value)
+        if place == 1:
+            return function
+        if context.kind is _P.POSITIONAL_ONLY:
+            between = [parameter.default for parameter in parameters[1:place]]
+            return lambda value, ctx: function(value, *between, ctx)
+    return lambda value, ctx: function(value, **{context_name: ctx})
 
 
 def _payload_type(function: Callable[..., Any], code: Any, parameter: _P, name: str) -> Any:
@@ -136,13 +145,23 @@ def _payload_type(function: Callable[..., Any], code: Any, parameter: _P, name: 
         return dict
     if isinstance(annotation, str):
         try:
-            annotation = get_type_hints(code, include_extras=True)[parameter.name]
+            annotation = _resolved(annotation, code)
         except Exception as error:
             raise ConfigurationError(
                 f"The annotation {annotation!r} of {name}'s parameter {parameter.name!r} cannot be resolved: {error}. "
                 "Import the type where the module can see it at run time, outside 'if TYPE_CHECKING'."
             ) from error
     return annotation
+
+
+def _resolved(annotation: str, code: Any) -> Any:
+    """Return the type that `annotation` names where `code` is defined; the other annotations need not exist."""
+
+    def only() -> None: ...
+
+    only.__annotations__ = {"payload": annotation}
+    names = getattr(inspect.unwrap(code), "__globals__", {})
+    return get_type_hints(only, globalns=names, include_extras=True)["payload"]
 
 
 def _loader(payload_type: Any) -> Callable[[bytes, Any], Any]:
@@ -167,6 +186,8 @@ def _loader(payload_type: Any) -> Callable[[bytes, Any], Any]:
             return validate(body)
         except ValidationError as error:
             raise PayloadValidationError(_explain(error)) from None
+        except Exception as error:
+            raise handler_failure(error) from error  # a validator of the agent's own model broke
 
     return load
 
@@ -188,10 +209,16 @@ def _json_name(value: Any) -> str:
 
 def _explain(error: Any) -> str:
     """Return one sentence that names each wrong field, without the values that were sent."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [f"{'.'.join(map(str, problem['loc'])) or 'the body'}: {problem['msg']}" for problem in problems[:20]]
+    problems = error.errors(include_url=False, include_input=False)
+    shown = [f"{'.'.join(map(str, problem['loc'])) or 'the body'}: {_message(problem)}" for problem in problems[:20]]
     more = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""
     return f"The body does not fit the agent's payload type: {'; '.join(shown)}{more}."
+
+
+def _message(problem: Any) -> str:
+    if problem["type"] == "union_tag_invalid":  # pydantic's own sentence shows the tag that was sent
+        return f"The tag {problem['ctx']['discriminator']} must be one of {problem['ctx']['expected_tags']}"
+    return str(problem["msg"])
 
 
 GENERATOR_TYPES: frozenset[type] = frozenset({GeneratorType, AsyncGeneratorType})

@@ -7,12 +7,15 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
+from ppio_agent_models import SerializationError
 
 from ._handler import code_of
+from ._serialize import encode
 
 if TYPE_CHECKING:
     from ._isolation import SecondLoop
@@ -28,6 +31,9 @@ _WORDS = {
 
 PingHandler = Callable[[], Any]
 
+_Told = tuple[str, str | None, dict[str, Any]]
+"""Status, message and further fields."""
+
 
 class Health:
     """How the service is: busy while work is in flight, unhealthy while draining or when its own ping handler says so.
@@ -42,7 +48,7 @@ class Health:
         self._workers = workers
         self._timeout_seconds = ping_timeout_seconds
         self._handler: PingHandler | None = None
-        self._check: asyncio.Future[Any] | None = None
+        self._check: asyncio.Future[_Told] | None = None
         self._running = False
         self._own_word = HEALTHY
         self._status = HEALTHY
@@ -91,35 +97,46 @@ class Health:
             self._status = status
             self._changed_at = int(time.time())
 
-    async def _ask(self, handler: PingHandler) -> tuple[str, str | None, dict[str, Any]]:
+    async def _ask(self, handler: PingHandler) -> _Told:
         """Return the handler's word, message and further fields. Pings that arrive meanwhile share one call."""
         if self._check is None:
             self._check = self._start(handler)
             self._check.add_done_callback(self._checked)
         check = self._check
         try:
-            answer = await asyncio.wait_for(asyncio.shield(check), self._timeout_seconds)
+            return await asyncio.wait_for(asyncio.shield(check), self._timeout_seconds)
         except TimeoutError:
-            if check.done():
-                return UNHEALTHY, "The ping handler raised TimeoutError.", {}
             return UNHEALTHY, f"The ping handler did not answer within {self._timeout_seconds:g} s.", {}
-        except Exception as error:  # noqa: BLE001  # whatever it is, the ping must be answered
-            return UNHEALTHY, f"The ping handler raised {type(error).__name__}.", {}
-        return read_answer(answer)
 
-    def _start(self, handler: PingHandler) -> asyncio.Future[Any]:
+    def _start(self, handler: PingHandler) -> asyncio.Future[_Told]:
         """Call the handler: on the agent's loop when it is async, else in a thread of its own."""
         if not inspect.iscoroutinefunction(code_of(handler)):
             return _in_new_thread(handler)
-        return asyncio.ensure_future(handler() if self._second_loop is None else self._second_loop.run(handler()))
+        told = _ask_async(handler)
+        return asyncio.ensure_future(told if self._second_loop is None else self._second_loop.run(told))
 
-    def _checked(self, check: asyncio.Future[Any]) -> None:
+    def _checked(self, check: asyncio.Future[_Told]) -> None:
         self._check = None
         if not check.cancelled():
             check.exception()  # seen here: the ping that started it may have given up
 
 
-def read_answer(answer: Any) -> tuple[str, str | None, dict[str, Any]]:
+async def _ask_async(handler: PingHandler) -> _Told:
+    try:
+        return read_answer(await handler())
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        return _raised(error)
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # whatever it is, the ping is answered
+        return _raised(error)
+
+
+def _raised(error: BaseException) -> _Told:
+    return UNHEALTHY, f"The ping handler raised {type(error).__name__}.", {}
+
+
+def read_answer(answer: Any) -> _Told:
     """Return status word, message and further fields of whatever a ping handler returned."""
     if answer is None:
         return HEALTHY, None, {}
@@ -134,37 +151,39 @@ def read_answer(answer: Any) -> tuple[str, str | None, dict[str, Any]]:
         message = extra.pop("message", None)
         if word is None and isinstance(extra.get("healthy"), bool):
             word = extra["healthy"]
+    if isinstance(word, Enum):
+        word = word.value
     status = _WORDS.get(str(word).strip().lower()) if isinstance(word, str | bool) else None
     if status is None:
         return UNHEALTHY, f"The ping handler answered something unknown, of type {type(answer).__name__}.", extra
-    return status, None if message is None else str(message), extra
+    return status, message if isinstance(message, str | None) else encode(message).decode(), extra
 
 
-def _in_new_thread(handler: PingHandler) -> asyncio.Future[Any]:
+def _in_new_thread(handler: PingHandler) -> asyncio.Future[_Told]:
     """Call the handler away from the agent's threads, which may all be taken."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
+    future: asyncio.Future[_Told] = loop.create_future()
 
-    def settle(result: Any, error: BaseException | None) -> None:
+    def settle(told: _Told) -> None:
         if not future.done():
-            future.set_result(result) if error is None else future.set_exception(_as_exception(error))
+            future.set_result(told)
 
     def call() -> None:
-        result = error = None
         try:
-            result = handler()
-        except BaseException as caught:  # noqa: BLE001  # handed to the ping that asked
-            error = caught
-        loop.call_soon_threadsafe(settle, result, error)
+            told = read_answer(handler())
+        except BaseException as error:  # noqa: BLE001  # also SystemExit: whatever it is, the ping is answered
+            told = _raised(error)
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, told)
 
     threading.Thread(target=call, name="agent-ping", daemon=True).start()
     return future
 
 
-def _as_exception(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
-
-
 def _encode_ping(extra: dict[str, Any], body: dict[str, Any]) -> bytes:
+    """Return the answer as JSON; when the agent's own fields cannot be, without them."""
     extra = {key: value for key, value in extra.items() if key not in body}
-    return to_json(body | extra, inf_nan_mode="null", bytes_mode="base64", fallback=lambda value: type(value).__name__)
+    try:
+        return encode(body | extra)
+    except SerializationError:
+        return encode(body)

@@ -32,6 +32,8 @@ def entrypoint_from_manifest(folder: Path) -> str:
         raise ConfigurationError(
             f"There is no {MANIFEST_FILE} in {folder}. Name the agent: python -m ppio_agent_runtime main.py"
         ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}.") from error
     return AgentManifest.from_yaml(text, source=str(path)).spec.entrypoint
 
 
@@ -68,6 +70,8 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigurationError(f"{name!r} is neither a .py file nor the name of a module.")
     sys.path.insert(0, str(Path.cwd()))
     try:
         return import_module(name)

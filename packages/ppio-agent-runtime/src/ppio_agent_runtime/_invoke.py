@@ -165,7 +165,7 @@ class Invoker:
         if isinstance(failure, Exception):
             problem = problem_of(failure, request_id=context.request_id, tells_errors=False)
             if problem.status >= 500:
-                log_failure(failure, context)
+                log_failure(failure, context.request_id, context)
         if run.streams and run.chunks is not None:
             run.sent_chunks += run.chunks.waiting  # the run is over when the last chunk is made, not when it is read
         self._engine.finish(run, failure)

@@ -54,6 +54,8 @@ _READ = frozenset(
     | DURABILITY_HEADERS
     | {b"accept", b"content-type", b"content-encoding", b"content-length", b"x-request-id"}
 )
+_NUMBER = re.compile(rb"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
+"""What `float` takes, without its liberties (`1_0`, `nan`, `infinity`)."""
 _SAFE_ID = re.compile(rb"[!#-\[\]-~]{1,256}")
 """Visible ASCII without quote and backslash: goes into headers, JSON and logs as it is (RFC 9110, section 5.5)."""
 
@@ -173,10 +175,7 @@ def _checked_session(text: str) -> str:
 
 
 def _timeout(header: bytes) -> float:
-    try:
-        seconds = float(header)
-    except ValueError:
-        seconds = math.nan
+    seconds = float(header) if _NUMBER.fullmatch(header) else 0.0
     if not (0 < seconds < math.inf):
         raise BadRequestError(f"The header {TIMEOUT_HEADER} must be a number of seconds above 0.")
     return seconds

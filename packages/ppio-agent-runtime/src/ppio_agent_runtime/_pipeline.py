@@ -144,7 +144,7 @@ class Corridor:
             chunks = run.start_stream(result, self._engine.workers, run.context.timeout)
             return await respond_json(await collect(chunks), run, send)
         if is_response(result):
-            return await pass_through(result, scope, receive, send, run)
+            return await pass_through(result, scope, receive, send, run, self._config.stream_timeout)
         if call.wants == "stream":
             return await self._stream(run, one(result), call, send)
         return await respond_json(encode(result), run, send)
@@ -165,8 +165,8 @@ class Corridor:
         if context is not None:
             further = context.response_headers
             session_id, invocation_id, duration = context.session_id, context.invocation_id, context.elapsed()
-            if problem.status >= 500:
-                log_failure(error, context)
+        if problem.status >= 500:
+            log_failure(error, request_id, context)
         await send_problem(
             send,
             problem,

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-from pydantic_core import to_json
+from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import AgentError, HandlerError, PPIOAgentRuntimeError, SerializationError
+
+from ._serialize import encode
 
 if TYPE_CHECKING:
     from ._asgi import Send
     from ._context import Headers
+
+
+_OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
+"""What an agent's exception cannot set: it describes a body that is ours."""
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_CONTROL_CHARACTERS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,7 @@ class Problem:
     def envelope(self, request_id: str, session_id: str | None, duration: float = 0.0) -> bytes:
         """Return the error envelope as JSON."""
         metadata = {"request_id": request_id, "session_id": session_id}
-        return to_json(
+        return encode(
             {
                 "result": None,
                 "status": "error",
@@ -60,35 +69,61 @@ def problem_of(error: BaseException, *, request_id: str, tells_errors: bool) -> 
         tells_errors: Show class and message of the agent's own exceptions.
     """
     if isinstance(error, HandlerFailureError):
-        cause = error.__cause__
-        if (http := _http_exception(cause)) is not None:
-            return http
-        if isinstance(cause, PPIOAgentRuntimeError):
-            # From a client that the agent used itself: the sentence is safe, its status would speak of another call.
-            return Problem(500, cause.message, "HandlerError")
-        if tells_errors and cause is not None:
-            return Problem(500, f"{type(cause).__name__}: {cause}", "HandlerError")
-        return Problem(500, f"The agent failed. Its log has the reason under request id {request_id}.", "HandlerError")
+        return _problem_of_agent(error.__cause__, request_id, tells_errors)
     if isinstance(error, PPIOAgentRuntimeError):
-        status = error.status_code or 500
-        return Problem(status, error.message, error.error_type, _retry_after(error.retry_after))
+        status = error.status_code
+        if not (isinstance(status, int) and 400 <= status <= 599):  # an agent may have chosen it
+            status = 500
+        return Problem(status, f"{error.message}", error.error_type, _retry_after(error.retry_after))
     if tells_errors:
-        return Problem(500, f"{type(error).__name__}: {error}", "InternalError")
+        return Problem(500, _described(error), "InternalError")
     return Problem(500, f"The runtime failed. Its log has the reason under request id {request_id}.", "InternalError")
 
 
+def _problem_of_agent(cause: BaseException | None, request_id: str, tells_errors: bool) -> Problem:
+    module = sys.modules.get("starlette.exceptions")  # while it is not loaded, nobody can have raised its exception
+    if module is not None and isinstance(cause, module.HTTPException):
+        return problem_of_http_exception(cause)
+    if isinstance(cause, PPIOAgentRuntimeError):
+        # From a client that the agent used itself: the sentence is safe, its status would speak of another call.
+        return Problem(500, f"{cause.message}", "HandlerError")
+    if tells_errors and cause is not None:
+        return Problem(500, _described(cause), "HandlerError")
+    return Problem(500, f"The agent failed. Its log has the reason under request id {request_id}.", "HandlerError")
+
+
+def problem_of_http_exception(error: Any, error_type: str = "HTTPException") -> Problem:
+    """Return what a Starlette or FastAPI `HTTPException` says; one with a status that is none for an error is a 500."""
+    status = error.status_code if 300 <= error.status_code <= 599 and error.status_code != 304 else 500
+    detail = error.detail if isinstance(error.detail, str) else json.dumps(error.detail, default=_type_name)
+    return Problem(status, detail, error_type, _header_pairs(error.headers or {}))
+
+
+def _type_name(value: Any) -> str:
+    return type(value).__name__
+
+
+def _described(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # a broken __str__ must not cost the caller the answer
+        return type(error).__name__
+
+
+def _header_pairs(headers: Mapping[str, Any]) -> Headers:
+    """Return an agent's headers as what can be sent: one that the server refuses would cost the whole answer."""
+    pairs: Headers = []
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower not in _OUR_HEADERS and _HEADER_NAME.fullmatch(lower):
+            pairs.append((lower.encode(), _CONTROL_CHARACTERS.sub(b" ", str(value).encode("latin-1", "replace"))))
+    return pairs
+
+
 def _retry_after(seconds: float | None) -> Headers:
-    return [] if seconds is None else [(b"retry-after", str(math.ceil(seconds)).encode())]
-
-
-def _http_exception(error: BaseException | None) -> Problem | None:
-    """Return the problem that a Starlette or FastAPI `HTTPException` describes, without importing either."""
-    module = sys.modules.get("starlette.exceptions")
-    if error is None or module is None or not isinstance(error, module.HTTPException):
-        return None
-    raised: Any = error
-    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in (raised.headers or {}).items()]
-    return Problem(raised.status_code, str(raised.detail), "HTTPException", headers)
+    if seconds is None or not math.isfinite(seconds):
+        return []
+    return [(b"retry-after", str(max(0, math.ceil(seconds))).encode())]
 
 
 async def send_problem(

@@ -25,6 +25,8 @@ async def produce_async(generator: AsyncGenerator[Any, Any], buffer: ChunkSink) 
             if buffer.only_text and not isinstance(value, str):
                 buffer.only_text = False
             if not buffer.put(encode(value)):
+                if buffer.ended:  # stopped, and the generator swallowed its cancellation: close it at this yield
+                    return
                 await buffer.room()
     finally:
         await generator.aclose()
@@ -40,19 +42,25 @@ async def produce_sync(
     """
     pump = _Pump(generator, buffer, context)
     within = copy_context()
-    in_thread = False
-    try:
-        while True:
-            in_thread = True
-            exhausted = await workers.run(within, pump.run)
-            in_thread = False
+
+    def close_if_suspended(pull: asyncio.Future[bool]) -> None:
+        if not pull.cancelled():
+            pull.exception()  # seen here: nobody else will look
+        if not pump.exhausted:
+            workers.submit(within, pump.close)
+
+    while True:
+        pull: asyncio.Future[bool] = workers.run(within, pump.run)
+        try:
+            # Not `await pull`: a cancel would detach it, and its thread would let go of the generator unseen.
+            await asyncio.wait((pull,))
             pump.flush()
-            if exhausted:
+            if pull.result():
                 return
             await buffer.room()
-    finally:
-        if not in_thread and not pump.exhausted:
-            workers.submit(within, pump.close)
+        except asyncio.CancelledError:
+            pull.add_done_callback(close_if_suspended)
+            raise
 
 
 class _Pump:
@@ -75,6 +83,14 @@ class _Pump:
 
     def run(self) -> bool:
         """Make values until the generator ends (True) or the hand-over is full (False). Runs in a thread."""
+        try:
+            return self._run()
+        except BaseException:  # its own error, or a value that cannot be JSON: then it is suspended at its yield
+            with suppress(Exception):
+                self.close()
+            raise
+
+    def _run(self) -> bool:
         size = 0
         if self._context.cancelled:
             self.close()

@@ -132,22 +132,22 @@ class StreamResponse:
         if error is None:
             end = self._framing.done(envelope_around(b"null", context))
         else:
-            log_failure(error, context)
+            log_failure(error, context.request_id, context)
             problem = problem_of(error, request_id=context.request_id, tells_errors=self._tells_errors)
             end = self._framing.failed(problem.envelope(context.request_id, context.session_id, context.elapsed()))
         self._run.sent_bytes += len(end)
         await send({"type": "http.response.body", "body": end})
 
 
-def log_failure(error: BaseException, context: RequestContext) -> None:
-    """Log a failed invocation with its ids; the traceback is that of the agent's own exception."""
+def log_failure(error: BaseException, request_id: str, context: RequestContext | None = None) -> None:
+    """Log a failed request with its ids; the traceback is that of the agent's own exception."""
     logger.error(
-        "Invocation %s failed (request %s): %s",
-        context.invocation_id,
-        context.request_id,
+        "%s failed (request %s): %s",
+        "A request" if context is None else f"Invocation {context.invocation_id}",
+        request_id,
         type(error.__cause__ or error).__name__,
         exc_info=error.__cause__ or error,
-        extra=ids_of(context),
+        extra=None if context is None else ids_of(context),
     )
 
 
@@ -155,30 +155,31 @@ class AnswerCutError(Exception):
     """The answer had begun and cannot be completed; the server closes the connection. Never leaves the runtime."""
 
 
-async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send, run: Run) -> None:
-    """Send a Starlette response that the handler made, with our ids added to its headers.
+async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send, run: Run, timeout: float) -> None:
+    """Send a Starlette response that the handler made, with our ids added to its headers, within `timeout` seconds.
 
     Raises:
-        AnswerCutError: It failed after it had begun.
+        AnswerCutError: It failed or was stopped after it had begun.
     """
     context = run.context
     extra = identity_headers(context.request_id, context.session_id, context.invocation_id) + context.response_headers
-    begun = False
 
     async def send_with_ids(message: Message) -> None:
-        nonlocal begun
         if message["type"] == "http.response.start":
-            begun = True
+            run.head_sent = True
             message = {**message, "headers": [*message.get("headers", []), *extra]}
         else:
             run.sent_bytes += len(message.get("body", b""))
         await send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            run.response_sent()
 
     try:
-        await response(scope, receive, send_with_ids)
+        await run.send_response(response(scope, receive, send_with_ids), timeout)
     except Exception as error:
-        failure = handler_failure(error)
-        if not begun:
-            raise failure from error
-        log_failure(failure, context)
+        failure = error if error is run.reason else handler_failure(error)
+        if not run.head_sent:
+            raise failure from error.__cause__
+        if not isinstance(failure, ClientGoneError):
+            log_failure(failure, context.request_id, context)
         raise AnswerCutError from error

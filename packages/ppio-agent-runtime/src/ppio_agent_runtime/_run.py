@@ -7,7 +7,7 @@ watches it is `Invocations`, whose clock ticks for all runs at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
 from types import AsyncGeneratorType, CoroutineType
@@ -49,6 +49,7 @@ class Run:
         sent_chunks: How many chunks of the stream are in it.
         on_begin: Called when the handler is about to work.
         first_chunk: When the first one was there, in seconds from the beginning.
+        head_sent: A response object of the handler has begun to send itself: no other answer can follow.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Run:
         "chunks",
         "context",
         "first_chunk",
+        "head_sent",
         "on_begin",
         "reason",
         "send",
@@ -83,6 +85,7 @@ class Run:
         self.sent_chunks = 0
         self.first_chunk: float | None = None
         self.on_begin: Callable[[], None] | None = None
+        self.head_sent = False
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None
         self._waiting = False
@@ -112,7 +115,9 @@ class Run:
             self._absorb_cancel()
             raise self.reason
 
-    async def result(self, handler: Handler, payload: Any, workers: WorkerThreads) -> Any:
+    async def result(  # noqa: C901  # every way to end in one place
+        self, handler: Handler, payload: Any, workers: WorkerThreads
+    ) -> Any:
         """Call the handler and return what it returned; a generator is returned as such.
 
         Raises:
@@ -137,7 +142,9 @@ class Run:
                 raise
             if self.reason is None:
                 raise handler_failure(error) from error
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # sys.exit() ends an invocation, not the service
+        except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
+            raise
+        except BaseException as error:  # sys.exit() ends an invocation, not the service
             if self.reason is None:
                 raise handler_failure(error) from error
         finally:
@@ -146,6 +153,32 @@ class Run:
             self._absorb_cancel()
             raise self.reason
         return outcome
+
+    async def send_response(self, sending: Awaitable[None], timeout: float) -> None:
+        """Let a response object of the handler send itself; its body may take `timeout` seconds from the start.
+
+        Raises:
+            Exception: What the response raised, or why it was stopped.
+        """
+        self.context.extend_to(timeout)
+        self._waiting = True
+        try:
+            await sending
+        except (asyncio.CancelledError, Exception):
+            if self.reason is None:
+                if self._cancelled_from_outside():
+                    self.context.cancel()
+                raise
+        finally:
+            self._waiting = False
+        if self._stopped_at:
+            self._absorb_cancel()
+            assert self.reason is not None
+            raise self.reason
+
+    def response_sent(self) -> None:
+        """Note that the response's last byte went out: what it still does afterwards is not stopped."""
+        self._waiting = False
 
     def start_stream(self, generator: Any, workers: WorkerThreads, timeout: float) -> ChunkBuffer:
         """Begin to produce the chunks of `generator`, which may take `timeout` seconds from the invocation's start."""
@@ -198,7 +231,7 @@ class Run:
         if self.chunks is not None:
             self.chunks.beat(now)
         stubborn = self._waiting and self._stopped_at > 0 and now - self._stopped_at > STUBBORN_SECONDS
-        if stubborn and not self.answered_late:
+        if stubborn and not self.answered_late and not self.head_sent:
             self.answered_late = True
             return True
         return False
@@ -207,7 +240,12 @@ class Run:
         """Stop watching; return the production when it is still going on, so that somebody can wait for it."""
         if self._listener is not None:
             self._listener.cancel()
-        return None if self._production is None or self._production.done() else self._production
+        if self._production is None or self._production.done():
+            return None
+        if self.reason is None:  # its writer failed or was cancelled: nobody takes what it makes
+            self.context.cancel()
+            self._production.cancel()
+        return self._production
 
     def _cancelled_from_outside(self) -> bool:
         return self._task is not None and self._task.cancelling() > 0

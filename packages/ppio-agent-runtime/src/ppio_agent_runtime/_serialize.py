@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
 from ppio_agent_models import BadRequestError, SerializationError
+
+_REFUSALS: Final = (PydanticSerializationError, ValueError, TypeError, RecursionError)
+_MOST_PATH_STEPS: Final = 100
 
 
 def encode(value: Any) -> bytes:
@@ -22,7 +27,7 @@ def encode(value: Any) -> bytes:
     """
     try:
         return to_json(value, inf_nan_mode="null", bytes_mode="base64")
-    except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+    except _REFUSALS as error:
         return _encode_or_explain(value, error)
 
 
@@ -42,55 +47,81 @@ def decode(body: bytes) -> Any:
 
 def _encode_or_explain(value: Any, error: Exception) -> bytes:
     """Serialize strings with lone surrogates, which pydantic_core refuses, as escapes; explain everything else."""
-    if "surrogates not allowed" in str(error):
-        return json.dumps(to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64")).encode()
-    offender = next(_offenders(value, "result", 0), None)
+    offender = _offender(value, "result")
     if offender is None:
-        raise SerializationError(f"result cannot become JSON: {_reason(error)}.") from error
-    path, culprit = offender
+        if "surrogates not allowed" in str(error):
+            return json.dumps(_without_nan(_jsonable(value)), allow_nan=False).encode()
+        raise SerializationError("result cannot become JSON: a generator inside it made what cannot.") from error
+    path, culprit, refusal = offender
+    raise SerializationError(f"{path} cannot become JSON: {_reason(culprit, refusal)}.") from error
+
+
+def _jsonable(value: Any) -> Any:
+    """Return `value` in the types of JSON, strings as they are."""
+    return to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64")
+
+
+def _without_nan(value: Any) -> Any:
+    """Return JSON types with null for NaN and infinities, which models keep as they are outside of JSON."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _reason(culprit: Any, refusal: Exception) -> str:
+    if _is_endless(refusal):
+        return "it contains itself" if "Circular" in str(refusal) else "it is nested too deeply"
+    if "surrogates not allowed" in str(refusal):
+        return "one of its keys is not valid Unicode"
+    if "invalid utf-8" in str(refusal):
+        return "it has bytes that are not UTF-8; set ser_json_bytes='base64' in the model's model_config"
     kind = type(culprit)
-    raise SerializationError(
-        f"{path} cannot become JSON: it is of type {kind.__module__}.{kind.__qualname__}. "
-        "Return values made of dicts, lists, pydantic models, dataclasses and plain types."
-    ) from error
+    return (
+        f"it is of type {kind.__module__}.{kind.__qualname__}. "
+        "Return values made of dicts, lists, pydantic models, dataclasses and plain types"
+    )
 
 
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "Circular reference" in text:
-        return "it contains itself"
-    if "depth" in text or isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return "pydantic refused it"
+def _is_endless(refusal: Exception) -> bool:
+    text = str(refusal)
+    return "Circular reference" in text or "depth" in text or isinstance(refusal, RecursionError)
 
 
-def _offenders(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Yield the innermost parts of `value` that cannot be serialized, with their paths."""
-    if depth > 100:
-        return
+def _offender(value: Any, path: str, steps: int = 0) -> tuple[str, Any, Exception] | None:
+    """Return the innermost part of `value` that is refused, with its path and the refusal."""
     try:
-        to_json(value, inf_nan_mode="null", bytes_mode="base64")
-    except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
-        if "Circular reference" in str(error) or "depth" in str(error):
-            return
+        _jsonable(value)
+    except _REFUSALS as error:
+        refusal = error
     else:
-        return
-    parts = list(_parts(value, path))
-    if not parts:
-        yield path, value
-    for inner_path, inner in parts:
-        yield from _offenders(inner, inner_path, depth + 1)
+        return None
+    if steps < _MOST_PATH_STEPS and not _is_endless(refusal):
+        for inner_path, inner in _parts(value, path):
+            if found := _offender(inner, inner_path, steps + 1):
+                return found
+    return path, value, refusal
 
 
 def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield f"{path}.{key}" if isinstance(key, str) else f"{path}[{key!r}]", inner
+            yield f"a key of {path}", key
+            yield _path_to(key, path), inner
     elif isinstance(value, list | tuple | set | frozenset):
         for index, inner in enumerate(value):
             yield f"{path}[{index}]", inner
-    elif hasattr(value, "__dict__") and (
-        hasattr(value, "__pydantic_fields__") or hasattr(value, "__dataclass_fields__")
-    ):
-        for name, inner in vars(value).items():
+    elif hasattr(type(value), "__pydantic_fields__"):
+        for name, inner in {**vars(value), **(getattr(value, "__pydantic_extra__", None) or {})}.items():
             yield f"{path}.{name}", inner
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield f"{path}.{field.name}", getattr(value, field.name, None)
+
+
+def _path_to(key: Any, path: str) -> str:
+    """Return the path of an item; a key that is more than a plain value stays unseen, like every value."""
+    if isinstance(key, str):
+        return f"{path}.{key}"
+    return f"{path}[{key}]" if isinstance(key, int | None) else f"{path}[a {type(key).__name__}]"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, dataclass_transform, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, dataclass_transform, get_origin, get_type_hints
 
 from ppio_agent_models import ConfigurationError
 
@@ -19,6 +20,8 @@ from ._structures import Parser, parser_of, without_none
 
 Source = Literal["argument", "environment", "default"]
 
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"0", "false", "no", "off"})
 
@@ -89,17 +92,14 @@ def _parse_bool(value: Any) -> bool | None:
 def _parse_int(value: Any) -> int | None:
     if isinstance(value, str):
         digits = value.strip()
-        return int(digits) if digits.removeprefix("-").isdecimal() else None
+        return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _parse_float(value: Any) -> float | None:
     if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        value = float(value) if _NUMBER.fullmatch(value.strip()) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf:
         return value
     return None
 
@@ -188,14 +188,15 @@ class Settings:
         return f"{type(self).__name__}({shown})"
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
+        return type(other) is type(self) and all(getattr(other, name) == getattr(self, name) for name in self._fields)
 
     __hash__ = None  # type: ignore[assignment]  # holds lists, compared by value
 
-    def replace(self, **changes: Any) -> Any:
-        """Return a copy with some fields changed, checked like new ones."""
-        given = {name: getattr(self, name) for name, source in self._sources.items() if source == "argument"}
-        return type(self)(**given | changes)
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, checked like new ones; the environment is not read again."""
+        copy = type(self)(**{name: getattr(self, name) for name in self._fields} | changes)
+        object.__setattr__(copy, "_sources", self._sources | dict.fromkeys(changes, "argument"))
+        return copy
 
     def explain(self) -> Mapping[str, tuple[Any, Source]]:
         """Return each field's value and where it came from."""

@@ -66,7 +66,8 @@ class WorkerThreads:
             context, function, args, future = self._jobs.get()
             result = error = None
             try:
-                result = context.run(function, *args)
+                if future is None or not future.cancelled():  # else its caller gave up while it waited for a thread
+                    result = context.run(function, *args)
             except BaseException as caught:  # noqa: BLE001  # also SystemExit: a handler must not end its thread
                 error = caught
             with self._lock:

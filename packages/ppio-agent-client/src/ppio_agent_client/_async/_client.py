@@ -75,7 +75,7 @@ class AgentRuntimeClient:
         self._turns: WeakValueDictionary[str, io.Lock] = WeakValueDictionary()
         # One handle per sandbox, so that closing it by id closes it for everybody who holds it.
         self._handles: WeakValueDictionary[str, SandboxSession] = WeakValueDictionary()
-        self._made: dict[str, SandboxSession] = {}
+        self._made: set[str] = set()
 
     def __repr__(self) -> str:
         source = self.config.provider if self._owns_provider else type(self._provider).__name__
@@ -132,7 +132,7 @@ class AgentRuntimeClient:
             sandbox = await started(provider, spec, self._link_to)
         session = self._handle(sandbox, spec.timeout_seconds if sandbox.created else None)
         if sandbox.created:
-            self._made[sandbox.sandbox_id] = session
+            self._made.add(sandbox.sandbox_id)
         return session
 
     async def get_session(self, session_id: str) -> SandboxSession | None:
@@ -150,19 +150,21 @@ class AgentRuntimeClient:
         Returns:
             Whether one lived.
         """
-        session = await self.get_session(session_id)
-        return False if session is None else await self._end(session)
+        sandbox = await self._get_provider().find(requests.checked_session_id(session_id))
+        return False if sandbox is None else await self._end(sandbox.sandbox_id)
 
     async def close_all_sessions(self) -> None:
         """End every sandbox that this client made; those that it joined live on.
 
         Raises:
-            ExceptionGroup: Some could not be ended; the others are.
+            AgentClientError: Some could not be ended; the others are.
         """
-        outcomes = await io.gather([partial(self._end, session) for session in list(self._made.values())])
-        failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        outcomes = await io.gather([partial(self._end, sandbox_id) for sandbox_id in list(self._made)])
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failures:
-            raise ExceptionGroup(f"{len(failures)} sandboxes could not be ended", failures)
+            raise AgentClientError(
+                f"{len(failures)} of {len(outcomes)} sandboxes could not be ended, the first because: {failures[0]}"
+            ) from failures[0]
 
     async def list_templates(self, refresh: bool = False) -> list[AgentTemplate]:
         """Return every template that sessions can be created from. See `TemplateManager.list_templates`."""
@@ -233,10 +235,10 @@ class AgentRuntimeClient:
 
     aclose = close  # async-only: the name that contextlib.aclosing knows
 
-    async def _end(self, session: SandboxSession) -> bool:
-        ended = await session.close()
-        if session.sandbox_id is not None:
-            self._made.pop(session.sandbox_id, None)
+    async def _end(self, sandbox_id: str) -> bool:
+        session = self._handles.get(sandbox_id)
+        ended = await (self._get_provider().kill(sandbox_id) if session is None else session.close())
+        self._made.discard(sandbox_id)
         return ended
 
     def _handle(self, sandbox: Sandbox, life_seconds: float | None = None) -> SandboxSession:
@@ -261,15 +263,23 @@ class AgentRuntimeClient:
             self._provider = provider_for(self.config)
         return self._provider
 
-    def _get_transport(self) -> Transport:
+    async def _get_transport(self) -> Transport:
+        return self._transport or self._keep(await io.run_blocking(_new_transport))
+
+    def _keep(self, transport: Transport) -> Transport:
+        """Keep the transport of whoever was first; one that nobody has used yet holds nothing open."""
         self._check_open()
         if self._transport is None:
-            # Here, not above: who only makes a client does not wait for httpx.
-            from ._transport import Transport
-
-            self._transport = Transport()
+            self._transport = transport
         return self._transport
 
     def _check_open(self) -> None:
         if self._closed:
             raise AgentClientError("this client is closed; make a new one")
+
+
+def _new_transport() -> Transport:
+    """Import httpx, which takes a tenth of a second: not for who only makes a client, and not on the event loop."""
+    from ._transport import Transport
+
+    return Transport()

@@ -36,12 +36,13 @@ class AgentLink:
     """
 
     def __init__(
-        self, transport: Callable[[], Transport], config: ClientConfig, url: str, headers: Mapping[str, str]
+        self, transport: Callable[[], Awaitable[Transport]], config: ClientConfig, url: str, headers: Mapping[str, str]
     ) -> None:
         self.config = config
         self.url = url
         self.headers = dict(headers)
         self._transport = transport
+        self._used: Transport | None = None
         self._policy = RetryPolicy(config.max_retries, config.retry_delay)
 
     async def open(self, call: Call, limits: Limits, explain: Explain) -> Answer:
@@ -75,13 +76,22 @@ class AgentLink:
         """
         limits = call_limits(self.config, seconds, io.now())
         async with io.Until(limits.deadline, limits.total):
-            answer = await self._transport().open(requests.ping(self.url, self.headers), limits)
+            answer = await (await self._wire()).open(requests.ping(self.url, self.headers), limits)
             body = await answer.read()
         return ping_of(answer.status, answer.headers, body, unix_now=io.unix_now())
 
+    async def hang_up(self) -> None:
+        """Close the connections that wait for the next call: there will be none."""
+        if self._used is not None:
+            await self._used.close_idle(self.url)
+
+    async def _wire(self) -> Transport:
+        self._used = await self._transport()
+        return self._used
+
     async def _attempt(self, call: Call, limits: Limits) -> Answer | NetworkError:
         try:
-            return await self._transport().open(call, limits)
+            return await (await self._wire()).open(call, limits)
         except NetworkError as error:
             return error
 

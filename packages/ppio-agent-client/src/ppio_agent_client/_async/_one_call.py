@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import NetworkError, SessionNotFoundError, StreamInterruptedError
+from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, SessionNotFoundError, StreamInterruptedError
 
 from .._io import _async as io
 from .._rules.lifecycle import other_template
 from .._rules.limits import Limits
 from .._rules.requests import Request
 from ._session import SandboxSession, SessionSource
+
+logger = logging.getLogger("ppio_agent_client")
 
 if TYPE_CHECKING:
     from ._client import AgentRuntimeClient
@@ -48,8 +51,13 @@ class OneCall:
 
     async def end(self) -> None:
         """Close the session, if it was made for this call alone."""
-        if self._session is not None and self._session_id is None:
+        if self._session is None or self._session_id is not None:
+            return
+        try:
             await io.to_the_end(self._session.close())
+        except PPIOAgentRuntimeError:
+            # What the call itself came to is what the caller must hear; the sandbox ends at its time.
+            logger.warning("sandbox %s could not be ended after its call", self._session.sandbox_id, exc_info=True)
 
     async def _find(self) -> SandboxSession:
         wanted = self._session_id

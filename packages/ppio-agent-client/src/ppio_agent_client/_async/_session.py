@@ -237,7 +237,13 @@ class SandboxSession:
         was_closed, self._closed = self._closed, True
         if was_closed or self._provider is None or self._sandbox is None:
             return False
-        return await self._provider.kill(self._sandbox.sandbox_id)
+        try:
+            ended = await self._provider.kill(self._sandbox.sandbox_id)
+        except BaseException:
+            self._closed = False  # it may live: a second try must not take it for ended
+            raise
+        await self._link.hang_up()
+        return ended
 
     def _limits(self, request: Request, default: float | None) -> Limits:
         total = total_seconds(requested_timeout(request), default)

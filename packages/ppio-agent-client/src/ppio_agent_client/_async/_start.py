@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ppio_agent_models import PingResponse, PPIOAgentRuntimeError
 
 from .._io import _async as io
-from .._rules.readiness import PING_SECONDS, ended_early, is_ready, never_ready, pauses
+from .._rules.readiness import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
 from .._sandbox import Sandbox, SandboxSpec
 from ._exchange import AgentLink
 
@@ -56,7 +56,7 @@ async def until_ready(provider: SandboxProvider, sandbox: Sandbox, link: AgentLi
     """
     deadline = io.now() + sandbox.start_timeout_seconds
     for pause in pauses():
-        answer = await _answer_of(link, max(0.1, min(PING_SECONDS, deadline - io.now())))
+        answer = await _answer_of(link, max(LAST_PING_SECONDS, min(PING_SECONDS, deadline - io.now())))
         if is_ready(answer):
             return
         seen = await provider.get(sandbox.sandbox_id)

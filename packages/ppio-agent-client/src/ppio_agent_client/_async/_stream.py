@@ -12,7 +12,7 @@ from ppio_agent_models import InvocationResponse, NetworkError, StreamInterrupte
 from .._io import _async as io
 from .._rules.limits import Limits
 from .._rules.responses import request_id_of, response_of
-from .._rules.streaming import Chunk, StreamDecoder, is_event_stream
+from .._rules.streaming import Chunk, StreamDecoder, is_event_stream, number_of
 
 if TYPE_CHECKING:
     from ._transport import Answer
@@ -48,7 +48,6 @@ class InvocationStream:
 
     Attributes:
         request_id: The id to quote when asking about this call, once the answer has begun.
-        last_event_id: Number of the last chunk that was handed out, 0 where there is none.
         received: How many chunks were handed out.
     """
 
@@ -58,16 +57,21 @@ class InvocationStream:
         self._decoder: StreamDecoder | None = None
         self._parts: AsyncGenerator[bytes, None] | None = None
         self._envelope: InvocationResponse | None = None
+        self._event_id: bytes | None = None
         self._entered = False
         self._closed = False
         self.request_id: str | None = None
-        self.last_event_id = 0
         self.received = 0
 
     @property
     def done(self) -> InvocationResponse | None:
         """The envelope that closed the stream, without a result; None before, and where the server sends none."""
         return self._envelope
+
+    @property
+    def last_event_id(self) -> int:
+        """The number of the last chunk that was handed out; 0 where there is none."""
+        return number_of(self._event_id) or 0
 
     async def __aenter__(self) -> Self:
         self._entered = True
@@ -85,11 +89,9 @@ class InvocationStream:
     async def __anext__(self) -> Any:
         if not self._chunks and not await self._fill():
             raise StopAsyncIteration
-        chunk = self._chunks.popleft()
+        value, self._event_id = self._chunks.popleft()
         self.received += 1
-        if chunk.event_id is not None:
-            self.last_event_id = chunk.event_id
-        return chunk.value
+        return value
 
     async def open(self) -> None:
         """Send the request and wait for the begin of the answer; a stream that is open stays as it is.
@@ -135,7 +137,7 @@ class InvocationStream:
         # An error, or an agent that answers with one value whatever it is asked for: one chunk.
         body = await answer.read()
         self._envelope = response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
-        self._chunks.append(Chunk(self._envelope.result, None))
+        self._chunks.append((self._envelope.result, None))
         await self.close()
 
     async def _fill(self) -> bool:
@@ -176,6 +178,8 @@ class InvocationStream:
         assert self._parts is not None
         limits = self._source.limits
         try:
+            if limits.deadline is None:
+                return await anext(self._parts, None)
             async with io.Until(limits.deadline, limits.total):
                 return await anext(self._parts, None)
         except NetworkError as error:

@@ -4,9 +4,9 @@ Read it in this order: `store` (the verbs), `making` (how a sandbox comes to be)
 process that stays with each agent), `ending` and `burial` (how it goes). The truth about a sandbox is one record in its
 directory, changed only under the directory's lock; a bell wakes the supervisor when somebody changed it.
 
-The supervisor runs `records`, `locks`, `bell`, `logs`, `processes`, `ending`, `supervisor` and `watch` without
+The supervisor runs `names`, `records`, `locks`, `bell`, `logs`, `processes`, `ending`, `supervisor` and `watch` without
 site-packages, as a package called `_local`. These import the standard library and each other, nothing above, and
-nothing heavy: they are part of the time that a sandbox takes to start.
+nothing heavy: they are part of the time that a sandbox takes to start. For the same reason paths are plain strings.
 """
 
 TYPE_CHECKING = False  # Type checkers know the name; `typing` itself would cost the supervisor half of its start.

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import os
 
-_BELL = "bell"
+from .names import BELL_FILE
 
 
 def hang_up(directory: str) -> None:
     """Put a bell into the sandbox's directory."""
-    os.mkfifo(os.path.join(directory, _BELL), 0o600)
+    os.mkfifo(os.path.join(directory, BELL_FILE), 0o600)
 
 
 def listen(directory: str) -> int:
     """Return a descriptor, not blocking, that becomes readable when the bell is rung."""
     # Opened for writing as well: a FIFO whose last writer left would be readable for ever.
-    return os.open(os.path.join(directory, _BELL), os.O_RDWR | os.O_NONBLOCK)
+    return os.open(os.path.join(directory, BELL_FILE), os.O_RDWR | os.O_NONBLOCK)
 
 
 def ring(directory: str) -> bool:
@@ -35,7 +35,7 @@ def is_heard(directory: str) -> bool:
 
 def _call(directory: str, message: bytes) -> bool:
     try:
-        descriptor = os.open(os.path.join(directory, _BELL), os.O_WRONLY | os.O_NONBLOCK)
+        descriptor = os.open(os.path.join(directory, BELL_FILE), os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
         # ENXIO when nobody listens, ENOENT when the directory is gone.
         return False

@@ -13,8 +13,9 @@ from .ending import discard, remove, retire
 from .home import Home
 from .locks import Lock
 from .logs import tail
+from .names import LOCK_FILE, SUPERVISOR_LOG_FILE
 from .processes import kill_group
-from .records import LOCK_FILE, SUPERVISOR_LOG_FILE, read_record
+from .records import read_record
 
 if TYPE_CHECKING:
     from .records import Record
@@ -50,8 +51,8 @@ def bury(directory: str) -> None:
                 return
             if record["agent"] and not kill_group(record["agent"]):
                 logger.warning("some processes of the local sandbox %s would not end", record["sandbox_id"])
-            last_words = tail(os.path.join(directory, SUPERVISOR_LOG_FILE)).rpartition("\n")[2]
-            logger.warning("the supervisor of the local sandbox %s was killed %s", record["sandbox_id"], last_words)
+            last_words = tail(os.path.join(directory, SUPERVISOR_LOG_FILE)).rpartition("\n")[2] or "it was killed"
+            logger.warning("the local sandbox %s lost its supervisor: %s", record["sandbox_id"], last_words)
             trash = retire(directory, record, -signal.SIGKILL)
     except FileNotFoundError:
         return  # Somebody else did it.

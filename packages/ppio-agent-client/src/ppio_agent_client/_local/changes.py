@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from . import bell
 from .burial import bury, is_supervised
 from .locks import Lock
+from .names import LOCK_FILE
 from .processes import kill_process, signal_group
-from .records import LOCK_FILE, read_record, write_record
+from .records import read_record, write_record
 from .views import is_living
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 MAX_PAUSE_SECONDS = 24 * 3600.0
 """A sandbox that is paused longer than this is ended: a paused life is kept, not endless."""
 KILL_WAIT_SECONDS = 10.0
-"""How long `end` leaves the work to the supervisor before it ends the supervisor as well."""
+"""How long `end` waits for the supervisor to end the sandbox, and then for the end of the supervisor."""
 
 
 def extending(timeout_seconds: float) -> Change:
@@ -99,12 +100,13 @@ def end(directory: str) -> bool:
 
 
 def _wait_for_the_end(directory: str, record: Record) -> None:
-    patience_ends = time.monotonic() + KILL_WAIT_SECONDS
+    began = time.monotonic()
     pause = 0.001
     while os.path.exists(directory) and bell.is_heard(directory):
-        if time.monotonic() > patience_ends:
-            if record["supervisor"] is not None:
-                kill_process(record["supervisor"])  # It hangs, or was stopped. `bury` does its work.
+        waited = time.monotonic() - began
+        if waited > KILL_WAIT_SECONDS and record["supervisor"] is not None:
+            kill_process(record["supervisor"])  # It hangs, or was stopped. `bury` does its work.
+        if waited > 2 * KILL_WAIT_SECONDS:
             break
         time.sleep(pause)
         pause = min(pause * 1.5, 0.05)

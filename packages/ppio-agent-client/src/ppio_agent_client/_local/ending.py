@@ -10,14 +10,12 @@ import os
 from contextlib import suppress
 
 from .logs import tail
-from .records import LOG_FILE, write_json
+from .names import ENDED_FOLDER, LOG_FILE, TRASH_FOLDER
+from .records import write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .records import Record
-
-ENDED_FOLDER = "ended"
-TRASH_FOLDER = "trash"
 
 
 def retire(directory: str, record: Record, exit_code: int | None) -> str:

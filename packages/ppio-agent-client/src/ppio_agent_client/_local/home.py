@@ -20,8 +20,8 @@ from pathlib import Path
 
 from ppio_agent_models import ConfigurationError
 
-from .ending import ENDED_FOLDER, TRASH_FOLDER
 from .locks import Lock
+from .names import ENDED_FOLDER, TRASH_FOLDER
 
 HOME_VARIABLE = "PPIO_AGENT_HOME"
 _SANDBOX_ID = re.compile(r"local-[0-9a-f]{16}-(?P<port>[0-9]{1,5})-[0-9a-f]{8}")

@@ -7,7 +7,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from socket import socket
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import SandboxCreationError
@@ -18,8 +19,9 @@ from .copying import copy_folder
 from .ending import discard, remove
 from .home import Home, new_sandbox_id
 from .locks import Lock
-from .ports import choose_port
-from .records import APP_FOLDER, LOCK_FILE, write_record
+from .names import APP_FOLDER, LOCK_FILE
+from .ports import reserve_port
+from .records import write_record
 from .sources import Source
 from .starting import start_supervisor
 
@@ -39,13 +41,14 @@ def make(home: Home, spec: SandboxSpec, *, template_id: str, source: Source, pyt
     Raises:
         SandboxCreationError: The agent could not be copied or started; nothing is left behind.
     """
-    with _reserved(home, spec, template_id=template_id, python=python) as (directory, record):
+    with _reserved(home, spec, template_id=template_id, python=python) as (directory, record, reservation):
         try:
             copy_folder(source.folder, os.path.join(directory, APP_FOLDER), without=home.root)
             bell.hang_up(directory)
             environment = agent_environment(source.env_vars, spec.env_vars, port=record["port"])
             command = [python, "-m", "ppio_agent_runtime", source.entrypoint]
-            record["supervisor"], record["agent"] = start_supervisor(directory, command, environment)
+            started = start_supervisor(directory, command, environment, reservation=reservation)
+            record["supervisor"], record["agent"] = started
         except (OSError, ValueError) as error:
             # ValueError: a zero byte in a variable, or "=" in its name.
             raise SandboxCreationError(f"no sandbox could be made from {template_id!r}: {error}") from error
@@ -89,26 +92,24 @@ def agent_environment(template: Mapping[str, str], session: Mapping[str, str], *
 
 
 @contextmanager
-def _reserved(home: Home, spec: SandboxSpec, *, template_id: str, python: str) -> Iterator[tuple[str, Record]]:
-    """Give a new directory with a first record, locked until the block ends; nothing stays if the block fails."""
-    with home.lock():  # Nobody takes the port, or the directory for a dead creator's, before the record is written.
-        port = choose_port(home.root, home.used_ports())
-        sandbox_id = new_sandbox_id(spec.session_id, port)
-        directory = home.sandbox(sandbox_id)
-        os.mkdir(directory, 0o700)
-        lock = Lock(os.path.join(directory, LOCK_FILE))
-        lock.acquire()
-        record = _first_record(spec, sandbox_id=sandbox_id, template_id=template_id, python=python, port=port)
-        write_record(directory, record)
-    try:
-        yield directory, record
-    except BaseException:
-        # Before the lock is let go: a supervisor that waits for it finds no record, and ends what it started.
-        trash = discard(directory)
-        lock.release()
-        remove(trash)
-        raise
-    lock.release()
+def _reserved(home: Home, spec: SandboxSpec, *, template_id: str, python: str) -> Iterator[tuple[str, Record, socket]]:
+    """Give a new directory with a first record, locked, and a port; nothing stays if the block fails."""
+    with ExitStack() as held:
+        with home.lock():  # Nobody takes the port, or the directory for a dead creator's, before the record is written.
+            reservation = held.enter_context(reserve_port(home.root, home.used_ports()))
+            port = reservation.getsockname()[1]
+            sandbox_id = new_sandbox_id(spec.session_id, port)
+            directory = home.sandbox(sandbox_id)
+            os.mkdir(directory, 0o700)
+            held.enter_context(Lock(os.path.join(directory, LOCK_FILE)))
+            record = _first_record(spec, sandbox_id=sandbox_id, template_id=template_id, python=python, port=port)
+            write_record(directory, record)
+        try:
+            yield directory, record, reservation
+        except BaseException:
+            # While the lock is held: a supervisor that waits for it finds no record then, and ends what it started.
+            remove(discard(directory))
+            raise
 
 
 def _first_record(spec: SandboxSpec, *, sandbox_id: str, template_id: str, python: str, port: int) -> Record:

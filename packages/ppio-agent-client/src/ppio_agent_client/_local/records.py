@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import os
 
+from .names import RECORD_FILE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal, TypedDict
@@ -53,22 +55,15 @@ if TYPE_CHECKING:
         output: str
 
 
-LOCK_FILE = "lock"
-LOG_FILE = "agent.log"
-SUPERVISOR_LOG_FILE = "supervisor.log"
-APP_FOLDER = "app"
-_RECORD_FILE = "record.json"
-
-
 def read_record(directory: str) -> Record | None:
     """Return the record of the sandbox in `directory`, None when there is none (any more)."""
-    record: Record | None = read_json(os.path.join(directory, _RECORD_FILE))
+    record: Record | None = read_json(os.path.join(directory, RECORD_FILE))
     return record
 
 
 def write_record(directory: str, record: Record) -> None:
     """Replace the record. The caller holds the directory's lock."""
-    write_json(os.path.join(directory, _RECORD_FILE), record)
+    write_json(os.path.join(directory, RECORD_FILE), record)
 
 
 def read_json(path: str) -> Any:

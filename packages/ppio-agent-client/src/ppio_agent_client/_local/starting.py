@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from socket import socket
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import SandboxCreationError
 
 from .logs import tail
-from .records import SUPERVISOR_LOG_FILE
+from .names import SUPERVISOR_LOG_FILE
+from .ports import IS_RESERVABLE
 from .supervisor import STARTED
 
 if TYPE_CHECKING:
@@ -24,11 +26,12 @@ _START_SECONDS = 60.0
 
 
 def start_supervisor(
-    directory: str, command: Sequence[str], environment: Mapping[str, str]
+    directory: str, command: Sequence[str], environment: Mapping[str, str], *, reservation: socket
 ) -> tuple[Supervisor, Agent]:
     """Start the supervisor of the sandbox in `directory`, which starts `command` with exactly this environment.
 
-    The supervisor belongs to nobody: it has a session of its own, holds nothing of the caller's open, and outlives it.
+    The supervisor belongs to nobody: it has a session of its own and outlives the caller, of whom it holds nothing open
+    but the reservation of the agent's port, as its standard input.
 
     Raises:
         SandboxCreationError: It could not start the command, or itself.
@@ -41,7 +44,7 @@ def start_supervisor(
     try:
         process = subprocess.Popen(
             [sys.executable or command[0], "-I", "-S", room, directory, *command],
-            stdin=subprocess.DEVNULL,
+            stdin=reservation.fileno() if IS_RESERVABLE else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
             cwd="/",

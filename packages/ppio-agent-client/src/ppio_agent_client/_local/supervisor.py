@@ -1,7 +1,7 @@
 """The first milliseconds of a supervisor: it leaves its creator, starts the agent, and says so.
 
-Its environment is the agent's, its standard output a pipe to the creator, its standard error a file. What comes after
-the start, and needs slower imports, is `watch`.
+Its environment is the agent's; its standard input keeps the agent's port from others, its standard output is a pipe to
+the creator, its standard error a file. What comes after the start, and needs slower imports, is `watch`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 from . import bell, processes
 from .logs import open_log
-from .records import APP_FOLDER, LOG_FILE
+from .names import APP_FOLDER, LOG_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def _start(directory: str, command: Sequence[str], prctl: Callable[[int, int], o
 
 
 def _become(directory: str, command: Sequence[str]) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     log = open_log(os.path.join(directory, LOG_FILE))
     os.dup2(log, 1)
     os.dup2(log, 2)

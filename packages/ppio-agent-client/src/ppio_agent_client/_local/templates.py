@@ -22,7 +22,8 @@ from .copying import copy_folder
 from .ending import discard, remove
 from .home import Home, new_token
 from .locks import Lock
-from .records import LOCK_FILE, read_json, write_json
+from .names import LOCK_FILE
+from .records import read_json, write_json
 from .sources import NAME_RULE, Source, is_name, read_source, what_was_looked_for
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from . import processes
 from .ending import discard, remove, retire
 from .locks import Lock
 from .logs import cut
-from .records import LOCK_FILE, LOG_FILE, read_record, write_record
+from .names import LOCK_FILE, LOG_FILE
+from .records import read_record, write_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

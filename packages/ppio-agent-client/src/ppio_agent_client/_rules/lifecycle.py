@@ -22,9 +22,13 @@ _ORDINARY_ENDS = frozenset({None, 0, -2, -9, -15})
 def gone(session_id: str, sandbox: Sandbox | None) -> SandboxGoneError:
     """Return the error of a session whose sandbox has ended."""
     output = "" if sandbox is None else sandbox.output
-    how = "it was closed or expired" if sandbox is None else how_it_ended(sandbox.exit_code)
+    if sandbox is None or sandbox.exit_code in _ORDINARY_ENDS:
+        return SandboxGoneError(
+            f"the sandbox of session {session_id!r} was closed or expired; create a new session", output=output
+        )
     return SandboxGoneError(
-        f"the sandbox of session {session_id!r} has ended ({how}); create a new session{last_lines(output)}",
+        f"the agent of session {session_id!r} ended by itself ({how_it_ended(sandbox.exit_code)}); "
+        f"create a new session{last_lines(output)}",
         output=output,
     )
 

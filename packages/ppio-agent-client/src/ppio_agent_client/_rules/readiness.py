@@ -13,6 +13,8 @@ MAX_PAUSE_SECONDS = 1.0
 PAUSE_GROWTH = 1.4
 PING_SECONDS = 5.0
 """Longest time of one ping while waiting; a runtime gives its ping handler 2 seconds."""
+LAST_PING_SECONDS = 1.0
+"""What a ping gets however little of the start's time is left, so that its answer can be told."""
 _QUOTED_LINES = 5
 
 

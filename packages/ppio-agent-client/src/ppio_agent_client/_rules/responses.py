@@ -83,7 +83,7 @@ def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
 
 def envelope_of(value: Any) -> InvocationResponse | None:
     """Return the envelope that `value` is, or None."""
-    if not isinstance(value, dict) or value.get("status") not in {"success", "error"}:
+    if not isinstance(value, dict) or value.get("status") not in ("success", "error"):
         return None
     if "result" not in value and "error" not in value and "duration" not in value:
         return None

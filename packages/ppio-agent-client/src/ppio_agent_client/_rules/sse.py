@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 MAX_EVENT_BYTES = 64 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 
@@ -12,12 +10,8 @@ class EventTooLargeError(ValueError):
     """One event is larger than the parser holds."""
 
 
-class ServerEvent(NamedTuple):
-    """One event: its name (`message` unless the server says otherwise), its text, and the id in force, if any."""
-
-    name: str
-    text: bytes
-    event_id: str | None
+ServerEvent = tuple[bytes, bytes, bytes | None]
+"""One event: its name (empty for an ordinary one), its text, the id in force if any. Plain: there are many of them."""
 
 
 class EventParser:
@@ -37,7 +31,7 @@ class EventParser:
         self._held_bytes = 0
         self._head: bytes | None = b""
         self._after_cr = False
-        self._event_id: str | None = None
+        self._event_id: bytes | None = None
 
     def feed(self, part: bytes) -> list[ServerEvent]:
         """Return the events that `part` completes.
@@ -93,9 +87,16 @@ class EventParser:
         return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _event(self, block: bytes) -> ServerEvent | None:
-        # What our runtime sends without ids is exactly one such line per event.
-        if block.startswith(b"data: ") and b"\n" not in block:
-            return ServerEvent("message", block[6:], self._event_id)
+        # Almost every event of our runtime is one line of data, with a line for its number before it or without.
+        first, newline, rest = block.partition(b"\n")
+        if not newline and first.startswith(b"data: "):
+            return b"", first[6:], self._event_id
+        if first.startswith(b"id: ") and rest.startswith(b"data: ") and b"\n" not in rest and b"\0" not in first:
+            self._event_id = first[4:]
+            return b"", rest[6:], self._event_id
+        return self._any_event(block)
+
+    def _any_event(self, block: bytes) -> ServerEvent | None:
         name, lines = b"", []
         for line in block.split(b"\n"):
             key, _, value = line.partition(b":")
@@ -105,7 +106,5 @@ class EventParser:
             elif key == b"event":
                 name = value
             elif key == b"id" and b"\0" not in value:
-                self._event_id = value.decode("utf-8", "replace")
-        if not lines:
-            return None
-        return ServerEvent(name.decode("utf-8", "replace") or "message", b"\n".join(lines), self._event_id)
+                self._event_id = value
+        return (name, b"\n".join(lines), self._event_id) if lines else None

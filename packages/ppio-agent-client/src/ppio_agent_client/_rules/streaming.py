@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from pydantic_core import from_json
 
 from ppio_agent_models import (
     PROTOCOL_HEADER,
@@ -18,12 +20,8 @@ from . import json_codec
 from .responses import envelope_of, error_from_envelope, request_id_of
 from .sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
 
-
-class Chunk(NamedTuple):
-    """One decoded chunk, and the number of its event where the server numbers them."""
-
-    value: Any
-    event_id: int | None
+Chunk = tuple[Any, bytes | None]
+"""One decoded chunk, and the id of its event where the server has ids. `number_of` says what number that is."""
 
 
 class StreamDecoder:
@@ -65,11 +63,16 @@ class StreamDecoder:
             )
             return chunks
         for name, text, event_id in events:
-            value = decoded(text)
-            if name in {"done", "error"}:
-                self._end(name, value)
+            if name in (b"done", b"error"):
+                self._end(name, decoded(text))
                 break
-            self._add(chunks, Chunk(value, _number(event_id)))
+            if self._suspect is not None:
+                chunks.append(self._suspect)
+                self._suspect = None
+            if not self._numbered and b'"error_type"' in text and _looks_like_error(decoded(text)):
+                self._suspect = (decoded(text), event_id)
+            else:
+                chunks.append((decoded(text), event_id))
         return chunks
 
     def finish(self, *, received: int, last_event_id: int) -> None:
@@ -84,7 +87,7 @@ class StreamDecoder:
         if self._numbered:
             raise self.interrupted(received=received, last_event_id=last_event_id)
         if self._suspect is not None:
-            raise error_from_envelope(self._suspect.value, None, self._headers)
+            raise error_from_envelope(self._suspect[0], None, self._headers)
 
     def interrupted(self, *, received: int, last_event_id: int) -> StreamInterruptedError:
         """Return the error of a stream that was cut."""
@@ -95,18 +98,9 @@ class StreamDecoder:
             request_id=request_id_of(self._headers),
         )
 
-    def _add(self, chunks: list[Chunk], chunk: Chunk) -> None:
-        if self._suspect is not None:
-            chunks.append(self._suspect)
-            self._suspect = None
-        if not self._numbered and _looks_like_error(chunk.value):
-            self._suspect = chunk
-        else:
-            chunks.append(chunk)
-
-    def _end(self, name: str, value: Any) -> None:
+    def _end(self, name: bytes, value: Any) -> None:
         self._suspect = None
-        if name == "error":
+        if name == b"error":
             self.error = error_from_envelope(
                 value if isinstance(value, dict) else {"error": value}, None, self._headers
             )
@@ -116,6 +110,10 @@ class StreamDecoder:
 
 def decoded(text: bytes) -> Any:
     """Return the JSON value of an event, or its text where an older server sends plain text."""
+    try:
+        return from_json(text)  # without a detour: this is called for every event
+    except ValueError:
+        pass
     try:
         return json_codec.load(text)
     except ValueError:
@@ -131,5 +129,6 @@ def _looks_like_error(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("error"), str) and isinstance(value.get("error_type"), str)
 
 
-def _number(event_id: str | None) -> int | None:
-    return int(event_id) if event_id is not None and event_id.isascii() and event_id.isdigit() else None
+def number_of(event_id: bytes | None) -> int | None:
+    """Return the number that an event's id is; None where it is none."""
+    return int(event_id) if event_id is not None and event_id.isdigit() and len(event_id) < 20 else None

@@ -76,7 +76,7 @@ class SyncAgentRuntimeClient:
         self._turns: WeakValueDictionary[str, io.Lock] = WeakValueDictionary()
         # One handle per sandbox, so that closing it by id closes it for everybody who holds it.
         self._handles: WeakValueDictionary[str, SyncSandboxSession] = WeakValueDictionary()
-        self._made: dict[str, SyncSandboxSession] = {}
+        self._made: set[str] = set()
 
     def __repr__(self) -> str:
         source = self.config.provider if self._owns_provider else type(self._provider).__name__
@@ -133,7 +133,7 @@ class SyncAgentRuntimeClient:
             sandbox = started(provider, spec, self._link_to)
         session = self._handle(sandbox, spec.timeout_seconds if sandbox.created else None)
         if sandbox.created:
-            self._made[sandbox.sandbox_id] = session
+            self._made.add(sandbox.sandbox_id)
         return session
 
     def get_session(self, session_id: str) -> SyncSandboxSession | None:
@@ -151,19 +151,21 @@ class SyncAgentRuntimeClient:
         Returns:
             Whether one lived.
         """
-        session = self.get_session(session_id)
-        return False if session is None else self._end(session)
+        sandbox = self._get_provider().find(requests.checked_session_id(session_id))
+        return False if sandbox is None else self._end(sandbox.sandbox_id)
 
     def close_all_sessions(self) -> None:
         """End every sandbox that this client made; those that it joined live on.
 
         Raises:
-            ExceptionGroup: Some could not be ended; the others are.
+            AgentClientError: Some could not be ended; the others are.
         """
-        outcomes = io.gather([partial(self._end, session) for session in list(self._made.values())])
-        failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        outcomes = io.gather([partial(self._end, sandbox_id) for sandbox_id in list(self._made)])
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failures:
-            raise ExceptionGroup(f"{len(failures)} sandboxes could not be ended", failures)
+            raise AgentClientError(
+                f"{len(failures)} of {len(outcomes)} sandboxes could not be ended, the first because: {failures[0]}"
+            ) from failures[0]
 
     def list_templates(self, refresh: bool = False) -> list[AgentTemplate]:
         """Return every template that sessions can be created from. See `SyncTemplateManager.list_templates`."""
@@ -233,10 +235,10 @@ class SyncAgentRuntimeClient:
             self._provider.close()
 
 
-    def _end(self, session: SyncSandboxSession) -> bool:
-        ended = session.close()
-        if session.sandbox_id is not None:
-            self._made.pop(session.sandbox_id, None)
+    def _end(self, sandbox_id: str) -> bool:
+        session = self._handles.get(sandbox_id)
+        ended = (self._get_provider().kill(sandbox_id) if session is None else session.close())
+        self._made.discard(sandbox_id)
         return ended
 
     def _handle(self, sandbox: Sandbox, life_seconds: float | None = None) -> SyncSandboxSession:
@@ -262,14 +264,22 @@ class SyncAgentRuntimeClient:
         return self._provider
 
     def _get_transport(self) -> Transport:
+        return self._transport or self._keep(io.run_blocking(_new_transport))
+
+    def _keep(self, transport: Transport) -> Transport:
+        """Keep the transport of whoever was first; one that nobody has used yet holds nothing open."""
         self._check_open()
         if self._transport is None:
-            # Here, not above: who only makes a client does not wait for httpx.
-            from ._transport import Transport
-
-            self._transport = Transport()
+            self._transport = transport
         return self._transport
 
     def _check_open(self) -> None:
         if self._closed:
             raise AgentClientError("this client is closed; make a new one")
+
+
+def _new_transport() -> Transport:
+    """Import httpx, which takes a tenth of a second: not for who only makes a client, and not on the event loop."""
+    from ._transport import Transport
+
+    return Transport()

@@ -43,6 +43,7 @@ class AgentLink:
         self.url = url
         self.headers = dict(headers)
         self._transport = transport
+        self._used: Transport | None = None
         self._policy = RetryPolicy(config.max_retries, config.retry_delay)
 
     def open(self, call: Call, limits: Limits, explain: Explain) -> Answer:
@@ -76,13 +77,22 @@ class AgentLink:
         """
         limits = call_limits(self.config, seconds, io.now())
         with io.Until(limits.deadline, limits.total):
-            answer = self._transport().open(requests.ping(self.url, self.headers), limits)
+            answer = (self._wire()).open(requests.ping(self.url, self.headers), limits)
             body = answer.read()
         return ping_of(answer.status, answer.headers, body, unix_now=io.unix_now())
 
+    def hang_up(self) -> None:
+        """Close the connections that wait for the next call: there will be none."""
+        if self._used is not None:
+            self._used.close_idle(self.url)
+
+    def _wire(self) -> Transport:
+        self._used = self._transport()
+        return self._used
+
     def _attempt(self, call: Call, limits: Limits) -> Answer | NetworkError:
         try:
-            return self._transport().open(call, limits)
+            return (self._wire()).open(call, limits)
         except NetworkError as error:
             return error
 

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import NetworkError, SessionNotFoundError, StreamInterruptedError
+from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, SessionNotFoundError, StreamInterruptedError
 
 from .._io import _sync as io
 from .._rules.lifecycle import other_template
 from .._rules.limits import Limits
 from .._rules.requests import Request
 from ._session import SyncSandboxSession, SessionSource
+
+logger = logging.getLogger("ppio_agent_client")
 
 if TYPE_CHECKING:
     from ._client import SyncAgentRuntimeClient
@@ -49,8 +52,13 @@ class OneCall:
 
     def end(self) -> None:
         """Close the session, if it was made for this call alone."""
-        if self._session is not None and self._session_id is None:
+        if self._session is None or self._session_id is not None:
+            return
+        try:
             io.to_the_end(self._session.close())
+        except PPIOAgentRuntimeError:
+            # What the call itself came to is what the caller must hear; the sandbox ends at its time.
+            logger.warning("sandbox %s could not be ended after its call", self._session.sandbox_id, exc_info=True)
 
     def _find(self) -> SyncSandboxSession:
         wanted = self._session_id

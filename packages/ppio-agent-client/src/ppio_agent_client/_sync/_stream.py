@@ -13,7 +13,7 @@ from ppio_agent_models import InvocationResponse, NetworkError, StreamInterrupte
 from .._io import _sync as io
 from .._rules.limits import Limits
 from .._rules.responses import request_id_of, response_of
-from .._rules.streaming import Chunk, StreamDecoder, is_event_stream
+from .._rules.streaming import Chunk, StreamDecoder, is_event_stream, number_of
 
 if TYPE_CHECKING:
     from ._transport import Answer
@@ -49,7 +49,6 @@ class SyncInvocationStream:
 
     Attributes:
         request_id: The id to quote when asking about this call, once the answer has begun.
-        last_event_id: Number of the last chunk that was handed out, 0 where there is none.
         received: How many chunks were handed out.
     """
 
@@ -59,16 +58,21 @@ class SyncInvocationStream:
         self._decoder: StreamDecoder | None = None
         self._parts: Generator[bytes, None] | None = None
         self._envelope: InvocationResponse | None = None
+        self._event_id: bytes | None = None
         self._entered = False
         self._closed = False
         self.request_id: str | None = None
-        self.last_event_id = 0
         self.received = 0
 
     @property
     def done(self) -> InvocationResponse | None:
         """The envelope that closed the stream, without a result; None before, and where the server sends none."""
         return self._envelope
+
+    @property
+    def last_event_id(self) -> int:
+        """The number of the last chunk that was handed out; 0 where there is none."""
+        return number_of(self._event_id) or 0
 
     def __enter__(self) -> Self:
         self._entered = True
@@ -86,11 +90,9 @@ class SyncInvocationStream:
     def __next__(self) -> Any:
         if not self._chunks and not self._fill():
             raise StopIteration
-        chunk = self._chunks.popleft()
+        value, self._event_id = self._chunks.popleft()
         self.received += 1
-        if chunk.event_id is not None:
-            self.last_event_id = chunk.event_id
-        return chunk.value
+        return value
 
     def open(self) -> None:
         """Send the request and wait for the begin of the answer; a stream that is open stays as it is.
@@ -135,7 +137,7 @@ class SyncInvocationStream:
         # An error, or an agent that answers with one value whatever it is asked for: one chunk.
         body = answer.read()
         self._envelope = response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
-        self._chunks.append(Chunk(self._envelope.result, None))
+        self._chunks.append((self._envelope.result, None))
         self.close()
 
     def _fill(self) -> bool:
@@ -176,6 +178,8 @@ class SyncInvocationStream:
         assert self._parts is not None
         limits = self._source.limits
         try:
+            if limits.deadline is None:
+                return next(self._parts, None)
             with io.Until(limits.deadline, limits.total):
                 return next(self._parts, None)
         except NetworkError as error:

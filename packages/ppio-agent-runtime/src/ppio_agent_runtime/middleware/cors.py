@@ -12,6 +12,8 @@ _EXPOSED = (
     b"x-ppio-request-id, x-ppio-session-id, x-ppio-invocation-id, ppio-agent-protocol, retry-after, ratelimit, "
     b"ratelimit-policy"
 )
+_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
+"""Those of the agent's own FastAPI routes too: what exists is for the router to say."""
 _MAX_AGE_SECONDS = b"600"
 
 
@@ -45,7 +47,7 @@ class CORSLayer:
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in asked:
             if allowed:
                 marks += [
-                    (b"access-control-allow-methods", b"GET, POST, DELETE"),
+                    (b"access-control-allow-methods", _METHODS),
                     (b"access-control-allow-headers", asked.get(b"access-control-request-headers", b"content-type")),
                     (b"access-control-max-age", _MAX_AGE_SECONDS),
                 ]

@@ -49,7 +49,7 @@ class FunctionLayer:
             return inner
 
         try:
-            response = await self._function(Request(scope, receive), call_next)
+            response = await self._function(RereadableRequest(scope, receive), call_next)
             if not callable(response):
                 raise TypeError(
                     f"The middleware {self._function.__qualname__} must return the response of call_next or one of "
@@ -59,6 +59,35 @@ class FunctionLayer:
         finally:
             if inner is not None:
                 await inner.close()
+
+
+class RereadableRequest(Request):
+    """A request whose body the middleware may read: what is inside of it gets the same bytes again.
+
+    A body that was taken with `stream()` is gone for everybody else.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        self._unread_by_inside = False
+
+    async def body(self) -> bytes:
+        """Return the whole body."""
+        if not hasattr(self, "_body"):
+            await super().body()
+            self._unread_by_inside = True
+        return self._body
+
+    @property
+    def receive(self) -> Receive:
+        """What the inside reads from."""
+        return self._receive_again
+
+    async def _receive_again(self) -> Message:
+        if self._unread_by_inside:
+            self._unread_by_inside = False
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        return await self._receive()
 
 
 class InnerResponse:

@@ -13,6 +13,10 @@ from ..._sandbox import Sandbox, SandboxSpec
 class SandboxProvider(Protocol):
     """Where sandboxes come from.
 
+    A provider of another make is found by its name when an entry point of the group `ppio_agent_client.providers` leads
+    to a callable that takes the `ClientConfig` and returns it (`ppio_agent_client.sync_providers` for the blocking
+    one). The client pings, retries and waits; a provider does none of that.
+
     A method that names a sandbox or template which does not exist answers None or False where its type allows, and
     raises `SandboxGoneError` or `TemplateNotFoundError` where it does not.
     """
@@ -20,7 +24,8 @@ class SandboxProvider(Protocol):
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Return the living sandbox of `spec.session_id`, or make one and start its agent, without waiting for it.
 
-        Asked many times at once for one session id, it makes one sandbox.
+        Asked many times at once for one session id, it makes one sandbox. `created` of what it returns is False where
+        it joined one: the client ends a sandbox whose start fails only if this call made it.
 
         Raises:
             TemplateNotFoundError: No such template.

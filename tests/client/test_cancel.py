@@ -1,0 +1,180 @@
+"""Cancelling: nothing half done stays behind, neither sandboxes nor tasks nor sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from ppio_agent_client import AgentRuntimeClient, Sandbox, SandboxSpec, TotalTimeoutError
+from tests.client._async.shelf import Shelf
+from tests.support.raw_server import Caller, answer, answering, piece, raw_server, sending, stream_head
+
+SICK = answer(b'{"status":"Unhealthy"}', "503 x")
+HEALTHY = answer(b'{"status":"Healthy"}')
+
+
+class SlowShelf(Shelf):
+    """A provider that makes sandboxes only when it is told to."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.asked = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        self.asked.set()
+        await self.go_on.wait()
+        return await super().create(spec)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110  # what it waits for happens in a thread
+        await asyncio.sleep(0.005)
+
+
+def silent_agent(caller: Caller) -> None:
+    """Healthy, and never answers a question."""
+    while caller.read_request().line.startswith("GET /ping"):
+        caller.send(HEALTHY)
+    caller.wait_until_gone()
+
+
+async def test_a_sandbox_whose_making_is_cancelled_is_ended_when_it_is_there() -> None:
+    shelf = SlowShelf("http://127.0.0.1:1")
+    async with AgentRuntimeClient(provider=shelf) as client:
+        task = asyncio.create_task(client.create_session("t-1"))
+        await shelf.asked.wait()
+        task.cancel()
+        task.cancel()
+        shelf.go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["ended"]
+
+
+async def test_a_sandbox_whose_start_is_cancelled_is_ended() -> None:
+    with raw_server(answering(SICK)) as server:
+        shelf = Shelf(server.url)
+        async with AgentRuntimeClient(provider=shelf) as client:
+            task = asyncio.create_task(client.create_session("t-1"))
+            await until(lambda: server.requests)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert shelf.sandboxes["b-1"].state == "ended"
+
+
+async def test_a_joined_sandbox_survives_a_cancelled_start() -> None:
+    with raw_server(answering(SICK)) as server:
+        shelf = Shelf(server.url)
+        shelf.put("theirs")
+        async with AgentRuntimeClient(provider=shelf) as client:
+            task = asyncio.create_task(client.create_session("t-1", session_id="theirs"))
+            await until(lambda: server.requests)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert shelf.sandboxes["b-1"].state == "running"
+
+
+async def test_a_cancelled_call_for_one_answer_ends_its_sandbox() -> None:
+    with raw_server(silent_agent) as server:
+        shelf = Shelf(server.url)
+        async with AgentRuntimeClient(provider=shelf) as client:
+            task = asyncio.create_task(client.invoke_agent("t-1", "x"))
+            await until(lambda: len(server.requests) == 2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert shelf.sandboxes["b-1"].state == "ended"
+
+
+async def test_a_cancelled_stream_of_an_agent_ends_its_sandbox() -> None:
+    with raw_server(silent_agent) as server:
+        shelf = Shelf(server.url)
+        async with AgentRuntimeClient(provider=shelf) as client:
+            task = asyncio.ensure_future(anext(client.stream_agent("t-1", "x")))
+            await until(lambda: len(server.requests) == 2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert shelf.sandboxes["b-1"].state == "ended"
+
+
+async def test_a_cancelled_invocation_closes_its_connection() -> None:
+    with raw_server(sending()) as server:
+        async with AgentRuntimeClient() as client:
+            task = asyncio.create_task(client.attach(server.url).invoke("x"))
+            await until(lambda: server.requests)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+
+
+async def test_a_cancelled_stream_closes_its_connection() -> None:
+    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
+        async with AgentRuntimeClient() as client:
+            stream = client.attach(server.url).stream("x")
+            assert await anext(stream) == 1
+            task = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+
+
+async def test_a_loop_that_is_left_without_a_block_closes_its_connection() -> None:
+    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
+        async with AgentRuntimeClient() as client:
+            async for chunk in client.attach(server.url).stream("x"):
+                assert chunk == 1
+                break
+            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+
+
+async def test_closing_the_client_ends_streams_that_are_open() -> None:
+    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
+        client = AgentRuntimeClient()
+        stream = client.attach(server.url).stream("x")
+        assert await anext(stream) == 1
+        await client.close()
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+        await stream.close()
+
+
+async def test_a_client_leaves_no_task_and_no_thread() -> None:
+    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
+        tasks, threads = asyncio.all_tasks(), set(threading.enumerate())
+        async with AgentRuntimeClient(timeout=0.05) as client:
+            async with client.attach(server.url).stream("x") as stream:
+                assert await anext(stream) == 1
+            session = client.attach(server.url)
+            with pytest.raises(TotalTimeoutError):
+                await session.invoke("x")
+        assert asyncio.all_tasks() == tasks
+        ours = {thread for thread in set(threading.enumerate()) - threads if thread.name == "ppio-agent-client"}
+        assert ours == set()
+
+
+# What the first loop left open was its own: closing the client before the loop ends would have closed it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_client_can_be_used_in_one_event_loop_after_another() -> None:
+    with raw_server(answering(answer(b"1"))) as server:
+        client = AgentRuntimeClient()
+
+        async def call() -> None:
+            assert (await client.attach(server.url).invoke("x")).result == 1
+
+        async def last_call() -> None:
+            await call()
+            await client.close()
+
+        asyncio.run(call())
+        asyncio.run(last_call())
+        gc.collect()

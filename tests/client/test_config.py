@@ -1,0 +1,83 @@
+"""Where settings come from, and which are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ppio_agent_client import AgentRuntimeClient, ClientConfig, ConfigurationError
+from ppio_agent_client._config import settle
+
+ENVIRONMENT = {
+    "PPIO_API_KEY": "env-key",
+    "PPIO_API_SECRET": "env-secret",
+    "PPIO_API_URL": "https://env.example",
+    "PPIO_AGENT_PROVIDER": "env-provider",
+}
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    config = ClientConfig()
+    limits = (config.connect_timeout, config.first_byte_timeout, config.idle_timeout, config.timeout)
+    assert limits == (10.0, None, 60.0, 300.0)
+    assert (config.max_retries, config.retry_delay) == (3, 1.0)
+    assert (config.enable_cache, config.cache_ttl) == (True, 300.0)
+
+
+def test_an_argument_wins() -> None:
+    config = ClientConfig(api_key="config-key", timeout=7)
+    assert settle(config, {"api_key": "given", "timeout": 5.0}, ENVIRONMENT).api_key == "given"
+    assert settle(config, {"api_key": "given", "timeout": 5.0}, ENVIRONMENT).timeout == 5.0
+
+
+def test_the_config_wins_over_the_environment() -> None:
+    config = ClientConfig(api_key="config-key", timeout=7)
+    assert settle(config, {"api_key": None, "timeout": None}, ENVIRONMENT).api_key == "config-key"
+    assert settle(config, {"api_key": None, "timeout": None}, ENVIRONMENT).timeout == 7
+
+
+def test_the_environment_wins_over_the_default() -> None:
+    config = settle(None, {}, ENVIRONMENT)
+    found = (config.api_key, config.api_secret, config.base_url, config.provider)
+    assert found == ("env-key", "env-secret", "https://env.example", "env-provider")
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert settle(None, {}, {"PPIO_API_KEY": ""}).api_key is None
+
+
+def test_a_client_shows_the_settings_that_hold() -> None:
+    assert AgentRuntimeClient("key", timeout=9, config=ClientConfig(idle_timeout=1)).config.timeout == 9
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"timeout": 0},
+        {"timeout": -1},
+        {"timeout": "300"},
+        {"timeout": float("nan")},
+        {"timeout": True},
+        {"connect_timeout": 0},
+        {"first_byte_timeout": 0},
+        {"idle_timeout": float("inf")},
+        {"max_retries": -1},
+        {"max_retries": 1.5},
+        {"max_retries": None},
+        {"retry_delay": -0.1},
+        {"cache_ttl": None},
+    ],
+)
+def test_a_setting_out_of_bounds_is_refused_by_name(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(ConfigurationError, match=name):
+        ClientConfig(**settings)
+
+
+def test_limits_can_be_switched_off() -> None:
+    assert ClientConfig(timeout=None, connect_timeout=None, idle_timeout=None).timeout is None
+
+
+def test_no_secret_is_in_the_repr() -> None:
+    assert "secret" not in repr(ClientConfig(api_key="secret-1", api_secret="secret-2"))

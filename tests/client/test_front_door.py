@@ -1,0 +1,81 @@
+"""The front door: what it shows, and what it costs to come in."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ppio_agent_client
+
+ROOM = Path(ppio_agent_client.__file__).parent
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the modules that a fresh interpreter has after running `code`."""
+    program = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", ppio_agent_client.__all__)
+def test_every_name_is_there(name: str) -> None:
+    assert getattr(ppio_agent_client, name).__name__ == name
+
+
+def test_types_and_table_name_the_same_things() -> None:
+    tree = ast.parse((ROOM / "__init__.py").read_text())
+    typed = {
+        alias.asname
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    assert typed == set(ppio_agent_client.__all__)
+
+
+def test_the_door_itself_loads_nothing_heavy() -> None:
+    loaded = loaded_by("import ppio_agent_client")
+    assert loaded.isdisjoint({"pydantic", "pydantic_core", "httpx", "httpcore", "asyncio", "ssl", "json"})
+
+
+def test_making_a_client_does_not_load_httpx() -> None:
+    loaded = loaded_by("from ppio_agent_client import AgentRuntimeClient\nAgentRuntimeClient().attach('http://a')")
+    assert loaded.isdisjoint({"httpx", "httpcore"})
+
+
+def test_the_client_never_loads_a_server() -> None:
+    loaded = loaded_by("from ppio_agent_client import *\nimport ppio_agent_client._async._transport")
+    assert loaded.isdisjoint({"ppio_agent_runtime", "fastapi", "starlette", "uvicorn"})
+
+
+def test_exactly_one_module_and_its_twin_import_httpx() -> None:
+    importing = {path.relative_to(ROOM).as_posix() for path in ROOM.rglob("*.py") if "httpx" in _imports(path)}
+    assert importing == {"_async/_transport.py", "_sync/_transport.py"}
+
+
+def test_the_rules_are_pure() -> None:
+    impure = {"httpx", "asyncio", "time", "random", "threading", "socket"}
+    assert {
+        path.name: _imports(path) & impure for path in (ROOM / "_rules").glob("*.py") if _imports(path) & impure
+    } == {}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'Nothing'"):
+        ppio_agent_client.Nothing  # noqa: B018  # the access is the test
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.partition(".")[0])
+    return found

@@ -1,0 +1,284 @@
+"""Settings: argument over environment over default, and a wrong one fails at once with its name."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, get_type_hints
+
+import pytest
+
+from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp
+
+DEFAULTS: dict[str, Any] = {
+    "host": "0.0.0.0",
+    "port": 8080,
+    "debug": False,
+    "timeout": 300.0,
+    "stream_timeout": 3600.0,
+    "max_request_size": 1024 * 1024,
+    "request_read_timeout_seconds": 30.0,
+    "cors_origins": ["*"],
+    "sync_workers": 256,
+    "isolate_handlers": False,
+    "heartbeat_seconds": 15.0,
+    "ping_timeout_seconds": 2.0,
+    "shutdown_grace_seconds": 30.0,
+    "expose_errors": None,
+}
+
+OTHERS: dict[str, tuple[str, Any]] = {
+    "host": ("::1", "::1"),
+    "port": (" 9000 ", 9000),
+    "debug": ("TRUE", True),
+    "timeout": ("1.5", 1.5),
+    "stream_timeout": ("1e3", 1000.0),
+    "max_request_size": ("10", 10),
+    "request_read_timeout_seconds": ("5", 5.0),
+    "cors_origins": ("https://a.example, https://b.example", ["https://a.example", "https://b.example"]),
+    "sync_workers": ("4", 4),
+    "isolate_handlers": ("yes", True),
+    "heartbeat_seconds": (".5", 0.5),
+    "ping_timeout_seconds": ("3", 3.0),
+    "shutdown_grace_seconds": ("0", 0.0),
+    "expose_errors": ("off", False),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in DEFAULTS:
+        monkeypatch.delenv(f"PPIO_AGENT_{name.upper()}", raising=False)
+
+
+def made(**given: Any) -> AgentConfig:
+    return AgentConfig(**given)
+
+
+def test_this_file_knows_every_field() -> None:
+    assert get_type_hints(AgentConfig).keys() - {"_prefix", "_fields", "_sources"} == DEFAULTS.keys() == OTHERS.keys()
+
+
+@pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
+def test_default(name: str, value: Any) -> None:
+    assert getattr(AgentConfig(), name) == value
+
+
+@pytest.mark.parametrize(("name", "text", "value"), [(name, *pair) for name, pair in OTHERS.items()])
+def test_environment_is_stronger_than_the_default(
+    name: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PPIO_AGENT_{name.upper()}", text)
+
+    assert getattr(AgentConfig(), name) == value
+
+
+@pytest.mark.parametrize(("name", "text", "value"), [(name, *pair) for name, pair in OTHERS.items()])
+def test_argument_is_stronger_than_the_environment(
+    name: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PPIO_AGENT_{name.upper()}", text)
+    default = DEFAULTS[name]
+
+    assert getattr(made(**{name: default}), name) == default
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("host", "", "a text that is not empty"),
+        ("host", 1, "a text that is not empty"),
+        ("port", 65536, "at most 65535"),
+        ("port", -1, "at least 0"),
+        ("port", "http", "a whole number"),
+        ("port", 80.0, "a whole number"),
+        ("port", True, "a whole number"),
+        ("port", None, "a whole number"),
+        ("debug", "maybe", "true or false"),
+        ("debug", 1, "true or false"),
+        ("timeout", 0, "more than 0"),
+        ("timeout", float("inf"), "a finite number"),
+        ("timeout", float("nan"), "a finite number"),
+        ("timeout", "1_0", "a finite number"),
+        ("timeout", "1s", "a finite number"),
+        ("timeout", False, "a finite number"),
+        ("stream_timeout", -5, "more than 0"),
+        ("max_request_size", 0, "at least 1"),
+        ("max_request_size", "9" * 5000, "a whole number"),
+        ("request_read_timeout_seconds", 0, "more than 0"),
+        ("cors_origins", [1], "a list of texts"),
+        ("cors_origins", "[not json", "a list of texts"),
+        ("cors_origins", {"*": 1}, "a list of texts"),
+        ("sync_workers", 0, "at least 1"),
+        ("sync_workers", 5000, "at most 4096"),
+        ("isolate_handlers", "2", "true or false"),
+        ("heartbeat_seconds", 0, "more than 0"),
+        ("ping_timeout_seconds", 0, "more than 0"),
+        ("shutdown_grace_seconds", -1, "at least 0"),
+        ("expose_errors", "", "true or false"),
+    ],
+)
+def test_wrong_argument_fails_with_the_field_and_the_rule(name: str, value: Any, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"AgentConfig\.{name} must be {sentence}"):
+        made(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("host", "", "a text that is not empty"),
+        ("port", "", "a whole number"),
+        ("port", "٣", "a whole number"),
+        ("port", "70000", "at most 65535"),
+        ("debug", "ja", "true or false"),
+        ("timeout", "", "a finite number"),
+        ("timeout", "infinity", "a finite number"),
+        ("cors_origins", '["a", 1]', "a list of texts"),
+        ("expose_errors", "", "true or false"),
+    ],
+)
+def test_wrong_variable_fails_with_its_name_and_the_rule(
+    name: str, text: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = f"PPIO_AGENT_{name.upper()}"
+    monkeypatch.setenv(variable, text)
+
+    with pytest.raises(ConfigurationError, match=f"The variable {variable} must be {sentence}"):
+        AgentConfig()
+
+
+def test_wrong_variable_does_not_matter_under_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPIO_AGENT_PORT", "http")
+
+    assert AgentConfig(port=1).port == 1
+
+
+def test_unknown_argument_fails_with_a_suggestion() -> None:
+    with pytest.raises(ConfigurationError, match=r"AgentConfig has no setting 'prot'\. Did you mean 'port'\?"):
+        made(prot=1)
+
+
+def test_unknown_variable_is_warned_about_with_a_suggestion(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PPIO_AGENT_TIMEOUTS", "s3cr3t")
+
+    PPIOAgentRuntimeApp()
+
+    (record,) = (record for record in caplog.records if "PPIO_AGENT_TIMEOUTS" in record.getMessage())
+    assert record.levelno == logging.WARNING
+    assert "Did you mean 'PPIO_AGENT_TIMEOUT'?" in record.getMessage()
+    assert "s3cr3t" not in record.getMessage()
+
+
+@pytest.mark.parametrize("name", ["PPIO_AGENT_HOME", "PPIO_AGENT_PROVIDER", "PPIO_API_KEY"])
+def test_variable_of_other_parts_of_the_sdk_is_not_warned_about(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(name, "x")
+
+    PPIOAgentRuntimeApp()
+
+    assert name not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("a", ["a"]),
+        ("a,b", ["a", "b"]),
+        (" a , b ,", ["a", "b"]),
+        ("", []),
+        ('["a", "b,c"]', ["a", "b,c"]),
+        (" []", []),
+    ],
+)
+def test_list_in_the_environment_is_comma_separated_or_json(
+    text: str, origins: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PPIO_AGENT_CORS_ORIGINS", text)
+
+    assert AgentConfig().cors_origins == origins
+
+
+def test_list_is_copied() -> None:
+    origins = ["a"]
+    config = AgentConfig(cors_origins=origins)
+    origins.append("b")
+
+    assert config.cors_origins == ["a"]
+
+
+def test_default_list_is_not_shared() -> None:
+    AgentConfig().cors_origins.append("x")
+
+    assert AgentConfig().cors_origins == ["*"]
+
+
+def test_config_cannot_be_changed() -> None:
+    config = AgentConfig()
+
+    with pytest.raises(ConfigurationError, match=r"use replace\(port=\.\.\.\)"):
+        config.port = 1  # type: ignore[misc]
+
+
+def test_replace_changes_some_fields_and_keeps_the_others() -> None:
+    config = AgentConfig(port=1, timeout=2).replace(port=3)
+
+    assert (config.port, config.timeout) == (3, 2)
+
+
+def test_replace_leaves_the_original_alone() -> None:
+    config = AgentConfig(port=1)
+    config.replace(port=3)
+
+    assert config.port == 1
+
+
+def test_replace_checks_like_the_first_time() -> None:
+    with pytest.raises(ConfigurationError, match=r"AgentConfig\.port"):
+        AgentConfig().replace(port=-1)
+
+
+def test_replace_does_not_read_the_environment_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = AgentConfig()
+    monkeypatch.setenv("PPIO_AGENT_PORT", "1")
+
+    assert config.replace(timeout=5).port == 8080
+
+
+def test_replace_keeps_where_values_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPIO_AGENT_HOST", "::1")
+    sources = {name: source for name, (_, source) in AgentConfig(port=1).replace(timeout=5).explain().items()}
+
+    assert (sources["host"], sources["port"], sources["timeout"], sources["debug"]) == (
+        "environment",
+        "argument",
+        "argument",
+        "default",
+    )
+
+
+def test_configs_with_the_same_values_are_equal() -> None:
+    assert AgentConfig(port=8080) == AgentConfig()
+    assert AgentConfig(port=1) != AgentConfig()
+
+
+def test_repr_shows_what_is_not_default() -> None:
+    assert repr(AgentConfig(port=1, debug=True)) == "AgentConfig(port=1, debug=True)"
+
+
+def test_app_takes_its_config_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPIO_AGENT_PORT", "1")
+
+    assert PPIOAgentRuntimeApp().config.port == 1
+
+
+def test_debug_of_the_app_is_debug_of_its_config() -> None:
+    assert PPIOAgentRuntimeApp(debug=True).config.debug
+    assert PPIOAgentRuntimeApp(AgentConfig(port=1), debug=True).config == AgentConfig(port=1, debug=True)
+
+
+@pytest.mark.parametrize("config", [True, {"port": 1}, "main.py"])
+def test_app_refuses_a_config_of_another_type(config: Any) -> None:
+    with pytest.raises(ConfigurationError, match="config must be an AgentConfig"):
+        PPIOAgentRuntimeApp(config)

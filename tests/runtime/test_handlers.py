@@ -1,0 +1,401 @@
+"""Every kind of function can be an entrypoint, with its parameters wherever they are; what cannot be one says why."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from typing import TYPE_CHECKING, Any, Optional
+
+import pytest
+
+import ppio_agent_runtime
+from ppio_agent_runtime import ConfigurationError, PPIOAgentRuntimeApp, RequestContext
+from ppio_agent_runtime.testing import running
+from tests.support.raw_http import EVENT_STREAM, invoke
+
+if TYPE_CHECKING:
+    from collections import OrderedDict
+
+HandlerFunction = Callable[..., Any]
+Decorator = Callable[[HandlerFunction], HandlerFunction]
+
+
+def result_of(function: HandlerFunction, payload: object = None) -> Any:
+    app = PPIOAgentRuntimeApp()
+    app.entrypoint(function)
+    with running(app) as url:
+        return invoke(url, {"n": 2} if payload is None else payload).result
+
+
+def chunks_of(function: HandlerFunction) -> list[Any]:
+    app = PPIOAgentRuntimeApp()
+    app.entrypoint(function)
+    with running(app) as url:
+        answer = invoke(url, {"n": 2})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    return [event.data for event in answer.events]
+
+
+def plain(payload: dict[str, int]) -> int:
+    return payload["n"]
+
+
+async def coroutine(payload: dict[str, int]) -> int:
+    return payload["n"]
+
+
+def generator(payload: dict[str, int]) -> Iterator[int]:
+    yield from range(payload["n"])
+
+
+async def async_generator(payload: dict[str, int]) -> AsyncIterator[int]:
+    for number in range(payload["n"]):
+        yield number
+
+
+def returns_a_coroutine(payload: dict[str, int]) -> Coroutine[Any, Any, int]:
+    return coroutine(payload)
+
+
+def returns_an_async_generator(payload: dict[str, int]) -> AsyncIterator[int]:
+    return async_generator(payload)
+
+
+class Agent:
+    def __call__(self, payload: dict[str, int]) -> int:
+        return payload["n"]
+
+    def method(self, payload: dict[str, int]) -> int:
+        return payload["n"]
+
+    async def async_method(self, payload: dict[str, int]) -> int:
+        return payload["n"]
+
+    def streaming_method(self, payload: dict[str, int]) -> Iterator[int]:
+        yield from range(payload["n"])
+
+    @classmethod
+    def class_method(cls, payload: dict[str, int]) -> int:
+        return payload["n"]
+
+    @staticmethod
+    def static_method(payload: dict[str, int]) -> int:
+        return payload["n"]
+
+
+class AsyncAgent:
+    async def __call__(self, payload: dict[str, int]) -> int:
+        return payload["n"]
+
+
+class StreamingAgent:
+    def __call__(self, payload: dict[str, int]) -> Iterator[int]:
+        yield from range(payload["n"])
+
+
+class AsyncStreamingAgent:
+    async def __call__(self, payload: dict[str, int]) -> AsyncIterator[int]:
+        for number in range(payload["n"]):
+            yield number
+
+
+def wrapped(function: HandlerFunction) -> HandlerFunction:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def wrapped_async(function: Callable[..., Coroutine[Any, Any, Any]]) -> HandlerFunction:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return await function(*args, **kwargs)
+
+    return wrapper
+
+
+def bound_first(model: str, payload: dict[str, int]) -> int:
+    assert model == "small"
+    return payload["n"]
+
+
+async def with_model(payload: dict[str, int], *, model: str) -> int:
+    assert model == "small"
+    return payload["n"]
+
+
+VALUES = {
+    "def": plain,
+    "async def": coroutine,
+    "callable object": Agent(),
+    "async callable object": AsyncAgent(),
+    "method": Agent().method,
+    "async method": Agent().async_method,
+    "class method": Agent.class_method,
+    "static method": Agent.static_method,
+    "partial": functools.partial(bound_first, "small"),
+    "partial by keyword": functools.partial(bound_first, model="small"),
+    "async partial by keyword": functools.partial(with_model, model="small"),
+    "partial of a partial": functools.partial(functools.partial(with_model), model="small"),
+    "partial of a callable object": functools.partial(Agent()),
+    "wraps def": wrapped(plain),
+    "wraps async def": wrapped(coroutine),
+    "async wraps async def": wrapped_async(coroutine),
+    "returns a coroutine": returns_a_coroutine,
+}
+
+STREAMS = {
+    "generator": generator,
+    "async generator": async_generator,
+    "streaming method": Agent().streaming_method,
+    "streaming callable object": StreamingAgent(),
+    "async streaming callable object": AsyncStreamingAgent(),
+    "partial of a generator": functools.partial(generator),
+    "partial of an async generator": functools.partial(async_generator),
+    "wraps a generator": wrapped(generator),
+    "wraps an async generator": wrapped(async_generator),
+    "returns a generator": lambda payload: (number for number in range(payload["n"])),
+    "returns an async generator": returns_an_async_generator,
+}
+
+
+@pytest.mark.parametrize("function", VALUES.values(), ids=VALUES.keys())
+def test_kind_of_handler_answers_a_value(function: HandlerFunction) -> None:
+    assert result_of(function) == 2
+
+
+@pytest.mark.parametrize("function", STREAMS.values(), ids=STREAMS.keys())
+def test_kind_of_handler_streams(function: HandlerFunction) -> None:
+    assert chunks_of(function) == [0, 1]
+
+
+def test_coroutine_that_returns_a_generator_streams() -> None:
+    async def handler(payload: dict[str, int]) -> AsyncIterator[int]:
+        return async_generator(payload)
+
+    assert chunks_of(handler) == [0, 1]
+
+
+def test_iterators_and_iterables_that_are_no_generators_are_values() -> None:
+    assert result_of(lambda: map(str, [1, 2])) == ["1", "2"]
+
+
+def test_plain_function_runs_away_from_the_event_loop() -> None:
+    assert result_of(lambda: threading.current_thread().name).startswith("agent-worker")
+
+
+def test_plain_wrapper_of_a_coroutine_function_runs_on_the_event_loop() -> None:
+    @wrapped
+    async def handler() -> str:
+        return threading.current_thread().name
+
+    assert result_of(handler) == "agent-server"
+
+
+def no_parameters() -> str:
+    return "nothing"
+
+
+def payload_then_context(payload: dict[str, int], context: RequestContext) -> str:
+    return f"{payload['n']} {type(context).__name__}"
+
+
+def context_then_payload(context: RequestContext, payload: dict[str, int]) -> str:
+    return f"{payload['n']} {type(context).__name__}"
+
+
+def keyword_only(*, payload: dict[str, int], context: RequestContext) -> str:
+    return f"{payload['n']} {type(context).__name__}"
+
+
+def keyword_only_reversed(*, ctx: Any, request: dict[str, int]) -> str:
+    return f"{request['n']} {type(ctx).__name__}"
+
+
+def keyword_only_context(payload: dict[str, int], *, ctx: Any) -> str:
+    return f"{payload['n']} {type(ctx).__name__}"
+
+
+def context_and_keyword_only_payload(context: RequestContext, /, *, payload: dict[str, int]) -> str:
+    return f"{payload['n']} {type(context).__name__}"
+
+
+def context_by_annotation(payload: dict[str, int], call: RequestContext) -> str:
+    return f"{payload['n']} {type(call).__name__}"
+
+
+def context_by_dotted_annotation(payload: dict[str, int], call: ppio_agent_runtime.RequestContext) -> str:
+    return f"{payload['n']} {type(call).__name__}"
+
+
+def optional_context(payload: dict[str, int], call: RequestContext | None = None) -> str:
+    return f"{payload['n']} {type(call).__name__}"
+
+
+def old_style_optional_context(payload: dict[str, int], call: Optional[RequestContext] = None) -> str:  # noqa: UP045
+    return f"{payload['n']} {type(call).__name__}"
+
+
+def context_last(payload: dict[str, int], limit: int = 5, context: Any = None) -> str:
+    return f"{payload['n']} {type(context).__name__}"
+
+
+def context_after_varargs(payload: dict[str, int], *rest: Any, context: RequestContext) -> str:
+    assert not rest
+    return f"{payload['n']} {type(context).__name__}"
+
+
+def positional_only(payload: dict[str, int], context: RequestContext, /) -> str:
+    return f"{payload['n']} {type(context).__name__}"
+
+
+def positional_only_last(payload: dict[str, int], limit: int = 5, context: Any = None, /) -> str:
+    assert limit == 5
+    return f"{payload['n']} {type(context).__name__}"
+
+
+def keyword_rest(payload: dict[str, int], context: RequestContext, **options: Any) -> str:
+    assert not options
+    return f"{payload['n']} {type(context).__name__}"
+
+
+def other_annotations_need_not_exist(payload: dict[str, int], ctx: Any) -> OrderedDict[str, int] | str:
+    return f"{payload['n']} {type(ctx).__name__}"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        payload_then_context,
+        context_then_payload,
+        keyword_only,
+        keyword_only_reversed,
+        keyword_only_context,
+        context_and_keyword_only_payload,
+        context_by_annotation,
+        context_by_dotted_annotation,
+        optional_context,
+        old_style_optional_context,
+        context_last,
+        context_after_varargs,
+        positional_only,
+        positional_only_last,
+        keyword_rest,
+        other_annotations_need_not_exist,
+    ],
+)
+def test_payload_and_context_reach_their_parameters(function: HandlerFunction) -> None:
+    assert result_of(function) == "2 RequestContext"
+
+
+def test_handler_without_parameters_is_called() -> None:
+    assert result_of(no_parameters) == "nothing"
+
+
+def test_handler_without_parameters_takes_any_json() -> None:
+    assert result_of(no_parameters, [1, "two"]) == "nothing"
+
+
+def test_handler_may_take_the_context_alone() -> None:
+    def handler(context: RequestContext) -> str:
+        return type(context).__name__
+
+    assert result_of(handler) == "RequestContext"
+
+
+def test_keyword_only_context_may_be_alone() -> None:
+    def handler(*, ctx: Any) -> str:
+        return type(ctx).__name__
+
+    assert result_of(handler) == "RequestContext"
+
+
+def test_parameters_with_defaults_keep_them() -> None:
+    def handler(payload: dict[str, int], temperature: float = 0.5) -> float:
+        return payload["n"] * temperature
+
+    assert result_of(handler) == 1.0
+
+
+def test_varargs_take_the_payload() -> None:
+    def handler(*everything: Any, **options: Any) -> list[Any]:
+        return [everything, options]
+
+    assert result_of(handler) == [[{"n": 2}], {}]
+
+
+def test_generator_can_be_asked_for_a_stream_and_take_the_context() -> None:
+    app = PPIOAgentRuntimeApp()
+
+    @app.entrypoint
+    def handler(context: RequestContext, payload: dict[str, int]) -> Generator[str, None, None]:
+        yield type(context).__name__
+
+    with running(app) as url:
+        assert [event.data for event in invoke(url, {}, EVENT_STREAM).events] == ["RequestContext"]
+
+
+def two_required(payload: Any, other: Any) -> None: ...
+
+
+def required_keyword(payload: Any, *, model: str) -> None: ...
+
+
+def three(payload: Any, context: Any, model: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "parameter"), [(two_required, "other"), (required_keyword, "model"), (three, "model")]
+)
+def test_parameter_that_nothing_would_fill_is_named_at_registration(function: HandlerFunction, parameter: str) -> None:
+    app = PPIOAgentRuntimeApp()
+
+    with pytest.raises(ConfigurationError, match=f"{function.__name__} requires the parameter '{parameter}'"):
+        app.entrypoint(function)
+
+
+def test_unresolvable_payload_annotation_is_named_at_registration() -> None:
+    def handler(payload: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(ConfigurationError, match=r"'Nowhere' of .*handler's parameter 'payload' cannot be resolved"):
+        PPIOAgentRuntimeApp().entrypoint(handler)
+
+
+def test_payload_type_that_pydantic_does_not_know_is_named_at_registration() -> None:
+    def handler(payload: threading.Thread) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"threading\.Thread"):
+        PPIOAgentRuntimeApp().entrypoint(handler)
+
+
+def test_entrypoint_that_cannot_be_called_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"'main\.py' cannot be called"):
+        PPIOAgentRuntimeApp().entrypoint("main.py")  # type: ignore[type-var]
+
+
+def test_second_entrypoint_is_refused_and_names_both() -> None:
+    app = PPIOAgentRuntimeApp()
+    app.entrypoint(plain)
+
+    with pytest.raises(ConfigurationError, match=r"has the entrypoint .*\.plain already; .*\.coroutine needs another"):
+        app.entrypoint(coroutine)
+
+
+def test_first_entrypoint_stays_after_a_second_is_refused() -> None:
+    app = PPIOAgentRuntimeApp()
+    app.entrypoint(plain)
+    with pytest.raises(ConfigurationError):
+        app.entrypoint(coroutine)
+
+    assert app.entrypoint_name == f"{__name__}.plain"
+
+
+def test_decorator_returns_the_function_as_it_was() -> None:
+    assert PPIOAgentRuntimeApp().entrypoint(plain) is plain
+
+
+def test_app_without_an_entrypoint_is_not_served() -> None:
+    with pytest.raises(ConfigurationError, match="has no entrypoint"):
+        PPIOAgentRuntimeApp().run(port=0)

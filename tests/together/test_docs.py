@@ -1,0 +1,43 @@
+"""What the pages say in numbers and names is what the code says."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from ppio_agent_client import ClientConfig
+from ppio_agent_models import ERROR_TYPES
+from ppio_agent_runtime import AgentConfig
+
+DOCS = Path(__file__).parents[2] / "docs"
+INNER_CLASSES = {"PPIOAgentRuntimeError", "AgentClientError"}
+"""Told of in a sentence below the table."""
+
+
+def rows(page: str, heading: str) -> dict[str, str]:
+    """Return the first table below a heading: what its first column names, with the second column."""
+    section = (DOCS / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return {name: value.strip("` ") for name, value in re.findall(r"^\| `(\w+)` \|([^|]*)\|", section, re.MULTILINE)}
+
+
+def test_every_setting_of_an_agent_is_documented_with_its_default() -> None:
+    settings = {name: str(value) for name, (value, source) in AgentConfig().explain().items() if source == "default"}
+
+    assert rows("agents.md", "Configuration") == settings
+
+
+def test_every_setting_of_a_client_is_documented_with_its_default() -> None:
+    assert rows("client.md", "Configuration") == {field.name: str(field.default) for field in fields(ClientConfig)}
+
+
+def test_every_error_is_documented_with_its_status() -> None:
+    statuses = {name: str(kind.default_status or "") for name, kind in ERROR_TYPES.items() if name not in INNER_CLASSES}
+
+    assert rows("wire.md", "Errors") == statuses
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+
+    assert [
+        page.name for page in DOCS.rglob("*.md") if f": {page.relative_to(DOCS).as_posix()}\n" not in navigation
+    ] == []

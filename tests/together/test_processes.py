@@ -1,0 +1,72 @@
+"""A conversation that outlives the processes that take part in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ppio_agent_client import SyncLocalSandboxProvider
+from tests.support.agents import write_agent
+
+BEGIN = """
+    session = await client.create_session("worker", session_id="chat", metadata={"user": "u-1"})
+    print(json.dumps([(await session.invoke("x")).result for _ in range(3)]))
+"""
+GO_ON = """
+    session = await client.get_session("chat")
+    joined = await client.create_session("worker", session_id="chat")
+    await client.close_all_sessions()
+    info = await session.info()
+    turns = [(await session.invoke("x")).result, (await joined.invoke("x")).result]
+    print(json.dumps([turns, info.metadata, session.sandbox_id == joined.sandbox_id]))
+"""
+CLOSE = """
+    print(json.dumps([await client.close_session("chat"), await client.close_session("chat")]))
+"""
+PROGRAM = """
+import asyncio, json
+from ppio_agent_client import AgentRuntimeClient
+
+async def main(client):
+{body}
+
+async def run():
+    async with AgentRuntimeClient(provider="local") as client:
+        await main(client)
+
+asyncio.run(run())
+"""
+
+
+def run(home: Path, body: str) -> Any:
+    environment = {"PPIO_AGENT_HOME": str(home), "HOME": str(home.parent), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM.format(body=body)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def test_a_conversation_is_begun_continued_and_closed_by_three_processes(home: Path) -> None:
+    SyncLocalSandboxProvider(home).deploy(write_agent(home.parent / "worker", "worker"))
+    assert run(home, BEGIN) == [1, 2, 3]
+    assert run(home, GO_ON) == [[4, 5], {"user": "u-1"}, True]
+    assert run(home, CLOSE) == [True, False]
+
+
+def test_many_processes_make_one_sandbox_for_one_session(home: Path) -> None:
+    SyncLocalSandboxProvider(home).deploy(write_agent(home.parent / "worker", "worker"))
+    body = '    print((await client.create_session("worker", session_id="one")).sandbox_id)\n'
+    environment = {"PPIO_AGENT_HOME": str(home), "HOME": str(home.parent), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", PROGRAM.format(body=body)]
+    racing = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(4)]
+    outputs = {process.communicate()[0] for process in racing}
+    assert [process.returncode for process in racing] == [0] * 4
+    assert len(outputs) == 1

@@ -1,0 +1,43 @@
+"""What a type checker sees of the client. Checked, never run."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from ppio_agent_client import (
+    AgentRuntimeClient,
+    InvocationResponse,
+    InvocationStream,
+    LocalSandboxProvider,
+    SandboxProvider,
+    SandboxSession,
+    SyncAgentRuntimeClient,
+    SyncInvocationStream,
+    SyncLocalSandboxProvider,
+    SyncSandboxProvider,
+    SyncSandboxSession,
+)
+
+PROVIDER: SandboxProvider = LocalSandboxProvider()
+SYNC_PROVIDER: SyncSandboxProvider = SyncLocalSandboxProvider()
+
+
+async def sessions(client: AgentRuntimeClient, stream: bool) -> None:
+    async with await client.create_session("a") as session:
+        assert_type(session, SandboxSession)
+        assert_type(await session.invoke("x"), InvocationResponse)
+        assert_type(await session.invoke({"a": 1}, stream=False), InvocationResponse)
+        assert_type(await session.invoke("x", stream=True), InvocationStream)
+        assert_type(await session.invoke("x", stream=stream), InvocationResponse | InvocationStream)
+    assert_type(client.attach("http://a"), SandboxSession)
+    assert_type(await client.get_session("a"), SandboxSession | None)
+    assert_type(client.stream_agent("a", "x"), InvocationStream)
+    assert_type(await client.close_session("a"), bool)
+
+
+def blocking_sessions(client: SyncAgentRuntimeClient) -> None:
+    with client.create_session("a") as session:
+        assert_type(session, SyncSandboxSession)
+        assert_type(session.invoke("x"), InvocationResponse)
+        assert_type(session.invoke("x", stream=True), SyncInvocationStream)
+    assert_type(client.invoke_agent("a", "x"), InvocationResponse)
