@@ -25,7 +25,7 @@ logger = logging.getLogger("ppio_agent_runtime")
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()
 _INVOCATION_ID = INVOCATION_ID_HEADER.lower().encode()
-_PROTOCOL = (PROTOCOL_HEADER.lower().encode(), b"1")
+PROTOCOL = (PROTOCOL_HEADER.lower().encode(), b"1")
 JSON_TYPE = (b"content-type", b"application/json")
 STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -36,7 +36,7 @@ STREAM_HEADERS: Headers = [
 
 def identity_headers(request_id: str, session_id: str | None, invocation_id: str | None = None) -> Headers:
     """Return the response headers that say which call this was."""
-    headers: Headers = [(_REQUEST_ID, request_id.encode()), _PROTOCOL]
+    headers: Headers = [(_REQUEST_ID, request_id.encode()), PROTOCOL]
     if invocation_id is not None:
         headers.append((_INVOCATION_ID, invocation_id.encode()))
     if session_id is not None:

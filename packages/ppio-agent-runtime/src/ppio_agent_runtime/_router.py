@@ -13,7 +13,7 @@ from ppio_agent_models import MethodNotAllowedError, NotFoundError, PPIOAgentRun
 from ._lifespan import serve_lifespan
 from ._parse import read_headers, request_id_of
 from ._problems import problem_of, send_problem
-from ._respond import identity_headers
+from ._respond import PROTOCOL, identity_headers
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Router:
         if scope["method"] not in ("GET", "HEAD"):
             return await self._refuse_method(scope, send, "/ping", "GET, HEAD")
         status, body = await self._health.ping()
-        await _send(send, status, body, [(b"cache-control", b"no-store")])
+        await _send(send, status, body, [(b"cache-control", b"no-store"), PROTOCOL])
 
     async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._asked:
