@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from ._base import Contract
 
@@ -54,6 +54,24 @@ class InvocationResponse(Contract):
     metadata: dict[str, Any] | None = None
     error: str | None = None
     error_type: str | None = None
+
+    _invocation_id: str | None = PrivateAttr(default=None)
+    _replayed: bool = PrivateAttr(default=False)
+
+    @property
+    def invocation_id(self) -> str | None:
+        """The id of the invocation, which travels in a header and not in the envelope; None where nobody said it."""
+        return self._invocation_id
+
+    @property
+    def replayed(self) -> bool:
+        """Whether an earlier request with the same idempotency key has caused this answer."""
+        return self._replayed
+
+    def known_as(self, invocation_id: str | None, *, replayed: bool = False) -> Self:
+        """Note what the headers of the answer said, and return this envelope."""
+        self._invocation_id, self._replayed = invocation_id, replayed
+        return self
 
 
 class InvocationState(StrEnum):

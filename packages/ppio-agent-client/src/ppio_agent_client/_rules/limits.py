@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ppio_agent_models import InvocationRequest
@@ -30,6 +30,14 @@ class Limits:
     idle: float | None
     total: float | None = None
     deadline: float | None = None
+
+    def for_reading_on(self) -> Limits:
+        """Return the limits of an attempt to read on: its answer begins within a heartbeat, or not at all."""
+        return self if self.first_byte is not None else replace(self, first_byte=self.idle)
+
+    def for_waiting(self, wait: float) -> Limits:
+        """Return the limits of an attempt whose answer the agent holds back for `wait` seconds."""
+        return self if self.idle is None else replace(self, first_byte=self.idle + wait)
 
     def remaining(self, now: float) -> float | None:
         """Return what is left of the whole call, 0 or less when it is over."""
