@@ -72,7 +72,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         self._engine.admission = None if self._door.is_open else self._door
         self._observation = Observation(config, self._engine, self._door)
         self.metrics = self._observation.metrics
-        self._durable = DurableInvocations(config, self._engine)
+        self._durable = self._observation.durable = DurableInvocations(config, self._engine)
         self._corridor = Corridor(config, self._engine, self._durable)
         self._lifespans: list[LifespanFunction] = []
         if config.event_store is not None:
@@ -195,7 +195,9 @@ class PPIOAgentRuntimeApp(AppExtensions):
     def _build_stack(self) -> ASGIApp:
         router = Router(
             self._corridor,
-            InvocationResources(self.config, self._invocations, self._durable),
+            InvocationResources(
+                self.config, self._invocations, self._durable, has_door=self._engine.admission is not None
+            ),
             self._health,
             self._fastapi_if_used,
             self._lifespan_managers,

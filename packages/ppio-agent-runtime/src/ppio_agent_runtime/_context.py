@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._serialize import encode
-
-if TYPE_CHECKING:
-    from ._event_log import EventLog
 
 KEY_ID = "ppio_agent.key_id"
 """Where in the scope the access layer notes which key opened the door."""
@@ -47,8 +43,8 @@ class RequestContext:
         "_cancelled",
         "_deadline",
         "_headers",
-        "_log",
         "_raw_headers",
+        "_report",
         "client",
         "invocation_id",
         "key_id",
@@ -87,7 +83,7 @@ class RequestContext:
         self.timeout = timeout
         self._deadline = self.started + timeout
         self._cancelled = False
-        self._log: tuple[EventLog, asyncio.AbstractEventLoop] | None = None
+        self._report: Callable[[bytes], None] | None = None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -128,7 +124,8 @@ class RequestContext:
         self._deadline = self.started + timeout
 
     def postpone(self, seconds: float) -> None:
-        """Move the deadline: the whole process did not run for `seconds`."""
+        """Move beginning and deadline: the whole process did not run for `seconds`."""
+        self.started += seconds
         self._deadline += seconds
 
     def progress(self, value: Any) -> None:
@@ -142,18 +139,17 @@ class RequestContext:
         Raises:
             SerializationError: It cannot become JSON.
         """
-        if self._log is None:
-            return
-        encoded = encode(value)
-        log, loop = self._log
-        if loop is _running_loop():
-            log.progress(encoded)
-        else:
-            loop.call_soon_threadsafe(log.progress, encoded)
+        if self._report is not None:
+            self._report(encode(value))
 
-    def report_to(self, log: EventLog) -> None:
-        """Send what `progress` is told to `log`, on the running loop."""
-        self._log = (log, asyncio.get_running_loop())
+    @property
+    def reporter(self) -> Callable[[bytes], None] | None:
+        """What gets the values of `progress`, as JSON, in any thread; None when nobody is told."""
+        return self._report
+
+    def report_by(self, report: Callable[[bytes], None]) -> None:
+        """Let `report` have what `progress` is told from now on, as JSON. It is called in any thread."""
+        self._report = report
 
     def begin(self, timeout: float) -> None:
         """Start the clock now, with a limit of `timeout` seconds."""
@@ -182,10 +178,3 @@ class RequestContext:
             f"RequestContext(invocation_id={self.invocation_id!r}, request_id={self.request_id!r}, "
             f"session_id={self.session_id!r})"
         )
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

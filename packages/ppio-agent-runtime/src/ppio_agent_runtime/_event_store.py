@@ -1,4 +1,4 @@
-"""Finished invocations on disk, so that they survive a restart of the process: `event_store="sqlite:///path"`.
+"""Invocations on disk, so that they survive a restart of the process: `event_store="sqlite:///path"`.
 
 One thread owns the database (stdlib sqlite3, write-ahead log); the event loop only hands it work. What was running when
 the process died is found by the next one, and told as failed with `Interrupted`.
@@ -7,13 +7,13 @@ the process died is found by the next one, and told as failed with `Interrupted`
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
@@ -24,32 +24,14 @@ logger = logging.getLogger("ppio_agent_runtime")
 
 T = TypeVar("T")
 URL_PREFIX: Final = "sqlite:///"
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS invocations (
-    id TEXT PRIMARY KEY, caller TEXT, session TEXT, key TEXT, fingerprint BLOB NOT NULL, state TEXT NOT NULL,
-    created_at REAL NOT NULL, started_at REAL, finished_at REAL, status INTEGER, closing BLOB, result BLOB,
-    headers TEXT, only_text INTEGER, request_id TEXT NOT NULL, session_id TEXT
-);
-CREATE UNIQUE INDEX IF NOT EXISTS invocations_by_key ON invocations (caller, session, key) WHERE key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS invocations_by_age ON invocations (finished_at);
-CREATE TABLE IF NOT EXISTS events (
-    invocation TEXT NOT NULL REFERENCES invocations (id) ON DELETE CASCADE, number INTEGER NOT NULL,
-    event BLOB NOT NULL, PRIMARY KEY (invocation, number)
-) WITHOUT ROWID;
-"""
-_COLUMNS = (
-    "id, caller, session, key, fingerprint, state, created_at, started_at, finished_at, status, closing, result, "
-    "headers, only_text, request_id, session_id"
-)
-_SELECT = f"SELECT {_COLUMNS} FROM invocations WHERE "  # noqa: S608  # our own column names
-_MARKS = ", ".join("?" * len(_COLUMNS.split(",")))
-_INSERT = f"INSERT OR REPLACE INTO invocations ({_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608  # our own column names
+_VERSION: Final = 1
+_COST_BYTES: Final = 1024
+"""What a row costs besides its events and its body."""
 
 
 @dataclass(slots=True, kw_only=True)
 class StoredInvocation:
-    """An invocation as the database has it; `events` begin with number `first_id`."""
+    """A row of the database; the fields are its columns."""
 
     id: str
     caller: str | None
@@ -57,18 +39,54 @@ class StoredInvocation:
     key: str | None
     fingerprint: bytes
     state: str
-    created_at: float
+    form: str | None
     request_id: str
     session_id: str | None
-    started_at: float | None = None
-    finished_at: float | None = None
-    status: int | None = None
-    closing: bytes | None = None
-    result: bytes | None = None
-    headers: list[tuple[bytes, bytes]]
-    only_text: bool = True
-    first_id: int = 1
-    events: list[bytes]
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    status: int | None
+    closing: bytes | None
+    headers: bytes
+    body: bytes | None
+    only_text: int
+    first_id: int
+    last_id: int
+    events: bytes
+    size: int
+
+    def cost(self) -> int:
+        """Return about how many bytes it takes."""
+        return len(self.events) + len(self.body or b"") + _COST_BYTES
+
+
+_NAMES: Final = tuple(field.name for field in fields(StoredInvocation))
+_COLUMNS: Final = ", ".join(_NAMES)
+_SCHEMA: Final = f"""
+CREATE TABLE IF NOT EXISTS invocations ({_COLUMNS}, PRIMARY KEY (id));
+CREATE UNIQUE INDEX IF NOT EXISTS invocations_by_key ON invocations (caller, session, key) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS invocations_by_age ON invocations (finished_at);
+"""
+_SELECT: Final = f"SELECT {_COLUMNS} FROM invocations WHERE "  # noqa: S608  # our own column names
+_MARKS: Final = ", ".join("?" * len(_NAMES))
+_REPLACE: Final = f"INSERT OR REPLACE INTO invocations ({_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608  # our own names
+_PRUNE: Final = """
+DELETE FROM invocations WHERE id IN (
+    SELECT id FROM (
+        SELECT id, finished_at, row_number() OVER newest AS place, sum(size) OVER newest AS bytes
+        FROM invocations WHERE finished_at IS NOT NULL WINDOW newest AS (ORDER BY finished_at DESC, id)
+    ) WHERE finished_at < ? OR place > ? OR bytes > ?
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBounds:
+    """How many finished invocations are kept, for how long by the wall clock, and in how many bytes."""
+
+    max_invocations: int
+    max_age_seconds: float
+    max_bytes: int
 
 
 class EventStore:
@@ -76,36 +94,74 @@ class EventStore:
 
     Args:
         url: `sqlite:///relative/path` or `sqlite:////absolute/path`.
-        max_invocations: How many finished invocations are kept.
-        max_age_seconds: For how long.
+        bounds: What is kept; the same number of bytes may wait to be written.
 
     Raises:
-        ConfigurationError: The URL is wrong, the file cannot be opened, or another process uses it.
+        ConfigurationError: The URL is wrong.
     """
 
-    def __init__(self, url: str, *, max_invocations: int, max_age_seconds: float) -> None:
+    def __init__(self, url: str, bounds: StoreBounds) -> None:
         if not url.startswith(URL_PREFIX) or len(url) == len(URL_PREFIX):
             raise ConfigurationError(f"event_store must be '{URL_PREFIX}path', not {url!r}.")
         self._path = Path(url.removeprefix(URL_PREFIX))
-        self._max_invocations = max_invocations
-        self._max_age_seconds = max_age_seconds
+        self._bounds = bounds
         self._jobs: SimpleQueue[Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
-        opened: SimpleQueue[sqlite3.Error | OSError | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, args=(opened,), name="agent-event-store", daemon=True)
-        self._thread.start()
-        if (error := opened.get()) is not None:
-            raise ConfigurationError(f"event_store {str(self._path)!r} cannot be used: {error}.") from error
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._waiting_bytes = 0
 
-    def save(self, stored: StoredInvocation) -> None:
-        """Write an invocation, over what there was of it. Returns at once."""
-        self._jobs.put(lambda database: self._write(database, stored))
+    async def open(self, interrupted: Callable[[StoredInvocation], StoredInvocation]) -> None:
+        """Open the database, and write what became of invocations that were running when it was used last.
+
+        Raises:
+            ConfigurationError: The file cannot be used, or another process uses it.
+        """
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = loop.create_future()
+
+        def serve() -> None:
+            try:
+                database = self._open(interrupted)
+            except (sqlite3.Error, OSError) as error:
+                _hand_over(loop, opened.set_exception, self._unusable(error))
+                return
+            _hand_over(loop, opened.set_result, None)
+            self._serve(database)
+
+        thread = threading.Thread(target=serve, name="agent-event-store", daemon=True)
+        thread.start()
+        await opened
+        self._thread = thread
+
+    async def save(self, row: StoredInvocation) -> None:
+        """Write an invocation, over what there was of it, and return when that is done; a failure is logged."""
+        if not self.save_soon(row):
+            return
+        await self._ask(lambda _: None)
+
+    def save_soon(self, row: StoredInvocation) -> bool:
+        """Write an invocation, over what there was of it. Returns at once; False when too much is waiting already."""
+        cost = row.cost()
+        with self._lock:
+            if self._waiting_bytes + cost > self._bounds.max_bytes and self._waiting_bytes:
+                logger.error("The event store cannot keep up; invocation %s is not written.", row.id)
+                return False
+            self._waiting_bytes += cost
+
+        def write(database: sqlite3.Connection) -> None:
+            with self._lock:
+                self._waiting_bytes -= cost
+            self._write(database, row)
+
+        self._jobs.put(write)
+        return True
 
     def drop(self, invocation_id: str) -> None:
         """Forget an invocation. Returns at once."""
-        self._jobs.put(lambda database: _delete(database, invocation_id))
+        self._jobs.put(lambda database: _execute(database, "DELETE FROM invocations WHERE id = ?", (invocation_id,)))
 
     async def find(self, invocation_id: str) -> StoredInvocation | None:
-        """Return the invocation of this id."""
+        """Return the invocation of this id. A database that cannot be read has none."""
         return await self._ask(lambda database: _read(database, "id = ?", (invocation_id,)))
 
     async def find_by_key(self, caller: str, session: str, key: str) -> StoredInvocation | None:
@@ -113,94 +169,91 @@ class EventStore:
         condition = "caller = ? AND session = ? AND key = ?"
         return await self._ask(lambda database: _read(database, condition, (caller, session, key)))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Write what is waiting and close the database."""
-        self._jobs.put(None)
-        self._thread.join()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._jobs.put(None)
+            await asyncio.to_thread(thread.join)
 
-    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T | None:
+        if self._thread is None:
+            return None
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
+        answer: asyncio.Future[T | None] = loop.create_future()
 
         def ask(database: sqlite3.Connection) -> None:
+            result: T | None = None
             try:
                 result = question(database)
-            except sqlite3.Error as error:
-                loop.call_soon_threadsafe(_fail, answer, error)
-            else:
-                loop.call_soon_threadsafe(_resolve, answer, result)
+            finally:
+                _hand_over(loop, _settle, answer, result)
 
         self._jobs.put(ask)
         return await answer
 
-    def _serve(self, opened: SimpleQueue[sqlite3.Error | OSError | None]) -> None:
-        try:
-            database = self._open()
-        except (sqlite3.Error, OSError) as error:
-            opened.put(error)
-            return
-        opened.put(None)
+    def _serve(self, database: sqlite3.Connection) -> None:
+        failing = False
         while (job := self._jobs.get()) is not None:
             try:
                 with database:
                     job(database)
-            except sqlite3.Error:
-                logger.exception("The event store could not write; what was to be written is lost.")
-        database.close()
+                failing = False
+            except (sqlite3.Error, OSError) as error:
+                if not failing:  # a full disk fails often; once is enough
+                    logger.error("The event store failed (%s); what it should have kept is lost.", error)  # noqa: TRY400
+                failing = True
+                with suppress(sqlite3.Error):
+                    database.rollback()
+        with suppress(sqlite3.Error):
+            database.close()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, interrupted: Callable[[StoredInvocation], StoredInvocation]) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self._path, timeout=1.0)
-        # Exclusive: with two processes in one file, each would call what the other runs interrupted.
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute("PRAGMA foreign_keys = ON")
-        with database:
-            database.executescript(_SCHEMA)
-            for stored in _read_all(database, "finished_at IS NULL"):
-                self._write(database, _interrupted(stored))
+        try:
+            # Exclusive: with two processes in one file, each would call what the other runs interrupted.
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("PRAGMA journal_size_limit = 8388608")
+            _check_version(database)
+            with database:
+                database.executescript(_SCHEMA)
+                database.execute(f"PRAGMA user_version = {_VERSION}")
+            with database:
+                for row in _read_all(database, "finished_at IS NULL"):
+                    self._write(database, interrupted(row))
+                self._prune(database)
+        except BaseException:
+            database.close()
+            raise
         return database
 
-    def _write(self, database: sqlite3.Connection, stored: StoredInvocation) -> None:
-        _delete(database, stored.id)
-        values = [getattr(stored, name.strip()) for name in _COLUMNS.split(",")]
-        values[12] = json.dumps([[name.decode("latin-1"), value.decode("latin-1")] for name, value in stored.headers])
-        database.execute(_INSERT, values)
-        database.executemany(
-            "INSERT INTO events VALUES (?, ?, ?)",
-            [(stored.id, number, event) for number, event in enumerate(stored.events, stored.first_id)],
-        )
-        if stored.finished_at is not None:
+    def _unusable(self, error: Exception) -> ConfigurationError:
+        reason = "another process uses it" if "locked" in str(error) else str(error)
+        return ConfigurationError(f"event_store {str(self._path)!r} cannot be used: {reason}.")
+
+    def _write(self, database: sqlite3.Connection, row: StoredInvocation) -> None:
+        row.size = row.cost()
+        database.execute(_REPLACE, astuple(row))
+        if row.finished_at is not None:
             self._prune(database)
 
     def _prune(self, database: sqlite3.Connection) -> None:
-        database.execute("DELETE FROM invocations WHERE finished_at < ?", (time.time() - self._max_age_seconds,))
-        database.execute(
-            "DELETE FROM invocations WHERE id IN (SELECT id FROM invocations WHERE finished_at IS NOT NULL "
-            "ORDER BY finished_at DESC LIMIT -1 OFFSET ?)",
-            (self._max_invocations,),
-        )
+        bounds = self._bounds
+        oldest_allowed = time.time() - bounds.max_age_seconds
+        database.execute(_PRUNE, (oldest_allowed, bounds.max_invocations, bounds.max_bytes))
 
 
-def _delete(database: sqlite3.Connection, invocation_id: str) -> None:
-    database.execute("DELETE FROM invocations WHERE id = ?", (invocation_id,))
+def _check_version(database: sqlite3.Connection) -> None:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version not in (0, _VERSION):
+        raise OSError(f"it was written by another version of this package (format {version})")
 
 
-def _interrupted(stored: StoredInvocation) -> StoredInvocation:
-    """Return what an invocation becomes whose process died."""
-    envelope = {
-        "result": None,
-        "status": "error",
-        "duration": 0.0,
-        "metadata": {"request_id": stored.request_id, "session_id": stored.session_id},
-        "error": "The agent's process ended while the invocation was running.",
-        "error_type": "Interrupted",
-    }
-    stored.state, stored.status, stored.finished_at = "failed", 500, time.time()
-    stored.closing = json.dumps(envelope, separators=(",", ":")).encode()
-    stored.events = [b"event: error\nid: 1\ndata: %b\n\n" % stored.closing]
-    return stored
+def _execute(database: sqlite3.Connection, statement: str, values: tuple[str, ...]) -> None:
+    database.execute(statement, values)
 
 
 def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...]) -> StoredInvocation | None:
@@ -209,26 +262,14 @@ def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...])
 
 def _read_all(database: sqlite3.Connection, condition: str, values: tuple[str, ...] = ()) -> list[StoredInvocation]:
     rows = database.execute(_SELECT + condition, values).fetchall()
-    return [_stored(database, row) for row in rows]
+    return [StoredInvocation(**dict(zip(_NAMES, row, strict=True))) for row in rows]
 
 
-def _stored(database: sqlite3.Connection, row: tuple[Any, ...]) -> StoredInvocation:
-    facts = dict(zip((name.strip() for name in _COLUMNS.split(",")), row, strict=True))
-    pairs = json.loads(facts["headers"])
-    facts["headers"] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
-    facts["only_text"] = bool(facts["only_text"])
-    events = database.execute(
-        "SELECT number, event FROM events WHERE invocation = ? ORDER BY number", (facts["id"],)
-    ).fetchall()
-    first_id = events[0][0] if events else 1
-    return StoredInvocation(**facts, first_id=first_id, events=[event for _, event in events])
+def _hand_over(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *values: Any) -> None:
+    with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        loop.call_soon_threadsafe(function, *values)
 
 
-def _resolve(answer: asyncio.Future[T], result: T) -> None:
+def _settle(answer: asyncio.Future[T], result: T) -> None:
     if not answer.done():
         answer.set_result(result)
-
-
-def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)

@@ -25,6 +25,8 @@ logger = logging.getLogger("ppio_agent_runtime")
 TICK_SECONDS: Final = 0.05
 """How exact deadlines, heartbeats and the notice of a disconnect are."""
 _RETRY_AFTER_SECONDS: Final = 1.0
+_DOUBT_SECONDS: Final = 1.0
+"""How long the watchdog may take to tell a pause of the process from a blocked loop."""
 _FAREWELL_SECONDS: Final = 5.0
 """How long stopped runs may take to say goodbye to their callers."""
 
@@ -59,6 +61,8 @@ class Invocations:
         self.draining = False
         self._watched: set[Watched] = set()
         self._last_tick = 0.0
+        self._judged_from = 0.0
+        self._looks = 0
         self._late: set[asyncio.Task[None]] = set()
         self.answer_late: Callable[[Run], Coroutine[Any, Any, None]] | None = None
         self.on_end: Callable[[Run], None] | None = None
@@ -134,18 +138,19 @@ class Invocations:
         """Say whether the whole process stood still since the last tick, and give the time back to everybody.
 
         A sandbox that was paused must not wake to a storm of timeouts. A gap in the ticks may also be a handler that
-        blocks the loop, which counts; the watchdog's thread knows, and has told by the next tick.
+        blocks the loop, which counts; the watchdog's thread knows, and until it has looked nobody is judged.
         """
         gap, self._last_tick = now - self._last_tick, now
-        slept = self._watchdog.take_slept_seconds()
-        if slept:
+        if gap > SLEPT_SECONDS:
+            self._judged_from, self._looks = now + _DOUBT_SECONDS, self._watchdog.looks
+        if slept := self._watchdog.take_slept_seconds():
             for run in self._runs:
                 run.context.postpone(slept)
             for watched in self._watched:
                 watched.postpone(slept)
             for task in self._reading:
                 self._reading[task] += slept
-        return gap > SLEPT_SECONDS
+        return now < self._judged_from and self._watchdog.looks == self._looks
 
     def _start_clock(self) -> None:
         loop = asyncio.get_running_loop()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import RequestReadTimeoutError
 
-from ._attend import Attendance, send_json
+from ._attend import Attendance
 from ._body import ClientGoneError
 from ._context import RequestContext, current_context
 from ._handler import GENERATOR_TYPES
@@ -100,11 +100,11 @@ class Corridor:
         context = call.context
         record, replayed = await self._durable.begin(call, durability, handler)
         headers = identity_headers(context.request_id, context.session_id, record.invocation_id)
+        heartbeat_seconds = self._config.heartbeat_seconds
+        attendance = Attendance(self._invocations, heartbeat_seconds, record, headers, context, replayed=replayed)
         if durability.background:
-            location = f"/invocations/{record.invocation_id}".encode()
-            headers += ((b"location", location), (b"preference-applied", b"respond-async"))
-            return await send_json(send, 202, record.resource(), headers)
-        attendance = Attendance(self._invocations, self._config.heartbeat_seconds, record, headers, replayed=replayed)
+            location = f"{scope.get('root_path', '')}/invocations/{record.invocation_id}".encode()
+            return await attendance.announce(location, receive, send)
         await attendance.answer(call.wants, scope, receive, send, numbered=call.numbered)
 
     async def _answer_late(self, run: Run) -> None:

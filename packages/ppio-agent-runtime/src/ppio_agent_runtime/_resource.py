@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from ppio_agent_models import (
+    INVOCATION_ID_HEADER,
     LAST_EVENT_ID_HEADER,
     BadRequestError,
     InvocationCancelledError,
@@ -19,7 +20,7 @@ from ._body import ClientGoneError
 from ._parse import read_headers, request_id_of
 from ._problems import problem_of, send_problem
 from ._record import running_resource
-from ._respond import identity_headers
+from ._respond import STREAM_HEADERS, identity_headers, log_failure
 
 if TYPE_CHECKING:
     from ._asgi import Receive, Scope, Send
@@ -28,17 +29,29 @@ if TYPE_CHECKING:
     from ._durable import DurableInvocations
     from ._invocations import Invocations
     from ._record import Record
+    from ._run import Run
 
+_INVOCATION_ID = INVOCATION_ID_HEADER.lower().encode()
 _LAST_EVENT_ID = LAST_EVENT_ID_HEADER.lower().encode()
 _MAX_WAIT_SECONDS = 300.0
 _MAX_DIGITS = 18
 
 
 class InvocationResources:
-    """The ASGI endpoint for everything below `/invocations/`."""
+    """The ASGI endpoint for everything below `/invocations/`.
 
-    def __init__(self, config: AgentConfig, invocations: Invocations, durable: DurableInvocations) -> None:
+    Args:
+        config: How callers are treated.
+        invocations: What is running.
+        durable: What is held besides.
+        has_door: Runs may have to wait before they are admitted.
+    """
+
+    def __init__(
+        self, config: AgentConfig, invocations: Invocations, durable: DurableInvocations, *, has_door: bool
+    ) -> None:
         self._config = config
+        self._has_door = has_door
         self._invocations = invocations
         self._durable = durable
 
@@ -49,25 +62,30 @@ class InvocationResources:
             path: What follows `/invocations/`.
         """
         request_id = request_id_of(read_headers(scope))
-        invocation_id, _, rest = path.partition("/")
-        if rest not in ("", "events"):
-            invocation_id, rest = path, ""
         headers = identity_headers(request_id, None)
         try:
-            if rest == "events":
-                _require(scope, path, "GET")
-                headers = identity_headers(request_id, None, invocation_id)
-                await self._events(invocation_id, scope, receive, send, headers)
-            elif scope["method"] == "DELETE":
-                await self._cancel(invocation_id, send, headers)
-            else:
-                _require(scope, path, "GET", "DELETE")
-                await self._show(invocation_id, scope, receive, send, headers)
+            await self._answer(path, scope, receive, send, headers)
         except ClientGoneError:
             return
-        except (BadRequestError, NotFoundError, MethodNotAllowedError) as error:
-            problem = problem_of(error, request_id=request_id, tells_errors=False)
+        except Exception as error:  # noqa: BLE001  # every error on every route is an envelope
+            problem = problem_of(error, request_id=request_id, tells_errors=self._config.tells_errors)
+            if problem.status >= 500:
+                log_failure(error, request_id)
+            if isinstance(error, MethodNotAllowedError):
+                headers.append((b"allow", b"GET, HEAD" if path.endswith("/events") else b"GET, HEAD, DELETE"))
             await send_problem(send, problem, request_id=request_id, session_id=None, headers=headers)
+
+    async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        invocation_id, slash, rest = path.partition("/")
+        is_log = rest == "events"
+        if slash and not is_log:
+            raise NotFoundError(f"There is no route {'/invocations/' + path[:200]!r}.")
+        if scope["method"] == "DELETE" and not is_log:
+            return await self._cancel(invocation_id, send, headers)
+        if scope["method"] not in ("GET", "HEAD"):
+            raise MethodNotAllowedError(f"{scope['path'][:200]} does not take {scope['method'][:20]}.")
+        answer = self._events if is_log else self._show
+        await answer(invocation_id, scope, receive, send, headers)
 
     async def _show(self, invocation_id: str, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         wait_seconds = _wait_seconds(scope)
@@ -77,7 +95,7 @@ class InvocationResources:
         run = self._invocations.find(invocation_id)
         if run is None:
             raise _unknown(invocation_id)
-        await send_json(send, 200, running_resource(run.context), headers)
+        await send_json(send, 200, self._running(run), headers)
 
     async def _events(self, invocation_id: str, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         record = await self._durable.find(invocation_id)
@@ -85,32 +103,39 @@ class InvocationResources:
             raise _unknown(invocation_id)
         after = _last_event_id(scope)
         if after > record.log.last_id:
-            raise BadRequestError(
-                f"The event {after} does not exist yet; the newest of invocation {invocation_id} is "
-                f"{record.log.last_id}."
-            )
-        await self._attendance(record, headers).events(after, scope, receive, send)
+            if not record.was_interrupted:
+                raise BadRequestError(
+                    f"The event {after} does not exist yet; the newest of invocation {invocation_id} is "
+                    f"{record.log.last_id}."
+                )
+            record.log.resume_at(after + 1)
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + headers})
+            return await send({"type": "http.response.body", "body": b""})
+        await self._attendance(record, headers).events(after, receive, send)
 
     async def _cancel(self, invocation_id: str, send: Send, headers: Headers) -> None:
         record = await self._durable.find(invocation_id)
         if record is not None:
             status = 200 if record.is_over else 202
             record.cancel()
-            return await send_json(send, status, record.resource(), headers)
+            return await send_json(send, status, record.resource(), [*headers, _names(record.invocation_id)])
         run = self._invocations.find(invocation_id)
         if run is None:
             raise _unknown(invocation_id)
         run.stop(InvocationCancelledError("The invocation was cancelled."))
-        await send_json(send, 202, running_resource(run.context), headers)
+        await send_json(send, 202, self._running(run), [*headers, _names(invocation_id)])
+
+    def _running(self, run: Run) -> bytes:
+        return running_resource(run.context, is_queued=self._has_door and not run.admitted)
 
     def _attendance(self, record: Record, headers: Headers) -> Attendance:
-        return Attendance(self._invocations, self._config.heartbeat_seconds, record, headers, replayed=False)
+        named = [*headers, _names(record.invocation_id)]
+        return Attendance(self._invocations, self._config.heartbeat_seconds, record, named)
 
 
-def _require(scope: Scope, path: str, *methods: str) -> None:
-    if scope["method"] not in methods:
-        allowed = ", ".join(methods)
-        raise MethodNotAllowedError(f"/invocations/{path[:80]} takes {allowed}, not {scope['method'][:20]}.")
+def _names(invocation_id: str) -> tuple[bytes, bytes]:
+    return (_INVOCATION_ID, invocation_id.encode())
 
 
 def _unknown(invocation_id: str) -> NotFoundError:

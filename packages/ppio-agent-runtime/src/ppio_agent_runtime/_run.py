@@ -48,6 +48,7 @@ class Run:
         sent_bytes: Size of the answer's body so far.
         sent_chunks: How many chunks of the stream are in it.
         on_begin: Called when the handler is about to work.
+        on_queue: Called when the run has to wait for its turn.
         first_chunk: When the first one was there, in seconds from the beginning.
         head_sent: A response object of the handler has begun to send itself: no other answer can follow.
     """
@@ -66,6 +67,7 @@ class Run:
         "first_chunk",
         "head_sent",
         "on_begin",
+        "on_queue",
         "reason",
         "send",
         "sent_bytes",
@@ -85,6 +87,7 @@ class Run:
         self.sent_chunks = 0
         self.first_chunk: float | None = None
         self.on_begin: Callable[[], None] | None = None
+        self.on_queue: Callable[[], None] | None = None
         self.head_sent = False
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None

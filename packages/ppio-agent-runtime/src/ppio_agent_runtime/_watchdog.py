@@ -32,6 +32,9 @@ class LoopWatchdog:
 
     Args:
         is_busy: Says whether anything is in flight.
+
+    Attributes:
+        looks: How often the thread has looked at the time.
     """
 
     def __init__(self, is_busy: Callable[[], bool]) -> None:
@@ -42,6 +45,7 @@ class LoopWatchdog:
         self._loop_thread = 0
         self._last_warning = -_SILENCE_SECONDS
         self._slept_seconds = 0.0
+        self.looks = 0
 
     def notice(self) -> None:
         """Say that work begins on the running loop. Cheap when the thread is awake already."""
@@ -85,6 +89,7 @@ class LoopWatchdog:
         excess = time.monotonic() - began - seconds
         if excess > SLEPT_SECONDS:
             self._slept_seconds += excess
+        self.looks += 1
         return happened
 
     def _warn_when_over(self, answered: threading.Event) -> None:
