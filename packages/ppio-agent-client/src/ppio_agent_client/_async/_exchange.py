@@ -37,6 +37,9 @@ class AgentLink:
         config: The client's settings.
         url: Where the agent listens, without a trailing slash.
         headers: What every request to it carries.
+
+    Attributes:
+        speaks_protocol: Whether it speaks protocol 1; None while nothing is known.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class AgentLink:
         self._transport = transport
         self._used: Transport | None = None
         self._policy = RetryPolicy(config.max_retries, config.retry_delay)
-        self._speaks_protocol: bool | None = None  # not known before the first answer
+        self.speaks_protocol: bool | None = None
 
     async def open(self, call: Call, limits: Limits, explain: Explain) -> Answer:
         """Return the answer of the first attempt that was not refused, or the refusal of the last.
@@ -122,30 +125,35 @@ class AgentLink:
     def _learn(self, call: Call, answer: Answer) -> None:
         """Note whether the agent speaks protocol 1; a refusal without its name may be somebody else's."""
         if speaks_protocol(answer.headers):
-            self._speaks_protocol = True
+            self.speaks_protocol = True
         elif 200 <= answer.status < 300 and not call.is_safe:
-            self._speaks_protocol = False
+            self.speaks_protocol = False
 
     async def _pause_after(
         self, outcome: Answer | NetworkError, call: Call, attempt: int, limits: Limits
     ) -> float | None:
         if isinstance(outcome, NetworkError):
-            step = after_loss(outcome, self._standing(call))
+            step = after_loss(outcome, self._standing(call, limits))
             if step is Next.GIVE_UP and await self._turns_out_to_speak(outcome, call):
-                step = after_loss(outcome, self._standing(call))
+                step = after_loss(outcome, self._standing(call, limits))
             return self.pause(attempt, limits) if step is Next.REPEAT else None
-        step = after_refusal(outcome.status, outcome.headers, self._standing(call))
+        step = after_refusal(outcome.status, outcome.headers, self._standing(call, limits))
         return self.pause(attempt, limits, outcome) if step is Next.REPEAT else None
 
-    def _standing(self, call: Call) -> Standing:
-        return Standing(is_safe=call.is_safe, has_key=call.has_key, speaks_protocol=self._speaks_protocol is True)
+    def _standing(self, call: Call, limits: Limits) -> Standing:
+        return Standing(
+            is_safe=call.is_safe,
+            has_key=call.has_key,
+            speaks_protocol=self.speaks_protocol is True,
+            is_prompt=limits.is_prompt,
+        )
 
     async def _turns_out_to_speak(self, lost: NetworkError, call: Call) -> bool:
         """Ask an agent that has never answered yet which protocol it speaks, if a lost call depends on it."""
-        if self._speaks_protocol is not None or not call.has_key or type(lost) is not NetworkError:
+        if self.speaks_protocol is not None or not call.has_key or type(lost) is not NetworkError:
             return False
         try:
             await self.ping(_PING_SECONDS)
         except PPIOAgentRuntimeError:
             logger.debug("an agent whose answer was lost does not answer a ping either", exc_info=True)
-        return self._speaks_protocol is True
+        return self.speaks_protocol is True

@@ -131,11 +131,12 @@ class EventsSource:
 
     async def open(self) -> Answer:
         """Return the begin of the stream."""
-        return await self._conversation.open(lambda: self._call(self._invocation_id, self.after), self.limits)
+        limits = self.limits.for_events()
+        return await self._conversation.open(lambda: self._call(self._invocation_id, self.after), limits)
 
     async def read_on(self, invocation_id: str, after: int) -> Answer | NetworkError:
         """Return what comes of one attempt to read on after a cut."""
-        limits = self.limits.for_reading_on()
+        limits = self.limits.for_events()
         try:
             async with io.Until(limits.deadline, limits.total):
                 return await self._conversation.link.attempt(self._call(invocation_id, after), limits)
@@ -184,7 +185,8 @@ class InvocationSource(EventsSource):
         """Send the request and return the answer to it."""
         link = self._conversation.link
         return await self._conversation.open(
-            lambda: durable.asking(link.url, link.headers, self._request, self._terms, stream=True), self.limits
+            lambda: durable.asking(link.url, link.headers, self._request, self._terms, stream=True),
+            self.limits.for_events() if link.speaks_protocol and self._terms.survives else self.limits,
         )
 
     async def abandon(self, invocation_id: str) -> None:

@@ -15,6 +15,7 @@ from ppio_agent_models import (
     PROTOCOL_VERSION,
     BadRequestError,
     EventsEvictedError,
+    FirstByteTimeoutError,
     IdleTimeoutError,
     MethodNotAllowedError,
     NetworkError,
@@ -43,11 +44,13 @@ class Standing:
         is_safe: It only looks: sending it twice is as good as once (RFC 9110, section 9.2).
         has_key: An `Idempotency-Key` went with it, and the server keeps the invocation when its caller is gone.
         speaks_protocol: The server speaks protocol 1.
+        is_prompt: Its answer begins within a heartbeat, so that a longer silence means a dead connection.
     """
 
     is_safe: bool = False
     has_key: bool = False
     speaks_protocol: bool = False
+    is_prompt: bool = False
 
     @property
     def may_repeat(self) -> bool:
@@ -61,7 +64,8 @@ def after_loss(error: NetworkError, standing: Standing) -> Next:
         return Next.REPEAT  # it was never sent
     if standing.is_safe and not isinstance(error, TotalTimeoutError):
         return Next.REPEAT
-    if type(error) is not NetworkError:
+    dead = isinstance(error, FirstByteTimeoutError) and standing.is_prompt
+    if type(error) is not NetworkError and not dead:
         return Next.GIVE_UP  # a time limit of the caller's own has passed
     return Next.REPEAT if standing.may_repeat else Next.GIVE_UP
 

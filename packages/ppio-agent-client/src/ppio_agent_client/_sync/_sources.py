@@ -132,11 +132,12 @@ class EventsSource:
 
     def open(self) -> Answer:
         """Return the begin of the stream."""
-        return self._conversation.open(lambda: self._call(self._invocation_id, self.after), self.limits)
+        limits = self.limits.for_events()
+        return self._conversation.open(lambda: self._call(self._invocation_id, self.after), limits)
 
     def read_on(self, invocation_id: str, after: int) -> Answer | NetworkError:
         """Return what comes of one attempt to read on after a cut."""
-        limits = self.limits.for_reading_on()
+        limits = self.limits.for_events()
         try:
             with io.Until(limits.deadline, limits.total):
                 return self._conversation.link.attempt(self._call(invocation_id, after), limits)
@@ -185,7 +186,8 @@ class InvocationSource(EventsSource):
         """Send the request and return the answer to it."""
         link = self._conversation.link
         return self._conversation.open(
-            lambda: durable.asking(link.url, link.headers, self._request, self._terms, stream=True), self.limits
+            lambda: durable.asking(link.url, link.headers, self._request, self._terms, stream=True),
+            self.limits.for_events() if link.speaks_protocol and self._terms.survives else self.limits,
         )
 
     def abandon(self, invocation_id: str) -> None:
