@@ -168,6 +168,14 @@ def test_an_invocation_that_failed_meanwhile_is_told_as_it_failed() -> None:
                 [chunk for chunk in client.attach(server.url).stream("x")]
 
 
+def test_an_invocation_that_was_cut_by_a_drain_is_told_as_such() -> None:
+    with raw_server(cut(HEAD), answering(refusing("DrainingError", "503 x"))) as server:
+        with SyncAgentRuntimeClient(config=impatient()) as client:
+            with pytest.raises(DrainingError):
+                [chunk for chunk in client.attach(server.url).stream("x")]
+    assert len(server.requests) == 4
+
+
 def test_leaving_a_stream_early_cancels_the_invocation() -> None:
     with raw_server(sending(HEAD + ONE), answering(answer(b"{}", "202 Accepted", PROTOCOL))) as server:
         with SyncAgentRuntimeClient() as client:

@@ -162,7 +162,7 @@ class EventFeed:
         while True:
             pause = self._source.pause(self._failures, answer)
             if pause is None:
-                raise error
+                raise error if answer is None else self._refusal(answer)
             self._failures += 1
             io.sleep(pause)
             answer = self._come_back(error)
@@ -183,18 +183,24 @@ class EventFeed:
         if isinstance(outcome, NetworkError):
             if isinstance(outcome, TotalTimeoutError):
                 raise outcome
-            self._source.explain(outcome)
+            self._source.explain(error)
             return None
         if after_return(outcome.status, outcome.headers) is not Next.GIVE_UP:
             return outcome
-        body = outcome.read()
+        raise self._refusal(outcome)
+
+    def _refusal(self, answer: Answer) -> PPIOAgentRuntimeError:
+        """Return what an answer other than the rest of the stream means."""
+        body = answer.read()
         try:
-            response_of(outcome.status, outcome.headers, body, unix_now=io.unix_now())
+            response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
         except PPIOAgentRuntimeError as refusal:
-            if is_own_end(refusal, outcome.headers):
-                raise
-            raise self._lost_for_good(str(refusal)) from refusal
-        raise self._lost_for_good("another server answered") from error
+            if is_own_end(refusal, answer.headers):
+                return refusal
+            error = self._lost_for_good(str(refusal))
+            error.__cause__ = refusal
+            return error
+        return self._lost_for_good("another server answered")
 
     def _cut(
         self, decoder: StreamDecoder, lost: NetworkError | StreamInterruptedError
