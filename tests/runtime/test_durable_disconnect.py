@@ -95,8 +95,7 @@ def test_cancel_is_the_default_without_protocol_and_can_be_chosen_with_it(
     kind: str, headers: dict[str, str], leave: Leave
 ) -> None:
     agent = Watched(kind, LONG)
-    with opening(agent.go_on), running(agent.app) as url:
-        connection = Connection(url)
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
         connection.post(headers=headers)
         agent.begun.wait()
         leave(connection)
@@ -108,8 +107,7 @@ def test_cancel_is_the_default_without_protocol_and_can_be_chosen_with_it(
 @pytest.mark.parametrize("headers", [CONTINUE, PROTOCOL_1 | CONTINUE], ids=["plain", "protocol 1"])
 def test_continue_works_to_the_end_without_its_caller(kind: str, headers: dict[str, str], leave: Leave) -> None:
     agent = Watched(kind, AgentConfig(resume_window_seconds=0))
-    with opening(agent.go_on), running(agent.app) as url:
-        connection = Connection(url)
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
         connection.post(headers=headers)
         agent.begun.wait()
         leave(connection)
@@ -123,8 +121,7 @@ def test_continue_works_to_the_end_without_its_caller(kind: str, headers: dict[s
 @all_kinds
 def test_protocol_1_goes_on_for_the_window_so_that_the_caller_can_come_back(kind: str, leave: Leave) -> None:
     agent = Watched(kind, LONG)
-    with opening(agent.go_on), running(agent.app) as url:
-        connection = Connection(url)
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
         connection.post(headers=PROTOCOL_1)
         agent.begun.wait()
         leave(connection)
@@ -137,8 +134,7 @@ def test_protocol_1_goes_on_for_the_window_so_that_the_caller_can_come_back(kind
 @all_kinds
 def test_protocol_1_is_cancelled_when_the_window_is_over(kind: str) -> None:
     agent = Watched(kind, SHORT)
-    with opening(agent.go_on), running(agent.app) as url:
-        connection = Connection(url)
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
         connection.post(headers=PROTOCOL_1)
         agent.begun.wait()
         connection.close()
@@ -172,8 +168,7 @@ def record_of(agent: Watched) -> Any:
 
 def test_one_of_two_callers_who_leaves_changes_nothing() -> None:
     agent = Watched("async", AgentConfig(resume_window_seconds=0))
-    with opening(agent.go_on), running(agent.app) as url:
-        first = Connection(url)
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as first:
         first.post(headers=PROTOCOL_1)
         agent.begun.wait()
         second = aside(lambda: events(url, agent.path))
@@ -187,8 +182,7 @@ def test_one_of_two_callers_who_leaves_changes_nothing() -> None:
 
 def test_looking_at_an_invocation_counts_as_coming_back() -> None:
     agent = Watched("async", SHORT)
-    with opening(agent.go_on), running(agent.app) as url:
-        connection = Connection(url)
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
         connection.post(headers=PROTOCOL_1)
         agent.begun.wait()
         waiting = aside(lambda: resource(url, agent.path, wait=60))
@@ -214,8 +208,7 @@ def test_sync_generator_is_closed_at_its_next_yield_and_sync_value_runs_out_unhe
         finally:
             closed.open()
 
-    with running(app) as url:
-        connection = Connection(url)
+    with running(app) as url, Connection(url) as connection:
         connection.post(headers=PROTOCOL_1)
         begun.wait()
         connection.close()
@@ -240,8 +233,7 @@ def test_slow_reader_slows_neither_the_agent_nor_other_readers_within_its_log() 
         for _ in range(3000):
             yield text
 
-    with running(app) as url:
-        slow = Connection(url, receive_buffer_bytes=4096)
+    with running(app) as url, Connection(url, receive_buffer_bytes=4096) as slow:
         slow.post(headers=PROTOCOL_1)
         _, headers = slow.read_head()
         path = f"/invocations/{headers['x-ppio-invocation-id']}"
@@ -249,7 +241,6 @@ def test_slow_reader_slows_neither_the_agent_nor_other_readers_within_its_log() 
         in_state(url, path, "succeeded")
         assert len(fast) == 3001
         assert len(list(slow.events())) == 3001
-        slow.close()
 
 
 def test_slow_reader_holds_the_producer_at_the_bound_of_the_log() -> None:
@@ -264,8 +255,7 @@ def test_slow_reader_holds_the_producer_at_the_bound_of_the_log() -> None:
             made += 1
             yield text
 
-    with running(app) as url:
-        slow = Connection(url, receive_buffer_bytes=4096)
+    with running(app) as url, Connection(url, receive_buffer_bytes=4096) as slow:
         slow.post(headers=PROTOCOL_1)
         slow.read_head()
         before = -1
@@ -278,4 +268,3 @@ def test_slow_reader_holds_the_producer_at_the_bound_of_the_log() -> None:
         eventually(stands_still, "the producer waits")
         assert made < 2000  # the log, and what the kernel and the server take for themselves
         assert len(list(slow.events())) == 4001
-        slow.close()
