@@ -109,6 +109,7 @@ class EventStore:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._waiting_bytes = 0
+        self._failing = False
 
     async def open(self, interrupted: Callable[[StoredInvocation], StoredInvocation]) -> None:
         """Open the database, and write what became of invocations that were running when it was used last.
@@ -151,7 +152,9 @@ class EventStore:
         def write(database: sqlite3.Connection) -> None:
             with self._lock:
                 self._waiting_bytes -= cost
-            self._write(database, row)
+            with database:
+                self._write(database, row)
+            self._failing = False
 
         self._jobs.put(write)
         return True
@@ -193,16 +196,13 @@ class EventStore:
         return await answer
 
     def _serve(self, database: sqlite3.Connection) -> None:
-        failing = False
         while (job := self._jobs.get()) is not None:
             try:
-                with database:
-                    job(database)
-                failing = False
+                job(database)
             except (sqlite3.Error, OSError) as error:
-                if not failing:  # a full disk fails often; once is enough
+                if not self._failing:  # a full disk fails often; once is enough
                     logger.error("The event store failed (%s); what it should have kept is lost.", error)  # noqa: TRY400
-                failing = True
+                self._failing = True
                 with suppress(sqlite3.Error):
                     database.rollback()
         with suppress(sqlite3.Error):
@@ -253,7 +253,8 @@ def _check_version(database: sqlite3.Connection) -> None:
 
 
 def _execute(database: sqlite3.Connection, statement: str, values: tuple[str, ...]) -> None:
-    database.execute(statement, values)
+    with database:
+        database.execute(statement, values)
 
 
 def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...]) -> StoredInvocation | None:

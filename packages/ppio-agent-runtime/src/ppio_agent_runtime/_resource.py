@@ -102,13 +102,13 @@ class InvocationResources:
         if record is None:
             raise _unknown(invocation_id)
         after = _last_event_id(scope)
-        if after > record.log.last_id:
-            if not record.was_interrupted:
-                raise BadRequestError(
-                    f"The event {after} does not exist yet; the newest of invocation {invocation_id} is "
-                    f"{record.log.last_id}."
-                )
+        if record.was_interrupted:
             record.log.resume_at(after + 1)
+        if after > record.log.last_id:
+            raise BadRequestError(
+                f"The event {after} does not exist yet; the newest of invocation {invocation_id} is "
+                f"{record.log.last_id}."
+            )
         if scope["method"] == "HEAD":
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + headers})
             return await send({"type": "http.response.body", "body": b""})

@@ -95,6 +95,7 @@ class PPIOAgentRuntimeServer:
         try:
             self._uvicorn.run(sockets=[self._bound()])
         except SystemExit:  # uvicorn's way to say that the lifespan failed; it has logged why
+            self._bound().close()
             return EXIT_FAILED
         return EXIT_ABANDONED if self._app.abandoned_threads else 0
 
