@@ -33,6 +33,7 @@ RENAMES = {
     "_async": "_sync",
     "AgentRuntimeClient": "SyncAgentRuntimeClient",
     "SandboxSession": "SyncSandboxSession",
+    "InvocationHandle": "SyncInvocationHandle",
     "InvocationStream": "SyncInvocationStream",
     "TemplateManager": "SyncTemplateManager",
     "SandboxProvider": "SyncSandboxProvider",

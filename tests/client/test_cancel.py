@@ -142,6 +142,20 @@ async def test_a_stream_that_is_closed_while_somebody_reads_was_interrupted() ->
             assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
+async def test_a_stream_that_is_closed_while_somebody_reads_is_not_read_on() -> None:
+    begin = stream_head(headers={"X-PPIO-Invocation-Id": "i-1"}) + piece(b"id: 1\ndata: 1\n\n")
+    with raw_server(sending(begin), answering(answer(b"{}"))) as server:
+        async with AgentRuntimeClient() as client:
+            stream = client.attach(server.url).stream("x")
+            assert await anext(stream) == 1
+            task = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0)
+            await stream.close()
+            with pytest.raises(StreamInterruptedError):
+                await task
+    assert [request.line.split()[0] for request in server.requests] == ["POST", "DELETE"]
+
+
 async def test_a_loop_that_is_left_without_a_block_closes_its_connection() -> None:
     with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
         async with AgentRuntimeClient() as client:

@@ -44,7 +44,7 @@ def test_vanished_caller_cancels_an_async_value(leave: Leave) -> None:
 @by_fin_and_rst
 @pytest.mark.parametrize("headers", [{}, PROTOCOL_1], ids=["plain", "protocol 1"])
 def test_vanished_caller_closes_an_async_generator(leave: Leave, headers: dict[str, str]) -> None:
-    app, closed = PPIOAgentRuntimeApp(), Gate("closed")
+    app, closed = PPIOAgentRuntimeApp(AgentConfig(resume_window_seconds=0)), Gate("closed")
 
     @app.entrypoint
     async def handler(payload: dict[str, object]) -> AsyncIterator[int]:

@@ -183,7 +183,10 @@ def test_odd_json_is_refused_or_taken_never_an_accident(url: str, body: bytes, s
         (b"PPIO-Agent-Protocol: \xff", 200),
         (b"Expect: something", 200),
         (b"traceparent: \xff", 200),
-        (b"Idempotency-Key: \xff", 200),
+        (b"Idempotency-Key: \xff", 400),
+        (b"X-PPIO-On-Disconnect: \xff", 400),
+        (b"Prefer: \xff", 200),
+        (b"Last-Event-ID: \xff", 200),
     ],
 )
 def test_no_header_field_breaks_anything(url: str, field: bytes, status: int) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from .raw_http import LIMIT_SECONDS
@@ -32,7 +32,8 @@ class Gate:
         with self._lock:
             self._event.set()
             for loop, event in self._waiting:
-                loop.call_soon_threadsafe(event.set)
+                with suppress(RuntimeError):  # closed: nobody waits there any more
+                    loop.call_soon_threadsafe(event.set)
             self._waiting.clear()
 
     def wait(self) -> None:

@@ -99,6 +99,17 @@ async def test_05_middleware_is_around_every_route() -> None:
     assert (ping.json()["status"], ping.json()["answered"]) == (PingStatus.HEALTHY, 1)
 
 
+def test_09_long_job_goes_on_without_its_caller() -> None:
+    with serving(EXAMPLES / "09_long_job/main.py") as url:
+        finished = run_to_the_end(EXAMPLES / "09_long_job/caller.py", url)
+
+    assert finished.returncode == 0, finished.stderr
+    *said, state = finished.stdout.splitlines()
+    pages = ["TO BE", "OR NOT TO BE", "THAT IS THE QUESTION"]
+    assert said == [line for number, page in enumerate(pages, 1) for line in (f"page {number} of 3", page)]
+    assert state == "succeeded"
+
+
 @pytest.mark.parametrize(
     ("name", "printed"),
     [

@@ -23,6 +23,15 @@ GO_ON = """
     turns = [(await session.invoke("x")).result, (await joined.invoke("x")).result]
     print(json.dumps([turns, info.metadata, session.sandbox_id == joined.sandbox_id]))
 """
+HAND_IN = """
+    session = await client.create_session("worker", session_id="job")
+    print(json.dumps((await session.submit({"do": "session"})).invocation_id))
+"""
+FETCH = """
+    session = await client.get_session("job")
+    job = session.invocation(%r)
+    print(json.dumps([(await job.result()).result, [chunk async for chunk in job.events()], await job.status()]))
+"""
 CLOSE = """
     print(json.dumps([await client.close_session("chat"), await client.close_session("chat")]))
 """
@@ -59,6 +68,12 @@ def test_a_conversation_is_begun_continued_and_closed_by_three_processes(home: P
     assert run(home, BEGIN) == [1, 2, 3]
     assert run(home, GO_ON) == [[4, 5], {"user": "u-1"}, True]
     assert run(home, CLOSE) == [True, False]
+
+
+def test_work_that_one_process_handed_in_is_fetched_by_another(home: Path) -> None:
+    SyncLocalSandboxProvider(home).deploy(write_agent(home.parent / "worker", "worker"))
+    invocation_id = run(home, HAND_IN)
+    assert run(home, FETCH % invocation_id) == ["job", ["job"], "succeeded"]
 
 
 def test_many_processes_make_one_sandbox_for_one_session(home: Path) -> None:

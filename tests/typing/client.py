@@ -6,12 +6,15 @@ from typing import assert_type
 
 from ppio_agent_client import (
     AgentRuntimeClient,
+    InvocationHandle,
     InvocationResponse,
+    InvocationState,
     InvocationStream,
     LocalSandboxProvider,
     SandboxProvider,
     SandboxSession,
     SyncAgentRuntimeClient,
+    SyncInvocationHandle,
     SyncInvocationStream,
     SyncLocalSandboxProvider,
     SyncSandboxProvider,
@@ -29,6 +32,13 @@ async def sessions(client: AgentRuntimeClient, stream: bool) -> None:
         assert_type(await session.invoke({"a": 1}, stream=False), InvocationResponse)
         assert_type(await session.invoke("x", stream=True), InvocationStream)
         assert_type(await session.invoke("x", stream=stream), InvocationResponse | InvocationStream)
+        handle = await session.submit("x", timeout=3)
+        assert_type(handle, InvocationHandle)
+        assert_type(await handle.status(), InvocationState)
+        assert_type(await handle.result(), InvocationResponse)
+        assert_type(handle.events(after=3), InvocationStream)
+        assert_type(await handle.cancel(), bool)
+        assert_type(session.invocation("i"), InvocationHandle)
     assert_type(client.attach("http://a"), SandboxSession)
     assert_type(await client.get_session("a"), SandboxSession | None)
     assert_type(client.stream_agent("a", "x"), InvocationStream)
@@ -40,4 +50,6 @@ def blocking_sessions(client: SyncAgentRuntimeClient) -> None:
         assert_type(session, SyncSandboxSession)
         assert_type(session.invoke("x"), InvocationResponse)
         assert_type(session.invoke("x", stream=True), SyncInvocationStream)
+        assert_type(session.submit("x"), SyncInvocationHandle)
+        assert_type(session.submit("x").events(), SyncInvocationStream)
     assert_type(client.invoke_agent("a", "x"), InvocationResponse)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 
 import pytest
 
@@ -62,7 +63,8 @@ def test_the_request_is_sent_as_the_contract_says() -> None:
     (request,) = server.requests
     assert request.line == "POST /invocations HTTP/1.1"
     assert json.loads(request.body) == {"prompt": "hello", "timeout": 9.0}
-    sent = {name: request.headers[name] for name in request.headers if name not in {"host", "content-length"}}
+    ours = {"host", "content-length", "idempotency-key"}
+    sent = {name: request.headers[name] for name in request.headers if name not in ours}
     assert sent == {
         "content-type": "application/json",
         "accept": "application/json",
@@ -72,6 +74,7 @@ def test_the_request_is_sent_as_the_contract_says() -> None:
         "authorization": "Bearer t-1",
         "user-agent": "ppio-agent-client/0.2.0",
     }
+    assert re.fullmatch("[0-9a-f]{32}", request.headers["idempotency-key"])
 
 
 def test_calls_of_a_session_share_a_connection() -> None:
@@ -189,7 +192,8 @@ def test_a_call_that_was_sent_and_lost_is_not_repeated(then: object) -> None:
             with pytest.raises(NetworkError) as caught:
                 client.attach(server.url).invoke("x")
     assert not caught.value.retryable
-    assert server.connections == 1
+    # The second asks an agent that nothing is known of which protocol it speaks; it does not say.
+    assert [request.line for request in server.requests] == ["POST /invocations HTTP/1.1", "GET /ping HTTP/1.1"]
 
 
 def test_half_an_answer_is_no_answer() -> None:

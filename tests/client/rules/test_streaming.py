@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ppio_agent_client import (
     AgentError,
@@ -32,15 +34,18 @@ def end_of(plain: StreamDecoder) -> PPIOAgentRuntimeError:
 
 
 def test_chunks_come_decoded_with_their_number() -> None:
-    assert decoder().feed(b'id: 1\ndata: {"a":1}\n\nid: 2\ndata: "x"\n\n') == [({"a": 1}, b"1"), ("x", b"2")]
+    assert decoder().feed(b'id: 1\ndata: {"a":1}\n\nid: 2\ndata: "x"\n\n') == [
+        ("chunk", {"a": 1}, b"1"),
+        ("chunk", "x", b"2"),
+    ]
 
 
 def test_a_chunk_that_is_no_json_is_text() -> None:
-    assert decoder(PLAIN).feed(b"data: plain words\n\n") == [("plain words", None)]
+    assert decoder(PLAIN).feed(b"data: plain words\n\n") == [("chunk", "plain words", None)]
 
 
 def test_lone_surrogates_survive() -> None:
-    assert decoder().feed(b'data: "\\ud800"\n\n') == [("\ud800", None)]
+    assert decoder().feed(b'data: "\\ud800"\n\n') == [("chunk", "\ud800", None)]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,9 @@ def test_done_ends_the_stream_with_its_envelope() -> None:
 
 def test_chunks_before_an_error_are_delivered_first() -> None:
     stream = decoder()
-    assert stream.feed(b'data: 1\n\nevent: error\ndata: {"error":"no","error_type":"HandlerError"}\n\n') == [(1, None)]
+    assert stream.feed(b'data: 1\n\nevent: error\ndata: {"error":"no","error_type":"HandlerError"}\n\n') == [
+        ("chunk", 1, None)
+    ]
     assert type(stream.error) is HandlerError
     assert str(stream.error) == "no"
     assert stream.error.request_id == "r-1"
@@ -92,7 +99,9 @@ def test_the_plain_end_of_a_plain_stream_is_its_end() -> None:
 
 def test_an_error_object_at_the_end_of_a_plain_stream_is_raised() -> None:
     stream = decoder(PLAIN)
-    assert stream.feed(b'data: 1\n\ndata: {"error":"slow down","error_type":"RateLimitedError"}\n\n') == [(1, None)]
+    assert stream.feed(b'data: 1\n\ndata: {"error":"slow down","error_type":"RateLimitedError"}\n\n') == [
+        ("chunk", 1, None)
+    ]
     assert type(end_of(stream)) is RateLimitedError
 
 
@@ -100,12 +109,39 @@ def test_an_error_object_in_the_middle_of_a_plain_stream_is_a_chunk() -> None:
     stream = decoder(PLAIN)
     error = {"error": "x", "error_type": "Y"}
     assert stream.feed(b'data: {"error":"x","error_type":"Y"}\n\n') == []
-    assert stream.feed(b"data: 2\n\n") == [(error, None), (2, None)]
+    assert stream.feed(b"data: 2\n\n") == [("chunk", error, None), ("chunk", 2, None)]
 
 
 def test_an_error_object_in_a_numbered_stream_is_a_chunk() -> None:
     error = {"error": "x", "error_type": "Y"}
-    assert decoder().feed(b'id: 1\ndata: {"error":"x","error_type":"Y"}\n\n') == [(error, b"1")]
+    assert decoder().feed(b'id: 1\ndata: {"error":"x","error_type":"Y"}\n\n') == [("chunk", error, b"1")]
+
+
+def test_progress_is_told_from_chunks() -> None:
+    text = b'event: progress\nid: 1\ndata: 0.5\n\nid: 2\ndata: "x"\n\n'
+    assert decoder().feed(text) == [("progress", 0.5, b"1"), ("chunk", "x", b"2")]
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 12))
+def test_what_comes_again_after_a_resumption_comes_once_and_a_gap_is_an_error(
+    after: int, start: int, count: int
+) -> None:
+    stream = decoder().resumed(after)
+    text = b"".join(b"id: %d\ndata: %d\n\n" % (number, number) for number in range(start + 1, start + count + 1))
+    events = [value for _, value, _ in stream.feed(text)]
+    if start > after:
+        assert events == []
+        assert isinstance(stream.error, StreamInterruptedError)
+        assert stream.error.last_event_id == after
+    else:
+        assert events == list(range(after + 1, start + count + 1))
+        assert stream.error is None
+
+
+def test_the_position_is_that_of_the_last_whole_event() -> None:
+    stream = decoder()
+    stream.feed(b"id: 1\ndata: 1\n\nevent: progress\nid: 2\ndata: 2\n\nid: 3\nda")
+    assert number_of(stream.position) == 2
 
 
 def test_an_event_that_is_too_large_is_an_error_that_says_so() -> None:

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from ppio_agent_models import ConfigurationError as ConfigurationError
     from ppio_agent_models import ConnectTimeoutError as ConnectTimeoutError
     from ppio_agent_models import DrainingError as DrainingError
+    from ppio_agent_models import EventsEvictedError as EventsEvictedError
     from ppio_agent_models import FirstByteTimeoutError as FirstByteTimeoutError
     from ppio_agent_models import HandlerError as HandlerError
+    from ppio_agent_models import IdempotencyKeyReusedError as IdempotencyKeyReusedError
     from ppio_agent_models import IdleTimeoutError as IdleTimeoutError
     from ppio_agent_models import InvocationCancelledError as InvocationCancelledError
     from ppio_agent_models import InvocationError as InvocationError
     from ppio_agent_models import InvocationRequest as InvocationRequest
+    from ppio_agent_models import InvocationResource as InvocationResource
     from ppio_agent_models import InvocationResponse as InvocationResponse
+    from ppio_agent_models import InvocationState as InvocationState
     from ppio_agent_models import InvocationTimeoutError as InvocationTimeoutError
     from ppio_agent_models import MethodNotAllowedError as MethodNotAllowedError
     from ppio_agent_models import NetworkError as NetworkError
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from ppio_agent_models import UnsupportedMediaTypeError as UnsupportedMediaTypeError
 
     from ._async._client import AgentRuntimeClient as AgentRuntimeClient
+    from ._async._invocations import InvocationHandle as InvocationHandle
     from ._async._session import SandboxSession as SandboxSession
     from ._async._stream import InvocationStream as InvocationStream
     from ._async._templates import TemplateManager as TemplateManager
@@ -60,6 +65,7 @@ if TYPE_CHECKING:
     from ._sandbox import Sandbox as Sandbox
     from ._sandbox import SandboxSpec as SandboxSpec
     from ._sync._client import SyncAgentRuntimeClient as SyncAgentRuntimeClient
+    from ._sync._invocations import SyncInvocationHandle as SyncInvocationHandle
     from ._sync._session import SyncSandboxSession as SyncSandboxSession
     from ._sync._stream import SyncInvocationStream as SyncInvocationStream
     from ._sync._templates import SyncTemplateManager as SyncTemplateManager
@@ -72,6 +78,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "._async._client": ("AgentRuntimeClient",),
+        "._async._invocations": ("InvocationHandle",),
         "._async._session": ("SandboxSession",),
         "._async._stream": ("InvocationStream",),
         "._async._templates": ("TemplateManager",),
@@ -80,6 +87,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._config": ("ClientConfig",),
         "._sandbox": ("Sandbox", "SandboxSpec"),
         "._sync._client": ("SyncAgentRuntimeClient",),
+        "._sync._invocations": ("SyncInvocationHandle",),
         "._sync._session": ("SyncSandboxSession",),
         "._sync._stream": ("SyncInvocationStream",),
         "._sync._templates": ("SyncTemplateManager",),
@@ -94,13 +102,17 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "ConfigurationError",
             "ConnectTimeoutError",
             "DrainingError",
+            "EventsEvictedError",
             "FirstByteTimeoutError",
             "HandlerError",
+            "IdempotencyKeyReusedError",
             "IdleTimeoutError",
             "InvocationCancelledError",
             "InvocationError",
             "InvocationRequest",
+            "InvocationResource",
             "InvocationResponse",
+            "InvocationState",
             "InvocationTimeoutError",
             "MethodNotAllowedError",
             "NetworkError",

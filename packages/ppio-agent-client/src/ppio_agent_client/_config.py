@@ -37,7 +37,7 @@ class ClientConfig:
         connect_timeout: Longest time to a connection, in seconds.
         first_byte_timeout: Longest time from the request to the begin of the answer, in seconds; None for no limit.
         idle_timeout: Longest silence inside an answer that has begun, in seconds; a heartbeat is no silence.
-        max_retries: How often a call that cannot have run is repeated.
+        max_retries: How often a call that cannot run twice is repeated, and a stream read on, without progress between.
         retry_delay: Upper bound of the first pause between two attempts, in seconds; it doubles with each attempt.
         enable_cache: Whether the list of templates is remembered.
         cache_ttl: How long it is remembered, in seconds.

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from ._errors import ConfigurationError as ConfigurationError
     from ._errors import ConnectTimeoutError as ConnectTimeoutError
     from ._errors import DrainingError as DrainingError
+    from ._errors import EventsEvictedError as EventsEvictedError
     from ._errors import FirstByteTimeoutError as FirstByteTimeoutError
     from ._errors import HandlerError as HandlerError
+    from ._errors import IdempotencyKeyReusedError as IdempotencyKeyReusedError
     from ._errors import IdleTimeoutError as IdleTimeoutError
     from ._errors import InvocationCancelledError as InvocationCancelledError
     from ._errors import InvocationError as InvocationError
@@ -50,10 +52,15 @@ if TYPE_CHECKING:
     from ._headers import DEFAULT_MAX_REQUEST_BYTES as DEFAULT_MAX_REQUEST_BYTES
     from ._headers import DEFAULT_SANDBOX_SECONDS as DEFAULT_SANDBOX_SECONDS
     from ._headers import DEFAULT_TIMEOUT_SECONDS as DEFAULT_TIMEOUT_SECONDS
+    from ._headers import IDEMPOTENCY_KEY_HEADER as IDEMPOTENCY_KEY_HEADER
+    from ._headers import IDEMPOTENCY_REPLAYED_HEADER as IDEMPOTENCY_REPLAYED_HEADER
     from ._headers import INVOCATION_ID_HEADER as INVOCATION_ID_HEADER
     from ._headers import JSON_MEDIA_TYPE as JSON_MEDIA_TYPE
+    from ._headers import LAST_EVENT_ID_HEADER as LAST_EVENT_ID_HEADER
     from ._headers import MANIFEST_FILE as MANIFEST_FILE
+    from ._headers import MAX_IDEMPOTENCY_KEY_CHARS as MAX_IDEMPOTENCY_KEY_CHARS
     from ._headers import MAX_SESSION_ID_CHARS as MAX_SESSION_ID_CHARS
+    from ._headers import ON_DISCONNECT_HEADER as ON_DISCONNECT_HEADER
     from ._headers import PROTOCOL_HEADER as PROTOCOL_HEADER
     from ._headers import PROTOCOL_VERSION as PROTOCOL_VERSION
     from ._headers import REQUEST_ID_HEADER as REQUEST_ID_HEADER
@@ -64,7 +71,9 @@ if TYPE_CHECKING:
     from ._health import PingResponse as PingResponse
     from ._health import PingStatus as PingStatus
     from ._invocation import InvocationRequest as InvocationRequest
+    from ._invocation import InvocationResource as InvocationResource
     from ._invocation import InvocationResponse as InvocationResponse
+    from ._invocation import InvocationState as InvocationState
     from ._invocation import StreamEvent as StreamEvent
     from ._manifest import AgentManifest as AgentManifest
     from ._session import SandboxConfig as SandboxConfig
@@ -77,6 +86,8 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
         __name__,
         {
             "._errors": (
+                "IdempotencyKeyReusedError",
+                "EventsEvictedError",
                 "ERROR_TYPES",
                 "AgentClientError",
                 "AgentError",
@@ -115,6 +126,11 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "UnsupportedMediaTypeError",
             ),
             "._headers": (
+                "MAX_IDEMPOTENCY_KEY_CHARS",
+                "LAST_EVENT_ID_HEADER",
+                "ON_DISCONNECT_HEADER",
+                "IDEMPOTENCY_REPLAYED_HEADER",
+                "IDEMPOTENCY_KEY_HEADER",
                 "AGENT_PORT",
                 "AGENTCORE_REQUEST_ID_HEADER",
                 "AGENTCORE_SESSION_ID_HEADER",
@@ -139,6 +155,8 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "PingStatus",
             ),
             "._invocation": (
+                "InvocationResource",
+                "InvocationState",
                 "InvocationRequest",
                 "InvocationResponse",
                 "StreamEvent",

@@ -32,9 +32,11 @@
                 ├── NotAcceptableError       406
                 ├── RequestReadTimeoutError  408
                 ├── SessionBusyError         409
+                ├── EventsEvictedError       410
                 ├── PayloadTooLargeError     413
                 ├── UnsupportedMediaTypeError 415
-                └── PayloadValidationError   422
+                ├── PayloadValidationError   422
+                └── IdempotencyKeyReusedError 422
 
 The same classes serve both sides: the runtime answers with the class name as `error_type`, the client raises the class
 of that name. No name shadows a builtin, every class can be pickled, and no message carries a secret.
@@ -279,6 +281,16 @@ class SessionBusyError(RequestError):
     default_retryable = True
 
 
+class EventsEvictedError(RequestError):
+    """The events that were asked for are not held any more. `first_event_id` is the first that is."""
+
+    default_status = 410
+
+    def __init__(self, message: str = "", *, first_event_id: int | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.first_event_id = first_event_id
+
+
 class PayloadTooLargeError(RequestError):
     """The body is larger than `max_request_size` bytes."""
 
@@ -293,6 +305,12 @@ class UnsupportedMediaTypeError(RequestError):
 
 class PayloadValidationError(RequestError):
     """The body is JSON, and not what the agent's payload type asks for."""
+
+    default_status = 422
+
+
+class IdempotencyKeyReusedError(RequestError):
+    """The `Idempotency-Key` was used before, with another body."""
 
     default_status = 422
 

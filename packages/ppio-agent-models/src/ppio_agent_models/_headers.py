@@ -16,6 +16,15 @@ USER_ID_HEADER: Final = "X-PPIO-User-Id"
 TIMEOUT_HEADER: Final = "X-PPIO-Timeout"
 """The longest that the handler may take, in seconds; the runtime's configured timeout is the ceiling."""
 
+IDEMPOTENCY_KEY_HEADER: Final = "Idempotency-Key"
+"""1 to 255 characters of printable ASCII; equal requests run the agent once."""
+IDEMPOTENCY_REPLAYED_HEADER: Final = "Idempotency-Replayed"
+"""`true` on an answer that another request with the same key has caused."""
+ON_DISCONNECT_HEADER: Final = "X-PPIO-On-Disconnect"
+"""`cancel` or `continue`: what becomes of the invocation when its caller is gone."""
+LAST_EVENT_ID_HEADER: Final = "Last-Event-ID"
+"""The number of the last event that arrived (WHATWG HTML, section 9.2.4)."""
+
 AGENTCORE_SESSION_ID_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 AGENTCORE_REQUEST_ID_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Request-Id"
 AGENTCORE_USER_ID_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-User-Id"
@@ -26,6 +35,7 @@ SSE_MEDIA_TYPE: Final = "text/event-stream"
 AGENT_PORT: Final = 8080
 """The port on which an agent listens inside its sandbox."""
 MAX_SESSION_ID_CHARS: Final = 256
+MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
 DEFAULT_MAX_REQUEST_BYTES: Final = 1024 * 1024
 DEFAULT_TIMEOUT_SECONDS: Final = 300.0
 DEFAULT_SANDBOX_SECONDS: Final = 300

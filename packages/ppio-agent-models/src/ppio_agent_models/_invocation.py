@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from ._base import Contract
 
@@ -53,17 +55,68 @@ class InvocationResponse(Contract):
     error: str | None = None
     error_type: str | None = None
 
+    _invocation_id: str | None = PrivateAttr(default=None)
+    _replayed: bool = PrivateAttr(default=False)
+
+    @property
+    def invocation_id(self) -> str | None:
+        """The id of the invocation, which travels in a header and not in the envelope; None where nobody said it."""
+        return self._invocation_id
+
+    @property
+    def replayed(self) -> bool:
+        """Whether an earlier request with the same idempotency key has caused this answer."""
+        return self._replayed
+
+    def known_as(self, invocation_id: str | None, *, replayed: bool = False) -> Self:
+        """Note what the headers of the answer said, and return this envelope."""
+        self._invocation_id, self._replayed = invocation_id, replayed
+        return self
+
+
+class InvocationState(StrEnum):
+    """Where an invocation is. The last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the invocation is over."""
+        return self not in (InvocationState.QUEUED, InvocationState.RUNNING)
+
+
+class InvocationResource(Contract):
+    """What `GET /invocations/{id}` says.
+
+    Attributes:
+        last_event_id: Number of the newest event of its log, 0 before the first.
+        response: The envelope, once it is over.
+    """
+
+    invocation_id: str
+    state: InvocationState
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    last_event_id: int = 0
+    response: InvocationResponse | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
     """One event of a stream.
 
     Attributes:
-        kind: `chunk` carries what the agent yielded, `done` and `error` end the stream.
+        kind: `chunk` carries what the agent yielded, `progress` what it reported on the way; `done` and `error` end the
+            stream.
         data: The decoded chunk, or the envelope as a dict.
         event_id: Number of the event, from 1; None where the server does not number its events.
     """
 
-    kind: Literal["chunk", "done", "error"]
+    kind: Literal["chunk", "progress", "done", "error"]
     data: Any
     event_id: int | None = None

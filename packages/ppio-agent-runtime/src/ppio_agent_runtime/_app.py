@@ -15,6 +15,7 @@ from ._admission import Door
 from ._background import Background
 from ._config import CLIENT_VARIABLES, AgentConfig
 from ._context import RequestContext, current_context
+from ._durable import DurableInvocations
 from ._engine import Engine
 from ._extensions import AppExtensions
 from ._handler import Handler
@@ -24,6 +25,7 @@ from ._isolation import IsolatedApp, SecondLoop
 from ._lifespan import LifespanFunction
 from ._observation import Observation
 from ._pipeline import Corridor
+from ._resource import InvocationResources
 from ._router import Router
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
@@ -76,8 +78,11 @@ class PPIOAgentRuntimeApp(AppExtensions):
         self._engine.admission = None if self._door.is_open else self._door
         self._observation = Observation(config, self._engine, self._door)
         self.metrics = self._observation.metrics
-        self._corridor = Corridor(config, self._engine)
+        self._durable = self._observation.durable = DurableInvocations(config, self._engine)
+        self._corridor = Corridor(config, self._engine, self._durable)
         self._lifespans: list[LifespanFunction] = []
+        if config.event_store is not None:
+            self.on_lifespan(lambda _: self._durable)
         if self._door.rate_limit is not None:
             self.on_lifespan(self._door.lifespan)
         if lifespan is not None:
@@ -241,6 +246,9 @@ class PPIOAgentRuntimeApp(AppExtensions):
     def _build_stack(self) -> ASGIApp:
         router = Router(
             self._corridor,
+            InvocationResources(
+                self.config, self._invocations, self._durable, has_door=self._engine.admission is not None
+            ),
             self._health,
             self._uses_fastapi,
             lambda: self.fastapi,

@@ -7,12 +7,42 @@ producer wait, so a slow reader costs a bounded amount of memory and a fast prod
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
 MAX_CHUNKS: Final = 256
 """The producer waits once so many chunks are ready; also how long one stream may keep the loop from the others."""
 MAX_BYTES: Final = 64 * 1024
 """The producer waits once so many bytes are ready; one chunk may be larger."""
+
+
+class ChunkSink(Protocol):
+    """What a producer puts encoded chunks into.
+
+    Attributes:
+        only_text: Every chunk so far was a string.
+        ended: The producer will add nothing more.
+        error: Why it ended, when it failed.
+    """
+
+    only_text: bool
+    ended: bool
+    error: BaseException | None
+
+    def put(self, chunk: bytes) -> bool:
+        """Add a chunk and say whether the producer may go on at once."""
+
+    async def room(self) -> None:
+        """Wait until the producer may go on."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Say that nothing more will come; only the first call counts."""
+
+    def beat(self, now: float) -> None:
+        """Take note of the clock."""
+
+    @property
+    def waiting(self) -> int:
+        """How many chunks nobody has taken yet."""
 
 
 class ChunkBuffer:

@@ -113,6 +113,8 @@ class Concurrency:
         self._check_may_wait(session)
         turn = _Turn(run, session)
         self._queue[turn] = None
+        if run.on_queue is not None:
+            run.on_queue()
         try:
             admitted = await turn.told
         except asyncio.CancelledError:

@@ -33,6 +33,14 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         when_busy: What happens to an invocation beyond these: `reject` it, let it wait in a `queue`, or `interrupt` the
             running one of its session (beyond `max_concurrency` the last is `reject`).
         max_queue: Most invocations that wait in the queue.
+        background_timeout: Longest time for an invocation that was asked for with `Prefer: respond-async`, in seconds.
+        resume_window_seconds: How long an invocation of protocol 1 goes on after its connection was cut, so that its
+            caller can come back.
+        event_log_max_invocations: How many finished durable invocations are held.
+        event_log_max_bytes: How many bytes the finished ones may hold, and the running ones.
+        event_log_max_bytes_per_invocation: How many bytes of events one of them may hold.
+        event_log_max_age_seconds: How long a finished one is held.
+        event_store: `sqlite:///path` to keep them beyond the process; None for memory only.
         sync_workers: Most threads for `def` handlers and generators; they are started when needed.
         isolate_handlers: Run everything but `/ping` on a second event loop, so that an async handler that blocks
             cannot delay `/ping`. Costs about half of the throughput of tiny handlers.
@@ -58,6 +66,13 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     debug: bool = setting(default=False)
     timeout: float = setting(default=DEFAULT_TIMEOUT_SECONDS, above=0)
     stream_timeout: float = setting(default=3600.0, above=0)
+    background_timeout: float = setting(default=28800.0, above=0)
+    resume_window_seconds: float = setting(default=60.0, at_least=0)
+    event_log_max_invocations: int = setting(default=1000, at_least=0)
+    event_log_max_bytes: int = setting(default=64 * 1024 * 1024, at_least=64 * 1024)
+    event_log_max_bytes_per_invocation: int = setting(default=8 * 1024 * 1024, at_least=4096)
+    event_log_max_age_seconds: float = setting(default=600.0, at_least=0)
+    event_store: str | None = setting(default=None)
     max_request_size: int = setting(default=DEFAULT_MAX_REQUEST_BYTES, at_least=1)
     request_read_timeout_seconds: float = setting(default=30.0, above=0)
     cors_origins: list[str] = setting(default=["*"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
+
+from ._serialize import encode
 
 KEY_ID = "ppio_agent.key_id"
 """Where in the scope the access layer notes which key opened the door."""
@@ -43,6 +45,7 @@ class RequestContext:
         "_deadline",
         "_headers",
         "_raw_headers",
+        "_report",
         "client",
         "invocation_id",
         "key_id",
@@ -83,6 +86,7 @@ class RequestContext:
         self.timeout = timeout
         self._deadline = self.started + timeout
         self._cancelled = False
+        self._report: Callable[[bytes], None] | None = None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -121,6 +125,34 @@ class RequestContext:
         """Set the limit to `timeout` seconds from the beginning."""
         self.timeout = timeout
         self._deadline = self.started + timeout
+
+    def postpone(self, seconds: float) -> None:
+        """Move beginning and deadline: the whole process did not run for `seconds`."""
+        self.started += seconds
+        self._deadline += seconds
+
+    def progress(self, value: Any) -> None:
+        """Tell callers of a durable invocation how far the work is: a `progress` event, which is not a chunk.
+
+        Callers who did not ask for a durable invocation or for protocol 1 are not told. Safe in worker threads.
+
+        Args:
+            value: Anything that can be a chunk.
+
+        Raises:
+            SerializationError: It cannot become JSON.
+        """
+        if self._report is not None:
+            self._report(encode(value))
+
+    @property
+    def reporter(self) -> Callable[[bytes], None] | None:
+        """What gets the values of `progress`, as JSON, in any thread; None when nobody is told."""
+        return self._report
+
+    def report_by(self, report: Callable[[bytes], None]) -> None:
+        """Let `report` have what `progress` is told from now on, as JSON. It is called in any thread."""
+        self._report = report
 
     def begin(self, timeout: float) -> None:
         """Start the clock now, with a limit of `timeout` seconds."""

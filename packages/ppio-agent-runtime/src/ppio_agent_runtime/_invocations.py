@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ppio_agent_models import DrainingError
 
 from ._log_ids import ids_of
-from ._watchdog import LoopWatchdog
+from ._watchdog import SLEPT_SECONDS, LoopWatchdog
 
 if TYPE_CHECKING:
     from ._health import Health
@@ -25,16 +25,28 @@ logger = logging.getLogger("ppio_agent_runtime")
 TICK_SECONDS: Final = 0.05
 """How exact deadlines, heartbeats and the notice of a disconnect are."""
 _RETRY_AFTER_SECONDS: Final = 1.0
+_DOUBT_SECONDS: Final = 1.0
+"""How long the watchdog may take to tell a pause of the process from a blocked loop."""
 FAREWELL_SECONDS: Final = 5.0
 """How long stopped runs may take to say goodbye to their callers."""
+
+
+class Watched(Protocol):
+    """Something that the clock looks after."""
+
+    def watch(self, now: float) -> None:
+        """Look after it, at the loop's time `now`."""
+
+    def postpone(self, seconds: float) -> None:
+        """Give back time in which the whole process did not run."""
 
 
 class Invocations:
     """The runs of one app, on one event loop.
 
     Attributes:
-        draining: No more runs are taken.
         answer_late: Tells a run's caller why it was stopped, while its handler still refuses to end.
+        draining: No more runs are taken.
         on_end: Hears of every admitted run that is over, its code included.
         on_drain: Hears that no more runs are taken, before the running ones get their grace.
     """
@@ -47,6 +59,10 @@ class Invocations:
         self._clock: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event | None = None
         self.draining = False
+        self._watched: set[Watched] = set()
+        self._last_tick = 0.0
+        self._judged_from = 0.0
+        self._looks = 0
         self._late: set[asyncio.Task[None]] = set()
         self.answer_late: Callable[[Run], Coroutine[Any, Any, None]] | None = None
         self.on_end: Callable[[Run], None] | None = None
@@ -58,6 +74,8 @@ class Invocations:
         self._clock = None
         self._reading.clear()
         self._runs.clear()
+        self._watched.clear()
+        self._last_tick = 0.0
         self._health.reopen()
 
     def close(self) -> None:
@@ -129,21 +147,61 @@ class Invocations:
         """Say whether `task` was in time, and not cancelled by the beginning of a drain."""
         return self._reading.pop(task, None) is not None
 
+    def find(self, invocation_id: str) -> Run | None:
+        """Return the run of this id, if it is in flight."""
+        return next((run for run in self._runs if run.context.invocation_id == invocation_id), None)
+
+    def attend(self, watched: Watched) -> None:
+        """Let the clock watch something besides the runs."""
+        self._watched.add(watched)
+        if self._clock is None:
+            self._start_clock()
+
+    def dismiss(self, watched: Watched) -> None:
+        """Stop watching it."""
+        self._watched.discard(watched)
+
+    def _process_slept(self, now: float) -> bool:
+        """Say whether the whole process stood still since the last tick, and give the time back to everybody.
+
+        A sandbox that was paused must not wake to a storm of timeouts. A gap in the ticks may also be a handler that
+        blocks the loop, which counts; the watchdog's thread knows, and until it has looked nobody is judged.
+        """
+        gap, self._last_tick = now - self._last_tick, now
+        if gap > SLEPT_SECONDS:
+            self._judged_from, self._looks = now + _DOUBT_SECONDS, self._watchdog.looks
+        if slept := self._watchdog.take_slept_seconds():
+            for run in self._runs:
+                run.context.postpone(slept)
+            for watched in self._watched:
+                watched.postpone(slept)
+            for task in self._reading:
+                self._reading[task] += slept
+        return now < self._judged_from and self._watchdog.looks == self._looks
+
     def _start_clock(self) -> None:
-        self._clock = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        loop = asyncio.get_running_loop()
+        if not self._last_tick:
+            self._last_tick = loop.time()
+        self._clock = loop.call_later(TICK_SECONDS, self._tick)
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._clock = None
-        if not (self._runs or self._reading):
+        if not (self._runs or self._reading or self._watched):
+            self._last_tick = 0.0
             return
         self._start_clock()
         now = loop.time()
+        if self._process_slept(now):
+            return
         for run in list(self._runs):
             if run.watch(now) and self.answer_late is not None:
                 task = loop.create_task(self.answer_late(run))
                 self._late.add(task)
                 task.add_done_callback(self._late.discard)
+        for watched in list(self._watched):
+            watched.watch(now)
         for task in [task for task, deadline in self._reading.items() if deadline <= now]:
             del self._reading[task]
             task.cancel()

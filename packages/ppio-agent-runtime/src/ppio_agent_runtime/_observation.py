@@ -18,6 +18,7 @@ from ._telemetry_setup import collector_is_named, is_disabled, program_has_set_u
 if TYPE_CHECKING:
     from ._admission import Door
     from ._config import AgentConfig
+    from ._durable import DurableInvocations
     from ._engine import Engine
 
 logger = logging.getLogger("ppio_agent_runtime")
@@ -29,12 +30,14 @@ class Observation:
     Attributes:
         metrics: The numbers; they stay 0 when `enable_metrics` is off.
         page: Answers `GET /metrics`; None when that is off.
+        durable: What is held for callers who come back; None before the app has it.
     """
 
     def __init__(self, config: AgentConfig, engine: Engine, door: Door) -> None:
         self._config = config
         self._engine = engine
         self._door = door
+        self.durable: DurableInvocations | None = None
         self.metrics = MetricsCollector(self._gauges)
         self.page = MetricsPage(self.metrics) if config.enable_metrics else None
         self._recorder = InvocationRecorder(
@@ -91,6 +94,8 @@ class Observation:
         workers = self._engine.workers
         queued = 0 if self._door.concurrency is None else self._door.concurrency.queued
         return {
+            "held": 0 if self.durable is None else self.durable.held,
+            "held_bytes": 0 if self.durable is None else self.durable.held_bytes,
             "in_flight": self._engine.invocations.running - queued,
             "queued": queued,
             "worker_threads": workers.threads,

@@ -26,6 +26,7 @@ from ppio_agent_models import (
 
 from ._body import read_body
 from ._context import KEY_ID, RequestContext
+from ._durability import DURABILITY_HEADERS, durability_of
 from ._negotiate import wanted_form
 from ._request import InvocationCall
 from ._serialize import decode
@@ -50,6 +51,7 @@ _AWS_REQUEST_ID = _wire(AGENTCORE_REQUEST_ID_HEADER)
 _AWS_USER = _wire(AGENTCORE_USER_ID_HEADER)
 _READ = frozenset(
     {_PROTOCOL, _SESSION, _REQUEST_ID, _USER, _TIMEOUT, _AWS_SESSION, _AWS_REQUEST_ID, _AWS_USER}
+    | DURABILITY_HEADERS
     | {b"accept", b"content-type", b"content-encoding", b"content-length", b"x-request-id"}
 )
 _NUMBER = re.compile(rb"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
@@ -108,7 +110,10 @@ async def parse(
         client=scope.get("client"),
         key_id=scope.get(KEY_ID),
     )
-    return InvocationCall(context, handler.load(body, value), wants, found.get(_PROTOCOL) == b"1", timeout)
+    numbered = found.get(_PROTOCOL) == b"1"
+    durable = numbered or not DURABILITY_HEADERS.isdisjoint(found)
+    durability = durability_of(found, body, numbered=numbered) if durable else None
+    return InvocationCall(context, handler.load(body, value), wants, numbered, timeout, durability)
 
 
 def context_of(scope: Mapping[str, Any]) -> RequestContext:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import RequestReadTimeoutError, UnavailableError
 
+from ._attend import Attendance
 from ._body import ClientGoneError
 from ._context import RequestContext, current_context
 from ._handler import GENERATOR_TYPES
@@ -33,17 +34,19 @@ if TYPE_CHECKING:
     from ._asgi import Receive, Scope, Send
     from ._config import AgentConfig
     from ._context import Headers
+    from ._durable import DurableInvocations
     from ._engine import Engine
     from ._handler import Handler
-    from ._request import InvocationCall
+    from ._request import Durability, InvocationCall
 
 
 class Corridor:
     """An ASGI endpoint: read, admit, handle, respond; whatever goes wrong leaves through `_refuse`."""
 
-    def __init__(self, config: AgentConfig, engine: Engine) -> None:
+    def __init__(self, config: AgentConfig, engine: Engine, durable: DurableInvocations) -> None:
         self._config = config
         self._engine = engine
+        self._durable = durable
         self._invocations = engine.invocations
         self._invocations.answer_late = self._answer_late
 
@@ -63,6 +66,8 @@ class Corridor:
             handler = engine.registered()
             call = await self._read(scope, receive, found, request_id, handler)
             context = call.context
+            if call.durability is not None:
+                return await self._durably(call, call.durability, handler, scope, receive, send)
             run = engine.start(Run(context, receive, send))
             token = current_context.set(context)  # until the last byte is sent
             try:
@@ -76,12 +81,32 @@ class Corridor:
             finally:
                 current_context.reset(token)
         except (ClientGoneError, AnswerCutError):
-            return
+            return None
         except Exception as error:  # noqa: BLE001  # the one border where every exception becomes an answer
             if run is None:
                 engine.refused(error)
             if run is None or not run.answered_late:
                 await self._refuse(error, request_id, context, send)
+
+    async def _durably(
+        self,
+        call: InvocationCall,
+        durability: Durability,
+        handler: Handler,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer a call whose invocation outlives its request."""
+        context = call.context
+        record, replayed = await self._durable.begin(call, durability, handler)
+        headers = identity_headers(context.request_id, context.session_id, record.invocation_id)
+        heartbeat_seconds = self._config.heartbeat_seconds
+        attendance = Attendance(self._invocations, heartbeat_seconds, record, headers, context, replayed=replayed)
+        if durability.background:
+            location = f"{scope.get('root_path', '')}/invocations/{record.invocation_id}".encode()
+            return await attendance.announce(location, receive, send)
+        await attendance.answer(call.wants, scope, receive, send, numbered=call.numbered)
 
     async def _answer_late(self, run: Run) -> None:
         """Tell the caller of a stopped handler that refuses to end."""

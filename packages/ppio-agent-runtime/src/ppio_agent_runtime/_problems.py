@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ppio_agent_models import AgentError, HandlerError, PPIOAgentRuntimeError, SerializationError
+from ppio_agent_models import AgentError, EventsEvictedError, HandlerError, PPIOAgentRuntimeError, SerializationError
 
 from ._serialize import encode
 
@@ -27,16 +27,17 @@ _CONTROL_CHARACTERS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a caller is told about an error."""
+    """What a caller is told about an error; `facts` join the envelope's metadata."""
 
     status: int
     message: str
     error_type: str
     headers: Headers = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def envelope(self, request_id: str, session_id: str | None, duration: float = 0.0) -> bytes:
         """Return the error envelope as JSON."""
-        metadata = {"request_id": request_id, "session_id": session_id}
+        metadata = {"request_id": request_id, "session_id": session_id, **self.facts}
         return encode(
             {
                 "result": None,
@@ -78,10 +79,15 @@ def problem_of(error: BaseException, *, request_id: str, tells_errors: bool) -> 
         status = error.status_code
         if not (isinstance(status, int) and 400 <= status <= 599):  # an agent may have chosen it
             status = 500
-        return Problem(status, f"{error.message}", error.error_type, _retry_after(error.retry_after))
+        return Problem(status, f"{error.message}", error.error_type, _retry_after(error.retry_after), _facts(error))
     if tells_errors:
         return Problem(500, _described(error), "InternalError")
     return Problem(500, f"The runtime failed. Its log has the reason under request id {request_id}.", "InternalError")
+
+
+def _facts(error: PPIOAgentRuntimeError) -> dict[str, Any]:
+    """Return what a program needs of an error that is not in its sentence alone."""
+    return {"first_event_id": error.first_event_id} if isinstance(error, EventsEvictedError) else {}
 
 
 def _problem_of_agent(cause: BaseException | None, request_id: str, tells_errors: bool) -> Problem:

@@ -13,12 +13,12 @@ from ._chunks import MAX_BYTES, MAX_CHUNKS
 from ._serialize import encode
 
 if TYPE_CHECKING:
-    from ._chunks import ChunkBuffer
+    from ._chunks import ChunkSink
     from ._context import RequestContext
     from ._workers import WorkerThreads
 
 
-async def produce_async(generator: AsyncGenerator[Any, Any], buffer: ChunkBuffer) -> None:
+async def produce_async(generator: AsyncGenerator[Any, Any], buffer: ChunkSink) -> None:
     """Put every value of `generator` into `buffer`; close the generator whatever happens."""
     try:
         async for value in generator:
@@ -33,14 +33,14 @@ async def produce_async(generator: AsyncGenerator[Any, Any], buffer: ChunkBuffer
 
 
 async def produce_sync(
-    generator: Generator[Any, Any, Any], buffer: ChunkBuffer, context: RequestContext, workers: WorkerThreads
+    generator: Generator[Any, Any, Any], buffer: ChunkSink, context: RequestContext, workers: WorkerThreads
 ) -> None:
     """Put every value of `generator` into `buffer`, pulling it in worker threads.
 
     A thread is held while the generator makes values and given back while the buffer is full. When this is cancelled,
     the generator is closed in a thread: at its next yield, or at once when it is not running.
     """
-    pump = _Pump(generator, buffer, context)
+    pump = (_Pump if context.reporter is None else _ReportingPump)(generator, buffer, context)
     within = copy_context()
 
     def close_if_suspended(pull: asyncio.Future[bool]) -> None:
@@ -72,12 +72,12 @@ class _Pump:
 
     __slots__ = ("_buffer", "_context", "_generator", "_loop", "_notified", "_ready", "exhausted")
 
-    def __init__(self, generator: Generator[Any, Any, Any], buffer: ChunkBuffer, context: RequestContext) -> None:
+    def __init__(self, generator: Generator[Any, Any, Any], buffer: ChunkSink, context: RequestContext) -> None:
         self._generator = generator
         self._buffer = buffer
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._ready: deque[bytes] = deque()
+        self._ready: deque[Any] = deque()  # encoded chunks; reports are in a tuple
         self._notified = False
         self.exhausted = False
 
@@ -124,3 +124,34 @@ class _Pump:
         """Close the generator, running its `finally` blocks. Runs in a thread."""
         self.exhausted = True
         self._generator.close()
+
+
+class _ReportingPump(_Pump):
+    """A pump that `context.progress` goes through as well, so that reports keep their place among the chunks."""
+
+    __slots__ = ("_tell",)
+
+    def __init__(self, generator: Generator[Any, Any, Any], buffer: ChunkSink, context: RequestContext) -> None:
+        super().__init__(generator, buffer, context)
+        assert context.reporter is not None
+        self._tell = context.reporter
+        context.report_by(self.report)
+
+    def report(self, value: bytes) -> None:
+        """Hand over a report. Runs in any thread."""
+        self._ready.append((value,))
+        if not self._notified:
+            self._notified = True
+            with suppress(RuntimeError):  # the loop has been closed
+                self._loop.call_soon_threadsafe(self.flush)
+
+    def flush(self) -> None:
+        """Move what is ready into the buffer. Runs on the loop."""
+        self._notified = False
+        ready = self._ready
+        while ready:
+            item = ready.popleft()
+            if type(item) is tuple:
+                self._tell(item[0])
+            else:
+                self._buffer.put(item)

@@ -8,6 +8,24 @@ from typing import Any, Literal
 from ._context import RequestContext
 
 Form = Literal["json", "stream"]
+OnDisconnect = Literal["cancel", "continue"]
+
+
+@dataclass(slots=True, frozen=True)
+class Durability:
+    """How a call asked to be durable.
+
+    Attributes:
+        key: Its `Idempotency-Key`, or None.
+        fingerprint: Digest of its body, when it has a key.
+        background: It prefers an answer at once (RFC 7240, `respond-async`).
+        on_disconnect: What it says about hanging up, or None for the default.
+    """
+
+    key: str | None
+    fingerprint: bytes
+    background: bool
+    on_disconnect: OnDisconnect | None
 
 
 @dataclass(slots=True)
@@ -19,6 +37,7 @@ class InvocationCall:
         payload: What the handler gets.
         wants: The form of the answer; None to let the handler's result decide.
         numbered: The caller speaks protocol 1: events have ids, and a stream ends with `done` or `error`.
+        durability: How it asked to be durable, or None.
         timeout: Requested limit in seconds, or None; the context has the limit for a value.
     """
 
@@ -27,3 +46,4 @@ class InvocationCall:
     wants: Form | None
     numbered: bool
     timeout: float | None
+    durability: Durability | None = None

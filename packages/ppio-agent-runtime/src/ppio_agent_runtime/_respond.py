@@ -25,9 +25,9 @@ logger = logging.getLogger("ppio_agent_runtime")
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()
 _INVOCATION_ID = INVOCATION_ID_HEADER.lower().encode()
-_PROTOCOL = (PROTOCOL_HEADER.lower().encode(), b"1")
-_JSON = (b"content-type", b"application/json")
-_STREAM: Headers = [
+PROTOCOL = (PROTOCOL_HEADER.lower().encode(), b"1")
+JSON_TYPE = (b"content-type", b"application/json")
+STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
@@ -36,7 +36,7 @@ _STREAM: Headers = [
 
 def identity_headers(request_id: str, session_id: str | None, invocation_id: str | None = None) -> Headers:
     """Return the response headers that say which call this was."""
-    headers: Headers = [(_REQUEST_ID, request_id.encode()), _PROTOCOL]
+    headers: Headers = [(_REQUEST_ID, request_id.encode()), PROTOCOL]
     if invocation_id is not None:
         headers.append((_INVOCATION_ID, invocation_id.encode()))
     if session_id is not None:
@@ -67,7 +67,7 @@ async def respond_json(result: bytes, run: Run, send: Send) -> None:
     body = envelope_around(result, context)
     run.sent_bytes = len(body)
     headers = identity_headers(context.request_id, context.session_id, context.invocation_id)
-    headers += (_JSON, (b"content-length", b"%d" % len(body)), *context.response_headers)
+    headers += (JSON_TYPE, (b"content-length", b"%d" % len(body)), *context.response_headers)
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -112,7 +112,7 @@ class StreamResponse:
         ready = await chunks.take()
         if not ready and chunks.error is not None:
             raise chunks.error
-        headers = _STREAM + identity_headers(context.request_id, context.session_id, context.invocation_id)
+        headers = STREAM_HEADERS + identity_headers(context.request_id, context.session_id, context.invocation_id)
         headers += context.response_headers
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         while ready or not chunks.ended:

@@ -14,7 +14,7 @@ from ._handshake import refuse_handshake
 from ._lifespan import serve_lifespan
 from ._parse import read_headers, request_id_of
 from ._problems import problem_of, send_problem
-from ._respond import identity_headers
+from ._respond import PROTOCOL, identity_headers
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._context import Headers
     from ._health import Health
     from ._pipeline import Corridor
+    from ._resource import InvocationResources
 
 
 class Router:
@@ -31,6 +32,7 @@ class Router:
 
     Args:
         corridor: Answers `POST /invocations`.
+        resources: Answers everything below `/invocations/`.
         health: Answers `GET /ping`.
         uses_fastapi: Says whether anybody uses FastAPI.
         fastapi: Returns the FastAPI app; may import it, so it is called in a thread.
@@ -42,6 +44,7 @@ class Router:
     def __init__(
         self,
         corridor: Corridor,
+        resources: InvocationResources,
         health: Health,
         uses_fastapi: Callable[[], bool],
         fastapi: Callable[[], FastAPI],
@@ -51,6 +54,7 @@ class Router:
     ) -> None:
         self._own_websocket = websocket
         self._corridor = corridor
+        self._resources = resources
         self._health = health
         self._uses_fastapi = uses_fastapi
         self._make_fastapi = fastapi
@@ -72,6 +76,8 @@ class Router:
             return await self._refuse_method(scope, send, path, "POST")
         if path == "/ping":
             return await self.ping(scope, receive, send)
+        if path.startswith("/invocations/"):
+            return await self._resources(path.removeprefix("/invocations/"), scope, receive, send)
         await self._other(path, scope, receive, send)
 
     async def ping(self, scope: Scope, _receive: Receive, send: Send) -> None:
@@ -79,7 +85,7 @@ class Router:
         if scope["method"] not in ("GET", "HEAD"):
             return await self._refuse_method(scope, send, "/ping", "GET, HEAD")
         status, body = await self._health.ping()
-        await _send(send, status, body, [(b"cache-control", b"no-store")])
+        await _send(send, status, body, [(b"cache-control", b"no-store"), PROTOCOL])
 
     async def _websocket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         if path == "/ws" and self._own_websocket is not None:

@@ -22,6 +22,7 @@ from ._produce import produce_async, produce_sync
 
 if TYPE_CHECKING:
     from ._asgi import Receive, Send
+    from ._chunks import ChunkSink
     from ._context import RequestContext
     from ._engine import Admission
     from ._handler import Callee
@@ -47,6 +48,8 @@ class Run:
         streams: Its answer is a stream.
         sent_bytes: Size of the answer's body so far.
         sent_chunks: How many chunks of the stream are in it.
+        on_begin: Called when the handler is about to work.
+        on_queue: Called when the run has to wait for its turn.
         first_chunk: When the first one was there, in seconds from the beginning.
     """
 
@@ -63,6 +66,8 @@ class Run:
         "context",
         "first_chunk",
         "head_sent",
+        "on_begin",
+        "on_queue",
         "reason",
         "send",
         "sent_bytes",
@@ -72,7 +77,7 @@ class Run:
 
     def __init__(self, context: RequestContext, receive: Receive, send: Send) -> None:
         self.context = context
-        self.chunks: ChunkBuffer | None = None
+        self.chunks: ChunkSink | None = None
         self.reason: Exception | None = None
         self.send = send
         self.answered_late = False
@@ -82,6 +87,8 @@ class Run:
         self.sent_bytes = 0
         self.sent_chunks = 0
         self.first_chunk: float | None = None
+        self.on_begin: Callable[[], None] | None = None
+        self.on_queue: Callable[[], None] | None = None
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None
         self._waiting = False
@@ -120,6 +127,8 @@ class Run:
         """
         self._task = asyncio.current_task()
         self._waiting = True
+        if self.on_begin is not None:
+            self.on_begin()
         outcome = None
         try:
             if handler.in_thread:
@@ -170,15 +179,20 @@ class Run:
 
     def start_stream(self, generator: Any, workers: WorkerThreads, timeout: float) -> ChunkBuffer:
         """Begin to produce the chunks of `generator`, which may take `timeout` seconds from the invocation's start."""
-        self.chunks = ChunkBuffer()
+        chunks = ChunkBuffer()
+        self.produce_into(chunks, generator, workers, timeout)
+        return chunks
+
+    def produce_into(self, chunks: ChunkSink, generator: Any, workers: WorkerThreads, timeout: float) -> None:
+        """Begin to put the chunks of `generator` into `chunks`. See `start_stream`."""
+        self.chunks = chunks
         self.context.extend_to(timeout)
         if isinstance(generator, AsyncGeneratorType):
-            production = produce_async(generator, self.chunks)
+            production = produce_async(generator, chunks)
         else:
-            production = produce_sync(generator, self.chunks, self.context, workers)
+            production = produce_sync(generator, chunks, self.context, workers)
         self._production = asyncio.get_running_loop().create_task(_contained(production))
         self._production.add_done_callback(self._produced)
-        return self.chunks
 
     def when_produced(self, heard: Callable[[BaseException | None], None]) -> None:
         """Call `heard` with what ended the stream early, or None, once its producer is over."""

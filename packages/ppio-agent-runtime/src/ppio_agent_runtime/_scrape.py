@@ -20,6 +20,8 @@ _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-
 _GAUGES: Final = {
     "in_flight": ("ppio_agent_invocations_in_flight", "Invocations that are running."),
     "queued": ("ppio_agent_invocations_queued", "Invocations that wait for others to end."),
+    "held": ("ppio_agent_invocations_held", "Durable invocations that can be looked up, running and finished."),
+    "held_bytes": ("ppio_agent_event_log_bytes", "Bytes of the events of durable invocations in memory."),
     "worker_threads": ("ppio_agent_worker_threads", "Threads for plain functions and generators, started so far."),
     "worker_threads_busy": ("ppio_agent_worker_threads_busy", "Pieces of work that threads do or that wait for one."),
     "worker_threads_limit": ("ppio_agent_worker_threads_limit", "Most threads, the setting sync_workers."),

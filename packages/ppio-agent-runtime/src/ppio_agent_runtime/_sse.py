@@ -8,6 +8,10 @@ HEARTBEAT: Final = b": keep-alive\n\n"
 """A comment: keeps proxies from closing a silent stream, and every client skips it."""
 
 
+PLAIN_END: Final = b": done\n\n"
+"""The comment that ends a complete stream where nobody expects an event."""
+
+
 class NumberedFraming:
     """Protocol 1: every event has an id, and `done` or `error` closes the stream."""
 
@@ -46,7 +50,7 @@ class PlainFraming:
 
     def done(self, _envelope: bytes) -> bytes:
         """Return the comment that ends a complete stream."""
-        return b": done\n\n"
+        return PLAIN_END
 
     def failed(self, envelope: bytes) -> bytes:
         """Return the envelope as the last chunk: it has `error` and `error_type` among its fields."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import InvocationCancelledError
@@ -23,20 +24,24 @@ class UnconnectedRun(Run):
     Attributes:
         late: Done once the stopped handler has refused to end for so long that its caller should not wait any more.
         over: Done once the run has been finished.
+        on_late: Called at the moment of `late`.
     """
 
-    __slots__ = ("late", "over")
+    __slots__ = ("late", "on_late", "over")
 
     def __init__(self, context: RequestContext, gone: Receive | None = None) -> None:
         super().__init__(context, gone or _never, _nowhere)
         loop = asyncio.get_running_loop()
         self.late: asyncio.Future[None] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
+        self.on_late: Callable[[], None] | None = None
 
     def watch(self, now: float) -> bool:
         """Look after the run at every tick of the clock."""
         if super().watch(now) and not self.late.done():
             self.late.set_result(None)
+            if self.on_late is not None:
+                self.on_late()
         return False
 
     async def outcome(self, task: asyncio.Task[Any]) -> Any:

@@ -22,6 +22,8 @@ logger = logging.getLogger("ppio_agent_runtime")
 
 _BLOCKED_SECONDS: Final = 0.2
 """From here on a loop counts as blocked: `/ping` and every other invocation waited for so long."""
+SLEPT_SECONDS: Final = 2.0
+"""A wait that took so much longer than it should means that the whole process stood still."""
 _QUIET_ROUNDS: Final = 3
 _NOT_THE_AGENTS: Final = (
     *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")},
@@ -37,6 +39,9 @@ class LoopWatchdog:
 
     Args:
         is_busy: Says whether anything is in flight.
+
+    Attributes:
+        looks: How often the thread has looked at the time.
     """
 
     def __init__(self, is_busy: Callable[[], bool]) -> None:
@@ -46,6 +51,8 @@ class LoopWatchdog:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
         self._last_warning = -_SILENCE_SECONDS
+        self._slept_seconds = 0.0
+        self.looks = 0
 
     def notice(self) -> None:
         """Say that work has begun on the running loop. Cheap when the thread is awake already."""
@@ -66,6 +73,11 @@ class LoopWatchdog:
         self._loop = None
         self._wake.set()
 
+    def take_slept_seconds(self) -> float:
+        """Return for how long the whole process stood still (a paused sandbox) since this was asked last."""
+        slept, self._slept_seconds = self._slept_seconds, 0.0
+        return slept
+
     def _watch(self, loop: asyncio.AbstractEventLoop, wake: threading.Event) -> None:
         quiet = 0
         while self._loop is loop:
@@ -82,17 +94,26 @@ class LoopWatchdog:
             except RuntimeError:  # the loop has been closed
                 return
             # The second, short wait: a process that was paused wakes with the first one over and an innocent loop.
-            if not answered.wait(_BLOCKED_SECONDS) and not answered.wait(_BLOCKED_SECONDS / 4):
+            if not self._wait(answered, _BLOCKED_SECONDS) and not self._wait(answered, _BLOCKED_SECONDS / 4):
                 self._warn_when_over(answered)
-            time.sleep(_BLOCKED_SECONDS / 2)
+            self._wait(threading.Event(), _BLOCKED_SECONDS / 2)
             quiet = 0 if self._is_busy() else quiet + 1
+
+    def _wait(self, event: threading.Event, seconds: float) -> bool:
+        began = time.monotonic()
+        happened = event.wait(seconds)
+        excess = time.monotonic() - began - seconds
+        if excess > SLEPT_SECONDS:
+            self._slept_seconds += excess
+        self.looks += 1
+        return happened
 
     def _warn_when_over(self, answered: threading.Event) -> None:
         """Look where the loop is stuck, then warn; at once for long blocks, so that a hang is seen while it lasts."""
         began = time.monotonic() - _BLOCKED_SECONDS
         frame = sys._current_frames().get(self._loop_thread)
         where = _innermost_user_line(frame)
-        answered.wait(5.0)
+        self._wait(answered, 5.0)
         now = time.monotonic()
         if now - self._last_warning >= _SILENCE_SECONDS:
             self._last_warning = now

@@ -1,4 +1,4 @@
-"""The way to one agent: its address, its headers, and calls that are repeated where they cannot have run."""
+"""The way to one agent: its address, its headers, and calls that are repeated where nothing can run twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import NetworkError, PingResponse, StreamInterruptedError
+from ppio_agent_models import NetworkError, PingResponse, PPIOAgentRuntimeError, StreamInterruptedError
 
 from .._config import ClientConfig
 from .._io import _async as io
@@ -14,12 +14,16 @@ from .._rules import requests
 from .._rules.limits import Limits, call_limits
 from .._rules.requests import Call
 from .._rules.responses import ping_of, retry_after_of
-from .._rules.retry import REFUSED_STATUSES, RetryPolicy
+from .._rules.resuming import Next, Standing, after_loss, after_refusal, speaks_protocol
+from .._rules.retry import RetryPolicy
+from .._rules.streaming import is_event_stream
 
 if TYPE_CHECKING:
     from ._transport import Answer, Transport
 
 logger = logging.getLogger("ppio_agent_client")
+
+_PING_SECONDS = 10.0
 
 Explain = Callable[[NetworkError | StreamInterruptedError], Awaitable[None]]
 """Raises what is really the matter with a lost call, where that is known."""
@@ -33,6 +37,9 @@ class AgentLink:
         config: The client's settings.
         url: Where the agent listens, without a trailing slash.
         headers: What every request to it carries.
+
+    Attributes:
+        speaks_protocol: Whether it speaks protocol 1; None while nothing is known.
     """
 
     def __init__(
@@ -44,28 +51,52 @@ class AgentLink:
         self._transport = transport
         self._used: Transport | None = None
         self._policy = RetryPolicy(config.max_retries, config.retry_delay)
+        self.speaks_protocol: bool | None = None
 
     async def open(self, call: Call, limits: Limits, explain: Explain) -> Answer:
         """Return the answer of the first attempt that was not refused, or the refusal of the last.
+
+        Whatever is no event stream has been read.
 
         Raises:
             NetworkError: No answer, and no further attempt may be made.
         """
         attempt = 0
         while True:
-            outcome = await self._attempt(call, limits)
-            pause = self._pause(outcome, attempt, limits)
+            outcome = await self.attempt(call, limits)
+            pause = await self._pause_after(outcome, call, attempt, limits)
             if isinstance(outcome, NetworkError):
                 if pause is None:
                     raise outcome
                 await explain(outcome)
             elif pause is None:
                 return outcome
-            else:
-                await outcome.close()
             attempt += 1
             logger.debug("attempt %d of %s %s follows in %.2f s", attempt + 1, call.method, call.url, pause)
             await io.sleep(pause)
+
+    async def attempt(self, call: Call, limits: Limits) -> Answer | NetworkError:
+        """Return what comes of sending a call once. Whatever is no event stream has been read."""
+        try:
+            answer = await (await self._wire()).open(call, limits)
+            self._learn(call, answer)
+            if not (200 <= answer.status < 300 and is_event_stream(answer.headers)):
+                await answer.read()
+        except NetworkError as error:
+            return error
+        return answer
+
+    def pause(self, failures: int, limits: Limits, answer: Answer | None = None) -> float | None:
+        """Return how long to wait before the next attempt; None where there must be none.
+
+        Args:
+            failures: Attempts without progress before this one.
+            limits: Whose total the pause must not outlast.
+            answer: A refusal that may say how long to wait.
+        """
+        asked = None if answer is None else retry_after_of(answer.headers, unix_now=io.unix_now())
+        left = limits.remaining(io.now())
+        return self._policy.pause(failures, chance=io.chance(), retry_after=asked, remaining=left)
 
     async def ping(self, seconds: float | None) -> PingResponse:
         """Return how the agent feels; asked once, answered within `seconds`.
@@ -75,8 +106,10 @@ class AgentLink:
             PPIOAgentRuntimeError: What it answered is not about health.
         """
         limits = call_limits(self.config, seconds, io.now())
+        call = requests.ping(self.url, self.headers)
         async with io.Until(limits.deadline, limits.total):
-            answer = await (await self._wire()).open(requests.ping(self.url, self.headers), limits)
+            answer = await (await self._wire()).open(call, limits)
+            self._learn(call, answer)
             body = await answer.read()
         return ping_of(answer.status, answer.headers, body, unix_now=io.unix_now())
 
@@ -89,21 +122,38 @@ class AgentLink:
         self._used = await self._transport()
         return self._used
 
-    async def _attempt(self, call: Call, limits: Limits) -> Answer | NetworkError:
-        try:
-            return await (await self._wire()).open(call, limits)
-        except NetworkError as error:
-            return error
+    def _learn(self, call: Call, answer: Answer) -> None:
+        """Note whether the agent speaks protocol 1; a refusal without its name may be somebody else's."""
+        if speaks_protocol(answer.headers):
+            self.speaks_protocol = True
+        elif 200 <= answer.status < 300 and not call.is_safe:
+            self.speaks_protocol = False
 
-    def _pause(self, outcome: Answer | NetworkError, attempt: int, limits: Limits) -> float | None:
-        """Return how long to wait before the next attempt; None where there must be none."""
+    async def _pause_after(
+        self, outcome: Answer | NetworkError, call: Call, attempt: int, limits: Limits
+    ) -> float | None:
         if isinstance(outcome, NetworkError):
-            if not outcome.retryable:
-                return None
-            asked = None
-        elif outcome.status in REFUSED_STATUSES:
-            asked = retry_after_of(outcome.headers, unix_now=io.unix_now())
-        else:
-            return None
-        left = limits.remaining(io.now())
-        return self._policy.pause(attempt, chance=io.chance(), retry_after=asked, remaining=left)
+            step = after_loss(outcome, self._standing(call, limits))
+            if step is Next.GIVE_UP and await self._turns_out_to_speak(outcome, call):
+                step = after_loss(outcome, self._standing(call, limits))
+            return self.pause(attempt, limits) if step is Next.REPEAT else None
+        step = after_refusal(outcome.status, outcome.headers, self._standing(call, limits))
+        return self.pause(attempt, limits, outcome) if step is Next.REPEAT else None
+
+    def _standing(self, call: Call, limits: Limits) -> Standing:
+        return Standing(
+            is_safe=call.is_safe,
+            has_key=call.has_key,
+            speaks_protocol=self.speaks_protocol is True,
+            is_prompt=limits.is_prompt,
+        )
+
+    async def _turns_out_to_speak(self, lost: NetworkError, call: Call) -> bool:
+        """Ask an agent that has never answered yet which protocol it speaks, if a lost call depends on it."""
+        if self.speaks_protocol is not None or not call.has_key or type(lost) is not NetworkError:
+            return False
+        try:
+            await self.ping(_PING_SECONDS)
+        except PPIOAgentRuntimeError:
+            logger.debug("an agent whose answer was lost does not answer a ping either", exc_info=True)
+        return self.speaks_protocol is True

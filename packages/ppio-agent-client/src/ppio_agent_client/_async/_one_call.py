@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, SessionNotFoundError, StreamInterruptedError
+from ppio_agent_models import PPIOAgentRuntimeError, SessionNotFoundError
 
 from .._io import _async as io
 from .._rules.lifecycle import other_template
-from .._rules.limits import Limits
 from .._rules.requests import Request
-from ._session import SandboxSession, SessionSource
+from ._session import SandboxSession, terms_of
+from ._sources import InvocationSource
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -41,6 +41,11 @@ class OneCall:
         self._session_id = session_id
         self._session: SandboxSession | None = None
 
+    @property
+    def ends_its_session(self) -> bool:
+        """Whether the session is made for this call alone."""
+        return self._session_id is None
+
     async def begin(self) -> SandboxSession:
         """Return the session."""
         if self._create_session:
@@ -51,7 +56,7 @@ class OneCall:
 
     async def end(self) -> None:
         """Close the session, if it was made for this call alone."""
-        if self._session is None or self._session_id is not None:
+        if self._session is None or not self.ends_its_session:
             return
         try:
             await io.to_the_end(self._session.close())
@@ -72,30 +77,23 @@ class OneCall:
         return session
 
 
-class OneStream:
+class OneStream(InvocationSource):
     """A stream that brings its session with it: the source behind `stream_agent`."""
 
     def __init__(self, call: OneCall, request: Request) -> None:
-        self._call = call
-        self._request = request
-        self._source: SessionSource | None = None
-
-    @property
-    def limits(self) -> Limits:
-        """The limits of the stream itself; making its session has limits of its own."""
-        assert self._source is not None
-        return self._source.limits
+        super().__init__(None, request, terms_of(None, None))
+        self._one_call = call
 
     async def open(self) -> Answer:
-        """Find or make the session and send the request."""
-        self._source = SessionSource(await self._call.begin(), self._request)
-        return await self._source.open()
+        """Find or make the session and send the request; making a session has limits of its own."""
+        self.conversation = (await self._one_call.begin()).conversation
+        return await super().open()
 
-    async def explain(self, error: NetworkError | StreamInterruptedError) -> None:
-        """Raise what happened to the sandbox, if something did."""
-        if self._source is not None:
-            await self._source.explain(error)
+    async def abandon(self, invocation_id: str) -> None:
+        """Cancel the invocation where its sandbox lives on."""
+        if not self._one_call.ends_its_session:
+            await super().abandon(invocation_id)
 
     async def close(self) -> None:
         """Close a session that was made for this stream alone."""
-        await self._call.end()
+        await self._one_call.end()

@@ -97,6 +97,7 @@ class Answer:
         self._call = call
         self._limits = limits
         self._body: AsyncIterator[bytes] | None = None
+        self._content: bytes | None = None
         self._whole = False
         self._closed = False
 
@@ -126,9 +127,11 @@ class Answer:
             await self.close()
 
     async def read(self) -> bytes:
-        """Return the whole body. See `parts`."""
-        parts = [part async for part in self.parts() if part]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        """Return the whole body, as often as it is asked for. See `parts`."""
+        if self._content is None:
+            parts = [part async for part in self.parts() if part]
+            self._content = parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._content
 
     async def close(self) -> None:
         """Give the connection back, or close it where the answer was not read to its end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ppio_agent_models import InvocationRequest
@@ -23,6 +23,7 @@ class Limits:
         first_byte: From the request to the begin of the answer.
         idle: Of silence inside the answer.
         total: For the whole call; `deadline` is when that ends, on the clock of `now`.
+        is_prompt: `first_byte` is not the caller's wish: the answer of a living connection begins within a heartbeat.
     """
 
     connect: float | None
@@ -30,6 +31,15 @@ class Limits:
     idle: float | None
     total: float | None = None
     deadline: float | None = None
+    is_prompt: bool = False
+
+    def for_events(self) -> Limits:
+        """Return the limits of a stream of protocol 1: its answer begins within a heartbeat, or not at all."""
+        return self if self.first_byte is not None else replace(self, first_byte=self.idle, is_prompt=True)
+
+    def for_waiting(self, wait: float) -> Limits:
+        """Return the limits of an attempt whose answer the agent holds back for `wait` seconds."""
+        return self if self.idle is None else replace(self, first_byte=self.idle + wait)
 
     def remaining(self, now: float) -> float | None:
         """Return what is left of the whole call, 0 or less when it is over."""

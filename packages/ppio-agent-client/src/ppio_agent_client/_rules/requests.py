@@ -11,8 +11,10 @@ from urllib.parse import quote, urlsplit
 from pydantic_core import PydanticSerializationError
 
 from ppio_agent_models import (
+    IDEMPOTENCY_KEY_HEADER,
     JSON_MEDIA_TYPE,
     MAX_SESSION_ID_CHARS,
+    ON_DISCONNECT_HEADER,
     PROTOCOL_HEADER,
     PROTOCOL_VERSION,
     SESSION_ID_HEADER,
@@ -41,6 +43,16 @@ class Call:
     url: str
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether sending it twice is as good as once (RFC 9110, section 9.2)."""
+        return self.method != "POST"
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the same call finds the same invocation: it has a key, and does not end with its connection."""
+        return IDEMPOTENCY_KEY_HEADER in self.headers and self.headers.get(ON_DISCONNECT_HEADER) != "cancel"
 
 
 def invocation(url: str, headers: Mapping[str, str], request: Request, *, stream: bool) -> Call:

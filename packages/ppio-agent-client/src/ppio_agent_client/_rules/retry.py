@@ -9,7 +9,9 @@ MAX_PAUSE_SECONDS = 30.0
 MAX_ASKED_PAUSE_SECONDS = 60.0
 """The longest pause that a server can ask for with `Retry-After`; beyond it the caller is told instead."""
 REFUSED_STATUSES = frozenset({429, 503})
-"""Answers that say "not now": the agent's code has not seen the request."""
+"""Answers that say "not now": the agent's code has not seen the request. `resuming` knows the exception."""
+GATEWAY_STATUSES = frozenset({502, 504})
+"""Answers of somebody between here and the agent, who lost it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,12 @@ from . import json_codec
 from .responses import envelope_of, error_from_envelope, request_id_of
 from .sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
 
-Chunk = tuple[Any, bytes | None]
-"""One decoded chunk, and the id of its event where the server has ids. `number_of` says what number that is."""
+Event = tuple[str, Any, bytes | None]
+"""What is read: `"chunk"` or `"progress"`, the decoded value, and the id of the event where the server has ids.
+
+Plain: there are many of them. `number_of` says what number an id is.
+"""
+CHUNK, PROGRESS = "chunk", "progress"
 
 
 class StreamDecoder:
@@ -29,51 +33,83 @@ class StreamDecoder:
 
     Args:
         headers: The headers of the answer, found by lower-case names.
+        after: Number of the last event that is known already. What comes again is dropped; a gap is an error.
         max_event_bytes: The most that one event may have.
 
     Attributes:
+        position: The id of the last event that arrived, closing ones included.
         done: The closing envelope, once it arrived.
         error: The error that ended the stream, once it arrived.
     """
 
-    def __init__(self, headers: Mapping[str, str], *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self, headers: Mapping[str, str], *, after: int | None = None, max_event_bytes: int = MAX_EVENT_BYTES
+    ) -> None:
         self._headers = headers
+        self._after = after
         self._numbered = headers.get(PROTOCOL_HEADER.lower()) == PROTOCOL_VERSION
         self._parser = EventParser(max_event_bytes=max_event_bytes)
         # A chunk that may be an older server's error: only the end of the stream tells.
-        self._suspect: Chunk | None = None
+        self._suspect: Event | None = None
+        self.position: bytes | None = None
         self.done: InvocationResponse | None = None
         self.error: PPIOAgentRuntimeError | None = None
+
+    def resumed(self, after: int) -> StreamDecoder:
+        """Return a decoder for the answer that goes on behind event number `after`."""
+        return StreamDecoder(self._headers, after=after)
 
     @property
     def ended(self) -> bool:
         """Whether the server said how the stream ended."""
         return self.done is not None or self.error is not None
 
-    def feed(self, part: bytes) -> list[Chunk]:
-        """Return the chunks that `part` completes. What follows the closing event is ignored."""
-        chunks: list[Chunk] = []
+    def feed(self, part: bytes) -> list[Event]:
+        """Return the events that `part` completes. What follows the closing one is ignored."""
+        found: list[Event] = []
         if self.ended:
-            return chunks
+            return found
         try:
             events = self._parser.feed(part)
         except EventTooLargeError as error:
             self.error = StreamInterruptedError(
                 f"{error}; the rest was not read", request_id=request_id_of(self._headers)
             )
-            return chunks
+            return found
         for name, text, event_id in events:
+            if self._after is not None and not self._follows(event_id):
+                if self.ended:
+                    break
+                continue
+            self.position = event_id
             if name in (b"done", b"error"):
                 self._end(name, decoded(text))
                 break
             if self._suspect is not None:
-                chunks.append(self._suspect)
+                found.append(self._suspect)
                 self._suspect = None
+            kind = PROGRESS if name == b"progress" else CHUNK
             if not self._numbered and b'"error_type"' in text and _looks_like_error(decoded(text)):
-                self._suspect = (decoded(text), event_id)
+                self._suspect = (kind, decoded(text), event_id)
             else:
-                chunks.append((decoded(text), event_id))
-        return chunks
+                found.append((kind, decoded(text), event_id))
+        return found
+
+    def _follows(self, event_id: bytes | None) -> bool:
+        """Tell whether an event is the next one after a resumption; nothing comes twice, nothing is missing."""
+        assert self._after is not None
+        number = number_of(event_id)
+        if number is not None and number <= self._after:
+            return False
+        if number != self._after + 1:
+            self.error = StreamInterruptedError(
+                f"the stream was cut after event {self._after} and went on with event {number}; the rest is lost",
+                last_event_id=self._after,
+                request_id=request_id_of(self._headers),
+            )
+            return False
+        self._after = None
+        return True
 
     def finish(self, *, received: int, last_event_id: int) -> None:
         """Judge a connection that has ended: a plain end is an end where the server does not promise a closing event.
@@ -87,7 +123,7 @@ class StreamDecoder:
         if self._numbered:
             raise self.interrupted(received=received, last_event_id=last_event_id)
         if self._suspect is not None:
-            raise error_from_envelope(self._suspect[0], None, self._headers)
+            raise error_from_envelope(self._suspect[1], None, self._headers)
 
     def interrupted(self, *, received: int, last_event_id: int) -> StreamInterruptedError:
         """Return the error of a stream that was cut."""

@@ -6,13 +6,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, SessionNotFoundError, StreamInterruptedError
+from ppio_agent_models import PPIOAgentRuntimeError, SessionNotFoundError
 
 from .._io import _sync as io
 from .._rules.lifecycle import other_template
-from .._rules.limits import Limits
 from .._rules.requests import Request
-from ._session import SyncSandboxSession, SessionSource
+from ._session import SyncSandboxSession, terms_of
+from ._sources import InvocationSource
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -42,6 +42,11 @@ class OneCall:
         self._session_id = session_id
         self._session: SyncSandboxSession | None = None
 
+    @property
+    def ends_its_session(self) -> bool:
+        """Whether the session is made for this call alone."""
+        return self._session_id is None
+
     def begin(self) -> SyncSandboxSession:
         """Return the session."""
         if self._create_session:
@@ -52,7 +57,7 @@ class OneCall:
 
     def end(self) -> None:
         """Close the session, if it was made for this call alone."""
-        if self._session is None or self._session_id is not None:
+        if self._session is None or not self.ends_its_session:
             return
         try:
             io.to_the_end(self._session.close())
@@ -73,30 +78,23 @@ class OneCall:
         return session
 
 
-class OneStream:
+class OneStream(InvocationSource):
     """A stream that brings its session with it: the source behind `stream_agent`."""
 
     def __init__(self, call: OneCall, request: Request) -> None:
-        self._call = call
-        self._request = request
-        self._source: SessionSource | None = None
-
-    @property
-    def limits(self) -> Limits:
-        """The limits of the stream itself; making its session has limits of its own."""
-        assert self._source is not None
-        return self._source.limits
+        super().__init__(None, request, terms_of(None, None))
+        self._one_call = call
 
     def open(self) -> Answer:
-        """Find or make the session and send the request."""
-        self._source = SessionSource(self._call.begin(), self._request)
-        return self._source.open()
+        """Find or make the session and send the request; making a session has limits of its own."""
+        self.conversation = (self._one_call.begin()).conversation
+        return super().open()
 
-    def explain(self, error: NetworkError | StreamInterruptedError) -> None:
-        """Raise what happened to the sandbox, if something did."""
-        if self._source is not None:
-            self._source.explain(error)
+    def abandon(self, invocation_id: str) -> None:
+        """Cancel the invocation where its sandbox lives on."""
+        if not self._one_call.ends_its_session:
+            super().abandon(invocation_id)
 
     def close(self) -> None:
         """Close a session that was made for this stream alone."""
-        self._call.end()
+        self._one_call.end()

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, overload
+from typing import Literal, Self, overload
+from uuid import uuid4
 
 from ppio_agent_models import (
     ConfigurationError,
@@ -21,18 +21,18 @@ from ppio_agent_models import (
 )
 
 from .._io import _sync as io
-from .._rules import lifecycle, requests
-from .._rules.limits import Limits, call_limits, requested_timeout, total_seconds
+from .._rules import durable, lifecycle
+from .._rules.durable import OnDisconnect, Terms
+from .._rules.limits import call_limits, requested_timeout, total_seconds
 from .._rules.requests import Request
 from .._rules.responses import response_of
 from .._sandbox import Sandbox
 from ._exchange import AgentLink
 from ._held import HeldSandbox
+from ._invocations import SyncInvocationHandle
+from ._sources import Conversation, InvocationSource
 from ._start import until_ready
 from ._stream import SyncInvocationStream
-
-if TYPE_CHECKING:
-    from ._transport import Answer
 
 PING_SECONDS = 10.0
 """Longest time of one ping."""
@@ -104,17 +104,49 @@ class SyncSandboxSession:
         return self._closed
 
     @overload
-    def invoke(self, request: Request, stream: Literal[False] = False) -> InvocationResponse: ...
+    def invoke(
+        self,
+        request: Request,
+        stream: Literal[False] = False,
+        *,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> InvocationResponse: ...
     @overload
-    def invoke(self, request: Request, stream: Literal[True]) -> SyncInvocationStream: ...
+    def invoke(
+        self,
+        request: Request,
+        stream: Literal[True],
+        *,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> SyncInvocationStream: ...
     @overload
-    def invoke(self, request: Request, stream: bool) -> InvocationResponse | SyncInvocationStream: ...
-    def invoke(self, request: Request, stream: bool = False) -> InvocationResponse | SyncInvocationStream:
+    def invoke(
+        self,
+        request: Request,
+        stream: bool,
+        *,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> InvocationResponse | SyncInvocationStream: ...
+    def invoke(
+        self,
+        request: Request,
+        stream: bool = False,
+        *,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> InvocationResponse | SyncInvocationStream:
         """Ask the agent.
 
         Args:
             request: An `InvocationRequest`, a dict that is sent as it is, or a string that is sent as `prompt`.
             stream: Return an iterator over decoded chunks instead, with the answer begun.
+            idempotency_key: Calls of this session with one key and one request run the agent once: 1 to 255 characters
+                of printable ASCII. Each call has a key of its own unless given, for its repetitions.
+            on_disconnect: What becomes of the invocation when the connection is lost: `"cancel"` or `"continue"`.
+                Unless given, the agent waits for its `resume_window_seconds` for the client to come back.
 
         Returns:
             The envelope, always with status `"success"`.
@@ -127,26 +159,67 @@ class SyncSandboxSession:
             SerializationError: The request cannot become JSON.
         """
         if stream:
-            chunks = self.stream(request)
+            chunks = self.stream(request, idempotency_key=idempotency_key, on_disconnect=on_disconnect)
             chunks.open()
             return chunks
-        limits = self._limits(request, self._link.config.timeout)
-        try:
-            with io.Until(limits.deadline, limits.total):
-                answer = self._open(request, limits, stream=False)
-                body = answer.read()
-        except NetworkError as error:
-            self._explain(error)
-            raise
-        return response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
+        terms = terms_of(idempotency_key, on_disconnect)
+        link = self._link
+        answer = self.conversation.open(
+            lambda: durable.asking(link.url, link.headers, request, terms, stream=False),
+            call_limits(link.config, total_seconds(requested_timeout(request), link.config.timeout), io.now()),
+        )
+        response = response_of(answer.status, answer.headers, answer.read(), unix_now=io.unix_now())
+        return response.known_as(
+            durable.invocation_id_of(answer.headers), replayed=durable.was_replayed(answer.headers)
+        )
 
-    def stream(self, request: Request) -> SyncInvocationStream:
+    def stream(
+        self, request: Request, *, idempotency_key: str | None = None, on_disconnect: OnDisconnect | None = None
+    ) -> SyncInvocationStream:
         """Return what the agent yields, as it comes: use it with `with`, or iterate over it.
 
         Args:
             request: As for `invoke`. Its `timeout`, if it has one, limits the whole stream.
+            idempotency_key: As for `invoke`.
+            on_disconnect: As for `invoke`. Leaving the stream before its end cancels the invocation unless this is
+                `"continue"`; with `"cancel"` a cut ends it too, and is not repaired.
         """
-        return SyncInvocationStream(SessionSource(self, request))
+        terms = terms_of(idempotency_key, on_disconnect)
+        return SyncInvocationStream(InvocationSource(self.conversation, request, terms))
+
+    def submit(
+        self,
+        request: Request,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> SyncInvocationHandle:
+        """Hand work in and return at once; the agent does it whether or not somebody waits.
+
+        Args:
+            request: As for `invoke`.
+            timeout: Longest time of the work, in seconds; that of the request, and the agent's `background_timeout` in
+                any case, unless given.
+            idempotency_key: As for `invoke`.
+            on_disconnect: As for `invoke`, about those who read its events; `"continue"` unless given.
+
+        Raises:
+            InvocationError: The agent refused, or cannot work in the background.
+            NetworkError: No answer arrived.
+        """
+        terms = terms_of(idempotency_key, on_disconnect)
+        link = self._link
+        answer = self.conversation.open(
+            lambda: durable.handing_in(link.url, link.headers, request, terms, timeout),
+            call_limits(link.config, link.config.timeout, io.now()),
+        )
+        seen = durable.resource_of(answer.status, answer.headers, answer.read(), unix_now=io.unix_now())
+        return self.invocation(seen.invocation_id)
+
+    def invocation(self, invocation_id: str) -> SyncInvocationHandle:
+        """Return a handle of an invocation of this session, whichever process began it. Nothing is sent yet."""
+        return SyncInvocationHandle(self.conversation, durable.checked_invocation_id(invocation_id))
 
     def ping(self) -> PingResponse:
         """Return how the agent feels.
@@ -243,17 +316,16 @@ class SyncSandboxSession:
         if self._sandbox is not None:
             self._sandbox.know(sandbox)
 
-    def _limits(self, request: Request, default: float | None) -> Limits:
-        total = total_seconds(requested_timeout(request), default)
-        return call_limits(self._link.config, total, io.now())
+    @property
+    def conversation(self) -> Conversation:
+        """What a call needs of this session; for the rooms behind it."""
+        return Conversation(self.session_id, self._link, self._ready, self._explain)
 
-    def _open(self, request: Request, limits: Limits, *, stream: bool) -> Answer:
+    def _ready(self) -> None:
         self._check_open()
         if self._sandbox is not None:
             self._sandbox.check_awake()
         self.last_activity = datetime.now(UTC)
-        call = requests.invocation(self._link.url, self._link.headers, request, stream=stream)
-        return self._link.open(call, limits, self._explain)
 
     def _explain(self, error: NetworkError | StreamInterruptedError) -> None:
         if self._sandbox is not None:
@@ -273,31 +345,6 @@ class SyncSandboxSession:
             raise SandboxGoneError(f"session {self.session_id!r} was closed; create a new one")
 
 
-class SessionSource:
-    """A stream of a session that lives on after it: the source behind `session.stream`."""
-
-    def __init__(self, session: SyncSandboxSession, request: Request) -> None:
-        self._session = session
-        self._request = request
-
-    @cached_property
-    def limits(self) -> Limits:
-        """The limits, counted from the moment when the stream is opened."""
-        return self._session._limits(self._request, None)
-
-    def open(self) -> Answer:
-        """Send the request and return the answer to it."""
-        limits = self.limits
-        try:
-            with io.Until(limits.deadline, limits.total):
-                return self._session._open(self._request, limits, stream=True)
-        except NetworkError as error:
-            self._session._explain(error)
-            raise
-
-    def explain(self, error: NetworkError | StreamInterruptedError) -> None:
-        """Raise what happened to the sandbox, if something did."""
-        self._session._explain(error)
-
-    def close(self) -> None:
-        """Do nothing: the session is its owner's."""
+def terms_of(idempotency_key: str | None, on_disconnect: OnDisconnect | None) -> Terms:
+    """Return the terms of a call; its key is made up unless the caller has one."""
+    return durable.terms_of(uuid4().hex if idempotency_key is None else idempotency_key, on_disconnect)

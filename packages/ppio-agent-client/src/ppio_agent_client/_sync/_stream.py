@@ -4,80 +4,71 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Literal, Self, cast
 
-from ppio_agent_models import InvocationResponse, NetworkError, StreamInterruptedError
+from ppio_agent_models import (
+    InvocationResponse,
+    NetworkError,
+    PPIOAgentRuntimeError,
+    StreamEvent,
+    StreamInterruptedError,
+    TotalTimeoutError,
+)
 
-from .._io import _sync as io
-from .._rules.limits import Limits
-from .._rules.responses import request_id_of, response_of
-from .._rules.streaming import Chunk, StreamDecoder, is_event_stream, number_of
-
-if TYPE_CHECKING:
-    from ._transport import Answer
-
-_END_SECONDS = 1.0
-"""How long the end of a body may take behind its closing event; a connection that takes longer is closed."""
-
-
-class StreamSource(Protocol):
-    """Where a stream comes from, and what has to be done after it."""
-
-    @property
-    def limits(self) -> Limits:
-        """The time limits of the stream, counted from its opening; there are none before."""
-        ...
-
-    def open(self) -> Answer:
-        """Send the request and return the answer to it."""
-        ...
-
-    def explain(self, error: NetworkError | StreamInterruptedError) -> None:
-        """Raise what is really the matter with a lost stream, where that is known."""
-        ...
-
-    def close(self) -> None:
-        """Do what has to be done when the stream is over; called once."""
-        ...
+from .._rules.streaming import CHUNK, Event, number_of
+from ._feed import EventFeed
+from ._sources import StreamSource
 
 
 class SyncInvocationStream:
     """What an agent yields, decoded, one chunk at a time.
 
-    The request is sent by `with`, or by the first step of an iteration. Leaving the `with` block, or a loop
-    that is not inside one, closes the connection; the agent then stops. Errors are exceptions: before the first chunk
-    those of an ordinary call, later the agent's error or `StreamInterruptedError`.
+    The request is sent by `with`, or by the first step of an iteration. A connection that is cut is replaced by
+    another, and each chunk comes exactly once. Leaving the `with` block, or a loop that is not inside one, before
+    the end cancels the invocation; a stream of `SyncInvocationHandle.events` only stops reading. Errors are exceptions:
+    before the first chunk those of an ordinary call, later the agent's error or `StreamInterruptedError`.
 
     Attributes:
-        request_id: The id to quote when asking about this call, once the answer has begun.
         received: How many chunks were handed out.
     """
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
-        self._chunks: deque[Chunk] = deque()
-        self._decoder: StreamDecoder | None = None
-        self._answer: Answer | None = None
-        self._parts: Generator[bytes, None] | None = None
-        self._envelope: InvocationResponse | None = None
+        self._feed = EventFeed(source)
+        self._waiting: deque[Event] = deque()
         self._event_id: bytes | None = None
+        self._opened = False
         self._entered = False
+        self._over = False
         self._closed = False
-        self.request_id: str | None = None
         self.received = 0
+
+    @property
+    def request_id(self) -> str | None:
+        """The id to quote when asking about this call, once the answer has begun."""
+        return self._feed.request_id
+
+    @property
+    def invocation_id(self) -> str | None:
+        """The id to find the invocation by, once the answer has begun; None where the server has none."""
+        return self._feed.invocation_id
+
+    @property
+    def replayed(self) -> bool:
+        """Whether an earlier request with the same idempotency key has begun this invocation."""
+        return self._feed.replayed
 
     @property
     def done(self) -> InvocationResponse | None:
         """The envelope that closed the stream, without a result; None before, and where the server sends none."""
-        return self._envelope
+        return self._feed.envelope
 
     @property
     def last_event_id(self) -> int:
-        """The number of the last chunk that was handed out; 0 where there is none."""
-        return number_of(self._event_id) or 0
+        """The number of the last event that was handed out; before the first, where the stream began."""
+        return number_of(self._event_id) or self._source.after
 
     def __enter__(self) -> Self:
         self._entered = True
@@ -93,11 +84,26 @@ class SyncInvocationStream:
         return self if self._entered else self._own_loop()
 
     def __next__(self) -> Any:
-        if not self._chunks and not self._fill():
-            raise StopIteration
-        value, self._event_id = self._chunks.popleft()
-        self.received += 1
-        return value
+        while self._waiting or self._fill():
+            kind, value = self._take()
+            if kind == CHUNK:
+                return value
+        raise StopIteration
+
+    def events(self) -> Iterator[StreamEvent]:
+        """Iterate over everything that the agent says: chunks, what it reports as progress, and the closing envelope.
+
+        Leaving the loop closes the stream, unless that is done by an `with` block around it.
+        """
+        try:
+            while self._waiting or self._fill():
+                kind, value = self._take()
+                yield StreamEvent(cast(Literal["chunk", "progress"], kind), value, number_of(self._event_id))
+            if self.done is not None:
+                yield StreamEvent("done", self.done.model_dump())
+        finally:
+            if not self._entered:
+                self.close()
 
     def open(self) -> None:
         """Send the request and wait for the begin of the answer; a stream that is open stays as it is.
@@ -105,24 +111,24 @@ class SyncInvocationStream:
         Raises:
             PPIOAgentRuntimeError: As for an ordinary call.
         """
-        if self._decoder is not None or self._closed:
+        if self._opened or self._closed:
             return
+        self._opened = True
         try:
-            self._begin(self._source.open())
+            self._feed.open()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Close the connection, if it is open; the agent stops. What was received already can still be read."""
+        """Leave the stream; before its end, this cancels the invocation. What was received can still be read."""
         if self._closed:
             return
         self._closed = True
         try:
-            if self._answer is not None and self._parts is not None:
-                self._answer.close()
-                with suppress(RuntimeError, ValueError):  # somebody is reading, and finds the connection closed
-                    self._parts.close()
+            self._feed.close()
+            if self._feed.can_be_abandoned and not self._over:
+                self._source.abandon(self._feed.invocation_id or "")
         finally:
             self._source.close()
 
@@ -130,75 +136,37 @@ class SyncInvocationStream:
     def _own_loop(self) -> Iterator[Any]:
         """Iterate, and close when the loop is left: there is no `with` block that would."""
         try:
-            while self._chunks or self._fill():
-                yield self.__next__()
+            while self._waiting or self._fill():
+                kind, value = self._take()
+                if kind == CHUNK:
+                    yield value
         finally:
             self.close()
 
-    def _begin(self, answer: Answer) -> None:
-        self.request_id = request_id_of(answer.headers)
-        self._decoder = StreamDecoder(answer.headers)
-        if 200 <= answer.status < 300 and is_event_stream(answer.headers):
-            self._answer, self._parts = answer, answer.parts()
-            return
-        # An error, or an agent that answers with one value whatever it is asked for: one chunk.
-        body = answer.read()
-        self._envelope = response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
-        self._chunks.append((self._envelope.result, None))
-        self.close()
+    def _take(self) -> tuple[str, Any]:
+        kind, value, self._event_id = self._waiting.popleft()
+        self.received += kind == CHUNK
+        return kind, value
 
     def _fill(self) -> bool:
-        """Read until there is a chunk. Return False at the end of the stream."""
+        """Read until there is something. Return False at the end of the stream."""
         self.open()
+        if self._closed:
+            return False
         try:
-            while not self._chunks:
-                if self._closed or not self._read_on():
-                    self.close()
-                    return bool(self._chunks)
-        except (NetworkError, StreamInterruptedError) as error:
+            self._waiting.extend(self._feed.more())
+        except BaseException as error:
+            self._fail(error)
+            raise
+        if not self._waiting:
+            self._over = True
             self.close()
+        return bool(self._waiting)
+
+    def _fail(self, error: BaseException) -> None:
+        """Close what failed. An invocation that may go on is left alone: its handle can still be asked."""
+        limit_of_caller = isinstance(error, TotalTimeoutError)
+        self._over = isinstance(error, PPIOAgentRuntimeError) and not limit_of_caller
+        self.close()
+        if isinstance(error, NetworkError | StreamInterruptedError):
             self._source.explain(error)
-            raise
-        except BaseException:
-            self.close()
-            raise
-        return True
-
-    def _read_on(self) -> bool:
-        """Decode what comes next. Return False when there is no more."""
-        assert self._decoder is not None
-        if self._decoder.error is not None:
-            raise self._decoder.error
-        if self._decoder.done is not None:
-            self._envelope = self._decoder.done
-            self._see_the_end()
-            return False
-        part = self._next_part()
-        if part is None:
-            self._decoder.finish(received=self.received, last_event_id=self.last_event_id)
-            return False
-        self._chunks.extend(self._decoder.feed(part))
-        return True
-
-    def _see_the_end(self) -> None:
-        """Read the end of the body behind the closing event, which leaves the connection fit for the next call."""
-        assert self._parts is not None
-        try:
-            with io.Until(io.now() + _END_SECONDS, _END_SECONDS):
-                next(self._parts, None)
-        except NetworkError:
-            return  # everything that was promised has arrived
-
-    def _next_part(self) -> bytes | None:
-        assert self._decoder is not None
-        assert self._parts is not None
-        limits = self._source.limits
-        try:
-            if limits.deadline is None:
-                return next(self._parts, None)
-            with io.Until(limits.deadline, limits.total):
-                return next(self._parts, None)
-        except NetworkError as error:
-            if type(error) is not NetworkError:
-                raise  # a time limit, which says more
-            raise self._decoder.interrupted(received=self.received, last_event_id=self.last_event_id) from error

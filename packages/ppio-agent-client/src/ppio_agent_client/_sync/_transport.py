@@ -98,6 +98,7 @@ class Answer:
         self._call = call
         self._limits = limits
         self._body: Iterator[bytes] | None = None
+        self._content: bytes | None = None
         self._whole = False
         self._closed = False
 
@@ -127,9 +128,11 @@ class Answer:
             self.close()
 
     def read(self) -> bytes:
-        """Return the whole body. See `parts`."""
-        parts = [part for part in self.parts() if part]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        """Return the whole body, as often as it is asked for. See `parts`."""
+        if self._content is None:
+            parts = [part for part in self.parts() if part]
+            self._content = parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._content
 
     def close(self) -> None:
         """Give the connection back, or close it where the answer was not read to its end."""

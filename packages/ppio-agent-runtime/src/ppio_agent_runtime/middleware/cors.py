@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _EXPOSED = (
     b"x-ppio-request-id, x-ppio-session-id, x-ppio-invocation-id, ppio-agent-protocol, retry-after, ratelimit, "
-    b"ratelimit-policy"
+    b"ratelimit-policy, location, preference-applied, idempotency-replayed"
 )
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 """Those of the agent's own FastAPI routes too: what exists is for the router to say."""

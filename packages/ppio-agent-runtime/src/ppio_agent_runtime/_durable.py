@@ -1,0 +1,271 @@
+"""Invocations that outlive their request: begun once per idempotency key, worked on in a task of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from ppio_agent_models import IdempotencyKeyReusedError, InvocationCancelledError, InvocationTimeoutError
+
+from ._body import ClientGoneError
+from ._context import current_context
+from ._event_log import EventLog
+from ._handler import GENERATOR_TYPES
+from ._ledger import Ledger
+from ._own_response import after_sending, held_response, send_live
+from ._pipeline import is_response
+from ._problems import problem_of
+from ._record import CANCELLED, FAILED, SUCCEEDED, Answer, Record, Scope
+from ._respond import AnswerCutError, envelope_around, log_failure
+from ._serialize import encode
+from ._unconnected import UnconnectedRun
+
+if TYPE_CHECKING:
+    from ._archive import Archive
+    from ._config import AgentConfig
+    from ._engine import Engine
+    from ._handler import Handler
+    from ._request import Durability, InvocationCall
+
+
+class DurableInvocations:
+    """Begins durable invocations and sees them to their end.
+
+    Args:
+        config: Timeouts, the resume window, the bounds of what is held.
+        engine: Runs the handler under all limits.
+
+    Raises:
+        ConfigurationError: `event_store` is no URL that can be used.
+    """
+
+    def __init__(self, config: AgentConfig, engine: Engine) -> None:
+        self._config = config
+        self._engine = engine
+        self._ledger = Ledger(config)
+        self._archive = _archive(config)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> None:
+        """Open the archive.
+
+        Raises:
+            ConfigurationError: It cannot be opened, or another process uses it.
+        """
+        if self._archive is not None:
+            await self._archive.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Write what is waiting to the archive, and close it."""
+        if self._archive is not None:
+            await self._archive.close()
+
+    @property
+    def held(self) -> int:
+        """How many invocations are held in memory, running ones included."""
+        return self._ledger.held
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes they hold, about."""
+        return self._ledger.held_bytes
+
+    async def find(self, invocation_id: str) -> Record | None:
+        """Return the record of this id, from memory or from the store."""
+        record = self._ledger.find(invocation_id)
+        if record is None and self._archive is not None:
+            return await self._archive.find(invocation_id) or self._ledger.find(invocation_id)
+        return record
+
+    async def begin(self, call: InvocationCall, durability: Durability, handler: Handler) -> tuple[Record, bool]:
+        """Return the record of this call, and whether an earlier request with the same key began it.
+
+        Raises:
+            IdempotencyKeyReusedError: The key was used with another body.
+            DrainingError: The service is shutting down.
+        """
+        context = call.context
+        scope = None
+        if self._archive is not None:
+            await self._archive.open()  # where nobody runs the lifespan, as inside another app
+        if durability.key is not None:
+            scope = (context.key_id or "", context.session_id or "", durability.key)
+            known = await self._find_by_key(scope)
+            if known is not None:
+                if known.fingerprint != durability.fingerprint:
+                    raise IdempotencyKeyReusedError(
+                        "This Idempotency-Key was used before in this session, with another body; use a new key."
+                    )
+                return known, True
+        run = UnconnectedRun(context)
+        self._engine.start(run)
+        window_seconds = self._window(call, durability)
+        record = Record(
+            context.invocation_id,
+            EventLog(self._ledger.bytes_for_one, keeps_unread=window_seconds is not None),
+            request_id=context.request_id,
+            session_id=context.session_id,
+            window_seconds=window_seconds,
+            scope=scope,
+            fingerprint=durability.fingerprint,
+        )
+        record.run = run
+        self._ledger.open(record)
+        task = asyncio.get_running_loop().create_task(self._work(record, run, call, durability, handler))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return record, False
+
+    async def _find_by_key(self, scope: Scope) -> Record | None:
+        known = self._ledger.find_by_key(scope)
+        if known is not None or self._archive is None:
+            return known
+        found = await self._archive.find_by_key(scope)
+        # While the archive was asked, another request with the same key may have begun.
+        return self._ledger.find_by_key(scope) or found
+
+    def _window(self, call: InvocationCall, durability: Durability) -> float | None:
+        if durability.background or durability.on_disconnect == "continue":
+            return None
+        if durability.on_disconnect == "cancel" or not call.numbered:
+            return 0.0
+        return self._config.resume_window_seconds
+
+    async def _work(
+        self, record: Record, run: UnconnectedRun, call: InvocationCall, durability: Durability, handler: Handler
+    ) -> None:
+        """Run the handler to its end, in a task that belongs to no request."""
+        context = call.context
+        failure: BaseException | None = None
+        current_context.set(context)
+        if durability.background:
+            limit = self._config.background_timeout
+            context.extend_to(limit if call.timeout is None else min(call.timeout, limit))
+        context.report_by(_reporter(record.log))
+        run.on_begin, run.on_queue = record.began, record.accepted
+        run.on_late = lambda: self._fail(record, run.reason)
+        try:
+            if self._archive is not None:
+                await self._archive.began(record)  # before the agent's code: after a crash it must not run again
+            run.check()
+            result = await self._engine.work(run, handler, call.payload)
+            await self._complete(record, run, result, call, durability)
+        except Exception as error:  # noqa: BLE001  # becomes the answer
+            failure = _told(error, run)
+            self._fail(record, failure)
+        except BaseException as error:  # the loop ends
+            failure = error
+            self._fail(record, InvocationCancelledError("The invocation was cancelled."))
+            raise
+        finally:
+            self._engine.invocations.dismiss(record)
+            run.sent_chunks, run.sent_bytes = record.log.chunks, record.log.made_bytes
+            self._engine.finish(run, failure)
+
+    async def _complete(
+        self, record: Record, run: UnconnectedRun, result: Any, call: InvocationCall, durability: Durability
+    ) -> None:
+        context = run.context
+        if type(result) in GENERATOR_TYPES:
+            run.streams = call.wants != "json"
+            record.knows_form("stream")
+            await self._produce(record, run, result, self._stream_timeout(call, durability))
+            self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
+        elif not is_response(result):
+            encoded = encode(result)
+            record.form = "value"
+            record.log.put(encoded)
+            self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
+        else:
+            record.knows_form("response")
+            answer = held_response(result, context)
+            if answer is None:
+                answer = await send_live(result, record.taker, run, self._config.stream_timeout)
+                self._close(record, SUCCEEDED, answer)
+            else:
+                self._close(record, SUCCEEDED, answer)
+                await after_sending(result, context)
+
+    def _stream_timeout(self, call: InvocationCall, durability: Durability) -> float:
+        if durability.background or call.wants == "json":
+            return call.context.timeout
+        limit = self._config.stream_timeout
+        return limit if call.timeout is None else min(call.timeout, limit)
+
+    async def _produce(self, record: Record, run: UnconnectedRun, generator: Any, timeout: float) -> None:
+        log = record.log
+        run.produce_into(log, generator, self._engine.workers, timeout)
+        await log.until_end()
+        if log.first_chunk_at is not None:
+            run.first_chunk = log.first_chunk_at - run.context.started
+        if log.error is not None:
+            raise log.error
+
+    def _fail(self, record: Record, error: BaseException | None) -> None:
+        """Close a record with an error; one of a stopped handler that refuses to end may be closed already."""
+        if record.is_over or error is None:
+            return
+        context = record.run.context if record.run is not None else None
+        assert context is not None
+        if isinstance(error, ClientGoneError):
+            error = InvocationCancelledError("The invocation was cancelled: nobody waited for it any more.")
+        problem = problem_of(error, request_id=context.request_id, tells_errors=self._config.tells_errors)
+        if problem.status >= 500:
+            log_failure(error, context.request_id, context)
+        envelope = problem.envelope(context.request_id, context.session_id, context.elapsed())
+        state = FAILED
+        if isinstance(error, InvocationCancelledError):
+            state = CANCELLED
+        elif record.started_at is None and not isinstance(error, InvocationTimeoutError):
+            record.is_refused = True
+        self._close(record, state, Answer(problem.status, envelope, problem.headers))
+
+    def _close(self, record: Record, state: str, answer: Answer) -> None:
+        """End a record; one that was refused is held only for those who were told 202, and without its key."""
+        if record.is_over:
+            return
+        was_accepted = record.is_accepted
+        record.finish(state, answer)
+        if record.is_refused:
+            self._ledger.release_key(record)
+        if record.is_refused and not was_accepted:
+            self._ledger.forget(record)
+            if self._archive is not None:
+                self._archive.drop(record)
+            return
+        self._ledger.close(record)
+        if self._archive is not None:
+            self._archive.finished(record)
+
+
+def _told(error: Exception, run: UnconnectedRun) -> BaseException:
+    """Return what ended the work: behind an answer that was cut, why it was cut."""
+    if not isinstance(error, AnswerCutError):
+        return error
+    return run.reason or error.__cause__ or error
+
+
+def _reporter(log: EventLog) -> Callable[[bytes], None]:
+    """Return what puts reports of any thread into the log, on the running loop."""
+    loop = asyncio.get_running_loop()
+    loop_thread = threading.get_ident()
+
+    def report(value: bytes) -> None:
+        if threading.get_ident() == loop_thread:
+            log.progress(value)
+        else:
+            with suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(log.progress, value)
+
+    return report
+
+
+def _archive(config: AgentConfig) -> Archive | None:
+    if config.event_store is None:
+        return None
+    from ._archive import Archive  # imports sqlite3, which most agents do not need
+
+    return Archive(config)

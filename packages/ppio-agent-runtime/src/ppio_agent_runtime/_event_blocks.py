@@ -1,0 +1,51 @@
+"""Blocks of events as they go over the wire in protocol 1, and what can be read out of them again.
+
+No line of an event has a line break inside (its data is JSON), so lines and blank lines are marks that can be trusted.
+A block is either chunks, or one event of another kind, or everything that an invocation said.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_CHUNK: Final = re.compile(rb"^id: \d+\ndata: (.*)\n", re.MULTILINE)
+_NO_CHUNK: Final = re.compile(rb"^event: \w+\nid: \d+\ndata: .*\n\n", re.MULTILINE)
+_UNTOLD: Final = re.compile(rb"^event: (?:progress|done)\nid: \d+\ndata: .*\n\n", re.MULTILINE)
+_MARK: Final = re.compile(rb"^(?:event: error\n)?id: \d+\n", re.MULTILINE)
+_END: Final = b"\n\n"
+
+
+def chunk_block(chunks: list[bytes], first_id: int) -> bytes:
+    """Return encoded chunks as events, numbered from `first_id`."""
+    return b"".join([b"id: %d\ndata: %b\n\n" % numbered for numbered in enumerate(chunks, first_id)])
+
+
+def event_block(kind: bytes, number: int, data: bytes) -> bytes:
+    """Return one event of a kind that is not a chunk."""
+    return b"event: %b\nid: %d\ndata: %b\n\n" % (kind, number, data)
+
+
+def chunks_in(blocks: list[bytes]) -> list[bytes]:
+    """Return the data of all chunks, still encoded."""
+    return [data for block in blocks for data in _CHUNK.findall(_NO_CHUNK.sub(b"", block))]
+
+
+def plain(block: bytes) -> bytes:
+    """Return a block for callers that speak no protocol: chunks and an error as `data:` lines, nothing else."""
+    return _MARK.sub(b"", _UNTOLD.sub(b"", block))
+
+
+def without_first(block: bytes, count: int) -> bytes:
+    """Return a block without its first `count` events."""
+    at = 0
+    for _ in range(count):
+        at = block.index(_END, at) + len(_END)
+    return block[at:]
+
+
+def as_one_value(chunks: list[bytes], *, only_text: bool) -> bytes:
+    """Return chunks as one JSON value: strings joined, anything else as a list; nothing at all as `[]`."""
+    if chunks and only_text:
+        return b'"' + b"".join([chunk[1:-1] for chunk in chunks]) + b'"'
+    return b"[" + b",".join(chunks) + b"]"

@@ -1,0 +1,131 @@
+"""Every durable invocation that is held: found by id or idempotency key, bounded in count, bytes and age."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from ._record import Record, Scope
+
+if TYPE_CHECKING:
+    from ._config import AgentConfig
+
+LEAST_LOG_BYTES = 64 * 1024
+"""What a running log may hold however many there are."""
+_SWEEP_SECONDS = 10.0
+_SLACK_SECONDS = 5.0
+_COST_BYTES = 2048
+"""What a record costs besides its events and its body."""
+
+
+class Ledger:
+    """The durable invocations of one app. The oldest finished ones go first.
+
+    Running ones share one half of the bytes, finished ones have what the running ones leave. Age counts only while the
+    process runs: what a paused sandbox held is still there when it wakes.
+    """
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._config = config
+        self._running: dict[str, Record] = {}
+        self._finished: dict[str, tuple[Record, float]] = {}  # with the age clock's time of its end
+        self._keys: dict[Scope, Record] = {}
+        self._finished_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._looked_at = time.monotonic()
+        self._slept_seconds = 0.0
+
+    def open(self, record: Record) -> None:
+        """Hold a record that begins."""
+        self._running[record.invocation_id] = record
+        if record.scope is not None:
+            self._keys[record.scope] = record
+
+    def close(self, record: Record) -> None:
+        """Move a record that is over to the finished ones, and let the oldest of them go where bounds are passed."""
+        self._running.pop(record.invocation_id, None)
+        self._finished[record.invocation_id] = (record, self._now())
+        self._finished_bytes += _cost(record)
+        self._sweep()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
+
+    def release_key(self, record: Record) -> None:
+        """Let the key of a record be used for another one."""
+        if record.scope is not None and self._keys.get(record.scope) is record:
+            del self._keys[record.scope]
+        record.scope = None
+
+    def forget(self, record: Record) -> None:
+        """Drop a running record as if it had never been."""
+        self.release_key(record)
+        self._running.pop(record.invocation_id, None)
+
+    def find(self, invocation_id: str) -> Record | None:
+        """Return the record of this id, if it is held."""
+        if (running := self._running.get(invocation_id)) is not None:
+            return running
+        self._sweep()
+        found = self._finished.get(invocation_id)
+        return None if found is None else found[0]
+
+    def find_by_key(self, scope: Scope) -> Record | None:
+        """Return the record that was asked for under this idempotency key, if it is held."""
+        self._sweep()
+        return self._keys.get(scope)
+
+    def bytes_for_one(self) -> int:
+        """Return how many bytes one of the running logs may hold now."""
+        share = self._config.event_log_max_bytes // (2 * max(1, len(self._running)))
+        return min(self._config.event_log_max_bytes_per_invocation, max(LEAST_LOG_BYTES, share))
+
+    @property
+    def held(self) -> int:
+        """How many invocations are held."""
+        return len(self._running) + len(self._finished)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all of them, about."""
+        return self._finished_bytes + self._running_bytes()
+
+    def _running_bytes(self) -> int:
+        return sum(record.log.size for record in self._running.values())
+
+    def _sweep(self) -> None:
+        """Let finished records go that are too old, too many or too large, the oldest first."""
+        config = self._config
+        oldest_allowed = self._now() - config.event_log_max_age_seconds
+        room = config.event_log_max_bytes
+        if self._finished_bytes > room // 2:
+            room -= self._running_bytes()
+        while self._finished:
+            record, finished_at = next(iter(self._finished.values()))
+            too_many = len(self._finished) > config.event_log_max_invocations
+            if not (finished_at < oldest_allowed or too_many or self._finished_bytes > room):
+                return
+            del self._finished[record.invocation_id]
+            self._finished_bytes -= _cost(record)
+            if record.scope is not None and self._keys.get(record.scope) is record:
+                del self._keys[record.scope]
+
+    def _sweep_again(self) -> None:
+        self._timer = None
+        self._sweep()
+        if self._finished:
+            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
+
+    def _now(self) -> float:
+        """Return for how many seconds the process has been running. While something is held, somebody looks often."""
+        now = time.monotonic()
+        gap, self._looked_at = now - self._looked_at, now
+        if gap > _SWEEP_SECONDS + _SLACK_SECONDS and self._finished:
+            self._slept_seconds += gap - _SWEEP_SECONDS
+        return now - self._slept_seconds
+
+
+def _cost(record: Record) -> int:
+    """Return what a finished record holds; it does not change any more."""
+    body = 0 if record.answer is None or record.answer.body is None else len(record.answer.body)
+    return record.log.size + body + _COST_BYTES

@@ -1,0 +1,310 @@
+"""One durable invocation: its state, what it said, who waits for it.
+
+queued ──> running ──> succeeded
+│          ├──────> failed
+└──────────┴──────> cancelled
+
+A queued one can fail too: its time was up, or the door refused it after its caller had been told 202.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from pydantic_core import to_json
+
+from ppio_agent_models import EventsEvictedError, InvocationCancelledError
+
+from ._event_blocks import as_one_value
+
+if TYPE_CHECKING:
+    from ._context import Headers, RequestContext
+    from ._event_log import EventLog
+    from ._presence import Presence
+    from ._run import Run
+
+QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"
+
+Scope = tuple[str, str, str]
+"""Whose idempotency key it is: caller, session, key."""
+RecordForm = Literal["value", "stream", "response"]
+
+_NO_RESULT = b'{"result":null'
+
+
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """What the invocation is answered with, however often somebody asks. The result is in the log.
+
+    Attributes:
+        status: HTTP status.
+        closing: The envelope without result, which also closes the log.
+        headers: Further response headers, such as `Retry-After`; of a response of the agent's own all of them.
+        body: The body of a response of the agent's own; None where there is none, or where it is not held.
+    """
+
+    status: int
+    closing: bytes
+    headers: Headers = field(default_factory=list)
+    body: bytes | None = None
+
+
+class Record:
+    """An invocation that outlives its request.
+
+    Args:
+        invocation_id: Its id.
+        log: Where its events go.
+        session_id: Its session, or None.
+        request_id: Of the request that began it.
+        window_seconds: How long it goes on when nobody waits for it; 0 to stop at once, None to go on to its end.
+        scope: Whose idempotency key it was asked with, if one was given.
+        fingerprint: Digest of the body, to tell another request under the same key.
+
+    Attributes:
+        state: See the module's docstring.
+        run: The work, while it goes on.
+        form: What the handler made, once that is known: a value, a stream, or a response of its own.
+        is_accepted: It runs, waits in the queue or is over: it will not be refused any more.
+        is_refused: The door refused it, or the service drained, before the handler began.
+        was_interrupted: The process ended before it did; how many events there were is not known.
+        answer: What it is answered with, from the end on.
+    """
+
+    __slots__ = (
+        "_abandoned_at",
+        "_callers",
+        "_window_seconds",
+        "answer",
+        "created_at",
+        "fingerprint",
+        "finished_at",
+        "form",
+        "invocation_id",
+        "is_accepted",
+        "is_refused",
+        "log",
+        "request_id",
+        "run",
+        "scope",
+        "session_id",
+        "started_at",
+        "state",
+        "was_interrupted",
+    )
+
+    def __init__(
+        self,
+        invocation_id: str,
+        log: EventLog,
+        *,
+        request_id: str,
+        session_id: str | None,
+        window_seconds: float | None,
+        scope: Scope | None,
+        fingerprint: bytes,
+    ) -> None:
+        self.invocation_id = invocation_id
+        self.log = log
+        self.request_id = request_id
+        self.session_id = session_id
+        self.scope = scope
+        self.fingerprint = fingerprint
+        self.state = QUEUED
+        self.run: Run | None = None
+        self.form: RecordForm | None = None
+        self.is_accepted = False
+        self.is_refused = False
+        self.was_interrupted = False
+        self.created_at = time.time()
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self.answer: Answer | None = None
+        self._window_seconds = window_seconds
+        self._callers: dict[Presence, None] = {}
+        self._abandoned_at: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the state is final."""
+        return self.answer is not None
+
+    @property
+    def has_form(self) -> bool:
+        """Whether it is known what the handler made, or that nothing will come of it."""
+        return self.form is not None or self.answer is not None
+
+    def said_nothing(self, *, numbered: bool) -> bool:
+        """Say whether it ended without an event that its callers are told of: in an error, or with its own response.
+
+        Args:
+            numbered: They speak protocol 1, and are told of progress too.
+        """
+        nothing = self.log.last_id == 1 if numbered else self.log.chunks == 0
+        return self.answer is not None and nothing and (self.state != SUCCEEDED or self.form == "response")
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether it works on though nobody waits for it, and will be stopped when nobody comes back in time."""
+        return self._abandoned_at is not None
+
+    @property
+    def taker(self) -> Presence | None:
+        """Return the caller who has waited longest and can be sent a response of the agent's own."""
+        return next((caller for caller in self._callers if caller.channel is not None and not caller.gone), None)
+
+    def accepted(self) -> None:
+        """Note that it waits in the queue."""
+        self.is_accepted = True
+        self._tell()
+
+    def began(self) -> None:
+        """Note that the handler works now."""
+        self.state = RUNNING
+        self.started_at = time.time()
+        self.is_accepted = True
+        self._tell()
+
+    def knows_form(self, form: RecordForm) -> None:
+        """Note what the handler made."""
+        self.form = form
+        self._tell()
+
+    def finish(self, state: str, answer: Answer) -> None:
+        """End the invocation; it has not ended yet."""
+        self.state = state
+        self.finished_at = time.time()
+        self.answer = answer
+        self.is_accepted = True
+        self.log.close(b"done" if state == SUCCEEDED else b"error", answer.closing)
+        self._abandoned_at = None
+        self.run = None
+        self._tell()
+
+    def restore(
+        self,
+        state: str,
+        form: RecordForm | None,
+        answer: Answer,
+        *,
+        created_at: float,
+        started_at: float | None,
+        finished_at: float | None,
+    ) -> None:
+        """Make this an invocation that was over before this process began."""
+        self.state, self.form, self.answer, self.is_accepted = state, form, answer, True
+        self.created_at, self.started_at, self.finished_at = created_at, started_at, finished_at
+
+    def cancel(self, sentence: str = "The invocation was cancelled.") -> None:
+        """Ask the work to stop."""
+        if self.run is not None:
+            self.run.stop(InvocationCancelledError(sentence))
+
+    def join(self, caller: Presence) -> None:
+        """Note that one more caller waits for it."""
+        self._callers[caller] = None
+        self._abandoned_at = None
+
+    def leave(self, caller: Presence, now: float) -> None:
+        """Note that a caller is gone; the last one starts the window.
+
+        Args:
+            caller: Who joined before.
+            now: The loop's time.
+        """
+        del self._callers[caller]
+        if not self._callers and self.answer is None and self._window_seconds is not None:
+            self._abandoned_at = now
+            self.watch(now)
+
+    def watch(self, now: float) -> None:
+        """Stop the work when its window is over and nobody came back.
+
+        Args:
+            now: The loop's time.
+        """
+        if self._abandoned_at is None or self._window_seconds is None:
+            return
+        if now - self._abandoned_at >= self._window_seconds:
+            self._abandoned_at = None
+            self.cancel("The invocation was cancelled: nobody waited for it any more.")
+
+    def postpone(self, seconds: float) -> None:
+        """Give back time in which the whole process did not run."""
+        if self._abandoned_at is not None:
+            self._abandoned_at += seconds
+
+    def envelope(self, chunks: list[bytes] | None = None) -> bytes:
+        """Return the whole answer as JSON, once the invocation is over.
+
+        Args:
+            chunks: Those of a stream, where somebody has them all; otherwise the log is asked.
+
+        Raises:
+            EventsEvictedError: It was a stream, and the beginning of it is not held any more.
+        """
+        assert self.answer is not None
+        if self.state != SUCCEEDED or self.form == "response":
+            return self.answer.closing
+        if self.form == "value":
+            return _with_result(self.log.value(), self.answer.closing)
+        if chunks is None:
+            chunks = self.log.collected()
+        if chunks is None:
+            raise EventsEvictedError(
+                "The stream was longer than its log, so it is not held as one value; read its events from "
+                f"{self.log.first_id} on.",
+                first_event_id=self.log.first_id,
+            )
+        return _with_result(as_one_value(chunks, only_text=self.log.only_text), self.answer.closing)
+
+    def resource(self) -> bytes:
+        """Return the invocation as JSON; a result that is not held as one value is null in it."""
+        answer = b"null"
+        if self.answer is not None:
+            try:
+                answer = self.envelope()
+            except EventsEvictedError:
+                answer = self.answer.closing
+        return _resource(
+            answer,
+            invocation_id=self.invocation_id,
+            state=self.state,
+            created_at=_iso(self.created_at),
+            started_at=_iso(self.started_at),
+            finished_at=_iso(self.finished_at),
+            last_event_id=self.log.last_id,
+        )
+
+    def _tell(self) -> None:
+        for caller in self._callers:
+            caller.wake()
+
+
+def running_resource(context: RequestContext, *, is_queued: bool) -> bytes:
+    """Return an invocation that was not asked for durably, and so can only be seen while it runs."""
+    began = _iso(time.time() - context.elapsed())
+    return _resource(
+        b"null",
+        invocation_id=context.invocation_id,
+        state=QUEUED if is_queued else RUNNING,
+        created_at=began,
+        started_at=None if is_queued else began,
+        finished_at=None,
+        last_event_id=0,
+    )
+
+
+def _resource(answer: bytes, **facts: str | int | None) -> bytes:
+    return b'%b,"response":%b}' % (to_json(facts)[:-1], answer)
+
+
+def _with_result(result: bytes, closing: bytes) -> bytes:
+    return b'{"result":%b%b' % (result, closing[len(_NO_RESULT) :])
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()

@@ -1,0 +1,289 @@
+"""Streams that are cut and read on, calls that are repeated under their key, over a real socket."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppio_agent_client import (
+    AgentRuntimeClient,
+    ClientConfig,
+    ConfigurationError,
+    DrainingError,
+    EventsEvictedError,
+    HandlerError,
+    IdleTimeoutError,
+    NetworkError,
+    StreamEvent,
+    StreamInterruptedError,
+)
+from tests.support.raw_server import (
+    LAST_PIECE,
+    Caller,
+    Script,
+    answer,
+    answering,
+    closed_port,
+    hang_up,
+    piece,
+    raw_server,
+    sending,
+    stream_head,
+)
+
+PROTOCOL = {"PPIO-Agent-Protocol": "1"}
+HEAD = stream_head(headers={"X-PPIO-Request-Id": "r-9", "X-PPIO-Invocation-Id": "i-1"})
+ONE = piece(b'id: 1\ndata: {"n":1}\n\n')
+HALFWAY = piece(b"event: progress\nid: 2\ndata: 0.5\n\n")
+TWO = piece(b"id: 3\ndata: 2\n\n")
+DONE = piece(b'id: 4\nevent: done\ndata: {"status":"success","result":null,"duration":1.5}\n\n')
+WHOLE = HEAD + ONE + HALFWAY + TWO + DONE + LAST_PIECE
+REST = HEAD + TWO + DONE + LAST_PIECE
+OK = answer(b'{"result":42,"status":"success","duration":0.5}', headers={**PROTOCOL, "X-PPIO-Invocation-Id": "i-1"})
+HEALTHY = answer(b'{"status":"Healthy"}', headers=PROTOCOL)
+
+
+def impatient(**settings: float) -> ClientConfig:
+    return ClientConfig(retry_delay=0, **settings)  # type: ignore[arg-type]
+
+
+def refusing(error_type: str, status: str) -> bytes:
+    body = b'{"result":null,"status":"error","error":"because","error_type":"%b"}' % error_type.encode()
+    return answer(body, status, PROTOCOL)
+
+
+def cut(*parts: bytes) -> Script:
+    return sending(*parts, then=hang_up)
+
+
+async def test_a_stream_that_is_cut_is_read_on_after_the_last_event() -> None:
+    with raw_server(cut(HEAD + ONE + HALFWAY), answering(REST)) as server:
+        async with AgentRuntimeClient(config=impatient()) as client:
+            session = client.attach(server.url, token="t-1")
+            async with session.stream("x") as stream:
+                assert [chunk async for chunk in stream] == [{"n": 1}, 2]
+    first, second = server.requests
+    assert (first.line, second.line) == ("POST /invocations HTTP/1.1", "GET /invocations/i-1/events HTTP/1.1")
+    assert second.headers["last-event-id"] == "2"
+    assert second.headers["authorization"] == "Bearer t-1"
+    assert second.headers["x-ppio-session-id"] == session.session_id
+    assert (stream.received, stream.last_event_id) == (2, 3)
+    assert (stream.request_id, stream.invocation_id, stream.replayed) == ("r-9", "i-1", False)
+    assert stream.done is not None
+    assert (stream.done.duration, stream.done.invocation_id) == (1.5, "i-1")
+
+
+async def test_events_that_come_again_are_not_handed_out_again() -> None:
+    with raw_server(cut(HEAD + ONE), answering(WHOLE)) as server:
+        async with AgentRuntimeClient(config=impatient()) as client:
+            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+
+
+async def test_progress_is_no_chunk_and_can_be_had() -> None:
+    with raw_server(answering(WHOLE)) as server:
+        async with AgentRuntimeClient() as client:
+            stream = client.attach(server.url).stream("x")
+            events = [event async for event in stream.events()]
+    *events, last = events
+    assert events == [
+        StreamEvent("chunk", {"n": 1}, 1),
+        StreamEvent("progress", 0.5, 2),
+        StreamEvent("chunk", 2, 3),
+    ]
+    assert (last.kind, last.data["duration"]) == ("done", 1.5)
+    assert stream.received == 2
+
+
+async def test_a_cut_behind_the_closing_event_changes_nothing() -> None:
+    with raw_server(cut(HEAD + ONE + HALFWAY + TWO + DONE)) as server:
+        async with AgentRuntimeClient() as client:
+            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    assert server.connections == 1
+
+
+async def test_silence_of_a_dead_connection_is_a_cut() -> None:
+    with raw_server(sending(HEAD + ONE), answering(HEAD + HALFWAY + TWO + DONE + LAST_PIECE)) as server:
+        async with AgentRuntimeClient(config=impatient(idle_timeout=0.2)) as client:
+            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+
+
+async def test_silence_that_does_not_end_is_told_as_such() -> None:
+    with raw_server(sending(HEAD + ONE)) as server:
+        async with AgentRuntimeClient(config=impatient(idle_timeout=0.05, max_retries=2)) as client:
+            with pytest.raises(IdleTimeoutError):
+                [chunk async for chunk in client.attach(server.url).stream("x")]
+    assert server.connections == 3
+
+
+async def test_attempts_without_progress_are_counted_and_progress_starts_anew() -> None:
+    scripts = [cut(HEAD + ONE), cut(HEAD), cut(HEAD), cut(HEAD + HALFWAY), cut(HEAD), cut(HEAD), answering(REST)]
+    with raw_server(*scripts) as server:
+        async with AgentRuntimeClient(config=impatient(max_retries=3)) as client:
+            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    assert server.connections == 7
+
+
+async def test_too_many_attempts_without_progress_are_an_interruption() -> None:
+    with raw_server(cut(HEAD + ONE), cut(HEAD)) as server:
+        async with AgentRuntimeClient(config=impatient(max_retries=3)) as client:
+            with pytest.raises(StreamInterruptedError) as caught:
+                [chunk async for chunk in client.attach(server.url).stream("x")]
+    assert (caught.value.last_event_id, caught.value.received, caught.value.request_id) == (1, 1, "r-9")
+    assert server.connections == 4
+
+
+@pytest.mark.parametrize(
+    ("refusal", "cause"),
+    [
+        (refusing("EventsEvictedError", "410 Gone"), EventsEvictedError),
+        (refusing("NotFoundError", "404 Not Found"), None),
+        (answer(b"<html>", "404 Not Found"), None),
+        (answer(b"<html>another server</html>", headers={"Content-Type": "text/html"}), None),
+        (stream_head(numbered=False) + TWO + LAST_PIECE, None),
+        (HEAD + piece(b"id: 9\ndata: 9\n\n") + LAST_PIECE, None),
+    ],
+)
+async def test_what_cannot_be_read_on_is_an_interruption(refusal: bytes, cause: type[Exception] | None) -> None:
+    with raw_server(cut(HEAD + ONE), answering(refusal)) as server:
+        async with AgentRuntimeClient(config=impatient()) as client, client.attach(server.url).stream("x") as stream:
+            assert await anext(stream) == {"n": 1}
+            with pytest.raises(StreamInterruptedError) as caught:
+                await anext(stream)
+    assert caught.value.last_event_id == 1
+    assert cause is None or isinstance(caught.value.__cause__, cause)
+    assert len(server.requests) == 2
+
+
+async def test_a_refusal_for_now_is_waited_out() -> None:
+    full = [refusing("UnavailableError", "503 x"), answer(b"", "502 Bad Gateway"), answer(b"{}", "429 x")]
+    with raw_server(cut(HEAD + ONE + HALFWAY), answering(*full, REST)) as server:
+        async with AgentRuntimeClient(config=impatient(max_retries=4)) as client:
+            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+
+
+async def test_an_invocation_that_failed_meanwhile_is_told_as_it_failed() -> None:
+    with raw_server(cut(HEAD), answering(refusing("HandlerError", "500 x"))) as server:
+        async with AgentRuntimeClient(config=impatient()) as client:
+            with pytest.raises(HandlerError, match="because"):
+                [chunk async for chunk in client.attach(server.url).stream("x")]
+
+
+async def test_an_invocation_that_was_cut_by_a_drain_is_told_as_such() -> None:
+    with raw_server(cut(HEAD), answering(refusing("DrainingError", "503 x"))) as server:
+        async with AgentRuntimeClient(config=impatient()) as client:
+            with pytest.raises(DrainingError):
+                [chunk async for chunk in client.attach(server.url).stream("x")]
+    assert len(server.requests) == 4
+
+
+async def test_leaving_a_stream_early_cancels_the_invocation() -> None:
+    with raw_server(sending(HEAD + ONE), answering(answer(b"{}", "202 Accepted", PROTOCOL))) as server:
+        async with AgentRuntimeClient() as client:
+            async with client.attach(server.url).stream("x") as stream:
+                await anext(stream)
+            assert [request.line for request in server.requests[1:]] == ["DELETE /invocations/i-1 HTTP/1.1"]
+
+
+async def test_leaving_a_stream_that_may_go_on_lets_it_go_on() -> None:
+    with raw_server(sending(HEAD + ONE)) as server:
+        async with (
+            AgentRuntimeClient() as client,
+            client.attach(server.url).stream("x", on_disconnect="continue") as stream,
+        ):
+            await anext(stream)
+    assert [request.headers["x-ppio-on-disconnect"] for request in server.requests] == ["continue"]
+
+
+async def test_reading_an_invocation_and_leaving_lets_it_go_on() -> None:
+    with raw_server(sending(HEAD + TWO)) as server:
+        async with (
+            AgentRuntimeClient() as client,
+            client.attach(server.url).invocation("i-1").events(after=2) as stream,
+        ):
+            assert await anext(stream) == 2
+    assert [request.headers["last-event-id"] for request in server.requests] == ["2"]
+
+
+async def test_a_stream_that_ends_with_its_connection_is_not_read_on() -> None:
+    with raw_server(cut(HEAD + ONE)) as server:
+        async with AgentRuntimeClient(config=impatient()) as client:
+            stream = client.attach(server.url).stream("x", on_disconnect="cancel")
+            with pytest.raises(StreamInterruptedError):
+                [chunk async for chunk in stream]
+    assert server.connections == 1
+
+
+async def test_a_cancel_that_nobody_answers_is_no_error() -> None:
+    with raw_server(sending(HEAD + ONE), cut()) as server:
+        async with AgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
+            await anext(stream)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("lost", [cut(), cut(OK[:-5]), cut(OK[:20]), sending(then=Caller.reset)])
+async def test_a_call_whose_answer_was_lost_is_repeated_with_its_key(lost: Script) -> None:
+    def first(caller: Caller) -> None:
+        caller.read_request()
+        caller.send(HEALTHY)
+        lost(caller)
+
+    with raw_server(first, answering(OK)) as server:
+        async with AgentRuntimeClient(config=impatient()) as client:
+            session = client.attach(server.url)
+            await session.ping()
+            response = await session.invoke("x")
+    assert (response.result, response.invocation_id, response.replayed) == (42, "i-1", False)
+    _, one, two = server.requests
+    assert one.headers["idempotency-key"] == two.headers["idempotency-key"]
+    assert one.body == two.body
+
+
+async def test_an_agent_that_was_never_heard_of_is_asked_before_a_call_is_repeated() -> None:
+    with raw_server(cut(), answering(HEALTHY, OK)) as server:
+        async with AgentRuntimeClient(config=impatient()) as client:
+            assert (await client.attach(server.url).invoke("x")).result == 42
+    assert [request.line.split()[0] for request in server.requests] == ["POST", "GET", "POST"]
+
+
+async def test_a_call_that_ends_with_its_connection_is_not_repeated() -> None:
+    with raw_server(cut()) as server:
+        async with AgentRuntimeClient(config=impatient()) as client:
+            with pytest.raises(NetworkError):
+                await client.attach(server.url).invoke("x", on_disconnect="cancel")
+    assert server.connections == 1
+
+
+async def test_a_stream_whose_head_was_lost_is_asked_for_again_with_its_key() -> None:
+    with raw_server(cut(HEAD[:30]), answering(HEALTHY, WHOLE)) as server:
+        async with AgentRuntimeClient(config=impatient()) as client:
+            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    posts = [request for request in server.requests if request.line.startswith("POST")]
+    assert len({post.headers["idempotency-key"] for post in posts}) == 1
+    assert len(posts) == 2
+
+
+async def test_a_key_of_the_callers_own_is_sent_and_the_replay_is_told() -> None:
+    again = answer(b'{"result":42,"status":"success"}', headers={**PROTOCOL, "Idempotency-Replayed": "true"})
+    with raw_server(answering(again)) as server:
+        async with AgentRuntimeClient() as client:
+            response = await client.attach(server.url).invoke("x", idempotency_key="order 7")
+    assert server.requests[0].headers["idempotency-key"] == "order 7"
+    assert response.replayed
+
+
+@pytest.mark.parametrize("key", ["", "ä", "a\nb", "x" * 256])
+async def test_a_key_that_cannot_travel_is_refused_before_anything_is_sent(key: str) -> None:
+    with closed_port() as url:
+        async with AgentRuntimeClient() as client:
+            with pytest.raises(ConfigurationError, match="idempotency key"):
+                await client.attach(url).invoke("x", idempotency_key=key)
+
+
+async def test_a_run_that_was_cut_by_a_drain_is_not_asked_for_a_third_time() -> None:
+    body = b'{"result":null,"status":"error","error":"draining","error_type":"DrainingError"}'
+    drained = answer(body, "503 x", PROTOCOL)
+    replayed = answer(body, "503 x", {**PROTOCOL, "Idempotency-Replayed": "true"})
+    with raw_server(answering(drained, replayed)) as server:
+        async with AgentRuntimeClient(config=impatient()) as client:
+            with pytest.raises(DrainingError):
+                await client.attach(server.url).invoke("x")
+    assert len(server.requests) == 2

@@ -1,0 +1,249 @@
+"""The log: every event once and in order from any position, and never more bytes than allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppio_agent_models import EventsEvictedError
+from ppio_agent_runtime._event_blocks import chunks_in, plain
+from ppio_agent_runtime._event_log import EventLog
+from ppio_agent_runtime._event_reader import EventReader
+
+BOUND = 4096
+ENVELOPE = b'{"result":null,"status":"success"}'
+
+texts = st.text(max_size=20) | st.sampled_from(["\n\nid: 9\ndata: x", "event: done", "\r", "\u2028", "id: 1\n"])
+values = texts | st.integers() | st.lists(texts, max_size=2)
+said = st.lists(st.tuples(st.sampled_from(["chunk", "chunk", "progress", "turn"]), values), max_size=40)
+
+
+def encoded(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def unlimited() -> EventLog:
+    return EventLog(lambda: 1 << 30)
+
+
+async def rest(reader: EventReader) -> bytes:
+    """Everything that the reader still gets from a closed log."""
+    data = b""
+    while not reader.at_end:
+        data += b"".join(await reader.take())
+    return data
+
+
+def ids(data: bytes) -> list[int]:
+    return [int(number) for number in re.findall(rb"^id: (\d+)$", data, re.MULTILINE)]
+
+
+async def told(script: list[tuple[str, object]]) -> tuple[EventLog, list[object]]:
+    """A closed log in which somebody said all of this, read from now and then as it was made."""
+    log, chunks = unlimited(), []
+    for kind, value in script:
+        if kind == "chunk":
+            log.put(encoded(value))
+            chunks.append(value)
+        elif kind == "progress":
+            log.progress(encoded(value))
+        elif log.last_id:
+            log.blocks_after(0)
+    log.close(b"done", ENVELOPE)
+    return log, chunks
+
+
+@given(said)
+def test_ids_begin_at_1_and_grow_by_1_to_the_closing_event(script: list[tuple[str, object]]) -> None:
+    async def check() -> None:
+        log, _ = await told(script)
+        found = ids(await rest(log.read(0)))
+        assert found == list(range(1, log.last_id + 1))
+        assert len(found) == sum(kind != "turn" for kind, _ in script) + 1
+
+    asyncio.run(check())
+
+
+@given(said, st.data())
+def test_reading_from_any_position_gives_the_rest_of_the_same_bytes(
+    script: list[tuple[str, object]], data: st.DataObject
+) -> None:
+    async def check() -> None:
+        log, _ = await told(script)
+        everything = await rest(log.read(0))
+        after = data.draw(st.integers(0, log.last_id))
+        tail = await rest(log.read(after))
+        assert everything.endswith(tail)
+        assert ids(tail) == list(range(after + 1, log.last_id + 1))
+
+    asyncio.run(check())
+
+
+@given(said)
+def test_chunks_are_found_again_and_nothing_else_is_taken_for_one(script: list[tuple[str, object]]) -> None:
+    async def check() -> None:
+        log, chunks = await told(script)
+        collected = log.collected()
+        assert collected is not None
+        assert [json.loads(chunk) for chunk in collected] == chunks
+        assert [json.loads(chunk) for chunk in chunks_in([log.held()])] == chunks
+
+    asyncio.run(check())
+
+
+@given(said)
+def test_plain_callers_get_the_chunks_as_data_lines_and_nothing_else(script: list[tuple[str, object]]) -> None:
+    async def check() -> None:
+        log, chunks = await told(script)
+        data = b"".join(map(plain, log.blocks_after(0)[0]))
+        assert data == plain(log.held()) == b"".join(b"data: %b\n\n" % encoded(chunk) for chunk in chunks)
+
+    asyncio.run(check())
+
+
+@given(said)
+def test_log_that_was_held_and_restored_reads_the_same(script: list[tuple[str, object]]) -> None:
+    async def check() -> None:
+        log, _ = await told(script)
+        again = unlimited()
+        again.restore(log.held(), log.first_id, log.last_id, only_text=log.only_text)
+        for after in range(log.last_id + 1):
+            assert await rest(again.read(after)) == await rest(log.read(after))
+
+    asyncio.run(check())
+
+
+async def produce(log: EventLog, count: int, text: str = "x" * 100) -> None:
+    for number in range(count):
+        if not log.put(encoded(f"{number} {text}")):
+            await log.room()
+    log.end()
+    log.close(b"done", ENVELOPE)
+
+
+async def test_without_anybody_who_comes_back_the_oldest_events_go() -> None:
+    log = EventLog(lambda: BOUND, keeps_unread=False)
+    await produce(log, 5000)
+    assert log.first_id > 1
+    assert log.size < BOUND + 256 * 150  # one turn's worth of events more, at most
+    with pytest.raises(EventsEvictedError) as caught:
+        log.read(0)
+    assert caught.value.first_event_id == log.first_id
+    assert str(log.first_id) in str(caught.value)
+    assert ids(await rest(log.read(log.first_id - 1))) == list(range(log.first_id, 5002))
+
+
+async def test_producer_waits_for_somebody_who_may_come_back() -> None:
+    log = EventLog(lambda: BOUND)
+    task = asyncio.get_running_loop().create_task(produce(log, 5000))
+    made = 0
+    while made != log.last_id or not made:
+        made = log.last_id
+        await asyncio.sleep(0.01)
+    assert not task.done()
+    assert log.first_id == 1
+    data = await rest(log.read(0))
+    await task
+    assert ids(data) == list(range(1, 5002))
+
+
+async def test_producer_is_held_by_the_slowest_reader_and_both_get_everything() -> None:
+    log = EventLog(lambda: BOUND)
+    slow, fast = log.read(0), log.read(0)
+    task = asyncio.get_running_loop().create_task(produce(log, 3000))
+
+    async def slowly() -> bytes:
+        data = b""
+        while not slow.at_end:
+            data += b"".join(await slow.take())
+            await asyncio.sleep(0.001)
+        return data
+
+    both = await asyncio.gather(rest(fast), slowly())
+    await task
+    assert both[0] == both[1]
+    assert ids(both[0]) == list(range(1, 3002))
+
+
+async def test_half_of_the_room_is_for_what_was_sent_already() -> None:
+    log = EventLog(lambda: 64 * 1024)
+    reader = log.read(0)
+    task = asyncio.get_running_loop().create_task(produce(log, 20_000))
+    data = await rest(reader)
+    await task
+    assert log.first_id > 1
+    again = await rest(log.read(log.first_id - 1))
+    assert data.endswith(again)
+    assert len(again) > 16 * 1024
+
+
+@pytest.mark.parametrize("keeps_unread", [True, False])
+async def test_chunks_larger_than_the_whole_log_pass_through(keeps_unread: bool) -> None:
+    log = EventLog(lambda: BOUND, keeps_unread=keeps_unread)
+    reader = log.read(0)
+    task = asyncio.get_running_loop().create_task(produce(log, 10, "x" * 3 * BOUND))
+    assert ids(await rest(reader)) == list(range(1, 12))
+    await task
+
+
+async def test_chunks_larger_than_the_whole_log_do_not_stop_a_producer_that_nobody_reads() -> None:
+    log = EventLog(lambda: BOUND, keeps_unread=False)
+    await produce(log, 100, "x" * 3 * BOUND)
+    assert log.size < 3 * 3 * BOUND
+
+
+async def test_progress_without_end_in_a_full_log_is_dropped_and_costs_nothing() -> None:
+    log = EventLog(lambda: BOUND)
+    for number in range(10_000):
+        log.progress(encoded(number))
+    assert log.size < 2 * BOUND
+    log.put(b'"the result"')
+    log.close(b"done", ENVELOPE)
+    data = await rest(log.read(0))
+    assert ids(data) == list(range(1, log.last_id + 1))
+    assert chunks_in([data]) == [b'"the result"']
+
+
+async def test_nothing_is_added_after_the_end() -> None:
+    log = unlimited()
+    log.put(b"1")
+    log.end()
+    assert not log.put(b"2")
+    log.progress(b"3")
+    log.close(b"done", ENVELOPE)
+    assert log.last_id == 2
+
+
+async def test_end_frees_a_waiting_producer() -> None:
+    log = EventLog(lambda: BOUND)
+    log.put(b"x" * BOUND)
+    waiting = asyncio.get_running_loop().create_task(log.room())
+    await asyncio.sleep(0)
+    log.end(RuntimeError("stopped"))
+    await waiting
+
+
+async def test_log_of_one_interrupted_event_goes_on_where_its_reader_was() -> None:
+    log = unlimited()
+    log.restore(b'event: error\nid: 1\ndata: {"error":"x"}\n\n', 1, 1, only_text=True)
+    log.resume_at(38)
+    assert await rest(log.read(37)) == b'event: error\nid: 38\ndata: {"error":"x"}\n\n'
+
+
+def test_asleep_readers_are_forgotten_when_they_are_woken_early() -> None:
+    async def check() -> None:
+        log = unlimited()
+        reader = log.read(0)
+        for _ in range(100):
+            taking = asyncio.get_running_loop().create_task(reader.take())
+            await asyncio.sleep(0)
+            reader.wake()
+            assert await taking == []
+        assert not log._asleep
+
+    asyncio.run(check())
