@@ -46,7 +46,12 @@ class Wheel:
 
 WHEELS = (
     Wheel(MODELS, frozenset({"pydantic"}), frozenset()),
-    Wheel("ppio-agent-runtime", None, frozenset({"httpx", "httpcore", "ppio-sandbox", "ppio-agent-client"})),
+    Wheel(
+        "ppio-agent-runtime",
+        None,
+        frozenset({"httpx", "httpcore", "ppio-sandbox", "ppio-agent-client"})
+        | {"limits", "redis", "opentelemetry-sdk", "websockets"},  # these are extras
+    ),
     Wheel(
         "ppio-agent-client",
         frozenset({MODELS, "httpx", "sniffio"}),
