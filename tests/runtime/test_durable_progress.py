@@ -19,7 +19,7 @@ isolated_too = pytest.mark.parametrize("isolated", [False, True], ids=["", "isol
 MANY = 2000
 
 
-def reporting(kind: str, config: AgentConfig | None = None) -> PPIOAgentRuntimeApp:
+def reporting(kind: str, config: AgentConfig | None = None) -> PPIOAgentRuntimeApp:  # noqa: C901  # one agent, every kind of handler
     """An agent that reports what it is going to yield before it yields it, from wherever its kind does."""
     app = PPIOAgentRuntimeApp(config)
     if kind == "async":
