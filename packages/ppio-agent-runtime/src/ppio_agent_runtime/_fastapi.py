@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ppio_agent_models import AgentError, InvocationResponse, PingResponse
+from ppio_agent_models import AgentError
 
+from ._openapi import describe_agent
 from ._parse import read_headers, request_id_of
 from ._problems import Problem, handler_failure, problem_of, problem_of_http_exception
 from ._respond import identity_headers, log_failure
@@ -22,33 +22,6 @@ from ._version import __version__
 if TYPE_CHECKING:
     from ._config import AgentConfig
     from ._handler import Handler
-
-_ERRORS = {
-    400: "Not JSON, not UTF-8, empty, too deep, or a malformed header",
-    401: "No API key or signature, or a wrong one, where the agent wants one",
-    406: "The Accept header allows neither JSON nor an event stream",
-    408: "The body did not arrive in time",
-    409: "The session is busy, or a newer invocation of it took over",
-    413: "The body is too large",
-    415: "The body is not application/json",
-    422: "The body does not fit the agent's payload type",
-    429: "Too many requests; Retry-After says when to come back",
-    431: "The header fields are too many or too large",
-    500: "The agent failed",
-    503: "The agent is full or draining; Retry-After says when to come back",
-    504: "The agent did not finish in time",
-}
-
-# As FastAPI describes its own streams: OpenAPI 3.2 has a schema for each event (section 4.14.5).
-_EVENT = {
-    "type": "object",
-    "required": ["data"],
-    "properties": {
-        "data": {"type": "string", "contentMediaType": "application/json"},
-        "event": {"type": "string", "description": "done or error, for callers of protocol 1"},
-        "id": {"type": "string", "description": "The event's number, for callers of protocol 1"},
-    },
-}
 
 
 def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI:
@@ -109,51 +82,10 @@ def _describe_agent_routes(app: FastAPI, handler: Callable[[], Handler | None]) 
     def openapi() -> dict[str, Any]:
         document = generate()
         if "/invocations" not in document.setdefault("paths", {}):
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            schemas["InvocationResponse"] = InvocationResponse.model_json_schema()
-            ping = PingResponse.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= ping.pop("$defs", {}) | {"PingResponse": ping}
             registered = handler()
-            adapter: TypeAdapter[Any] = TypeAdapter(dict if registered is None else registered.payload_type)
-            payload = adapter.json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= payload.pop("$defs", {})
-            document["paths"] |= _agent_paths(payload)
+            paths, schemas = describe_agent(dict if registered is None else registered.payload_type)
+            document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+            document["paths"] |= paths
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # the documented way to extend the document
-
-
-def _agent_paths(payload: dict[str, Any]) -> dict[str, Any]:
-    envelope = {"application/json": {"schema": {"$ref": "#/components/schemas/InvocationResponse"}}}
-    ping = {"application/json": {"schema": {"$ref": "#/components/schemas/PingResponse"}}}
-    headers = [
-        ("X-PPIO-Session-Id", "The session, percent-encoded UTF-8, at most 256 characters", {"type": "string"}),
-        ("X-PPIO-Request-Id", "Repeated in the answer and in the agent's log", {"type": "string"}),
-        ("X-PPIO-User-Id", "Reaches the agent as context.user_id", {"type": "string"}),
-        ("X-PPIO-Timeout", "Longest time in seconds", {"type": "number", "exclusiveMinimum": 0}),
-        ("PPIO-Agent-Protocol", "1: numbered events, closed by done or error; else ignored", {"type": "string"}),
-    ]
-    invoke = {
-        "summary": "Invoke the agent",
-        "description": "Answers JSON, or server-sent events for `Accept: text/event-stream`.",
-        "parameters": [
-            {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
-            for name, text, schema in headers
-        ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": payload}}},
-        "responses": {
-            "200": {
-                "description": "The result, or the stream",
-                "content": envelope | {"text/event-stream": {"itemSchema": _EVENT}},
-            },
-            **{str(status): {"description": text, "content": envelope} for status, text in _ERRORS.items()},
-        },
-    }
-    health = {
-        "summary": "Health",
-        "responses": {
-            "200": {"description": "Healthy or HealthyBusy", "content": ping},
-            "503": {"description": "Unhealthy or draining", "content": ping},
-        },
-    }
-    return {"/invocations": {"post": invoke}, "/ping": {"get": health}}
