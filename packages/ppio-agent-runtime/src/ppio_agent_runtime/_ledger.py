@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 LEAST_LOG_BYTES = 64 * 1024
 """What a running log may hold however many there are."""
-_SWEEP_SECONDS = 10.0
-_SLACK_SECONDS = 5.0
+_SWEEP_SECONDS = 2.0
+_SLACK_SECONDS = 2.0
 _COST_BYTES = 2048
 """What a record costs besides its events and its body."""
 

@@ -51,6 +51,7 @@ class PPIOAgentRuntimeServer:
         self._config = app.config.replace(**changes) if changes else app.config
         self._socket: socket.socket | None = None
         self._uvicorn: _DrainingServer | None = None
+        self._stopped = False
 
     @property
     def port(self) -> int:
@@ -91,6 +92,8 @@ class PPIOAgentRuntimeServer:
             sys.stderr.write(f"ppio-agent-runtime: {error.strerror}\n")
             return EXIT_FAILED
         self._uvicorn = _DrainingServer(self._uvicorn_config(), self._app)
+        if self._stopped:
+            self._uvicorn.begin_drain()
         logger.info("%s listens on http://%s:%d", self._app.entrypoint_name, self._config.host, self.port)
         try:
             self._uvicorn.run(sockets=[self._bound()])
@@ -101,6 +104,7 @@ class PPIOAgentRuntimeServer:
 
     def stop(self) -> None:
         """Drain and end a server that runs in another thread."""
+        self._stopped = True
         if self._uvicorn is not None:
             self._uvicorn.begin_drain()
 
@@ -133,10 +137,13 @@ class _DrainingServer(uvicorn.Server):
         self._app = app
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drain: asyncio.Task[None] | None = None
+        self._drain_is_wanted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if self._drain_is_wanted:
+            self._start_drain()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not handed on to uvicorn: it would raise the signal again at the end, and the exit code would not be 0.
@@ -148,7 +155,8 @@ class _DrainingServer(uvicorn.Server):
         self.begin_drain()
 
     def begin_drain(self) -> None:
-        """Start the drain; safe in any thread and in a signal handler."""
+        """Start the drain, as soon as the server has started; safe in any thread and in a signal handler."""
+        self._drain_is_wanted = True
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._start_drain)
 
