@@ -45,7 +45,7 @@ class Invocations(RuleBasedStateMachine):
 
         @app.entrypoint
         async def handler(payload: dict[str, Any], context: RequestContext) -> str:
-            name = payload["name"]
+            name = str(payload["name"])
             context.progress("begun")
             await self.gates[name].passed()
             if self.known[name].fails:

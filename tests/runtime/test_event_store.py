@@ -199,7 +199,7 @@ def test_store_keeps_what_memory_has_let_go(tmp_path: Path) -> None:
     @app.entrypoint
     async def handler(payload: dict[str, Any]) -> str:
         runs.add()
-        return "x" * payload["size"]
+        return "x" * int(payload["size"])
 
     with running(app) as url:
         first = invoke(url, {"size": 40_000}, KEY)
