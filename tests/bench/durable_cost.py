@@ -98,10 +98,14 @@ def main() -> None:
         ]
     ratio = statistics.median(plain / durable for plain, durable in streams)
     best = [max(column) for column in zip(*streams, strict=True)]
-    print(f"stream: plain {best[0]:,.0f} chunks/s, durable {best[1]:,.0f}; plain / durable {ratio:.2f} (target {TARGET})")
+    print(
+        f"stream: plain {best[0]:,.0f} chunks/s, durable {best[1]:,.0f}; plain / durable {ratio:.2f} (target {TARGET})"
+    )
     speed = statistics.median(durable[0] / plain[0] for plain, durable in small)
     cpu = [statistics.median(pair[index][1] for pair in small) for index in (0, 1)]
-    print(f"posts: protocol 1 at {speed:.2f} of plain requests/s; CPU {cpu[0]:.0f} us plain, {cpu[1]:.0f} us protocol 1")
+    print(
+        f"posts: protocol 1 at {speed:.2f} of plain requests/s; CPU {cpu[0]:.0f} us plain, {cpu[1]:.0f} us protocol 1"
+    )
 
 
 if __name__ == "__main__":
