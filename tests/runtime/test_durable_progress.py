@@ -19,7 +19,9 @@ isolated_too = pytest.mark.parametrize("isolated", [False, True], ids=["", "isol
 MANY = 2000
 
 
-def reporting(kind: str, config: AgentConfig | None = None) -> PPIOAgentRuntimeApp:  # noqa: C901  # one agent, every kind of handler
+def reporting(  # noqa: C901  # one handler of each kind
+    kind: str, config: AgentConfig | None = None
+) -> PPIOAgentRuntimeApp:
     """An agent that reports what it is going to yield before it yields it, from wherever its kind does."""
     app = PPIOAgentRuntimeApp(config)
     if kind == "async":

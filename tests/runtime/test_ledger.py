@@ -127,7 +127,7 @@ def test_bounds_hold_after_every_step(steps: list[tuple[bool, int]]) -> None:
             else:
                 running.append(record_in(ledger, str(number)))
             assert ledger.held <= len(running) + 5
-            assert ledger.held_bytes <= 512 * 1024 + sum(record.log.size for record in running)
+            assert ledger.held_bytes <= 512 * 1024 + sum(record.log.held_bytes for record in running)
             assert all(ledger.find(record.invocation_id) is record for record in running)
         for record in running:
             finish(ledger, record)

@@ -126,10 +126,11 @@ class RequestContext:
         self.timeout = timeout
         self._deadline = self.started + timeout
 
-    def postpone(self, seconds: float) -> None:
-        """Move beginning and deadline: the whole process did not run for `seconds`."""
-        self.started += seconds
-        self._deadline += seconds
+    def postpone(self, seconds: float, before: float) -> None:
+        """Move the times of an invocation that began before the time `before`: then the process slept for `seconds`."""
+        if self.started < before:
+            self.started += seconds
+            self._deadline += seconds
 
     def progress(self, value: Any) -> None:
         """Tell callers of a durable invocation how far the work is: a `progress` event, which is not a chunk.

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import IdempotencyKeyReusedError, InvocationCancelledError, InvocationTimeoutError
@@ -144,7 +141,7 @@ class DurableInvocations:
         if durability.background:
             limit = self._config.background_timeout
             context.extend_to(limit if call.timeout is None else min(call.timeout, limit))
-        context.report_by(_reporter(record.log))
+        context.report_by(record.log.report)
         run.on_begin, run.on_queue = record.began, record.accepted
         run.on_late = lambda: self._fail(record, run.reason)
         try:
@@ -246,21 +243,6 @@ def _told(error: Exception, run: UnconnectedRun) -> BaseException:
     if not isinstance(error, AnswerCutError):
         return error
     return run.reason or error.__cause__ or error
-
-
-def _reporter(log: EventLog) -> Callable[[bytes], None]:
-    """Return what puts reports of any thread into the log, on the running loop."""
-    loop = asyncio.get_running_loop()
-    loop_thread = threading.get_ident()
-
-    def report(value: bytes) -> None:
-        if threading.get_ident() == loop_thread:
-            log.progress(value)
-        else:
-            with suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(log.progress, value)
-
-    return report
 
 
 def _archive(config: AgentConfig) -> Archive | None:

@@ -8,10 +8,12 @@ blocks of those that were made between two turns of the event loop, so that a re
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from ppio_agent_models import EventsEvictedError
@@ -39,9 +41,8 @@ class EventLog:
 
     Attributes:
         first_id: Number of the oldest event that is still held; one more than `last_id` when there is none.
-        size: Bytes held, overhead included.
-        chunks: How many chunks were made so far, but for those since the last turn of the event loop.
-        first_chunk_at: When the first of them came, on the monotonic clock.
+        size: Bytes of the blocks that are held, overhead included.
+        first_chunk_at: When the first chunk came, on the monotonic clock.
         only_text: Every chunk so far was a string.
         ended: The producer will add nothing more.
         error: Why it ended, when it failed.
@@ -52,20 +53,23 @@ class EventLog:
         "_asleep",
         "_blocks",
         "_bound",
+        "_closing",
         "_dropped_bytes",
         "_ends",
         "_first_ids",
         "_is_full",
         "_keeps_unread",
+        "_loop",
         "_max_bytes",
         "_over",
         "_pending",
         "_pending_bytes",
         "_read_up_to",
         "_readers",
+        "_sealed_chunks",
         "_sealed_id",
+        "_thread",
         "_waiting",
-        "chunks",
         "closed",
         "ended",
         "error",
@@ -76,6 +80,8 @@ class EventLog:
     )
 
     def __init__(self, max_bytes: Callable[[], int], *, keeps_unread: bool = True) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._max_bytes = max_bytes
         self._bound = max_bytes()
         self._keeps_unread = keeps_unread
@@ -86,6 +92,7 @@ class EventLog:
         self._ends = array("Q")  # of each block: the bytes up to its end, since the beginning
         self._sealed_id = 0  # number of the last event that is in a block
         self._dropped_bytes = 0
+        self._closing: tuple[bytes, bytes] | None = None
         self._is_full = False
         self._readers: set[EventReader] = set()
         self._asleep: set[asyncio.Future[None]] = set()
@@ -94,7 +101,7 @@ class EventLog:
         self._over: asyncio.Future[None] | None = None
         self.first_id = 1
         self.size = 0
-        self.chunks = 0
+        self._sealed_chunks = 0
         self.first_chunk_at: float | None = None
         self.only_text = True
         self.ended = False
@@ -104,12 +111,22 @@ class EventLog:
     @property
     def last_id(self) -> int:
         """Number of the newest event, 0 before the first."""
-        return self._sealed_id + len(self._pending)
+        return self._sealed_id + len(self._pending) + (self._closing is not None)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks there were so far."""
+        return self._sealed_chunks + len(self._pending)
 
     @property
     def made_bytes(self) -> int:
         """Bytes of all events so far, those that were forgotten included."""
-        return self._dropped_bytes + self.size
+        return self._dropped_bytes + self.held_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes held, those included that are in no block yet."""
+        return self.size + self._pending_bytes + (0 if self._closing is None else len(self._closing[1]))
 
     @property
     def waiting(self) -> int:
@@ -136,6 +153,14 @@ class EventLog:
         self._seal()
         if not self._is_full or self._forget():
             self._add(event_block(b"progress", self._sealed_id + 1, value), 1)
+
+    def report(self, value: bytes) -> None:
+        """Do what `progress` does, in any thread."""
+        if threading.get_ident() == self._thread:
+            self.progress(value)
+        else:
+            with suppress(RuntimeError):  # the loop has been closed
+                self._loop.call_soon_threadsafe(self.progress, value)
 
     async def room(self) -> None:
         """Give others their turn, then wait until there is room for another event."""
@@ -168,8 +193,9 @@ class EventLog:
     def close(self, kind: bytes, envelope: bytes) -> None:
         """Add the event that ends the log: `done` or `error`."""
         self.ended = self.closed = True
-        self._seal()
-        self._add(event_block(kind, self._sealed_id + 1, envelope), 1)
+        self._closing = (kind, envelope)  # becomes a block when somebody reads: most values are never read as events
+        if self._asleep:
+            self._wake_readers()
 
     def beat(self, now: float) -> None:
         """Do nothing: it is each reader that has heartbeats."""
@@ -203,7 +229,8 @@ class EventLog:
 
     def value(self) -> bytes:
         """Return the newest chunk as JSON, `null` if there is none."""
-        self._seal()
+        if self._pending:
+            return self._pending[-1]
         for block in reversed(self._blocks):
             if chunks := chunks_in([block]):
                 return chunks[-1]
@@ -211,8 +238,7 @@ class EventLog:
 
     def blocks_after(self, position: int) -> tuple[list[bytes], int]:
         """Return some of the events after number `position`, and the number of the last one among them."""
-        if self._pending:
-            self._seal()
+        self._seal()
         first = bisect_right(self._first_ids, position + 1) - 1
         if first < 0 or position >= self._sealed_id:
             return [], position
@@ -258,18 +284,22 @@ class EventLog:
         self.only_text = only_text
         if events:
             self._add(events, last_id - self._sealed_id)
-            self.chunks = len(chunks_in([events]))
+            self._sealed_chunks = len(chunks_in([events]))
         self.ended = self.closed = True
 
     def _seal(self) -> None:
-        """Make one block of the chunks that came since the last one."""
+        """Make blocks of what came since the last one."""
         pending = self._pending
         if pending:
             block = chunk_block(pending, self._sealed_id + 1)
             self._pending = []
             self._pending_bytes = 0
-            self.chunks += len(pending)
+            self._sealed_chunks += len(pending)
             self._add(block, len(pending))
+        if self._closing is not None:
+            kind, envelope = self._closing
+            self._closing = None
+            self._add(event_block(kind, self._sealed_id + 1, envelope), 1)
 
     def _add(self, block: bytes, count: int) -> None:
         self._blocks.append(block)

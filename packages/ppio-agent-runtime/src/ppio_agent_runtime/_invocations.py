@@ -37,8 +37,8 @@ class Watched(Protocol):
     def watch(self, now: float) -> None:
         """Look after it, at the loop's time `now`."""
 
-    def postpone(self, seconds: float) -> None:
-        """Give back time in which the whole process did not run."""
+    def postpone(self, seconds: float, before: float) -> None:
+        """Give back time in which the whole process did not run to what began before the time `before`."""
 
 
 class Invocations:
@@ -63,6 +63,7 @@ class Invocations:
         self._last_tick = 0.0
         self._judged_from = 0.0
         self._looks = 0
+        self._gap_middle = 0.0
         self._late: set[asyncio.Task[None]] = set()
         self.answer_late: Callable[[Run], Coroutine[Any, Any, None]] | None = None
         self.on_end: Callable[[Run], None] | None = None
@@ -170,11 +171,12 @@ class Invocations:
         gap, self._last_tick = now - self._last_tick, now
         if gap > SLEPT_SECONDS:
             self._judged_from, self._looks = now + _DOUBT_SECONDS, self._watchdog.looks
+            self._gap_middle = now - gap / 2  # what began later has not slept
         if slept := self._watchdog.take_slept_seconds():
             for run in self._runs:
-                run.context.postpone(slept)
+                run.context.postpone(slept, self._gap_middle)
             for watched in self._watched:
-                watched.postpone(slept)
+                watched.postpone(slept, self._gap_middle)
             for task in self._reading:
                 self._reading[task] += slept
         return now < self._judged_from and self._watchdog.looks == self._looks

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 LEAST_LOG_BYTES = 64 * 1024
 """What a running log may hold however many there are."""
-_SWEEP_SECONDS = 10.0
-_SLACK_SECONDS = 5.0
+_SWEEP_SECONDS = 2.0
+_SLACK_SECONDS = 2.0
 _COST_BYTES = 2048
 """What a record costs besides its events and its body."""
 
@@ -29,7 +29,7 @@ class Ledger:
     def __init__(self, config: AgentConfig) -> None:
         self._config = config
         self._running: dict[str, Record] = {}
-        self._finished: dict[str, tuple[Record, float]] = {}  # with the age clock's time of its end
+        self._finished: dict[str, tuple[Record, float, int]] = {}  # with the time of its end, and its bytes
         self._keys: dict[Scope, Record] = {}
         self._finished_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -45,8 +45,9 @@ class Ledger:
     def close(self, record: Record) -> None:
         """Move a record that is over to the finished ones, and let the oldest of them go where bounds are passed."""
         self._running.pop(record.invocation_id, None)
-        self._finished[record.invocation_id] = (record, self._now())
-        self._finished_bytes += _cost(record)
+        cost = _cost(record)
+        self._finished[record.invocation_id] = (record, self._now(), cost)
+        self._finished_bytes += cost
         self._sweep()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
@@ -91,7 +92,7 @@ class Ledger:
         return self._finished_bytes + self._running_bytes()
 
     def _running_bytes(self) -> int:
-        return sum(record.log.size for record in self._running.values())
+        return sum(record.log.held_bytes for record in self._running.values())
 
     def _sweep(self) -> None:
         """Let finished records go that are too old, too many or too large, the oldest first."""
@@ -101,12 +102,12 @@ class Ledger:
         if self._finished_bytes > room // 2:
             room -= self._running_bytes()
         while self._finished:
-            record, finished_at = next(iter(self._finished.values()))
+            record, finished_at, cost = next(iter(self._finished.values()))
             too_many = len(self._finished) > config.event_log_max_invocations
             if not (finished_at < oldest_allowed or too_many or self._finished_bytes > room):
                 return
             del self._finished[record.invocation_id]
-            self._finished_bytes -= _cost(record)
+            self._finished_bytes -= cost
             if record.scope is not None and self._keys.get(record.scope) is record:
                 del self._keys[record.scope]
 
@@ -126,6 +127,6 @@ class Ledger:
 
 
 def _cost(record: Record) -> int:
-    """Return what a finished record holds; it does not change any more."""
+    """Return how many bytes a finished record holds."""
     body = 0 if record.answer is None or record.answer.body is None else len(record.answer.body)
-    return record.log.size + body + _COST_BYTES
+    return record.log.held_bytes + body + _COST_BYTES

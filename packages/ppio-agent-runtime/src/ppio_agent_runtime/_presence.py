@@ -114,9 +114,9 @@ class Presence:
         elif now - self._quiet_since >= self._heartbeat_seconds:
             self._reader.wake()
 
-    def postpone(self, seconds: float) -> None:
-        """Give back time in which the whole process did not run."""
-        if self._quiet_since:
+    def postpone(self, seconds: float, before: float) -> None:
+        """See `_invocations.Watched`."""
+        if 0 < self._quiet_since < before:
             self._quiet_since += seconds
 
     def release(self) -> None:

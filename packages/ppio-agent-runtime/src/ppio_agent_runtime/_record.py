@@ -232,9 +232,9 @@ class Record:
             self._abandoned_at = None
             self.cancel("The invocation was cancelled: nobody waited for it any more.")
 
-    def postpone(self, seconds: float) -> None:
-        """Give back time in which the whole process did not run."""
-        if self._abandoned_at is not None:
+    def postpone(self, seconds: float, before: float) -> None:
+        """See `_invocations.Watched`."""
+        if self._abandoned_at is not None and self._abandoned_at < before:
             self._abandoned_at += seconds
 
     def envelope(self, chunks: list[bytes] | None = None) -> bytes:

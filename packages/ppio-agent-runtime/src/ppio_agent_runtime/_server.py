@@ -57,6 +57,7 @@ class PPIOAgentRuntimeServer:
         self._socket: socket.socket | None = None
         self._stopped = False
         self._uvicorn: _DrainingServer | None = None
+        self._stopped = False
 
     @property
     def port(self) -> int:
