@@ -28,17 +28,19 @@ def tail(path: str) -> str:
 
 
 def cut(path: str) -> None:
-    """Drop the beginning of a log that grew too long. What the agent writes at this very moment may be lost."""
+    """Drop the beginning of a log that grew too long. What the agent writes at this very moment may be lost.
+
+    The kept part is written over the beginning before the rest goes, so that a reader never finds the file empty.
+    """
     try:
         if os.path.getsize(path) <= MAX_LOG_BYTES:
             return
         kept = _last_bytes(path, _KEPT_BYTES).partition(b"\n")[2]
-        os.truncate(path, 0)
+        with open(path, "r+b") as file:
+            file.write(b"[earlier output was dropped]\n" + kept)
+            file.truncate()
     except FileNotFoundError:
         return
-    descriptor = open_log(path)
-    with open(descriptor, "wb") as file:
-        file.write(b"[earlier output was dropped]\n" + kept)
 
 
 def _last_bytes(path: str, count: int) -> bytes:
