@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import RequestReadTimeoutError, UnavailableError
@@ -49,6 +50,7 @@ class Corridor:
         self._durable = durable
         self._invocations = engine.invocations
         self._invocations.answer_late = self._answer_late
+        self._invocations.read_limit_seconds = config.request_read_timeout_seconds
 
     @property
     def handler(self) -> Handler | None:
@@ -64,11 +66,12 @@ class Corridor:
         engine = self._engine
         try:
             handler = engine.registered()
-            call = await self._read(scope, receive, found, request_id, handler)
+            task = asyncio.current_task()
+            call = await self._read(scope, receive, found, request_id, handler, task)
             context = call.context
             if call.durability is not None:
                 return await self._durably(call, call.durability, handler, scope, receive, send)
-            run = engine.start(Run(context, receive, send))
+            run = engine.start(Run(context, receive, send, task))
             token = current_context.set(context)  # until the last byte is sent
             try:
                 result = await engine.work(run, handler, call.payload)
@@ -115,12 +118,16 @@ class Corridor:
             await self._refuse(run.reason, run.context.request_id, run.context, run.send)
 
     async def _read(
-        self, scope: Scope, receive: Receive, found: dict[bytes, bytes], request_id: str, handler: Handler
+        self,
+        scope: Scope,
+        receive: Receive,
+        found: dict[bytes, bytes],
+        request_id: str,
+        handler: Handler,
+        task: asyncio.Task[Any] | None,
     ) -> InvocationCall:
-        task = asyncio.current_task()
         assert task is not None
-        limit = self._config.request_read_timeout_seconds
-        self._invocations.reading_began(task, limit)
+        self._invocations.reading_began(task)
         in_time = True
         try:
             return await parse(scope, receive, found, request_id, self._config, handler)
@@ -130,6 +137,7 @@ class Corridor:
                 raise
             if self._invocations.draining:
                 raise draining_error() from None
+            limit = self._config.request_read_timeout_seconds
             raise RequestReadTimeoutError(
                 f"The body did not arrive within {limit:g} s, the limit 'request_read_timeout_seconds'."
             ) from None
@@ -137,20 +145,22 @@ class Corridor:
             if in_time:
                 self._invocations.reading_ended(task)
 
-    async def _respond(
+    def _respond(
         self, run: Run, result: Any, call: InvocationCall, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
+        """Return what answers with the result."""
         if type(result) in GENERATOR_TYPES:
-            if call.wants != "json":
-                return await self._stream(run, result, call, send)
-            # A value in the making: the limit of values stays.
-            chunks = run.start_stream(result, self._engine.workers, run.context.timeout)
-            return await respond_json(await collect(chunks), run, send)
+            return self._collect(run, result, send) if call.wants == "json" else self._stream(run, result, call, send)
         if is_response(result):
-            return await pass_through(result, scope, receive, send, run, self._config.stream_timeout)
+            return pass_through(result, scope, receive, send, run, self._config.stream_timeout)
         if call.wants == "stream":
-            return await self._stream(run, one(result), call, send)
-        return await respond_json(encode(result), run, send)
+            return self._stream(run, one(result), call, send)
+        return respond_json(encode(result), run, send)
+
+    async def _collect(self, run: Run, generator: Any, send: Send) -> None:
+        """Answer with a value in the making: the limit of values stays."""
+        chunks = run.start_stream(generator, self._engine.workers, run.context.timeout)
+        await respond_json(await collect(chunks), run, send)
 
     async def _stream(self, run: Run, generator: Any, call: InvocationCall, send: Send) -> None:
         limit = self._config.stream_timeout
