@@ -10,6 +10,8 @@ from typing import Final
 
 from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
 
+from ._credentials import Credential, RequestSigner
+
 PROVIDER_GROUP: Final = "ppio_agent_client.providers"
 """Entry-point group of providers for `AgentRuntimeClient`: name to a callable that takes the `ClientConfig`."""
 SYNC_PROVIDER_GROUP: Final = "ppio_agent_client.sync_providers"
@@ -20,6 +22,7 @@ _FROM_ENVIRONMENT: Final = {
     "api_secret": "PPIO_API_SECRET",
     "base_url": "PPIO_API_URL",
     "provider": "PPIO_AGENT_PROVIDER",
+    "session_secret": "PPIO_AGENT_SESSION_SECRET",
 }
 
 
@@ -28,8 +31,11 @@ class ClientConfig:
     """The settings of a client. An argument of the client wins over these, and these win over the environment.
 
     Attributes:
-        api_key: Key of the platform; `PPIO_API_KEY`.
-        api_secret: Secret that belongs to the key; `PPIO_API_SECRET`.
+        api_key: Key of the platform, or a callable that fetches one that ends; `PPIO_API_KEY`.
+        api_secret: Secret that belongs to the key: requests are then signed; `PPIO_API_SECRET`.
+        signer: Signs requests to the platform in place of `api_key` and `api_secret`.
+        session_secret: What tokens of sessions are derived from, the same in every process that shares them; the
+            secret, else the key, unless given; `PPIO_AGENT_SESSION_SECRET`.
         base_url: Address of the platform; `PPIO_API_URL`.
         provider: Name of the place where sandboxes come from, such as `"local"`; `PPIO_AGENT_PROVIDER`.
         timeout: Longest time of one whole call, retries included, in seconds; None for no limit. A stream has no such
@@ -46,8 +52,10 @@ class ClientConfig:
         ConfigurationError: A value is out of its bounds; the message names the field.
     """
 
-    api_key: str | None = field(default=None, repr=False)
+    api_key: Credential | None = field(default=None, repr=False)
     api_secret: str | None = field(default=None, repr=False)
+    signer: RequestSigner | None = field(default=None, repr=False)
+    session_secret: str | None = field(default=None, repr=False)
     base_url: str | None = None
     provider: str | None = None
     timeout: float | None = DEFAULT_TIMEOUT_SECONDS
