@@ -94,7 +94,7 @@ def _check_number(name: str, value: object, *, above: float | None, optional: bo
     if value is None and optional:
         return
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
+        raise ConfigurationError(f"{name} must be a number, not {value!r}")
     if value < 0 or (above is not None and value <= above):
         bound = "0 or more" if above is None else f"more than {above}"
         raise ConfigurationError(f"{name} must be {bound}, not {value!r}")
