@@ -100,6 +100,8 @@ async def parse(
         if wants is None and type(stream := value.get("stream")) is bool:
             wants = "stream" if stream else "json"
         metadata = hint if type(hint := value.get("metadata")) is dict else None
+    if wants is None and handler.generates:
+        wants = "stream"
     context = RequestContext(
         request_id=request_id,
         session_id=session_id,
