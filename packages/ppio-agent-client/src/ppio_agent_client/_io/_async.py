@@ -11,13 +11,17 @@ from typing import Final, ParamSpec, TypeVar
 
 from ppio_agent_models import TotalTimeoutError
 
+from ._async_socket import Socket, connect
 from ._clock import chance, now, unix_now
 
 __all__ = [
     "IS_ASYNC",
+    "Gate",
     "Lock",
+    "Socket",
     "Until",
     "chance",
+    "connect",
     "gather",
     "now",
     "place",
@@ -100,6 +104,29 @@ async def to_the_end(work: Awaitable[T]) -> T:
 async def gather(calls: list[Callable[[], Awaitable[T]]]) -> list[T | BaseException]:
     """Return the outcomes of all calls, run side by side, exceptions among them."""
     return await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+
+
+class Gate:
+    """Lets so many in at once; the others wait in a row."""
+
+    def __init__(self, places: int) -> None:
+        self._places = asyncio.Semaphore(places)
+
+    async def enter(self, seconds: float | None) -> None:
+        """Take a place.
+
+        Raises:
+            TimeoutError: None was free for `seconds`.
+        """
+        if self._places.locked():
+            async with asyncio.timeout(seconds):
+                await self._places.acquire()
+        else:
+            await self._places.acquire()  # does not wait
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()
 
 
 class Until:

@@ -9,12 +9,16 @@ from types import TracebackType
 from typing import Final, ParamSpec, TypeVar
 
 from ._clock import chance, now, unix_now
+from ._sync_socket import Socket, connect
 
 __all__ = [
     "IS_ASYNC",
+    "Gate",
     "Lock",
+    "Socket",
     "Until",
     "chance",
+    "connect",
     "gather",
     "now",
     "place",
@@ -56,6 +60,26 @@ def gather(calls: list[Callable[[], T]]) -> list[T | BaseException]:
         except Exception as error:  # noqa: BLE001  # handed over, not hidden
             outcomes.append(error)
     return outcomes
+
+
+class Gate:
+    """Lets so many in at once."""
+
+    def __init__(self, places: int) -> None:
+        self._places = threading.Semaphore(places)
+
+    def enter(self, seconds: float | None) -> None:
+        """Take a place.
+
+        Raises:
+            TimeoutError: None was free for `seconds`.
+        """
+        if not self._places.acquire(timeout=seconds):
+            raise TimeoutError("every place is taken")
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()
 
 
 class Until:
