@@ -133,6 +133,29 @@ class Socket(asyncio.Protocol):
         self._wake()
 
 
+class Gate:
+    """Lets so many connections be in use at once; further callers wait in a row."""
+
+    def __init__(self, places: int) -> None:
+        self._places = asyncio.Semaphore(places)
+
+    async def enter(self, seconds: float | None) -> None:
+        """Take a place.
+
+        Raises:
+            TimeoutError: None was free for `seconds`.
+        """
+        if self._places.locked():
+            async with asyncio.timeout(seconds):
+                await self._places.acquire()
+        else:
+            await self._places.acquire()  # does not wait
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()
+
+
 async def connect(host: str, port: int, tls: ssl.SSLContext | None, seconds: float | None) -> Socket:
     """Return a connection.
 

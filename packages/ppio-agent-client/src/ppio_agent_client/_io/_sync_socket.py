@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from contextlib import suppress
 from typing import Final
 
@@ -61,6 +62,26 @@ class Socket:
         with suppress(OSError):  # the other side was faster
             self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
+
+
+class Gate:
+    """Lets so many connections be in use at once."""
+
+    def __init__(self, places: int) -> None:
+        self._places = threading.Semaphore(places)
+
+    def enter(self, seconds: float | None) -> None:
+        """Take a place.
+
+        Raises:
+            TimeoutError: None was free for `seconds`.
+        """
+        if not self._places.acquire(timeout=seconds):
+            raise TimeoutError("every place is taken")
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()
 
 
 def connect(host: str, port: int, tls: ssl.SSLContext | None, seconds: float | None) -> Socket:
