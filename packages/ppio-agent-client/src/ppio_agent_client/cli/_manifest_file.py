@@ -1,22 +1,16 @@
-"""The manifest as a file that people write and tools add to: comments, order and quotes stay as they are."""
+"""The manifest as a file: where it is, what it says, and on which line."""
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import MANIFEST_FILE
 
-from ._failures import CommandError, UsageError
+from ._failures import UsageError
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentManifest
-
-_NEVER_WRAP: Final = 2**30
-"""Columns: the runtime's own reader knows no values over several lines."""
 
 
 def manifest_path(path: Path) -> Path:
@@ -38,7 +32,7 @@ def read_text(path: Path) -> str:
         UsageError: It cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}.") from error
     except OSError as error:
@@ -56,36 +50,12 @@ def read_manifest(path: Path) -> AgentManifest:
     return AgentManifest.from_yaml(read_text(path), source=path.name)
 
 
-def update_status(path: Path, status: Mapping[str, object]) -> None:
-    """Set fields of the manifest's `status`, which belongs to tools, and leave everything else as it is written.
-
-    Args:
-        path: The file.
-        status: Field names to values; None takes a field away.
-
-    Raises:
-        CommandError: The file cannot be written.
-    """
-    from ruamel.yaml.comments import CommentedMap
-
-    yaml = _yaml()
-    document = yaml.load(read_text(path))
-    if not isinstance(document.get("status"), CommentedMap):
-        document["status"] = CommentedMap()
-    for name, value in status.items():
-        if value is None:
-            document["status"].pop(name, None)
-        else:
-            document["status"][name] = _on_one_line(value)
-    text = io.StringIO()
-    yaml.dump(document, text)
-    _replace(path, text.getvalue())
-
-
 def lines_of(text: str) -> dict[tuple[str, ...], int]:
     """Return the line, from 1, of every key in a document, by its path: `("spec", "entrypoint")`."""
+    from ruamel.yaml import YAML
+
     found: dict[tuple[str, ...], int] = {(): 1}
-    _collect(_yaml().load(text), (), found)
+    _collect(YAML().load(text), (), found)
     return found
 
 
@@ -95,34 +65,6 @@ def _collect(node: Any, path: tuple[str, ...], found: dict[tuple[str, ...], int]
         for key, value in node.items():
             found[(*path, str(key))] = places.key(key)[0] + 1
             _collect(value, (*path, str(key)), found)
-
-
-def _yaml() -> Any:
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = _NEVER_WRAP
-    yaml.allow_unicode = True
-    return yaml
-
-
-def _on_one_line(value: object) -> object:
-    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
-
-    return DoubleQuotedScalarString(value) if isinstance(value, str) and "\n" in value else value
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that there is always a whole one."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _shown(folder: Path) -> str:
