@@ -26,6 +26,7 @@ PAIRS = (
         "packages/ppio-agent-client/src/ppio_agent_client/_sync",
     ),
     ("tests/client/_async", "tests/client/_sync"),
+    ("tests/platform/_async", "tests/platform/_sync"),
     ("tests/together/_async", "tests/together/_sync"),
 )
 RENAMES = {
@@ -40,6 +41,9 @@ RENAMES = {
     "SandboxProvider": "SyncSandboxProvider",
     "LocalSandboxProvider": "SyncLocalSandboxProvider",
     "PROVIDER_GROUP": "SYNC_PROVIDER_GROUP",
+    # the official SDK's
+    "AsyncSandbox": "Sandbox",
+    "AsyncTemplate": "Template",
     # Python's
     "AsyncGenerator": "Generator",
     "AsyncIterator": "Iterator",

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Final
 
 from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
@@ -16,6 +17,15 @@ PROVIDER_GROUP: Final = "ppio_agent_client.providers"
 """Entry-point group of providers for `AgentRuntimeClient`: name to a callable that takes the `ClientConfig`."""
 SYNC_PROVIDER_GROUP: Final = "ppio_agent_client.sync_providers"
 """The same for `SyncAgentRuntimeClient`."""
+
+
+class NotGiven(Enum):
+    """What stands for an option that the caller leaves as it is, where None has a meaning of its own."""
+
+    NOT_GIVEN = "as it is"
+
+
+NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
 _FROM_ENVIRONMENT: Final = {
     "api_key": "PPIO_API_KEY",
@@ -44,6 +54,8 @@ class ClientConfig:
         first_byte_timeout: Longest time from the request to the begin of the answer, in seconds; None for no limit.
         idle_timeout: Longest silence inside an answer that has begun, in seconds; a heartbeat is no silence.
         max_retries: How often a call that cannot run twice is repeated, and a stream read on, without progress between.
+        retry_budget: How many repetitions the client makes at most without answers between: each takes one, ten answers
+            give one back; None for no bound.
         retry_delay: Upper bound of the first pause between two attempts, in seconds; it doubles with each attempt.
         enable_cache: Whether the list of templates is remembered.
         cache_ttl: How long it is remembered, in seconds.
@@ -64,12 +76,14 @@ class ClientConfig:
     idle_timeout: float | None = 60.0
     max_retries: int = 3
     retry_delay: float = 1.0
+    retry_budget: float | None = 100.0
     enable_cache: bool = True
     cache_ttl: float = 300.0
 
     def __post_init__(self) -> None:
         for name in ("timeout", "connect_timeout", "first_byte_timeout", "idle_timeout"):
             _check_number(name, getattr(self, name), above=0, optional=True)
+        _check_number("retry_budget", self.retry_budget, above=None, optional=True)
         for name in ("retry_delay", "cache_ttl", "max_retries"):
             _check_number(name, getattr(self, name), above=None, optional=False)
         if not isinstance(self.max_retries, int):
@@ -80,10 +94,16 @@ def _check_number(name: str, value: object, *, above: float | None, optional: bo
     if value is None and optional:
         return
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
+        raise ConfigurationError(f"{name} must be a number, not {value!r}")
     if value < 0 or (above is not None and value <= above):
         bound = "0 or more" if above is None else f"more than {above}"
         raise ConfigurationError(f"{name} must be {bound}, not {value!r}")
+
+
+def with_options(config: ClientConfig, timeout: float | NotGiven | None, max_retries: int | NotGiven) -> ClientConfig:
+    """Return `config` with the options that are given."""
+    given = {"timeout": timeout, "max_retries": max_retries}
+    return replace(config, **{name: value for name, value in given.items() if value is not NOT_GIVEN})  # type: ignore[arg-type]  # checked by its __post_init__
 
 
 def settle(

@@ -11,7 +11,7 @@ from ppio_agent_models import ConfigurationError
 
 from ..._config import SYNC_PROVIDER_GROUP, ClientConfig
 from ..._io import _sync as io
-from ..._rules.credentials import missing_credential
+from .._auth import missing_credential
 
 if TYPE_CHECKING:
     from ._protocol import SyncSandboxProvider
