@@ -53,11 +53,9 @@ RENAMES = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
-    "aiter": "iter",
     "anext": "next",
-    # httpx's and httpcore's
-    "AsyncByteStream": "SyncByteStream",
-    "AsyncHTTPConnection": "HTTPConnection",
+    # httpx's
+    "AsyncBaseTransport": "BaseTransport",
     "AsyncHTTPTransport": "HTTPTransport",
     "aiter_bytes": "iter_bytes",
     "handle_async_request": "handle_request",
