@@ -98,7 +98,12 @@ def invoke(
         token=token,
     )
     _end_in_order_when_terminated()
-    with client_of(local or url is not None) as client, _session(client, place) as session, _explained(local):
+    settings = {} if url is None else {"max_retries": 1, "retry_delay": 0.2}  # Nobody wants to wait for a typing error.
+    with (
+        client_of(local or url is not None, **settings) as client,
+        _session(client, place) as session,
+        _explained(session, local),
+    ):
         if stream:
             _stream(session, request)
         else:
@@ -188,17 +193,15 @@ def _made(client: SyncAgentRuntimeClient, place: _Place) -> SyncSandboxSession:
 
 
 @contextmanager
-def _explained(local: bool) -> Iterator[None]:
+def _explained(session: SyncSandboxSession, local: bool) -> Iterator[None]:
     """Say how to wake a session that sleeps, in the words of the command line."""
     from ppio_agent_client import SandboxPausedError
 
     try:
         yield
     except SandboxPausedError as error:
-        again = command("sessions resume", "...", local=local)
-        raise CommandError(
-            f"The session is paused: {error.message.partition(';')[0]}.", hint=f"Wake it: {again}"
-        ) from error
+        again = command("sessions resume", shlex.quote(session.session_id), local=local)
+        raise CommandError(f"The session {session.session_id!r} is paused.", hint=f"Wake it: {again}") from error
 
 
 def _is_kept(place: _Place) -> bool:

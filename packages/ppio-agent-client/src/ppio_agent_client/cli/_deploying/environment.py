@@ -58,7 +58,7 @@ def _make(folder: Path, python: Path, requirements: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--python", str(python)] if has_pip else [str(python), "-m", "pip"]
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     with screen.working(f"Installing {requirements.name}"):
-        _run([*pip, "install", *options, *_checkouts(), "-r", requirements.name], cwd=requirements.parent)
+        _run([*pip, "install", *options, *_checkouts(requirements), "-r", requirements.name], cwd=requirements.parent)
     try:
         _run([str(python), "-c", "import ppio_agent_runtime"])
     except CommandError as error:
@@ -99,15 +99,17 @@ def _key(requirements: Path) -> str:
         line.strip().startswith((b"-", b".", b"/", b"file:")) or b"/" in line.split(b"#")[0]
         for line in text.splitlines()
     )
-    total = hashlib.sha256(f"{sys.version}\0{sys.executable}\0{_checkouts()}\0".encode() + text)
+    total = hashlib.sha256(f"{sys.version}\0{sys.executable}\0{_checkouts(requirements)}\0".encode() + text)
     if names_files:
         total.update(str(time.time_ns()).encode())
     return total.hexdigest()[:16]
 
 
-def _checkouts() -> list[str]:
-    """Return where our own wheels are installed from, if that is a folder: an index may not have this version."""
-    found = []
+def _checkouts(requirements: Path) -> list[str]:
+    """Return the folders that our own wheels are installed from, if they are: an index may not have this version."""
+    found: list[str] = []
+    if b"ppio-agent-runtime" not in requirements.read_bytes():
+        return found
     for name in _OUR_WHEELS:
         with suppress(PackageNotFoundError, ValueError, KeyError):
             url = json.loads(distribution(name).read_text("direct_url.json") or "{}")["url"]
