@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from ppio_agent_models import UnavailableError as UnavailableError
     from ppio_agent_models import UnsupportedMediaTypeError as UnsupportedMediaTypeError
 
+    from ._async._auth import AuthManager as AuthManager
     from ._async._client import AgentRuntimeClient as AgentRuntimeClient
     from ._async._invocations import InvocationHandle as InvocationHandle
     from ._async._session import SandboxSession as SandboxSession
@@ -62,8 +63,12 @@ if TYPE_CHECKING:
     from ._async.providers._protocol import SandboxProvider as SandboxProvider
     from ._async.providers.local import LocalSandboxProvider as LocalSandboxProvider
     from ._config import ClientConfig as ClientConfig
+    from ._credentials import AccessToken as AccessToken
+    from ._credentials import RequestSigner as RequestSigner
+    from ._sandbox import LogPage as LogPage
     from ._sandbox import Sandbox as Sandbox
     from ._sandbox import SandboxSpec as SandboxSpec
+    from ._sync._auth import SyncAuthManager as SyncAuthManager
     from ._sync._client import SyncAgentRuntimeClient as SyncAgentRuntimeClient
     from ._sync._invocations import SyncInvocationHandle as SyncInvocationHandle
     from ._sync._session import SyncSandboxSession as SyncSandboxSession
@@ -77,6 +82,7 @@ __version__ = "0.2.0"
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "._async._auth": ("AuthManager",),
         "._async._client": ("AgentRuntimeClient",),
         "._async._invocations": ("InvocationHandle",),
         "._async._session": ("SandboxSession",),
@@ -85,7 +91,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._async.providers._protocol": ("SandboxProvider",),
         "._async.providers.local": ("LocalSandboxProvider",),
         "._config": ("ClientConfig",),
-        "._sandbox": ("Sandbox", "SandboxSpec"),
+        "._credentials": ("AccessToken", "RequestSigner"),
+        "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
+        "._sync._auth": ("SyncAuthManager",),
         "._sync._client": ("SyncAgentRuntimeClient",),
         "._sync._invocations": ("SyncInvocationHandle",),
         "._sync._session": ("SyncSandboxSession",),

@@ -6,20 +6,33 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from enum import Enum
+from typing import Any, Final
 
 from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
+
+from ._credentials import Credential, RequestSigner
 
 PROVIDER_GROUP: Final = "ppio_agent_client.providers"
 """Entry-point group of providers for `AgentRuntimeClient`: name to a callable that takes the `ClientConfig`."""
 SYNC_PROVIDER_GROUP: Final = "ppio_agent_client.sync_providers"
 """The same for `SyncAgentRuntimeClient`."""
 
+
+class NotGiven(Enum):
+    """What stands for an option that the caller leaves as it is, where None has a meaning of its own."""
+
+    NOT_GIVEN = "as it is"
+
+
+NOT_GIVEN: Final = NotGiven.NOT_GIVEN
+
 _FROM_ENVIRONMENT: Final = {
     "api_key": "PPIO_API_KEY",
     "api_secret": "PPIO_API_SECRET",
     "base_url": "PPIO_API_URL",
     "provider": "PPIO_AGENT_PROVIDER",
+    "session_secret": "PPIO_AGENT_SESSION_SECRET",
 }
 
 
@@ -28,8 +41,11 @@ class ClientConfig:
     """The settings of a client. An argument of the client wins over these, and these win over the environment.
 
     Attributes:
-        api_key: Key of the platform; `PPIO_API_KEY`.
-        api_secret: Secret that belongs to the key; `PPIO_API_SECRET`.
+        api_key: Key of the platform, or a callable that fetches one that ends; `PPIO_API_KEY`.
+        api_secret: Secret that belongs to the key: requests are then signed; `PPIO_API_SECRET`.
+        signer: Signs requests to the platform in place of `api_key` and `api_secret`.
+        session_secret: What tokens of sessions are derived from, the same in every process that shares them; the
+            secret, else the key, unless given; `PPIO_AGENT_SESSION_SECRET`.
         base_url: Address of the platform; `PPIO_API_URL`.
         provider: Name of the place where sandboxes come from, such as `"local"`; `PPIO_AGENT_PROVIDER`.
         timeout: Longest time of one whole call, retries included, in seconds; None for no limit. A stream has no such
@@ -38,7 +54,16 @@ class ClientConfig:
         first_byte_timeout: Longest time from the request to the begin of the answer, in seconds; None for no limit.
         idle_timeout: Longest silence inside an answer that has begun, in seconds; a heartbeat is no silence.
         max_retries: How often a call that cannot run twice is repeated, and a stream read on, without progress between.
+        retry_budget: How many repetitions the client makes at most without answers between: each takes one, ten answers
+            give one back; None for no bound.
         retry_delay: Upper bound of the first pause between two attempts, in seconds; it doubles with each attempt.
+        max_connections: How many connections there are at most; a further call waits for one, no longer than
+            `connect_timeout`.
+        max_idle_connections: How many of them are kept for the next call, 4 seconds each.
+        proxy: Address of the proxy for everything but this machine; that of the environment (`HTTPS_PROXY`, `NO_PROXY`)
+            unless given.
+        transport: An `httpx.AsyncBaseTransport`, for `SyncAgentRuntimeClient` an `httpx.BaseTransport`, that carries
+            every request instead of connections of the client's own. It is closed by whoever made it.
         enable_cache: Whether the list of templates is remembered.
         cache_ttl: How long it is remembered, in seconds.
 
@@ -46,8 +71,10 @@ class ClientConfig:
         ConfigurationError: A value is out of its bounds; the message names the field.
     """
 
-    api_key: str | None = field(default=None, repr=False)
+    api_key: Credential | None = field(default=None, repr=False)
     api_secret: str | None = field(default=None, repr=False)
+    signer: RequestSigner | None = field(default=None, repr=False)
+    session_secret: str | None = field(default=None, repr=False)
     base_url: str | None = None
     provider: str | None = None
     timeout: float | None = DEFAULT_TIMEOUT_SECONDS
@@ -56,26 +83,40 @@ class ClientConfig:
     idle_timeout: float | None = 60.0
     max_retries: int = 3
     retry_delay: float = 1.0
+    retry_budget: float | None = 100.0
+    max_connections: int = 1000
+    max_idle_connections: int = 256
+    proxy: str | None = field(default=None, repr=False)
+    transport: Any = field(default=None, repr=False)
     enable_cache: bool = True
     cache_ttl: float = 300.0
 
     def __post_init__(self) -> None:
         for name in ("timeout", "connect_timeout", "first_byte_timeout", "idle_timeout"):
             _check_number(name, getattr(self, name), above=0, optional=True)
-        for name in ("retry_delay", "cache_ttl", "max_retries"):
+        _check_number("retry_budget", self.retry_budget, above=None, optional=True)
+        for name in ("retry_delay", "cache_ttl", "max_retries", "max_idle_connections"):
             _check_number(name, getattr(self, name), above=None, optional=False)
-        if not isinstance(self.max_retries, int):
-            raise ConfigurationError(f"max_retries must be a whole number, not {self.max_retries!r}")
+        _check_number("max_connections", self.max_connections, above=0, optional=False)
+        for name in ("max_retries", "max_connections", "max_idle_connections"):
+            if not isinstance(getattr(self, name), int):
+                raise ConfigurationError(f"{name} must be a whole number, not {getattr(self, name)!r}")
 
 
 def _check_number(name: str, value: object, *, above: float | None, optional: bool) -> None:
     if value is None and optional:
         return
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
+        raise ConfigurationError(f"{name} must be a number, not {value!r}")
     if value < 0 or (above is not None and value <= above):
         bound = "0 or more" if above is None else f"more than {above}"
         raise ConfigurationError(f"{name} must be {bound}, not {value!r}")
+
+
+def with_options(config: ClientConfig, timeout: float | NotGiven | None, max_retries: int | NotGiven) -> ClientConfig:
+    """Return `config` with the options that are given."""
+    given = {"timeout": timeout, "max_retries": max_retries}
+    return replace(config, **{name: value for name, value in given.items() if value is not NOT_GIVEN})  # type: ignore[arg-type]  # checked by its __post_init__
 
 
 def settle(

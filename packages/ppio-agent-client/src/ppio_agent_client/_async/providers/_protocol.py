@@ -17,6 +17,9 @@ class SandboxProvider(Protocol):
     to a callable that takes the `ClientConfig` and returns it (`ppio_agent_client.sync_providers` for the blocking
     one). The client pings, retries and waits; a provider does none of that.
 
+    It may have one verb more, `logs(session_id, cursor=None) -> LogPage | None`: what the session's agent has written,
+    from the start or since a page's cursor; None when nothing is known of the session.
+
     A method that names a sandbox or template which does not exist answers None or False where its type allows, and
     raises `SandboxGoneError` or `TemplateNotFoundError` where it does not.
     """
