@@ -102,6 +102,11 @@ class ClientConfig:
             if not isinstance(getattr(self, name), int):
                 raise ConfigurationError(f"{name} must be a whole number, not {getattr(self, name)!r}")
 
+    @staticmethod
+    def variables() -> dict[str, str]:
+        """Return the environment variable of each field that has one."""
+        return dict(_FROM_ENVIRONMENT)
+
 
 def _check_number(name: str, value: object, *, above: float | None, optional: bool) -> None:
     if value is None and optional:
