@@ -38,6 +38,7 @@ RENAMES = {
     "TemplateManager": "SyncTemplateManager",
     "SandboxProvider": "SyncSandboxProvider",
     "LocalSandboxProvider": "SyncLocalSandboxProvider",
+    "PlatformSandboxProvider": "SyncPlatformSandboxProvider",
     "PROVIDER_GROUP": "SYNC_PROVIDER_GROUP",
     # Python's
     "AsyncGenerator": "Generator",
