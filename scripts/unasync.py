@@ -32,6 +32,7 @@ RENAMES = {
     # our rooms and names
     "_async": "_sync",
     "AgentRuntimeClient": "SyncAgentRuntimeClient",
+    "AuthManager": "SyncAuthManager",
     "SandboxSession": "SyncSandboxSession",
     "InvocationHandle": "SyncInvocationHandle",
     "InvocationStream": "SyncInvocationStream",

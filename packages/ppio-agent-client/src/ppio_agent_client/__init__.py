@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from ppio_agent_models import UnavailableError as UnavailableError
     from ppio_agent_models import UnsupportedMediaTypeError as UnsupportedMediaTypeError
 
+    from ._async._auth import AuthManager as AuthManager
     from ._async._client import AgentRuntimeClient as AgentRuntimeClient
     from ._async._invocations import InvocationHandle as InvocationHandle
     from ._async._session import SandboxSession as SandboxSession
@@ -65,8 +66,11 @@ if TYPE_CHECKING:
     from ._async.providers.local import LocalSandboxProvider as LocalSandboxProvider
     from ._async.providers.platform import PlatformSandboxProvider as PlatformSandboxProvider
     from ._config import ClientConfig as ClientConfig
+    from ._credentials import AccessToken as AccessToken
+    from ._credentials import RequestSigner as RequestSigner
     from ._sandbox import Sandbox as Sandbox
     from ._sandbox import SandboxSpec as SandboxSpec
+    from ._sync._auth import SyncAuthManager as SyncAuthManager
     from ._sync._client import SyncAgentRuntimeClient as SyncAgentRuntimeClient
     from ._sync._invocations import SyncInvocationHandle as SyncInvocationHandle
     from ._sync._session import SyncSandboxSession as SyncSandboxSession
@@ -81,6 +85,7 @@ __version__ = "0.2.0"
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "._async._auth": ("AuthManager",),
         "._async._client": ("AgentRuntimeClient",),
         "._async._invocations": ("InvocationHandle",),
         "._async._session": ("SandboxSession",),
@@ -90,7 +95,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._async.providers.local": ("LocalSandboxProvider",),
         "._async.providers.platform": ("PlatformSandboxProvider",),
         "._config": ("ClientConfig",),
+        "._credentials": ("AccessToken", "RequestSigner"),
         "._sandbox": ("Sandbox", "SandboxSpec"),
+        "._sync._auth": ("SyncAuthManager",),
         "._sync._client": ("SyncAgentRuntimeClient",),
         "._sync._invocations": ("SyncInvocationHandle",),
         "._sync._session": ("SyncSandboxSession",),

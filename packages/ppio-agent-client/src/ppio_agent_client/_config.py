@@ -10,6 +10,8 @@ from typing import Final
 
 from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
 
+from ._credentials import Credential, RequestSigner
+
 PROVIDER_GROUP: Final = "ppio_agent_client.providers"
 """Entry-point group of providers for `AgentRuntimeClient`: name to a callable that takes the `ClientConfig`."""
 SYNC_PROVIDER_GROUP: Final = "ppio_agent_client.sync_providers"
@@ -22,6 +24,7 @@ _FROM_ENVIRONMENT: Final = {
     "domain": "PPIO_DOMAIN",
     "sandbox_url": "PPIO_SANDBOX_URL",
     "provider": "PPIO_AGENT_PROVIDER",
+    "session_secret": "PPIO_AGENT_SESSION_SECRET",
 }
 
 
@@ -30,8 +33,11 @@ class ClientConfig:
     """The settings of a client. An argument of the client wins over these, and these win over the environment.
 
     Attributes:
-        api_key: Key of the platform; `PPIO_API_KEY`.
-        api_secret: Secret that belongs to the key; `PPIO_API_SECRET`.
+        api_key: Key of the platform, or a callable that fetches one that ends; `PPIO_API_KEY`.
+        api_secret: Secret that belongs to the key: requests are then signed; `PPIO_API_SECRET`.
+        signer: Signs requests to the platform in place of `api_key` and `api_secret`.
+        session_secret: What tokens of sessions are derived from, the same in every process that shares them; the
+            secret, else the key, unless given; `PPIO_AGENT_SESSION_SECRET`.
         base_url: Address of the platform's API; `PPIO_API_URL`, else `https://api.<domain>`.
         domain: Domain of the platform and its sandboxes; `PPIO_DOMAIN`, else `sandbox.ppio.cn`.
         sandbox_url: One address for all sandboxes, of a gateway or an emulator that tells them apart by the headers
@@ -53,8 +59,10 @@ class ClientConfig:
         ConfigurationError: A value is out of its bounds; the message names the field.
     """
 
-    api_key: str | None = field(default=None, repr=False)
+    api_key: Credential | None = field(default=None, repr=False)
     api_secret: str | None = field(default=None, repr=False)
+    signer: RequestSigner | None = field(default=None, repr=False)
+    session_secret: str | None = field(default=None, repr=False)
     base_url: str | None = None
     domain: str | None = None
     sandbox_url: str | None = None

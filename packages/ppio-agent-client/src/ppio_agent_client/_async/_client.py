@@ -12,10 +12,12 @@ from weakref import WeakValueDictionary
 from ppio_agent_models import AgentClientError, AgentTemplate, InvocationResponse, SandboxConfig
 
 from .._config import ClientConfig, settle
+from .._credentials import Credential
 from .._io import _async as io
 from .._rules import requests
 from .._rules.requests import Request
 from .._sandbox import Sandbox, SandboxSpec
+from ._auth import AuthManager
 from ._exchange import AgentLink
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
@@ -37,7 +39,7 @@ class AgentRuntimeClient:
     connections; sandboxes live on until they are closed or expire, so that another process can go on with them.
 
     Args:
-        api_key: Key of the platform; `PPIO_API_KEY` unless given.
+        api_key: Key of the platform, or a callable that fetches one; `PPIO_API_KEY` unless given.
         api_secret: Secret that belongs to it; `PPIO_API_SECRET` unless given.
         base_url: Address of the platform; `PPIO_API_URL` unless given.
         timeout: Longest time of one whole call, in seconds; 300 unless `config` says otherwise.
@@ -51,7 +53,7 @@ class AgentRuntimeClient:
 
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: Credential | None = None,
         api_secret: str | None = None,
         base_url: str | None = None,
         timeout: float | None = None,
@@ -68,6 +70,12 @@ class AgentRuntimeClient:
             "provider": name,
         }
         self.config = settle(config, given)
+        self.auth_manager = AuthManager(
+            self.config.api_key,
+            self.config.api_secret,
+            signer=self.config.signer,
+            session_secret=self.config.session_secret,
+        )
         self.template_manager = TemplateManager(self._get_provider, self.config)
         self._provider = None if provider is None or isinstance(provider, str) else checked_provider(provider)
         self._owns_provider = self._provider is None

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from ppio_agent_models import TotalTimeoutError
 
-from ._clock import chance, now, unix_now
+from ._clock import chance, nonce, now, unix_now
+from ._flights import AbandonedError, Flights
 
 __all__ = [
     "IS_ASYNC",
     "Lock",
+    "SingleFlight",
     "Until",
+    "called",
     "chance",
     "gather",
+    "nonce",
     "now",
     "place",
     "run_blocking",
@@ -78,6 +83,14 @@ async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
     return result
 
 
+async def called(function: Callable[[], Any]) -> Any:
+    """Return what somebody else's callable gives: awaited if it is a coroutine function, else run in a thread."""
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        return await function()
+    result = await run_blocking(function)
+    return await result if inspect.isawaitable(result) else result
+
+
 async def to_the_end(work: Awaitable[T]) -> T:
     """Return the result of `work`, which runs to its end even when the caller is cancelled meanwhile.
 
@@ -100,6 +113,25 @@ async def to_the_end(work: Awaitable[T]) -> T:
 async def gather(calls: list[Callable[[], Awaitable[T]]]) -> list[T | BaseException]:
     """Return the outcomes of all calls, run side by side, exceptions among them."""
     return await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+
+
+class SingleFlight(Flights[T]):
+    """Does a piece of work once for all who ask while it is done, in whichever task, event loop or thread they are."""
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what the work gives, done by this caller or by another; its errors are raised in all of them."""
+        while True:
+            flight, is_mine = self.board()
+            if is_mine:
+                try:
+                    return self.land(flight, await work())
+                except BaseException as error:
+                    self.crash(flight, error)
+                    raise
+            try:
+                return await asyncio.wrap_future(flight)
+            except AbandonedError:
+                continue
 
 
 class Until:

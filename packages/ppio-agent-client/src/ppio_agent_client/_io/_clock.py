@@ -1,8 +1,9 @@
-"""The clocks and the die, which both sides share."""
+"""The clocks, the die and the nonces, which both sides share."""
 
 from __future__ import annotations
 
 import random
+import secrets
 import time
 
 now = time.monotonic
@@ -14,3 +15,8 @@ unix_now = time.time
 def chance() -> float:
     """Return a random number in [0, 1), for jitter; nothing secret depends on it."""
     return random.random()  # noqa: S311  # jitter is no secret
+
+
+def nonce() -> str:
+    """Return 22 characters that nobody can guess and nobody gets twice."""
+    return secrets.token_urlsafe(16)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
-from ._clock import chance, now, unix_now
+from ppio_agent_models import ConfigurationError
+
+from ._clock import chance, nonce, now, unix_now
+from ._flights import AbandonedError, Flights
 
 __all__ = [
     "IS_ASYNC",
     "Lock",
+    "SingleFlight",
     "Until",
+    "called",
     "chance",
     "gather",
+    "nonce",
     "now",
     "place",
     "run_blocking",
@@ -42,6 +49,20 @@ def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
     return function(*args, **kwargs)
 
 
+def called(function: Callable[[], Any]) -> Any:
+    """Return what somebody else's callable gives.
+
+    Raises:
+        ConfigurationError: It gives an awaitable, and there is nobody to await it.
+    """
+    result = function()
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise ConfigurationError("a coroutine function is for the async client; the blocking one calls plain functions")
+    return result
+
+
 def to_the_end(result: T) -> T:
     """Return the result: nothing cancels a blocking call halfway."""
     return result
@@ -56,6 +77,25 @@ def gather(calls: list[Callable[[], T]]) -> list[T | BaseException]:
         except Exception as error:  # noqa: BLE001  # handed over, not hidden
             outcomes.append(error)
     return outcomes
+
+
+class SingleFlight(Flights[T]):
+    """Does a piece of work once for all who ask while it is done, in whichever thread they are."""
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Return what the work gives, done by this caller or by another; its errors are raised in all of them."""
+        while True:
+            flight, is_mine = self.board()
+            if is_mine:
+                try:
+                    return self.land(flight, work())
+                except BaseException as error:
+                    self.crash(flight, error)
+                    raise
+            try:
+                return flight.result()
+            except AbandonedError:
+                continue
 
 
 class Until:

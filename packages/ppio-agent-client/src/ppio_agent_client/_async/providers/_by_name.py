@@ -6,10 +6,11 @@ import inspect
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import AuthenticationError, ConfigurationError
+from ppio_agent_models import ConfigurationError
 
 from ..._config import PROVIDER_GROUP, ClientConfig
 from ..._io import _async as io
+from ..._rules.credentials import missing_credential
 
 if TYPE_CHECKING:
     from ._protocol import SandboxProvider
@@ -37,11 +38,7 @@ def provider_for(config: ClientConfig) -> SandboxProvider:
             'run agents on this machine with provider="local" (or PPIO_AGENT_PROVIDER=local), '
             "or reach one that runs elsewhere with attach(url)"
         )
-    raise AuthenticationError(
-        "no credential and no provider: set PPIO_API_KEY or pass api_key=, "
-        'or work without an account with provider="local" (LocalSandboxProvider)',
-        status_code=None,
-    )
+    raise missing_credential()
 
 
 def checked_provider(provider: SandboxProvider) -> SandboxProvider:

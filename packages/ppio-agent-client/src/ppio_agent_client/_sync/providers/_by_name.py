@@ -7,10 +7,11 @@ import inspect
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import AuthenticationError, ConfigurationError
+from ppio_agent_models import ConfigurationError
 
 from ..._config import SYNC_PROVIDER_GROUP, ClientConfig
 from ..._io import _sync as io
+from ..._rules.credentials import missing_credential
 
 if TYPE_CHECKING:
     from ._protocol import SyncSandboxProvider
@@ -38,11 +39,7 @@ def provider_for(config: ClientConfig) -> SyncSandboxProvider:
             'run agents on this machine with provider="local" (or PPIO_AGENT_PROVIDER=local), '
             "or reach one that runs elsewhere with attach(url)"
         )
-    raise AuthenticationError(
-        "no credential and no provider: set PPIO_API_KEY or pass api_key=, "
-        'or work without an account with provider="local" (SyncLocalSandboxProvider)',
-        status_code=None,
-    )
+    raise missing_credential()
 
 
 def checked_provider(provider: SyncSandboxProvider) -> SyncSandboxProvider:

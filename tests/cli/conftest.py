@@ -1,0 +1,21 @@
+"""A command line in an empty folder, with a home for local sandboxes that is empty before and after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ppio_agent_client import SyncLocalSandboxProvider
+from tests.support.command_line import CommandLine
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[CommandLine]:
+    folder, home = tmp_path / "work", tmp_path / "home"
+    folder.mkdir()
+    yield CommandLine(folder, home)
+    provider = SyncLocalSandboxProvider(home)
+    for sandbox in provider.list_sandboxes():
+        provider.kill(sandbox.sandbox_id)

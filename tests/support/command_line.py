@@ -1,0 +1,128 @@
+"""The command line as real processes: run to the end with pipes, or looked at through a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pexpect
+
+from .processes import environment
+
+PPIO_AGENT = (sys.executable, "-m", "ppio_agent_client.cli")
+LIMIT_SECONDS = 60
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """Standard output, as the one JSON document that it must be."""
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> Any:
+        """The error, as the JSON document in the last line of standard error."""
+        return json.loads(self.err.splitlines()[-1])["error"]
+
+
+class CommandLine:
+    """Runs `ppio-agent` in a folder of its own, with a home of its own and nothing of ours in the environment."""
+
+    def __init__(self, folder: Path, home: Path, program: tuple[str, ...] = PPIO_AGENT) -> None:
+        self.folder = folder
+        self.home = home
+        self._program = program
+
+    def variables(self, extra: Mapping[str, str]) -> dict[str, str]:
+        return environment(PPIO_AGENT_HOME=str(self.home), **extra)
+
+    def run(self, *arguments: str | Path, stdin: str = "", **variables: str) -> Finished:
+        """Run a command with pipes to its end."""
+        ended = subprocess.run(
+            [*self._program, *map(str, arguments)],
+            cwd=self.folder,
+            env=self.variables(variables),
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            timeout=100,
+        )
+        return Finished(ended.returncode, ended.stdout, ended.stderr)
+
+    @contextmanager
+    def terminal(self, *arguments: str | Path, **variables: str) -> Iterator[Terminal]:
+        """Run a command in a terminal of 80 columns; it is ended with the block."""
+        child = pexpect.spawn(
+            self._program[0],
+            [*self._program[1:], *map(str, arguments)],
+            cwd=str(self.folder),
+            env=self.variables({"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"} | variables),
+            encoding="utf-8",
+            codec_errors="replace",
+            dimensions=(40, 80),
+            timeout=LIMIT_SECONDS,
+        )
+        try:
+            yield Terminal(child)
+        finally:
+            child.close(force=True)
+
+
+class Terminal:
+    """A command that somebody sits in front of."""
+
+    def __init__(self, child: pexpect.spawn[str]) -> None:
+        self._child = child
+        self._seen: list[str] = []
+
+    @property
+    def pid(self) -> int:
+        assert self._child.pid is not None
+        return self._child.pid
+
+    def wait_for(self, pattern: str) -> str:
+        """Wait until a regular expression appears on the screen, and return what it matched."""
+        self._child.expect(pattern)
+        self._seen += [str(self._child.before), str(self._child.after)]
+        return str(self._child.after)
+
+    def type(self, text: str) -> None:
+        self._child.sendline(text)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._child.sendintr()
+
+    def end(self) -> int:
+        """Wait for the end and return the exit code."""
+        self._child.expect(pexpect.EOF)
+        self._seen.append(str(self._child.before))
+        self._child.close()
+        code = self._child.exitstatus
+        assert code is not None, f"ended by signal {self._child.signalstatus}"
+        return int(code)
+
+    @property
+    def screen(self) -> str:
+        """What was shown so far, without colours."""
+        return _ESCAPES.sub("", "".join(self._seen)).replace("\r\n", "\n")
+
+    @property
+    def raw(self) -> str:
+        return "".join(self._seen)
