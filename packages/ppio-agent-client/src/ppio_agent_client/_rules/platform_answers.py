@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 from ppio_agent_models import (
     AuthenticationError,
+    NetworkError,
     PlatformError,
     PPIOAgentRuntimeError,
     QuotaExceededError,
     RateLimitedError,
     SandboxCreationError,
+    TotalTimeoutError,
 )
 
 from . import json_codec, platform_marks
@@ -174,6 +176,25 @@ def failure(
         return RateLimitedError(reason, retry_after=retry_after, **facts)
     transient = status in TRANSIENT_STATUSES
     return PlatformError(reason, retry_after=retry_after, retryable=transient, **facts)
+
+
+def is_refusal(error: PPIOAgentRuntimeError) -> bool:
+    """Tell whether an error says that nothing was done: never sent, or turned away before anybody looked at it."""
+    return error.retryable if isinstance(error, NetworkError) else isinstance(error, RateLimitedError)
+
+
+def is_lost(error: PPIOAgentRuntimeError) -> bool:
+    """Tell whether what was asked for may have been done, although the answer is an error or none."""
+    if isinstance(error, NetworkError):
+        return not error.retryable
+    return isinstance(error, PlatformError) and (error.status_code is None or error.status_code >= 500)
+
+
+def may_repeat(error: PPIOAgentRuntimeError, *, is_repeatable: bool) -> bool:
+    """Tell whether a request that came to this error may be sent again."""
+    if isinstance(error, TotalTimeoutError):
+        return False
+    return is_refusal(error) or (is_repeatable and is_lost(error))
 
 
 def not_created(error: PPIOAgentRuntimeError) -> PPIOAgentRuntimeError:

@@ -24,6 +24,7 @@ MAX_OUTPUT_BYTES: Final = 16 * 1024
 
 _DEFAULT_COMMAND = f"cd {APP_FOLDER} && exec python -m ppio_agent_runtime"
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
+_SIGNALS = {"hangup": 1, "interrupt": 2, "aborted": 6, "killed": 9, "segmentation fault": 11, "terminated": 15}
 _MEMORY = re.compile(r"([0-9]+)(Mi|Gi)")
 _CPU = re.compile(r"([0-9]+)(m?)")
 MAX_CPUS: Final = 8
@@ -88,6 +89,12 @@ def is_somebody(status: int, body: bytes) -> bool:
     return isinstance(said, dict) and isinstance(said.get("status"), str)
 
 
+def wants_user(envd_version: str) -> bool:
+    """Tell whether an envd must be told which user a process is for: those before 0.4.0, as the official SDK has it."""
+    match = re.match(r"(\d+)\.(\d+)", envd_version)
+    return match is not None and (int(match[1]), int(match[2])) < (0, 4)
+
+
 class LastWords:
     """What a starting process printed and how it ended, as far as its stream has told."""
 
@@ -107,6 +114,17 @@ class LastWords:
             self.closed = event
 
     @property
+    def exit_code(self) -> int | None:
+        """Its exit code, or minus the signal that ended it; None while it runs, or where nobody says."""
+        if self.ended is None:
+            return None
+        for words, number in _SIGNALS.items():
+            if self.ended.status.startswith(f"signal: {words}"):  # as Go calls them
+                return -number
+        code = self.ended.exit_code
+        return None if code is not None and code < 0 else code
+
+    @property
     def output(self) -> str:
         """The last of what it printed."""
         return self._printed.decode("utf-8", "replace")
@@ -124,16 +142,17 @@ def check_limits(memory_limit: str | None, cpu_limit: str | None, template: Agen
     """
     memory_mb = None if memory_limit is None else _memory_mb(memory_limit)
     cpus = None if cpu_limit is None else _cpus(cpu_limit)
-    extra = {} if template is None else template.model_extra or {}
+    if template is None:
+        return
     short = [
         f"{has} {unit}, less than {wanted}"
         for has, least, unit, wanted in (
-            (extra.get("memory_mb"), memory_mb, "MiB of memory", memory_limit),
-            (extra.get("cpu_count"), cpus, "processors", cpu_limit),
+            (template.memory_mb, memory_mb, "MiB of memory", memory_limit),
+            (template.cpu_count, cpus, "processors", cpu_limit),
         )
-        if least is not None and isinstance(has, int) and has < least
+        if least is not None and has is not None and has < least
     ]
-    if short and template is not None:
+    if short:
         raise SandboxCreationError(
             f"sandboxes of template {template.template_id!r} have {' and '.join(short)}; on the platform these belong "
             "to the template: deploy it again with these limits in spec.runtime of its manifest"

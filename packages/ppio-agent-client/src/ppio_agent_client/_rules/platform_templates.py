@@ -81,7 +81,7 @@ def meant(name: str, templates: Iterable[AgentTemplate]) -> AgentTemplate | None
         if template.template_id == name:
             return template
     for template in known:
-        if name in aliases_of(template):
+        if name in template.aliases:
             return template
     head, hyphen, tail = name.rpartition("-")
     for template in known:
@@ -90,14 +90,9 @@ def meant(name: str, templates: Iterable[AgentTemplate]) -> AgentTemplate | None
     return None
 
 
-def aliases_of(template: AgentTemplate) -> list[str]:
-    """Return the other names of a template."""
-    return _texts((template.model_extra or {}).get("aliases"))
-
-
 def names_of(template: AgentTemplate) -> list[str]:
     """Return every name of a template that is not its id."""
-    return [template.name, *aliases_of(template)]
+    return [template.name, *template.aliases]
 
 
 def _status(item: dict[str, Any], manifest: dict[str, Any]) -> str:

@@ -64,7 +64,7 @@ class HeldSandbox:
             SandboxPausedError: It sleeps.
             SandboxGoneError: It slept, and has ended.
         """
-        if self.now.state == "paused":  # somebody else may have woken it
+        if self.now.state == "paused" or self.now.is_partial:  # somebody else may have woken it
             self._judge(self.look())
 
     def explain(self, error: NetworkError | StreamInterruptedError) -> None:

@@ -8,8 +8,10 @@ another.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+import socket
 import ssl
 from collections.abc import Generator, Iterator, Mapping
 from typing import Final
@@ -144,6 +146,14 @@ class Answer:
         else:
             self._transport.drop(self._connection)
             self._end_generators()
+
+    def cut(self) -> None:
+        """Break the connection under whoever is reading from it in another thread, who fails at once."""
+        stream = self._response.extensions.get("network_stream")
+        wire = None if stream is None else stream.get_extra_info("socket")
+        if wire is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(wire, socket.SHUT_RDWR)  # past TLS, which would wait for the other side
 
     def _end_generators(self) -> None:
         """Read on from the closed connection, which fails at once.
