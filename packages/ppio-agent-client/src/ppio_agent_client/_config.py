@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Final
 
 from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
@@ -16,6 +17,15 @@ PROVIDER_GROUP: Final = "ppio_agent_client.providers"
 """Entry-point group of providers for `AgentRuntimeClient`: name to a callable that takes the `ClientConfig`."""
 SYNC_PROVIDER_GROUP: Final = "ppio_agent_client.sync_providers"
 """The same for `SyncAgentRuntimeClient`."""
+
+
+class NotGiven(Enum):
+    """What stands for an option that the caller leaves as it is, where None has a meaning of its own."""
+
+    NOT_GIVEN = "as it is"
+
+
+NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
 _FROM_ENVIRONMENT: Final = {
     "api_key": "PPIO_API_KEY",
@@ -51,6 +61,8 @@ class ClientConfig:
         platform_timeout: Longest time of one request to the platform's API, retries included, in seconds.
         keep_alive: Whether the life of a sandbox is extended as long as its session's `async with` block is open.
         max_retries: How often a call that cannot run twice is repeated, and a stream read on, without progress between.
+        retry_budget: How many repetitions the client makes at most without answers between: each takes one, ten answers
+            give one back; None for no bound.
         retry_delay: Upper bound of the first pause between two attempts, in seconds; it doubles with each attempt.
         enable_cache: Whether the list of templates is remembered.
         cache_ttl: How long it is remembered, in seconds.
@@ -75,6 +87,7 @@ class ClientConfig:
     keep_alive: bool = False
     max_retries: int = 3
     retry_delay: float = 1.0
+    retry_budget: float | None = 100.0
     enable_cache: bool = True
     cache_ttl: float = 300.0
 
@@ -82,6 +95,7 @@ class ClientConfig:
         for name in ("timeout", "connect_timeout", "first_byte_timeout", "idle_timeout"):
             _check_number(name, getattr(self, name), above=0, optional=True)
         _check_number("platform_timeout", self.platform_timeout, above=0, optional=False)
+        _check_number("retry_budget", self.retry_budget, above=None, optional=True)
         for name in ("retry_delay", "cache_ttl", "max_retries"):
             _check_number(name, getattr(self, name), above=None, optional=False)
         if not isinstance(self.max_retries, int):
@@ -96,6 +110,12 @@ def _check_number(name: str, value: object, *, above: float | None, optional: bo
     if value < 0 or (above is not None and value <= above):
         bound = "0 or more" if above is None else f"more than {above}"
         raise ConfigurationError(f"{name} must be {bound}, not {value!r}")
+
+
+def with_options(config: ClientConfig, timeout: float | NotGiven | None, max_retries: int | NotGiven) -> ClientConfig:
+    """Return `config` with the options that are given."""
+    given = {"timeout": timeout, "max_retries": max_retries}
+    return replace(config, **{name: value for name, value in given.items() if value is not NOT_GIVEN})  # type: ignore[arg-type]  # checked by its __post_init__
 
 
 def settle(

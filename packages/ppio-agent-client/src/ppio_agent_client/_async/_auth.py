@@ -140,11 +140,11 @@ class AuthManager:
         secret = self._session_secret or self._secret or self._key
         if isinstance(secret, str):
             return credentials.session_token(secret, session_id)
-        raise credentials.no_stable_secret() if self.has_credential else credentials.missing_credential()
+        raise credentials.no_stable_secret() if self.has_credential else missing_credential()
 
     async def _token(self) -> str:
         if self._key is None:
-            raise credentials.missing_credential()
+            raise missing_credential()
         if isinstance(self._key, str):
             return self._key
         kept = self._kept
@@ -175,3 +175,11 @@ class AuthManager:
             ) from error
         self._kept = credentials.kept_token(fetched, unix_now=io.unix_now())
         return self._kept
+
+
+def missing_credential() -> AuthenticationError:
+    """Return the error for a caller who has nothing to show."""
+    return AuthenticationError(
+        "no credential and no provider: set PPIO_API_KEY or pass api_key=, "
+        'or work without an account with provider="local" (LocalSandboxProvider)'
+    )

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 from ppio_agent_models import NetworkError, PingResponse, PPIOAgentRuntimeError, StreamInterruptedError
 
 from .._config import ClientConfig
 from .._io import _async as io
 from .._rules import requests
+from .._rules.budget import RetryBudget
 from .._rules.limits import Limits, call_limits
 from .._rules.requests import Call
 from .._rules.responses import ping_of, retry_after_of
 from .._rules.resuming import Next, Standing, after_loss, after_refusal, speaks_protocol
-from .._rules.retry import RetryPolicy
+from .._rules.retry import GATEWAY_STATUSES, REFUSED_STATUSES, RetryPolicy
 from .._rules.streaming import is_event_stream
 
 if TYPE_CHECKING:
+    from ._auth import AuthManager
     from ._transport import Answer, Transport
 
 logger = logging.getLogger("ppio_agent_client")
@@ -29,6 +33,23 @@ Explain = Callable[[NetworkError | StreamInterruptedError], Awaitable[None]]
 """Raises what is really the matter with a lost call, where that is known."""
 
 
+@dataclass(slots=True)
+class Peer:
+    """The agent at the other end, as every link to it knows it.
+
+    Attributes:
+        url: Where it listens, without a trailing slash.
+        headers: What every request to it carries.
+        speaks_protocol: Whether it speaks protocol 1; None while nothing is known.
+        used: The connections that the last call went over.
+    """
+
+    url: str
+    headers: dict[str, str]
+    speaks_protocol: bool | None = None
+    used: Transport | None = None
+
+
 class AgentLink:
     """Everything that a call to one agent needs.
 
@@ -37,21 +58,52 @@ class AgentLink:
         config: The client's settings.
         url: Where the agent listens, without a trailing slash.
         headers: What every request to it carries.
+        budget: The repetitions that the client can afford.
+        auth: Adds to each attempt what shows who calls; None where the headers do.
 
     Attributes:
-        speaks_protocol: Whether it speaks protocol 1; None while nothing is known.
+        config: The settings of calls over this link.
+        peer: The agent; shared with the links that `with_config` makes.
     """
 
     def __init__(
-        self, transport: Callable[[], Awaitable[Transport]], config: ClientConfig, url: str, headers: Mapping[str, str]
+        self,
+        transport: Callable[[], Awaitable[Transport]],
+        config: ClientConfig,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        budget: RetryBudget,
+        auth: AuthManager | None = None,
     ) -> None:
         self.config = config
-        self.url = url
-        self.headers = dict(headers)
+        self.peer = Peer(url, dict(headers))
         self._transport = transport
-        self._used: Transport | None = None
+        self._budget = budget
+        self._auth = auth
         self._policy = RetryPolicy(config.max_retries, config.retry_delay)
-        self.speaks_protocol: bool | None = None
+
+    def with_config(self, config: ClientConfig) -> Self:
+        """Return a link to the same agent, over the same connections, with other settings."""
+        link = copy.copy(self)
+        link.config = config
+        link._policy = RetryPolicy(config.max_retries, config.retry_delay)
+        return link
+
+    @property
+    def url(self) -> str:
+        """Where the agent listens, without a trailing slash."""
+        return self.peer.url
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request to it carries."""
+        return self.peer.headers
+
+    @property
+    def speaks_protocol(self) -> bool | None:
+        """Whether it speaks protocol 1; None while nothing is known."""
+        return self.peer.speaks_protocol
 
     async def open(self, call: Call, limits: Limits, explain: Explain) -> Answer:
         """Return the answer of the first attempt that was not refused, or the refusal of the last.
@@ -78,8 +130,7 @@ class AgentLink:
     async def attempt(self, call: Call, limits: Limits) -> Answer | NetworkError:
         """Return what comes of sending a call once. Whatever is no event stream has been read."""
         try:
-            answer = await (await self._wire()).open(call, limits)
-            self._learn(call, answer)
+            answer = await self._send(call, limits)
             if not (200 <= answer.status < 300 and is_event_stream(answer.headers)):
                 await answer.read()
         except NetworkError as error:
@@ -108,26 +159,40 @@ class AgentLink:
         limits = call_limits(self.config, seconds, io.now())
         call = requests.ping(self.url, self.headers)
         async with io.Until(limits.deadline, limits.total):
-            answer = await (await self._wire()).open(call, limits)
-            self._learn(call, answer)
+            answer = await self._send(call, limits)
             body = await answer.read()
         return ping_of(answer.status, answer.headers, body, unix_now=io.unix_now())
 
     async def hang_up(self) -> None:
         """Close the connections that wait for the next call: there will be none."""
-        if self._used is not None:
-            await self._used.close_idle(self.url)
+        if self.peer.used is not None:
+            await self.peer.used.close_idle(self.url)
 
-    async def _wire(self) -> Transport:
-        self._used = await self._transport()
-        return self._used
+    async def _send(self, call: Call, limits: Limits) -> Answer:
+        """Send a call once; once more where a 401 lets the credential be renewed, for then nothing has run."""
+        wire = self.peer.used = await self._transport()
+        if self._auth is None:
+            answer = await wire.open(call, limits)
+        else:
+            added = await self._shown(self._auth, call)
+            answer = await wire.open(replace(call, headers=call.headers | added), limits)
+            if answer.status == 401 and await self._auth.renew(added):
+                await answer.read()
+                added = await self._shown(self._auth, call)
+                answer = await wire.open(replace(call, headers=call.headers | added), limits)
+        self._learn(call, answer)
+        return answer
+
+    @staticmethod
+    async def _shown(auth: AuthManager, call: Call) -> dict[str, str]:
+        return await auth.authorize(call.method, call.url, call.headers, call.body, bearer=True)
 
     def _learn(self, call: Call, answer: Answer) -> None:
         """Note whether the agent speaks protocol 1; a refusal without its name may be somebody else's."""
         if speaks_protocol(answer.headers):
-            self.speaks_protocol = True
+            self.peer.speaks_protocol = True
         elif 200 <= answer.status < 300 and not call.is_safe:
-            self.speaks_protocol = False
+            self.peer.speaks_protocol = False
 
     async def _pause_after(
         self, outcome: Answer | NetworkError, call: Call, attempt: int, limits: Limits
@@ -136,9 +201,19 @@ class AgentLink:
             step = after_loss(outcome, self._standing(call, limits))
             if step is Next.GIVE_UP and await self._turns_out_to_speak(outcome, call):
                 step = after_loss(outcome, self._standing(call, limits))
-            return self.pause(attempt, limits) if step is Next.REPEAT else None
+            return self._affordable(self.pause(attempt, limits)) if step is Next.REPEAT else None
         step = after_refusal(outcome.status, outcome.headers, self._standing(call, limits))
-        return self.pause(attempt, limits, outcome) if step is Next.REPEAT else None
+        if step is Next.REPEAT:
+            return self._affordable(self.pause(attempt, limits, outcome))
+        if outcome.status not in REFUSED_STATUSES | GATEWAY_STATUSES:
+            self._budget.earn()
+        return None
+
+    def _affordable(self, pause: float | None) -> float | None:
+        if pause is not None and not self._budget.spend():
+            logger.debug("no further attempt: too few of the last calls were answered")
+            return None
+        return pause
 
     def _standing(self, call: Call, limits: Limits) -> Standing:
         return Standing(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Self, overload
@@ -19,6 +21,7 @@ from ppio_agent_models import (
     StreamInterruptedError,
 )
 
+from .._config import NOT_GIVEN, ClientConfig, NotGiven, with_options
 from .._io import _async as io
 from .._rules import durable, lifecycle
 from .._rules.durable import OnDisconnect, Terms
@@ -37,6 +40,14 @@ PING_SECONDS = 10.0
 """Longest time of one ping."""
 
 
+@dataclass(slots=True)
+class Handle:
+    """What all views of a session share: whether it was closed, and when it was last used."""
+
+    last_activity: datetime
+    closed: bool = False
+
+
 class SandboxSession:
     """A conversation with one agent. Made by the methods of a client, and by `attach`.
 
@@ -45,7 +56,6 @@ class SandboxSession:
     Attributes:
         session_id: The id that the agent knows the conversation by.
         created_at: When its sandbox was made, UTC; for an attached agent, when this handle was.
-        last_activity: When this handle last called the agent, UTC.
     """
 
     def __init__(
@@ -57,9 +67,9 @@ class SandboxSession:
         self.session_id = session_id
         self._link = link
         self._sandbox = sandbox
-        self._closed = False
+        self._origin: SandboxSession | None = None
         self.created_at = datetime.now(UTC) if sandbox is None else sandbox.now.created_at
-        self.last_activity = self.created_at
+        self._handle = Handle(self.created_at)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.session_id!r} at {self.host_url}>"
@@ -71,6 +81,34 @@ class SandboxSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await io.to_the_end(self.close())
+
+    def with_options(
+        self, *, timeout: float | NotGiven | None = NOT_GIVEN, max_retries: int | NotGiven = NOT_GIVEN
+    ) -> Self:
+        """Return this session with other settings for its calls: `session.with_options(timeout=5).invoke(...)`.
+
+        It costs nothing and shares everything else with this one: sandbox, connections, and being closed.
+
+        Args:
+            timeout: Longest time of one whole call, in seconds; None for no limit.
+            max_retries: How often a call that cannot run twice is repeated, and a stream read on.
+
+        Raises:
+            ConfigurationError: One is out of its bounds.
+        """
+        return self.with_config(with_options(self._link.config, timeout, max_retries))
+
+    def with_config(self, config: ClientConfig) -> Self:
+        """Return this session with the settings of a view of its client; for the rooms around it."""
+        session = copy.copy(self)
+        session._link = self._link.with_config(config)
+        session._origin = self._origin or self  # which its client knows as long as somebody holds it
+        return session
+
+    @property
+    def last_activity(self) -> datetime:
+        """When this handle last called the agent, UTC."""
+        return self._handle.last_activity
 
     @property
     def sandbox_id(self) -> str | None:
@@ -95,12 +133,12 @@ class SandboxSession:
     @property
     def is_active(self) -> bool:
         """Whether the session can be invoked, as far as this handle knows. `get_status` asks."""
-        return not self._closed and (self._sandbox is None or self._sandbox.now.state == "running")
+        return not self._handle.closed and (self._sandbox is None or self._sandbox.now.state == "running")
 
     @property
     def is_closed(self) -> bool:
         """Whether this handle was closed. Its sandbox may have ended without it: `get_status` asks."""
-        return self._closed
+        return self._handle.closed
 
     @overload
     async def invoke(
@@ -227,12 +265,12 @@ class SandboxSession:
             NetworkError: It did not answer.
         """
         self._check_open()
-        self.last_activity = datetime.now(UTC)
+        self._handle.last_activity = datetime.now(UTC)
         return await self._link.ping(PING_SECONDS)
 
     async def get_status(self) -> SessionStatus:
         """Return the state of the session, asked of the provider and of the agent."""
-        if self._closed:
+        if self._handle.closed:
             return SessionStatus.CLOSED
         if self._sandbox is not None:
             found = await self._sandbox.look()
@@ -298,13 +336,13 @@ class SandboxSession:
         Returns:
             Whether this call ended a sandbox; False when it had ended before, or there is none.
         """
-        was_closed, self._closed = self._closed, True
+        was_closed, self._handle.closed = self._handle.closed, True
         if was_closed or self._sandbox is None:
             return False
         try:
             ended = await self._sandbox.provider.kill(self._sandbox.now.sandbox_id)
         except BaseException:
-            self._closed = False  # it may live: a second try must not take it for ended
+            self._handle.closed = False  # it may live: a second try must not take it for ended
             raise
         self._sandbox.forget(self._sandbox.now.sandbox_id)
         await self._link.hang_up()
@@ -324,7 +362,7 @@ class SandboxSession:
         self._check_open()
         if self._sandbox is not None:
             await self._sandbox.check_awake()
-        self.last_activity = datetime.now(UTC)
+        self._handle.last_activity = datetime.now(UTC)
 
     async def _explain(self, error: NetworkError | StreamInterruptedError) -> None:
         if self._sandbox is not None:
@@ -340,7 +378,7 @@ class SandboxSession:
         return self._sandbox
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._handle.closed:
             raise SandboxGoneError(f"session {self.session_id!r} was closed; create a new one")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from ppio_agent_models import AuthenticationError, ConfigurationError
+from ppio_agent_models import ConfigurationError
 
 from .._credentials import AccessToken
 from .requests import checked_token
@@ -105,14 +105,6 @@ def session_token(secret: str, session_id: str) -> str:
     message = _SESSION_TOKEN_LABEL + session_id.encode("utf-8", "surrogatepass")
     mac = hmac.digest(secret.encode("utf-8", "surrogatepass"), message, "sha256")
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
-
-
-def missing_credential() -> AuthenticationError:
-    """Return the error for a caller who has nothing to show."""
-    return AuthenticationError(
-        "no credential and no provider: set PPIO_API_KEY or pass api_key=, "
-        'or work without an account with provider="local" (LocalSandboxProvider)'
-    )
 
 
 def no_stable_secret() -> ConfigurationError:

@@ -20,8 +20,9 @@ LABEL: Final = "sig1"
 
 _DIGEST: Final = "content-digest"
 _SESSION: Final = SESSION_ID_HEADER.lower()
-_AS_SENT: Final = "/%!$&'()*+,;=:@-._~"
-"""What stands in a path as it is; anything else is percent-encoded before it is sent (RFC 3986, section 3.3)."""
+_PATH_AS_SENT: Final = "%/!$&'()*+,;=:@[]\\^|"
+"""What httpx sends in a path as it is, besides letters, digits and `-._~`."""
+_QUERY_AS_SENT: Final = _PATH_AS_SENT + "?`{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,9 @@ def covered(method: str, url: str, fields: Mapping[str, str]) -> dict[str, str]:
         fields: Header fields by lower-case names.
     """
     parts = urlsplit(url)
-    components = {"@method": method, "@path": quote(parts.path, safe=_AS_SENT) or "/"}
+    components = {"@method": method, "@path": quote(parts.path, safe=_PATH_AS_SENT) or "/"}
     if parts.query:
-        components["@query"] = "?" + quote(parts.query, safe=_AS_SENT + "?")
+        components["@query"] = "?" + quote(parts.query, safe=_QUERY_AS_SENT)
     return components | {name: fields[name] for name in (_DIGEST, _SESSION) if name in fields}
 
 

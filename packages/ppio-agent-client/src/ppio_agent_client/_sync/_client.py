@@ -3,26 +3,36 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from ppio_agent_models import AgentClientError, AgentTemplate, InvocationResponse, SandboxConfig
+from ppio_agent_models import (
+    AgentClientError,
+    AgentTemplate,
+    ConfigurationError,
+    InvocationResponse,
+    SandboxConfig,
+)
 
-from .._config import ClientConfig, settle
+from .._config import NOT_GIVEN, ClientConfig, NotGiven, settle, with_options
 from .._credentials import Credential
 from .._io import _sync as io
 from .._rules import requests
+from .._rules.budget import RetryBudget
+from .._rules.durable import OnDisconnect
 from .._rules.requests import Request
 from .._sandbox import Sandbox, SandboxSpec
 from ._auth import SyncAuthManager
 from ._exchange import AgentLink
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
-from ._session import SyncSandboxSession
+from ._session import SyncSandboxSession, terms_of
 from ._start import started
 from ._stream import SyncInvocationStream
 from ._templates import SyncTemplateManager
@@ -31,6 +41,16 @@ from .providers._by_name import checked_provider, provider_for
 if TYPE_CHECKING:
     from ._transport import Transport
     from .providers._protocol import SyncSandboxProvider
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all views of a client share: its own settings, and what it opens when first needed."""
+
+    config: ClientConfig
+    provider: SyncSandboxProvider | None
+    transport: Transport | None = None
+    closed: bool = False
 
 
 class SyncAgentRuntimeClient:
@@ -78,17 +98,17 @@ class SyncAgentRuntimeClient:
             session_secret=self.config.session_secret,
         )
         self.template_manager = SyncTemplateManager(self._get_provider, self.config)
-        self._provider = None if provider is None or isinstance(provider, str) else checked_provider(provider)
-        self._owns_provider = self._provider is None
-        self._transport: Transport | None = None
-        self._closed = False
+        given_provider = None if provider is None or isinstance(provider, str) else checked_provider(provider)
+        self._owns_provider = given_provider is None
+        self._desk = Desk(self.config, given_provider)
+        self._budget = RetryBudget(self.config.retry_budget)
         self._turns: WeakValueDictionary[str, io.Lock] = WeakValueDictionary()
         # One handle per sandbox, so that closing it by id closes it for everybody who holds it.
         self._handles: WeakValueDictionary[str, SyncSandboxSession] = WeakValueDictionary()
         self._made: set[str] = set()
 
     def __repr__(self) -> str:
-        source = self.config.provider if self._owns_provider else type(self._provider).__name__
+        source = self.config.provider if self._owns_provider else type(self._desk.provider).__name__
         key = "set" if self.config.api_key else "not set"
         return f"<{type(self).__name__} provider={source!r} api_key {key}>"
 
@@ -99,6 +119,25 @@ class SyncAgentRuntimeClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def with_options(
+        self, *, timeout: float | NotGiven | None = NOT_GIVEN, max_retries: int | NotGiven = NOT_GIVEN
+    ) -> Self:
+        """Return this client with other settings for calls: `client.with_options(timeout=5).invoke_agent(...)`.
+
+        It costs nothing and shares everything else with this one: provider, sessions, connections, credentials, and
+        being closed. Sessions that it returns keep the settings.
+
+        Args:
+            timeout: Longest time of one whole call, in seconds; None for no limit.
+            max_retries: How often a call that cannot run twice is repeated, and a stream read on.
+
+        Raises:
+            ConfigurationError: One is out of its bounds.
+        """
+        client = copy.copy(self)
+        client.config = with_options(self.config, timeout, max_retries)
+        return client
 
     def create_session(
         self,
@@ -190,7 +229,14 @@ class SyncAgentRuntimeClient:
         return self.template_manager.get_template(template_id)
 
     def invoke_agent(
-        self, template_id: str, request: Request, create_session: bool = True, session_id: str | None = None
+        self,
+        template_id: str,
+        request: Request,
+        create_session: bool = True,
+        session_id: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
     ) -> InvocationResponse:
         """Ask an agent once.
 
@@ -200,6 +246,8 @@ class SyncAgentRuntimeClient:
             create_session: Whether a session may be made for it.
             session_id: The session to ask in; it is joined or made, and lives on. Without one, a new sandbox is made
                 and ended before this returns, on errors too.
+            idempotency_key: As for `SyncSandboxSession.invoke`; it counts within a session.
+            on_disconnect: As for `SyncSandboxSession.invoke`.
 
         Raises:
             SessionNotFoundError: `create_session` is False and no such session lives.
@@ -208,21 +256,28 @@ class SyncAgentRuntimeClient:
         call = OneCall(self, template_id, create_session=create_session, session_id=session_id)
         try:
             session = call.begin()
-            return session.invoke(request)
+            return session.invoke(request, idempotency_key=idempotency_key, on_disconnect=on_disconnect)
         finally:
             call.end()
 
     def stream_agent(
-        self, template_id: str, request: Request, create_session: bool = True, session_id: str | None = None
+        self,
+        template_id: str,
+        request: Request,
+        create_session: bool = True,
+        session_id: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
     ) -> SyncInvocationStream:
         """Stream from an agent once: use it with `with`, or iterate over it. See `invoke_agent`.
 
         A sandbox that was made for it is ended with the stream, however that ends.
         """
         call = OneCall(self, template_id, create_session=create_session, session_id=session_id)
-        return SyncInvocationStream(OneStream(call, request))
+        return SyncInvocationStream(OneStream(call, request, terms_of(idempotency_key, on_disconnect)))
 
-    def attach(self, url: str, token: str | None = None) -> SyncSandboxSession:
+    def attach(self, url: str, token: str | None = None, *, auth: SyncAuthManager | None = None) -> SyncSandboxSession:
         """Return a session with an agent that runs already: a development server, a cluster, another cloud.
 
         Nothing is sent yet, and no key or provider is needed. The session has no sandbox to refresh or pause.
@@ -230,23 +285,29 @@ class SyncAgentRuntimeClient:
         Args:
             url: Its address, such as `http://127.0.0.1:8080`.
             token: Sent as bearer token, if it wants one.
+            auth: Shows who calls, in place of a token: as bearer token, fetched anew where it ends, or as a signature
+                for an agent with `hmac_keys`.
 
         Raises:
-            ConfigurationError: The address or the token cannot be used.
+            ConfigurationError: The address or the token cannot be used, or both a token and `auth` are given.
         """
+        if token is not None and auth is not None:
+            raise ConfigurationError("attach() takes a token or auth, not both")
         session_id = uuid4().hex
         headers = requests.session_headers(session_id, requests.checked_token(token), {})
-        link = AgentLink(self._get_transport, self.config, requests.checked_url(url), headers)
+        where = requests.checked_url(url)
+        link = AgentLink(self._get_transport, self.config, where, headers, budget=self._budget, auth=auth)
         return SyncSandboxSession(session_id, link)
 
     def close(self) -> None:
         """Close every connection. Sandboxes live on; the client cannot be used again."""
-        self._closed = True
-        transport, self._transport = self._transport, None
+        desk = self._desk
+        desk.closed = True
+        transport, desk.transport = desk.transport, None
         if transport is not None:
             transport.close()
-        if self._owns_provider and self._provider is not None:
-            self._provider.close()
+        if self._owns_provider and desk.provider is not None:
+            desk.provider.close()
 
 
     def _end(self, sandbox_id: str) -> bool:
@@ -259,34 +320,34 @@ class SyncAgentRuntimeClient:
         session = self._handles.get(sandbox.sandbox_id)
         if session is not None and not session.is_closed:
             session.know(sandbox)
-            return session
-        link = self._link_to(sandbox)
-        held = HeldSandbox(self._get_provider(), sandbox, link, life_seconds, self._made.discard)
-        session = self._handles[sandbox.sandbox_id] = SyncSandboxSession(sandbox.session_id, link, held)
-        return session
+        else:
+            link = self._link_to(sandbox)
+            held = HeldSandbox(self._get_provider(), sandbox, link, life_seconds, self._made.discard)
+            session = self._handles[sandbox.sandbox_id] = SyncSandboxSession(sandbox.session_id, link, held)
+        return session if self.config is self._desk.config else session.with_config(self.config)
 
     def _link_to(self, sandbox: Sandbox) -> AgentLink:
         headers = requests.session_headers(sandbox.session_id, None, sandbox.headers)
-        return AgentLink(self._get_transport, self.config, sandbox.url, headers)
+        return AgentLink(self._get_transport, self._desk.config, sandbox.url, headers, budget=self._budget)
 
     def _get_provider(self) -> SyncSandboxProvider:
         self._check_open()
-        if self._provider is None:
-            self._provider = provider_for(self.config, self.auth_manager, self._get_transport)
-        return self._provider
+        if self._desk.provider is None:
+            self._desk.provider = provider_for(self._desk.config, self.auth_manager, self._get_transport, self._budget)
+        return self._desk.provider
 
     def _get_transport(self) -> Transport:
-        return self._transport or self._keep(io.run_blocking(_new_transport))
+        return self._desk.transport or self._keep(io.run_blocking(_new_transport))
 
     def _keep(self, transport: Transport) -> Transport:
         """Keep the transport of whoever was first; one that nobody has used yet holds nothing open."""
         self._check_open()
-        if self._transport is None:
-            self._transport = transport
-        return self._transport
+        if self._desk.transport is None:
+            self._desk.transport = transport
+        return self._desk.transport
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._desk.closed:
             raise AgentClientError("this client is closed; make a new one")
 
 

@@ -47,7 +47,7 @@ class HeldSandbox:
     def know(self, sandbox: Sandbox) -> None:
         """Remember how it is now; one that was woken may listen elsewhere."""
         self.now = sandbox
-        self._link.url = sandbox.url
+        self._link.peer.url = sandbox.url
         self._link.headers.update(sandbox.headers)
 
     def look(self) -> Sandbox | None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from ppio_agent_models import PPIOAgentRuntimeError, SessionNotFoundError
 
 from .._io import _sync as io
+from .._rules.durable import Terms
 from .._rules.lifecycle import other_template
 from .._rules.requests import Request
-from ._session import SyncSandboxSession, terms_of
+from ._session import SyncSandboxSession
 from ._sources import InvocationSource
 
 logger = logging.getLogger("ppio_agent_client")
@@ -81,8 +82,8 @@ class OneCall:
 class OneStream(InvocationSource):
     """A stream that brings its session with it: the source behind `stream_agent`."""
 
-    def __init__(self, call: OneCall, request: Request) -> None:
-        super().__init__(None, request, terms_of(None, None))
+    def __init__(self, call: OneCall, request: Request, terms: Terms) -> None:
+        super().__init__(None, request, terms)
         self._one_call = call
 
     def open(self) -> Answer:

@@ -11,9 +11,10 @@ from ppio_agent_models import ConfigurationError
 
 from ..._config import PROVIDER_GROUP, ClientConfig
 from ..._io import _async as io
-from ..._rules.credentials import missing_credential
+from .._auth import missing_credential
 
 if TYPE_CHECKING:
+    from ..._rules.budget import RetryBudget
     from .._auth import AuthManager
     from .._transport import Transport
     from ._protocol import SandboxProvider
@@ -23,7 +24,10 @@ PLATFORM = "platform"
 
 
 def provider_for(
-    config: ClientConfig, auth: AuthManager, transport: Callable[[], Awaitable[Transport]]
+    config: ClientConfig,
+    auth: AuthManager,
+    transport: Callable[[], Awaitable[Transport]],
+    budget: RetryBudget,
 ) -> SandboxProvider:
     """Return a new provider as `config` names it: the platform where there is a key and no name.
 
@@ -31,6 +35,7 @@ def provider_for(
         config: The client's settings.
         auth: The client's credentials.
         transport: Returns the client's connections.
+        budget: The repetitions that the client can afford.
 
     Raises:
         AuthenticationError: Neither a provider nor a key of the platform is named.
@@ -46,7 +51,7 @@ def provider_for(
     if auth.has_credential:
         from .platform import PlatformSandboxProvider
 
-        return PlatformSandboxProvider(config, auth=auth, transport=transport)
+        return PlatformSandboxProvider(config, auth=auth, transport=transport, budget=budget)
     raise missing_credential()
 
 

@@ -12,6 +12,7 @@ from ppio_agent_models import JSON_MEDIA_TYPE, NetworkError, PPIOAgentRuntimeErr
 from ..._config import ClientConfig
 from ..._io import _async as io
 from ..._rules import platform_answers
+from ..._rules.budget import RetryBudget
 from ..._rules.limits import Limits, call_limits
 from ..._rules.platform_calls import PlatformCall
 from ..._rules.requests import USER_AGENT, Call
@@ -52,15 +53,22 @@ class ControlPlane:
         auth: The credentials.
         config: The time limits and retries.
         transport: Returns the connections, which are opened when first needed.
+        budget: The repetitions that can be afforded.
     """
 
     def __init__(
-        self, url: str, auth: AuthManager, config: ClientConfig, transport: Callable[[], Awaitable[Transport]]
+        self,
+        url: str,
+        auth: AuthManager,
+        config: ClientConfig,
+        transport: Callable[[], Awaitable[Transport]],
+        budget: RetryBudget,
     ) -> None:
         self._url = url
         self._auth = auth
         self._config = config
         self._transport = transport
+        self._budget = budget
         self._policy = RetryPolicy(config.max_retries, config.retry_delay)
 
     async def ask(self, question: PlatformCall, known: Collection[int] = ()) -> Reply:
@@ -90,6 +98,7 @@ class ControlPlane:
             outcome = await self._attempt(call, limits)
             if isinstance(outcome, Reply):
                 if 200 <= outcome.status < 300 or outcome.status in known:
+                    self._budget.earn()
                     return replace(outcome, repeated=repeated)
                 if outcome.status == 401 and not renewed and await self._auth.renew(call.headers):
                     renewed = True
@@ -130,4 +139,5 @@ class ControlPlane:
         if not platform_answers.may_repeat(error, is_repeatable=question.is_repeatable):
             return None
         left = limits.remaining(io.now())
-        return self._policy.pause(failures, chance=io.chance(), retry_after=error.retry_after, remaining=left)
+        pause = self._policy.pause(failures, chance=io.chance(), retry_after=error.retry_after, remaining=left)
+        return pause if pause is not None and self._budget.spend() else None

@@ -18,6 +18,7 @@ from ppio_agent_models import (
 from ..._config import ClientConfig, settle
 from ..._io import _async as io
 from ..._rules import lifecycle, platform_addresses, platform_answers, platform_calls, platform_marks, platform_start
+from ..._rules.budget import RetryBudget
 from ..._rules.platform_answers import MadeSandbox, SeenSandbox
 from ..._sandbox import Sandbox, SandboxSpec
 from .._auth import AuthManager
@@ -46,6 +47,7 @@ class PlatformSandboxProvider:
         config: Addresses, credentials and limits; the environment's unless given.
         auth: The credentials, those of `config` unless given.
         transport: Returns the connections to use; it opens its own, and closes them, unless given.
+        budget: The repetitions that can be afforded; that of `config` unless given.
 
     Raises:
         ConfigurationError: An address is none.
@@ -57,6 +59,7 @@ class PlatformSandboxProvider:
         *,
         auth: AuthManager | None = None,
         transport: Callable[[], Awaitable[Transport]] | None = None,
+        budget: RetryBudget | None = None,
     ) -> None:
         self._config = settle(config, {})
         self._auth = auth or AuthManager(
@@ -69,7 +72,13 @@ class PlatformSandboxProvider:
         self._is_legacy = self._addresses.is_legacy
         self._own_transport: Transport | None = None
         self._transport = transport or self._get_own_transport
-        self._api = ControlPlane(self._addresses.api, self._auth, self._config, self._transport)
+        self._api = ControlPlane(
+            self._addresses.api,
+            self._auth,
+            self._config,
+            self._transport,
+            budget or RetryBudget(self._config.retry_budget),
+        )
         self._making = SandboxMaking(self._api, is_legacy=self._is_legacy)
         self._templates = PlatformTemplates(self._api, self._config)
         self._agents = PlatformAgents(self._addresses, self._auth, self._config, self._transport)

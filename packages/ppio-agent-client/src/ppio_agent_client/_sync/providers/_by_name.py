@@ -12,9 +12,10 @@ from ppio_agent_models import ConfigurationError
 
 from ..._config import SYNC_PROVIDER_GROUP, ClientConfig
 from ..._io import _sync as io
-from ..._rules.credentials import missing_credential
+from .._auth import missing_credential
 
 if TYPE_CHECKING:
+    from ..._rules.budget import RetryBudget
     from .._auth import SyncAuthManager
     from .._transport import Transport
     from ._protocol import SyncSandboxProvider
@@ -24,7 +25,10 @@ PLATFORM = "platform"
 
 
 def provider_for(
-    config: ClientConfig, auth: SyncAuthManager, transport: Callable[[], Transport]
+    config: ClientConfig,
+    auth: SyncAuthManager,
+    transport: Callable[[], Transport],
+    budget: RetryBudget,
 ) -> SyncSandboxProvider:
     """Return a new provider as `config` names it: the platform where there is a key and no name.
 
@@ -32,6 +36,7 @@ def provider_for(
         config: The client's settings.
         auth: The client's credentials.
         transport: Returns the client's connections.
+        budget: The repetitions that the client can afford.
 
     Raises:
         AuthenticationError: Neither a provider nor a key of the platform is named.
@@ -47,7 +52,7 @@ def provider_for(
     if auth.has_credential:
         from .platform import SyncPlatformSandboxProvider
 
-        return SyncPlatformSandboxProvider(config, auth=auth, transport=transport)
+        return SyncPlatformSandboxProvider(config, auth=auth, transport=transport, budget=budget)
     raise missing_credential()
 
 

@@ -1,0 +1,165 @@
+"""Real processes of a sandbox: their events for whoever listens, and all that they brought into the world."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+MARK: Final = "PPIO_SANDBOX_ID"
+"""The variable by which everything that runs in a sandbox is known, daemons of daemons included."""
+
+Event = dict[str, Any]
+
+
+class Process:
+    """One process that envd started. It goes on whether anybody listens or not."""
+
+    def __init__(self, config: dict[str, Any], tag: str | None, popen: subprocess.Popen[bytes]) -> None:
+        self.config = config
+        self.tag = tag
+        self.pid = popen.pid
+        self.deadline_passed = False
+        self.end: Event | None = None
+        self.ended = asyncio.Event()
+        self._popen = popen
+        self._listeners: set[asyncio.Queue[Event]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    def start(
+        cls,
+        arguments: list[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        stdin: bool,
+        config: dict[str, Any],
+        tag: str | None,
+        heard: Callable[[str, bytes], None],
+    ) -> Process:
+        """Start it; `heard` gets all output, with the stream's name, in the loop's thread.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        popen = subprocess.Popen(
+            arguments,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
+        )
+        process = cls(config, tag, popen)
+        readers = [
+            threading.Thread(target=process._read, args=(name, pipe, heard), name="platform-pipe", daemon=True)
+            for name, pipe in (("stdout", popen.stdout), ("stderr", popen.stderr))
+        ]
+        for reader in readers:
+            reader.start()
+        threading.Thread(target=process._wait, args=(readers,), name="platform-wait", daemon=True).start()
+        return process
+
+    def listen(self) -> asyncio.Queue[Event]:
+        """Return a queue with all events from now on; the last one is `end`."""
+        queue: asyncio.Queue[Event] = asyncio.Queue()
+        if self.end is not None:
+            queue.put_nowait(self.end)
+        else:
+            self._listeners.add(queue)
+        return queue
+
+    def forget(self, queue: asyncio.Queue[Event]) -> None:
+        self._listeners.discard(queue)
+
+    def signal(self, number: int) -> None:
+        """Signal the leader only, as envd does."""
+        with suppress(ProcessLookupError):
+            self._popen.send_signal(number)
+
+    def pass_deadline(self) -> None:
+        """Kill it: its time is over."""
+        if self.end is None:
+            self.deadline_passed = True
+            self.signal(signal.SIGKILL)
+
+    def write(self, data: bytes) -> None:
+        """Give it input.
+
+        Raises:
+            OSError: It does not read any.
+        """
+        if self._popen.stdin is None:
+            raise OSError("its input is closed")
+        self._popen.stdin.write(data)
+
+    def close_input(self) -> None:
+        if self._popen.stdin is not None:
+            self._popen.stdin.close()
+
+    def _read(self, name: str, pipe: Any, heard: Callable[[str, bytes], None]) -> None:
+        with pipe:
+            while data := os.read(pipe.fileno(), 65536):
+                self._tell(self._hear, name, data, heard)
+
+    def _hear(self, name: str, data: bytes, heard: Callable[[str, bytes], None]) -> None:
+        heard(name, data)
+        self._publish({"data": {name: base64.b64encode(data).decode()}})
+
+    def _wait(self, readers: list[threading.Thread]) -> None:
+        code = self._popen.wait()
+        for reader in readers:
+            reader.join(0.3)  # what it left behind may hold the pipes for ever
+        with suppress(OSError):
+            self.close_input()
+        self._tell(self._finish, code)
+
+    def _finish(self, code: int) -> None:
+        status = f"exit status {code}" if code >= 0 else f"signal: {signal.strsignal(-code) or -code}".lower()
+        end: dict[str, Any] = {"exitCode": code if code >= 0 else -1, "exited": code >= 0, "status": status}
+        if code != 0:
+            end["error"] = status
+        self.end = {"end": end}
+        self._publish(self.end)
+        self._listeners.clear()
+        self.ended.set()
+
+    def _publish(self, event: Event) -> None:
+        for queue in self._listeners:
+            queue.put_nowait(event)
+
+    def _tell(self, what: Callable[..., None], *arguments: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(what, *arguments)
+
+
+def living(sandbox_id: str) -> set[int]:
+    """Return the ids of all processes that run in a sandbox, whoever started them."""
+    found = set()
+    mark = f"{MARK}={sandbox_id}".encode()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with suppress(OSError), open(f"/proc/{entry.name}/environ", "rb") as file:
+                if mark in file.read().split(b"\0"):
+                    found.add(int(entry.name))
+    return found
+
+
+def signal_all(sandbox_id: str, number: int) -> None:
+    """Signal everything in a sandbox, until nothing new turns up."""
+    done: set[int] = set()
+    while new := living(sandbox_id) - done:
+        for pid in new:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        done |= new

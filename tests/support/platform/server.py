@@ -1,0 +1,83 @@
+"""The platform on a real port: in a thread for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from .app import Platform
+
+
+class Server(uvicorn.Server):
+    """A uvicorn that tells when it listens, and ends the sandboxes when it stops."""
+
+    def __init__(self, platform: Platform, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__(
+            uvicorn.Config(
+                platform,
+                loop="asyncio",
+                ws="none",
+                lifespan="off",
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                access_log=False,
+                log_config=None,
+                log_level="critical",
+                timeout_graceful_shutdown=1,
+                backlog=4096,
+            )
+        )
+        self._platform = platform
+        self.listening = threading.Event()
+        self.socket = socket.create_server((host, port), backlog=4096)
+        self.port: int = self.socket.getsockname()[1]
+        self.url = f"http://{host}:{self.port}"
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(8, "platform-work"))
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._platform.close()
+        await super().shutdown(sockets)
+
+    def run(self, *_: Any) -> None:
+        super().run([self.socket])
+
+    @property
+    def connections(self) -> int:
+        """How many callers are connected."""
+        return len(self.server_state.connections)
+
+
+@contextmanager
+def serving(platform: Platform) -> Iterator[Server]:
+    """Serve a platform from a thread; at the end nothing of it is left."""
+    server = Server(platform)
+    thread = threading.Thread(target=server.run, name="platform", daemon=True)
+    thread.start()
+    try:
+        assert server.listening.wait(30), "the platform did not start"
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        server.socket.close()
+
+
+@contextmanager
+def running(folder: Path, **settings: Any) -> Iterator[tuple[Platform, str]]:
+    """Serve a new platform and yield it with its URL."""
+    platform = Platform(folder, **settings)
+    with serving(platform) as server:
+        yield platform, server.url
