@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import PingResponse, PPIOAgentRuntimeError
@@ -64,6 +65,8 @@ def until_ready(
         SandboxCreationError: Its process ended; noticed at once, with its last output.
         SandboxStartTimeoutError: It was not healthy within the sandbox's `start_timeout_seconds`.
     """
+    if watch is not None:
+        sandbox = replace(sandbox, start_timeout_seconds=watch.start_timeout_seconds)
     deadline = io.now() + sandbox.start_timeout_seconds
     for pause in pauses():
         answer = _answer_of(link, max(LAST_PING_SECONDS, min(PING_SECONDS, deadline - io.now())))

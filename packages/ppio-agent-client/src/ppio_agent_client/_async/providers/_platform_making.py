@@ -6,7 +6,13 @@ import logging
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from ppio_agent_models import PlatformError, PPIOAgentRuntimeError, TemplateNotFoundError, TotalTimeoutError
+from ppio_agent_models import (
+    NetworkError,
+    PlatformError,
+    PPIOAgentRuntimeError,
+    TemplateNotFoundError,
+    TotalTimeoutError,
+)
 
 from ..._io import _async as io
 from ..._rules import platform_answers, platform_calls, platform_marks
@@ -19,7 +25,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ppio_agent_client")
 
 _LOOKS_AFTER_SECONDS = (0.0, 0.3, 0.7, 1.5, 3.0)
-"""When to look for the sandbox of a lost answer: it may be in the making yet."""
+"""When to look for the sandbox of an answer that was lost on its way: it may be in the making yet."""
+_LOOKS_AFTER_FAILURE = _LOOKS_AFTER_SECONDS[:2]
+"""The same where the platform has answered that it failed."""
 _MAX_PAGES = 10_000
 
 
@@ -98,15 +106,17 @@ class SandboxMaking:
                 raise
             lost = error
         logger.warning("the answer to a create was lost (%s); looking for what it made", lost)
-        adopted = await self._adopt(create_id, spec)
+        looks = _LOOKS_AFTER_SECONDS if isinstance(lost, NetworkError) else _LOOKS_AFTER_FAILURE
+        adopted = await self._adopt(create_id, spec, looks)
         if adopted is not None:
             return adopted
         if isinstance(lost, TotalTimeoutError):
             raise lost
         try:
             made = await self._asked(question, spec)
-        except PPIOAgentRuntimeError:
-            await self._sweep(create_id)
+        except PPIOAgentRuntimeError as error:
+            if platform_answers.is_lost(error):
+                await self._sweep(create_id)
             raise
         await self._sweep(create_id, spare=made.sandbox_id)
         return made
@@ -119,9 +129,9 @@ class SandboxMaking:
             )
         return platform_answers.made_sandbox(reply.value, is_legacy=self._is_legacy)
 
-    async def _adopt(self, create_id: str, spec: SandboxSpec) -> MadeSandbox | None:
+    async def _adopt(self, create_id: str, spec: SandboxSpec, looks: tuple[float, ...]) -> MadeSandbox | None:
         """Return the sandbox that a lost answer told of, if there is one."""
-        for seconds in _LOOKS_AFTER_SECONDS:
+        for seconds in looks:
             await io.sleep(seconds)
             for found in await self._made_by(create_id):
                 adopted = await self.connected(found.made.sandbox_id, spec.timeout_seconds)

@@ -154,14 +154,20 @@ class StartWatch:
     """Tells how a starting agent is: from its process's stream as long as that lasts, else from the platform.
 
     Args:
-        process: The process.
+        process: The process; None where its stream was lost.
         sandbox: Where it runs, as it was made.
-        get: Asks the platform for that.
+        start_timeout_seconds: How long the agent may take until `/ping` answers.
+        get: Asks the platform for the sandbox.
     """
 
     def __init__(
-        self, process: StartedProcess, sandbox: Sandbox, get: Callable[[str], Sandbox | None]
+        self,
+        process: StartedProcess | None,
+        sandbox: Sandbox,
+        start_timeout_seconds: float,
+        get: Callable[[str], Sandbox | None],
     ) -> None:
+        self.start_timeout_seconds = start_timeout_seconds
         self._process = process
         self._sandbox = sandbox
         self._get = get
@@ -172,6 +178,8 @@ class StartWatch:
         Raises:
             SandboxCreationError: envd could not start the process.
         """
+        if self._process is None:
+            return self._get(self._sandbox.sandbox_id)
         words = self._process.words
         if words.ended is not None:
             return replace(self._sandbox, state="ended", exit_code=words.exit_code, output=words.output)
@@ -185,12 +193,14 @@ class StartWatch:
     def rest(self, seconds: float) -> None:
         """Wait so long, or until the agent ends."""
         began_at = io.now()
-        if self._process.wait(seconds) and self._process.words.ended is None:
+        process = self._process
+        if process is None or (process.wait(seconds) and process.words.ended is None):
             io.sleep(max(0.0, began_at + seconds - io.now()))
 
     def close(self) -> None:
         """Stop watching. The agent goes on."""
-        self._process.close()
+        if self._process is not None:
+            self._process.close()
 
 
 def _refusal(answer: Answer, value: Any) -> SandboxCreationError:

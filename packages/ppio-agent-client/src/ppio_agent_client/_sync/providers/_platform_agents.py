@@ -103,7 +103,7 @@ class PlatformAgents:
 
     def start(
         self, sandbox: Sandbox, spec: SandboxSpec, start: Start, get: Callable[[str], Sandbox | None]
-    ) -> AgentWatch | None:
+    ) -> AgentWatch:
         """Start the agent of a session, closed to everybody without the session's token."""
         known = self._known.get(sandbox.sandbox_id)
         url, headers = self._addresses.of_envd(sandbox.sandbox_id, None if known is None else known.domain)
@@ -116,7 +116,7 @@ class PlatformAgents:
         token = self._auth.session_token(spec.session_id)
         request = platform_start.request_of(start, spec.env_vars, token)
         process = envd.start(request, min(_ENVD_SECONDS, start.timeout_seconds))
-        return None if process is None else StartWatch(process, sandbox, get)
+        return StartWatch(process, sandbox, start.timeout_seconds, get)
 
     def _look_behind(self, sandbox: Sandbox) -> None:
         """Warn once for each template whose agents run before their session and answer whoever finds them."""

@@ -80,7 +80,13 @@ class SyncSandboxProvider(Protocol):
 
 
 class AgentWatch(Protocol):
-    """An agent that was just started, as long as somebody waits for it."""
+    """An agent that was just started, as long as somebody waits for it.
+
+    Attributes:
+        start_timeout_seconds: How long it may take until `/ping` answers.
+    """
+
+    start_timeout_seconds: float
 
     def look(self) -> Sandbox | None:
         """Return its sandbox as it is now: ended, with exit code and output, as soon as the agent's process has."""
