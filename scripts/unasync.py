@@ -26,6 +26,7 @@ PAIRS = (
         "packages/ppio-agent-client/src/ppio_agent_client/_sync",
     ),
     ("tests/client/_async", "tests/client/_sync"),
+    ("tests/platform/_async", "tests/platform/_sync"),
     ("tests/together/_async", "tests/together/_sync"),
     ("tests/platform/_async", "tests/platform/_sync"),
 )
@@ -42,6 +43,9 @@ RENAMES = {
     "LocalSandboxProvider": "SyncLocalSandboxProvider",
     "PlatformSandboxProvider": "SyncPlatformSandboxProvider",
     "PROVIDER_GROUP": "SYNC_PROVIDER_GROUP",
+    # the official SDK's
+    "AsyncSandbox": "Sandbox",
+    "AsyncTemplate": "Template",
     # Python's
     "AsyncGenerator": "Generator",
     "AsyncIterator": "Iterator",
@@ -51,11 +55,9 @@ RENAMES = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
-    "aiter": "iter",
     "anext": "next",
-    # httpx's and httpcore's
-    "AsyncByteStream": "SyncByteStream",
-    "AsyncHTTPConnection": "HTTPConnection",
+    # httpx's
+    "AsyncBaseTransport": "BaseTransport",
     "AsyncHTTPTransport": "HTTPTransport",
     "aiter_bytes": "iter_bytes",
     "handle_async_request": "handle_request",

@@ -156,6 +156,29 @@ async def test_a_stream_that_is_closed_while_somebody_reads_is_not_read_on() -> 
     assert [request.line.split()[0] for request in server.requests] == ["POST", "DELETE"]
 
 
+async def test_a_stream_that_is_closed_while_it_is_opened_cancels_the_invocation() -> None:
+    arrived, closed = threading.Event(), threading.Event()
+
+    def late(caller: Caller) -> None:
+        caller.read_request()
+        arrived.set()
+        closed.wait(timeout=60)
+        caller.send(stream_head(headers={"X-PPIO-Invocation-Id": "i-1"}))
+        caller.wait_until_gone()
+
+    with raw_server(late, answering(answer(b"{}"))) as server:
+        async with AgentRuntimeClient() as client:
+            stream = client.attach(server.url).stream("x")
+            task = asyncio.ensure_future(stream.open())
+            await asyncio.to_thread(arrived.wait, timeout=60)
+            await stream.close()
+            closed.set()
+            await task
+            assert [chunk async for chunk in stream] == []
+            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    assert [request.line for request in server.requests[1:]] == ["DELETE /invocations/i-1 HTTP/1.1"]
+
+
 async def test_a_loop_that_is_left_without_a_block_closes_its_connection() -> None:
     with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
         async with AgentRuntimeClient() as client:

@@ -16,6 +16,7 @@ ENVIRONMENT = {
     "PPIO_DOMAIN": "env.example",
     "PPIO_SANDBOX_URL": "https://gateway.example",
     "PPIO_AGENT_PROVIDER": "env-provider",
+    "PPIO_AGENT_SESSION_SECRET": "env-session-secret",
 }
 
 
@@ -44,6 +45,7 @@ def test_the_environment_wins_over_the_default() -> None:
     found = (config.api_key, config.api_secret, config.base_url, config.provider)
     assert found == ("env-key", "env-secret", "https://env.example", "env-provider")
     assert (config.domain, config.sandbox_url) == ("env.example", "https://gateway.example")
+    assert settle(None, {}, ENVIRONMENT).session_secret == "env-session-secret"
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
@@ -69,6 +71,8 @@ def test_a_client_shows_the_settings_that_hold() -> None:
         {"max_retries": 1.5},
         {"max_retries": None},
         {"retry_delay": -0.1},
+        {"retry_budget": -1},
+        {"retry_budget": True},
         {"cache_ttl": None},
         {"platform_timeout": 0},
         {"platform_timeout": None},
@@ -81,8 +85,9 @@ def test_a_setting_out_of_bounds_is_refused_by_name(settings: dict[str, Any]) ->
 
 
 def test_limits_can_be_switched_off() -> None:
-    assert ClientConfig(timeout=None, connect_timeout=None, idle_timeout=None).timeout is None
+    assert ClientConfig(timeout=None, connect_timeout=None, idle_timeout=None, retry_budget=None).timeout is None
 
 
 def test_no_secret_is_in_the_repr() -> None:
-    assert "secret" not in repr(ClientConfig(api_key="secret-1", api_secret="secret-2"))
+    config = ClientConfig(api_key="secret-1", api_secret="secret-2", session_secret="secret-3")
+    assert "secret-" not in repr(config)

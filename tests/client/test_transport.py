@@ -20,8 +20,9 @@ from ppio_agent_client import (
     SyncAgentRuntimeClient,
     TotalTimeoutError,
 )
-from ppio_agent_client._async import _transport
+from ppio_agent_client._async import _through_httpx
 from ppio_agent_client._io._clock import now
+from ppio_agent_client._io._network import secure_context
 from ppio_agent_client._rules.limits import Limits
 from ppio_agent_client._rules.requests import Call
 
@@ -41,12 +42,12 @@ def made(kind: type[Exception]) -> Exception:
 
 
 def translated(kind: type[Exception], *, began: bool = False, limits: Limits = LIMITS) -> PPIOAgentRuntimeError:
-    return _transport.translated(made(kind), CALL, limits, began=began)
+    return _through_httpx.translated(made(kind), CALL, limits, began=began)
 
 
 @pytest.mark.parametrize("kind", EVERY_FAILURE)
 def test_nothing_that_httpx_raises_is_unmapped(kind: type[Exception]) -> None:
-    assert issubclass(kind, _transport._FAILURES)
+    assert issubclass(kind, _through_httpx._FAILURES)
     assert "agent.example" in str(translated(kind))
 
 
@@ -91,18 +92,19 @@ def test_every_httpx_failure_class_is_looked_at() -> None:
 async def test_a_connection_that_cannot_be_made_is_tried_again(kind: type[Exception], httpx_mock: HTTPXMock) -> None:
     for _ in range(3):
         httpx_mock.add_exception(made(kind))
-    async with AgentRuntimeClient(config=ClientConfig(max_retries=2, retry_delay=0)) as client:
+    config = ClientConfig(max_retries=2, retry_delay=0, transport=httpx.AsyncHTTPTransport())
+    async with AgentRuntimeClient(config=config) as client:
         with pytest.raises(NetworkError):
             await client.attach("http://agent.example").invoke("x")
     assert len(httpx_mock.get_requests()) == 3
 
 
-def test_the_blocking_client_speaks_through_httpx_too(httpx_mock: HTTPXMock) -> None:
+def test_the_blocking_client_takes_a_transport_of_the_callers_own(httpx_mock: HTTPXMock) -> None:
     httpx_mock.add_response(json={"result": 1, "status": "success", "duration": 0.1})
-    with SyncAgentRuntimeClient() as client:
+    with SyncAgentRuntimeClient(config=ClientConfig(transport=httpx.HTTPTransport())) as client:
         assert client.attach("https://agent.example/base").invoke("x").result == 1
     assert str(httpx_mock.get_requests()[0].url) == "https://agent.example/base/invocations"
 
 
 def test_there_is_one_tls_context_per_process() -> None:
-    assert _transport._secure_context() is _transport._secure_context()
+    assert secure_context() is secure_context()

@@ -11,7 +11,7 @@ import pytest
 from ppio_agent_runtime import PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
-from tests.support.raw_http import PROTOCOL_1, Answer, invoke
+from tests.support.raw_http import PROTOCOL_1, Answer, Connection, invoke
 
 JSON, STREAM = "application/json", "text/event-stream"
 
@@ -169,3 +169,21 @@ def test_empty_generator_as_json_is_an_empty_list(url: str) -> None:
 
 def test_halves_of_a_character_are_joined_to_a_whole_one(url: str) -> None:
     assert ask(url, "halves of a pair", JSON).result == "\U0001f600"
+
+
+@pytest.mark.parametrize(("lines", "form"), [((STREAM, f"{JSON};q=0.5"), STREAM), ((JSON, f"{STREAM};q=0.5"), JSON)])
+def test_accept_in_several_lines_is_one_list(url: str, lines: tuple[str, str], form: str) -> None:
+    body = b'{"do":"value"}'
+    accept = "".join(f"Accept: {line}\r\n" for line in lines)
+    with Connection(url) as connection:
+        head = f"POST /invocations HTTP/1.1\r\nHost: agent\r\nContent-Length: {len(body)}\r\n{accept}\r\n"
+        connection.send(head.encode() + body)
+        assert form_of(connection.read_answer()) == form
+
+
+def test_prefer_in_several_lines_is_one_list(url: str) -> None:
+    body = b'{"do":"value"}'
+    head = f"POST /invocations HTTP/1.1\r\nHost: agent\r\nContent-Length: {len(body)}\r\n"
+    with Connection(url) as connection:
+        connection.send(f"{head}Prefer: respond-async\r\nPrefer: wait=5\r\n\r\n".encode() + body)
+        assert connection.read_answer().status == 202

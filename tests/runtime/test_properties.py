@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import AgentClientError, SerializationError
 from ppio_agent_runtime import PPIOAgentRuntimeApp
+from ppio_agent_runtime._event_blocks import chunk_block
 from ppio_agent_runtime._health import read_answer
 from ppio_agent_runtime._negotiate import wanted_form
 from ppio_agent_runtime._serialize import decode, encode
-from ppio_agent_runtime._sse import NumberedFraming, PlainFraming
+from ppio_agent_runtime._sse import plain_events
 from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection
@@ -157,10 +159,9 @@ def test_any_ping_answer_is_one_of_three_words(answer: Any) -> None:
 @in_memory
 @given(batches=st.lists(st.lists(values, min_size=1, max_size=5), max_size=5))
 def test_framing_does_not_depend_on_how_chunks_are_batched(batches: list[list[Any]]) -> None:
-    for framing in (PlainFraming, NumberedFraming):
-        whole, single = framing(), framing()
-        encoded = [[encode(value) for value in batch] for batch in batches]
+    encoded = [[encode(value) for value in batch] for batch in batches]
+    every = [chunk for batch in encoded for chunk in batch]
 
-        together = b"".join(whole.chunks(batch) for batch in encoded)
-        apart = b"".join(single.chunks([chunk]) for batch in encoded for chunk in batch)
-        assert together == apart
+    assert b"".join(map(plain_events, encoded)) == b"".join(plain_events([chunk]) for chunk in every)
+    first_ids = accumulate(map(len, encoded), initial=1)
+    assert b"".join(map(chunk_block, encoded, first_ids)) == chunk_block(every, 1)

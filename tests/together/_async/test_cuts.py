@@ -14,7 +14,7 @@ from tests.support.cutting_proxy import cutting_proxy
 from tests.support.talkers import KINDS, RUNS, SAID, VALUES
 
 CUTS = 1000
-CONFIG = ClientConfig(retry_delay=0, max_retries=1000, idle_timeout=0.25)
+CONFIG = ClientConfig(retry_delay=0, max_retries=1000, retry_budget=None, idle_timeout=0.25)
 
 
 @pytest.mark.parametrize("handler", KINDS)

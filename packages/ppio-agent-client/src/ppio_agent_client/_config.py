@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
 
@@ -64,6 +64,13 @@ class ClientConfig:
         retry_budget: How many repetitions the client makes at most without answers between: each takes one, ten answers
             give one back; None for no bound.
         retry_delay: Upper bound of the first pause between two attempts, in seconds; it doubles with each attempt.
+        max_connections: How many connections there are at most; a further call waits for one, no longer than
+            `connect_timeout`.
+        max_idle_connections: How many of them are kept for the next call, 4 seconds each.
+        proxy: Address of the proxy for everything but this machine; that of the environment (`HTTPS_PROXY`, `NO_PROXY`)
+            unless given.
+        transport: An `httpx.AsyncBaseTransport`, for `SyncAgentRuntimeClient` an `httpx.BaseTransport`, that carries
+            every request instead of connections of the client's own. It is closed by whoever made it.
         enable_cache: Whether the list of templates is remembered.
         cache_ttl: How long it is remembered, in seconds.
 
@@ -88,6 +95,10 @@ class ClientConfig:
     max_retries: int = 3
     retry_delay: float = 1.0
     retry_budget: float | None = 100.0
+    max_connections: int = 1000
+    max_idle_connections: int = 256
+    proxy: str | None = field(default=None, repr=False)
+    transport: Any = field(default=None, repr=False)
     enable_cache: bool = True
     cache_ttl: float = 300.0
 
@@ -96,17 +107,19 @@ class ClientConfig:
             _check_number(name, getattr(self, name), above=0, optional=True)
         _check_number("platform_timeout", self.platform_timeout, above=0, optional=False)
         _check_number("retry_budget", self.retry_budget, above=None, optional=True)
-        for name in ("retry_delay", "cache_ttl", "max_retries"):
+        for name in ("retry_delay", "cache_ttl", "max_retries", "max_idle_connections"):
             _check_number(name, getattr(self, name), above=None, optional=False)
-        if not isinstance(self.max_retries, int):
-            raise ConfigurationError(f"max_retries must be a whole number, not {self.max_retries!r}")
+        _check_number("max_connections", self.max_connections, above=0, optional=False)
+        for name in ("max_retries", "max_connections", "max_idle_connections"):
+            if not isinstance(getattr(self, name), int):
+                raise ConfigurationError(f"{name} must be a whole number, not {getattr(self, name)!r}")
 
 
 def _check_number(name: str, value: object, *, above: float | None, optional: bool) -> None:
     if value is None and optional:
         return
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
+        raise ConfigurationError(f"{name} must be a number, not {value!r}")
     if value < 0 or (above is not None and value <= above):
         bound = "0 or more" if above is None else f"more than {above}"
         raise ConfigurationError(f"{name} must be {bound}, not {value!r}")

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import IDEMPOTENCY_REPLAYED_HEADER, EventsEvictedError
 
-from ._event_blocks import chunks_in, plain
+from ._event_blocks import chunks_in, event_block, plain
 from ._presence import Presence
+from ._problems import problem_of
 from ._record import SUCCEEDED
-from ._respond import JSON_TYPE, STREAM_HEADERS
-from ._sse import HEARTBEAT, PLAIN_END
+from ._respond import JSON_TYPE, STREAM_HEADERS, came_too_late
+from ._sse import HEARTBEAT, PLAIN_END, plain_events
 
 if TYPE_CHECKING:
+    from ppio_agent_models import SerializationError
+
     from ._asgi import Receive, Scope, Send
     from ._context import Headers, RequestContext
     from ._event_reader import EventReader
@@ -167,6 +170,10 @@ class Attendance:
         begun = False
         while True:
             blocks = await presence.take(reader)
+            if presence.took_response:  # and is sent it at this moment
+                if reader.at_end:
+                    return await self._send_whole(presence, send)
+                continue
             data = (b"".join if numbered else _plain)(blocks) if blocks else HEARTBEAT
             if not begun:
                 if reader.at_end and not resumes and self._record.said_nothing(numbered=numbered):
@@ -174,13 +181,24 @@ class Attendance:
                 if not data and not reader.at_end:
                     continue  # nothing that this caller is told of
                 begun = True
+                presence.channel = None
                 headers = [*STREAM_HEADERS, *self._headers]
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
             if reader.at_end:
+                if self._record.form == "response" and self._record.state == SUCCEEDED and not resumes:
+                    return await self._send_error(came_too_late(), send, numbered=numbered)
                 end = b"" if numbered or self._record.state != SUCCEEDED else PLAIN_END
                 return await send({"type": "http.response.body", "body": (data if blocks else b"") + end})
             if data:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _send_error(self, error: SerializationError, send: Send, *, numbered: bool) -> None:
+        """End a stream with an error that only this caller is told of."""
+        record = self._record
+        problem = problem_of(error, request_id=record.request_id, tells_errors=True)
+        envelope = problem.envelope(record.request_id, record.session_id)
+        block = event_block(b"error", record.log.last_id, envelope) if numbered else plain_events([envelope])
+        await send({"type": "http.response.body", "body": block})
 
 
 async def _all_chunks(presence: Presence, reader: EventReader) -> list[bytes]:

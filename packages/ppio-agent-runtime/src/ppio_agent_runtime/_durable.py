@@ -10,10 +10,9 @@ from ppio_agent_models import IdempotencyKeyReusedError, InvocationCancelledErro
 from ._body import ClientGoneError
 from ._context import current_context
 from ._event_log import EventLog
-from ._handler import GENERATOR_TYPES
 from ._ledger import Ledger
+from ._outcome import GENERATOR_TYPES, is_response
 from ._own_response import after_sending, held_response, send_live
-from ._pipeline import is_response
 from ._problems import problem_of
 from ._record import CANCELLED, FAILED, SUCCEEDED, Answer, Record, Scope
 from ._respond import AnswerCutError, envelope_around, log_failure
@@ -173,6 +172,7 @@ class DurableInvocations:
             self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
         elif not is_response(result):
             encoded = encode(result)
+            run.streams = call.wants == "stream"
             record.form = "value"
             record.log.put(encoded)
             self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))

@@ -6,7 +6,6 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Protocol, get_type_hints
 
 from ppio_agent_models import ConfigurationError, PayloadValidationError
@@ -26,17 +25,19 @@ class Handler:
         name: `module.qualname`, for logs and messages.
         in_thread: It is called in a worker thread; otherwise on the event loop, because the call itself runs none of
             its code yet (a coroutine or generator function).
+        generates: It is a generator function, so what it returns will stream.
         call: `call(payload, context)`, whatever the function's own parameters are.
         load: Makes the payload from the body's bytes and the JSON value decoded from them.
     """
 
-    __slots__ = ("call", "in_thread", "load", "name", "payload_type")
+    __slots__ = ("call", "generates", "in_thread", "load", "name", "payload_type")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
             raise ConfigurationError(f"@app.entrypoint goes above a function; {function!r} cannot be called.")
         code = code_of(function)
         self.name = f"{code.__module__}.{code.__qualname__}"
+        self.generates = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
         self.in_thread = not (_is_lazy(code) or _is_async(inspect.unwrap(code)))
         payload, context = _roles(function, self.name)
         self.call = _caller(function, payload, context)
@@ -239,7 +240,3 @@ def _message(problem: Any) -> str:
     if problem["type"] == "union_tag_invalid":  # pydantic's own sentence shows the tag that was sent
         return f"The tag {problem['ctx']['discriminator']} must be one of {problem['ctx']['expected_tags']}"
     return str(problem["msg"])
-
-
-GENERATOR_TYPES: frozenset[type] = frozenset({GeneratorType, AsyncGeneratorType})
-"""The only result types that stream; anything else, iterable or not, is a value."""

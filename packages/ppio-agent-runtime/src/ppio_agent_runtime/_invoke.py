@@ -24,9 +24,8 @@ from ppio_agent_models import (
 )
 
 from ._context import RequestContext, current_context
-from ._handler import GENERATOR_TYPES
+from ._outcome import GENERATOR_TYPES, is_response
 from ._parse import body_hints
-from ._pipeline import is_response, one
 from ._problems import problem_of
 from ._respond import collect, log_failure
 from ._run import STUBBORN_SECONDS
@@ -145,7 +144,7 @@ class Invoker:
             generates = type(result) in GENERATOR_TYPES
             if stream or (generates and stream is None):
                 run.streams = True
-                return run.start_stream(result if generates else one(result), self._engine.workers, stream_timeout)
+                return run.start_stream(result if generates else _one(result), self._engine.workers, stream_timeout)
             if generates:
                 chunks = run.start_stream(result, self._engine.workers, run.context.timeout)
                 return json.loads(await collect(chunks))
@@ -213,3 +212,8 @@ def _encoded(payload: Any, max_bytes: int) -> bytes:
     if len(body) > max_bytes:
         raise PayloadTooLargeError(f"The payload is larger than {max_bytes} bytes, the limit 'max_request_size'.")
     return body
+
+
+async def _one(value: Any) -> Any:
+    """A plain value that was asked for as a stream is one chunk."""
+    yield value

@@ -50,8 +50,8 @@ async def send_live(response: Any, taker: Presence | None, run: Run, timeout: fl
     """
     if taker is None or taker.channel is None:
         raise SerializationError(
-            f"result is a {type(response).__name__}, which can only be sent to a caller who waits for it, and nobody "
-            "does. Return a generator or a value instead."
+            f"result is a {type(response).__name__}, which can only be sent to a caller who waits for it and whose "
+            "answer has not begun, and there is none. Return a generator or a value instead."
         )
     scope, receive, send = taker.channel
     taker.channel = None

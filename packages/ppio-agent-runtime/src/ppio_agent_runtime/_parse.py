@@ -54,6 +54,8 @@ _READ = frozenset(
     | DURABILITY_HEADERS
     | {b"accept", b"content-type", b"content-encoding", b"content-length", b"x-request-id"}
 )
+_LISTS = frozenset({b"accept", b"prefer"})
+"""Headers whose value is a list, which may come in several lines."""
 _NUMBER = re.compile(rb"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
 """What `float` takes, without its liberties (`1_0`, `nan`, `infinity`)."""
 _SAFE_ID = re.compile(rb"[!#-\[\]-~]{1,256}")
@@ -69,8 +71,13 @@ def request_id_of(found: dict[bytes, bytes]) -> str:
 
 
 def read_headers(scope: Scope) -> dict[bytes, bytes]:
-    """Return those request headers that the runtime itself reads; of repeated ones the last."""
-    return {name: value for name, value in scope["headers"] if name in _READ}
+    """Return those request headers that the runtime itself reads; of repeated ones the last, lists as a whole."""
+    lines = [line for line in scope["headers"] if line[0] in _READ]
+    found = dict(lines)
+    if len(found) < len(lines):
+        for name in _LISTS.intersection(found):  # RFC 9110, section 5.3
+            found[name] = b", ".join([value for each, value in lines if each == name])
+    return found
 
 
 async def parse(
@@ -100,6 +107,8 @@ async def parse(
         if wants is None and type(stream := value.get("stream")) is bool:
             wants = "stream" if stream else "json"
         metadata = hint if type(hint := value.get("metadata")) is dict else None
+    if wants is None and handler.generates:
+        wants = "stream"
     context = RequestContext(
         request_id=request_id,
         session_id=session_id,

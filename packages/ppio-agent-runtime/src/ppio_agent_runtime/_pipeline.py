@@ -6,7 +6,6 @@ This is the HTTP around `_engine`: parse, let it work, respond or refuse.
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import RequestReadTimeoutError, UnavailableError
@@ -14,13 +13,14 @@ from ppio_agent_models import RequestReadTimeoutError, UnavailableError
 from ._attend import Attendance
 from ._body import ClientGoneError
 from ._context import RequestContext, current_context
-from ._handler import GENERATOR_TYPES
 from ._invocations import draining_error
+from ._outcome import GENERATOR_TYPES, is_event_stream, is_response
 from ._parse import parse, read_headers, request_id_of
 from ._problems import problem_of, send_problem
 from ._respond import (
     AnswerCutError,
     StreamResponse,
+    came_too_late,
     collect,
     identity_headers,
     log_failure,
@@ -32,6 +32,7 @@ from ._serialize import encode
 
 if TYPE_CHECKING:
     from ._asgi import Receive, Scope, Send
+    from ._chunks import ChunkBuffer
     from ._config import AgentConfig
     from ._context import Headers
     from ._durable import DurableInvocations
@@ -71,8 +72,12 @@ class Corridor:
             run = engine.start(Run(context, receive, send))
             token = current_context.set(context)  # until the last byte is sent
             try:
-                result = await engine.work(run, handler, call.payload)
-                await self._respond(run, result, call, scope, receive, send)
+                working = engine.work(run, handler, call.payload)
+                if call.wants == "stream":
+                    chunks = run.stream_work(working, engine.workers, self._stream_timeout(call))
+                    await self._stream(run, chunks, scope, receive, send)
+                else:
+                    await self._respond(run, await working, call, scope, receive, send)
             except BaseException as error:
                 engine.finish(run, error)
                 raise
@@ -141,24 +146,33 @@ class Corridor:
         self, run: Run, result: Any, call: InvocationCall, scope: Scope, receive: Receive, send: Send
     ) -> None:
         if type(result) in GENERATOR_TYPES:
-            if call.wants != "json":
-                return await self._stream(run, result, call, send)
+            if call.wants is None:
+                chunks = run.start_stream(result, self._engine.workers, self._stream_timeout(call))
+                return await self._stream(run, chunks, scope, receive, send)
             # A value in the making: the limit of values stays.
             chunks = run.start_stream(result, self._engine.workers, run.context.timeout)
             return await respond_json(await collect(chunks), run, send)
         if is_response(result):
             return await pass_through(result, scope, receive, send, run, self._config.stream_timeout)
-        if call.wants == "stream":
-            return await self._stream(run, one(result), call, send)
         return await respond_json(encode(result), run, send)
 
-    async def _stream(self, run: Run, generator: Any, call: InvocationCall, send: Send) -> None:
+    def _stream_timeout(self, call: InvocationCall) -> float:
         limit = self._config.stream_timeout
-        timeout = limit if call.timeout is None else min(call.timeout, limit)
-        chunks = run.start_stream(generator, self._engine.workers, timeout)
+        return limit if call.timeout is None else min(call.timeout, limit)
+
+    async def _stream(self, run: Run, chunks: ChunkBuffer, scope: Scope, receive: Receive, send: Send) -> None:
         chunks.heartbeat_seconds = self._config.heartbeat_seconds
-        response = StreamResponse(run, numbered=call.numbered, tells_errors=self._config.tells_errors)
-        await response.send_all(chunks, send)
+        stream = StreamResponse(run, tells_errors=self._config.tells_errors)
+        await stream.send_all(chunks, send)
+        own = run.own_response
+        if own is None:
+            return None
+        run.streams = run.head_sent = stream.begun
+        if stream.begun and not is_event_stream(own):
+            chunks.error = came_too_late()
+            return await stream.end(chunks.error, send)
+        run.leave_stream()
+        await pass_through(own, scope, receive, send, run, self._config.stream_timeout)
 
     async def _refuse(self, error: Exception, request_id: str, context: RequestContext | None, send: Send) -> None:
         problem = problem_of(error, request_id=request_id, tells_errors=self._config.tells_errors)
@@ -178,14 +192,3 @@ class Corridor:
             headers=identity_headers(request_id, session_id, invocation_id) + further,
             duration=duration,
         )
-
-
-async def one(value: Any) -> Any:
-    """A plain value that was asked for as a stream is one chunk."""
-    yield value
-
-
-def is_response(value: Any) -> bool:
-    """Say whether `value` is a Starlette response; while the module is not loaded, it cannot be one."""
-    module = sys.modules.get("starlette.responses")
-    return module is not None and isinstance(value, module.Response)

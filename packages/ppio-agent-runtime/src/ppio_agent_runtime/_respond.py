@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from ppio_agent_models import INVOCATION_ID_HEADER, PROTOCOL_HEADER, REQUEST_ID_HEADER, SESSION_ID_HEADER
+from ppio_agent_models import (
+    INVOCATION_ID_HEADER,
+    PROTOCOL_HEADER,
+    REQUEST_ID_HEADER,
+    SESSION_ID_HEADER,
+    SerializationError,
+)
 
 from ._body import ClientGoneError
 from ._log_ids import ids_of
 from ._problems import handler_failure, problem_of
-from ._sse import HEARTBEAT, Framing, NumberedFraming, PlainFraming
+from ._sse import HEARTBEAT, PLAIN_END, plain_events
 
 if TYPE_CHECKING:
     from ._asgi import Message, Receive, Scope, Send
@@ -88,55 +94,67 @@ class StreamResponse:
     """One writer for one stream: it sends whatever is ready each time it gets control.
 
     Args:
-        numbered: Use the framing of protocol 1.
         tells_errors: Show class and message of the agent's own exceptions.
+
+    Attributes:
+        begun: The head went out.
     """
 
-    def __init__(self, run: Run, *, numbered: bool, tells_errors: bool) -> None:
+    def __init__(self, run: Run, *, tells_errors: bool) -> None:
         self._run = run
         run.streams = True
-        self._framing: Framing = NumberedFraming() if numbered else PlainFraming()
         self._tells_errors = tells_errors
+        self.begun = False
 
     async def send_all(self, chunks: ChunkBuffer, send: Send) -> None:
         """Send the stream to its end, with a comment whenever it was silent for the buffer's `heartbeat_seconds`.
 
         The headers wait for the first chunk, one heartbeat at most, so that an early failure gets a status of its own.
+        Where a response of the agent's own came instead of chunks, the end is left to it.
 
         Raises:
             PPIOAgentRuntimeError: It failed before anything was sent.
             ClientGoneError: The caller hung up.
         """
         run = self._run
-        context = run.context
         ready = await chunks.take()
         if not ready and chunks.error is not None:
             raise chunks.error
-        headers = STREAM_HEADERS + identity_headers(context.request_id, context.session_id, context.invocation_id)
-        headers += context.response_headers
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
         while ready or not chunks.ended:
-            data = self._framing.chunks(ready) if ready else HEARTBEAT
+            data = plain_events(ready) if ready else HEARTBEAT
             if run.first_chunk is None and ready:
-                run.first_chunk = context.elapsed()
+                run.first_chunk = run.context.elapsed()
             run.sent_chunks += len(ready)
-            run.sent_bytes += len(data)
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._send(data, send)
             ready = await chunks.take()
-        await self._send_end(chunks.error, send)
+        if run.own_response is None:
+            await self.end(chunks.error, send)
 
-    async def _send_end(self, error: BaseException | None, send: Send) -> None:
+    async def end(self, error: BaseException | None, send: Send) -> None:
+        """Say how the stream ended.
+
+        Raises:
+            ClientGoneError: The caller hung up.
+        """
         context = self._run.context
         if isinstance(error, ClientGoneError):
             raise error
         if error is None:
-            end = self._framing.done(envelope_around(b"null", context))
-        else:
-            log_failure(error, context.request_id, context)
-            problem = problem_of(error, request_id=context.request_id, tells_errors=self._tells_errors)
-            end = self._framing.failed(problem.envelope(context.request_id, context.session_id, context.elapsed()))
-        self._run.sent_bytes += len(end)
-        await send({"type": "http.response.body", "body": end})
+            return await self._send(PLAIN_END, send, more=False)
+        log_failure(error, context.request_id, context)
+        problem = problem_of(error, request_id=context.request_id, tells_errors=self._tells_errors)
+        envelope = problem.envelope(context.request_id, context.session_id, context.elapsed())
+        await self._send(plain_events([envelope]), send, more=False)
+
+    async def _send(self, data: bytes, send: Send, *, more: bool = True) -> None:
+        if not self.begun:
+            self.begun = True
+            context = self._run.context
+            headers = STREAM_HEADERS + identity_headers(context.request_id, context.session_id, context.invocation_id)
+            headers += context.response_headers
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._run.sent_bytes += len(data)
+        await send({"type": "http.response.body", "body": data, "more_body": more})
 
 
 def log_failure(error: BaseException, request_id: str, context: RequestContext | None = None) -> None:
@@ -148,6 +166,14 @@ def log_failure(error: BaseException, request_id: str, context: RequestContext |
         type(error.__cause__ or error).__name__,
         exc_info=error.__cause__ or error,
         extra=None if context is None else ids_of(context),
+    )
+
+
+def came_too_late() -> SerializationError:
+    """Return what a caller is told whose stream had begun when the agent returned a response of its own."""
+    return SerializationError(
+        "The agent answered with a response of its own, too late to be sent as it is: the stream that was asked for "
+        "had begun with a heartbeat. Return a value, or ask for JSON."
     )
 
 
@@ -166,6 +192,8 @@ async def pass_through(response: Any, scope: Scope, receive: Receive, send: Send
 
     async def send_with_ids(message: Message) -> None:
         if message["type"] == "http.response.start":
+            if run.head_sent:
+                return  # its events go on in a stream that has begun
             run.head_sent = True
             message = {**message, "headers": [*message.get("headers", []), *extra]}
         else:

@@ -17,8 +17,10 @@ from ppio_agent_models import InvocationTimeoutError, PPIOAgentRuntimeError
 
 from ._body import ClientGoneError
 from ._chunks import ChunkBuffer
+from ._outcome import GENERATOR_TYPES, is_response
 from ._problems import MEANT_FOR_CALLERS, handler_failure
 from ._produce import produce_async, produce_sync
+from ._serialize import encode
 
 if TYPE_CHECKING:
     from ._asgi import Receive, Send
@@ -44,6 +46,7 @@ class Run:
         send: Where the answer goes.
         answered_late: The stopped handler refused to end, and its caller was told without it.
         head_sent: A response object of the handler has begun to send itself: no other answer can follow.
+        own_response: The response object that the handler returned where a stream was asked for, or None.
         admitted: It came through the door, and must be seen out.
         streams: Its answer is a stream.
         sent_bytes: Size of the answer's body so far.
@@ -68,6 +71,7 @@ class Run:
         "head_sent",
         "on_begin",
         "on_queue",
+        "own_response",
         "reason",
         "send",
         "sent_bytes",
@@ -82,6 +86,7 @@ class Run:
         self.send = send
         self.answered_late = False
         self.head_sent = False
+        self.own_response: Any = None
         self.admitted = False
         self.streams = False
         self.sent_bytes = 0
@@ -177,6 +182,30 @@ class Run:
         """Note that the response's last byte went out: what it still does afterwards is not stopped."""
         self._waiting = False
 
+    def stream_work(self, working: Coroutine[Any, Any, Any], workers: WorkerThreads, timeout: float) -> ChunkBuffer:
+        """Begin to work in a task of its own, so that the caller is kept awake from here on.
+
+        Args:
+            working: Returns the result: a generator becomes its chunks, a value the only one, and a response is put
+                aside as `own_response`.
+            workers: Threads for generators.
+            timeout: How many seconds a generator may take from the invocation's start.
+        """
+        chunks = self.chunks = ChunkBuffer()
+        self._begin(self._deliver(working, chunks, workers, timeout))
+        return chunks
+
+    def leave_stream(self) -> None:
+        """Let the response that came instead of chunks send itself, in the task that calls this.
+
+        Raises:
+            Exception: Why the run was stopped meanwhile.
+        """
+        self._production = None
+        self._task = asyncio.current_task()
+        if self.reason is not None:
+            raise self.reason
+
     def start_stream(self, generator: Any, workers: WorkerThreads, timeout: float) -> ChunkBuffer:
         """Begin to produce the chunks of `generator`, which may take `timeout` seconds from the invocation's start."""
         chunks = ChunkBuffer()
@@ -187,12 +216,7 @@ class Run:
         """Begin to put the chunks of `generator` into `chunks`. See `start_stream`."""
         self.chunks = chunks
         self.context.extend_to(timeout)
-        if isinstance(generator, AsyncGeneratorType):
-            production = produce_async(generator, chunks)
-        else:
-            production = produce_sync(generator, chunks, self.context, workers)
-        self._production = asyncio.get_running_loop().create_task(_contained(production))
-        self._production.add_done_callback(self._produced)
+        self._begin(self._produce(generator, chunks, workers))
 
     def when_produced(self, heard: Callable[[BaseException | None], None]) -> None:
         """Call `heard` with what ended the stream early, or None, once its producer is over."""
@@ -243,6 +267,27 @@ class Run:
             self.context.cancel()
             self._production.cancel()
         return self._production
+
+    def _begin(self, production: Coroutine[Any, Any, None]) -> None:
+        self._production = asyncio.get_running_loop().create_task(_contained(production))
+        self._production.add_done_callback(self._produced)
+
+    def _produce(self, generator: Any, chunks: ChunkSink, workers: WorkerThreads) -> Coroutine[Any, Any, None]:
+        if isinstance(generator, AsyncGeneratorType):
+            return produce_async(generator, chunks)
+        return produce_sync(generator, chunks, self.context, workers)
+
+    async def _deliver(
+        self, working: Coroutine[Any, Any, Any], chunks: ChunkSink, workers: WorkerThreads, timeout: float
+    ) -> None:
+        result = await working
+        self.context.extend_to(timeout)
+        if type(result) in GENERATOR_TYPES:
+            await self._produce(result, chunks, workers)
+        elif is_response(result):
+            self.own_response = result
+        else:
+            chunks.put(encode(result))
 
     def _is_no_failure(self, error: BaseException) -> bool:
         """Say whether what came out of the handler goes on as it is: meant for the caller, or a cancel from outside."""

@@ -118,6 +118,8 @@ class InvocationStream:
         except BaseException:
             await self.close()
             raise
+        if self._closed:  # meanwhile, when nobody knew yet what the invocation is called
+            await self._leave()
 
     async def close(self) -> None:
         """Leave the stream; before its end, this cancels the invocation. What was received can still be read."""
@@ -125,13 +127,17 @@ class InvocationStream:
             return
         self._closed = True
         try:
-            await self._feed.close()
-            if self._feed.can_be_abandoned and not self._over:
-                await self._source.abandon(self._feed.invocation_id or "")
+            await self._leave()
         finally:
             await self._source.close()
 
     aclose = close  # async-only: the name that contextlib.aclosing knows
+
+    async def _leave(self) -> None:
+        was_over = self._over  # whoever reads meanwhile finds the connection closed, and says that it is over
+        await self._feed.close()
+        if self._feed.can_be_abandoned and not was_over:
+            await self._source.abandon(self._feed.invocation_id or "")
 
     async def _own_loop(self) -> AsyncIterator[Any]:
         """Iterate, and close when the loop is left: there is no `async with` block that would."""

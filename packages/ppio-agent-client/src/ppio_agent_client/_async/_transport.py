@@ -1,12 +1,8 @@
-"""The wire: the only module that imports httpx. Its exceptions end here and leave as ours.
-
-Connections wait in a last-in-first-out free list, each behind an httpx transport of its own. httpcore's pool looks at
-all its connections on every request and every close, which makes sixty calls at once four times slower than one after
-another.
-"""
+"""The connections of one client: which are in use, which wait for the next call, and how many there may be."""
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import contextlib
 import functools
 import logging
@@ -15,67 +11,39 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
+=======
+import threading
+from collections.abc import AsyncGenerator, Mapping
+from typing import Final, Protocol
+>>>>>>> main
 
-import httpcore
-import httpx
+from ppio_agent_models import AgentClientError
 
-from ppio_agent_models import (
-    ConfigurationError,
-    ConnectTimeoutError,
-    FirstByteTimeoutError,
-    IdleTimeoutError,
-    NetworkError,
-    PPIOAgentRuntimeError,
-    TotalTimeoutError,
-)
-
+from .._config import ClientConfig
 from .._io import _async as io
+from .._io._network import proxy_for
+from .._rules.addresses import Address, address_of
+from .._rules.failures import Failure, failed, too_long
+from .._rules.idle import IdleConnections
 from .._rules.limits import Limits
 from .._rules.requests import Call, is_loopback
+from ._direct import connect
 
-logger = logging.getLogger("ppio_agent_client")
-
-MAX_IDLE_CONNECTIONS: Final = 64
-"""Connections kept for the next call, per agent."""
 KEEP_ALIVE_SECONDS: Final = 4.0
-"""How long an idle one is kept. uvicorn closes it after 5 s, and a POST that meets the close cannot be repeated."""
-
-_NEVER_SENT: Final = (httpx.ConnectError, httpx.ProxyError)
-_TOO_SLOW_TO_CONNECT: Final = (httpx.ConnectTimeout, httpx.PoolTimeout)
-_SILENT: Final = (httpx.ReadTimeout, httpx.WriteTimeout)
-_IMPOSSIBLE: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL)
-_LOST: Final = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.DecodingError)
-_FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
-"""Everything that httpx raises."""
+"""How long an idle connection is kept. uvicorn closes it after 5 s, and a POST that meets the close is lost."""
 
 
-def translated(error: Exception, call: Call, limits: Limits, *, began: bool) -> PPIOAgentRuntimeError:
-    """Return our exception for one of httpx.
+class Connection(Protocol):
+    """What carries one call after another; `DirectConnection` says more."""
 
-    Args:
-        error: What httpx raised.
-        call: The call it belongs to.
-        limits: The limits of that call.
-        began: Whether the answer had begun.
-    """
-    where = f"{call.method} {call.url}"
-    reason = str(error) or type(error).__name__
-    left = limits.remaining(io.now())
-    if isinstance(error, httpx.TimeoutException) and left is not None and left <= 0:
-        return TotalTimeoutError(f"{where} took longer than its limit of {limits.total:g} s")
-    if isinstance(error, _TOO_SLOW_TO_CONNECT):
-        return ConnectTimeoutError(f"no connection for {where} within {limits.connect or 0:g} s")
-    if isinstance(error, _SILENT):
-        if began or isinstance(error, httpx.WriteTimeout):
-            return IdleTimeoutError(f"{where}: nothing moved for {limits.idle or 0:g} s")
-        return FirstByteTimeoutError(f"{where}: no answer began within {limits.first_byte or 0:g} s")
-    if isinstance(error, _NEVER_SENT):
-        return NetworkError(f"{where} was not sent: {reason}", retryable=True)
-    if isinstance(error, _IMPOSSIBLE):
-        return ConfigurationError(f"{where} cannot be sent: {reason}")
-    if isinstance(error, _LOST):
-        return NetworkError(f"the connection for {where} was lost: {reason}")
-    return NetworkError(f"{where} failed: {reason}")
+    origin: str
+
+    async def ask(self, call: Call, address: Address, limits: Limits) -> tuple[int, Mapping[str, str]]: ...
+    async def more(self, call: Call, limits: Limits) -> bytes: ...
+    @property
+    def is_reusable(self) -> bool: ...
+    def is_fit(self) -> bool: ...
+    async def close(self) -> None: ...
 
 
 class Answer:
@@ -84,23 +52,17 @@ class Answer:
     def __init__(
         self,
         transport: Transport,
-        connection: httpx.AsyncHTTPTransport,
-        response: httpx.Response,
-        request: httpx.Request,
+        connection: Connection,
+        head: tuple[int, Mapping[str, str]],
         call: Call,
         limits: Limits,
     ) -> None:
-        self.status: int = response.status_code
-        self.headers: Mapping[str, str] = response.headers
+        self.status, self.headers = head
         self._transport = transport
         self._connection = connection
-        self._response = response
-        self._request = request
         self._call = call
         self._limits = limits
-        self._body: AsyncIterator[bytes] | None = None
         self._content: bytes | None = None
-        self._whole = False
         self._closed = False
 
     async def parts(self) -> AsyncGenerator[bytes, None]:
@@ -109,43 +71,33 @@ class Answer:
         Raises:
             NetworkError: It does not arrive whole and in time; the class says which limit passed.
         """
-        # httpcore reads the timeout once for the head and anew when the body begins: until here it was the limit of the
-        # first byte, from here on it is the longest silence.
-        self._request.extensions["timeout"]["read"] = self._limits.body_timeout(io.now())
-        stream = self._response.stream
-        assert isinstance(stream, httpx.AsyncByteStream)
-        self._body = aiter(self._response.aiter_bytes() if "content-encoding" in self.headers else stream)
         try:
-            async for part in self._body:
+            while part := await self._connection.more(self._call, self._limits):
                 yield part
-                if self._limits.deadline is not None:
-                    # Each read has its own timeout, so only a look at the clock notices a body that drips.
-                    self._check_deadline(self._limits.deadline)
-            await self._response.aclose()
-            self._whole = True
-        except _FAILURES as error:
-            raise translated(error, self._call, self._limits, began=True) from error
+                self._check_deadline()
         finally:
             await self.close()
 
     async def read(self) -> bytes:
         """Return the whole body, as often as it is asked for. See `parts`."""
         if self._content is None:
-            parts = [part async for part in self.parts() if part]
+            parts: list[bytes] = []
+            try:
+                while part := await self._connection.more(self._call, self._limits):
+                    parts.append(part)
+                    self._check_deadline()
+            finally:
+                await self.close()
             self._content = parts[0] if len(parts) == 1 else b"".join(parts)
         return self._content
 
     async def close(self) -> None:
         """Give the connection back, or close it where the answer was not read to its end."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._whole:
-            await self._transport.give_back(self._call.url, self._connection)
-        else:
-            await self._transport.drop(self._connection)
-            await self._end_generators()
+        if not self._closed:
+            self._closed = True
+            await self._transport.release(self._connection)
 
+<<<<<<< HEAD
     def cut(self) -> None:
         """Break the connection under whoever is reading from it in another thread, who fails at once."""
         stream = self._response.extensions.get("network_stream")
@@ -174,15 +126,25 @@ class Answer:
             raise TotalTimeoutError(
                 f"{self._call.method} {self._call.url} took longer than its limit of {self._limits.total:g} s"
             )
+=======
+    def _check_deadline(self) -> None:
+        # Each read has its own timeout, so only a look at the clock notices a body that drips.
+        if self._limits.deadline is not None and io.now() >= self._limits.deadline:
+            raise too_long(self._call, self._limits)
+>>>>>>> main
 
 
 class Transport:
-    """The connections of one client. Opened when first needed, closed by `close`."""
+    """Opens connections when they are needed and keeps them for the next call. Closed by `close`."""
 
-    def __init__(self) -> None:
-        self._idle: dict[str, list[httpx.AsyncHTTPTransport]] = {}
-        self._busy: set[httpx.AsyncHTTPTransport] = set()
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+        self._idle = IdleConnections[Connection](config.max_idle_connections, KEEP_ALIVE_SECONDS)
+        self._busy: set[Connection] = set()
+        self._gate = io.Gate(config.max_connections)
+        self._guard = threading.Lock()  # for the three above; never held while anything is waited for
         self._place: object = None
+        self._closed = False
 
     async def open(self, call: Call, limits: Limits) -> Answer:
         """Send a call and return its answer as soon as the head is there.
@@ -191,131 +153,115 @@ class Transport:
             NetworkError: No answer; `retryable` says that the call was never sent.
             ConfigurationError: Such a call cannot be sent at all.
         """
-        now = io.now()
-        timeout = {
-            "connect": limits.connect_timeout(now),
-            "pool": limits.connect_timeout(now),
-            "write": limits.body_timeout(now),
-            "read": limits.head_timeout(now),
-        }
         try:
-            url = _parsed(call.url)
-            request = httpx.Request(
-                call.method, url, headers=call.headers, content=call.body or None, extensions={"timeout": timeout}
-            )
-            connection = await self._take(url)
-        except _FAILURES as error:
-            raise translated(error, call, limits, began=False) from error
-        self._busy.add(connection)
+            address = address_of(call.url)
+        except (ValueError, UnicodeError) as error:
+            raise failed(Failure.IMPOSSIBLE, error, call, limits, io.now()) from error
+        await self._settle_here()
+        gate = self._gate
         try:
-            response = await connection.handle_async_request(request)
-        except BaseException as error:
-            await self.drop(connection)
-            if isinstance(error, _FAILURES):
-                raise translated(error, call, limits, began=False) from error
+            await gate.enter(limits.connect_timeout(io.now()))
+        except TimeoutError as error:
+            raise failed(Failure.LATE_CONNECTION, error, call, limits, io.now()) from error
+        try:
+            connection = await self._waiting(address.origin) or await self._made(call, address, limits)
+        except BaseException:
+            gate.leave()
             raise
-        return Answer(self, connection, response, request, call, limits)
-
-    async def give_back(self, url: str, connection: httpx.AsyncHTTPTransport) -> None:
-        """Keep the connection of a whole answer for the next call."""
-        idle = self._idle.setdefault(_origin(_parsed(url)), [])
-        if connection in self._busy and len(idle) < MAX_IDLE_CONNECTIONS:
-            self._busy.discard(connection)
-            idle.append(connection)
-        else:
-            await self.drop(connection)
-
-    async def drop(self, connection: httpx.AsyncHTTPTransport) -> None:
-        """Close a connection that cannot be used again."""
-        self._busy.discard(connection)
+        with self._guard:
+            self._busy.add(connection)
+        if self._closed:
+            await self._drop(connection)
+            raise AgentClientError("this client was closed meanwhile; make a new one")
         try:
-            await connection.aclose()
-        except _FAILURES:
-            logger.debug("a connection did not close cleanly", exc_info=True)
+            head = await connection.ask(call, address, limits)
+        except BaseException:
+            await self._drop(connection)
+            raise
+        return Answer(self, connection, head, call, limits)
+
+    async def release(self, connection: Connection) -> None:
+        """Keep the connection of an answer for the next call, if it is fit for one."""
+        if not connection.is_reusable:
+            await self._drop(connection)
+            return
+        with self._guard:
+            is_known = connection in self._busy
+            overdue = self._idle.put(connection, io.now()) if is_known else [connection]
+            self._busy.discard(connection)
+        if is_known:
+            self._gate.leave()
+        for old in overdue:
+            await old.close()
 
     async def close_idle(self, url: str) -> None:
         """Close the connections to an agent that wait for the next call."""
-        for connection in self._idle.pop(_origin(_parsed(url)), ()):
-            await self.drop(connection)
+        with self._guard:
+            waiting = self._idle.to(address_of(url).origin)
+            for connection in waiting:
+                self._idle.remove(connection)
+        for connection in waiting:
+            await connection.close()
 
     async def close(self) -> None:
         """Close every connection, those in use as well."""
-        connections = [*self._busy, *(connection for idle in self._idle.values() for connection in idle)]
-        self._idle.clear()
-        for connection in connections:
-            await self.drop(connection)
+        self._closed = True
+        with self._guard:
+            waiting, busy = self._idle.clear(), list(self._busy)
+        for connection in waiting:
+            await connection.close()
+        for connection in busy:
+            await self._drop(connection)
 
-    async def _take(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
-        if self._place is not io.place():
-            # Another event loop than last time: what the old one opened died with it.
+    async def _drop(self, connection: Connection) -> None:
+        """Close a connection that cannot be used again."""
+        with self._guard:
+            was_busy = connection in self._busy
+            self._busy.discard(connection)
+        if was_busy:
+            self._gate.leave()
+        await connection.close()
+
+    async def _settle_here(self) -> None:
+        """Leave what another event loop has opened: it is of no use here."""
+        if self._place is io.place():
+            return
+        with self._guard:
             self._place = io.place()
-            self._idle.clear()
-        idle = self._idle.get(_origin(url))
-        while idle:
-            try:
-                connection = idle.pop()  # the one used last is the least likely to have been closed by the other side
-            except IndexError:
-                break  # another thread was faster
-            if not isinstance(connection, _Connection) or connection.is_fit():
+            self._gate = io.Gate(self._config.max_connections)
+            self._busy = set()
+            waiting = self._idle.clear()
+        for connection in waiting:
+            await connection.close()
+
+    async def _waiting(self, origin: str) -> Connection | None:
+        """Return a connection that waits for a call, and close those that the other side has left."""
+        while True:
+            with self._guard:
+                connection = self._idle.take(origin)
+            if connection is None or connection.is_fit():
                 return connection
-            await self.drop(connection)
-        return _new_connection(url)
+            await connection.close()
+
+    async def _made(self, call: Call, address: Address, limits: Limits) -> Connection:
+        with self._guard:
+            surplus = self._idle.overdue(io.now(), self._config.max_connections - len(self._busy) - 1)
+        for connection in surplus:
+            await connection.close()
+        config = self._config
+        proxy = None
+        if config.transport is None:
+            is_near = is_loopback(address.host)
+            proxy = None if is_near else config.proxy or proxy_for(address.scheme, address.host)
+            if proxy is None:
+                return await connect(call, address, limits)
+        return await io.run_blocking(_through_httpx, config.transport, proxy, address)
 
 
-class _Connection(httpx.AsyncHTTPTransport):
-    """httpx's transport over one connection of httpcore.
+def _through_httpx(transport: object, proxy: str | None, address: Address) -> Connection:
+    """Import httpx, which takes a tenth of a second: only for who needs it, and not on the event loop."""
+    from ._through_httpx import through_proxy, through_transport
 
-    Its own pool, even of one connection, takes a fifth of the time of a small call. httpx is pinned to 0.28, whose
-    transport asks of `_pool` what a connection has: `handle_async_request` and `aclose`.
-    """
-
-    def __init__(self, url: httpx.URL) -> None:
-        # Not super().__init__(): that is what makes the pool.
-        secure = url.scheme == "https"
-        self._connection = httpcore.AsyncHTTPConnection(
-            origin=httpcore.Origin(url.raw_scheme, url.raw_host, url.port or (443 if secure else 80)),
-            ssl_context=_secure_context() if secure else None,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-        )
-        self._pool = self._connection  # type: ignore[assignment]
-
-    def is_fit(self) -> bool:
-        """Tell whether it can carry another call: neither side has closed it, and it is not too old."""
-        return self._connection.is_available() and not self._connection.has_expired()
-
-
-def _new_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
-    proxy = _proxy_for(url)
     if proxy is None:
-        return _Connection(url)
-    limits = httpx.Limits(max_connections=1, keepalive_expiry=KEEP_ALIVE_SECONDS)
-    try:
-        return httpx.AsyncHTTPTransport(verify=_secure_context(), limits=limits, proxy=proxy)
-    except (ImportError, ValueError) as error:
-        raise ConfigurationError(
-            f"the proxy that the environment names for {url.host!r} cannot be used: {error}"
-        ) from error
-
-
-def _proxy_for(url: httpx.URL) -> str | None:
-    """Return the proxy that the environment names; none for this machine, whatever the environment says."""
-    if is_loopback(url.host) or proxy_bypass(url.host):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
-
-
-@functools.cache
-def _secure_context() -> ssl.SSLContext:
-    """Return the one TLS context of this process; reading the certificates takes 17 ms."""
-    return httpx.create_ssl_context()
-
-
-@functools.lru_cache(maxsize=512)
-def _parsed(url: str) -> httpx.URL:
-    return httpx.URL(url)
-
-
-def _origin(url: httpx.URL) -> str:
-    return f"{url.scheme}://{url.netloc.decode('ascii')}"
+        return through_transport(transport, address)
+    return through_proxy(proxy, address, KEEP_ALIVE_SECONDS)

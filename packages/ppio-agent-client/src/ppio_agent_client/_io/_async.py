@@ -12,17 +12,24 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from ppio_agent_models import TotalTimeoutError
 
+from ._async_socket import Gate, Socket, connect
 from ._clock import chance, nonce, now, unix_now
 from ._flights import AbandonedError, Flights
 
 __all__ = [
     "IS_ASYNC",
+<<<<<<< HEAD
     "Background",
+=======
+    "Gate",
+>>>>>>> main
     "Lock",
     "SingleFlight",
+    "Socket",
     "Until",
     "called",
     "chance",
+    "connect",
     "gather",
     "nonce",
     "now",

@@ -13,15 +13,22 @@ from ppio_agent_models import ConfigurationError
 
 from ._clock import chance, nonce, now, unix_now
 from ._flights import AbandonedError, Flights
+from ._sync_socket import Gate, Socket, connect
 
 __all__ = [
     "IS_ASYNC",
+<<<<<<< HEAD
     "Background",
+=======
+    "Gate",
+>>>>>>> main
     "Lock",
     "SingleFlight",
+    "Socket",
     "Until",
     "called",
     "chance",
+    "connect",
     "gather",
     "nonce",
     "now",

@@ -337,7 +337,7 @@ class SyncAgentRuntimeClient:
         return self._desk.provider
 
     def _get_transport(self) -> Transport:
-        return self._desk.transport or self._keep(io.run_blocking(_new_transport))
+        return self._desk.transport or self._keep(io.run_blocking(_new_transport, self._desk.config))
 
     def _keep(self, transport: Transport) -> Transport:
         """Keep the transport of whoever was first; one that nobody has used yet holds nothing open."""
@@ -351,8 +351,8 @@ class SyncAgentRuntimeClient:
             raise AgentClientError("this client is closed; make a new one")
 
 
-def _new_transport() -> Transport:
-    """Import httpx, which takes a tenth of a second: not for who only makes a client, and not on the event loop."""
+def _new_transport(config: ClientConfig) -> Transport:
+    """Import what speaks to the network: not for who only makes a client."""
     from ._transport import Transport
 
-    return Transport()
+    return Transport(config)

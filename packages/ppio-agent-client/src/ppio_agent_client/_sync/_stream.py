@@ -119,6 +119,8 @@ class SyncInvocationStream:
         except BaseException:
             self.close()
             raise
+        if self._closed:  # meanwhile, when nobody knew yet what the invocation is called
+            self._leave()
 
     def close(self) -> None:
         """Leave the stream; before its end, this cancels the invocation. What was received can still be read."""
@@ -126,12 +128,16 @@ class SyncInvocationStream:
             return
         self._closed = True
         try:
-            self._feed.close()
-            if self._feed.can_be_abandoned and not self._over:
-                self._source.abandon(self._feed.invocation_id or "")
+            self._leave()
         finally:
             self._source.close()
 
+
+    def _leave(self) -> None:
+        was_over = self._over  # whoever reads meanwhile finds the connection closed, and says that it is over
+        self._feed.close()
+        if self._feed.can_be_abandoned and not was_over:
+            self._source.abandon(self._feed.invocation_id or "")
 
     def _own_loop(self) -> Iterator[Any]:
         """Iterate, and close when the loop is left: there is no `with` block that would."""

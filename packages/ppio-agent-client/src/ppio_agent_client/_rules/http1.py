@@ -1,0 +1,275 @@
+"""HTTP/1.1 as bytes (RFC 9112): a request as it is written, an answer as it arrives, cut anywhere.
+
+Where two readers could understand an answer differently, it is refused: the next answer on the connection would be
+whatever the other one makes of the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""The most that the head of an answer may have, and the trailer section of a chunked one."""
+MAX_SIZE_LINE_BYTES: Final = 4096
+"""The most that the line before a chunk may have, its extensions included."""
+MAX_INTERIM_ANSWERS: Final = 20
+"""How many 1xx answers may come before the one that counts."""
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_STATUS_LINE: Final = re.compile(r"HTTP/1\.([01]) ([1-9]\d\d)(?: .*)?", re.ASCII)
+_CONTROLS: Final = re.compile(r"[\0-\x08\n-\x1f\x7f]")
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\0-\x08\n-\x1f\x7f]*)?")
+_LENGTH: Final = re.compile(r"\d{1,18}", re.ASCII)
+_NOT_THE_CALLERS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
+
+
+class UnsendableError(ValueError):
+    """A request cannot be written as HTTP."""
+
+
+class MalformedAnswerError(ValueError):
+    """What arrived is no answer, or none that can be understood in one way only."""
+
+
+def request_bytes(method: str, path: str, host: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return a request as it goes over the wire.
+
+    Args:
+        method: A token, in capitals.
+        path: Path and query, percent-encoded.
+        host: Host and, unless it is the scheme's own, port.
+        headers: The headers of the caller; how long the body is and what becomes of the connection is not among them.
+        body: The whole body.
+
+    Raises:
+        UnsendableError: A header would end early, or is not the caller's to set.
+    """
+    lines = [f"{method} {path} HTTP/1.1\r\nHost: {host}"]
+    for name, value in headers.items():
+        if _lower_name(name) in _NOT_THE_CALLERS:
+            raise UnsendableError(f"the header {name!r} is set by the transport")
+        if not (value.isascii() and value.isprintable()):
+            raise UnsendableError(f"the value of the header {name!r} has characters that no header may have")
+        lines.append(f"{name}: {value}")
+    if body or method not in ("GET", "HEAD", "DELETE"):
+        lines.append(f"Content-Length: {len(body)}")
+    lines.append("\r\n")
+    return "\r\n".join(lines).encode("ascii") + body
+
+
+class AnswerReader:
+    """Takes the bytes of one connection and gives the body of one answer.
+
+    Args:
+        method: Of the request: an answer to HEAD has no body.
+
+    Attributes:
+        status: 0 until the head has arrived.
+        headers: By lower-case names; what comes more than once is joined by commas.
+        ended: Whether the answer has arrived whole.
+        leaves_reusable: Whether the connection is as good as new behind it.
+    """
+
+    def __init__(self, method: str) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.ended = False
+        self.leaves_reusable = False
+        self._method = method
+        self._step: Callable[[bytes], bytes] = self._head
+        self._held = b""
+        self._left = 0
+        self._interim = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what `data` adds to the body, which may be nothing.
+
+        Raises:
+            MalformedAnswerError: It is no answer.
+        """
+        return self._step(data)
+
+    def feed_end(self) -> None:
+        """Note that nothing more will come.
+
+        Raises:
+            MalformedAnswerError: The answer is not whole.
+        """
+        if self._step == self._until_end:
+            self.ended = True
+        elif not self.ended:
+            what = "inside its answer" if self.status or self._held else "without an answer"
+            raise MalformedAnswerError(f"the server closed the connection {what}")
+
+    def _head(self, data: bytes) -> bytes:
+        known = max(len(self._held) - 3, 0)
+        held = self._held + data
+        if not held.startswith(b"HTTP/1."[: len(held)]):
+            raise MalformedAnswerError("what the server sent is not HTTP/1.1")
+        end = held.find(b"\r\n\r\n", known)
+        if end > MAX_HEAD_BYTES or (end < 0 and len(held) > MAX_HEAD_BYTES):
+            raise MalformedAnswerError(f"the head of the answer has more than {MAX_HEAD_BYTES} bytes")
+        if end < 0:
+            self._held = held
+            return b""
+        version, status, headers = _parsed_head(held[:end])
+        self._held, rest = b"", held[end + 4 :]
+        if status < 200:
+            self._interim += 1
+            if status == 101 or self._interim > MAX_INTERIM_ANSWERS:
+                raise MalformedAnswerError(f"the server answered {status}, which was not asked for")
+            return self._head(rest) if rest else b""
+        self.status, self.headers = status, headers
+        self.leaves_reusable = version == "1" and "close" not in _items(headers.get("connection", ""))
+        self._step = self._framing(version)
+        return self._step(rest)
+
+    def _framing(self, version: str) -> Callable[[bytes], bytes]:
+        """Return what reads the body (RFC 9112, section 6.3)."""
+        length = self.headers.get("content-length")
+        encoding = self.headers.get("transfer-encoding")
+        if encoding is not None and (length is not None or version == "0" or encoding.lower() != "chunked"):
+            raise MalformedAnswerError("how long the answer is can be understood in more than one way")
+        if self._method == "HEAD" or self.status in {204, 304}:
+            return self._surplus
+        if encoding is not None:
+            return self._chunks
+        if length is None:
+            self.leaves_reusable = False
+            return self._until_end
+        lengths = set(_items(length))
+        self._left = _length(lengths.pop())
+        if lengths:
+            raise MalformedAnswerError("the answer has two lengths")
+        return self._counted
+
+    def _counted(self, data: bytes) -> bytes:
+        if len(data) < self._left:
+            self._left -= len(data)
+            return data
+        body, rest = data[: self._left], data[self._left :]
+        self._surplus(rest)
+        return body
+
+    def _until_end(self, data: bytes) -> bytes:
+        return data
+
+    def _surplus(self, data: bytes) -> bytes:
+        """End the answer. What comes behind it answers nothing that was asked."""
+        self.ended = True
+        self._step = self._surplus
+        if data:
+            self.leaves_reusable = False
+        return b""
+
+    def _chunks(self, data: bytes) -> bytes:
+        """Return what stands inside the chunks (RFC 9112, section 7.1)."""
+        if self._left > len(data) + 2:
+            self._left -= len(data)
+            return data
+        parts: list[bytes] = []
+        at = self._rest_of_chunk(data, parts) if self._left else 0
+        if self._held:
+            data, at, self._held = self._held + data[at:], 0, b""
+        while at < len(data):
+            line_end = data.find(b"\r\n", at, at + MAX_SIZE_LINE_BYTES)
+            if line_end < 0:
+                self._hold(data[at:], MAX_SIZE_LINE_BYTES)
+                break
+            size = _chunk_size(data[at:line_end])
+            start = line_end + 2
+            if size == 0:
+                self._step = self._trailer
+                self._trailer(b"\r\n" + data[start:])
+                break
+            at = start + size + 2
+            if at <= len(data):
+                if data[at - 2 : at] != b"\r\n":
+                    raise MalformedAnswerError("a chunk of the answer is longer than it says")
+                parts.append(data[start : at - 2])
+            else:
+                self._left = size + 2
+                self._rest_of_chunk(data[start:], parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _rest_of_chunk(self, data: bytes, parts: list[bytes]) -> int:
+        """Take what is left of a chunk and the line end behind it; return where the next one begins."""
+        size = max(self._left - 2, 0)
+        mark = data[size : self._left]
+        if mark and mark != b"\r\n"[2 - min(self._left, 2) :][: len(mark)]:
+            raise MalformedAnswerError("a chunk of the answer is longer than it says")
+        parts.append(data[:size])
+        taken = min(self._left, len(data))
+        self._left -= taken
+        return taken
+
+    def _trailer(self, data: bytes) -> bytes:
+        """Pass over the fields behind the last chunk; nothing that they say is used."""
+        held = self._held + data
+        end = held.find(b"\r\n\r\n")
+        if end < 0:
+            self._hold(held, MAX_HEAD_BYTES)
+            return b""
+        if end:
+            _parsed_fields(held[2:end])
+        self._held = b""
+        return self._surplus(held[end + 4 :])
+
+    def _hold(self, data: bytes, limit: int) -> None:
+        if len(data) >= limit:
+            raise MalformedAnswerError(f"a line of the answer has more than {limit} bytes")
+        self._held = data
+
+
+def _parsed_head(head: bytes) -> tuple[str, int, dict[str, str]]:
+    line, _, fields = head.partition(b"\r\n")
+    match = _STATUS_LINE.fullmatch(line.decode("latin-1"))
+    if match is None or _CONTROLS.search(match[0]):
+        raise MalformedAnswerError("the answer has no status line of HTTP/1.1")
+    return match[1], int(match[2]), _parsed_fields(fields)
+
+
+def _parsed_fields(fields: bytes) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if not fields:
+        return headers
+    for line in fields.decode("latin-1").split("\r\n"):
+        name, colon, value = line.partition(":")
+        value = value.strip(" \t")
+        if not colon or not ((value.isascii() and value.isprintable()) or not _CONTROLS.search(value)):
+            raise MalformedAnswerError("a header of the answer is no header")
+        try:
+            name = _lower_name(name)
+        except UnsendableError as error:
+            raise MalformedAnswerError("the name of a header of the answer is no name") from error
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+@functools.lru_cache(maxsize=512)
+def _lower_name(name: str) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise UnsendableError(f"{name!r} is no name of a header")
+    return name.lower()
+
+
+@functools.lru_cache(maxsize=512)
+def _chunk_size(line: bytes) -> int:
+    match = _SIZE_LINE.fullmatch(line)
+    if match is None:
+        raise MalformedAnswerError("a chunk of the answer does not say how long it is")
+    return int(match[1], 16)
+
+
+def _length(text: str) -> int:
+    if not _LENGTH.fullmatch(text):
+        raise MalformedAnswerError("the answer does not say how long it is")
+    return int(text)
+
+
+def _items(value: str) -> list[str]:
+    """Return the items of a list that stands in a header (RFC 9110, section 5.6.1)."""
+    return [item.strip(" \t").lower() for item in value.split(",")]
