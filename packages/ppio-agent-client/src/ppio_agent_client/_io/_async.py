@@ -18,11 +18,8 @@ from ._flights import AbandonedError, Flights
 
 __all__ = [
     "IS_ASYNC",
-<<<<<<< HEAD
     "Background",
-=======
     "Gate",
->>>>>>> main
     "Lock",
     "SingleFlight",
     "Socket",
@@ -189,13 +186,15 @@ class Background:
         await asyncio.wait({self._task}, timeout=seconds)
         return self._task.done()
 
-    async def stop(self, wake: Callable[[], None] | None = None) -> None:
+    async def stop(self, wake: Callable[[], Awaitable[None]] | None = None) -> None:
         """End the work and return when it is gone.
 
         Args:
-            wake: Frees work that is stuck in a blocking call; a task needs no such help.
+            wake: Frees work that waits for something, which a thread can not be made to leave otherwise.
         """
         self._task.cancel()
+        if wake is not None:
+            await wake()
         await asyncio.wait({self._task})
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             raise error

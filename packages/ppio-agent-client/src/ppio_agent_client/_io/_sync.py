@@ -17,11 +17,8 @@ from ._sync_socket import Gate, Socket, connect
 
 __all__ = [
     "IS_ASYNC",
-<<<<<<< HEAD
     "Background",
-=======
     "Gate",
->>>>>>> main
     "Lock",
     "SingleFlight",
     "Socket",
@@ -153,7 +150,7 @@ class Background:
         """End the work and return when it is gone.
 
         Args:
-            wake: Frees work that is stuck in a blocking call.
+            wake: Frees work that waits for something, which a thread can not be made to leave otherwise.
         """
         self._stopping.set()
         if wake is not None:

@@ -3,20 +3,9 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-import contextlib
-import functools
-import logging
-import socket
-import ssl
-from collections.abc import Generator, Iterator, Mapping
-from typing import Final
-from urllib.request import getproxies, proxy_bypass
-=======
 import threading
 from collections.abc import Generator, Mapping
 from typing import Final, Protocol
->>>>>>> main
 
 from ppio_agent_models import AgentClientError
 
@@ -98,41 +87,10 @@ class Answer:
             self._closed = True
             self._transport.release(self._connection)
 
-<<<<<<< HEAD
-    def cut(self) -> None:
-        """Break the connection under whoever is reading from it in another thread, who fails at once."""
-        stream = self._response.extensions.get("network_stream")
-        wire = None if stream is None else stream.get_extra_info("socket")
-        if wire is not None:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(wire, socket.SHUT_RDWR)  # past TLS, which would wait for the other side
-
-    def _end_generators(self) -> None:
-        """Read on from the closed connection, which fails at once.
-
-        A body is a chain of generators inside httpx. One that is left in the middle would be closed later by a task of
-        the event loop's own, which may outlive the client; the failure ends the whole chain now.
-        """
-        if self._body is None:
-            return
-        try:
-            for _ in self._body:
-                continue
-        except (*_FAILURES, RuntimeError, ValueError):
-            # The last two: somebody else is just reading from it, and will fail there.
-            return
-
-    def _check_deadline(self, deadline: float) -> None:
-        if io.now() >= deadline:
-            raise TotalTimeoutError(
-                f"{self._call.method} {self._call.url} took longer than its limit of {self._limits.total:g} s"
-            )
-=======
     def _check_deadline(self) -> None:
         # Each read has its own timeout, so only a look at the clock notices a body that drips.
         if self._limits.deadline is not None and io.now() >= self._limits.deadline:
             raise too_long(self._call, self._limits)
->>>>>>> main
 
 
 class Transport:

@@ -312,7 +312,7 @@ class PlatformSandboxProvider:
 
     async def _get_own_transport(self) -> Transport:
         if self._own_transport is None:
-            self._own_transport = await io.run_blocking(_new_transport)
+            self._own_transport = await io.run_blocking(_new_transport, self._config)
         return self._own_transport
 
 
@@ -320,7 +320,7 @@ def _now() -> datetime:
     return datetime.fromtimestamp(io.unix_now(), UTC)
 
 
-def _new_transport() -> Transport:
+def _new_transport(config: ClientConfig) -> Transport:
     from .._transport import Transport
 
-    return Transport()
+    return Transport(config)

@@ -27,7 +27,7 @@ logger = logging.getLogger("ppio_agent_client")
 
 _STREAM_MEDIA_TYPE = "application/connect+json"
 _PROTOCOL = {"User-Agent": USER_AGENT, "Connect-Protocol-Version": "1"}
-_KEEPALIVE_SECONDS = 15
+_KEEPALIVE_SECONDS = 5
 """How often envd says that a silent process still runs; less than `idle_timeout`."""
 _LIST_SECONDS = 10.0
 _ASLEEP_STATUSES = frozenset({429, 502, 503, 504})
@@ -135,10 +135,7 @@ class StartedProcess:
 
     def close(self) -> None:
         """Stop reading; the process goes on."""
-        try:
-            self._reading.stop(self._answer.cut)
-        finally:
-            self._answer.close()
+        self._reading.stop(self._answer.close)
 
     def _read(self, _: io.Background) -> None:
         reader = FrameReader()

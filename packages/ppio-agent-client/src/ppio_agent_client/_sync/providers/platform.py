@@ -313,7 +313,7 @@ class SyncPlatformSandboxProvider:
 
     def _get_own_transport(self) -> Transport:
         if self._own_transport is None:
-            self._own_transport = io.run_blocking(_new_transport)
+            self._own_transport = io.run_blocking(_new_transport, self._config)
         return self._own_transport
 
 
@@ -321,7 +321,7 @@ def _now() -> datetime:
     return datetime.fromtimestamp(io.unix_now(), UTC)
 
 
-def _new_transport() -> Transport:
+def _new_transport(config: ClientConfig) -> Transport:
     from .._transport import Transport
 
-    return Transport()
+    return Transport(config)
