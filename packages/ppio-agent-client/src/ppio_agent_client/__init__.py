@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from ._config import ClientConfig as ClientConfig
     from ._credentials import AccessToken as AccessToken
     from ._credentials import RequestSigner as RequestSigner
+    from ._sandbox import LogPage as LogPage
     from ._sandbox import Sandbox as Sandbox
     from ._sandbox import SandboxSpec as SandboxSpec
     from ._sync._auth import SyncAuthManager as SyncAuthManager
@@ -96,7 +97,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._async.providers.platform": ("PlatformSandboxProvider",),
         "._config": ("ClientConfig",),
         "._credentials": ("AccessToken", "RequestSigner"),
-        "._sandbox": ("Sandbox", "SandboxSpec"),
+        "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
         "._sync._auth": ("SyncAuthManager",),
         "._sync._client": ("SyncAgentRuntimeClient",),
         "._sync._invocations": ("SyncInvocationHandle",),

@@ -75,3 +75,20 @@ class Sandbox:
     output: str = field(default="", repr=False)
     created: bool = True
     is_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPage:
+    """A part of what the agent of a session has written.
+
+    Attributes:
+        text: What it wrote since the last page; empty when there is nothing new.
+        cursor: Where the next page begins.
+        is_over: Whether the agent has ended, so that nothing follows.
+        exit_code: How it ended, as in `Sandbox`.
+    """
+
+    text: str = field(repr=False)
+    cursor: str
+    is_over: bool = False
+    exit_code: int | None = None

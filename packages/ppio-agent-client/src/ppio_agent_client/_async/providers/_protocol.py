@@ -17,9 +17,10 @@ class SandboxProvider(Protocol):
     to a callable that takes the `ClientConfig` and returns it (`ppio_agent_client.sync_providers` for the blocking
     one). The client pings, retries and waits; a provider does none of that.
 
-    Two verbs are optional. A provider whose `create` gives a sandbox in which no agent runs yet has
+    Some verbs are optional. A provider whose `create` gives a sandbox in which no agent runs yet has
     `start_agent(sandbox, spec)` as well (see `AgentStarter`); one that can has `delete_template(template_id)`, which
-    returns False when there was none.
+    returns False when there was none, and `logs(session_id, cursor=None) -> LogPage | None`: what the session's agent
+    has written, from the start or since a page's cursor; None when nothing is known of the session.
 
     A method that names a sandbox or template which does not exist answers None or False where its type allows, and
     raises `SandboxGoneError` or `TemplateNotFoundError` where it does not.
