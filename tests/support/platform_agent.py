@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
+
 from ppio_agent_client import ClientConfig
 from tests.support.platform import API_KEY
 
@@ -60,3 +62,8 @@ def settings(url: str, **more: Any) -> ClientConfig:
     """Return the settings of a client of the emulator at `url`."""
     given: dict[str, Any] = {"api_key": API_KEY, "domain": MODERN, "sandbox_url": url, "retry_delay": 0.02}
     return ClientConfig(**{**given, "base_url": url, **more})
+
+
+async def uncalled(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stand for an agent that nobody calls; such a sandbox costs nothing."""
+    raise AssertionError("nobody calls it")

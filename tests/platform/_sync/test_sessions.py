@@ -31,7 +31,7 @@ from ppio_agent_client import (
 )
 from ppio_agent_client._io import _sync as io
 from tests.support.platform import API_KEY, Platform, serving
-from tests.support.platform_agent import LEGACY, PROGRAM, agent_folder, settings
+from tests.support.platform_agent import LEGACY, PROGRAM, agent_folder, settings, uncalled
 
 
 def test_the_platform_provider_is_a_provider(url: str) -> None:
@@ -348,10 +348,7 @@ def test_a_lost_create_answer_leaves_nothing_behind(
 
 
 def test_hundreds_of_sandboxes_are_listed_page_by_page(platform: Platform, url: str) -> None:
-    def agent(scope: object, receive: object, send: object) -> None:
-        raise AssertionError("nobody calls it")
-
-    platform.add_template("t-1", agent=agent)
+    platform.add_template("t-1", agent=uncalled)
     provider = SyncPlatformSandboxProvider(settings(url))
     try:
         for number in range(230):
