@@ -174,6 +174,11 @@ class AgentRuntimeClient:
             metadata={**wanted.metadata, **(metadata or {})},
             memory_limit=wanted.memory_limit,
             cpu_limit=wanted.cpu_limit,
+            auto_pause=wanted.auto_pause,
+            auto_resume=wanted.auto_resume,
+            private_traffic=wanted.private_traffic,
+            internet_access=wanted.internet_access,
+            is_new=session_id is None,
         )
         provider = self._get_provider()
         # One at a time per id: the first makes the sandbox, the others find it started.
@@ -344,7 +349,7 @@ class AgentRuntimeClient:
     def _get_provider(self) -> SandboxProvider:
         self._check_open()
         if self._desk.provider is None:
-            self._desk.provider = provider_for(self._desk.config)
+            self._desk.provider = provider_for(self._desk.config, self.auth_manager, self._get_transport, self._budget)
         return self._desk.provider
 
     async def _get_transport(self) -> Transport:

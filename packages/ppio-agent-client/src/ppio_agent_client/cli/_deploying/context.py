@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppio_agent_models import MANIFEST_FILE
@@ -59,6 +59,11 @@ class Context:
         """The files that look like secrets by their names."""
         return [file.path for file in self.files if _looks_secret(file.path.rpartition("/")[2])]
 
+    def with_file(self, path: str, size: int) -> Context:
+        """Return it with a file that is sent in any case, of this size and whatever the folder has."""
+        others = (file for file in self.files if file.path != path)
+        return replace(self, files=tuple(sorted([*others, ContextFile(path, size)], key=lambda file: file.path)))
+
     def digest(self, *extra: str) -> str:
         """Return a hash of what is sent and of `extra`, such as the manifest, so that equal deployments are known."""
         total = hashlib.sha256("\0".join(extra).encode())
@@ -73,6 +78,8 @@ class Context:
     def put_into(self, target: Path, manifest: str) -> None:
         """Copy the files into an empty folder, with `manifest` as the agent's manifest."""
         for file in self.files:
+            if file.path == MANIFEST_FILE:
+                continue
             copy = target / file.path
             copy.parent.mkdir(parents=True, exist_ok=True)
             if file.link is not None:

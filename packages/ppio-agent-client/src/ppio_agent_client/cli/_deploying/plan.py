@@ -87,13 +87,15 @@ def plan_of(agent: Agent, *, prestart: bool, tags: list[str]) -> Plan:
             ".dockerignore"
         )
     build.instructions.append(Instruction(0, "COPY", f"{MANIFEST_FILE} {APP_FOLDER}/{MANIFEST_FILE}"))
+    manifest = sent_manifest(agent)
+    context = context.with_file(MANIFEST_FILE, len(manifest.encode()))
     runtime = agent.manifest.spec.runtime
     plan = Plan(
         agent=agent,
         build=build,
         context=context,
         size=size_of(runtime.cpu_limit, runtime.memory_limit),
-        manifest=sent_manifest(agent),
+        manifest=manifest,
         prestart=prestart,
         tags=tags,
     )
