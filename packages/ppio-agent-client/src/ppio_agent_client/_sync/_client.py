@@ -98,7 +98,7 @@ class SyncAgentRuntimeClient:
             signer=self.config.signer,
             session_secret=self.config.session_secret,
         )
-        self.template_manager = SyncTemplateManager(self._get_provider, self.config)
+        self.template_manager = SyncTemplateManager(self.auth_manager, self.config, provider=self._get_provider)
         given_provider = None if provider is None or isinstance(provider, str) else checked_provider(provider)
         self._owns_provider = given_provider is None
         self._desk = Desk(self.config, given_provider)
