@@ -17,6 +17,7 @@ from ppio_agent_models import (
     ConfigurationError,
     InvocationResponse,
     SandboxConfig,
+    SessionNotFoundError,
 )
 
 from .._config import NOT_GIVEN, ClientConfig, NotGiven, settle, with_options
@@ -26,7 +27,7 @@ from .._rules import requests
 from .._rules.budget import RetryBudget
 from .._rules.durable import OnDisconnect
 from .._rules.requests import Request
-from .._sandbox import Sandbox, SandboxSpec
+from .._sandbox import LogPage, Sandbox, SandboxSpec
 from ._auth import AuthManager
 from ._exchange import AgentLink
 from ._held import HeldSandbox
@@ -173,6 +174,11 @@ class AgentRuntimeClient:
             metadata={**wanted.metadata, **(metadata or {})},
             memory_limit=wanted.memory_limit,
             cpu_limit=wanted.cpu_limit,
+            auto_pause=wanted.auto_pause,
+            auto_resume=wanted.auto_resume,
+            private_traffic=wanted.private_traffic,
+            internet_access=wanted.internet_access,
+            is_new=session_id is None,
         )
         provider = self._get_provider()
         # One at a time per id: the first makes the sandbox, the others find it started.
@@ -213,6 +219,21 @@ class AgentRuntimeClient:
             raise AgentClientError(
                 f"{len(failures)} of {len(outcomes)} sandboxes could not be ended, the first because: {failures[0]}"
             ) from failures[0]
+
+    async def get_logs(self, session_id: str, cursor: str | None = None) -> LogPage:
+        """Return what the agent of a session has written: everything, or what came after the page with this cursor.
+
+        Raises:
+            SessionNotFoundError: Nothing is known of such a session (any more).
+            ConfigurationError: The provider keeps no logs.
+        """
+        logs = getattr(self._get_provider(), "logs", None)
+        if logs is None:
+            raise ConfigurationError(f"the provider {self.config.provider!r} has no logs of agents")
+        page: LogPage | None = await logs(requests.checked_session_id(session_id), cursor)
+        if page is None:
+            raise SessionNotFoundError(f"there is no session {session_id!r} with a log")
+        return page
 
     async def list_templates(self, refresh: bool = False) -> list[AgentTemplate]:
         """Return every template that sessions can be created from. See `TemplateManager.list_templates`."""
@@ -328,7 +349,7 @@ class AgentRuntimeClient:
     def _get_provider(self) -> SandboxProvider:
         self._check_open()
         if self._desk.provider is None:
-            self._desk.provider = provider_for(self._desk.config)
+            self._desk.provider = provider_for(self._desk.config, self.auth_manager, self._get_transport, self._budget)
         return self._desk.provider
 
     async def _get_transport(self) -> Transport:

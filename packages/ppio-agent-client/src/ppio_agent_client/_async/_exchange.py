@@ -121,8 +121,12 @@ class AgentLink:
                 if pause is None:
                     raise outcome
                 await explain(outcome)
-            elif pause is None:
-                return outcome
+            else:
+                if outcome.status in GATEWAY_STATUSES and not speaks_protocol(outcome.headers):
+                    # Whoever stands before the agent does not reach it: its sandbox may have ended.
+                    await explain(NetworkError(f"a gateway answered {outcome.status}", status_code=outcome.status))
+                if pause is None:
+                    return outcome
             attempt += 1
             logger.debug("attempt %d of %s %s follows in %.2f s", attempt + 1, call.method, call.url, pause)
             await io.sleep(pause)

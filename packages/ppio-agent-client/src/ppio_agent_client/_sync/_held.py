@@ -64,7 +64,7 @@ class HeldSandbox:
             SandboxPausedError: It sleeps.
             SandboxGoneError: It slept, and has ended.
         """
-        if self.now.state == "paused":  # somebody else may have woken it
+        if self.now.state == "paused" or self.now.is_partial:  # somebody else may have woken it
             self._judge(self.look())
 
     def explain(self, error: NetworkError | StreamInterruptedError) -> None:
@@ -75,8 +75,8 @@ class HeldSandbox:
             SandboxGoneError: It has ended.
         """
         # A broken connection is seen before the end of the process that broke it, so look more than once; a time limit
-        # is no such hint.
-        lost = type(error) in {NetworkError, StreamInterruptedError}
+        # is no such hint, and what a gateway says comes after it.
+        lost = type(error) in {NetworkError, StreamInterruptedError} and error.status_code is None
         for look in range(_LOOKS if lost else 1):
             if look:
                 io.sleep(_PAUSE_BETWEEN_LOOKS_SECONDS)
