@@ -51,20 +51,6 @@ def test_fifty_threads_that_want_one_session_get_one_sandbox(platform: Platform,
     assert (len(platform.sandboxes), platform.sandboxes.made) == (1, 1)
 
 
-async def test_clients_that_race_for_a_session_end_with_one_sandbox(platform: Platform, config: ClientConfig) -> None:
-    clients = [AgentRuntimeClient(config=config) for _ in range(5)]
-    try:
-        sessions = await asyncio.gather(*[client.create_session("t-1", session_id="the one") for client in clients])
-        found = {(await client.get_session("the one")).sandbox_id for client in clients}  # type: ignore[union-attr]
-    finally:
-        for client in clients:
-            await client.close()
-
-    assert len(platform.sandboxes) == 1
-    assert found == {sandbox.sandbox_id for sandbox in platform.sandboxes}
-    assert len(sessions) == 5
-
-
 async def test_a_thousand_sessions_of_one_client_are_listed_asked_and_closed(
     platform: Platform, config: ClientConfig
 ) -> None:

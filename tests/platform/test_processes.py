@@ -43,7 +43,7 @@ client.close()
 @pytest.fixture
 def variables(platform: Platform, url: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     platform.add_template("t-1", write_agent(tmp_path / "agent", "worker"))
-    yield {
+    return {
         "PPIO_API_KEY": API_KEY,
         "PPIO_API_URL": url,
         "PPIO_SANDBOX_URL": url,
