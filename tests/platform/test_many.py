@@ -67,7 +67,8 @@ async def test_a_thousand_sessions_of_one_client_are_listed_asked_and_closed(
 
         assert [answer.result["payload"] for answer in answers] == [{"n": number} for number in range(SESSIONS)]
         assert [answer.result["sandbox_id"] for answer in answers] == ids(sessions)
-        assert sorted(ids(listed)) == sorted(ids(sessions))
+        assert set(ids(listed)) == set(ids(sessions))
+        assert len(listed) == SESSIONS
         assert pages == SESSIONS // 100
 
         await each(SESSIONS, lambda number: sessions[number].close())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ client.close()
 
 
 @pytest.fixture
-def variables(platform: Platform, url: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+def variables(platform: Platform, url: str, tmp_path: Path) -> dict[str, str]:
     platform.add_template("t-1", write_agent(tmp_path / "agent", "worker"))
     return {
         "PPIO_API_KEY": API_KEY,
