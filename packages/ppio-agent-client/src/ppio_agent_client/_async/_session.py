@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Self, overload
-from uuid import uuid4
 
 from ppio_agent_models import (
     ConfigurationError,
@@ -384,4 +383,4 @@ class SandboxSession:
 
 def terms_of(idempotency_key: str | None, on_disconnect: OnDisconnect | None) -> Terms:
     """Return the terms of a call; its key is made up unless the caller has one."""
-    return durable.terms_of(uuid4().hex if idempotency_key is None else idempotency_key, on_disconnect)
+    return durable.terms_of(io.key() if idempotency_key is None else idempotency_key, on_disconnect)
