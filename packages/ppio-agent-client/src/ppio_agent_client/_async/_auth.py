@@ -148,7 +148,8 @@ class AuthManager:
         if isinstance(self._key, str):
             return self._key
         kept = self._kept
-        if kept is not None and io.unix_now() < kept.renew_at:
+        # While somebody renews it, the others go on with what is good for a while yet.
+        if kept is not None and io.unix_now() < (kept.ends_at if self._flight.in_the_air else kept.renew_at):
             return kept.token
         try:
             return (await self._flight.run(partial(self._fetch, kept))).token
