@@ -8,7 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ppio_agent_client import AccessToken, AuthenticationError, AuthManager, ConfigurationError, SyncAuthManager
+from ppio_agent_client import (
+    AccessToken,
+    AgentRuntimeClient,
+    AuthenticationError,
+    AuthManager,
+    ConfigurationError,
+    SyncAuthManager,
+    SyncTemplateManager,
+)
 from ppio_agent_client._io import _async as io
 
 MANY = 50
@@ -181,3 +189,10 @@ def test_a_coroutine_function_is_refused_by_the_blocking_client() -> None:
 
     with pytest.raises(ConfigurationError, match="async client"):
         SyncAuthManager(fetch).get_auth_headers()
+
+
+def test_credentials_of_the_other_kind_of_client_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="class AuthManager here, not SyncAuthManager"):
+        AgentRuntimeClient().attach("http://a", auth=SyncAuthManager("key"))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="class SyncAuthManager here, not AuthManager"):
+        SyncTemplateManager(AuthManager("key"))  # type: ignore[arg-type]

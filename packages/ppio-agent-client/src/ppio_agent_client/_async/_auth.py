@@ -178,6 +178,17 @@ class AuthManager:
         return self._kept
 
 
+def checked_auth(auth: object) -> AuthManager:
+    """Return `auth` if it fits this client.
+
+    Raises:
+        ConfigurationError: It is something else, or belongs to the other kind of client.
+    """
+    if not isinstance(auth, AuthManager):
+        raise ConfigurationError(f"credentials must be of the class AuthManager here, not {type(auth).__qualname__}")
+    return auth
+
+
 def missing_credential() -> AuthenticationError:
     """Return the error for a caller who has nothing to show."""
     return AuthenticationError(

@@ -28,7 +28,7 @@ from .._rules.budget import RetryBudget
 from .._rules.durable import OnDisconnect
 from .._rules.requests import Request
 from .._sandbox import LogPage, Sandbox, SandboxSpec
-from ._auth import AuthManager
+from ._auth import AuthManager, checked_auth
 from ._exchange import AgentLink
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
@@ -314,7 +314,8 @@ class AgentRuntimeClient:
         session_id = uuid4().hex
         headers = requests.session_headers(session_id, requests.checked_token(token), {})
         where = requests.checked_url(url)
-        link = AgentLink(self._get_transport, self.config, where, headers, budget=self._budget, auth=auth)
+        shown = None if auth is None else checked_auth(auth)
+        link = AgentLink(self._get_transport, self.config, where, headers, budget=self._budget, auth=shown)
         return SandboxSession(session_id, link)
 
     async def close(self) -> None:

@@ -179,6 +179,17 @@ class SyncAuthManager:
         return self._kept
 
 
+def checked_auth(auth: object) -> SyncAuthManager:
+    """Return `auth` if it fits this client.
+
+    Raises:
+        ConfigurationError: It is something else, or belongs to the other kind of client.
+    """
+    if not isinstance(auth, SyncAuthManager):
+        raise ConfigurationError(f"credentials must be of the class SyncAuthManager here, not {type(auth).__qualname__}")
+    return auth
+
+
 def missing_credential() -> AuthenticationError:
     """Return the error for a caller who has nothing to show."""
     return AuthenticationError(

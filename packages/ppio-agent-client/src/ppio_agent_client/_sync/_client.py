@@ -29,7 +29,7 @@ from .._rules.budget import RetryBudget
 from .._rules.durable import OnDisconnect
 from .._rules.requests import Request
 from .._sandbox import LogPage, Sandbox, SandboxSpec
-from ._auth import SyncAuthManager
+from ._auth import SyncAuthManager, checked_auth
 from ._exchange import AgentLink
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
@@ -315,7 +315,8 @@ class SyncAgentRuntimeClient:
         session_id = uuid4().hex
         headers = requests.session_headers(session_id, requests.checked_token(token), {})
         where = requests.checked_url(url)
-        link = AgentLink(self._get_transport, self.config, where, headers, budget=self._budget, auth=auth)
+        shown = None if auth is None else checked_auth(auth)
+        link = AgentLink(self._get_transport, self.config, where, headers, budget=self._budget, auth=shown)
         return SyncSandboxSession(session_id, link)
 
     def close(self) -> None:
