@@ -43,6 +43,8 @@ class Server(uvicorn.Server):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind((host, port))
         self.socket.listen(4096)
+        # What is accepted here inherits it, as asyncio would set it for a socket that knows its protocol.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self.socket.getsockname()[1]
         self.url = f"http://{host}:{self.port}"
 

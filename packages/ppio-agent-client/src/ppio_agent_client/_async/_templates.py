@@ -11,10 +11,10 @@ from ppio_agent_models import AgentTemplate
 from .._config import ClientConfig, settle
 from .._io import _async as io
 from .._rules.template_cache import TemplateCache
+from ._auth import AuthManager, checked_auth
 from .providers._by_name import provider_for
 
 if TYPE_CHECKING:
-    from ._auth import AuthManager
     from .providers._protocol import SandboxProvider
 
 
@@ -37,7 +37,7 @@ class TemplateManager:
         provider: Callable[[], SandboxProvider] | None = None,
     ) -> None:
         self._config = settle(config, {})
-        self._auth = auth_manager
+        self._auth = checked_auth(auth_manager)
         self._provider = provider or self._own_provider
         self._own: SandboxProvider | None = None
         self._cache = TemplateCache(self._config.cache_ttl if self._config.enable_cache else 0)
