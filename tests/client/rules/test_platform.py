@@ -30,6 +30,7 @@ from ppio_agent_client._rules import (
     platform_start,
     platform_templates,
 )
+from ppio_agent_client._rules.agent_keys import keys_with
 from ppio_agent_client._rules.platform_addresses import addresses_of
 from ppio_agent_client._rules.platform_frames import ProcessEnded, ProcessOutput
 
@@ -280,7 +281,7 @@ def test_the_session_wins_over_the_manifest_and_its_token_over_all() -> None:
     ("others", "keys"), [("", "t"), ("a, b", "t,a,b"), ('["a", "b"]', "t,a,b"), ("[broken", "t,[broken")]
 )
 def test_keys_are_put_together(others: str, keys: str) -> None:
-    assert platform_start.keys_with("t", others) == keys
+    assert keys_with("t", others) == keys
 
 
 @pytest.mark.parametrize(
