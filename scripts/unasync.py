@@ -28,6 +28,7 @@ PAIRS = (
     ("tests/client/_async", "tests/client/_sync"),
     ("tests/platform/_async", "tests/platform/_sync"),
     ("tests/together/_async", "tests/together/_sync"),
+    ("tests/platform/_async", "tests/platform/_sync"),
 )
 RENAMES = {
     # our rooms and names
@@ -40,6 +41,7 @@ RENAMES = {
     "TemplateManager": "SyncTemplateManager",
     "SandboxProvider": "SyncSandboxProvider",
     "LocalSandboxProvider": "SyncLocalSandboxProvider",
+    "PlatformSandboxProvider": "SyncPlatformSandboxProvider",
     "PROVIDER_GROUP": "SYNC_PROVIDER_GROUP",
     # the official SDK's
     "AsyncSandbox": "Sandbox",

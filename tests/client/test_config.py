@@ -13,6 +13,8 @@ ENVIRONMENT = {
     "PPIO_API_KEY": "env-key",
     "PPIO_API_SECRET": "env-secret",
     "PPIO_API_URL": "https://env.example",
+    "PPIO_DOMAIN": "env.example",
+    "PPIO_SANDBOX_URL": "https://gateway.example",
     "PPIO_AGENT_PROVIDER": "env-provider",
     "PPIO_AGENT_SESSION_SECRET": "env-session-secret",
 }
@@ -42,6 +44,7 @@ def test_the_environment_wins_over_the_default() -> None:
     config = settle(None, {}, ENVIRONMENT)
     found = (config.api_key, config.api_secret, config.base_url, config.provider)
     assert found == ("env-key", "env-secret", "https://env.example", "env-provider")
+    assert (config.domain, config.sandbox_url) == ("env.example", "https://gateway.example")
     assert settle(None, {}, ENVIRONMENT).session_secret == "env-session-secret"
 
 
@@ -71,6 +74,8 @@ def test_a_client_shows_the_settings_that_hold() -> None:
         {"retry_budget": -1},
         {"retry_budget": True},
         {"cache_ttl": None},
+        {"platform_timeout": 0},
+        {"platform_timeout": None},
     ],
 )
 def test_a_setting_out_of_bounds_is_refused_by_name(settings: dict[str, Any]) -> None:

@@ -30,11 +30,26 @@ class Account:
 
 
 @pytest.fixture
-def modern(tmp_path: Path) -> Iterator[Account]:
-    """The platform as the domains beside the default one are."""
-    platform = Platform(tmp_path / "modern", pairs={"ak-1": "a secret"})
+def platform(tmp_path: Path) -> Platform:
+    """An emulator of the platform, as the domains beside the default one are."""
+    return Platform(tmp_path / "platform", pairs={"ak-1": "a secret"})
+
+
+@pytest.fixture
+def server(platform: Platform) -> Iterator[Server]:
     with serving(platform) as server:
-        yield Account(platform, server)
+        yield server
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    return server.url
+
+
+@pytest.fixture
+def modern(platform: Platform, server: Server) -> Account:
+    """The same, for the official SDK."""
+    return Account(platform, server)
 
 
 @pytest.fixture

@@ -135,7 +135,8 @@ def test_numbered_framing_ends_a_failure_with_an_error_event(url: str) -> None:
     assert without_duration(answer.body) == (
         b"id: 1\ndata: 1\n\n"
         b'event: error\nid: 2\ndata: {"result":null,"status":"error","duration":0,'
-        b'"metadata":{"request_id":"r","session_id":null},"error":"no more paper","error_type":"OutOfPaper"}\n\n'
+        b'"metadata":{"request_id":"r","session_id":null,"status_code":409},'
+        b'"error":"no more paper","error_type":"OutOfPaper"}\n\n'
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -55,6 +56,10 @@ class Caller:
             pass
         self._server.hung_up.release()
 
+    def wait_until_told(self) -> None:
+        """Wait until the test says so, without reading."""
+        self._server.told.wait(timeout=60)
+
     def finish(self) -> None:
         """Say that nothing more will come (FIN)."""
         self._connection.shutdown(socket.SHUT_WR)
@@ -88,11 +93,12 @@ class RawServer:
     requests: list[RawRequest] = field(default_factory=list)
     hung_up: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     closed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    told: threading.Event = field(default_factory=threading.Event)
     connections: int = 0
 
 
 @contextmanager
-def raw_server(*scripts: Script) -> Iterator[RawServer]:
+def raw_server(*scripts: Script, tls: ssl.SSLContext | None = None) -> Iterator[RawServer]:
     """Serve each connection by its script, all further ones by the last. A script's end closes its connection."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = RawServer(f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -102,7 +108,9 @@ def raw_server(*scripts: Script) -> Iterator[RawServer]:
     def serve(connection: socket.socket, script: Script) -> None:
         with connection:
             try:
-                script(Caller(connection, server))
+                with connection if tls is None else tls.wrap_socket(connection, server_side=True) as spoken_to:
+                    open_connections.append(spoken_to)
+                    script(Caller(spoken_to, server))
             except OSError:
                 return
 
@@ -114,7 +122,6 @@ def raw_server(*scripts: Script) -> Iterator[RawServer]:
                 return
             script = scripts[min(server.connections, len(scripts) - 1)]
             server.connections += 1
-            open_connections.append(connection)
             threads.append(threading.Thread(target=serve, args=(connection, script)))
             threads[-1].start()
 

@@ -453,17 +453,17 @@ async def test_without_a_key_and_a_provider_the_error_names_both_ways_out(monkey
             await client.create_session("t-1")
 
 
-async def test_a_key_alone_is_told_honestly_that_there_is_no_platform_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_alone_leads_to_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PPIO_AGENT_PROVIDER", raising=False)
-    async with AgentRuntimeClient(api_key="sk_secret") as client:
-        with pytest.raises(ConfigurationError, match='provider="local"') as caught:
+    async with AgentRuntimeClient(api_key="sk_secret", config=ClientConfig(domain="not/a/domain")) as client:
+        with pytest.raises(ConfigurationError, match="not/a/domain") as caught:
             await client.list_templates()
     assert "sk_secret" not in str(caught.value)
 
 
 async def test_an_unknown_provider_is_told_with_the_known_ones() -> None:
     async with AgentRuntimeClient(provider="elsewhere") as client:
-        with pytest.raises(ConfigurationError, match=r"'elsewhere'; known are 'local'"):
+        with pytest.raises(ConfigurationError, match=r"'elsewhere'; known are 'local', 'platform'"):
             await client.list_sessions()
 
 

@@ -454,17 +454,17 @@ def test_without_a_key_and_a_provider_the_error_names_both_ways_out(monkeypatch:
             client.create_session("t-1")
 
 
-def test_a_key_alone_is_told_honestly_that_there_is_no_platform_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_alone_leads_to_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PPIO_AGENT_PROVIDER", raising=False)
-    with SyncAgentRuntimeClient(api_key="sk_secret") as client:
-        with pytest.raises(ConfigurationError, match='provider="local"') as caught:
+    with SyncAgentRuntimeClient(api_key="sk_secret", config=ClientConfig(domain="not/a/domain")) as client:
+        with pytest.raises(ConfigurationError, match="not/a/domain") as caught:
             client.list_templates()
     assert "sk_secret" not in str(caught.value)
 
 
 def test_an_unknown_provider_is_told_with_the_known_ones() -> None:
     with SyncAgentRuntimeClient(provider="elsewhere") as client:
-        with pytest.raises(ConfigurationError, match=r"'elsewhere'; known are 'local'"):
+        with pytest.raises(ConfigurationError, match=r"'elsewhere'; known are 'local', 'platform'"):
             client.list_sessions()
 
 

@@ -125,7 +125,7 @@ def test_a_stream_without_its_end_was_interrupted(sent: bytes, then: object) -> 
 @pytest.mark.parametrize("then", [hang_up, Caller.wait_until_gone])
 def test_what_happens_behind_the_closing_event_does_not_matter(then: object) -> None:
     with raw_server(sending(HEAD + ONE + DONE, then=then)) as server:  # type: ignore[arg-type]
-        with SyncAgentRuntimeClient(config=ClientConfig(idle_timeout=0.3)) as client:
+        with SyncAgentRuntimeClient(config=ClientConfig(idle_timeout=None)) as client:
             with client.attach(server.url).stream("x") as stream:
                 assert [chunk for chunk in stream] == [{"n": 1}]
             assert stream.done is not None

@@ -22,12 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_client import ConfigurationError
+from ppio_agent_client._rules.addresses import address_of
 from ppio_agent_client._rules.signing import HmacSigner, content_digest, covered, signature_base
 
 SECRETS = {"ak-1": "secret-1", "ak-2": "sécret-2", 'a"k\\3': "s"}
 CREATED = int(dt.datetime.now(dt.UTC).timestamp())
-PATHS = st.from_regex(r"/([a-zA-Z0-9\-._~!$&'()*+,;=:@/|^ é{}]|%[0-9A-F]{2}|%){0,20}", fullmatch=True)
-QUERIES = st.from_regex(r"([a-zA-Z0-9\-._~!$&'()*+,;=:@/?|^ é{}`]|%[0-9A-F]{2}|%){1,20}", fullmatch=True)
+PATHS = st.from_regex(r"/([a-zA-Z0-9\-._~!$&'()*+,;=:@/ é]|%[0-9A-F]{2}|%){0,20}", fullmatch=True)
+QUERIES = st.from_regex(r"([a-zA-Z0-9\-._~!$&'()*+,;=:@/? é]|%[0-9A-F]{2}|%){1,20}", fullmatch=True)
 
 
 @dataclass
@@ -151,13 +152,13 @@ def test_whatever_is_changed_after_signing_makes_it_wrong(change: dict[str, obje
 
 
 @given(path=PATHS, query=QUERIES | st.none())
-def test_what_is_signed_is_what_httpx_sends(path: str, query: str | None) -> None:
+def test_what_is_signed_is_what_is_sent_with_httpx_or_without(path: str, query: str | None) -> None:
     if any(part in {".", ".."} for part in path.split("/")):
         return  # httpx resolves them; no address of ours has any
     url = f"http://agent.example{path}" + ("" if query is None else f"?{query}")
     components = covered("GET", url, {})
-    sent = httpx.URL(url).raw_path.decode()
-    assert components["@path"] + components.get("@query", "") == sent
+    signed_target = components["@path"] + components.get("@query", "")
+    assert signed_target == httpx.URL(url).raw_path.decode() == address_of(url).path
 
 
 def test_a_signer_shows_its_secret_to_nobody() -> None:

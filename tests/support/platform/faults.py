@@ -153,4 +153,7 @@ async def with_fault(
         return
     if fault.after_effect:
         await app(scope, receive, swallow)
+    else:
+        while (await receive()).get("more_body"):  # a caller who cannot write sees another trouble than a reset
+            pass
     await fault.happen(receive, send, transport)

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ppio_agent_client import (
     AgentError,
     SyncAgentRuntimeClient,
+    EventsEvictedError,
     HandlerError,
     IdempotencyKeyReusedError,
     InvocationCancelledError,
@@ -17,6 +20,7 @@ from ppio_agent_client import (
     StreamEvent,
     TotalTimeoutError,
 )
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.support.gates import opening
 from tests.support.worker import Worker
@@ -108,7 +112,53 @@ def test_the_end_of_handed_in_work_is_raised_as_it_would_be_at_once() -> None:
                 (session.submit({"do": "fail"})).result()
             with pytest.raises(AgentError, match="no such order") as caught:
                 (session.submit({"do": "refuse"})).result()
-    assert caught.value.error_type == "OrderNotFound"
+    assert (caught.value.error_type, caught.value.status_code) == ("OrderNotFound", 404)
+
+
+def test_an_agents_own_status_is_told_inside_a_stream_as_well() -> None:
+    app = PPIOAgentRuntimeApp()
+
+    @app.entrypoint
+    def pay(payload: dict[str, Any]) -> Any:
+        yield "one"
+        raise AgentError("no money left", status_code=402, error_type="Broke")
+
+    with running(app) as url:
+        with SyncAgentRuntimeClient() as client:
+            stream = client.attach(url).stream("x")
+            with pytest.raises(AgentError, match="no money left") as caught:
+                [chunk for chunk in stream]
+    assert (stream.received, caught.value.error_type, caught.value.status_code) == (1, "Broke", 402)
+
+
+def test_a_stream_that_is_too_long_to_be_held_has_no_result_and_says_so() -> None:
+    app = PPIOAgentRuntimeApp(AgentConfig(event_log_max_bytes_per_invocation=4096))
+
+    @app.entrypoint
+    def talk(payload: dict[str, Any]) -> Any:
+        for number in range(3000):
+            yield f"{number} {'x' * 50}"
+
+    with running(app) as url:
+        with SyncAgentRuntimeClient() as client:
+            handle = client.attach(url).submit("x")
+            with pytest.raises(EventsEvictedError, match=r"events\(after=") as caught:
+                handle.result()
+            first = caught.value.first_event_id
+            assert first is not None
+            assert handle.status() == "succeeded"
+            assert len([chunk for chunk in handle.events(after=first - 1)]) == 3001 - first
+            with pytest.raises(EventsEvictedError) as caught:
+                [chunk for chunk in handle.events()]
+            assert caught.value.first_event_id == first
+
+
+def test_a_result_that_is_none_is_none() -> None:
+    worker = Worker()
+    with running(worker.app) as url:
+        with SyncAgentRuntimeClient() as client:
+            handle = client.attach(url).submit({"do": "answer", "value": None})
+            assert (handle.result()).result is None
 
 
 def test_an_unknown_invocation_is_not_found() -> None:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from ppio_agent_models import PayloadValidationError as PayloadValidationError
     from ppio_agent_models import PingResponse as PingResponse
     from ppio_agent_models import PingStatus as PingStatus
+    from ppio_agent_models import PlatformError as PlatformError
     from ppio_agent_models import PPIOAgentRuntimeError as PPIOAgentRuntimeError
+    from ppio_agent_models import QuotaExceededError as QuotaExceededError
     from ppio_agent_models import RateLimitedError as RateLimitedError
     from ppio_agent_models import RequestError as RequestError
     from ppio_agent_models import RequestReadTimeoutError as RequestReadTimeoutError
@@ -62,9 +64,11 @@ if TYPE_CHECKING:
     from ._async._templates import TemplateManager as TemplateManager
     from ._async.providers._protocol import SandboxProvider as SandboxProvider
     from ._async.providers.local import LocalSandboxProvider as LocalSandboxProvider
+    from ._async.providers.platform import PlatformSandboxProvider as PlatformSandboxProvider
     from ._config import ClientConfig as ClientConfig
     from ._credentials import AccessToken as AccessToken
     from ._credentials import RequestSigner as RequestSigner
+    from ._sandbox import LogPage as LogPage
     from ._sandbox import Sandbox as Sandbox
     from ._sandbox import SandboxSpec as SandboxSpec
     from ._sync._auth import SyncAuthManager as SyncAuthManager
@@ -75,6 +79,7 @@ if TYPE_CHECKING:
     from ._sync._templates import SyncTemplateManager as SyncTemplateManager
     from ._sync.providers._protocol import SyncSandboxProvider as SyncSandboxProvider
     from ._sync.providers.local import SyncLocalSandboxProvider as SyncLocalSandboxProvider
+    from ._sync.providers.platform import SyncPlatformSandboxProvider as SyncPlatformSandboxProvider
 
 __version__ = "0.2.0"
 
@@ -89,9 +94,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._async._templates": ("TemplateManager",),
         "._async.providers._protocol": ("SandboxProvider",),
         "._async.providers.local": ("LocalSandboxProvider",),
+        "._async.providers.platform": ("PlatformSandboxProvider",),
         "._config": ("ClientConfig",),
         "._credentials": ("AccessToken", "RequestSigner"),
-        "._sandbox": ("Sandbox", "SandboxSpec"),
+        "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
         "._sync._auth": ("SyncAuthManager",),
         "._sync._client": ("SyncAgentRuntimeClient",),
         "._sync._invocations": ("SyncInvocationHandle",),
@@ -100,6 +106,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._sync._templates": ("SyncTemplateManager",),
         "._sync.providers._protocol": ("SyncSandboxProvider",),
         "._sync.providers.local": ("SyncLocalSandboxProvider",),
+        "._sync.providers.platform": ("SyncPlatformSandboxProvider",),
         "ppio_agent_models": (
             "AgentClientError",
             "AgentError",
@@ -129,7 +136,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "PayloadValidationError",
             "PingResponse",
             "PingStatus",
+            "PlatformError",
             "PPIOAgentRuntimeError",
+            "QuotaExceededError",
             "RateLimitedError",
             "RequestError",
             "RequestReadTimeoutError",

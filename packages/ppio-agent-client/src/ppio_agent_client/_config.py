@@ -31,6 +31,8 @@ _FROM_ENVIRONMENT: Final = {
     "api_key": "PPIO_API_KEY",
     "api_secret": "PPIO_API_SECRET",
     "base_url": "PPIO_API_URL",
+    "domain": "PPIO_DOMAIN",
+    "sandbox_url": "PPIO_SANDBOX_URL",
     "provider": "PPIO_AGENT_PROVIDER",
     "session_secret": "PPIO_AGENT_SESSION_SECRET",
 }
@@ -46,13 +48,18 @@ class ClientConfig:
         signer: Signs requests to the platform in place of `api_key` and `api_secret`.
         session_secret: What tokens of sessions are derived from, the same in every process that shares them; the
             secret, else the key, unless given; `PPIO_AGENT_SESSION_SECRET`.
-        base_url: Address of the platform; `PPIO_API_URL`.
+        base_url: Address of the platform's API; `PPIO_API_URL`, else `https://api.<domain>`.
+        domain: Domain of the platform and its sandboxes; `PPIO_DOMAIN`, else `sandbox.ppio.cn`.
+        sandbox_url: One address for all sandboxes, of a gateway or an emulator that tells them apart by the headers
+            `PPIO-Sandbox-Id` and `PPIO-Sandbox-Port`; `PPIO_SANDBOX_URL`. Without it each has its own.
         provider: Name of the place where sandboxes come from, such as `"local"`; `PPIO_AGENT_PROVIDER`.
         timeout: Longest time of one whole call, retries included, in seconds; None for no limit. A stream has no such
             limit unless its request names one. The life of a sandbox is something else.
         connect_timeout: Longest time to a connection, in seconds.
         first_byte_timeout: Longest time from the request to the begin of the answer, in seconds; None for no limit.
         idle_timeout: Longest silence inside an answer that has begun, in seconds; a heartbeat is no silence.
+        platform_timeout: Longest time of one request to the platform's API, retries included, in seconds.
+        keep_alive: Whether the life of a sandbox is extended as long as its session's `async with` block is open.
         max_retries: How often a call that cannot run twice is repeated, and a stream read on, without progress between.
         retry_budget: How many repetitions the client makes at most without answers between: each takes one, ten answers
             give one back; None for no bound.
@@ -76,11 +83,15 @@ class ClientConfig:
     signer: RequestSigner | None = field(default=None, repr=False)
     session_secret: str | None = field(default=None, repr=False)
     base_url: str | None = None
+    domain: str | None = None
+    sandbox_url: str | None = None
     provider: str | None = None
     timeout: float | None = DEFAULT_TIMEOUT_SECONDS
     connect_timeout: float | None = 10.0
     first_byte_timeout: float | None = None
     idle_timeout: float | None = 60.0
+    platform_timeout: float = 60.0
+    keep_alive: bool = False
     max_retries: int = 3
     retry_delay: float = 1.0
     retry_budget: float | None = 100.0
@@ -94,6 +105,7 @@ class ClientConfig:
     def __post_init__(self) -> None:
         for name in ("timeout", "connect_timeout", "first_byte_timeout", "idle_timeout"):
             _check_number(name, getattr(self, name), above=0, optional=True)
+        _check_number("platform_timeout", self.platform_timeout, above=0, optional=False)
         _check_number("retry_budget", self.retry_budget, above=None, optional=True)
         for name in ("retry_delay", "cache_ttl", "max_retries", "max_idle_connections"):
             _check_number(name, getattr(self, name), above=None, optional=False)
@@ -101,6 +113,11 @@ class ClientConfig:
         for name in ("max_retries", "max_connections", "max_idle_connections"):
             if not isinstance(getattr(self, name), int):
                 raise ConfigurationError(f"{name} must be a whole number, not {getattr(self, name)!r}")
+
+    @staticmethod
+    def variables() -> dict[str, str]:
+        """Return the environment variable of each field that has one."""
+        return dict(_FROM_ENVIRONMENT)
 
 
 def _check_number(name: str, value: object, *, above: float | None, optional: bool) -> None:

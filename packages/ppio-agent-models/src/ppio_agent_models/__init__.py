@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from ._errors import NotFoundError as NotFoundError
     from ._errors import PayloadTooLargeError as PayloadTooLargeError
     from ._errors import PayloadValidationError as PayloadValidationError
+    from ._errors import PlatformError as PlatformError
     from ._errors import PPIOAgentRuntimeError as PPIOAgentRuntimeError
+    from ._errors import QuotaExceededError as QuotaExceededError
     from ._errors import RateLimitedError as RateLimitedError
     from ._errors import RequestError as RequestError
     from ._errors import RequestReadTimeoutError as RequestReadTimeoutError
@@ -108,7 +110,9 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "NotFoundError",
                 "PayloadTooLargeError",
                 "PayloadValidationError",
+                "PlatformError",
                 "PPIOAgentRuntimeError",
+                "QuotaExceededError",
                 "RateLimitedError",
                 "RequestError",
                 "RequestReadTimeoutError",

@@ -8,7 +8,9 @@
         ├── TemplateNotFoundError          404
         ├── SessionNotFoundError           404
         ├── SandboxCreationError           the sandbox or the agent in it did not start
-        │   └── SandboxStartTimeoutError   ... within its time
+        │   ├── SandboxStartTimeoutError   ... within its time
+        │   └── QuotaExceededError         the account has no room for another
+        ├── PlatformError                  the platform refused or failed a request about sandboxes or templates
         ├── SandboxGoneError               the sandbox ended while it was in use
         ├── SandboxPausedError             the sandbox sleeps; resume it first
         ├── NetworkError                   no complete answer arrived
@@ -136,6 +138,16 @@ class SandboxCreationError(AgentClientError):
 
 class SandboxStartTimeoutError(SandboxCreationError):
     """The agent was started and did not become healthy within its time."""
+
+
+class QuotaExceededError(SandboxCreationError):
+    """The account has as many sandboxes, processors or memory as it may: end some, or ask for a larger quota."""
+
+    default_status = 429
+
+
+class PlatformError(AgentClientError):
+    """The platform refused or failed a request about sandboxes or templates. `request_id` is the platform's."""
 
 
 class SandboxGoneError(AgentClientError):

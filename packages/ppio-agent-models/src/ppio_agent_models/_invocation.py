@@ -94,6 +94,8 @@ class InvocationResource(Contract):
 
     Attributes:
         last_event_id: Number of the newest event of its log, 0 before the first.
+        first_event_id: None, unless its result is not held: it was a stream that was longer than its log, and this is
+            the number of the first event that is.
         response: The envelope, once it is over.
     """
 
@@ -103,6 +105,7 @@ class InvocationResource(Contract):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     last_event_id: int = 0
+    first_event_id: int | None = None
     response: InvocationResponse | None = None
 
 

@@ -49,10 +49,16 @@ class SandboxConfig(Contract):
 
     Attributes:
         timeout_seconds: Life of the sandbox from its start, in seconds; `refresh()` starts it anew.
-        memory_limit: Such as `"512Mi"` or `"1Gi"`.
-        cpu_limit: Such as `"1"` or `"1000m"`.
+        memory_limit: Such as `"512Mi"` or `"1Gi"`. On the platform a template's sandboxes are all of one size, given
+            when it is built: one that has less is an error, and nothing changes it.
+        cpu_limit: Such as `"1"` or `"1000m"`; as `memory_limit`.
         env_vars: Environment of the agent's process.
         metadata: Strings to find the sandbox by.
+        auto_pause: Whether it is paused at the end of its life, and not ended. On the platform.
+        auto_resume: Whether a request wakes it then; it brings `auto_pause` with it. On the platform.
+        private_traffic: Whether its addresses are closed to all who have not its traffic token, which its session
+            sends. On the platform, not in its older domains.
+        internet_access: Whether it reaches the internet. On the platform.
     """
 
     timeout_seconds: int = Field(default=DEFAULT_SANDBOX_SECONDS, gt=0)
@@ -60,3 +66,7 @@ class SandboxConfig(Contract):
     cpu_limit: str | None = None
     env_vars: dict[str, str] = Field(default_factory=dict, repr=False)
     metadata: dict[str, str] = Field(default_factory=dict)
+    auto_pause: bool = False
+    auto_resume: bool = False
+    private_traffic: bool = False
+    internet_access: bool = True

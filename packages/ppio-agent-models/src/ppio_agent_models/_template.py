@@ -28,6 +28,9 @@ class AgentTemplate(Contract):
         template_id: What `create_session` takes.
         status: Such as `"deployed"` or `"building"`.
         metadata: Whatever else the platform keeps with it.
+        aliases: Its other names.
+        cpu_count: Processors of its sandboxes; None where nobody says.
+        memory_mb: Memory of its sandboxes, in MiB; None where nobody says.
     """
 
     template_id: str
@@ -40,3 +43,6 @@ class AgentTemplate(Contract):
     updated_at: datetime | None = None
     status: str = "deployed"
     metadata: dict[str, Any] = Field(default_factory=dict)
+    aliases: list[str] = Field(default_factory=list)
+    cpu_count: int | None = None
+    memory_mb: int | None = None

@@ -79,15 +79,21 @@ def problem_of(error: BaseException, *, request_id: str, tells_errors: bool) -> 
         status = error.status_code
         if not (isinstance(status, int) and 400 <= status <= 599):  # an agent may have chosen it
             status = 500
-        return Problem(status, f"{error.message}", error.error_type, _retry_after(error.retry_after), _facts(error))
+        facts = _facts(error, status)
+        return Problem(status, f"{error.message}", error.error_type, _retry_after(error.retry_after), facts)
     if tells_errors:
         return Problem(500, _described(error), "InternalError")
     return Problem(500, f"The runtime failed. Its log has the reason under request id {request_id}.", "InternalError")
 
 
-def _facts(error: PPIOAgentRuntimeError) -> dict[str, Any]:
-    """Return what a program needs of an error that is not in its sentence alone."""
-    return {"first_event_id": error.first_event_id} if isinstance(error, EventsEvictedError) else {}
+def _facts(error: PPIOAgentRuntimeError, status: int) -> dict[str, Any]:
+    """Return what a program needs of an error and cannot tell from its type.
+
+    The status that an agent chose, too: inside a stream, or looked at later, no status line carries it.
+    """
+    if isinstance(error, EventsEvictedError):
+        return {"first_event_id": error.first_event_id}
+    return {"status_code": status} if isinstance(error, AgentError) else {}
 
 
 def _problem_of_agent(cause: BaseException | None, request_id: str, tells_errors: bool) -> Problem:
@@ -106,7 +112,7 @@ def problem_of_http_exception(error: Any, error_type: str = "HTTPException") -> 
     """Return what a Starlette or FastAPI `HTTPException` says; one with a status that is none for an error is a 500."""
     status = error.status_code if 300 <= error.status_code <= 599 and error.status_code != 304 else 500
     detail = error.detail if isinstance(error.detail, str) else json.dumps(error.detail, default=_type_name)
-    return Problem(status, detail, error_type, _header_pairs(error.headers or {}))
+    return Problem(status, detail, error_type, _header_pairs(error.headers or {}), {"status_code": status})
 
 
 def _type_name(value: Any) -> str:

@@ -262,13 +262,13 @@ class Record:
         return _with_result(as_one_value(chunks, only_text=self.log.only_text), self.answer.closing)
 
     def resource(self) -> bytes:
-        """Return the invocation as JSON; a result that is not held as one value is null in it."""
-        answer = b"null"
+        """Return the invocation as JSON; where the result is not held as one value, `first_event_id` says so."""
+        answer, first_event_id = b"null", None
         if self.answer is not None:
             try:
                 answer = self.envelope()
-            except EventsEvictedError:
-                answer = self.answer.closing
+            except EventsEvictedError as error:
+                answer, first_event_id = self.answer.closing, error.first_event_id
         return _resource(
             answer,
             invocation_id=self.invocation_id,
@@ -277,6 +277,7 @@ class Record:
             started_at=_iso(self.started_at),
             finished_at=_iso(self.finished_at),
             last_event_id=self.log.last_id,
+            first_event_id=first_event_id,
         )
 
     def _tell(self) -> None:
@@ -295,6 +296,7 @@ def running_resource(context: RequestContext, *, is_queued: bool) -> bytes:
         started_at=None if is_queued else began,
         finished_at=None,
         last_event_id=0,
+        first_event_id=None,
     )
 
 

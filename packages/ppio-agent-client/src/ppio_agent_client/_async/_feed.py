@@ -140,7 +140,9 @@ class EventFeed:
 
     async def _see_the_end(self) -> None:
         """Read the end of the body behind the closing event, which leaves the connection fit for the next call."""
+        assert self._answer is not None
         assert self._parts is not None
+        self._answer.hurry(_END_SECONDS)
         try:
             async with io.Until(io.now() + _END_SECONDS, _END_SECONDS):
                 await anext(self._parts, None)

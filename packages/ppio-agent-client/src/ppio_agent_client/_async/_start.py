@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import PingResponse, PPIOAgentRuntimeError
@@ -12,9 +13,10 @@ from .._io import _async as io
 from .._rules.readiness import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
 from .._sandbox import Sandbox, SandboxSpec
 from ._exchange import AgentLink
+from .providers._protocol import AgentStarter
 
 if TYPE_CHECKING:
-    from .providers._protocol import SandboxProvider
+    from .providers._protocol import AgentWatch, SandboxProvider
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -38,7 +40,7 @@ async def started(provider: SandboxProvider, spec: SandboxSpec, link_to: Callabl
         # To the end: a create that is abandoned halfway would leave a sandbox that nobody knows.
         sandbox = await io.to_the_end(make())
         if sandbox.state != "paused":
-            await until_ready(provider, sandbox, link_to(sandbox))
+            await _until_started(provider, spec, sandbox, link_to(sandbox))
     except BaseException:
         for unfinished in made:
             if unfinished.created:
@@ -47,26 +49,47 @@ async def started(provider: SandboxProvider, spec: SandboxSpec, link_to: Callabl
     return sandbox
 
 
-async def until_ready(provider: SandboxProvider, sandbox: Sandbox, link: AgentLink) -> None:
+async def until_ready(
+    provider: SandboxProvider, sandbox: Sandbox, link: AgentLink, watch: AgentWatch | None = None
+) -> None:
     """Wait until an agent answers that it takes work.
+
+    Args:
+        provider: Where its sandbox comes from.
+        sandbox: The sandbox.
+        link: The way to the agent.
+        watch: Who knows at once when it ends; the provider is asked unless given.
 
     Raises:
         SandboxCreationError: Its process ended; noticed at once, with its last output.
         SandboxStartTimeoutError: It was not healthy within the sandbox's `start_timeout_seconds`.
     """
+    if watch is not None:
+        sandbox = replace(sandbox, start_timeout_seconds=watch.start_timeout_seconds)
     deadline = io.now() + sandbox.start_timeout_seconds
     for pause in pauses():
         answer = await _answer_of(link, max(LAST_PING_SECONDS, min(PING_SECONDS, deadline - io.now())))
         if is_ready(answer):
             return
-        seen = await provider.get(sandbox.sandbox_id)
+        seen = await (provider.get(sandbox.sandbox_id) if watch is None else watch.look())
         if seen is None or seen.state == "ended":
             raise ended_early(seen, sandbox.template_id)
         if seen.state == "paused":
             return
         if io.now() + pause >= deadline:
             raise never_ready(sandbox, answer, seen)
-        await io.sleep(pause)
+        await (io.sleep(pause) if watch is None else watch.rest(pause))
+
+
+async def _until_started(provider: SandboxProvider, spec: SandboxSpec, sandbox: Sandbox, link: AgentLink) -> None:
+    watch: AgentWatch | None = None
+    try:
+        if sandbox.created and isinstance(provider, AgentStarter):
+            watch = await provider.start_agent(sandbox, spec)
+        await until_ready(provider, sandbox, link, watch)
+    finally:
+        if watch is not None:
+            await watch.close()
 
 
 async def _answer_of(link: AgentLink, seconds: float) -> PingResponse | Exception:

@@ -80,6 +80,10 @@ class Answer:
             self._content = parts[0] if len(parts) == 1 else b"".join(parts)
         return self._content
 
+    def hurry(self, seconds: float) -> None:
+        """Let the rest of the body take no longer than so many seconds."""
+        self._limits = self._limits.within(seconds, io.now())
+
     async def close(self) -> None:
         """Give the connection back, or close it where the answer was not read to its end."""
         if not self._closed:

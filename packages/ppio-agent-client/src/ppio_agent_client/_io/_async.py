@@ -18,6 +18,7 @@ from ._flights import AbandonedError, Flights
 
 __all__ = [
     "IS_ASYNC",
+    "Background",
     "Gate",
     "Lock",
     "SingleFlight",
@@ -163,3 +164,37 @@ class Until:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
             raise TotalTimeoutError(f"the call took longer than its limit of {self._total:g} s") from error
+
+
+class Background:
+    """Work that goes on beside its owner, who stops it.
+
+    Args:
+        work: Gets this object, to rest with.
+    """
+
+    def __init__(self, work: Callable[[Background], Awaitable[None]]) -> None:
+        self._task = asyncio.ensure_future(work(self))
+
+    async def rest(self, seconds: float) -> bool:
+        """Pause inside the work. False when it is to stop."""
+        await asyncio.sleep(seconds)
+        return True
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until the work is over, at most so long, and return whether it is."""
+        await asyncio.wait({self._task}, timeout=seconds)
+        return self._task.done()
+
+    async def stop(self, wake: Callable[[], Awaitable[None]] | None = None) -> None:
+        """End the work and return when it is gone.
+
+        Args:
+            wake: Frees work that waits for something, which a thread can not be made to leave otherwise.
+        """
+        self._task.cancel()
+        if wake is not None:
+            await wake()
+        await asyncio.wait({self._task})
+        if not self._task.cancelled() and (error := self._task.exception()) is not None:
+            raise error

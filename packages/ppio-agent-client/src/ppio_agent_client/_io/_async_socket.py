@@ -54,8 +54,8 @@ class Socket(asyncio.Protocol):
             TimeoutError: Nothing came for `seconds`.
             OSError: The connection broke, or was closed here.
         """
-        if not self._arrived and not self._ended:
-            await self._wait(seconds)
+        while not self._arrived and not self._ended:
+            await self._wait(seconds)  # it may only be that all is sent
         if self._closed_here:
             raise ConnectionAbortedError("it was closed here")
         if self._arrived:

@@ -57,11 +57,30 @@ def is_address(host: str) -> bool:
 
 def is_readable(descriptor: int) -> bool:
     """Tell whether something has arrived, or the end."""
+    return _wait(descriptor, 0, to_write=False)[0]
+
+
+def until_writable(descriptor: int, seconds: float | None) -> bool:
+    """Wait until more can be sent. Tell whether it should be: not when the other side already answers.
+
+    Raises:
+        TimeoutError: Neither came for `seconds`.
+    """
+    readable, writable = _wait(descriptor, seconds, to_write=True)
+    if not (readable or writable):
+        raise TimeoutError("the other side does not take what is sent")
+    return not readable
+
+
+def _wait(descriptor: int, seconds: float | None, *, to_write: bool) -> tuple[bool, bool]:
+    """Wait until something can be read, or written; tell which. An error and an end can be read."""
     if sys.platform == "win32":
-        return bool(select.select([descriptor], [], [], 0)[0])
-    waiting = select.poll()
-    waiting.register(descriptor, select.POLLIN)
-    return bool(waiting.poll(0))
+        found = select.select([descriptor], [descriptor] if to_write else [], [], seconds)
+        return bool(found[0]), bool(found[1])
+    waiting = select.poll()  # select() knows only the first 1024 descriptors
+    waiting.register(descriptor, select.POLLIN | (select.POLLOUT if to_write else 0))
+    events = sum(event for _, event in waiting.poll(None if seconds is None else seconds * 1000))
+    return bool(events & ~select.POLLOUT), bool(events & select.POLLOUT)
 
 
 def is_expiry(error: OSError) -> bool:

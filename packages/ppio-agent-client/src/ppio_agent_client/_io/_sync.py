@@ -17,6 +17,7 @@ from ._sync_socket import Gate, Socket, connect
 
 __all__ = [
     "IS_ASYNC",
+    "Background",
     "Gate",
     "Lock",
     "SingleFlight",
@@ -120,3 +121,46 @@ class Until:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+
+class Background:
+    """Work that goes on beside its owner, who stops it: a thread.
+
+    Args:
+        work: Gets this object, to rest with.
+    """
+
+    def __init__(self, work: Callable[[Background], None]) -> None:
+        self._work = work
+        self._error: BaseException | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ppio-agent-client", daemon=True)
+        self._thread.start()
+
+    def rest(self, seconds: float) -> bool:
+        """Pause inside the work. False when it is to stop."""
+        return not self._stopping.wait(seconds)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the work is over, at most so long, and return whether it is."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def stop(self, wake: Callable[[], None] | None = None) -> None:
+        """End the work and return when it is gone.
+
+        Args:
+            wake: Frees work that waits for something, which a thread can not be made to leave otherwise.
+        """
+        self._stopping.set()
+        if wake is not None:
+            wake()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._work(self)
+        except BaseException as error:  # noqa: BLE001  # handed over, not hidden
+            self._error = error

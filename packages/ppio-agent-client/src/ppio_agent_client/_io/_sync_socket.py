@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from ._clock import now
-from ._network import is_expiry, is_readable
+from ._network import is_expiry, is_readable, until_writable
 
 PIECE_BYTES: Final = 64 * 1024
 
@@ -33,6 +33,9 @@ class Socket:
         try:
             while rest:
                 rest = rest[self._connection.send(rest[:PIECE_BYTES]) :]
+                if rest and not self._is_wanted(seconds):
+                    self._broken = True
+                    return
         except OSError as error:
             if is_expiry(error):
                 raise
@@ -51,6 +54,12 @@ class Socket:
             if data or not self._closed_here:
                 return data
         raise ConnectionAbortedError("it was closed here")
+
+    def _is_wanted(self, seconds: float | None) -> bool:
+        """Wait until more can be sent; tell whether the other side does not answer already."""
+        if isinstance(self._connection, ssl.SSLSocket):
+            return True  # what arrives under TLS may be TLS's own
+        return until_writable(self._connection.fileno(), seconds)
 
     def is_fit(self) -> bool:
         """Tell whether it can carry another call: nobody has closed it, and nothing waits that nobody asked for."""

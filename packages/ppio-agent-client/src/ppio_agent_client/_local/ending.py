@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from .logs import tail
+from .logs import size, tail
 from .names import ENDED_FOLDER, LOG_FILE, TRASH_FOLDER
 from .records import write_json
 
@@ -29,6 +29,7 @@ def retire(directory: str, record: Record, exit_code: int | None) -> str:
         record["state"] = "ended"
         record["exit_code"] = exit_code
         record["output"] = tail(os.path.join(directory, LOG_FILE))
+        record["log_bytes"] = size(os.path.join(directory, LOG_FILE))
         with suppress(OSError):  # A full disk must not keep the directory from going.
             write_json(ended, record)
     return discard(directory)

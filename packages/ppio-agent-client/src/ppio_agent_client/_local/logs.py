@@ -16,6 +16,14 @@ def open_log(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
+def size(path: str) -> int:
+    """Return how many bytes a log has; 0 when there is none."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
 def tail(path: str) -> str:
     """Return the last lines of a log: at most 20, at most 8 KiB; empty when there is no log."""
     try:

@@ -129,4 +129,5 @@ def _first_record(spec: SandboxSpec, *, sandbox_id: str, template_id: str, pytho
         "agent": None,
         "exit_code": None,
         "output": "",
+        "log_bytes": 0,
     }

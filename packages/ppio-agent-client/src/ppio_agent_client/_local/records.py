@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         agent: Agent | None
         exit_code: int | None
         output: str
+        log_bytes: int
 
 
 def read_record(directory: str) -> Record | None:

@@ -26,6 +26,7 @@ class Source:
         entrypoint: What the runtime is started with.
         env_vars: Environment of the agent's process.
         about: Version, description, author and tags, as far as the manifest has them.
+        python: The interpreter that it was deployed with; None for whichever there is.
     """
 
     folder: str
@@ -34,6 +35,7 @@ class Source:
     env_vars: dict[str, str] = field(default_factory=dict, repr=False)
     start_timeout_seconds: float = START_TIMEOUT_SECONDS
     about: dict[str, Any] = field(default_factory=dict)
+    python: str | None = None
 
 
 def read_source(folder: str) -> Source | None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import ConfigurationError, SandboxCreationError, SandboxGoneError
 
-from .._sandbox import Sandbox, SandboxSpec
+from .._sandbox import LogPage, Sandbox, SandboxSpec
 from .burial import bury, bury_the_dead, forget_the_past, is_supervised
 from .changes import apply, end, extending, pausing, resuming
 from .home import Home, is_sandbox_id
 from .making import chosen_python, make
+from .reading import page_of_ended, page_of_living
 from .records import read_json, read_record
 from .templates import TemplateShelf, canonical_id
 from .views import as_sandbox, is_living
@@ -55,6 +56,11 @@ class LocalStore:
         self._templates = TemplateShelf(self._home)
         self._forget_at = 0.0
 
+    @property
+    def folder(self) -> Path:
+        """The home's folder."""
+        return Path(self._home.root)
+
     def create(self, spec: SandboxSpec) -> Sandbox:
         """Return the living sandbox of the session, or make one and start its agent without waiting for it.
 
@@ -79,8 +85,8 @@ class LocalStore:
                 return as_sandbox(living, created=False)
             if spec.memory_limit is not None or spec.cpu_limit is not None:
                 _say_that_limits_mean_nothing()
-            python = chosen_python(self._python)
             with self._templates.opened(spec.template_id) as source:
+                python = chosen_python(self._python or source.python)
                 record = make(self._home, spec, template_id=template_id, source=source, python=python)
         return as_sandbox(record)
 
@@ -145,6 +151,18 @@ class LocalStore:
         """
         return is_sandbox_id(sandbox_id) and end(self._home.sandbox(sandbox_id))
 
+    def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
+        """Return what the session's agent has written since `cursor`, or from the start; None when nothing is known.
+
+        Of an agent that has ended the last lines are kept, for ten minutes.
+        """
+        record = self._living(session_id)
+        if record is not None:
+            return page_of_living(self._home.sandbox(record["sandbox_id"]), record, cursor)
+        ended = (read_json(self._home.ended_record(each)) for each in self._home.ended_ids_of(session_id))
+        last = max(ended, key=lambda each: each["created_at"] if each else 0, default=None)
+        return None if last is None else page_of_ended(last, cursor)
+
     def list_templates(self) -> list[AgentTemplate]:
         """Return what was deployed on this machine, by name. Folders can be used without."""
         return self._templates.all()
@@ -158,7 +176,7 @@ class LocalStore:
         """
         return self._templates.get(template_id)
 
-    def deploy(self, folder: str | Path, name: str | None = None) -> AgentTemplate:
+    def deploy(self, folder: str | Path, name: str | None = None, python: str | None = None) -> AgentTemplate:
         """Copy a folder and let a name stand for the copy; what the name stood for before is replaced.
 
         Sandboxes that were made from it before keep what they have.
@@ -166,11 +184,12 @@ class LocalStore:
         Args:
             folder: The agent's folder.
             name: None for the manifest's `metadata.name`.
+            python: The interpreter that its agents run with, unless the store has one; None for the store's choice.
 
         Raises:
             ConfigurationError: There is no agent in the folder, or no proper name for it, or it cannot be copied.
         """
-        return self._templates.deploy(folder, name)
+        return self._templates.deploy(folder, name, python)
 
     def delete_template(self, name: str) -> bool:
         """Forget a name that was deployed; False when there is none. Sandboxes made from it live on."""

@@ -64,8 +64,10 @@ class TemplateShelf:
             except FileNotFoundError:
                 continue  # Replaced between the two lines above.
             try:
-                if self._pointer(template_id)["files"] == version:
-                    yield _read_folder(os.path.join(self._home.templates, version, _FILES))
+                facts = self._pointer(template_id)
+                if facts["files"] == version:
+                    source = _read_folder(os.path.join(self._home.templates, version, _FILES))
+                    yield replace(source, python=facts["metadata"].get("python"))
                     return
             finally:
                 hold.release()
@@ -89,8 +91,10 @@ class TemplateShelf:
         found = ((name, self._stored(name)) for name in self._names())
         return [_as_template(name, facts) for name, facts in found if facts is not None]
 
-    def deploy(self, folder: str | Path, name: str | None) -> AgentTemplate:
+    def deploy(self, folder: str | Path, name: str | None, python: str | None) -> AgentTemplate:
         """Copy a folder and let a name, its manifest's unless given, stand for the copy from now on.
+
+        Its agents run with `python`, if that is given.
 
         Raises:
             ConfigurationError: There is no agent in the folder, or no name to give it, or the copy failed.
@@ -109,6 +113,8 @@ class TemplateShelf:
             except OSError as error:
                 raise ConfigurationError(f"{path!r} could not be copied to deploy it: {error}") from error
             facts = _facts(replace(source, name=name), name=name, folder=path)
+            if python is not None:
+                facts["metadata"]["python"] = python
             before = self._stored(name)
             if before is not None:
                 facts["created_at"] = before["created_at"]

@@ -22,6 +22,7 @@ from ppio_agent_models import (
     SSE_MEDIA_TYPE,
     TIMEOUT_HEADER,
     ConfigurationError,
+    EventsEvictedError,
     InvocationError,
     InvocationResource,
     InvocationResponse,
@@ -141,8 +142,15 @@ def result_of(resource: InvocationResource) -> InvocationResponse:
     """Return what a finished invocation came to.
 
     Raises:
+        EventsEvictedError: It was a stream, and is not held as one value.
         PPIOAgentRuntimeError: It failed or was cancelled; the class says why.
     """
+    if resource.first_event_id is not None:
+        raise EventsEvictedError(
+            f"invocation {resource.invocation_id} said more than its agent holds, so there is no result; what is held "
+            f"can be read with events(after={resource.first_event_id - 1})",
+            first_event_id=resource.first_event_id,
+        )
     response = resource.response or InvocationResponse(status="error")
     if response.status == "error":
         raise error_from_envelope(response.model_dump(), None, {})

@@ -41,6 +41,11 @@ class Limits:
         """Return the limits of an attempt whose answer the agent holds back for `wait` seconds."""
         return self if self.idle is None else replace(self, first_byte=self.idle + wait)
 
+    def within(self, seconds: float, now: float) -> Limits:
+        """Return limits that end `seconds` from `now`, or earlier where they did before."""
+        left = self.remaining(now)
+        return self if left is not None and left < seconds else replace(self, total=seconds, deadline=now + seconds)
+
     def remaining(self, now: float) -> float | None:
         """Return what is left of the whole call, 0 or less when it is over."""
         return None if self.deadline is None else self.deadline - now

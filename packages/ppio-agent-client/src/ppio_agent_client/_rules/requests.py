@@ -29,7 +29,7 @@ from .. import __version__
 from .json_codec import dump
 from .limits import requested_timeout
 
-_USER_AGENT = f"ppio-agent-client/{__version__}"
+USER_AGENT = f"ppio-agent-client/{__version__}"
 
 Request = InvocationRequest | Mapping[str, Any] | str
 """What a caller may ask with: the model, a JSON object, or a prompt."""
@@ -104,7 +104,7 @@ def body_of(request: Request) -> bytes:
 
 def session_headers(session_id: str, token: str | None, extra: Mapping[str, str]) -> dict[str, str]:
     """Return what every request of a session carries."""
-    headers = {"User-Agent": _USER_AGENT, SESSION_ID_HEADER: encoded_session_id(session_id), **extra}
+    headers = {"User-Agent": USER_AGENT, SESSION_ID_HEADER: encoded_session_id(session_id), **extra}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     return headers

@@ -14,6 +14,7 @@ from ppio_agent_models import (
     AgentError,
     AuthenticationError,
     BadRequestError,
+    EventsEvictedError,
     HandlerError,
     InvocationError,
     InvocationResponse,
@@ -113,16 +114,28 @@ def error_from_envelope(
     name = envelope.get("error_type")
     error_type = name if isinstance(name, str) and name else None
     kind = ERROR_TYPES.get(error_type or "") or _class_of(status, error_type)
+    told = _told_in(envelope)
     if status is None or 200 <= status < 300:
-        own = envelope.get("status_code")
+        # Inside a stream, or looked at later, no status line carries what the agent chose.
+        own = told.get("status_code")
         status = own if isinstance(own, int) else None
-    return kind(
+    error = kind(
         _sentence(envelope, status),
         status_code=status,
         error_type=error_type,
         request_id=request_id_of(headers, envelope),
         retry_after=None if unix_now is None else retry_after_of(headers, unix_now=unix_now),
     )
+    first = told.get("first_event_id")
+    if isinstance(error, EventsEvictedError) and isinstance(first, int):
+        error.first_event_id = first
+    return error
+
+
+def _told_in(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an error envelope says for programs; other servers say it beside the sentence."""
+    metadata = envelope.get("metadata")
+    return {**envelope, **metadata} if isinstance(metadata, dict) else envelope
 
 
 def _class_of(status: int | None, error_type: str | None) -> type[PPIOAgentRuntimeError]:

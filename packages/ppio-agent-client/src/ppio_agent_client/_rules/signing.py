@@ -12,17 +12,15 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
-from urllib.parse import quote, urlsplit
 
 from ppio_agent_models import SESSION_ID_HEADER, ConfigurationError
+
+from .addresses import address_of
 
 LABEL: Final = "sig1"
 
 _DIGEST: Final = "content-digest"
 _SESSION: Final = SESSION_ID_HEADER.lower()
-_PATH_AS_SENT: Final = "%/!$&'()*+,;=:@[]\\^|"
-"""What httpx sends in a path as it is, besides letters, digits and `-._~`."""
-_QUERY_AS_SENT: Final = _PATH_AS_SENT + "?`{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +79,10 @@ def covered(method: str, url: str, fields: Mapping[str, str]) -> dict[str, str]:
         url: The whole address.
         fields: Header fields by lower-case names.
     """
-    parts = urlsplit(url)
-    components = {"@method": method, "@path": quote(parts.path, safe=_PATH_AS_SENT) or "/"}
-    if parts.query:
-        components["@query"] = "?" + quote(parts.query, safe=_QUERY_AS_SENT)
+    path, mark, query = address_of(url).path.partition("?")
+    components = {"@method": method, "@path": path}
+    if query:
+        components["@query"] = mark + query
     return components | {name: fields[name] for name in (_DIGEST, _SESSION) if name in fields}
 
 

@@ -136,7 +136,7 @@ class SyncAuthManager:
 
         Raises:
             AuthenticationError: There is no credential.
-            ConfigurationError: The credential is a callable, and there is no secret that stays.
+            ConfigurationError: The credential is a callable or a signer, and there is no secret that stays.
         """
         secret = self._session_secret or self._secret or self._key
         if isinstance(secret, str):
@@ -149,7 +149,8 @@ class SyncAuthManager:
         if isinstance(self._key, str):
             return self._key
         kept = self._kept
-        if kept is not None and io.unix_now() < kept.renew_at:
+        # While somebody renews it, the others go on with what is good for a while yet.
+        if kept is not None and io.unix_now() < (kept.ends_at if self._flight.in_the_air else kept.renew_at):
             return kept.token
         try:
             return (self._flight.run(partial(self._fetch, kept))).token
@@ -176,6 +177,17 @@ class SyncAuthManager:
             ) from error
         self._kept = credentials.kept_token(fetched, unix_now=io.unix_now())
         return self._kept
+
+
+def checked_auth(auth: object) -> SyncAuthManager:
+    """Return `auth` if it fits this client.
+
+    Raises:
+        ConfigurationError: It is something else, or belongs to the other kind of client.
+    """
+    if not isinstance(auth, SyncAuthManager):
+        raise ConfigurationError(f"credentials must be of the class SyncAuthManager here, not {type(auth).__qualname__}")
+    return auth
 
 
 def missing_credential() -> AuthenticationError:

@@ -141,7 +141,9 @@ class EventFeed:
 
     def _see_the_end(self) -> None:
         """Read the end of the body behind the closing event, which leaves the connection fit for the next call."""
+        assert self._answer is not None
         assert self._parts is not None
+        self._answer.hurry(_END_SECONDS)
         try:
             with io.Until(io.now() + _END_SECONDS, _END_SECONDS):
                 next(self._parts, None)

@@ -52,7 +52,8 @@ class Handle:
 class SyncSandboxSession:
     """A conversation with one agent. Made by the methods of a client, and by `attach`.
 
-    Leaving `with session` closes its sandbox. A session of `attach` has no sandbox: closing it closes the handle.
+    Leaving `with session` closes its sandbox, whose life `create_session(keep_alive=True)` extends until then. A
+    session of `attach` has no sandbox: closing it closes the handle.
 
     Attributes:
         session_id: The id that the agent knows the conversation by.
@@ -76,6 +77,8 @@ class SyncSandboxSession:
         return f"<{type(self).__name__} {self.session_id!r} at {self.host_url}>"
 
     def __enter__(self) -> Self:
+        if self._sandbox is not None:
+            self._sandbox.begin_keeping()
         return self
 
     def __exit__(
@@ -306,10 +309,7 @@ class SyncSandboxSession:
         Raises:
             SandboxGoneError: It has ended.
         """
-        sandbox = self._owned("refresh")
-        if timeout_seconds is not None:
-            sandbox.life_seconds = timeout_seconds
-        sandbox.know(sandbox.provider.extend(sandbox.now.sandbox_id, sandbox.life_seconds))
+        self._owned("refresh").extend(timeout_seconds)
 
     def pause(self) -> None:
         """Put the sandbox to sleep with its memory. It does not expire meanwhile.
@@ -340,6 +340,7 @@ class SyncSandboxSession:
         was_closed, self._handle.closed = self._handle.closed, True
         if was_closed or self._sandbox is None:
             return False
+        self._sandbox.end_keeping()
         try:
             ended = self._sandbox.provider.kill(self._sandbox.now.sandbox_id)
         except BaseException:
@@ -349,10 +350,11 @@ class SyncSandboxSession:
         self._link.hang_up()
         return ended
 
-    def know(self, sandbox: Sandbox) -> None:
-        """Remember how the sandbox was when somebody else looked at it."""
+    def know(self, sandbox: Sandbox, *, keep_alive: bool = False) -> None:
+        """Remember how the sandbox was when somebody else looked at it, and that it is to be kept alive."""
         if self._sandbox is not None:
             self._sandbox.know(sandbox)
+            self._sandbox.keep_alive = self._sandbox.keep_alive or keep_alive
 
     @property
     def conversation(self) -> Conversation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import PingResponse, PPIOAgentRuntimeError
@@ -13,9 +14,10 @@ from .._io import _sync as io
 from .._rules.readiness import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
 from .._sandbox import Sandbox, SandboxSpec
 from ._exchange import AgentLink
+from .providers._protocol import AgentStarter
 
 if TYPE_CHECKING:
-    from .providers._protocol import SyncSandboxProvider
+    from .providers._protocol import AgentWatch, SyncSandboxProvider
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -39,7 +41,7 @@ def started(provider: SyncSandboxProvider, spec: SandboxSpec, link_to: Callable[
         # To the end: a create that is abandoned halfway would leave a sandbox that nobody knows.
         sandbox = io.to_the_end(make())
         if sandbox.state != "paused":
-            until_ready(provider, sandbox, link_to(sandbox))
+            _until_started(provider, spec, sandbox, link_to(sandbox))
     except BaseException:
         for unfinished in made:
             if unfinished.created:
@@ -48,26 +50,47 @@ def started(provider: SyncSandboxProvider, spec: SandboxSpec, link_to: Callable[
     return sandbox
 
 
-def until_ready(provider: SyncSandboxProvider, sandbox: Sandbox, link: AgentLink) -> None:
+def until_ready(
+    provider: SyncSandboxProvider, sandbox: Sandbox, link: AgentLink, watch: AgentWatch | None = None
+) -> None:
     """Wait until an agent answers that it takes work.
+
+    Args:
+        provider: Where its sandbox comes from.
+        sandbox: The sandbox.
+        link: The way to the agent.
+        watch: Who knows at once when it ends; the provider is asked unless given.
 
     Raises:
         SandboxCreationError: Its process ended; noticed at once, with its last output.
         SandboxStartTimeoutError: It was not healthy within the sandbox's `start_timeout_seconds`.
     """
+    if watch is not None:
+        sandbox = replace(sandbox, start_timeout_seconds=watch.start_timeout_seconds)
     deadline = io.now() + sandbox.start_timeout_seconds
     for pause in pauses():
         answer = _answer_of(link, max(LAST_PING_SECONDS, min(PING_SECONDS, deadline - io.now())))
         if is_ready(answer):
             return
-        seen = provider.get(sandbox.sandbox_id)
+        seen = (provider.get(sandbox.sandbox_id) if watch is None else watch.look())
         if seen is None or seen.state == "ended":
             raise ended_early(seen, sandbox.template_id)
         if seen.state == "paused":
             return
         if io.now() + pause >= deadline:
             raise never_ready(sandbox, answer, seen)
-        io.sleep(pause)
+        (io.sleep(pause) if watch is None else watch.rest(pause))
+
+
+def _until_started(provider: SyncSandboxProvider, spec: SandboxSpec, sandbox: Sandbox, link: AgentLink) -> None:
+    watch: AgentWatch | None = None
+    try:
+        if sandbox.created and isinstance(provider, AgentStarter):
+            watch = provider.start_agent(sandbox, spec)
+        until_ready(provider, sandbox, link, watch)
+    finally:
+        if watch is not None:
+            watch.close()
 
 
 def _answer_of(link: AgentLink, seconds: float) -> PingResponse | Exception:

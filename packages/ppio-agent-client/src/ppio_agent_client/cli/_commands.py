@@ -17,12 +17,12 @@ _USE: Final = "Use it, on the platform or with --local"
 _LOOK: Final = "Look around"
 
 COMMANDS: Final = {
-    "init": Summary(_WRITE, "Make a new agent: its program, its manifest and what a sandbox needs."),
-    "dev": Summary(_WRITE, "Run the agent of this folder here, and again after each save."),
+    "init": Summary(_WRITE, "Make a new agent: program, manifest, Dockerfile."),
+    "dev": Summary(_WRITE, "Run the agent here, and again after each save."),
     "validate": Summary(_WRITE, "Check an agent's folder before it is deployed."),
-    "deploy": Summary(_USE, "Make a template of an agent, so that sandboxes can be started from it."),
-    "invoke": Summary(_USE, "Ask an agent and show its answer, at once or as a stream."),
-    "list": Summary(_USE, "List the templates that sandboxes can be started from."),
+    "deploy": Summary(_USE, "Make a template of an agent, to start sandboxes from."),
+    "invoke": Summary(_USE, "Ask an agent, and show its answer or its stream."),
+    "list": Summary(_USE, "List the templates."),
     "info": Summary(_USE, "Show one template."),
     "sessions": Summary(_USE, "List, pause, resume and close living sessions."),
     "logs": Summary(_USE, "Show what the agent of a session has written."),

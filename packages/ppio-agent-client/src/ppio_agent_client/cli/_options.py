@@ -41,14 +41,16 @@ def _debug(value: bool) -> None:
     screen.debug = screen.debug or value
 
 
-def _flag(name: str, callback: Any, text: str) -> Any:
-    return typer.Option(name, callback=callback, expose_value=False, is_eager=True, rich_help_panel=_PANEL, help=text)
+def _flag(names: str, callback: Any, text: str) -> Any:
+    return typer.Option(
+        *names.split(), callback=callback, expose_value=False, is_eager=True, rich_help_panel=_PANEL, help=text
+    )
 
 
 def _common(
     as_json: Annotated[bool, _flag("--json", _json, "Print data as JSON, errors too.")] = False,
-    quiet: Annotated[bool, _flag("--quiet", _quiet, "Print data and errors only.")] = False,
-    verbose: Annotated[bool, _flag("--verbose", _verbose, "Tell more about what is done.")] = False,
+    quiet: Annotated[bool, _flag("--quiet -q", _quiet, "Print data and errors only.")] = False,
+    verbose: Annotated[bool, _flag("--verbose -v", _verbose, "Tell more about what is done.")] = False,
     debug: Annotated[bool, _flag("--debug", _debug, "Show the traceback of an error.")] = False,
 ) -> None:
     """Exist for its parameters."""

@@ -188,7 +188,9 @@ def _console(stream: TextIO) -> Console:
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
     from rich.table import Table
 
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")  # an id that is cut cannot be copied
     for row in rows:
         table.add_row(*map(_cell, row))
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable, Callable
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,28 @@ from ..._io import _async as io
 from .._auth import missing_credential
 
 if TYPE_CHECKING:
+    from ..._rules.budget import RetryBudget
+    from .._auth import AuthManager
+    from .._transport import Transport
     from ._protocol import SandboxProvider
 
 LOCAL = "local"
+PLATFORM = "platform"
 
 
-def provider_for(config: ClientConfig) -> SandboxProvider:
-    """Return a new provider as `config` names it.
+def provider_for(
+    config: ClientConfig,
+    auth: AuthManager,
+    transport: Callable[[], Awaitable[Transport]] | None = None,
+    budget: RetryBudget | None = None,
+) -> SandboxProvider:
+    """Return a new provider as `config` names it: the platform where there is a key and no name.
+
+    Args:
+        config: The client's settings.
+        auth: The client's credentials.
+        transport: Returns the client's connections; the provider has its own unless given.
+        budget: The repetitions that the client can afford; the provider has its own unless given.
 
     Raises:
         AuthenticationError: Neither a provider nor a key of the platform is named.
@@ -30,14 +46,12 @@ def provider_for(config: ClientConfig) -> SandboxProvider:
         from .local import LocalSandboxProvider
 
         return LocalSandboxProvider()
-    if name:
+    if name and name != PLATFORM:
         return _plugged_in(name, config)
-    if config.api_key:
-        raise ConfigurationError(
-            "an api_key is given and no provider is named: this version cannot reach the PPIO platform yet; "
-            'run agents on this machine with provider="local" (or PPIO_AGENT_PROVIDER=local), '
-            "or reach one that runs elsewhere with attach(url)"
-        )
+    if auth.has_credential:
+        from .platform import PlatformSandboxProvider
+
+        return PlatformSandboxProvider(config, auth=auth, transport=transport, budget=budget)
     raise missing_credential()
 
 
@@ -59,7 +73,7 @@ def checked_provider(provider: SandboxProvider) -> SandboxProvider:
 def _plugged_in(name: str, config: ClientConfig) -> SandboxProvider:
     found = {entry.name: entry for entry in entry_points(group=PROVIDER_GROUP)}
     if name not in found:
-        known = ", ".join(repr(each) for each in [LOCAL, *sorted(found)])
+        known = ", ".join(repr(each) for each in [LOCAL, PLATFORM, *sorted(found)])
         raise ConfigurationError(
             f"there is no provider {name!r}; known are {known} (others come as entry points of {PROVIDER_GROUP!r})"
         )

@@ -17,6 +17,11 @@ class SandboxProvider(Protocol):
     to a callable that takes the `ClientConfig` and returns it (`ppio_agent_client.sync_providers` for the blocking
     one). The client pings, retries and waits; a provider does none of that.
 
+    Some verbs are optional. A provider whose `create` gives a sandbox in which no agent runs yet has
+    `start_agent(sandbox, spec)` as well (see `AgentStarter`); one that can has `delete_template(template_id)`, which
+    returns False when there was none, and `logs(session_id, cursor=None) -> LogPage | None`: what the session's agent
+    has written, from the start or since a page's cursor; None when nothing is known of the session.
+
     A method that names a sandbox or template which does not exist answers None or False where its type allows, and
     raises `SandboxGoneError` or `TemplateNotFoundError` where it does not.
     """
@@ -71,4 +76,42 @@ class SandboxProvider(Protocol):
 
     async def close(self) -> None:
         """Close what the provider itself holds open. Sandboxes live on."""
+        ...
+
+
+class AgentWatch(Protocol):
+    """An agent that was just started, as long as somebody waits for it.
+
+    Attributes:
+        start_timeout_seconds: How long it may take until `/ping` answers.
+    """
+
+    start_timeout_seconds: float
+
+    async def look(self) -> Sandbox | None:
+        """Return its sandbox as it is now: ended, with exit code and output, as soon as the agent's process has."""
+        ...
+
+    async def rest(self, seconds: float) -> None:
+        """Wait so long, or until the agent ends."""
+        ...
+
+    async def close(self) -> None:
+        """Stop watching. The agent goes on."""
+        ...
+
+
+@runtime_checkable
+class AgentStarter(Protocol):
+    """A provider that starts agents in a step of its own."""
+
+    async def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
+        """Start the agent in a sandbox that `create` has just made, without waiting until it answers.
+
+        Returns:
+            Who watches it; None when one runs there already.
+
+        Raises:
+            SandboxCreationError: It could not be started.
+        """
         ...

@@ -8,7 +8,7 @@ from ppio_agent_models import AgentTemplate
 
 from ..._io import _async as io
 from ..._local import LocalStore
-from ..._sandbox import Sandbox, SandboxSpec
+from ..._sandbox import LogPage, Sandbox, SandboxSpec
 
 
 class LocalSandboxProvider:
@@ -25,6 +25,11 @@ class LocalSandboxProvider:
 
     def __init__(self, home: str | Path | None = None, *, python: str | None = None) -> None:
         self._store = LocalStore(None if home is None else Path(home), python=python)
+
+    @property
+    def home(self) -> Path:
+        """The folder in which everything is kept."""
+        return self._store.folder
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Return the living sandbox of `spec.session_id`, or make one and start its agent, without waiting for it.
@@ -75,6 +80,13 @@ class LocalSandboxProvider:
         """End the sandbox and everything in it; False when it had ended before."""
         return await io.run_blocking(self._store.kill, sandbox_id)
 
+    async def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
+        """Return what the session's agent has written since `cursor`, or from the start; None when nothing is known.
+
+        Of an agent that has ended the last lines are kept, for ten minutes.
+        """
+        return await io.run_blocking(self._store.logs, session_id, cursor)
+
     async def list_templates(self) -> list[AgentTemplate]:
         """Return every template that was deployed here."""
         return await io.run_blocking(self._store.list_templates)
@@ -87,17 +99,19 @@ class LocalSandboxProvider:
         """
         return await io.run_blocking(self._store.get_template, template_id)
 
-    async def deploy(self, folder: str | Path, name: str | None = None) -> AgentTemplate:
+    async def deploy(self, folder: str | Path, name: str | None = None, *, python: str | None = None) -> AgentTemplate:
         """Copy an agent's folder here as a template, in place of an older one of the same name.
 
         Args:
             folder: The folder with `.ppio-agent.yaml`.
             name: The template's id; the name in the manifest unless given.
+            python: The interpreter that its agents run with, such as one of a virtual environment; that of the provider
+                wins over it.
 
         Raises:
             ConfigurationError: The folder is no agent, or the name cannot be one.
         """
-        return await io.run_blocking(self._store.deploy, Path(folder), name)
+        return await io.run_blocking(self._store.deploy, Path(folder), name, python)
 
     async def delete_template(self, name: str) -> bool:
         """Delete a template; sandboxes that were made from it live on. False when there was none."""

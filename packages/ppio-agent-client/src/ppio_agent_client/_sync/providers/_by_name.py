@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,28 @@ from ..._io import _sync as io
 from .._auth import missing_credential
 
 if TYPE_CHECKING:
+    from ..._rules.budget import RetryBudget
+    from .._auth import SyncAuthManager
+    from .._transport import Transport
     from ._protocol import SyncSandboxProvider
 
 LOCAL = "local"
+PLATFORM = "platform"
 
 
-def provider_for(config: ClientConfig) -> SyncSandboxProvider:
-    """Return a new provider as `config` names it.
+def provider_for(
+    config: ClientConfig,
+    auth: SyncAuthManager,
+    transport: Callable[[], Transport] | None = None,
+    budget: RetryBudget | None = None,
+) -> SyncSandboxProvider:
+    """Return a new provider as `config` names it: the platform where there is a key and no name.
+
+    Args:
+        config: The client's settings.
+        auth: The client's credentials.
+        transport: Returns the client's connections; the provider has its own unless given.
+        budget: The repetitions that the client can afford; the provider has its own unless given.
 
     Raises:
         AuthenticationError: Neither a provider nor a key of the platform is named.
@@ -31,14 +47,12 @@ def provider_for(config: ClientConfig) -> SyncSandboxProvider:
         from .local import SyncLocalSandboxProvider
 
         return SyncLocalSandboxProvider()
-    if name:
+    if name and name != PLATFORM:
         return _plugged_in(name, config)
-    if config.api_key:
-        raise ConfigurationError(
-            "an api_key is given and no provider is named: this version cannot reach the PPIO platform yet; "
-            'run agents on this machine with provider="local" (or PPIO_AGENT_PROVIDER=local), '
-            "or reach one that runs elsewhere with attach(url)"
-        )
+    if auth.has_credential:
+        from .platform import SyncPlatformSandboxProvider
+
+        return SyncPlatformSandboxProvider(config, auth=auth, transport=transport, budget=budget)
     raise missing_credential()
 
 
@@ -60,7 +74,7 @@ def checked_provider(provider: SyncSandboxProvider) -> SyncSandboxProvider:
 def _plugged_in(name: str, config: ClientConfig) -> SyncSandboxProvider:
     found = {entry.name: entry for entry in entry_points(group=SYNC_PROVIDER_GROUP)}
     if name not in found:
-        known = ", ".join(repr(each) for each in [LOCAL, *sorted(found)])
+        known = ", ".join(repr(each) for each in [LOCAL, PLATFORM, *sorted(found)])
         raise ConfigurationError(
             f"there is no provider {name!r}; known are {known} (others come as entry points of {SYNC_PROVIDER_GROUP!r})"
         )

@@ -9,7 +9,7 @@ from ppio_agent_models import AgentTemplate
 
 from ..._io import _sync as io
 from ..._local import LocalStore
-from ..._sandbox import Sandbox, SandboxSpec
+from ..._sandbox import LogPage, Sandbox, SandboxSpec
 
 
 class SyncLocalSandboxProvider:
@@ -26,6 +26,11 @@ class SyncLocalSandboxProvider:
 
     def __init__(self, home: str | Path | None = None, *, python: str | None = None) -> None:
         self._store = LocalStore(None if home is None else Path(home), python=python)
+
+    @property
+    def home(self) -> Path:
+        """The folder in which everything is kept."""
+        return self._store.folder
 
     def create(self, spec: SandboxSpec) -> Sandbox:
         """Return the living sandbox of `spec.session_id`, or make one and start its agent, without waiting for it.
@@ -76,6 +81,13 @@ class SyncLocalSandboxProvider:
         """End the sandbox and everything in it; False when it had ended before."""
         return io.run_blocking(self._store.kill, sandbox_id)
 
+    def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
+        """Return what the session's agent has written since `cursor`, or from the start; None when nothing is known.
+
+        Of an agent that has ended the last lines are kept, for ten minutes.
+        """
+        return io.run_blocking(self._store.logs, session_id, cursor)
+
     def list_templates(self) -> list[AgentTemplate]:
         """Return every template that was deployed here."""
         return io.run_blocking(self._store.list_templates)
@@ -88,17 +100,19 @@ class SyncLocalSandboxProvider:
         """
         return io.run_blocking(self._store.get_template, template_id)
 
-    def deploy(self, folder: str | Path, name: str | None = None) -> AgentTemplate:
+    def deploy(self, folder: str | Path, name: str | None = None, *, python: str | None = None) -> AgentTemplate:
         """Copy an agent's folder here as a template, in place of an older one of the same name.
 
         Args:
             folder: The folder with `.ppio-agent.yaml`.
             name: The template's id; the name in the manifest unless given.
+            python: The interpreter that its agents run with, such as one of a virtual environment; that of the provider
+                wins over it.
 
         Raises:
             ConfigurationError: The folder is no agent, or the name cannot be one.
         """
-        return io.run_blocking(self._store.deploy, Path(folder), name)
+        return io.run_blocking(self._store.deploy, Path(folder), name, python)
 
     def delete_template(self, name: str) -> bool:
         """Delete a template; sandboxes that were made from it live on. False when there was none."""

@@ -1,0 +1,208 @@
+"""envd, the process inside a sandbox of the PPIO platform that starts others: the agent is started and watched here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ppio_agent_models import JSON_MEDIA_TYPE, NetworkError, PPIOAgentRuntimeError, SandboxCreationError
+
+from ..._config import ClientConfig
+from ..._io import _async as io
+from ..._rules import platform_answers
+from ..._rules.limits import call_limits
+from ..._rules.platform_frames import FrameError, FrameReader, error_text, framed, process_event
+from ..._rules.platform_start import LastWords
+from ..._rules.readiness import pauses
+from ..._rules.requests import USER_AGENT, Call
+from ..._sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from .._transport import Answer, Transport
+
+logger = logging.getLogger("ppio_agent_client")
+
+_STREAM_MEDIA_TYPE = "application/connect+json"
+_PROTOCOL = {"User-Agent": USER_AGENT, "Connect-Protocol-Version": "1"}
+_KEEPALIVE_SECONDS = 5
+"""How often envd says that a silent process still runs; less than `idle_timeout`."""
+_LIST_SECONDS = 10.0
+_ASLEEP_STATUSES = frozenset({429, 502, 503, 504})
+"""What gateways answer for an envd that is not there yet."""
+
+
+class Envd:
+    """The envd of one sandbox.
+
+    Args:
+        url: Where it listens, without a trailing slash.
+        headers: What every request to it needs.
+        config: The time limits.
+        transport: Returns the connections.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        config: ClientConfig,
+        transport: Callable[[], Awaitable[Transport]],
+    ) -> None:
+        self._url = url
+        self._headers = {**_PROTOCOL, **headers}
+        self._config = config
+        self._transport = transport
+
+    async def start(self, request: dict[str, Any], seconds: float) -> StartedProcess | None:
+        """Start a process that lives as long as its sandbox, whoever watches it.
+
+        envd ends a process at the deadline of the request that started it, so this one has none.
+
+        Args:
+            request: Of `process.Process/Start`, with a tag of its own.
+            seconds: How long envd may take to come up.
+
+        Returns:
+            The process, watched; None where it runs, and the stream that tells of it was lost.
+
+        Raises:
+            SandboxCreationError: envd refused.
+            NetworkError: It could not be reached in time.
+        """
+        deadline = io.now() + seconds
+        call = self._call("Start", framed(request), _STREAM_MEDIA_TYPE)
+        call.headers["Keepalive-Ping-Interval"] = str(_KEEPALIVE_SECONDS)
+        for pause in pauses():
+            outcome = await self._attempt(call, seconds)
+            if isinstance(outcome, StartedProcess):
+                return outcome
+            # A start whose answer was lost may have happened, and twice is once too often.
+            if not (isinstance(outcome, NetworkError) and outcome.retryable) and await self._runs(request["tag"]):
+                return None
+            if io.now() + pause >= deadline:
+                raise outcome
+            await io.sleep(pause)
+        raise AssertionError("pauses() does not end")
+
+    async def _attempt(self, call: Call, seconds: float) -> StartedProcess | NetworkError | SandboxCreationError:
+        limits = call_limits(self._config, None, io.now())
+        limits = replace(limits, first_byte=limits.first_byte or seconds)
+        try:
+            answer = await (await self._transport()).open(call, limits)
+            if answer.status == 200:
+                return StartedProcess(answer)
+            body = await answer.read()
+        except NetworkError as error:
+            return error
+        refusal = _refusal(answer, platform_answers.value_of(body))
+        if answer.status not in _ASLEEP_STATUSES:
+            raise refusal
+        return refusal
+
+    async def _runs(self, tag: str) -> bool:
+        """Tell whether a process with this tag runs, as far as envd says."""
+        call = self._call("List", b"{}", JSON_MEDIA_TYPE)
+        limits = call_limits(self._config, _LIST_SECONDS, io.now())
+        try:
+            async with io.Until(limits.deadline, limits.total):
+                answer = await (await self._transport()).open(call, limits)
+                value = platform_answers.value_of(await answer.read())
+        except PPIOAgentRuntimeError:
+            return False
+        processes = value.get("processes") if isinstance(value, dict) else None
+        listed = processes if isinstance(processes, list) else []
+        return any(isinstance(each, dict) and each.get("tag") == tag for each in listed)
+
+    def _call(self, verb: str, body: bytes, media_type: str) -> Call:
+        headers = {**self._headers, "Content-Type": media_type}
+        return Call("POST", f"{self._url}/process.Process/{verb}", headers, body)
+
+
+class StartedProcess:
+    """A process that envd has started, and what its stream tells of it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.words = LastWords()
+        self._answer = answer
+        self._reading = io.Background(self._read)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until the stream is over, at most so long, and return whether it is."""
+        return await self._reading.wait(seconds)
+
+    async def close(self) -> None:
+        """Stop reading; the process goes on."""
+        await self._reading.stop(self._answer.close)
+
+    async def _read(self, _: io.Background) -> None:
+        reader = FrameReader()
+        try:
+            async for piece in self._answer.parts():
+                for frame in reader.feed(piece):
+                    self.words.note(process_event(frame))
+        except (NetworkError, FrameError) as error:
+            logger.debug("the stream of a starting agent was lost: %s", error)
+
+
+class StartWatch:
+    """Tells how a starting agent is: from its process's stream as long as that lasts, else from the platform.
+
+    Args:
+        process: The process; None where its stream was lost.
+        sandbox: Where it runs, as it was made.
+        start_timeout_seconds: How long the agent may take until `/ping` answers.
+        get: Asks the platform for the sandbox.
+    """
+
+    def __init__(
+        self,
+        process: StartedProcess | None,
+        sandbox: Sandbox,
+        start_timeout_seconds: float,
+        get: Callable[[str], Awaitable[Sandbox | None]],
+    ) -> None:
+        self.start_timeout_seconds = start_timeout_seconds
+        self._process = process
+        self._sandbox = sandbox
+        self._get = get
+
+    async def look(self) -> Sandbox | None:
+        """Return the sandbox as it is now: ended as soon as the agent's process has.
+
+        Raises:
+            SandboxCreationError: envd could not start the process.
+        """
+        if self._process is None:
+            return await self._get(self._sandbox.sandbox_id)
+        words = self._process.words
+        if words.ended is not None:
+            return replace(self._sandbox, state="ended", exit_code=words.exit_code, output=words.output)
+        if words.closed is not None and words.closed.error:
+            raise SandboxCreationError(f"envd could not start the agent: {words.closed.error}", output=words.output)
+        if await self._process.wait(0):
+            found = await self._get(self._sandbox.sandbox_id)
+            return None if found is None else replace(found, output=words.output)
+        return replace(self._sandbox, output=words.output)
+
+    async def rest(self, seconds: float) -> None:
+        """Wait so long, or until the agent ends."""
+        began_at = io.now()
+        process = self._process
+        if process is None or (await process.wait(seconds) and process.words.ended is None):
+            await io.sleep(max(0.0, began_at + seconds - io.now()))
+
+    async def close(self) -> None:
+        """Stop watching. The agent goes on."""
+        if self._process is not None:
+            await self._process.close()
+
+
+def _refusal(answer: Answer, value: Any) -> SandboxCreationError:
+    said = error_text(value) if isinstance(value, dict) else "no reason given"
+    return SandboxCreationError(
+        f"envd answered {answer.status} and did not start the agent ({said})",
+        status_code=answer.status,
+        retryable=answer.status in _ASLEEP_STATUSES,
+    )

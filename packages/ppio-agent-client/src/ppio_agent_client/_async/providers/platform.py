@@ -1,0 +1,328 @@
+"""Sandboxes on the PPIO platform, over its HTTP API alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ppio_agent_models import (
+    AgentTemplate,
+    SandboxCreationError,
+    SandboxGoneError,
+    TemplateNotFoundError,
+)
+
+from ..._config import ClientConfig, settle
+from ..._io import _async as io
+from ..._rules import lifecycle, platform_addresses, platform_answers, platform_calls, platform_marks, platform_start
+from ..._rules.budget import RetryBudget
+from ..._rules.platform_answers import MadeSandbox, SeenSandbox
+from ..._sandbox import Sandbox, SandboxSpec
+from .._auth import AuthManager
+from ._control_plane import ControlPlane
+from ._platform_agents import PlatformAgents
+from ._platform_making import SandboxMaking
+from ._platform_templates import PlatformTemplates
+
+if TYPE_CHECKING:
+    from .._transport import Transport
+    from ._protocol import AgentWatch
+
+logger = logging.getLogger("ppio_agent_client")
+
+_TOKEN_LIFE_SECONDS = 1
+"""A running sandbox is asked for its traffic token with this life, which is never more than it has."""
+
+
+class PlatformSandboxProvider:
+    """Sandboxes on the PPIO platform. `AgentRuntimeClient` makes one where there is a key and no other provider.
+
+    What it knows of a sandbox stands in the sandbox's metadata, so every process with the same key sees the same
+    sessions. The key goes to the platform's API only; agents and envd get tokens of their own.
+
+    Args:
+        config: Addresses, credentials and limits; the environment's unless given.
+        auth: The credentials, those of `config` unless given.
+        transport: Returns the connections to use; it opens its own, and closes them, unless given.
+        budget: The repetitions that can be afforded; that of `config` unless given.
+
+    Raises:
+        ConfigurationError: An address is none.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig | None = None,
+        *,
+        auth: AuthManager | None = None,
+        transport: Callable[[], Awaitable[Transport]] | None = None,
+        budget: RetryBudget | None = None,
+    ) -> None:
+        self._config = settle(config, {})
+        self._auth = auth or AuthManager(
+            self._config.api_key,
+            self._config.api_secret,
+            signer=self._config.signer,
+            session_secret=self._config.session_secret,
+        )
+        self._addresses = platform_addresses.addresses_of(self._config)
+        self._is_legacy = self._addresses.is_legacy
+        self._own_transport: Transport | None = None
+        self._transport = transport or self._get_own_transport
+        self._api = ControlPlane(
+            self._addresses.api,
+            self._auth,
+            self._config,
+            self._transport,
+            budget or RetryBudget(self._config.retry_budget),
+        )
+        self._making = SandboxMaking(self._api, is_legacy=self._is_legacy)
+        self._templates = PlatformTemplates(self._api, self._config)
+        self._agents = PlatformAgents(self._addresses, self._auth, self._config, self._transport)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {self._addresses.api}>"
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Return the living sandbox of `spec.session_id`, or make one, in which no agent runs yet.
+
+        Asked at once by many processes for one session, all but the oldest sandbox are ended by who made them.
+
+        Raises:
+            TemplateNotFoundError: No such template.
+            SandboxCreationError: It could not be made, or the session's sandbox was made from another template.
+            QuotaExceededError: The account has no room for it.
+            ConfigurationError: The platform cannot make it like that.
+        """
+        self._auth.session_token(spec.session_id)  # before anything is made: there may be no secret for it
+        living = [] if spec.is_new else await self._making.living(spec.session_id)
+        if living:
+            return await self._join(living[0], spec)
+        made = await self._make(spec)
+        if not spec.is_new:
+            winner = await self._winner(spec.session_id, made)
+            if winner is not None:
+                await self._making.kill(made.sandbox_id)
+                return await self._join(winner, spec)
+        self._agents.know(made)
+        return self._as_new(made, spec)
+
+    async def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
+        """Start the agent in a new sandbox, if its template has not done that already. See `AgentStarter`."""
+        if await self._agents.is_there(sandbox):
+            return None
+        start = platform_start.start_of(await self._templates.meant(spec.template_id))
+        return await self._agents.start(sandbox, spec, start, self.get)
+
+    async def find(self, session_id: str) -> Sandbox | None:
+        """Return the living sandbox of a session, running or paused, and change nothing about it."""
+        living = await self._making.living(session_id)
+        return await self._completed(living[0]) if living else None
+
+    async def get(self, sandbox_id: str) -> Sandbox | None:
+        """Return a sandbox as it is now; None when it has ended, or is not one of this SDK."""
+        seen = await self._seen(sandbox_id)
+        return None if seen is None else await self._with_token(seen)
+
+    async def list_sandboxes(self) -> list[Sandbox]:
+        """Return every living sandbox that this SDK made under this key, whichever process made it, oldest first."""
+        marks = {platform_marks.MARKER: platform_marks.MARKER_VALUE}
+        return [self._as_sandbox(seen, is_partial=self._lacks(seen)) for seen in await self._making.listed(marks)]
+
+    async def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
+        """Let the sandbox live for `timeout_seconds` from now.
+
+        Raises:
+            SandboxGoneError: It has ended.
+            SandboxPausedError: It sleeps.
+        """
+        reply = await self._api.ask(platform_calls.set_timeout(sandbox_id, timeout_seconds), known={404, 409})
+        found = await self.get(sandbox_id)
+        if found is not None and found.state == "paused":
+            raise lifecycle.asleep(found.session_id)
+        if found is None or reply.status == 404:
+            raise self._gone(sandbox_id)
+        return found
+
+    async def pause(self, sandbox_id: str) -> Sandbox:
+        """Put the sandbox to sleep with its memory; a paused one stays as it is.
+
+        Raises:
+            SandboxGoneError: It has ended.
+        """
+        # 409: it sleeps already.
+        await self._api.ask(platform_calls.pause(sandbox_id, is_legacy=self._is_legacy), known={404, 409})
+        found = await self.get(sandbox_id)
+        if found is None:
+            raise self._gone(sandbox_id)
+        return found
+
+    async def resume(self, sandbox_id: str) -> Sandbox:
+        """Wake the sandbox for as long as it was made for; a running one stays as it is.
+
+        Raises:
+            SandboxGoneError: It has ended.
+        """
+        seen = await self._seen(sandbox_id)
+        if seen is None:
+            raise self._gone(sandbox_id)
+        if seen.state == "running":
+            return await self._with_token(seen)
+        made = await self._making.connected(sandbox_id, seen.marks.life_seconds)
+        if made is None:
+            raise self._gone(sandbox_id)
+        self._agents.know(made)
+        ends_at = _now() + timedelta(seconds=seen.marks.life_seconds)
+        return self._as_sandbox(replace(seen, state="running", ends_at=ends_at))
+
+    async def kill(self, sandbox_id: str) -> bool:
+        """End the sandbox and everything in it; False when it had ended before."""
+        ended = await self._making.kill(sandbox_id)
+        self._agents.forget(sandbox_id)
+        return ended
+
+    async def list_templates(self) -> list[AgentTemplate]:
+        """Return every template of the account."""
+        return await self._templates.all()
+
+    async def get_template(self, template_id: str) -> AgentTemplate:
+        """Return one template: by the platform's id, an alias, or what the vendor's tools call the agent.
+
+        Raises:
+            TemplateNotFoundError: There is none.
+        """
+        found = await self._templates.meant(template_id)
+        if found is None:
+            raise TemplateNotFoundError(f"the platform lists no template {template_id!r} for this key")
+        return found
+
+    async def delete_template(self, template_id: str) -> bool:
+        """Delete a template; sandboxes that were made from it live on. False when there was none."""
+        reply = await self._api.ask(platform_calls.delete_template(template_id), known={404})
+        self._templates.forget()
+        return reply.status != 404 or reply.repeated
+
+    async def close(self) -> None:
+        """Close the provider's own connections. Sandboxes live on."""
+        transport, self._own_transport = self._own_transport, None
+        if transport is not None:
+            await transport.close()
+
+    async def _make(self, spec: SandboxSpec) -> MadeSandbox:
+        known = self._templates.remembered(spec.template_id)
+        if spec.memory_limit is not None or spec.cpu_limit is not None:
+            known = known or await self._templates.meant(spec.template_id)
+            platform_start.check_limits(spec.memory_limit, spec.cpu_limit, known)
+        try:
+            return await self._making.make(spec, spec.template_id if known is None else known.template_id)
+        except TemplateNotFoundError:
+            # The vendor's tools have names of their own for agents; only the list knows which template they mean.
+            meant = None if known is not None else await self._templates.meant(spec.template_id)
+            if meant is None or meant.template_id == spec.template_id:
+                raise
+            return await self._making.make(spec, meant.template_id)
+
+    async def _winner(self, session_id: str, made: MadeSandbox) -> SeenSandbox | None:
+        """Return the sandbox that was made for the same session before, at the same time, by somebody else."""
+        living = await self._making.living(session_id)
+        ids = [each.made.sandbox_id for each in living]
+        return living[0] if made.sandbox_id in ids and ids[0] != made.sandbox_id else None
+
+    async def _join(self, seen: SeenSandbox, spec: SandboxSpec) -> Sandbox:
+        if not seen.is_made_from(spec.template_id):
+            meant = await self._templates.meant(spec.template_id)
+            if meant is None or meant.template_id != seen.made.template_id:
+                raise lifecycle.other_template(spec.session_id, seen.made.template_id, spec.template_id)
+        found = await self._completed(seen)
+        if found is None:
+            raise SandboxCreationError(
+                f"the sandbox of session {spec.session_id!r} ended while it was joined; try again", retryable=True
+            )
+        return replace(found, created=False)
+
+    async def _seen(self, sandbox_id: str) -> SeenSandbox | None:
+        reply = await self._api.ask(platform_calls.info(sandbox_id), known={404})
+        seen = None
+        if reply.status != 404:
+            seen = platform_answers.seen_sandbox(reply.value, is_legacy=self._is_legacy)
+        if seen is None:
+            self._agents.forget(sandbox_id)
+            return None
+        self._agents.know(seen.made)
+        return seen
+
+    async def _completed(self, listed: SeenSandbox) -> Sandbox | None:
+        return await self.get(listed.made.sandbox_id) if self._lacks(listed) else self._as_sandbox(listed)
+
+    async def _with_token(self, seen: SeenSandbox) -> Sandbox:
+        """Return the sandbox with its traffic token, which only `connect` tells."""
+        if seen.marks.is_private and seen.state == "running" and not self._agents.has_token(seen.made.sandbox_id):
+            made = await self._making.connected(seen.made.sandbox_id, _TOKEN_LIFE_SECONDS)
+            if made is not None:
+                self._agents.know(made)
+        return self._as_sandbox(seen)
+
+    def _lacks(self, listed: SeenSandbox) -> bool:
+        """Tell whether a list leaves something out that calls to this sandbox need."""
+        if listed.marks.is_private and not self._agents.has_token(listed.made.sandbox_id):
+            return True
+        return self._addresses.sandbox_url is None and not self._agents.is_known(listed.made.sandbox_id)
+
+    def _as_new(self, made: MadeSandbox, spec: SandboxSpec) -> Sandbox:
+        url, headers = self._agents.way_to(made.sandbox_id, spec.session_id)
+        now = _now()
+        return Sandbox(
+            sandbox_id=made.sandbox_id,
+            session_id=spec.session_id,
+            template_id=made.template_id or spec.template_id,
+            url=url,
+            state="running",
+            created_at=now,
+            expires_at=now + timedelta(seconds=spec.timeout_seconds),
+            life_seconds=spec.timeout_seconds,
+            start_timeout_seconds=self._start_seconds(spec.template_id),
+            headers=headers,
+            metadata=dict(spec.metadata),
+        )
+
+    def _as_sandbox(self, seen: SeenSandbox, *, is_partial: bool = False) -> Sandbox:
+        url, headers = self._agents.way_to(seen.made.sandbox_id, seen.marks.session_id)
+        return Sandbox(
+            sandbox_id=seen.made.sandbox_id,
+            session_id=seen.marks.session_id,
+            template_id=seen.made.template_id or seen.marks.template,
+            url=url,
+            state=seen.state,
+            created_at=seen.started_at,
+            expires_at=None if seen.state == "paused" else seen.ends_at,
+            life_seconds=seen.marks.life_seconds,
+            start_timeout_seconds=self._start_seconds(seen.made.template_id),
+            headers=headers,
+            metadata=seen.marks.metadata,
+            is_partial=is_partial,
+        )
+
+    def _start_seconds(self, template_id: str) -> float:
+        return platform_start.start_of(self._templates.remembered(template_id)).timeout_seconds
+
+    def _gone(self, sandbox_id: str) -> SandboxGoneError:
+        self._agents.forget(sandbox_id)
+        return SandboxGoneError(f"sandbox {sandbox_id!r} was closed or its time is over; create a new session")
+
+    async def _get_own_transport(self) -> Transport:
+        if self._own_transport is None:
+            self._own_transport = await io.run_blocking(_new_transport, self._config)
+        return self._own_transport
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(io.unix_now(), UTC)
+
+
+def _new_transport(config: ClientConfig) -> Transport:
+    from .._transport import Transport
+
+    return Transport(config)

@@ -1,0 +1,88 @@
+"""Where the PPIO platform and what runs on it are found: the control plane, envd and the agent of each sandbox."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ppio_agent_models import AGENT_PORT, ConfigurationError
+
+from .._config import ClientConfig
+from .requests import checked_url, is_loopback
+
+DEFAULT_DOMAIN: Final = "sandbox.ppio.cn"
+"""The one of the official SDK."""
+
+ENVD_PORT: Final = 49983
+"""The port of envd, which starts processes in a sandbox."""
+SANDBOX_ID_HEADER: Final = "PPIO-Sandbox-Id"
+SANDBOX_PORT_HEADER: Final = "PPIO-Sandbox-Port"
+TRAFFIC_TOKEN_HEADER: Final = "E2B-Traffic-Access-Token"  # noqa: S105  # the name of a header
+ENVD_TOKEN_HEADER: Final = "X-Access-Token"  # noqa: S105  # the name of a header
+
+_DOMAIN = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
+_LEGACY_DOMAINS = frozenset({"sandbox.ppio.cn", "sandbox-test.ppio.cn"})
+
+
+def is_legacy(domain: str) -> bool:
+    """Tell whether the platform at `domain` speaks the older dialect: other bodies, no network rules."""
+    return domain.lower() in _LEGACY_DOMAINS
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """The addresses of one installation of the platform.
+
+    Attributes:
+        api: The control plane, without a trailing slash.
+        domain: Of sandboxes, unless the platform says otherwise for one of them.
+        sandbox_url: One address for all sandboxes, which a gateway tells apart by headers; None where each has its own.
+    """
+
+    api: str
+    domain: str
+    sandbox_url: str | None = None
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether the platform speaks the older dialect."""
+        return is_legacy(self.domain)
+
+    def of_agent(self, sandbox_id: str, domain: str | None) -> tuple[str, dict[str, str]]:
+        """Return where the agent of a sandbox listens, and the headers that lead there."""
+        return self._of(sandbox_id, AGENT_PORT, domain)
+
+    def of_envd(self, sandbox_id: str, domain: str | None) -> tuple[str, dict[str, str]]:
+        """Return where the envd of a sandbox listens, and the headers that lead there."""
+        return self._of(sandbox_id, ENVD_PORT, domain)
+
+    def _of(self, sandbox_id: str, port: int, domain: str | None) -> tuple[str, dict[str, str]]:
+        if self.sandbox_url is not None:
+            return self.sandbox_url, {SANDBOX_ID_HEADER: sandbox_id, SANDBOX_PORT_HEADER: str(port)}
+        host = f"{port}-{sandbox_id}.{domain or self.domain}"
+        return f"{_scheme(host)}://{host}", {}
+
+
+def addresses_of(config: ClientConfig) -> Addresses:
+    """Return the addresses that the settings name.
+
+    Raises:
+        ConfigurationError: One of them is no address.
+    """
+    domain = config.domain or DEFAULT_DOMAIN
+    if _DOMAIN.fullmatch(domain) is None:
+        raise ConfigurationError(
+            f"domain is a host name such as {DEFAULT_DOMAIN!r}, with a port if need be: {domain!r}"
+        )
+    host = f"api.{domain}"
+    return Addresses(
+        api=checked_url(config.base_url or f"{_scheme(host)}://{host}"),
+        domain=domain,
+        sandbox_url=None if config.sandbox_url is None else checked_url(config.sandbox_url),
+    )
+
+
+def _scheme(host: str) -> str:
+    """Return https, except for names of this machine: an emulator has no certificate."""
+    return "http" if is_loopback(host.partition(":")[0]) else "https"

@@ -1,0 +1,141 @@
+"""The agent of `dev`: a process group of its own, started again and again on one port."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from ._python import child_program
+
+_GRACE_SECONDS: Final = 3
+"""How long an agent may take to end before its group is killed."""
+_PAUSE_SECONDS: Final = 0.05
+_LOOK_SECONDS: Final = 2
+_ON_WINDOWS: Final = sys.platform == "win32"
+
+
+class DevAgent:
+    """Runs one agent at a time; it and whatever it started end together.
+
+    Args:
+        python: The interpreter.
+        folder: Where it runs.
+        host: Where it listens.
+        port: Where it listens.
+        on_ready: Called in another thread when `/ping` has answered.
+        on_end: Called in another thread when it ended by itself, with its exit code and whether it had been ready.
+    """
+
+    def __init__(
+        self,
+        python: str,
+        folder: Path,
+        host: str,
+        port: int,
+        *,
+        on_ready: Callable[[], None],
+        on_end: Callable[[int, bool], None],
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._python = python
+        self._folder = folder
+        self._on_ready = on_ready
+        self._on_end = on_end
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: threading.Thread | None = None
+        self._stopping = threading.Event()
+
+    def start(self, entrypoint: str, variables: Mapping[str, str]) -> None:
+        """Start it; `on_ready` or `on_end` tells what came of that."""
+        self._stopping.clear()
+        ours, theirs = (-1, -1) if _ON_WINDOWS else os.pipe()[::-1]
+        arguments = [entrypoint, "--host", self.host, "--port", str(self.port)]
+        try:
+            self._process = subprocess.Popen(
+                [self._python, "-c", child_program("serve"), str(theirs), *arguments],
+                cwd=self._folder,
+                env=dict(variables),
+                stdout=sys.stderr,  # what an agent prints is no data of `dev`
+                **_apart(theirs),
+            )
+        finally:
+            if theirs >= 0:
+                os.close(theirs)
+        self._watcher = threading.Thread(target=self._watch, args=[self._process, ours], daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """End it and everything in its group; return when it is gone."""
+        process, self._process = self._process, None
+        self._stopping.set()
+        if process is None:
+            return
+        try:
+            if process.poll() is None:
+                _end(process)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE_SECONDS)
+        finally:
+            _kill(process)
+            process.wait()
+            if self._watcher is not None:
+                self._watcher.join()
+
+    def _watch(self, process: subprocess.Popen[bytes], lifeline: int) -> None:
+        ready = False
+        try:
+            while not ready and process.poll() is None and not self._stopping.wait(_PAUSE_SECONDS):
+                ready = bool(self.look("/ping"))
+            if ready:
+                self._on_ready()
+            code = process.wait()
+            if not self._stopping.is_set():
+                self._on_end(code, ready)
+        finally:
+            if lifeline >= 0:
+                os.close(lifeline)
+
+    def look(self, path: str) -> str | None:
+        """Return the media type that the agent answers a browser's `GET` with; None if it does not answer well."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        connection = http.client.HTTPConnection(host, self.port, timeout=_LOOK_SECONDS)
+        try:
+            connection.request("GET", path, headers={"Accept": "text/html"})
+            answer = connection.getresponse()
+            return answer.headers.get_content_type() if answer.status == http.HTTPStatus.OK else None
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+
+def _apart(lifeline: int) -> dict[str, Any]:
+    """Return what keeps Ctrl-C from reaching the agent before us, and hands it the end of its lifeline."""
+    if _ON_WINDOWS:
+        return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    return {"start_new_session": True, "pass_fds": [lifeline]}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if _ON_WINDOWS:
+        process.terminate()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if _ON_WINDOWS:
+        process.kill()
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

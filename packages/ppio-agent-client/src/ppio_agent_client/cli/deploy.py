@@ -1,0 +1,63 @@
+"""`ppio-agent deploy`: from a folder to a template, on the platform or on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppio_agent_models import MANIFEST_FILE
+
+from ._failures import UsageError
+from ._options import Local
+from ._places import is_local
+
+app = typer.Typer(add_completion=False)
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The agent's manifest, or its folder.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent and built, and send nothing.")]
+Update = Annotated[bool, typer.Option("--update", help="Replace a template of this name that another folder made.")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", help="A tag for this build. Repeatable.")]
+Prestart = Annotated[
+    bool, typer.Option("--prestart", help="Start the agent at build time: faster, but --env does not reach it.")
+]
+Install = Annotated[
+    bool, typer.Option("--install", help="With --local: an environment of its own, from requirements.txt.")
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Longest wait for the build, in seconds.")]
+
+
+@app.command()
+def deploy(
+    config: Config = Path(MANIFEST_FILE),
+    local: Local = False,
+    dry_run: DryRun = False,
+    update: Update = False,
+    tag: Tag = None,
+    prestart: Prestart = False,
+    install: Install = False,
+    timeout: Timeout = 1800,
+) -> None:
+    """Make a template of an agent, so that sandboxes can be started from it."""
+    from ._deploying.manifest import read_agent
+
+    here = is_local(local)
+    if here and (tag or prestart):
+        raise UsageError("--tag and --prestart are for the platform; a local template has neither.")
+    if install and not here:
+        raise UsageError("--install is for --local; on the platform the Dockerfile installs.")
+    agent = read_agent(config)
+    if here:
+        from ._deploying import on_this_machine
+
+        on_this_machine.deploy(agent, update=update, install=install, dry_run=dry_run)
+        return
+    from ._deploying import on_platform
+    from ._deploying.plan import plan_of
+
+    plan = plan_of(agent, prestart=prestart, tags=tag or [])
+    if dry_run:
+        on_platform.dry_run(plan)
+    else:
+        on_platform.deploy(plan, update=update, timeout=timeout)

@@ -1,0 +1,248 @@
+"""What becomes of connections: kept, counted, left, refused; over TLS, proxies and foreign transports too."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ppio_agent_client import (
+    AgentRuntimeClient,
+    ClientConfig,
+    ConfigurationError,
+    ConnectTimeoutError,
+    FirstByteTimeoutError,
+    NetworkError,
+    PayloadTooLargeError,
+)
+from ppio_agent_client._io._network import secure_context
+from tests.support.raw_server import LAST_PIECE, Caller, answer, answering, piece, raw_server, sending, stream_head
+from tests.support.tls_server import tls_server
+
+OK = answer(b'{"result":42,"status":"success","duration":0.5}')
+
+
+def keeping(caller: Caller) -> None:
+    """Answer one request after another until the client hangs up, and say so."""
+    try:
+        while True:
+            caller.read_request()
+            caller.send(OK)
+    except ConnectionError:
+        caller.wait_until_gone()
+
+
+async def test_a_call_waits_for_a_connection_no_longer_than_for_one_to_be_made() -> None:
+    config = ClientConfig(max_connections=1, connect_timeout=0.05, max_retries=0)
+    with raw_server(sending(stream_head())) as server:
+        async with AgentRuntimeClient(config=config) as client:
+            session = client.attach(server.url)
+            async with session.stream("x"):
+                with pytest.raises(ConnectTimeoutError) as caught:
+                    await session.invoke("x")
+    assert caught.value.retryable
+    assert server.connections == 1
+
+
+async def test_a_failed_call_gives_its_place_to_the_next() -> None:
+    with raw_server(sending(then=Caller.reset), answering(OK)) as server:
+        async with AgentRuntimeClient(config=ClientConfig(max_connections=1, max_retries=0)) as client:
+            for url in ("http://127.0.0.1:1", server.url):
+                with pytest.raises(NetworkError):
+                    await client.attach(url).invoke("x")
+            assert (await client.attach(server.url).invoke("x")).result == 42
+
+
+async def test_the_connection_that_waits_for_longest_is_closed_for_a_newer_one() -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(raw_server(keeping)) for _ in range(4)]
+        async with AgentRuntimeClient(config=ClientConfig(max_idle_connections=2)) as client:
+            for server in servers:
+                await client.attach(server.url).invoke("x")
+            for server in servers[:2]:
+                assert server.hung_up.acquire(timeout=60)
+            for server in servers:
+                await client.attach(server.url).invoke("x")
+        assert [server.connections for server in servers] == [2, 2, 2, 2]
+
+
+async def test_an_idle_connection_makes_room_for_a_call_to_elsewhere() -> None:
+    with raw_server(keeping) as first, raw_server(keeping) as second:
+        async with AgentRuntimeClient(config=ClientConfig(max_connections=1)) as client:
+            await client.attach(first.url).invoke("x")
+            await client.attach(second.url).invoke("x")
+            assert first.hung_up.acquire(timeout=60)
+
+
+async def test_a_connection_on_which_something_comes_unasked_is_not_used_again() -> None:
+    def babbling(caller: Caller) -> None:
+        caller.read_request()
+        caller.send(OK)
+        caller.send(OK)
+        server.closed.release()
+        caller.wait_until_gone()
+
+    with raw_server(babbling) as server:
+        async with AgentRuntimeClient() as client:
+            session = client.attach(server.url)
+            for _ in range(3):
+                await session.invoke("x")
+                assert server.closed.acquire(timeout=60)
+    assert server.connections == 3
+
+
+async def test_a_server_that_says_close_is_believed() -> None:
+    with raw_server(answering(answer(b"1", headers={"Connection": "close"}))) as server:
+        async with AgentRuntimeClient() as client:
+            for _ in range(2):
+                assert (await client.attach(server.url).invoke("x")).result == 1
+    assert server.connections == 2
+
+
+async def test_a_body_without_a_length_is_read_to_the_end_of_its_connection() -> None:
+    with raw_server(sending(b"HTTP/1.0 200 OK\r\n\r\n", b'"all ', b'of it"', then=Caller.finish)) as server:
+        async with AgentRuntimeClient() as client:
+            assert (await client.attach(server.url).invoke("x")).result == "all of it"
+
+
+async def test_interim_answers_are_passed_over() -> None:
+    with raw_server(answering(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK)) as server:
+        async with AgentRuntimeClient() as client:
+            assert (await client.attach(server.url).invoke("x")).result == 42
+
+
+async def test_a_large_request_and_a_large_answer_go_through() -> None:
+    large = "x" * 3_000_000
+    with raw_server(answering(answer(b'"' + large.encode() + b'"'))) as server:
+        async with AgentRuntimeClient() as client:
+            assert (await client.attach(server.url).invoke({"prompt": large})).result == large
+            assert (await client.attach(server.url).invoke({"prompt": large})).result == large
+    assert [len(request.body) for request in server.requests] == [3_000_013] * 2
+    assert server.connections == 1
+
+
+async def test_a_refusal_is_heard_while_the_request_is_still_going_out() -> None:
+    def refuse(caller: Caller) -> None:
+        caller.send(answer(b'{"error":"too large"}', "413 x"))
+        caller.wait_until_told()
+
+    with raw_server(refuse) as server:
+        async with AgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
+            with pytest.raises(PayloadTooLargeError):
+                await client.attach(server.url).invoke({"prompt": "x" * 30_000_000})
+        server.told.set()
+
+
+async def test_a_head_that_drips_is_late_as_a_whole() -> None:
+    def drip(caller: Caller) -> None:
+        caller.read_request()
+        for byte in OK:
+            caller.send(bytes([byte]))
+            if server.closed.acquire(timeout=0.05):
+                return
+
+    with raw_server(drip) as server:
+        async with AgentRuntimeClient(config=ClientConfig(first_byte_timeout=0.2, max_retries=0)) as client:
+            with pytest.raises(FirstByteTimeoutError):
+                await client.attach(server.url).invoke("x")
+        server.closed.release()
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
+async def test_a_coding_that_is_not_known_is_named(coding: str) -> None:
+    with raw_server(answering(answer(b"???", headers={"Content-Encoding": coding}))) as server:
+        async with AgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
+            with pytest.raises(NetworkError, match=coding):
+                await client.attach(server.url).invoke("x")
+
+
+async def test_a_compressed_answer_that_is_broken_is_no_answer() -> None:
+    with raw_server(answering(answer(b"not compressed", headers={"Content-Encoding": "gzip"}))) as server:
+        async with AgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
+            with pytest.raises(NetworkError, match="compressed"):
+                await client.attach(server.url).invoke("x")
+
+
+async def test_calls_and_streams_go_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = stream_head() + piece(b"id: 1\ndata: 1\n\n") + piece(b"id: 2\nevent: done\ndata: {}\n\n") + LAST_PIECE
+    with tls_server(tmp_path / "authority.pem", answering(OK, events, OK)) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        secure_context.cache_clear()
+        async with AgentRuntimeClient() as client:
+            session = client.attach(server.url)
+            assert (await session.invoke({"prompt": "x" * 1_000_000})).result == 42
+            assert [chunk async for chunk in session.stream("x")] == [1]
+            assert (await session.invoke("x")).result == 42
+    secure_context.cache_clear()
+    assert server.connections == 1
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    with tls_server(tmp_path / "authority.pem", answering(OK)) as server:
+        async with AgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
+            with pytest.raises(NetworkError, match="certificate verify failed") as caught:
+                await client.attach(server.url).invoke("x")
+    assert caught.value.retryable
+    assert server.requests == []
+
+
+async def test_a_configured_proxy_is_asked_about_other_machines_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "agent.invalid")
+    with raw_server(answering(OK)) as proxy, raw_server(answering(OK)) as near:
+        async with AgentRuntimeClient(config=ClientConfig(proxy=proxy.url)) as client:
+            for url in ("http://agent.invalid:8080", near.url, "http://agent.invalid:8080"):
+                assert (await client.attach(url).invoke("x")).result == 42
+    assert [request.line for request in proxy.requests] == ["POST http://agent.invalid:8080/invocations HTTP/1.1"] * 2
+    assert (proxy.connections, near.connections) == (1, 1)
+
+
+async def test_a_proxy_that_cannot_be_is_a_matter_of_configuration() -> None:
+    async with AgentRuntimeClient(config=ClientConfig(proxy="gopher://u:secret@proxy")) as client:
+        with pytest.raises(ConfigurationError, match="proxy") as caught:
+            await client.attach("http://agent.invalid").invoke("x")
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_stream_through_a_proxy_can_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_server(sending(stream_head(numbered=False) + piece(b"data: 1\n\n"))) as proxy:
+        async with AgentRuntimeClient(config=ClientConfig(proxy=proxy.url)) as client:
+            async with client.attach("http://agent.invalid").stream("x") as stream:
+                assert await anext(stream) == 1
+            assert proxy.hung_up.acquire(timeout=60)
+
+
+async def test_a_transport_of_the_callers_own_carries_everything_and_stays_open() -> None:
+    seen: list[str] = []
+
+    def agent(request: httpx.Request) -> httpx.Response:
+        seen.append(str(request.url))
+        return httpx.Response(200, json={"result": len(seen), "status": "success", "duration": 0.1})
+
+    transport = httpx.MockTransport(agent)
+    for _ in range(2):
+        async with AgentRuntimeClient(config=ClientConfig(transport=transport)) as client:
+            await client.attach("https://agent.invalid/base").invoke("x")
+    assert seen == ["https://agent.invalid/base/invocations"] * 2
+
+
+async def test_a_transport_that_is_none_is_refused() -> None:
+    async with AgentRuntimeClient(config=ClientConfig(transport="http")) as client:
+        with pytest.raises(ConfigurationError, match=r"httpx\.\w*BaseTransport, not str"):
+            await client.attach("http://agent.invalid").invoke("x")
+
+
+@pytest.mark.parametrize("url", ["http://agent.invalid:99999", "http://a b", "http://" + "x" * 70 + ".invalid"])
+async def test_an_address_that_is_none_is_said(url: str) -> None:
+    async with AgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
+        with pytest.raises((ConfigurationError, NetworkError)):
+            await client.attach(url).invoke("x")
+
+
+async def test_a_path_travels_percent_encoded() -> None:
+    with raw_server(answering(OK)) as server:
+        async with AgentRuntimeClient() as client:
+            await client.attach(server.url + "/größe und%20so").invoke("x")
+    assert server.requests[0].line == "POST /gr%C3%B6%C3%9Fe%20und%20so/invocations HTTP/1.1"
+    assert server.requests[0].headers["host"] == server.url.removeprefix("http://")

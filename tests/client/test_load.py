@@ -1,0 +1,162 @@
+"""Many sessions, many calls at once, in tasks and in threads: nothing is mixed up, nothing grows, nothing stays."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ppio_agent_client import AgentRuntimeClient, ClientConfig, SyncAgentRuntimeClient
+from tests.support.raw_server import Caller, answer, raw_server
+
+AT_ONCE = 64
+
+
+def envelope(result: object) -> bytes:
+    return answer(json.dumps({"result": result, "status": "success", "duration": 0.1}).encode())
+
+
+def echoing(caller: Caller) -> None:
+    while True:
+        caller.send(envelope(json.loads(caller.read_request().body)["prompt"]))
+
+
+class Echo:
+    """An agent on every loopback address; each is an origin of its own."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.open = 0
+        self.most_open = 0
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        self.most_open = max(self.open, self.most_open)
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                host = head.split(b"Host: ")[1].split(b"\r\n")[0].decode()
+                prompt = json.loads(await reader.readexactly(length))["prompt"]
+                writer.write(envelope([host, prompt]))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+@asynccontextmanager
+async def echo() -> AsyncIterator[Echo]:
+    agent = Echo()
+    server = await asyncio.start_server(agent.serve, "0.0.0.0", 0)
+    agent.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield agent
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110  # the other end of a socket
+        await asyncio.sleep(0.005)
+
+
+def our_sockets() -> set[str]:
+    return {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if _is_socket(link)}
+
+
+def _is_socket(link: Path) -> bool:
+    try:
+        return str(link.readlink()).startswith("socket:")
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.0/8 and /proc")
+async def test_a_thousand_sessions_share_a_client_and_leave_nothing() -> None:
+    tasks, threads, sockets = asyncio.all_tasks(), set(threading.enumerate()), our_sockets()
+    config = ClientConfig(max_connections=100, max_idle_connections=20, connect_timeout=60)
+    async with echo() as agent:
+        async with AgentRuntimeClient(config=config) as client:
+            hosts = [f"127.0.{number // 250}.{number % 250 + 1}:{agent.port}" for number in range(1000)]
+            sessions = [(host, client.attach(f"http://{host}")) for host in hosts]
+            left = iter([(*pair, turn) for turn in range(2) for pair in sessions])
+
+            async def work() -> None:
+                for host, session, turn in left:
+                    assert (await session.invoke(f"{host} {turn}")).result == [host, f"{host} {turn}"]
+
+            await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+            await until(lambda: agent.open <= 20)
+        await until(lambda: agent.open == 0)
+        assert agent.most_open <= 100 + AT_ONCE  # the server notices a close later than the client
+    assert asyncio.all_tasks() == tasks
+    assert set(threading.enumerate()) == threads
+    assert our_sockets() <= sockets
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.0/8")
+async def test_calls_wait_for_each_other_where_there_are_more_than_connections() -> None:
+    async with echo() as agent, AgentRuntimeClient(config=ClientConfig(max_connections=3)) as client:
+        session = client.attach(f"http://127.0.0.1:{agent.port}")
+        answers = await asyncio.gather(*(session.invoke(str(number)) for number in range(200)))
+        assert [response.result[1] for response in answers] == [str(number) for number in range(200)]
+        assert agent.connections == 3
+
+
+async def test_calls_that_are_cancelled_anywhere_give_their_place_back() -> None:
+    async with echo() as agent, AgentRuntimeClient(config=ClientConfig(max_connections=2)) as client:
+        session = client.attach(f"http://127.0.0.1:{agent.port}")
+        for steps in range(12):
+            calls = [asyncio.ensure_future(session.invoke("x")) for _ in range(4)]
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+        answers = await asyncio.gather(*(session.invoke(str(number)) for number in range(10)))
+        assert len(answers) == 10
+        await until(lambda: agent.open <= 2)
+
+
+def test_threads_share_a_blocking_client() -> None:
+    with raw_server(echoing) as server:
+        with SyncAgentRuntimeClient() as client, ThreadPoolExecutor(AT_ONCE) as pool:
+            sessions = [client.attach(server.url) for _ in range(8)]
+            results = pool.map(lambda number: sessions[number % 8].invoke(str(number)).result, range(3000))
+            assert list(results) == [str(number) for number in range(3000)]
+        assert server.connections <= AT_ONCE
+    gc.collect()
+
+
+def test_threads_wait_for_each_other_where_there_are_more_than_connections() -> None:
+    with raw_server(echoing) as server:
+        config = ClientConfig(max_connections=2, connect_timeout=60)
+        with SyncAgentRuntimeClient(config=config) as client, ThreadPoolExecutor(16) as pool:
+            session = client.attach(server.url)
+            assert set(pool.map(lambda number: session.invoke(str(number)).result == str(number), range(500))) == {True}
+    assert server.connections == 2
+
+
+def test_closing_a_blocking_client_wakes_those_who_wait_for_an_answer() -> None:
+    arrived = threading.Event()
+
+    def silent(caller: Caller) -> None:
+        caller.read_request()
+        arrived.set()
+        caller.wait_until_gone()
+
+    with raw_server(silent) as server, ThreadPoolExecutor(1) as pool:
+        client = SyncAgentRuntimeClient(config=ClientConfig(max_retries=0))
+        call = pool.submit(client.attach(server.url).invoke, "x")
+        assert arrived.wait(timeout=60)
+        client.close()
+        assert call.exception(timeout=60) is not None
