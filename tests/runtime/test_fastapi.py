@@ -315,6 +315,7 @@ def test_document_can_be_made_for_every_payload_type(annotation: Any) -> None:
 
 SERVE_AND_TELL = """
 import sys
+sys.modules["watchfiles"] = None  # where it is installed, uvicorn imports it, and anyio with it
 from http.client import HTTPConnection
 from ppio_agent_runtime import PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.testing import running
