@@ -32,7 +32,8 @@ from ._auth import AuthManager, checked_auth
 from ._exchange import AgentLink
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
-from ._session import SandboxSession, terms_of
+from ._session import SandboxSession
+from ._sources import terms_of
 from ._start import started
 from ._stream import InvocationStream
 from ._templates import TemplateManager

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import (
+    ConfigurationError,
     NetworkError,
     PPIOAgentRuntimeError,
     SandboxGoneError,
@@ -18,8 +19,11 @@ from .._io import _async as io
 from .._rules import lifecycle
 from .._sandbox import Sandbox
 from ._exchange import AgentLink
+from .providers._protocol import OfficialSource
 
 if TYPE_CHECKING:
+    from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
+
     from .providers._protocol import SandboxProvider
 
 logger = logging.getLogger("ppio_agent_client")
@@ -71,6 +75,19 @@ class HeldSandbox:
             self.know(found)
         return found
 
+    def official(self) -> OfficialSandbox:
+        """Return the official SDK's handle of it.
+
+        Raises:
+            ConfigurationError: Its provider has none.
+        """
+        if not isinstance(self.provider, OfficialSource):
+            raise ConfigurationError(
+                f"the official SDK knows sandboxes of the platform only, and {self.now.sandbox_id!r} comes from a "
+                f"{type(self.provider).__name__}"
+            )
+        return self.provider.official_sandbox(self.now)
+
     async def extend(self, life_seconds: float | None = None) -> None:
         """Let it live on, counted from now, for as long as before unless `life_seconds` says otherwise."""
         if life_seconds is not None:
@@ -110,9 +127,9 @@ class HeldSandbox:
 
         Raises:
             SandboxPausedError: It sleeps.
-            SandboxGoneError: It slept, and has ended.
+            SandboxGoneError: It has ended.
         """
-        if self.now.state == "paused" or self.now.is_partial:  # somebody else may have woken it
+        if self.now.state != "running" or self.now.is_partial:  # somebody else may have woken it
             self._judge(await self.look())
 
     async def explain(self, error: NetworkError | StreamInterruptedError) -> None:

@@ -12,7 +12,7 @@ from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterru
 
 from .._io import _async as io
 from .._rules import durable
-from .._rules.durable import Terms
+from .._rules.durable import OnDisconnect, Terms
 from .._rules.limits import Limits, call_limits, requested_timeout, total_seconds
 from .._rules.requests import Call, Request
 
@@ -208,3 +208,8 @@ class InvocationSource(EventsSource):
             logger.debug("invocation %s was left and could not be cancelled: %s", invocation_id, outcome)
             return False
         return True
+
+
+def terms_of(idempotency_key: str | None, on_disconnect: OnDisconnect | None) -> Terms:
+    """Return the terms of a call; its key is made up unless the caller has one."""
+    return durable.terms_of(io.key() if idempotency_key is None else idempotency_key, on_disconnect)

@@ -66,6 +66,11 @@ class SyncAuthManager:
         """Whether requests are signed, so that no key travels."""
         return self._signer is not None or self._secret is not None
 
+    @property
+    def fixed_key(self) -> str | None:
+        """The key where it is shown as it is; None where it is fetched or only names a secret."""
+        return self._key if isinstance(self._key, str) and not self.signs else None
+
     def get_auth_headers(self) -> dict[str, str]:
         """Return the header that shows the key as bearer token.
 

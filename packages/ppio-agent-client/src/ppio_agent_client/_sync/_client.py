@@ -33,7 +33,8 @@ from ._auth import SyncAuthManager, checked_auth
 from ._exchange import AgentLink
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
-from ._session import SyncSandboxSession, terms_of
+from ._session import SyncSandboxSession
+from ._sources import terms_of
 from ._start import started
 from ._stream import SyncInvocationStream
 from ._templates import SyncTemplateManager

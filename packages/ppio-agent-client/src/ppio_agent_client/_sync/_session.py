@@ -7,8 +7,7 @@ import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Literal, Self, overload
-from uuid import uuid4
+from typing import TYPE_CHECKING, Literal, Self, overload
 
 from ppio_agent_models import (
     ConfigurationError,
@@ -25,7 +24,7 @@ from ppio_agent_models import (
 from .._config import NOT_GIVEN, ClientConfig, NotGiven, with_options
 from .._io import _sync as io
 from .._rules import durable, lifecycle
-from .._rules.durable import OnDisconnect, Terms
+from .._rules.durable import OnDisconnect
 from .._rules.limits import call_limits, requested_timeout, total_seconds
 from .._rules.requests import Request
 from .._rules.responses import response_of
@@ -33,9 +32,12 @@ from .._sandbox import Sandbox
 from ._exchange import AgentLink
 from ._held import HeldSandbox
 from ._invocations import SyncInvocationHandle
-from ._sources import Conversation, InvocationSource
+from ._sources import Conversation, InvocationSource, terms_of
 from ._start import until_ready
 from ._stream import SyncInvocationStream
+
+if TYPE_CHECKING:
+    from ppio_sandbox.core import Sandbox as OfficialSandbox
 
 PING_SECONDS = 10.0
 """Longest time of one ping."""
@@ -143,6 +145,15 @@ class SyncSandboxSession:
     def is_closed(self) -> bool:
         """Whether this handle was closed. Its sandbox may have ended without it: `get_status` asks."""
         return self._handle.closed
+
+    @property
+    def sandbox(self) -> OfficialSandbox:
+        """The official SDK's `Sandbox` of this sandbox, for files, commands and terminals; nothing is sent yet.
+
+        Raises:
+            ConfigurationError: The extra `ppio-agent-client[sandbox]` is missing, or the sandbox is not the platform's.
+        """
+        return self._owned("open the official SDK on").official()
 
     @overload
     def invoke(
@@ -383,8 +394,3 @@ class SyncSandboxSession:
     def _check_open(self) -> None:
         if self._handle.closed:
             raise SandboxGoneError(f"session {self.session_id!r} was closed; create a new one")
-
-
-def terms_of(idempotency_key: str | None, on_disconnect: OnDisconnect | None) -> Terms:
-    """Return the terms of a call; its key is made up unless the caller has one."""
-    return durable.terms_of(uuid4().hex if idempotency_key is None else idempotency_key, on_disconnect)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import (
     AgentTemplate,
+    ConfigurationError,
+    PPIOAgentRuntimeError,
     SandboxCreationError,
     SandboxGoneError,
     TemplateNotFoundError,
@@ -17,17 +19,28 @@ from ppio_agent_models import (
 
 from ..._config import ClientConfig, settle
 from ..._io import _async as io
-from ..._rules import lifecycle, platform_addresses, platform_answers, platform_calls, platform_marks, platform_start
+from ..._rules import (
+    lifecycle,
+    platform_addresses,
+    platform_answers,
+    platform_calls,
+    platform_logs,
+    platform_marks,
+    platform_start,
+)
 from ..._rules.budget import RetryBudget
 from ..._rules.platform_answers import MadeSandbox, SeenSandbox
-from ..._sandbox import Sandbox, SandboxSpec
+from ..._sandbox import LogPage, Sandbox, SandboxSpec
 from .._auth import AuthManager
 from ._control_plane import ControlPlane
+from ._official import official_sandbox
 from ._platform_agents import PlatformAgents
 from ._platform_making import SandboxMaking
 from ._platform_templates import PlatformTemplates
 
 if TYPE_CHECKING:
+    from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
+
     from .._transport import Transport
     from ._protocol import AgentWatch
 
@@ -103,9 +116,13 @@ class PlatformSandboxProvider:
             return await self._join(living[0], spec)
         made = await self._make(spec)
         if not spec.is_new:
-            winner = await self._winner(spec.session_id, made)
+            try:
+                winner = await self._winner(spec.session_id, made)
+            except BaseException:
+                await io.to_the_end(self._dropped(made))
+                raise
             if winner is not None:
-                await self._making.kill(made.sandbox_id)
+                await self._dropped(made)
                 return await self._join(winner, spec)
         self._agents.know(made)
         return self._as_new(made, spec)
@@ -184,6 +201,17 @@ class PlatformSandboxProvider:
         self._agents.forget(sandbox_id)
         return ended
 
+    async def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
+        """Return what the processes in the sandbox of a living session have written; None when there is none."""
+        living = await self._making.living(session_id)
+        if not living:
+            return None
+        sandbox_id, (begin, _) = living[0].made.sandbox_id, platform_logs.since(cursor)
+        reply = await self._api.ask(platform_calls.logs(sandbox_id, begin), known={404})
+        if reply.status == 404:
+            reply = await self._api.ask(platform_calls.older_logs(sandbox_id, begin), known={404})
+        return None if reply.status == 404 else platform_logs.page_of(reply.value, cursor)
+
     async def list_templates(self) -> list[AgentTemplate]:
         """Return every template of the account."""
         return await self._templates.all()
@@ -204,6 +232,16 @@ class PlatformSandboxProvider:
         reply = await self._api.ask(platform_calls.delete_template(template_id), known={404})
         self._templates.forget()
         return reply.status != 404 or reply.repeated
+
+    def official_sandbox(self, sandbox: Sandbox) -> OfficialSandbox:
+        """Return the official SDK's handle of a sandbox. See `OfficialSource`."""
+        known = self._agents.known(sandbox.sandbox_id)
+        if known is None:
+            raise ConfigurationError(
+                f"what the official SDK needs of sandbox {sandbox.sandbox_id!r} was not asked of the platform yet; "
+                "`get_status()` of its session does that"
+            )
+        return official_sandbox(known, self._addresses, self._auth.fixed_key)
 
     async def close(self) -> None:
         """Close the provider's own connections. Sandboxes live on."""
@@ -230,6 +268,14 @@ class PlatformSandboxProvider:
         living = await self._making.living(session_id)
         ids = [each.made.sandbox_id for each in living]
         return living[0] if made.sandbox_id in ids and ids[0] != made.sandbox_id else None
+
+    async def _dropped(self, made: MadeSandbox) -> bool:
+        """End a sandbox that nobody will use, and return whether that went well."""
+        try:
+            return await self._making.kill(made.sandbox_id)
+        except PPIOAgentRuntimeError:
+            logger.warning("sandbox %s is not used and could not be ended", made.sandbox_id, exc_info=True)
+            return False
 
     async def _join(self, seen: SeenSandbox, spec: SandboxSpec) -> Sandbox:
         if not seen.is_made_from(spec.template_id):
@@ -269,7 +315,7 @@ class PlatformSandboxProvider:
         """Tell whether a list leaves something out that calls to this sandbox need."""
         if listed.marks.is_private and not self._agents.has_token(listed.made.sandbox_id):
             return True
-        return self._addresses.sandbox_url is None and not self._agents.is_known(listed.made.sandbox_id)
+        return self._agents.known(listed.made.sandbox_id) is None
 
     def _as_new(self, made: MadeSandbox, spec: SandboxSpec) -> Sandbox:
         url, headers = self._agents.way_to(made.sandbox_id, spec.session_id)
