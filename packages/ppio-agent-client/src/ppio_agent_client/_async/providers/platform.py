@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ppio_agent_models import (
     AgentTemplate,
     ConfigurationError,
+    PPIOAgentRuntimeError,
     SandboxCreationError,
     SandboxGoneError,
     TemplateNotFoundError,
@@ -18,10 +19,18 @@ from ppio_agent_models import (
 
 from ..._config import ClientConfig, settle
 from ..._io import _async as io
-from ..._rules import lifecycle, platform_addresses, platform_answers, platform_calls, platform_marks, platform_start
+from ..._rules import (
+    lifecycle,
+    platform_addresses,
+    platform_answers,
+    platform_calls,
+    platform_logs,
+    platform_marks,
+    platform_start,
+)
 from ..._rules.budget import RetryBudget
 from ..._rules.platform_answers import MadeSandbox, SeenSandbox
-from ..._sandbox import Sandbox, SandboxSpec
+from ..._sandbox import LogPage, Sandbox, SandboxSpec
 from .._auth import AuthManager
 from ._control_plane import ControlPlane
 from ._official import official_sandbox
@@ -107,9 +116,13 @@ class PlatformSandboxProvider:
             return await self._join(living[0], spec)
         made = await self._make(spec)
         if not spec.is_new:
-            winner = await self._winner(spec.session_id, made)
+            try:
+                winner = await self._winner(spec.session_id, made)
+            except BaseException:
+                await io.to_the_end(self._dropped(made))
+                raise
             if winner is not None:
-                await self._making.kill(made.sandbox_id)
+                await self._dropped(made)
                 return await self._join(winner, spec)
         self._agents.know(made)
         return self._as_new(made, spec)
@@ -195,6 +208,17 @@ class PlatformSandboxProvider:
         self._agents.forget(sandbox_id)
         return ended
 
+    async def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
+        """Return what the processes in the sandbox of a living session have written; None when there is none."""
+        living = await self._making.living(session_id)
+        if not living:
+            return None
+        sandbox_id, (begin, _) = living[0].made.sandbox_id, platform_logs.since(cursor)
+        reply = await self._api.ask(platform_calls.logs(sandbox_id, begin), known={404})
+        if reply.status == 404:
+            reply = await self._api.ask(platform_calls.older_logs(sandbox_id, begin), known={404})
+        return None if reply.status == 404 else platform_logs.page_of(reply.value, cursor)
+
     async def list_templates(self) -> list[AgentTemplate]:
         """Return every template of the account."""
         return await self._templates.all()
@@ -251,6 +275,14 @@ class PlatformSandboxProvider:
         living = await self._making.living(session_id)
         ids = [each.made.sandbox_id for each in living]
         return living[0] if made.sandbox_id in ids and ids[0] != made.sandbox_id else None
+
+    async def _dropped(self, made: MadeSandbox) -> bool:
+        """End a sandbox that nobody will use, and return whether that went well."""
+        try:
+            return await self._making.kill(made.sandbox_id)
+        except PPIOAgentRuntimeError:
+            logger.warning("sandbox %s is not used and could not be ended", made.sandbox_id, exc_info=True)
+            return False
 
     async def _join(self, seen: SeenSandbox, spec: SandboxSpec) -> Sandbox:
         if not seen.is_made_from(spec.template_id):
