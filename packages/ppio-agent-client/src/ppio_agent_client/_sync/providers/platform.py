@@ -156,13 +156,17 @@ class SyncPlatformSandboxProvider:
         Raises:
             SandboxGoneError: It has ended.
             SandboxPausedError: It sleeps.
+            PlatformError: The platform did not do it.
         """
-        reply = self._api.ask(platform_calls.set_timeout(sandbox_id, timeout_seconds), known={404, 409})
+        question = platform_calls.set_timeout(sandbox_id, timeout_seconds)
+        reply = self._api.ask(question, known={404, 409})
         found = self.get(sandbox_id)
         if found is not None and found.state == "paused":
             raise lifecycle.asleep(found.session_id)
         if found is None or reply.status == 404:
             raise self._gone(sandbox_id)
+        if reply.status == 409:
+            raise self._api.failure(question, reply)
         return found
 
     def pause(self, sandbox_id: str) -> Sandbox:
@@ -170,12 +174,15 @@ class SyncPlatformSandboxProvider:
 
         Raises:
             SandboxGoneError: It has ended.
+            PlatformError: The platform did not do it.
         """
-        # 409: it sleeps already.
-        self._api.ask(platform_calls.pause(sandbox_id, is_legacy=self._is_legacy), known={404, 409})
+        question = platform_calls.pause(sandbox_id, is_legacy=self._is_legacy)
+        reply = self._api.ask(question, known={404, 409})  # 409: it sleeps already
         found = self.get(sandbox_id)
         if found is None:
             raise self._gone(sandbox_id)
+        if found.state != "paused" and reply.status in {404, 409}:
+            raise self._api.failure(question, reply)
         return found
 
     def resume(self, sandbox_id: str) -> Sandbox:
