@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
-TemplateId = Annotated[str | None, typer.Option("--template-id", "-t", help="The template to delete.")]
+TemplateId = Annotated[str | None, typer.Option("--template-id", "-t", metavar="ID", help="The template to delete.")]
 
 
 @app.command()

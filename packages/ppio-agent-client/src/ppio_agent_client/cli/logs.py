@@ -20,9 +20,12 @@ _LOOK_SECONDS: Final = 0.3
 
 app = typer.Typer(add_completion=False)
 
-SessionId = Annotated[str, typer.Option("--session-id", "-s", help="The session.", show_default=False)]
+SessionId = Annotated[str, typer.Option("--session-id", "-s", metavar="ID", help="The session.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show what comes until the agent ends. Ctrl-C leaves.")]
-Lines = Annotated[int | None, typer.Option("--lines", "-n", min=0, help="Show only the last lines of what is there.")]
+Lines = Annotated[
+    int | None,
+    typer.Option("--lines", "-n", min=0, metavar="NUMBER", help="Show only the last lines of what is there."),
+]
 
 
 @app.command()
