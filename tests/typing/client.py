@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import assert_type
 
 from ppio_agent_client import (
+    AccessToken,
     AgentRuntimeClient,
+    AuthManager,
     InvocationHandle,
     InvocationResponse,
     InvocationState,
@@ -14,6 +16,7 @@ from ppio_agent_client import (
     SandboxProvider,
     SandboxSession,
     SyncAgentRuntimeClient,
+    SyncAuthManager,
     SyncInvocationHandle,
     SyncInvocationStream,
     SyncLocalSandboxProvider,
@@ -23,6 +26,18 @@ from ppio_agent_client import (
 
 PROVIDER: SandboxProvider = LocalSandboxProvider()
 SYNC_PROVIDER: SyncSandboxProvider = SyncLocalSandboxProvider()
+
+
+async def fetched() -> tuple[str, float]:
+    return "token", 2e9
+
+
+async def credentials() -> None:
+    for source in ("key", lambda: "key", lambda: AccessToken("key", None), fetched):
+        assert_type(await AuthManager(source).get_auth_headers(), dict[str, str])
+    assert_type(await AuthManager("key", "secret").authorize("GET", "http://a", {}), dict[str, str])
+    assert_type(await AuthManager(fetched).renew(), bool)
+    assert_type(SyncAuthManager("key").get_auth_headers(), dict[str, str])
 
 
 async def sessions(client: AgentRuntimeClient, stream: bool) -> None:
@@ -39,7 +54,9 @@ async def sessions(client: AgentRuntimeClient, stream: bool) -> None:
         assert_type(handle.events(after=3), InvocationStream)
         assert_type(await handle.cancel(), bool)
         assert_type(session.invocation("i"), InvocationHandle)
-    assert_type(client.attach("http://a"), SandboxSession)
+    assert_type(client.attach("http://a", auth=client.auth_manager), SandboxSession)
+    assert_type(client.attach("http://a").with_options(timeout=None), SandboxSession)
+    assert_type(client.with_options(timeout=3, max_retries=0), AgentRuntimeClient)
     assert_type(await client.get_session("a"), SandboxSession | None)
     assert_type(client.stream_agent("a", "x"), InvocationStream)
     assert_type(await client.close_session("a"), bool)
@@ -52,4 +69,5 @@ def blocking_sessions(client: SyncAgentRuntimeClient) -> None:
         assert_type(session.invoke("x", stream=True), SyncInvocationStream)
         assert_type(session.submit("x"), SyncInvocationHandle)
         assert_type(session.submit("x").events(), SyncInvocationStream)
-    assert_type(client.invoke_agent("a", "x"), InvocationResponse)
+    assert_type(client.with_options(timeout=3), SyncAgentRuntimeClient)
+    assert_type(client.invoke_agent("a", "x", idempotency_key="k"), InvocationResponse)

@@ -238,10 +238,15 @@ class PPIOAgentRuntimeApp(AppExtensions):
         routes = [] if self._fastapi is None else self._fastapi.routes
         return "none" if all(hasattr(route, "methods") for route in routes) else "perhaps"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @property
+    def stack(self) -> ASGIApp:
+        """The ASGI app inside: the layers and the routes, put together at first use."""
         if self._stack is None:
             self._stack = self._build_stack()
-        await self._stack(scope, receive, send)
+        return self._stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.stack(scope, receive, send)
 
     def _build_stack(self) -> ASGIApp:
         router = Router(

@@ -112,8 +112,11 @@ class Health:
         if self._own_word != HEALTHY:
             return self._own_word
         # A thread may still work for a caller who gave up: that is work in flight too.
-        if self._running or self._workers.unfinished or any(holds() for holds in self.further_work):
+        if self._running or self._workers.unfinished:
             return BUSY
+        for holds in self.further_work:
+            if holds():
+                return BUSY
         return HEALTHY
 
     def _note(self, status: str) -> None:

@@ -27,6 +27,7 @@ TICK_SECONDS: Final = 0.05
 _RETRY_AFTER_SECONDS: Final = 1.0
 _DOUBT_SECONDS: Final = 1.0
 """How long the watchdog may take to tell a pause of the process from a blocked loop."""
+_OUT_OF_TIME: Final = -1.0
 FAREWELL_SECONDS: Final = 5.0
 """How long stopped runs may take to say goodbye to their callers."""
 
@@ -45,6 +46,7 @@ class Invocations:
     """The runs of one app, on one event loop.
 
     Attributes:
+        read_limit_seconds: How long a body may take.
         answer_late: Tells a run's caller why it was stopped, while its handler still refuses to end.
         draining: No more runs are taken.
         on_end: Hears of every admitted run that is over, its code included.
@@ -55,10 +57,11 @@ class Invocations:
         self._health = health
         self._watchdog = LoopWatchdog(self._is_running)
         self._runs: set[Run] = set()
-        self._reading: dict[asyncio.Task[Any], float] = {}
+        self._reading: dict[asyncio.Task[Any], float | None] = {}  # until when; the first tick knows
         self._clock: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event | None = None
         self.draining = False
+        self.read_limit_seconds = 30.0
         self._watched: set[Watched] = set()
         self._last_tick = 0.0
         self._judged_from = 0.0
@@ -132,21 +135,21 @@ class Invocations:
                 run.stop(draining_error())
             await self._wait_until_idle(FAREWELL_SECONDS)
 
-    def reading_began(self, task: asyncio.Task[Any], limit_seconds: float) -> None:
-        """Cancel `task` if it is still reading its body after `limit_seconds`.
+    def reading_began(self, task: asyncio.Task[Any]) -> None:
+        """Cancel `task` if it is still reading its body after `read_limit_seconds`.
 
         Raises:
             DrainingError: The service is shutting down.
         """
         if self.draining:
             raise draining_error()
-        self._reading[task] = asyncio.get_running_loop().time() + limit_seconds
+        self._reading[task] = None
         if self._clock is None:
             self._start_clock()
 
     def reading_ended(self, task: asyncio.Task[Any]) -> bool:
         """Say whether `task` was in time, and not cancelled by the beginning of a drain."""
-        return self._reading.pop(task, None) is not None
+        return self._reading.pop(task, _OUT_OF_TIME) is not _OUT_OF_TIME
 
     def find(self, invocation_id: str) -> Run | None:
         """Return the run of this id, if it is in flight."""
@@ -177,8 +180,8 @@ class Invocations:
                 run.context.postpone(slept, self._gap_middle)
             for watched in self._watched:
                 watched.postpone(slept, self._gap_middle)
-            for task in self._reading:
-                self._reading[task] += slept
+            for task, until in self._reading.items():
+                self._reading[task] = None if until is None else until + slept
         return now < self._judged_from and self._watchdog.looks == self._looks
 
     def _start_clock(self) -> None:
@@ -204,9 +207,12 @@ class Invocations:
                 task.add_done_callback(self._late.discard)
         for watched in list(self._watched):
             watched.watch(now)
-        for task in [task for task, deadline in self._reading.items() if deadline <= now]:
-            del self._reading[task]
-            task.cancel()
+        for task, until in list(self._reading.items()):
+            if until is None:
+                self._reading[task] = now + self.read_limit_seconds
+            elif until <= now:
+                del self._reading[task]
+                task.cancel()
 
     async def _wait_until_idle(self, seconds: float) -> bool:
         if self._runs:

@@ -6,6 +6,7 @@ This is the HTTP around `_engine`: parse, let it work, respond or refuse.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import RequestReadTimeoutError, UnavailableError
@@ -50,6 +51,7 @@ class Corridor:
         self._durable = durable
         self._invocations = engine.invocations
         self._invocations.answer_late = self._answer_late
+        self._invocations.read_limit_seconds = config.request_read_timeout_seconds
 
     @property
     def handler(self) -> Handler | None:
@@ -124,8 +126,7 @@ class Corridor:
     ) -> InvocationCall:
         task = asyncio.current_task()
         assert task is not None
-        limit = self._config.request_read_timeout_seconds
-        self._invocations.reading_began(task, limit)
+        self._invocations.reading_began(task)
         in_time = True
         try:
             return await parse(scope, receive, found, request_id, self._config, handler)
@@ -135,6 +136,7 @@ class Corridor:
                 raise
             if self._invocations.draining:
                 raise draining_error() from None
+            limit = self._config.request_read_timeout_seconds
             raise RequestReadTimeoutError(
                 f"The body did not arrive within {limit:g} s, the limit 'request_read_timeout_seconds'."
             ) from None
@@ -142,19 +144,23 @@ class Corridor:
             if in_time:
                 self._invocations.reading_ended(task)
 
-    async def _respond(
+    def _respond(
         self, run: Run, result: Any, call: InvocationCall, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
+        """Return what answers with the result."""
         if type(result) in GENERATOR_TYPES:
             if call.wants is None:
                 chunks = run.start_stream(result, self._engine.workers, self._stream_timeout(call))
-                return await self._stream(run, chunks, scope, receive, send)
-            # A value in the making: the limit of values stays.
-            chunks = run.start_stream(result, self._engine.workers, run.context.timeout)
-            return await respond_json(await collect(chunks), run, send)
+                return self._stream(run, chunks, scope, receive, send)
+            return self._collect(run, result, send)
         if is_response(result):
-            return await pass_through(result, scope, receive, send, run, self._config.stream_timeout)
-        return await respond_json(encode(result), run, send)
+            return pass_through(result, scope, receive, send, run, self._config.stream_timeout)
+        return respond_json(encode(result), run, send)
+
+    async def _collect(self, run: Run, generator: Any, send: Send) -> None:
+        """Answer with a value in the making: the limit of values stays."""
+        chunks = run.start_stream(generator, self._engine.workers, run.context.timeout)
+        await respond_json(await collect(chunks), run, send)
 
     def _stream_timeout(self, call: InvocationCall) -> float:
         limit = self._config.stream_timeout

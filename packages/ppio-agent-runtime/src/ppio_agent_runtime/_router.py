@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -62,23 +62,24 @@ class Router:
         self._metrics = metrics
         self._fastapi: FastAPI | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Return the coroutine of who answers; one of its own around it would be 0.3 us."""
         if scope["type"] == "lifespan":
-            return await serve_lifespan(scope, receive, send, self._managers)
+            return serve_lifespan(scope, receive, send, self._managers)
         path: str = scope["path"]
         if root := scope.get("root_path"):  # mounted inside another app
             path = path.removeprefix(root)
         if scope["type"] == "websocket":
-            return await self._websocket(path, scope, receive, send)
+            return self._websocket(path, scope, receive, send)
         if path == "/invocations":
             if scope["method"] == "POST":
-                return await self._corridor(scope, receive, send)
-            return await self._refuse_method(scope, send, path, "POST")
+                return self._corridor(scope, receive, send)
+            return self._refuse_method(scope, send, path, "POST")
         if path == "/ping":
-            return await self.ping(scope, receive, send)
+            return self.ping(scope, receive, send)
         if path.startswith("/invocations/"):
-            return await self._resources(path.removeprefix("/invocations/"), scope, receive, send)
-        await self._other(path, scope, receive, send)
+            return self._resources(path.removeprefix("/invocations/"), scope, receive, send)
+        return self._other(path, scope, receive, send)
 
     async def ping(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer `GET /ping`."""

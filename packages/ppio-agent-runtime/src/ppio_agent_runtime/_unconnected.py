@@ -27,8 +27,6 @@ class UnconnectedRun(Run):
         on_late: Called at the moment of `late`.
     """
 
-    __slots__ = ("late", "on_late", "over")
-
     def __init__(self, context: RequestContext, gone: Receive | None = None) -> None:
         super().__init__(context, gone or _never, _nowhere)
         loop = asyncio.get_running_loop()

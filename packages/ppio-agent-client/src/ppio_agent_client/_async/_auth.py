@@ -135,7 +135,7 @@ class AuthManager:
 
         Raises:
             AuthenticationError: There is no credential.
-            ConfigurationError: The credential is a callable, and there is no secret that stays.
+            ConfigurationError: The credential is a callable or a signer, and there is no secret that stays.
         """
         secret = self._session_secret or self._secret or self._key
         if isinstance(secret, str):

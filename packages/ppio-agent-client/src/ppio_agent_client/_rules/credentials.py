@@ -110,7 +110,7 @@ def session_token(secret: str, session_id: str) -> str:
 def no_stable_secret() -> ConfigurationError:
     """Return the error for sessions whose tokens could not be found again."""
     return ConfigurationError(
-        "with a callable api_key, tokens of sessions need a secret that stays: pass "
-        "ClientConfig(session_secret=...) or set PPIO_AGENT_SESSION_SECRET, the same in every process "
-        "that shares the sessions"
+        "tokens of sessions are derived from a secret that stays, and a callable api_key or a signer is none: pass "
+        "ClientConfig(session_secret=...) or set PPIO_AGENT_SESSION_SECRET, the same in every process that shares "
+        "the sessions"
     )

@@ -136,7 +136,7 @@ class SyncAuthManager:
 
         Raises:
             AuthenticationError: There is no credential.
-            ConfigurationError: The credential is a callable, and there is no secret that stays.
+            ConfigurationError: The credential is a callable or a signer, and there is no secret that stays.
         """
         secret = self._session_secret or self._secret or self._key
         if isinstance(secret, str):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from .._asgi import ASGIApp, Message, Receive, Scope, Send
     from .._context import Headers
 
@@ -30,13 +32,13 @@ class CORSLayer:
         self._any = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer its preflight."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Return what passes the request on, or answers its preflight; a coroutine of its own would be 0.3 us."""
         if scope["type"] == "http":
             for name, value in scope["headers"]:
                 if name == b"origin":
-                    return await self._cross_origin(scope, receive, send, value)
-        await self._app(scope, receive, send)
+                    return self._cross_origin(scope, receive, send, value)
+        return self._app(scope, receive, send)
 
     async def _cross_origin(self, scope: Scope, receive: Receive, send: Send, origin: bytes) -> None:
         allowed = self._any or origin in self._origins
