@@ -39,7 +39,7 @@ def deploy(
     install: Install = False,
     timeout: Timeout = 1800,
 ) -> None:
-    """Make a template of an agent, so that sandboxes can be started from it."""
+    """Make a template of an agent, to start sandboxes from."""
     from ._deploying.manifest import read_agent
 
     here = is_local(local)

@@ -82,7 +82,7 @@ def invoke(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Ask an agent and show its answer, at once or as a stream.
+    """Ask an agent, and show its answer or its stream.
 
     Without --session-id and --keep the sandbox is closed afterwards.
     """
