@@ -62,3 +62,21 @@ def test_they_work_on_this_machine(spelled: CommandLine) -> None:
 
 def test_they_work_on_the_platform(spelled: CommandLine, platform: dict[str, str]) -> None:
     walk_through(spelled, platform)
+
+
+def test_a_session_on_the_platform_is_looked_after(cli: CommandLine, platform: dict[str, str]) -> None:
+    cli.run("init", "--name", "my-agent", "--template", "streaming", **platform)
+    (cli.folder / "main.py").write_text("print('up and away')\n" + (cli.folder / "main.py").read_text())
+    template_id = cli.run("deploy", "--json", **platform).document["template_id"]
+    kept = cli.run("invoke", "--keep", "--env", "A=1", "--input", "x", "--json", **platform).document
+    session = kept["session_id"]
+
+    assert (kept["template_id"], "".join(kept["result"])[:11]) == (template_id, "You said: x")
+    assert cli.run("logs", "--session-id", session, "--lines", "2", **platform).out.startswith("up and away\n")
+    assert cli.run("sessions", "pause", session, **platform).code == 0
+    [listed] = cli.run("sessions", "--json", **platform).document
+    assert (listed["session_id"], listed["status"]) == (session, "paused")
+    assert cli.run("delete", "--session-id", session, "--yes", **platform).code == 0
+    assert cli.run("logs", "--session-id", session, **platform).code == 3
+    assert cli.run("delete", "--template-id", template_id, "--yes", **platform).code == 0
+    assert cli.run("invoke", "--template-id", template_id, "--input", "x", **platform).code == 3

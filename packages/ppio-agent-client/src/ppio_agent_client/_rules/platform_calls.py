@@ -15,6 +15,8 @@ from . import json_codec
 
 PAGE_SIZE: Final = 100
 """Sandboxes or templates that one answer lists; the platform gives no more."""
+LOG_LINES: Final = 1000
+"""Lines that one answer has at most."""
 MAX_LIFE_SECONDS: Final = 24 * 3600
 """The longest life that can be asked for; most accounts may have less (the platform says so)."""
 
@@ -95,6 +97,16 @@ def set_timeout(sandbox_id: str, timeout_seconds: float) -> PlatformCall:
 def pause(sandbox_id: str, *, is_legacy: bool) -> PlatformCall:
     """Return the call that puts a sandbox to sleep, and returns when it sleeps."""
     return _about(sandbox_id, "pause", "POST", "/pause", {"sync": True} if is_legacy else None)
+
+
+def logs(sandbox_id: str, since_unix_milliseconds: int | None, *, is_legacy: bool) -> PlatformCall:
+    """Return the call that tells what the processes of a sandbox have written, from a moment on."""
+    name = "start" if is_legacy else "cursor"
+    query = {"limit": str(LOG_LINES)} | ({} if is_legacy else {"direction": "forward"})
+    if since_unix_milliseconds is not None:
+        query[name] = str(since_unix_milliseconds)
+    path = f"{'' if is_legacy else '/v2'}/sandboxes/{quote(sandbox_id, safe='')}/logs?{urlencode(query)}"
+    return PlatformCall(f"read the log of sandbox {sandbox_id!r}", "GET", path)
 
 
 def listing(metadata: Mapping[str, str], page_token: str | None = None) -> PlatformCall:

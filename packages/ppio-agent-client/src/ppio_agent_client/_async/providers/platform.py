@@ -17,10 +17,18 @@ from ppio_agent_models import (
 
 from ..._config import ClientConfig, settle
 from ..._io import _async as io
-from ..._rules import lifecycle, platform_addresses, platform_answers, platform_calls, platform_marks, platform_start
+from ..._rules import (
+    lifecycle,
+    platform_addresses,
+    platform_answers,
+    platform_calls,
+    platform_logs,
+    platform_marks,
+    platform_start,
+)
 from ..._rules.budget import RetryBudget
 from ..._rules.platform_answers import MadeSandbox, SeenSandbox
-from ..._sandbox import Sandbox, SandboxSpec
+from ..._sandbox import LogPage, Sandbox, SandboxSpec
 from .._auth import AuthManager
 from ._control_plane import ControlPlane
 from ._platform_agents import PlatformAgents
@@ -183,6 +191,23 @@ class PlatformSandboxProvider:
         ended = await self._making.kill(sandbox_id)
         self._agents.forget(sandbox_id)
         return ended
+
+    async def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
+        """Return what the platform has of what the session's sandbox has written; None when no such session lives.
+
+        The platform says nothing of how an agent ended; with a cursor the page says when its sandbox has.
+        """
+        seen = platform_logs.cursor_of(cursor)
+        if seen is None:
+            living = await self._making.living(session_id)
+            if not living:
+                return None
+            seen = platform_logs.LogCursor(living[0].made.sandbox_id)
+        question = platform_calls.logs(seen.sandbox_id, seen.unix_milliseconds, is_legacy=self._is_legacy)
+        reply = await self._api.ask(question, known={404})
+        text, after = platform_logs.unseen(reply.value, seen) if reply.status != 404 else ("", seen)
+        is_over = not text and (reply.status == 404 or await self._seen(seen.sandbox_id) is None)
+        return LogPage(text=text, cursor=str(after), is_over=is_over)
 
     async def list_templates(self) -> list[AgentTemplate]:
         """Return every template of the account."""

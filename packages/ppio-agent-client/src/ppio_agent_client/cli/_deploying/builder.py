@@ -78,14 +78,6 @@ def exists(name: str) -> bool:
         return bool(Template.exists(name))
 
 
-def delete_template(template_id: str) -> bool:
-    """Delete a template; False when there is none."""
-    from ppio_sandbox.core import Template
-
-    with _translated():
-        return bool(Template.delete(template_id))
-
-
 def begin(plan: Plan, log: Log) -> Build:
     """Send the files and start the build; the build goes on by itself."""
     from ppio_sandbox.core import Template
