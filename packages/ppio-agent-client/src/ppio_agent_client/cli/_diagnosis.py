@@ -24,10 +24,14 @@ from ._python import RUNTIME_LINE, has_runtime, project_python
 
 _OURS: Final = ("ppio-agent-client", "ppio-agent-models", "ppio-agent-runtime")
 _EXTRAS: Final = {
-    "ppio-agent-client[sandbox]": ("ppio_sandbox", "files, commands and terminals of a sandbox, template builds"),
-    "ppio-agent-runtime[otel]": ("opentelemetry.sdk", "traces"),
-    "ppio-agent-runtime[redis]": ("limits", "rate limits of several replicas together"),
-    "ppio-agent-runtime[websocket]": ("websockets", "WebSockets"),
+    "sandbox": (
+        "ppio-agent-client[sandbox]",
+        "ppio_sandbox",
+        "files, commands and terminals of a sandbox, template builds",
+    ),
+    "otel": ("ppio-agent-runtime[otel]", "opentelemetry.sdk", "traces"),
+    "redis": ("ppio-agent-runtime[redis]", "limits", "rate limits of several replicas together"),
+    "websocket": ("ppio-agent-runtime[websocket]", "websockets", "WebSockets"),
 }
 _REACH_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 10.0
@@ -69,8 +73,9 @@ class Check:
 
 def check_versions() -> Iterator[Check]:
     """Yield what is installed."""
-    where = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Check("installed", "python", State.OK, f"{where}, {sys.executable}")
+    where = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Check("installed", "python", State.OK, where)
+    yield Check("installed", "interpreter", State.OK, sys.executable)
     versions = {name: _version(name) for name in _OURS}
     differ = len({found for found in versions.values() if found}) > 1
     for name, found in versions.items():
@@ -79,10 +84,10 @@ def check_versions() -> Iterator[Check]:
         else:
             state = State.ERROR if differ else State.OK
             yield Check("installed", name, state, found, "Install the same version of all three." if differ else None)
-    for extra, (module, use) in _EXTRAS.items():
+    for name, (extra, module, use) in _EXTRAS.items():
         there = _is_there(module)
-        state, value = (State.OK, "installed") if there else (State.NOTE, f"not installed; for {use}")
-        yield Check("installed", extra, state, value, None if there else f"pip install '{extra}'")
+        state, value = (State.OK, "installed") if there else (State.NOTE, f"not installed: {use}")
+        yield Check("installed", f"extra {name}", state, value, None if there else f"pip install '{extra}'")
 
 
 def check_access() -> Iterator[Check]:
@@ -110,12 +115,11 @@ def _domain() -> Iterator[Check]:
     from ppio_sandbox.core.connection_config import ConnectionConfig
 
     config = ConnectionConfig()
-    chosen = "" if os.environ.get("PPIO_DOMAIN") else " (nothing else is set)"
     if config.is_legacy_domain:
-        hint = "Sandboxes work; templates are built on newer domains only: set PPIO_DOMAIN."
-        yield Check("platform", "domain", State.NOTE, f"{config.domain}, an older one{chosen}", hint)
+        hint = "Templates are built on newer domains only; PPIO_DOMAIN chooses one."
+        yield Check("platform", "domain", State.NOTE, f"{config.domain}, one of the older ones", hint)
     else:
-        yield Check("platform", "domain", State.OK, f"{config.domain}{chosen}")
+        yield Check("platform", "domain", State.OK, config.domain)
 
 
 def _address(settings: Any) -> str:
@@ -147,9 +151,9 @@ def _reach(settings: Any) -> Check:
         socket.create_connection(place, _REACH_SECONDS).close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        hint = "Not needed with --local. Else look at the network, and at PPIO_API_URL and PPIO_DOMAIN."
-        return Check("platform", "api", State.WARNING, f"{address} cannot be reached: {reason}", hint)
-    return Check("platform", "api", State.OK, f"{address} can be reached")
+        hint = "Not reached, and not needed with --local. Are PPIO_API_URL and PPIO_DOMAIN right?"
+        return Check("platform", "api", State.WARNING, f"{address}: {reason}", hint)
+    return Check("platform", "api", State.OK, f"{address} answers")
 
 
 def _knock(settings: Any) -> Check:
@@ -162,10 +166,10 @@ def _knock(settings: Any) -> Check:
         with SyncAgentRuntimeClient(config=config) as client:
             count = len(client.list_templates())
     except AuthenticationError as error:
-        hint = "Is it a key of this platform? Keys: https://ppio.com/settings/key-management"
-        return Check("platform", "api", State.ERROR, f"{address} refuses the key: {error}", hint)
+        hint = f"{error} Keys: https://ppio.com/settings/key-management"
+        return Check("platform", "api", State.ERROR, f"{address} refuses the key", hint)
     except PPIOAgentRuntimeError as error:
-        return Check("platform", "api", State.ERROR, f"{address} does not answer well: {error}")
+        return Check("platform", "api", State.ERROR, f"{address} does not answer well", str(error))
     return Check("platform", "api", State.OK, f"{address} takes the key; {_count(count, 'template')}")
 
 

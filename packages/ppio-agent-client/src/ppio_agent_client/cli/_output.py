@@ -111,7 +111,7 @@ class Output:
 
     def hint(self, text: str) -> None:
         """Tell what to do next."""
-        self.note(text, _QUIET_STYLE)
+        self.note(text)
 
     def detail(self, text: str) -> None:
         """Tell what only `--verbose` wants to know."""
