@@ -162,7 +162,7 @@ def _session(client: SyncAgentRuntimeClient, place: _Place) -> Iterator[SyncSand
     try:
         yield session
     finally:
-        again = command("invoke", "--session-id", shlex.quote(session.session_id), "--input ...", local=place.local)
+        again = command("invoke", "-s", shlex.quote(session.session_id), "-i ...", local=place.local)
         screen.hint(f"Session {session.session_id} lives on. Go on with it:\n  {again}")
 
 
