@@ -31,8 +31,8 @@ def platform(tmp_path: Path) -> Iterator[dict[str, str]]:
         yield {"PPIO_API_URL": server.url, "PPIO_API_KEY": API_KEY, "PPIO_DOMAIN": domain}
 
 
-def record(cli: CommandLine, name: str, *arguments: str, code: int = 0, **variables: str) -> None:
-    with cli.terminal(*arguments, **PLAIN, **variables) as terminal:
+def record(cli: CommandLine, name: str, *arguments: str, code: int = 0, variables: dict[str, str] = PLAIN) -> None:
+    with cli.terminal(*arguments, **{**PLAIN, **variables}) as terminal:
         assert terminal.end() == code
     text = re.sub(r"\b[0-9a-f]{32}\b", SESSION, terminal.screen)
     text = re.sub(r"\b[0-9a-f]{20}\b", TEMPLATE, text)
@@ -48,7 +48,7 @@ def test_deploy_and_invoke_on_this_machine(project: CommandLine) -> None:
 
 
 def test_deploy_to_the_platform(project: CommandLine, platform: dict[str, str]) -> None:
-    record(project, "deploy", "deploy", **platform)
+    record(project, "deploy", "deploy", variables=platform)
     dockerfile = project.folder / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text().replace("RUN pip install", f"RUN {FAILS} pip install"))
-    record(project, "deploy-fails", "deploy", "--quiet", code=1, **platform)
+    record(project, "deploy-fails", "deploy", "--quiet", code=1, variables=platform)

@@ -8,7 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ppio_agent_client import AuthenticationError, AuthManager, ConfigurationError, SyncAuthManager
+from ppio_agent_client import (
+    AccessToken,
+    AgentRuntimeClient,
+    AuthenticationError,
+    AuthManager,
+    ConfigurationError,
+    SyncAuthManager,
+    SyncTemplateManager,
+)
+from ppio_agent_client._io import _async as io
 
 MANY = 50
 SHOWN = {"Authorization": "Bearer token-1"}
@@ -38,6 +47,28 @@ async def test_tasks_that_wait_for_one_key_get_the_same() -> None:
     issuer.open.set()
     assert await asyncio.gather(*tasks) == [SHOWN] * MANY
     assert issuer.calls == 1
+
+
+async def test_while_one_task_renews_a_key_the_others_go_on_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer = SlowIssuer()
+    issuer.open.set()
+    now = 1_700_000_000.0
+    end = now + 3600
+    monkeypatch.setattr(io, "unix_now", lambda: now)
+
+    async def fetch() -> AccessToken:
+        return AccessToken(await issuer(), end)
+
+    auth = AuthManager(fetch)
+    assert await auth.get_auth_headers() == SHOWN
+    issuer.open.clear()
+    issuer.asked.clear()
+    now, end = end - 10, end + 3600
+    renewing = asyncio.create_task(auth.get_auth_headers())
+    await issuer.asked.wait()
+    assert await asyncio.gather(*(auth.get_auth_headers() for _ in range(MANY))) == [SHOWN] * MANY
+    issuer.open.set()
+    assert await renewing == await auth.get_auth_headers() == {"Authorization": "Bearer token-2"}
 
 
 async def test_when_the_task_that_fetches_is_cancelled_another_takes_over() -> None:
@@ -158,3 +189,10 @@ def test_a_coroutine_function_is_refused_by_the_blocking_client() -> None:
 
     with pytest.raises(ConfigurationError, match="async client"):
         SyncAuthManager(fetch).get_auth_headers()
+
+
+def test_credentials_of_the_other_kind_of_client_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="class AuthManager here, not SyncAuthManager"):
+        AgentRuntimeClient().attach("http://a", auth=SyncAuthManager("key"))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="class SyncAuthManager here, not AuthManager"):
+        SyncTemplateManager(AuthManager("key"))  # type: ignore[arg-type]

@@ -44,14 +44,19 @@ async def handler(payload: dict, context):
         return "opened"
     if payload.get("do") == "stream":
         return stream(context)
-    await gate.wait()
-    return context.remaining()
+    return await time_left(context)
 
 
 async def stream(context):
     yield "first"
+    yield await time_left(context)
+
+
+async def time_left(context):
     await gate.wait()
-    yield context.remaining()
+    while not context.remaining():  # what was slept is given back a moment after waking
+        await asyncio.sleep(0.01)
+    return context.remaining()
 
 
 app.run()

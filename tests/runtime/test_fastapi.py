@@ -315,6 +315,9 @@ def test_document_can_be_made_for_every_payload_type(annotation: Any) -> None:
 
 SERVE_AND_TELL = """
 import sys
+
+sys.modules["watchfiles"] = None  # uvicorn imports it, and anyio with it, wherever it finds it; no agent needs it
+
 from http.client import HTTPConnection
 from ppio_agent_runtime import PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.testing import running

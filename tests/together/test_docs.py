@@ -7,6 +7,7 @@ from pathlib import Path
 from ppio_agent_client import ClientConfig
 from ppio_agent_models import ERROR_TYPES
 from ppio_agent_runtime import AgentConfig
+from ppio_agent_runtime._config import CLIENT_VARIABLES
 
 DOCS = Path(__file__).parents[2] / "docs"
 INNER_CLASSES = {"PPIOAgentRuntimeError", "AgentClientError"}
@@ -41,3 +42,9 @@ def test_every_page_is_in_the_navigation() -> None:
     assert [
         page.name for page in DOCS.rglob("*.md") if f": {page.relative_to(DOCS).as_posix()}\n" not in navigation
     ] == []
+
+
+def test_what_the_client_reads_of_the_environment_does_not_puzzle_an_agent() -> None:
+    ours = {variable for variable in ClientConfig.variables().values() if variable.startswith("PPIO_AGENT_")}
+
+    assert ours <= CLIENT_VARIABLES

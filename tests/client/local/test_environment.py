@@ -31,6 +31,7 @@ def test_the_environment_is_minimal(place: Place, monkeypatch: pytest.MonkeyPatc
     environment = environment_of(place)
     environment.pop("PWD", None)  # The shell of the stand-in sets these two.
     environment.pop("_", None)
+    assert len(environment.pop("PPIO_AGENT_API_KEYS")) > 40  # its own
     assert environment == {
         "PATH": os.environ["PATH"],
         "HOME": os.environ["HOME"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .app import API_KEY, ENVD_PORT, Platform
 from .building import FAILS
 from .faults import Fault, Faults
+from .light import light_agent
 from .request_log import Call, RequestLog
 from .sandboxes import AGENT_PORT, CLIENT_ID, Sandbox
 from .server import Server, running, serving
@@ -27,6 +28,7 @@ __all__ = [
     "Sandbox",
     "Server",
     "Template",
+    "light_agent",
     "running",
     "serving",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,6 +27,8 @@ def main() -> None:
             template_id, _, source = given.partition("=")
             platform.add_template(template_id, Path(source))
         server = Server(platform, port=options.port)
+        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends gracefully, then raises them again
+            signal.signal(number, lambda *_: sys.exit(0))
         print(f"listens on {server.url}", flush=True)
         server.run()
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -156,10 +157,20 @@ def living(sandbox_id: str) -> set[int]:
 
 
 def signal_all(sandbox_id: str, number: int) -> None:
-    """Signal everything in a sandbox, until nothing new turns up."""
+    """Signal everything in a sandbox, until nothing new turns up; return from SIGSTOP when all of it stands still."""
     done: set[int] = set()
     while new := living(sandbox_id) - done:
         for pid in new:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         done |= new
+        while number == signal.SIGSTOP and any(map(is_running, new)):
+            time.sleep(0.001)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and was not stopped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "TtZX"
+    except OSError:
+        return False

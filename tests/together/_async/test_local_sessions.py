@@ -9,6 +9,7 @@ import pytest
 from ppio_agent_client import (
     AgentError,
     AgentRuntimeClient,
+    AuthenticationError,
     ClientConfig,
     HandlerError,
     InvocationRequest,
@@ -48,6 +49,16 @@ async def test_an_agent_remembers_a_conversation(home: Path) -> None:
             assert (info.session_id, info.template_id) == (session.session_id, "worker")
         assert await session.get_status() is SessionStatus.CLOSED
         assert await client.list_sessions() == []
+
+
+async def test_an_agent_answers_its_session_alone(home: Path) -> None:
+    async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
+        session = await client.create_session("worker")
+        stranger = client.attach(session.host_url)
+        assert (await stranger.ping()).status == "Healthy"
+        with pytest.raises(AuthenticationError):
+            await stranger.invoke("x")
+        assert (await session.invoke("x")).result == 1
 
 
 async def test_another_client_finds_the_session_and_goes_on(home: Path) -> None:

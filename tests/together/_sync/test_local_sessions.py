@@ -10,6 +10,7 @@ import pytest
 from ppio_agent_client import (
     AgentError,
     SyncAgentRuntimeClient,
+    AuthenticationError,
     ClientConfig,
     HandlerError,
     InvocationRequest,
@@ -49,6 +50,16 @@ def test_an_agent_remembers_a_conversation(home: Path) -> None:
             assert (info.session_id, info.template_id) == (session.session_id, "worker")
         assert session.get_status() is SessionStatus.CLOSED
         assert client.list_sessions() == []
+
+
+def test_an_agent_answers_its_session_alone(home: Path) -> None:
+    with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
+        session = client.create_session("worker")
+        stranger = client.attach(session.host_url)
+        assert (stranger.ping()).status == "Healthy"
+        with pytest.raises(AuthenticationError):
+            stranger.invoke("x")
+        assert (session.invoke("x")).result == 1
 
 
 def test_another_client_finds_the_session_and_goes_on(home: Path) -> None:

@@ -9,7 +9,9 @@ from ppio_agent_models import AGENT_PORT, DEFAULT_MAX_REQUEST_BYTES, DEFAULT_TIM
 from ._rate_limit import RateLimit
 from ._settings import Settings, setting
 
-CLIENT_VARIABLES: Final = frozenset({"PPIO_AGENT_HOME", "PPIO_AGENT_PROVIDER", "PPIO_AGENT_PYTHON"})
+CLIENT_VARIABLES: Final = frozenset(
+    {"PPIO_AGENT_HOME", "PPIO_AGENT_PROVIDER", "PPIO_AGENT_PYTHON", "PPIO_AGENT_SESSION_SECRET"}
+)
 """Variables with our prefix that other parts of the SDK read."""
 
 

@@ -65,6 +65,11 @@ class AuthManager:
         """Whether requests are signed, so that no key travels."""
         return self._signer is not None or self._secret is not None
 
+    @property
+    def fixed_key(self) -> str | None:
+        """The key where it is shown as it is; None where it is fetched or only names a secret."""
+        return self._key if isinstance(self._key, str) and not self.signs else None
+
     async def get_auth_headers(self) -> dict[str, str]:
         """Return the header that shows the key as bearer token.
 
@@ -148,7 +153,8 @@ class AuthManager:
         if isinstance(self._key, str):
             return self._key
         kept = self._kept
-        if kept is not None and io.unix_now() < kept.renew_at:
+        # While somebody renews it, the others go on with what is good for a while yet.
+        if kept is not None and io.unix_now() < (kept.ends_at if self._flight.in_the_air else kept.renew_at):
             return kept.token
         try:
             return (await self._flight.run(partial(self._fetch, kept))).token
@@ -175,6 +181,17 @@ class AuthManager:
             ) from error
         self._kept = credentials.kept_token(fetched, unix_now=io.unix_now())
         return self._kept
+
+
+def checked_auth(auth: object) -> AuthManager:
+    """Return `auth` if it fits this client.
+
+    Raises:
+        ConfigurationError: It is something else, or belongs to the other kind of client.
+    """
+    if not isinstance(auth, AuthManager):
+        raise ConfigurationError(f"credentials must be of the class AuthManager here, not {type(auth).__qualname__}")
+    return auth
 
 
 def missing_credential() -> AuthenticationError:

@@ -28,11 +28,12 @@ from .._rules.budget import RetryBudget
 from .._rules.durable import OnDisconnect
 from .._rules.requests import Request
 from .._sandbox import LogPage, Sandbox, SandboxSpec
-from ._auth import AuthManager
+from ._auth import AuthManager, checked_auth
 from ._exchange import AgentLink
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
-from ._session import SandboxSession, terms_of
+from ._session import SandboxSession
+from ._sources import terms_of
 from ._start import started
 from ._stream import InvocationStream
 from ._templates import TemplateManager
@@ -97,7 +98,7 @@ class AgentRuntimeClient:
             signer=self.config.signer,
             session_secret=self.config.session_secret,
         )
-        self.template_manager = TemplateManager(self._get_provider, self.config)
+        self.template_manager = TemplateManager(self.auth_manager, self.config, provider=self._get_provider)
         given_provider = None if provider is None or isinstance(provider, str) else checked_provider(provider)
         self._owns_provider = given_provider is None
         self._desk = Desk(self.config, given_provider)
@@ -147,6 +148,7 @@ class AgentRuntimeClient:
         *,
         session_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        keep_alive: bool | None = None,
     ) -> SandboxSession:
         """Return a session whose agent answers.
 
@@ -159,6 +161,8 @@ class AgentRuntimeClient:
             config: Environment, limits and metadata of the sandbox.
             session_id: 1 to 256 characters of any text; made up unless given.
             metadata: Strings to find it by, on top of those in `config`.
+            keep_alive: Whether its life is extended, each time half of it is over, as long as an `async with` block of
+                the session is open; as the client's `ClientConfig` says unless given.
 
         Raises:
             AuthenticationError: No provider is named, and no key.
@@ -184,7 +188,7 @@ class AgentRuntimeClient:
         # One at a time per id: the first makes the sandbox, the others find it started.
         async with self._turns.setdefault(spec.session_id, io.Lock()):
             sandbox = await started(provider, spec, self._link_to)
-        session = self._handle(sandbox, spec.timeout_seconds if sandbox.created else None)
+        session = self._handle(sandbox, spec.timeout_seconds if sandbox.created else None, keep_alive)
         if sandbox.created:
             self._made.add(sandbox.sandbox_id)
         return session
@@ -311,7 +315,8 @@ class AgentRuntimeClient:
         session_id = uuid4().hex
         headers = requests.session_headers(session_id, requests.checked_token(token), {})
         where = requests.checked_url(url)
-        link = AgentLink(self._get_transport, self.config, where, headers, budget=self._budget, auth=auth)
+        shown = None if auth is None else checked_auth(auth)
+        link = AgentLink(self._get_transport, self.config, where, headers, budget=self._budget, auth=shown)
         return SandboxSession(session_id, link)
 
     async def close(self) -> None:
@@ -332,13 +337,18 @@ class AgentRuntimeClient:
         self._made.discard(sandbox_id)
         return ended
 
-    def _handle(self, sandbox: Sandbox, life_seconds: float | None = None) -> SandboxSession:
+    def _handle(
+        self, sandbox: Sandbox, life_seconds: float | None = None, keep_alive: bool | None = None
+    ) -> SandboxSession:
+        keep_alive = self.config.keep_alive if keep_alive is None else keep_alive
         session = self._handles.get(sandbox.sandbox_id)
         if session is not None and not session.is_closed:
-            session.know(sandbox)
+            session.know(sandbox, keep_alive=keep_alive)
         else:
             link = self._link_to(sandbox)
-            held = HeldSandbox(self._get_provider(), sandbox, link, life_seconds, self._made.discard)
+            held = HeldSandbox(
+                self._get_provider(), sandbox, link, life_seconds, self._made.discard, keep_alive=keep_alive
+            )
             session = self._handles[sandbox.sandbox_id] = SandboxSession(sandbox.session_id, link, held)
         return session if self.config is self._desk.config else session.with_config(self.config)
 

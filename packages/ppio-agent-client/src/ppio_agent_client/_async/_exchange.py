@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from ppio_agent_models import NetworkError, PingResponse, PPIOAgentRuntimeError, StreamInterruptedError
@@ -45,7 +45,7 @@ class Peer:
     """
 
     url: str
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     speaks_protocol: bool | None = None
     used: Transport | None = None
 
@@ -178,18 +178,14 @@ class AgentLink:
         if self._auth is None:
             answer = await wire.open(call, limits)
         else:
-            added = await self._shown(self._auth, call)
-            answer = await wire.open(replace(call, headers=call.headers | added), limits)
-            if answer.status == 401 and await self._auth.renew(added):
+            authorized = await _authorized(call, self._auth)
+            answer = await wire.open(authorized, limits)
+            if answer.status == 401:
                 await answer.read()
-                added = await self._shown(self._auth, call)
-                answer = await wire.open(replace(call, headers=call.headers | added), limits)
+                if await self._auth.renew(authorized.headers):
+                    answer = await wire.open(await _authorized(call, self._auth), limits)
         self._learn(call, answer)
         return answer
-
-    @staticmethod
-    async def _shown(auth: AuthManager, call: Call) -> dict[str, str]:
-        return await auth.authorize(call.method, call.url, call.headers, call.body, bearer=True)
 
     def _learn(self, call: Call, answer: Answer) -> None:
         """Note whether the agent speaks protocol 1; a refusal without its name may be somebody else's."""
@@ -236,3 +232,8 @@ class AgentLink:
         except PPIOAgentRuntimeError:
             logger.debug("an agent whose answer was lost does not answer a ping either", exc_info=True)
         return self.speaks_protocol is True
+
+
+async def _authorized(call: Call, auth: AuthManager) -> Call:
+    added = await auth.authorize(call.method, call.url, call.headers, call.body, bearer=True)
+    return replace(call, headers=call.headers | added)

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError
+from ppio_agent_models import (
+    ConfigurationError,
+    NetworkError,
+    PPIOAgentRuntimeError,
+    SandboxGoneError,
+    SandboxPausedError,
+    StreamInterruptedError,
+)
 
 from .._io import _async as io
 from .._rules import lifecycle
 from .._sandbox import Sandbox
 from ._exchange import AgentLink
+from .providers._protocol import OfficialSource
 
 if TYPE_CHECKING:
+    from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
+
     from .providers._protocol import SandboxProvider
+
+logger = logging.getLogger("ppio_agent_client")
 
 _LOOKS = 10
 _PAUSE_BETWEEN_LOOKS_SECONDS = 0.05
@@ -27,6 +40,7 @@ class HeldSandbox:
         now: How it was when somebody last looked.
         life_seconds: How long it was meant to live, in seconds.
         forget: Called with its id once it was ended here.
+        keep_alive: Whether its life is extended between `begin_keeping` and `end_keeping`.
     """
 
     def __init__(
@@ -36,11 +50,16 @@ class HeldSandbox:
         link: AgentLink,
         life_seconds: float | None,
         forget: Callable[[str], None],
+        *,
+        keep_alive: bool = False,
     ) -> None:
         self.provider = provider
         self.now = sandbox
         self.forget = forget
         self.life_seconds = lifecycle.life_of(sandbox) if life_seconds is None else life_seconds
+        self.keep_alive = keep_alive
+        self._extended_at = None if life_seconds is None else io.now()
+        self._keeper: io.Background | None = None
         self._link = link
 
     def know(self, sandbox: Sandbox) -> None:
@@ -55,6 +74,53 @@ class HeldSandbox:
         if found is not None:
             self.know(found)
         return found
+
+    def official(self) -> OfficialSandbox:
+        """Return the official SDK's handle of it.
+
+        Raises:
+            ConfigurationError: Its provider has none.
+        """
+        if not isinstance(self.provider, OfficialSource):
+            raise ConfigurationError(
+                f"the official SDK knows sandboxes of the platform only, and {self.now.sandbox_id!r} comes from a "
+                f"{type(self.provider).__name__}"
+            )
+        return self.provider.official_sandbox(self.now)
+
+    async def extend(self, life_seconds: float | None = None) -> None:
+        """Let it live on, counted from now, for as long as before unless `life_seconds` says otherwise."""
+        if life_seconds is not None:
+            self.life_seconds = life_seconds
+        asked_at = io.now()
+        self.know(await self.provider.extend(self.now.sandbox_id, self.life_seconds))
+        self._extended_at = asked_at
+
+    def begin_keeping(self) -> None:
+        """Extend its life from now on whenever half of it is over, if that is wanted."""
+        if self.keep_alive and self._keeper is None:
+            self._keeper = io.Background(self._keep)
+
+    async def end_keeping(self) -> None:
+        """Extend its life no more."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            await keeper.stop()
+
+    async def _keep(self, work: io.Background) -> None:
+        while await work.rest(self._until_extended()):
+            try:
+                await self.extend()
+            except SandboxGoneError:
+                return
+            except SandboxPausedError:
+                self._extended_at = io.now()  # nothing ends while it sleeps
+            except PPIOAgentRuntimeError:
+                logger.warning("the life of sandbox %s was not extended", self.now.sandbox_id, exc_info=True)
+
+    def _until_extended(self) -> float:
+        since = None if self._extended_at is None else io.now() - self._extended_at
+        return lifecycle.until_extended(self.life_seconds, since)
 
     async def check_awake(self) -> None:
         """Do nothing if it can be called, as far as is known.

@@ -6,8 +6,7 @@ import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Literal, Self, overload
-from uuid import uuid4
+from typing import TYPE_CHECKING, Literal, Self, overload
 
 from ppio_agent_models import (
     ConfigurationError,
@@ -24,7 +23,7 @@ from ppio_agent_models import (
 from .._config import NOT_GIVEN, ClientConfig, NotGiven, with_options
 from .._io import _async as io
 from .._rules import durable, lifecycle
-from .._rules.durable import OnDisconnect, Terms
+from .._rules.durable import OnDisconnect
 from .._rules.limits import call_limits, requested_timeout, total_seconds
 from .._rules.requests import Request
 from .._rules.responses import response_of
@@ -32,9 +31,12 @@ from .._sandbox import Sandbox
 from ._exchange import AgentLink
 from ._held import HeldSandbox
 from ._invocations import InvocationHandle
-from ._sources import Conversation, InvocationSource
+from ._sources import Conversation, InvocationSource, terms_of
 from ._start import until_ready
 from ._stream import InvocationStream
+
+if TYPE_CHECKING:
+    from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
 
 PING_SECONDS = 10.0
 """Longest time of one ping."""
@@ -51,7 +53,8 @@ class Handle:
 class SandboxSession:
     """A conversation with one agent. Made by the methods of a client, and by `attach`.
 
-    Leaving `async with session` closes its sandbox. A session of `attach` has no sandbox: closing it closes the handle.
+    Leaving `async with session` closes its sandbox, whose life `create_session(keep_alive=True)` extends until then. A
+    session of `attach` has no sandbox: closing it closes the handle.
 
     Attributes:
         session_id: The id that the agent knows the conversation by.
@@ -75,6 +78,8 @@ class SandboxSession:
         return f"<{type(self).__name__} {self.session_id!r} at {self.host_url}>"
 
     async def __aenter__(self) -> Self:
+        if self._sandbox is not None:
+            self._sandbox.begin_keeping()
         return self
 
     async def __aexit__(
@@ -139,6 +144,15 @@ class SandboxSession:
     def is_closed(self) -> bool:
         """Whether this handle was closed. Its sandbox may have ended without it: `get_status` asks."""
         return self._handle.closed
+
+    @property
+    def sandbox(self) -> OfficialSandbox:
+        """The official SDK's `AsyncSandbox` of this sandbox, for files, commands and terminals; nothing is sent yet.
+
+        Raises:
+            ConfigurationError: The extra `ppio-agent-client[sandbox]` is missing, or the sandbox is not the platform's.
+        """
+        return self._owned("open the official SDK on").official()
 
     @overload
     async def invoke(
@@ -305,10 +319,7 @@ class SandboxSession:
         Raises:
             SandboxGoneError: It has ended.
         """
-        sandbox = self._owned("refresh")
-        if timeout_seconds is not None:
-            sandbox.life_seconds = timeout_seconds
-        sandbox.know(await sandbox.provider.extend(sandbox.now.sandbox_id, sandbox.life_seconds))
+        await self._owned("refresh").extend(timeout_seconds)
 
     async def pause(self) -> None:
         """Put the sandbox to sleep with its memory. It does not expire meanwhile.
@@ -339,6 +350,7 @@ class SandboxSession:
         was_closed, self._handle.closed = self._handle.closed, True
         if was_closed or self._sandbox is None:
             return False
+        await self._sandbox.end_keeping()
         try:
             ended = await self._sandbox.provider.kill(self._sandbox.now.sandbox_id)
         except BaseException:
@@ -348,10 +360,11 @@ class SandboxSession:
         await self._link.hang_up()
         return ended
 
-    def know(self, sandbox: Sandbox) -> None:
-        """Remember how the sandbox was when somebody else looked at it."""
+    def know(self, sandbox: Sandbox, *, keep_alive: bool = False) -> None:
+        """Remember how the sandbox was when somebody else looked at it, and that it is to be kept alive."""
         if self._sandbox is not None:
             self._sandbox.know(sandbox)
+            self._sandbox.keep_alive = self._sandbox.keep_alive or keep_alive
 
     @property
     def conversation(self) -> Conversation:
@@ -380,8 +393,3 @@ class SandboxSession:
     def _check_open(self) -> None:
         if self._handle.closed:
             raise SandboxGoneError(f"session {self.session_id!r} was closed; create a new one")
-
-
-def terms_of(idempotency_key: str | None, on_disconnect: OnDisconnect | None) -> Terms:
-    """Return the terms of a call; its key is made up unless the caller has one."""
-    return durable.terms_of(uuid4().hex if idempotency_key is None else idempotency_key, on_disconnect)

@@ -20,6 +20,11 @@ class Flights(Generic[T]):
         self._lock = threading.Lock()
         self._flight: Future[T] | None = None
 
+    @property
+    def in_the_air(self) -> bool:
+        """Whether somebody does the work right now."""
+        return self._flight is not None
+
     def board(self) -> tuple[Future[T], bool]:
         """Return the flight in the air, or a new one, and whether it is new: then the caller has to fly it."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import SandboxCreationError
 
+from .._rules.agent_keys import closed_to_all_but
 from .._sandbox import SandboxSpec
 from . import bell
 from .copying import copy_folder
@@ -45,7 +47,8 @@ def make(home: Home, spec: SandboxSpec, *, template_id: str, source: Source, pyt
         try:
             copy_folder(source.folder, os.path.join(directory, APP_FOLDER), without=home.root)
             bell.hang_up(directory)
-            environment = agent_environment(source.env_vars, spec.env_vars, port=record["port"])
+            variables = closed_to_all_but(record["token"], {**source.env_vars, **spec.env_vars})
+            environment = agent_environment(variables, port=record["port"])
             command = [python, "-m", "ppio_agent_runtime", source.entrypoint]
             started = start_supervisor(directory, command, environment, reservation=reservation)
             record["supervisor"], record["agent"] = started
@@ -76,16 +79,15 @@ def chosen_python(python: str | None) -> str:
     return os.path.abspath(found)  # With its links: a virtual environment is known by the path of its interpreter.
 
 
-def agent_environment(template: Mapping[str, str], session: Mapping[str, str], *, port: int) -> dict[str, str]:
-    """Return the whole environment of an agent; the session's variables win over the template's."""
+def agent_environment(variables: Mapping[str, str], *, port: int) -> dict[str, str]:
+    """Return the whole environment of an agent."""
     inherited = {name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith("LC_")}
     return {
         "PATH": os.defpath,
         **inherited,
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
-        **template,
-        **session,
+        **variables,
         "PPIO_AGENT_HOST": "127.0.0.1",
         "PPIO_AGENT_PORT": str(port),
     }
@@ -119,6 +121,7 @@ def _first_record(spec: SandboxSpec, *, sandbox_id: str, template_id: str, pytho
         "template_id": template_id,
         "python": python,
         "port": port,
+        "token": secrets.token_urlsafe(32),
         "metadata": dict(spec.metadata),
         "start_timeout_seconds": 0,
         "state": "making",

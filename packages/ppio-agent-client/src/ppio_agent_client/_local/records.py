@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         """A sandbox.
 
         Times are Unix seconds. `due_at` is when the supervisor acts next: the end of the life of a running sandbox, the
-        end of patience with a paused or ending one. `rest_seconds` is the life that a paused sandbox has left.
+        end of patience with a paused or ending one. `rest_seconds` is the life that a paused sandbox has left. `token`
+        opens the agent.
         """
 
         sandbox_id: str
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         template_id: str
         python: str
         port: int
+        token: str
         metadata: dict[str, str]
         start_timeout_seconds: float
         state: Literal["making", "running", "paused", "ending", "ended"]

@@ -32,6 +32,7 @@ def as_sandbox(record: Record, *, created: bool = True) -> Sandbox:
         created_at=datetime.fromtimestamp(record["created_at"], UTC),
         expires_at=None if paused and living else datetime.fromtimestamp(record["due_at"], UTC),
         start_timeout_seconds=record["start_timeout_seconds"],
+        headers={"Authorization": f"Bearer {record.get('token', '')}"},
         metadata=record["metadata"],
         exit_code=record["exit_code"],
         output=_with_hint(record),

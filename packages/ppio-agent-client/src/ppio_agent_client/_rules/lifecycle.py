@@ -71,8 +71,25 @@ def status_of_ping(answer: PingResponse | None) -> SessionStatus:
 def life_of(sandbox: Sandbox) -> float:
     """Return how long a sandbox was meant to live, in seconds, for who did not make it.
 
-    Never less than that: an extended sandbox counts from its creation, so a refresh cannot cut a life short.
+    Never less than that: where its provider does not know, an extended sandbox counts from its creation, so a refresh
+    cannot cut a life short.
     """
+    if sandbox.life_seconds is not None:
+        return sandbox.life_seconds
     if sandbox.expires_at is None:
         return float(DEFAULT_SANDBOX_SECONDS)
     return max(1.0, (sandbox.expires_at - sandbox.created_at).total_seconds())
+
+
+def until_extended(life_seconds: float, since: float | None) -> float:
+    """Return how long to wait before a life is extended, in seconds.
+
+    Args:
+        life_seconds: How long it is each time.
+        since: How long ago it was last extended; None when that is not known. Beyond half of the life, what was to
+            extend it has failed.
+    """
+    if since is None:
+        return 0.0
+    half = life_seconds / 2
+    return half - since if since < half else min(half, max(1.0, (life_seconds - since) / 4))

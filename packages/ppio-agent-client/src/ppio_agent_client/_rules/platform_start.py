@@ -11,13 +11,13 @@ from typing import Any, Final
 from ppio_agent_models import AgentTemplate, ConfigurationError, SandboxCreationError
 
 from . import json_codec, platform_templates
+from .agent_keys import closed_to_all_but
 from .platform_frames import ProcessEnded, ProcessEvent, ProcessOutput, StreamClosed
 
 APP_FOLDER: Final = "/app"
 """Where templates keep the agent."""
 PROCESS_TAG: Final = "ppio-agent"
 """The name by which envd lists the agent's process."""
-KEYS_VARIABLE: Final = "PPIO_AGENT_API_KEYS"
 DEFAULT_START_SECONDS: Final = 60.0
 MAX_START_SECONDS: Final = 3600.0
 MAX_OUTPUT_BYTES: Final = 16 * 1024
@@ -60,20 +60,9 @@ def start_of(template: AgentTemplate | None) -> Start:
 def request_of(start: Start, env_vars: Mapping[str, str], token: str) -> dict[str, Any]:
     """Return what envd is asked: a login shell that becomes the agent, closed to everybody without `token`."""
     # What the agent prints is in the platform's log at once, and in a last word if it crashes.
-    envs = {"PYTHONUNBUFFERED": "1", **start.env_vars, **env_vars}
-    envs[KEYS_VARIABLE] = keys_with(token, envs.get(KEYS_VARIABLE, ""))
+    envs = closed_to_all_but(token, {"PYTHONUNBUFFERED": "1", **start.env_vars, **env_vars})
     process = {"cmd": "/bin/bash", "args": ["-l", "-c", start.command], "envs": envs}
     return {"process": process, "tag": PROCESS_TAG, "stdin": False}
-
-
-def keys_with(token: str, others: str) -> str:
-    """Return the keys that open the agent: the session's, and those that its owner gives it besides."""
-    try:
-        listed = json_codec.load(others) if others.lstrip().startswith("[") else others.split(",")
-    except ValueError:
-        listed = [others]
-    keys = [key.strip() for key in listed if isinstance(key, str) and key.strip()]
-    return ",".join([token, *keys])
 
 
 def is_somebody(status: int, body: bytes) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from ppio_agent_models import NetworkError, PingResponse, PPIOAgentRuntimeError, StreamInterruptedError
@@ -46,7 +46,7 @@ class Peer:
     """
 
     url: str
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     speaks_protocol: bool | None = None
     used: Transport | None = None
 
@@ -179,18 +179,14 @@ class AgentLink:
         if self._auth is None:
             answer = wire.open(call, limits)
         else:
-            added = self._shown(self._auth, call)
-            answer = wire.open(replace(call, headers=call.headers | added), limits)
-            if answer.status == 401 and self._auth.renew(added):
+            authorized = _authorized(call, self._auth)
+            answer = wire.open(authorized, limits)
+            if answer.status == 401:
                 answer.read()
-                added = self._shown(self._auth, call)
-                answer = wire.open(replace(call, headers=call.headers | added), limits)
+                if self._auth.renew(authorized.headers):
+                    answer = wire.open(_authorized(call, self._auth), limits)
         self._learn(call, answer)
         return answer
-
-    @staticmethod
-    def _shown(auth: SyncAuthManager, call: Call) -> dict[str, str]:
-        return auth.authorize(call.method, call.url, call.headers, call.body, bearer=True)
 
     def _learn(self, call: Call, answer: Answer) -> None:
         """Note whether the agent speaks protocol 1; a refusal without its name may be somebody else's."""
@@ -237,3 +233,8 @@ class AgentLink:
         except PPIOAgentRuntimeError:
             logger.debug("an agent whose answer was lost does not answer a ping either", exc_info=True)
         return self.speaks_protocol is True
+
+
+def _authorized(call: Call, auth: SyncAuthManager) -> Call:
+    added = auth.authorize(call.method, call.url, call.headers, call.body, bearer=True)
+    return replace(call, headers=call.headers | added)

@@ -7,8 +7,7 @@ import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Literal, Self, overload
-from uuid import uuid4
+from typing import TYPE_CHECKING, Literal, Self, overload
 
 from ppio_agent_models import (
     ConfigurationError,
@@ -25,7 +24,7 @@ from ppio_agent_models import (
 from .._config import NOT_GIVEN, ClientConfig, NotGiven, with_options
 from .._io import _sync as io
 from .._rules import durable, lifecycle
-from .._rules.durable import OnDisconnect, Terms
+from .._rules.durable import OnDisconnect
 from .._rules.limits import call_limits, requested_timeout, total_seconds
 from .._rules.requests import Request
 from .._rules.responses import response_of
@@ -33,9 +32,12 @@ from .._sandbox import Sandbox
 from ._exchange import AgentLink
 from ._held import HeldSandbox
 from ._invocations import SyncInvocationHandle
-from ._sources import Conversation, InvocationSource
+from ._sources import Conversation, InvocationSource, terms_of
 from ._start import until_ready
 from ._stream import SyncInvocationStream
+
+if TYPE_CHECKING:
+    from ppio_sandbox.core import Sandbox as OfficialSandbox
 
 PING_SECONDS = 10.0
 """Longest time of one ping."""
@@ -52,7 +54,8 @@ class Handle:
 class SyncSandboxSession:
     """A conversation with one agent. Made by the methods of a client, and by `attach`.
 
-    Leaving `with session` closes its sandbox. A session of `attach` has no sandbox: closing it closes the handle.
+    Leaving `with session` closes its sandbox, whose life `create_session(keep_alive=True)` extends until then. A
+    session of `attach` has no sandbox: closing it closes the handle.
 
     Attributes:
         session_id: The id that the agent knows the conversation by.
@@ -76,6 +79,8 @@ class SyncSandboxSession:
         return f"<{type(self).__name__} {self.session_id!r} at {self.host_url}>"
 
     def __enter__(self) -> Self:
+        if self._sandbox is not None:
+            self._sandbox.begin_keeping()
         return self
 
     def __exit__(
@@ -140,6 +145,15 @@ class SyncSandboxSession:
     def is_closed(self) -> bool:
         """Whether this handle was closed. Its sandbox may have ended without it: `get_status` asks."""
         return self._handle.closed
+
+    @property
+    def sandbox(self) -> OfficialSandbox:
+        """The official SDK's `Sandbox` of this sandbox, for files, commands and terminals; nothing is sent yet.
+
+        Raises:
+            ConfigurationError: The extra `ppio-agent-client[sandbox]` is missing, or the sandbox is not the platform's.
+        """
+        return self._owned("open the official SDK on").official()
 
     @overload
     def invoke(
@@ -306,10 +320,7 @@ class SyncSandboxSession:
         Raises:
             SandboxGoneError: It has ended.
         """
-        sandbox = self._owned("refresh")
-        if timeout_seconds is not None:
-            sandbox.life_seconds = timeout_seconds
-        sandbox.know(sandbox.provider.extend(sandbox.now.sandbox_id, sandbox.life_seconds))
+        self._owned("refresh").extend(timeout_seconds)
 
     def pause(self) -> None:
         """Put the sandbox to sleep with its memory. It does not expire meanwhile.
@@ -340,6 +351,7 @@ class SyncSandboxSession:
         was_closed, self._handle.closed = self._handle.closed, True
         if was_closed or self._sandbox is None:
             return False
+        self._sandbox.end_keeping()
         try:
             ended = self._sandbox.provider.kill(self._sandbox.now.sandbox_id)
         except BaseException:
@@ -349,10 +361,11 @@ class SyncSandboxSession:
         self._link.hang_up()
         return ended
 
-    def know(self, sandbox: Sandbox) -> None:
-        """Remember how the sandbox was when somebody else looked at it."""
+    def know(self, sandbox: Sandbox, *, keep_alive: bool = False) -> None:
+        """Remember how the sandbox was when somebody else looked at it, and that it is to be kept alive."""
         if self._sandbox is not None:
             self._sandbox.know(sandbox)
+            self._sandbox.keep_alive = self._sandbox.keep_alive or keep_alive
 
     @property
     def conversation(self) -> Conversation:
@@ -381,8 +394,3 @@ class SyncSandboxSession:
     def _check_open(self) -> None:
         if self._handle.closed:
             raise SandboxGoneError(f"session {self.session_id!r} was closed; create a new one")
-
-
-def terms_of(idempotency_key: str | None, on_disconnect: OnDisconnect | None) -> Terms:
-    """Return the terms of a call; its key is made up unless the caller has one."""
-    return durable.terms_of(uuid4().hex if idempotency_key is None else idempotency_key, on_disconnect)

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
+from uuid import uuid4
 
 from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError
 
 from .._io import _sync as io
 from .._rules import durable
-from .._rules.durable import Terms
+from .._rules.durable import OnDisconnect, Terms
 from .._rules.limits import Limits, call_limits, requested_timeout, total_seconds
 from .._rules.requests import Call, Request
 
@@ -209,3 +210,8 @@ class InvocationSource(EventsSource):
             logger.debug("invocation %s was left and could not be cancelled: %s", invocation_id, outcome)
             return False
         return True
+
+
+def terms_of(idempotency_key: str | None, on_disconnect: OnDisconnect | None) -> Terms:
+    """Return the terms of a call; its key is made up unless the caller has one."""
+    return durable.terms_of(uuid4().hex if idempotency_key is None else idempotency_key, on_disconnect)

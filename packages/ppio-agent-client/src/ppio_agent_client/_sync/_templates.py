@@ -4,30 +4,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from ppio_agent_models import AgentTemplate
 
-from .._config import ClientConfig
+from .._config import ClientConfig, settle
 from .._io import _sync as io
 from .._rules.template_cache import TemplateCache
+from ._auth import SyncAuthManager, checked_auth
+from .providers._by_name import provider_for
 
 if TYPE_CHECKING:
     from .providers._protocol import SyncSandboxProvider
 
 
 class SyncTemplateManager:
-    """The templates of a client's provider. Get it as `client.template_manager`.
+    """The templates that sessions can be created from. Get it as `client.template_manager`, or make one of your own.
+
+    One of your own opens its own connections: `manager.close()`, or leaving `with manager`, closes them.
 
     Args:
-        provider: Returns the provider; called when templates are first asked for.
-        config: Says whether and how long the list is remembered.
+        auth_manager: The credentials.
+        config: Addresses, limits, and whether and how long the list is remembered; the environment's unless given.
+        provider: Returns the provider, which somebody else closes; one is made unless given.
     """
 
-    def __init__(self, provider: Callable[[], SyncSandboxProvider], config: ClientConfig) -> None:
-        self._provider = provider
-        self._cache = TemplateCache(config.cache_ttl if config.enable_cache else 0)
+    def __init__(
+        self,
+        auth_manager: SyncAuthManager,
+        config: ClientConfig | None = None,
+        *,
+        provider: Callable[[], SyncSandboxProvider] | None = None,
+    ) -> None:
+        self._config = settle(config, {})
+        self._auth = checked_auth(auth_manager)
+        self._provider = provider or self._own_provider
+        self._own: SyncSandboxProvider | None = None
+        self._cache = TemplateCache(self._config.cache_ttl if self._config.enable_cache else 0)
         self._turn = io.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def list_templates(self, refresh: bool = False) -> list[AgentTemplate]:
         """Return every template that sessions can be created from.
@@ -55,6 +78,18 @@ class SyncTemplateManager:
         found = self._cache.get(template_id)
         # Not every template is in the list: a folder's path is one for the local provider.
         return found if found is not None else self._provider().get_template(template_id)
+
+    def close(self) -> None:
+        """Close the connections that this opened; those of a client are the client's."""
+        own, self._own = self._own, None
+        if own is not None:
+            own.close()
+
+
+    def _own_provider(self) -> SyncSandboxProvider:
+        if self._own is None:
+            self._own = provider_for(self._config, self._auth)
+        return self._own
 
     def _fill(self) -> None:
         """Ask the provider, unless somebody else did while this waited for its turn."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ppio_agent_models import AgentTemplate
 
 from ..._sandbox import Sandbox, SandboxSpec
+
+if TYPE_CHECKING:
+    from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
 
 
 @runtime_checkable
@@ -20,7 +23,8 @@ class SandboxProvider(Protocol):
     Some verbs are optional. A provider whose `create` gives a sandbox in which no agent runs yet has
     `start_agent(sandbox, spec)` as well (see `AgentStarter`); one that can has `delete_template(template_id)`, which
     returns False when there was none, and `logs(session_id, cursor=None) -> LogPage | None`: what the session's agent
-    has written, from the start or since a page's cursor; None when nothing is known of the session.
+    has written, from the start or since a page's cursor; None when nothing is known of the session. The platform's
+    own also has `official_sandbox(sandbox)` (see `OfficialSource`).
 
     A method that names a sandbox or template which does not exist answers None or False where its type allows, and
     raises `SandboxGoneError` or `TemplateNotFoundError` where it does not.
@@ -113,5 +117,18 @@ class AgentStarter(Protocol):
 
         Raises:
             SandboxCreationError: It could not be started.
+        """
+        ...
+
+
+@runtime_checkable
+class OfficialSource(Protocol):
+    """A provider of sandboxes that the platform's own SDK can open too."""
+
+    def official_sandbox(self, sandbox: Sandbox) -> OfficialSandbox:
+        """Return the SDK's handle of a sandbox. Nothing is sent.
+
+        Raises:
+            ConfigurationError: The SDK is not installed, or it is not known yet what it needs.
         """
         ...

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import (
     AgentTemplate,
+    ConfigurationError,
     SandboxCreationError,
     SandboxGoneError,
     TemplateNotFoundError,
@@ -31,11 +32,14 @@ from ..._rules.platform_answers import MadeSandbox, SeenSandbox
 from ..._sandbox import LogPage, Sandbox, SandboxSpec
 from .._auth import AuthManager
 from ._control_plane import ControlPlane
+from ._official import official_sandbox
 from ._platform_agents import PlatformAgents
 from ._platform_making import SandboxMaking
 from ._platform_templates import PlatformTemplates
 
 if TYPE_CHECKING:
+    from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
+
     from .._transport import Transport
     from ._protocol import AgentWatch
 
@@ -230,6 +234,16 @@ class PlatformSandboxProvider:
         self._templates.forget()
         return reply.status != 404 or reply.repeated
 
+    def official_sandbox(self, sandbox: Sandbox) -> OfficialSandbox:
+        """Return the official SDK's handle of a sandbox. See `OfficialSource`."""
+        known = self._agents.known(sandbox.sandbox_id)
+        if known is None:
+            raise ConfigurationError(
+                f"what the official SDK needs of sandbox {sandbox.sandbox_id!r} was not asked of the platform yet; "
+                "`get_status()` of its session does that"
+            )
+        return official_sandbox(known, self._addresses, self._auth.fixed_key)
+
     async def close(self) -> None:
         """Close the provider's own connections. Sandboxes live on."""
         transport, self._own_transport = self._own_transport, None
@@ -294,7 +308,7 @@ class PlatformSandboxProvider:
         """Tell whether a list leaves something out that calls to this sandbox need."""
         if listed.marks.is_private and not self._agents.has_token(listed.made.sandbox_id):
             return True
-        return self._addresses.sandbox_url is None and not self._agents.is_known(listed.made.sandbox_id)
+        return self._agents.known(listed.made.sandbox_id) is None
 
     def _as_new(self, made: MadeSandbox, spec: SandboxSpec) -> Sandbox:
         url, headers = self._agents.way_to(made.sandbox_id, spec.session_id)
@@ -307,6 +321,7 @@ class PlatformSandboxProvider:
             state="running",
             created_at=now,
             expires_at=now + timedelta(seconds=spec.timeout_seconds),
+            life_seconds=spec.timeout_seconds,
             start_timeout_seconds=self._start_seconds(spec.template_id),
             headers=headers,
             metadata=dict(spec.metadata),
@@ -322,6 +337,7 @@ class PlatformSandboxProvider:
             state=seen.state,
             created_at=seen.started_at,
             expires_at=None if seen.state == "paused" else seen.ends_at,
+            life_seconds=seen.marks.life_seconds,
             start_timeout_seconds=self._start_seconds(seen.made.template_id),
             headers=headers,
             metadata=seen.marks.metadata,

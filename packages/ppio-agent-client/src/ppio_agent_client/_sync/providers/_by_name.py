@@ -27,16 +27,16 @@ PLATFORM = "platform"
 def provider_for(
     config: ClientConfig,
     auth: SyncAuthManager,
-    transport: Callable[[], Transport],
-    budget: RetryBudget,
+    transport: Callable[[], Transport] | None = None,
+    budget: RetryBudget | None = None,
 ) -> SyncSandboxProvider:
     """Return a new provider as `config` names it: the platform where there is a key and no name.
 
     Args:
         config: The client's settings.
         auth: The client's credentials.
-        transport: Returns the client's connections.
-        budget: The repetitions that the client can afford.
+        transport: Returns the client's connections; the provider has its own unless given.
+        budget: The repetitions that the client can afford; the provider has its own unless given.
 
     Raises:
         AuthenticationError: Neither a provider nor a key of the platform is named.

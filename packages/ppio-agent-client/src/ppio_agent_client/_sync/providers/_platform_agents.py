@@ -75,9 +75,9 @@ class PlatformAgents:
         """Forget a sandbox that has ended."""
         self._known.pop(sandbox_id, None)
 
-    def is_known(self, sandbox_id: str) -> bool:
-        """Tell whether the platform has said where the sandbox is."""
-        return sandbox_id in self._known
+    def known(self, sandbox_id: str) -> MadeSandbox | None:
+        """Return what the platform has said of a sandbox, if it has."""
+        return self._known.get(sandbox_id)
 
     def has_token(self, sandbox_id: str) -> bool:
         """Tell whether the platform has said what its addresses want."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import (
     AgentTemplate,
+    ConfigurationError,
     SandboxCreationError,
     SandboxGoneError,
     TemplateNotFoundError,
@@ -32,11 +33,14 @@ from ..._rules.platform_answers import MadeSandbox, SeenSandbox
 from ..._sandbox import LogPage, Sandbox, SandboxSpec
 from .._auth import SyncAuthManager
 from ._control_plane import ControlPlane
+from ._official import official_sandbox
 from ._platform_agents import PlatformAgents
 from ._platform_making import SandboxMaking
 from ._platform_templates import PlatformTemplates
 
 if TYPE_CHECKING:
+    from ppio_sandbox.core import Sandbox as OfficialSandbox
+
     from .._transport import Transport
     from ._protocol import AgentWatch
 
@@ -231,6 +235,16 @@ class SyncPlatformSandboxProvider:
         self._templates.forget()
         return reply.status != 404 or reply.repeated
 
+    def official_sandbox(self, sandbox: Sandbox) -> OfficialSandbox:
+        """Return the official SDK's handle of a sandbox. See `OfficialSource`."""
+        known = self._agents.known(sandbox.sandbox_id)
+        if known is None:
+            raise ConfigurationError(
+                f"what the official SDK needs of sandbox {sandbox.sandbox_id!r} was not asked of the platform yet; "
+                "`get_status()` of its session does that"
+            )
+        return official_sandbox(known, self._addresses, self._auth.fixed_key)
+
     def close(self) -> None:
         """Close the provider's own connections. Sandboxes live on."""
         transport, self._own_transport = self._own_transport, None
@@ -295,7 +309,7 @@ class SyncPlatformSandboxProvider:
         """Tell whether a list leaves something out that calls to this sandbox need."""
         if listed.marks.is_private and not self._agents.has_token(listed.made.sandbox_id):
             return True
-        return self._addresses.sandbox_url is None and not self._agents.is_known(listed.made.sandbox_id)
+        return self._agents.known(listed.made.sandbox_id) is None
 
     def _as_new(self, made: MadeSandbox, spec: SandboxSpec) -> Sandbox:
         url, headers = self._agents.way_to(made.sandbox_id, spec.session_id)
@@ -308,6 +322,7 @@ class SyncPlatformSandboxProvider:
             state="running",
             created_at=now,
             expires_at=now + timedelta(seconds=spec.timeout_seconds),
+            life_seconds=spec.timeout_seconds,
             start_timeout_seconds=self._start_seconds(spec.template_id),
             headers=headers,
             metadata=dict(spec.metadata),
@@ -323,6 +338,7 @@ class SyncPlatformSandboxProvider:
             state=seen.state,
             created_at=seen.started_at,
             expires_at=None if seen.state == "paused" else seen.ends_at,
+            life_seconds=seen.marks.life_seconds,
             start_timeout_seconds=self._start_seconds(seen.made.template_id),
             headers=headers,
             metadata=seen.marks.metadata,
