@@ -72,7 +72,7 @@ def test_a_session_on_the_platform_is_looked_after(cli: CommandLine, platform: d
     session = kept["session_id"]
 
     assert (kept["template_id"], "".join(kept["result"])[:11]) == (template_id, "You said: x")
-    assert cli.run("logs", "--session-id", session, "--lines", "2", **platform).out.startswith("up and away\n")
+    assert "up and away\n" in cli.run("logs", "--session-id", session, **platform).out
     assert cli.run("sessions", "pause", session, **platform).code == 0
     [listed] = cli.run("sessions", "--json", **platform).document
     assert (listed["session_id"], listed["status"]) == (session, "paused")

@@ -77,6 +77,46 @@ def test_what_is_sent_comes_out(values: list[object], newline: bytes, numbered: 
     ]
 
 
+def as_the_standard_says(wire: bytes) -> list[ServerEvent]:
+    """Return the events, found line by line in the standard's own words."""
+    events: list[ServerEvent] = []
+    name, lines, last_id = b"", list[bytes](), None
+    for line in wire.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")[:-1]:
+        if not line:
+            if lines:
+                events.append((name, b"\n".join(lines), last_id))
+            name, lines = b"", []
+            continue
+        field, _, value = line.partition(b":")
+        value = value[1:] if value.startswith(b" ") else value
+        if field == b"event":
+            name = value
+        elif field == b"data":
+            lines.append(value)
+        elif field == b"id" and b"\0" not in value:
+            last_id = value
+    return events
+
+
+some_lines = st.sampled_from(
+    b"||id: 1|id: 2|xid: 3|id:4|id|id: 5\0|data: x|data: y|data:z| data: w|data: id: 6|data|event: a|: b".split(b"|")
+)
+plain_events = st.sampled_from([b"id: 7\ndata: u\n", b"id: 8\ndata: v\n", b"data: t\n"])
+
+
+@given(
+    st.lists(some_lines | plain_events, max_size=30),
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    st.lists(st.integers(0, 300), max_size=3),
+)
+def test_every_shape_of_events_is_read_as_the_standard_says(
+    lines: list[bytes], newline: bytes, cuts: list[int]
+) -> None:
+    wire = b"".join(line + b"\n" for line in lines).replace(b"\n", newline)
+    places = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
+    assert parsed(*(wire[start:end] for start, end in pairwise(places))) == as_the_standard_says(wire)
+
+
 def test_an_event_is_out_as_soon_as_its_blank_line_is() -> None:
     parser = EventParser()
     assert parser.feed(b"data: 1\r\r") == [(b"", b"1", None)]

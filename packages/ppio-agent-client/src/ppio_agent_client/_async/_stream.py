@@ -83,9 +83,11 @@ class InvocationStream:
         return self if self._entered else self._own_loop()
 
     async def __anext__(self) -> Any:
-        while self._waiting or await self._fill():
-            kind, value = self._take()
+        waiting = self._waiting
+        while waiting or await self._fill():
+            kind, value, self._event_id = waiting.popleft()
             if kind == CHUNK:
+                self.received += 1
                 return value
         raise StopAsyncIteration
 

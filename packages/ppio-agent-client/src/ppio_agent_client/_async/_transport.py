@@ -119,12 +119,14 @@ class Transport:
             address = address_of(call.url)
         except (ValueError, UnicodeError) as error:
             raise failed(Failure.IMPOSSIBLE, error, call, limits, io.now()) from error
-        await self._settle_here()
+        if self._place is not io.place():
+            await self._move_here()
         gate = self._gate
-        try:
-            await gate.enter(limits.connect_timeout(io.now()))
-        except TimeoutError as error:
-            raise failed(Failure.LATE_CONNECTION, error, call, limits, io.now()) from error
+        if not gate.enter_at_once():
+            try:
+                await gate.enter(limits.connect_timeout(io.now()))
+            except TimeoutError as error:
+                raise failed(Failure.LATE_CONNECTION, error, call, limits, io.now()) from error
         try:
             connection = await self._waiting(address.origin) or await self._made(call, address, limits)
         except BaseException:
@@ -184,10 +186,8 @@ class Transport:
             self._gate.leave()
         await connection.close()
 
-    async def _settle_here(self) -> None:
+    async def _move_here(self) -> None:
         """Leave what another event loop has opened: it is of no use here."""
-        if self._place is io.place():
-            return
         with self._guard:
             self._place = io.place()
             self._gate = io.Gate(self._config.max_connections)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import deque
 from contextlib import suppress
 from typing import Final, cast
 
@@ -24,6 +25,8 @@ class Socket(asyncio.Protocol):
         self._arrived_bytes = 0
         self._reader: asyncio.Future[None] | None = None
         self._ended = False
+        self._late: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._closed_here = False
         self._error: Exception | None = None
         self._gone = self._loop.create_future()
@@ -93,13 +96,29 @@ class Socket(asyncio.Protocol):
         if self._reader is not None:
             raise RuntimeError("somebody else is reading from this connection")
         reader = self._reader = self._loop.create_future()
-        timer = None if seconds is None else self._loop.call_later(seconds, _expire, reader)
+        if seconds is not None:
+            self._watch(self._loop.time() + seconds)
         try:
             await reader
         finally:
-            self._reader = None
-            if timer is not None:
-                timer.cancel()
+            self._reader = self._late = None
+
+    def _watch(self, late: float) -> None:
+        """Let the reader wait until `late`. A timer that is set earlier will look again: most are not needed at all."""
+        self._late = late
+        if self._timer is None or self._timer.when() > late:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(late, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._reader is None or self._reader.done() or self._late is None:
+            return
+        if self._loop.time() < self._late:
+            self._watch(self._late)
+        else:
+            self._reader.set_exception(TimeoutError())
 
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
@@ -126,6 +145,8 @@ class Socket(asyncio.Protocol):
         self._ended = True
         self._error = self._error or error
         self._wake()
+        if self._timer is not None:
+            self._timer.cancel()
         if not self._gone.done():
             self._gone.set_result(None)
 
@@ -137,7 +158,15 @@ class Gate:
     """Lets so many connections be in use at once; further callers wait in a row."""
 
     def __init__(self, places: int) -> None:
-        self._places = asyncio.Semaphore(places)
+        self._free = places
+        self._row: deque[asyncio.Future[None]] = deque()
+
+    def enter_at_once(self) -> bool:
+        """Take a place, if one is free and nobody waits for it."""
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        return True
 
     async def enter(self, seconds: float | None) -> None:
         """Take a place.
@@ -145,15 +174,24 @@ class Gate:
         Raises:
             TimeoutError: None was free for `seconds`.
         """
-        if self._places.locked():
+        turn = asyncio.get_running_loop().create_future()
+        self._row.append(turn)
+        try:
             async with asyncio.timeout(seconds):
-                await self._places.acquire()
-        else:
-            await self._places.acquire()  # does not wait
+                await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # it came too late
+            raise
 
     def leave(self) -> None:
         """Give a place back."""
-        self._places.release()
+        while self._row:
+            turn = self._row.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
 
 async def connect(host: str, port: int, tls: ssl.SSLContext | None, seconds: float | None) -> Socket:
@@ -171,8 +209,3 @@ async def connect(host: str, port: int, tls: ssl.SSLContext | None, seconds: flo
             Socket, host, port, ssl=tls, server_hostname=host if tls else None, happy_eyeballs_delay=delay
         )
     return made
-
-
-def _expire(reader: asyncio.Future[None]) -> None:
-    if not reader.done():
-        reader.set_exception(TimeoutError())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import time
@@ -15,6 +16,11 @@ unix_now = time.time
 def chance() -> float:
     """Return a random number in [0, 1), for jitter; nothing secret depends on it."""
     return random.random()  # noqa: S311  # jitter is no secret
+
+
+def key() -> str:
+    """Return 32 characters that nobody gets twice."""
+    return os.urandom(16).hex()
 
 
 def nonce() -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
-from ._clock import chance, nonce, now, unix_now
+from ._clock import chance, key, nonce, now, unix_now
 from ._flights import AbandonedError, Flights
 from ._sync_socket import Gate, Socket, connect
 
@@ -27,6 +27,7 @@ __all__ = [
     "chance",
     "connect",
     "gather",
+    "key",
     "nonce",
     "now",
     "place",

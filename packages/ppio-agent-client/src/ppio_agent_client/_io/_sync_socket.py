@@ -79,6 +79,10 @@ class Gate:
     def __init__(self, places: int) -> None:
         self._places = threading.Semaphore(places)
 
+    def enter_at_once(self) -> bool:
+        """Take a place, if one is free."""
+        return self._places.acquire(blocking=False)
+
     def enter(self, seconds: float | None) -> None:
         """Take a place.
 

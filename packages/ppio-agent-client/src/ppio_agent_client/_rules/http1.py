@@ -123,7 +123,7 @@ class AnswerReader:
                 raise MalformedAnswerError(f"the server answered {status}, which was not asked for")
             return self._head(rest) if rest else b""
         self.status, self.headers = status, headers
-        self.leaves_reusable = version == "1" and "close" not in _items(headers.get("connection", ""))
+        self.leaves_reusable = version == "1" and not _says_close(headers.get("connection"))
         self._step = self._framing(version)
         return self._step(rest)
 
@@ -140,10 +140,7 @@ class AnswerReader:
         if length is None:
             self.leaves_reusable = False
             return self._until_end
-        lengths = set(_items(length))
-        self._left = _length(lengths.pop())
-        if lengths:
-            raise MalformedAnswerError("the answer has two lengths")
+        self._left = _length(length)
         return self._counted
 
     def _counted(self, data: bytes) -> bytes:
@@ -236,10 +233,13 @@ def _parsed_fields(fields: bytes) -> dict[str, str]:
     headers: dict[str, str] = {}
     if not fields:
         return headers
-    for line in fields.decode("latin-1").split("\r\n"):
+    lines = fields.decode("latin-1").split("\r\n")
+    together = "".join(lines)
+    is_clean = together.isascii() and together.isprintable()  # all at once: there is hardly another kind
+    for line in lines:
         name, colon, value = line.partition(":")
         value = value.strip(" \t")
-        if not colon or not ((value.isascii() and value.isprintable()) or not _CONTROLS.search(value)):
+        if not colon or not (is_clean or not _CONTROLS.search(value)):
             raise MalformedAnswerError("a header of the answer is no header")
         try:
             name = _lower_name(name)
@@ -264,10 +264,16 @@ def _chunk_size(line: bytes) -> int:
     return int(match[1], 16)
 
 
-def _length(text: str) -> int:
-    if not _LENGTH.fullmatch(text):
+def _length(value: str) -> int:
+    """Return the length; said more than once, it has to be the same (RFC 9112, section 6.3)."""
+    first, *others = _items(value) if "," in value else (value,)
+    if not _LENGTH.fullmatch(first) or any(other != first for other in others):
         raise MalformedAnswerError("the answer does not say how long it is")
-    return int(text)
+    return int(first)
+
+
+def _says_close(connection: str | None) -> bool:
+    return connection is not None and "close" in _items(connection)
 
 
 def _items(value: str) -> list[str]:

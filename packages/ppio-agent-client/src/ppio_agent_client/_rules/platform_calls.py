@@ -16,7 +16,7 @@ from . import json_codec
 PAGE_SIZE: Final = 100
 """Sandboxes or templates that one answer lists; the platform gives no more."""
 LOG_LINES: Final = 1000
-"""Lines that one answer has at most."""
+"""Lines of a log that one answer has."""
 MAX_LIFE_SECONDS: Final = 24 * 3600
 """The longest life that can be asked for; most accounts may have less (the platform says so)."""
 
@@ -99,16 +99,6 @@ def pause(sandbox_id: str, *, is_legacy: bool) -> PlatformCall:
     return _about(sandbox_id, "pause", "POST", "/pause", {"sync": True} if is_legacy else None)
 
 
-def logs(sandbox_id: str, since_unix_milliseconds: int | None, *, is_legacy: bool) -> PlatformCall:
-    """Return the call that tells what the processes of a sandbox have written, from a moment on."""
-    name = "start" if is_legacy else "cursor"
-    query = {"limit": str(LOG_LINES)} | ({} if is_legacy else {"direction": "forward"})
-    if since_unix_milliseconds is not None:
-        query[name] = str(since_unix_milliseconds)
-    path = f"{'' if is_legacy else '/v2'}/sandboxes/{quote(sandbox_id, safe='')}/logs?{urlencode(query)}"
-    return PlatformCall(f"read the log of sandbox {sandbox_id!r}", "GET", path)
-
-
 def listing(metadata: Mapping[str, str], page_token: str | None = None) -> PlatformCall:
     """Return the call that lists living sandboxes with these strings in their metadata, a page at a time."""
     # Quoted three times on the wire: by us, as a form of its own, and as one value of the query.
@@ -117,6 +107,20 @@ def listing(metadata: Mapping[str, str], page_token: str | None = None) -> Platf
     if page_token:
         query["nextToken"] = page_token
     return PlatformCall("list sandboxes", "GET", f"/v2/sandboxes?{urlencode(query)}")
+
+
+def logs(sandbox_id: str, since_ms: int) -> PlatformCall:
+    """Return the call that shows what the processes of a sandbox have written since a moment, oldest first."""
+    query = urlencode({"cursor": since_ms, "limit": LOG_LINES, "direction": "forward"})
+    return PlatformCall(
+        f"read the log of sandbox {sandbox_id!r}", "GET", f"/v2/sandboxes/{quote(sandbox_id, safe='')}/logs?{query}"
+    )
+
+
+def older_logs(sandbox_id: str, since_ms: int) -> PlatformCall:
+    """Return the same call as the first version of the API has it."""
+    query = urlencode({"start": since_ms, "limit": LOG_LINES})
+    return _about(sandbox_id, "read the log of", "GET", f"/logs?{query}")
 
 
 def templates_with_metadata() -> PlatformCall:

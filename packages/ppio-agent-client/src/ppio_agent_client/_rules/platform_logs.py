@@ -1,65 +1,53 @@
-"""The logs of a sandbox of the PPIO platform, for somebody who comes back with a cursor.
-
-The platform takes moments, not places, so several lines may share one: a cursor is `<sandbox>|<moment>|<lines of that
-moment that were seen>`.
-"""
+"""The log of a sandbox of the PPIO platform, a page at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
+
+from .._sandbox import LogPage
+from .platform_answers import moment
+
+_START = (0, 0)
 
 
-class LogCursor(NamedTuple):
-    """Where somebody has stopped reading."""
-
-    sandbox_id: str
-    moment: str = ""
-    seen: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.sandbox_id}|{self.moment}|{self.seen}"
-
-    @property
-    def unix_milliseconds(self) -> int | None:
-        """The moment as the platform wants it; None at the start."""
-        try:
-            return int(datetime.fromisoformat(self.moment).timestamp() * 1000)
-        except ValueError:
-            return None
+def since(cursor: str | None) -> tuple[int, int]:
+    """Return from when on a page is asked for, in unix milliseconds, and how many lines of that moment are known."""
+    when, _, known = (cursor or "").partition(":")
+    return (int(when), int(known)) if when.isdecimal() and known.isdecimal() else _START
 
 
-def cursor_of(text: str | None) -> LogCursor | None:
-    """Return a cursor as it was given out, None for anything else."""
-    match (text or "").split("|"):
-        case [sandbox_id, moment, seen] if sandbox_id and seen.isdecimal():
-            return LogCursor(sandbox_id, moment, int(seen))
-    return None
+def page_of(value: Any, cursor: str | None) -> LogPage:
+    """Return what of an answer was not known at `cursor`.
+
+    Lines carry no number, so the cursor is the moment of the last one and how many there were of it.
+    """
+    begin, known = since(cursor)
+    lines = sorted(_lines(value), key=lambda line: line[0])  # stable: lines of one moment stay in order
+    fresh = [line for line in lines if line[0] >= begin]
+    fresh = fresh[min(known, sum(when == begin for when, _ in fresh)) :]
+    if not fresh:
+        return LogPage(text="", cursor=f"{begin}:{known}")
+    last = fresh[-1][0]
+    count = sum(when == last for when, _ in fresh) + (known if last == begin else 0)
+    return LogPage(text="".join(text for _, text in fresh), cursor=f"{last}:{count}")
 
 
-def unseen(value: Any, cursor: LogCursor) -> tuple[str, LogCursor]:
-    """Return what an answer has beyond the cursor, a line each, and where the next answer begins."""
-    lines: list[str] = []
-    before, moment, seen = 0, cursor.moment, cursor.seen
-    for when, message in sorted(_entries(value), key=lambda entry: entry[0]):
-        if when < cursor.moment:
-            continue
-        if when == cursor.moment and before < cursor.seen:
-            before += 1
-            continue
-        lines.append(f"{message}\n")
-        moment, seen = when, seen + 1 if when == moment else 1
-    return "".join(lines), LogCursor(cursor.sandbox_id, moment, seen)
+def _lines(value: Any) -> list[tuple[int, str]]:
+    fields = value if isinstance(value, dict) else {}
+    entries = fields.get("logEntries") or fields.get("logs")
+    found = (_line(entry) for entry in (entries if isinstance(entries, list) else ()))
+    return [line for line in found if line is not None]
 
 
-def _entries(value: Any) -> Iterator[tuple[str, str]]:
-    """Yield moment and text of each line, in either version of the answer."""
-    answer = value if isinstance(value, dict) else {}
-    for name in ("logEntries", "logs"):
-        found = answer.get(name)
-        if isinstance(found, list) and found:
-            for entry in found:
-                if isinstance(entry, dict) and isinstance(entry.get("timestamp"), str):
-                    yield entry["timestamp"], str(entry.get("message", entry.get("line", ""))).rstrip("\n")
-            return
+def _line(entry: Any) -> tuple[int, str] | None:
+    fields = entry if isinstance(entry, dict) else {}
+    text = fields.get("message", fields.get("line"))
+    when = moment(fields.get("timestamp"))
+    if not isinstance(text, str) or when is None:
+        return None
+    return _milliseconds(when), text if text.endswith("\n") else f"{text}\n"
+
+
+def _milliseconds(when: datetime) -> int:
+    return int(when.timestamp() * 1000)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 MAX_EVENT_BYTES = 64 * 1024 * 1024
+_NUMBERED = re.compile(rb"(?m)^id: ([^\n\0]*)\ndata: ([^\n]*)(?:\n\n|\Z)")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -49,10 +52,10 @@ class EventParser:
             self._pieces.append(text)
             text = b"".join(self._pieces)
             self._pieces.clear()
-        blocks = text.split(b"\n\n")
+        whole, _, rest = text.rpartition(b"\n\n")
         self._held_bytes = 0
-        self._hold(blocks.pop())
-        return [event for event in map(self._event, blocks) if event is not None]
+        self._hold(rest)
+        return self._events(whole)
 
     def _closes_with(self, text: bytes) -> bool:
         """Tell whether the blank line is cut between what is held and `text`."""
@@ -86,8 +89,16 @@ class EventParser:
         self._after_cr = text.endswith(b"\r")
         return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
+    def _events(self, whole: bytes) -> list[ServerEvent]:
+        # Almost every event of our runtime is a line with its number and one with its data. Where there are only such,
+        # each has two line ends and one blank line between it and the next, and one look finds them all.
+        found = _NUMBERED.findall(whole)
+        if len(found) * 3 - 2 == whole.count(b"\n"):
+            self._event_id = found[-1][0]
+            return [(b"", text, event_id) for event_id, text in found]
+        return [event for event in map(self._event, whole.split(b"\n\n")) if event is not None]
+
     def _event(self, block: bytes) -> ServerEvent | None:
-        # Almost every event of our runtime is one line of data, with a line for its number before it or without.
         first, newline, rest = block.partition(b"\n")
         if not newline and first.startswith(b"data: "):
             return b"", first[6:], self._event_id

@@ -26,6 +26,7 @@ Event = tuple[str, Any, bytes | None]
 Plain: there are many of them. `number_of` says what number an id is.
 """
 CHUNK, PROGRESS = "chunk", "progress"
+_CLOSING = frozenset({b"done", b"error"})
 
 
 class StreamDecoder:
@@ -76,24 +77,35 @@ class StreamDecoder:
                 f"{error}; the rest was not read", request_id=request_id_of(self._headers)
             )
             return found
+        is_numbered = self._numbered
         for name, text, event_id in events:
             if self._after is not None and not self._follows(event_id):
                 if self.ended:
                     break
                 continue
             self.position = event_id
-            if name in (b"done", b"error"):
-                self._end(name, decoded(text))
+            try:
+                value = from_json(text)  # without a detour: this is done for every event
+            except ValueError:
+                value = decoded(text)
+            if name in _CLOSING:
+                self._end(name, value)
                 break
-            if self._suspect is not None:
-                found.append(self._suspect)
-                self._suspect = None
-            kind = PROGRESS if name == b"progress" else CHUNK
-            if not self._numbered and b'"error_type"' in text and _looks_like_error(decoded(text)):
-                self._suspect = (kind, decoded(text), event_id)
+            event = (PROGRESS if name == b"progress" else CHUNK), value, event_id
+            if is_numbered:
+                found.append(event)
             else:
-                found.append((kind, decoded(text), event_id))
+                self._suspect_or_take(event, found)
         return found
+
+    def _suspect_or_take(self, event: Event, found: list[Event]) -> None:
+        if self._suspect is not None:
+            found.append(self._suspect)
+            self._suspect = None
+        if _looks_like_error(event[1]):
+            self._suspect = event
+        else:
+            found.append(event)
 
     def _follows(self, event_id: bytes | None) -> bool:
         """Tell whether an event is the next one after a resumption; nothing comes twice, nothing is missing."""
@@ -146,10 +158,6 @@ class StreamDecoder:
 
 def decoded(text: bytes) -> Any:
     """Return the JSON value of an event, or its text where an older server sends plain text."""
-    try:
-        return from_json(text)  # without a detour: this is called for every event
-    except ValueError:
-        pass
     try:
         return json_codec.load(text)
     except ValueError:

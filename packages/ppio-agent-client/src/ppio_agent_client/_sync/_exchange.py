@@ -203,6 +203,9 @@ class AgentLink:
             if step is Next.GIVE_UP and self._turns_out_to_speak(outcome, call):
                 step = after_loss(outcome, self._standing(call, limits))
             return self._affordable(self.pause(attempt, limits)) if step is Next.REPEAT else None
+        if 200 <= outcome.status < 300:
+            self._budget.earn()
+            return None
         step = after_refusal(outcome.status, outcome.headers, self._standing(call, limits))
         if step is Next.REPEAT:
             return self._affordable(self.pause(attempt, limits, outcome))

@@ -128,9 +128,9 @@ class HeldSandbox:
 
         Raises:
             SandboxPausedError: It sleeps.
-            SandboxGoneError: It slept, and has ended.
+            SandboxGoneError: It has ended.
         """
-        if self.now.state == "paused" or self.now.is_partial:  # somebody else may have woken it
+        if self.now.state != "running" or self.now.is_partial:  # somebody else may have woken it
             self._judge(self.look())
 
     def explain(self, error: NetworkError | StreamInterruptedError) -> None:

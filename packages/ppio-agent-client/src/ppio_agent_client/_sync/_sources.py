@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
-from uuid import uuid4
 
 from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError
 
@@ -214,4 +213,4 @@ class InvocationSource(EventsSource):
 
 def terms_of(idempotency_key: str | None, on_disconnect: OnDisconnect | None) -> Terms:
     """Return the terms of a call; its key is made up unless the caller has one."""
-    return durable.terms_of(uuid4().hex if idempotency_key is None else idempotency_key, on_disconnect)
+    return durable.terms_of(io.key() if idempotency_key is None else idempotency_key, on_disconnect)

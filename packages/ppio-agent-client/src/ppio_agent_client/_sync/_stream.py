@@ -84,9 +84,11 @@ class SyncInvocationStream:
         return self if self._entered else self._own_loop()
 
     def __next__(self) -> Any:
-        while self._waiting or self._fill():
-            kind, value = self._take()
+        waiting = self._waiting
+        while waiting or self._fill():
+            kind, value, self._event_id = waiting.popleft()
             if kind == CHUNK:
+                self.received += 1
                 return value
         raise StopIteration
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ppio_agent_models import (
     AgentTemplate,
     ConfigurationError,
+    PPIOAgentRuntimeError,
     SandboxCreationError,
     SandboxGoneError,
     TemplateNotFoundError,
@@ -115,9 +116,13 @@ class PlatformSandboxProvider:
             return await self._join(living[0], spec)
         made = await self._make(spec)
         if not spec.is_new:
-            winner = await self._winner(spec.session_id, made)
+            try:
+                winner = await self._winner(spec.session_id, made)
+            except BaseException:
+                await io.to_the_end(self._dropped(made))
+                raise
             if winner is not None:
-                await self._making.kill(made.sandbox_id)
+                await self._dropped(made)
                 return await self._join(winner, spec)
         self._agents.know(made)
         return self._as_new(made, spec)
@@ -150,13 +155,17 @@ class PlatformSandboxProvider:
         Raises:
             SandboxGoneError: It has ended.
             SandboxPausedError: It sleeps.
+            PlatformError: The platform did not do it.
         """
-        reply = await self._api.ask(platform_calls.set_timeout(sandbox_id, timeout_seconds), known={404, 409})
+        question = platform_calls.set_timeout(sandbox_id, timeout_seconds)
+        reply = await self._api.ask(question, known={404, 409})
         found = await self.get(sandbox_id)
         if found is not None and found.state == "paused":
             raise lifecycle.asleep(found.session_id)
         if found is None or reply.status == 404:
             raise self._gone(sandbox_id)
+        if reply.status == 409:
+            raise self._api.failure(question, reply)
         return found
 
     async def pause(self, sandbox_id: str) -> Sandbox:
@@ -164,12 +173,15 @@ class PlatformSandboxProvider:
 
         Raises:
             SandboxGoneError: It has ended.
+            PlatformError: The platform did not do it.
         """
-        # 409: it sleeps already.
-        await self._api.ask(platform_calls.pause(sandbox_id, is_legacy=self._is_legacy), known={404, 409})
+        question = platform_calls.pause(sandbox_id, is_legacy=self._is_legacy)
+        reply = await self._api.ask(question, known={404, 409})  # 409: it sleeps already
         found = await self.get(sandbox_id)
         if found is None:
             raise self._gone(sandbox_id)
+        if found.state != "paused" and reply.status in {404, 409}:
+            raise self._api.failure(question, reply)
         return found
 
     async def resume(self, sandbox_id: str) -> Sandbox:
@@ -197,21 +209,15 @@ class PlatformSandboxProvider:
         return ended
 
     async def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
-        """Return what the platform has of what the session's sandbox has written; None when no such session lives.
-
-        The platform says nothing of how an agent ended; with a cursor the page says when its sandbox has.
-        """
-        seen = platform_logs.cursor_of(cursor)
-        if seen is None:
-            living = await self._making.living(session_id)
-            if not living:
-                return None
-            seen = platform_logs.LogCursor(living[0].made.sandbox_id)
-        question = platform_calls.logs(seen.sandbox_id, seen.unix_milliseconds, is_legacy=self._is_legacy)
-        reply = await self._api.ask(question, known={404})
-        text, after = platform_logs.unseen(reply.value, seen) if reply.status != 404 else ("", seen)
-        is_over = not text and (reply.status == 404 or await self._seen(seen.sandbox_id) is None)
-        return LogPage(text=text, cursor=str(after), is_over=is_over)
+        """Return what the processes in the sandbox of a living session have written; None when there is none."""
+        living = await self._making.living(session_id)
+        if not living:
+            return None
+        sandbox_id, (begin, _) = living[0].made.sandbox_id, platform_logs.since(cursor)
+        reply = await self._api.ask(platform_calls.logs(sandbox_id, begin), known={404})
+        if reply.status == 404:
+            reply = await self._api.ask(platform_calls.older_logs(sandbox_id, begin), known={404})
+        return None if reply.status == 404 else platform_logs.page_of(reply.value, cursor)
 
     async def list_templates(self) -> list[AgentTemplate]:
         """Return every template of the account."""
@@ -269,6 +275,14 @@ class PlatformSandboxProvider:
         living = await self._making.living(session_id)
         ids = [each.made.sandbox_id for each in living]
         return living[0] if made.sandbox_id in ids and ids[0] != made.sandbox_id else None
+
+    async def _dropped(self, made: MadeSandbox) -> bool:
+        """End a sandbox that nobody will use, and return whether that went well."""
+        try:
+            return await self._making.kill(made.sandbox_id)
+        except PPIOAgentRuntimeError:
+            logger.warning("sandbox %s is not used and could not be ended", made.sandbox_id, exc_info=True)
+            return False
 
     async def _join(self, seen: SeenSandbox, spec: SandboxSpec) -> Sandbox:
         if not seen.is_made_from(spec.template_id):

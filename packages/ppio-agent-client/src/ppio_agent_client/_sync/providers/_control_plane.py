@@ -104,7 +104,7 @@ class ControlPlane:
                 if outcome.status == 401 and not renewed and self._auth.renew(call.headers):
                     renewed = True
                     continue
-                error = self._failure(question, outcome)
+                error = self.failure(question, outcome)
             else:
                 error = outcome
             pause = self._pause(question, error, failures, limits)
@@ -131,7 +131,8 @@ class ControlPlane:
             return error
         return Reply(answer.status, answer.headers, platform_answers.value_of(body))
 
-    def _failure(self, question: PlatformCall, reply: Reply) -> PPIOAgentRuntimeError:
+    def failure(self, question: PlatformCall, reply: Reply) -> PPIOAgentRuntimeError:
+        """Return what an answer means that is none of the good ones."""
         return platform_answers.failure(reply.status, reply.headers, reply.value, question.what, unix_now=io.unix_now())
 
     def _pause(

@@ -1,0 +1,81 @@
+"""How fast is it? Our runtime and client against the bare minimum, and against peers.
+
+    python -m tests.bench                    # all rows, a few minutes
+    python -m tests.bench --peers            # with ppio-sandbox, bedrock-agentcore, FastAPI and Starlette
+    python -m tests.bench --only posts       # one group or row
+    python -m tests.bench --growth           # how it grows with connections, streams, sessions
+    python -m tests.bench --check            # exit 1 when a target is missed
+
+A ratio is to the raw base in the same run: bare ASGI on the same uvicorn, bare asyncio for the client; in the group
+`features` to the agent without the feature. For Linux. Nothing in here is a test: no timing decides whether tests pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import blocking_group, client_group, features_group, posts_group, start_group, streams_group
+from .growth import grow
+from .peers import NAMES, peers
+from .report import Report
+from .rows import GROUPS, Row
+
+_RUN = {
+    "posts": posts_group.run,
+    "streams": streams_group.run,
+    "blocking": blocking_group.run,
+    "start": start_group.run,
+    "client": client_group.run,
+    "features": features_group.run,
+}
+
+
+def arguments() -> argparse.Namespace:
+    """Return what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", action="store_true", help=f"measure {', '.join(NAMES)} too")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a group or a row; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="one round of everything: does it work?")
+    parser.add_argument("--rounds", type=int, default=5, help="bursts of each server in each row")
+    parser.add_argument("--growth", action="store_true", help="measure the curves instead of the table")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write (with --growth: add) the figures as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them as SVG; needs matplotlib")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure, print, write; return the exit code."""
+    options = arguments()
+    rounds = 1 if options.quick else options.rounds
+    report = Report.read(options.json) if options.growth and options.json and options.json.exists() else Report()
+    if options.growth:
+        report.growth = grow(rounds)
+    else:
+        others = peers() if options.peers else []
+        chosen = [name for name, rows in GROUPS.items() if not options.only or _is_chosen(name, rows, options.only)]
+        for group in chosen:
+            sys.stderr.write(f"measuring {group} ...\n")
+            report.results |= _RUN[group](others, rounds)
+    sys.stdout.write(report.text())
+    if options.json:
+        report.write(options.json)
+    if options.plot:
+        from .plot import draw  # needs matplotlib
+
+        draw(report, options.plot)
+    missed = report.missed()
+    if options.check and missed:
+        sys.stdout.write(f"\nMissed: {', '.join(missed)}\n")
+        return 1
+    return 0
+
+
+def _is_chosen(group: str, rows: list[Row], only: list[str]) -> bool:
+    return group in only or any(row.key in only for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""How it grows: with connections, with streams, with sessions; and where the time of a new sandbox goes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from .loads import posts, streams
+from .report import Curve, Growth
+from .servers import OURS, RAW, App, Server
+
+_CONNECTIONS = (1, 4, 16, 64, 256, 1024)
+_STREAMS = (1, 10, 100, 1000)
+_IDLE = 1000
+_AGENT = """
+from ppio_agent_runtime import PPIOAgentRuntimeApp
+
+app = PPIOAgentRuntimeApp()
+
+@app.entrypoint
+async def echo(payload: dict):
+    return payload
+
+if __name__ == "__main__":
+    app.run()
+"""
+
+
+def grow(rounds: int) -> Growth:
+    """Measure all curves."""
+    most = min(rounds, 3)
+    return {
+        "requests/s by connections": _requests(most),
+        "chunks/s by streams": _chunks(most),
+        "memory": _memory(),
+        "a local sandbox, ms": asyncio.run(_sandbox(most)),
+    }
+
+
+def _requests(rounds: int) -> dict[str, Curve]:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Server(app)) for app in (RAW, OURS)]
+        return {
+            server.app.name: [(count, _best_posts(server, count, rounds)) for count in _CONNECTIONS]
+            for server in servers
+        }
+
+
+def _best_posts(server: Server, connections: int, rounds: int) -> float:
+    return max(posts(server, connections).rate for _ in range(rounds))
+
+
+def _chunks(rounds: int) -> dict[str, Curve]:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Server(app, "stream")) for app in (RAW, OURS)]
+        return {
+            server.app.name: [(count, _best_streams(server, count, rounds)) for count in _STREAMS] for server in servers
+        }
+
+
+def _best_streams(server: Server, count: int, rounds: int) -> float:
+    return max(streams(server, count, max(50, 30_000 // count)).rate for _ in range(rounds))
+
+
+def _memory() -> dict[str, Curve]:
+    """Return KB for each of many idle streams, durable or not, and for each session that was served once."""
+    sessions = OURS.with_variables("ours", PPIO_AGENT_MAX_CONCURRENCY_PER_SESSION="1")
+    return {
+        "KB per idle stream": [(_IDLE, _idle_streams(OURS, ""))],
+        "KB per idle durable stream": [(_IDLE, _idle_streams(OURS, "PPIO-Agent-Protocol: 1\r\n"))],
+        "KB per session served": [(_IDLE, _served_sessions(sessions))],
+    }
+
+
+def _request(headers: str, **payload: object) -> bytes:
+    body = json.dumps({"prompt": "x", **payload})
+    return f"POST /invocations HTTP/1.1\r\nHost: bench\r\n{headers}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def _idle_streams(app: App, headers: str) -> float:
+    with Server(app, "stream") as server, ExitStack() as stack:
+        streams(server, 10, 100)
+        before = server.megabytes()
+        held = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(_IDLE)]
+        for connection in held:
+            connection.sendall(_request(headers, count=1_000_000, pause=0.5))
+        for connection in held:
+            assert connection.recv(65536)  # its first event
+        return (server.megabytes() - before) * 1024 / _IDLE
+
+
+def _served_sessions(app: App) -> float:
+    with Server(app) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
+        posts(server, 16)
+        before = server.megabytes()
+        for number in range(_IDLE * 5):
+            connection.sendall(_request(f"X-PPIO-Session-Id: session-{number}\r\n"))
+            assert connection.recv(65536)
+        return (server.megabytes() - before) * 1024 / (_IDLE * 5)
+
+
+async def _sandbox(rounds: int) -> dict[str, Curve]:
+    """Return the parts of the time from `create_session` to the first answer, in milliseconds; the fastest of some."""
+    from ppio_agent_client import AgentRuntimeClient, LocalSandboxProvider
+
+    parts: dict[str, list[float]] = {"interpreter": [], "imports and server": [], "sandbox": [], "first answer": []}
+    with tempfile.TemporaryDirectory() as folder:
+        agent = Path(folder, "agent")
+        agent.mkdir()
+        (agent / "main.py").write_text(_AGENT, encoding="utf-8")
+        provider = LocalSandboxProvider(Path(folder, "home"))
+        async with AgentRuntimeClient(provider=provider) as client:
+            for _ in range(rounds):
+                interpreter = _seconds_of(sys.executable, "-c", "pass")
+                with Server(OURS) as server:
+                    ready = server.ready_seconds
+                began = time.perf_counter()
+                async with await client.create_session(str(agent)) as session:
+                    created = time.perf_counter() - began
+                    await session.invoke({"prompt": "x"})
+                    answered = time.perf_counter() - began - created
+                for name, seconds in zip(
+                    parts, (interpreter, ready - interpreter, created - ready, answered), strict=True
+                ):
+                    parts[name].append(seconds * 1000)
+    return {name: [(0, min(times))] for name, times in parts.items()}
+
+
+def _seconds_of(*command: str) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True)
+    return time.perf_counter() - began

@@ -1,0 +1,94 @@
+"""The rows of the table: what is measured, and what it should be at least or at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from .rounds import Figure
+
+Results = dict[str, dict[str, Figure]]
+"""Figures by row and server."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        key: Its name, for `--only`.
+        what: The same in words.
+        target: What it should be; None where nothing is promised.
+        at_most: Less is better.
+        unit: Empty for a ratio to the base.
+    """
+
+    key: str
+    what: str
+    target: float | None = None
+    at_most: bool = False
+    unit: str = ""
+
+    def is_met(self, figure: Figure) -> bool:
+        """Say whether the figure is what it should be."""
+        if self.target is None:
+            return True
+        return figure.value <= self.target if self.at_most else figure.value >= self.target
+
+
+GROUPS: Final[dict[str, list[Row]]] = {
+    "posts": [
+        Row("post-c1", "small POST, 1 connection, requests/s", 0.90),
+        Row("post-c32", "small POST, 32 connections, requests/s", 0.90),
+        Row("post-c256", "small POST, 256 connections, requests/s", 0.90),
+        Row("cpu-c32", "processor time of a small POST, 32 connections", 1.15, at_most=True),
+        Row("p99-c32", "p99 latency, 32 connections", 1.5, at_most=True),
+        Row("sync-c32", "small POST to a plain def, 32 connections, requests/s", 0.85),
+        Row("in-1mb", "1 MB request, requests/s", 1.6),
+        Row("out-1mb", "1 MB answer, requests/s", 2.8),
+    ],
+    "streams": [
+        Row("stream-1", "1 stream, chunks/s", 5),
+        Row("stream-100", "100 streams, chunks/s", 7),
+        Row("first-1", "time to the first event, 1 stream", 1.2, at_most=True),
+        Row("first-100", "time to the first event, 100 streams that never pause", 0.12, at_most=True),
+        Row("sync-stream-1", "1 stream of a plain generator, chunks/s", 3.5),
+        Row("sync-stream-100", "100 streams of plain generators, chunks/s", 5),
+        Row("sync-stream-sleep", "20 plain generators that sleep 50 x 10 ms", 0.6, at_most=True, unit="s"),
+    ],
+    "blocking": [
+        Row("blocking-64", "def that blocks 50 ms, 64 connections, share of the ideal", 0.95, unit="share"),
+        Row("blocking-256", "def that blocks 50 ms, 256 connections, share of the ideal", 0.75, unit="share"),
+        Row("ping-64", "/ping meanwhile, 64 connections, p99", 10, at_most=True, unit="ms"),
+        Row("ping-256", "/ping meanwhile, 256 connections, p99", 50, at_most=True, unit="ms"),
+        Row("ping-isolated", "/ping while async def blocks its isolated loop, p99", 50, at_most=True, unit="ms"),
+    ],
+    "start": [
+        Row("cold-start", "process start to /ping", 1.25, at_most=True),
+        Row("import-runtime", "import of PPIOAgentRuntimeApp", 60, at_most=True, unit="ms"),
+        Row("memory-idle", "memory when idle", 38, at_most=True, unit="MB"),
+        Row("growth-echo", "memory growth over 200,000 requests", 2, at_most=True, unit="MB"),
+        Row("growth-overlap", "memory growth over 20,000 overlapping requests", 4, at_most=True, unit="MB"),
+    ],
+    "client": [
+        Row("client-post-c1", "client: invoke, 1 at a time, calls/s", 0.20),
+        Row("client-post-c64", "client: invoke, 64 at a time, calls/s", 0.10),
+        Row("client-sse-framed", "client: stream, an event in each HTTP chunk, events/s", 0.07),
+        Row("client-sse-coalesced", "client: stream, 16 KB HTTP chunks, events/s", 0.20),
+        Row("client-second", "client: construct a second one", 0.1, at_most=True, unit="ms"),
+        Row("import-client", "import ppio_agent_client", 15, at_most=True, unit="ms"),
+        Row("import-client-class", "the same and AgentRuntimeClient", 120, at_most=True, unit="ms"),
+    ],
+    "features": [
+        Row("protocol-1-post", "durable POST (protocol 1)"),
+        Row("protocol-1-stream", "durable stream (protocol 1), chunks/s"),
+        Row("no-metrics", "without metrics"),
+        Row("access-log", "access log"),
+        Row("rate-limit", "rate limit"),
+        Row("max-concurrency", "concurrency limit"),
+        Row("api-keys", "API keys"),
+        Row("middleware", "one @app.middleware function"),
+        Row("isolation", "isolate_handlers"),
+    ],
+}
+"""In `features` the base is the agent without the feature; in all other groups it is the raw server or client."""

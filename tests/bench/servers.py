@@ -1,0 +1,110 @@
+"""The servers under test, each a process of its own on a free port; what it costs is read from /proc."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+APPS = Path(__file__).parent / "apps"
+_PING = b"GET /ping HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class App:
+    """A program in `apps`, and how to start it."""
+
+    name: str
+    program: str
+    python: str = sys.executable
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def with_variables(self, name: str, **variables: str) -> App:
+        """Return the same program under another name, with more variables."""
+        return App(name, self.program, self.python, self.variables | variables)
+
+
+RAW = App("raw", "raw.py")
+OURS = App("ours", "ours.py")
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment() -> dict[str, str]:
+    """Return this environment without settings of ours; with compiled modules kept, as of installed packages."""
+    foreign = ("PPIO_", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return clean | {"PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir(), "ppio-agent-bench-pycache"))}
+
+
+class Server:
+    """One running app; leaving the block ends it.
+
+    Attributes:
+        ready_seconds: From the start of the process to the first 200 of `/ping`.
+    """
+
+    def __init__(self, app: App, mode: str = "echo") -> None:
+        self.app = app
+        self.port = free_port()
+        variables = environment() | {"PORT": str(self.port), "MODE": mode} | app.variables
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the process
+        began = time.perf_counter()
+        self._process = subprocess.Popen(
+            [app.python, str(APPS / app.program)], env=variables, stdout=self._log, stderr=self._log
+        )
+        try:
+            self._wait(began + 60)
+        except BaseException:
+            self.close()
+            raise
+        self.ready_seconds = time.perf_counter() - began
+
+    def _wait(self, until: float) -> None:
+        while time.perf_counter() < until:
+            if self._process.poll() is not None:
+                self._log.seek(0)
+                raise RuntimeError(f"{self.app.name} ended: {self._log.read().decode(errors='replace')[-400:]}")
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                connection.sendall(_PING)
+                if connection.recv(4096).startswith(b"HTTP/1.1 200"):
+                    return
+            time.sleep(0.002)
+        raise RuntimeError(f"{self.app.name} did not answer /ping within a minute")
+
+    def cpu_seconds(self) -> float:
+        """Return its processor time, user and system."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def megabytes(self) -> float:
+        """Return its resident memory."""
+        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self._process.pid}/status").read_text())
+        return int(found[1]) / 1024 if found else 0.0
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
