@@ -12,7 +12,7 @@ from ppio_agent_models import AgentTemplate, ConfigurationError, SandboxCreation
 
 from . import json_codec, platform_templates
 from .agent_keys import closed_to_all_but
-from .platform_frames import ProcessEnded, ProcessEvent, ProcessOutput, StreamClosed
+from .platform_frames import ProcessEnded, ProcessEvent, ProcessOutput, ProcessStarted, StreamClosed
 
 APP_FOLDER: Final = "/app"
 """Where templates keep the agent."""
@@ -90,6 +90,7 @@ class LastWords:
 
     def __init__(self) -> None:
         self._printed = bytearray()
+        self.started: ProcessStarted | None = None
         self.ended: ProcessEnded | None = None
         self.closed: StreamClosed | None = None
 
@@ -98,10 +99,17 @@ class LastWords:
         if isinstance(event, ProcessOutput):
             self._printed += event.text
             del self._printed[:-MAX_OUTPUT_BYTES]
+        elif isinstance(event, ProcessStarted):
+            self.started = event
         elif isinstance(event, ProcessEnded):
             self.ended = event
         elif isinstance(event, StreamClosed):
             self.closed = event
+
+    @property
+    def have_begun(self) -> bool:
+        """Whether the stream has said that the process runs, or why it does not."""
+        return self.started is not None or self.ended is not None or self.closed is not None
 
     @property
     def exit_code(self) -> int | None:
