@@ -122,7 +122,7 @@ class PlatformSandboxProvider:
                 await io.to_the_end(self._dropped(made))
                 raise
             if winner is not None:
-                await self._dropped(made)
+                await io.to_the_end(self._dropped(made))
                 return await self._join(winner, spec)
         self._agents.know(made)
         return self._as_new(made, spec)

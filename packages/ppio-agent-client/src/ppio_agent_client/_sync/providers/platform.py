@@ -123,7 +123,7 @@ class SyncPlatformSandboxProvider:
                 io.to_the_end(self._dropped(made))
                 raise
             if winner is not None:
-                self._dropped(made)
+                io.to_the_end(self._dropped(made))
                 return self._join(winner, spec)
         self._agents.know(made)
         return self._as_new(made, spec)
