@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client import AgentRuntimeClient, ClientConfig, SyncAgentRuntimeClient
-from tests.support.raw_server import Caller, answer, raw_server
+from ppio_agent_client import AgentClientError, AgentRuntimeClient, ClientConfig, SyncAgentRuntimeClient
+from tests.support.raw_server import Caller, answer, raw_server, sending
 
 AT_ONCE = 64
 
@@ -125,6 +125,19 @@ async def test_calls_that_are_cancelled_anywhere_give_their_place_back() -> None
         answers = await asyncio.gather(*(session.invoke(str(number)) for number in range(10)))
         assert len(answers) == 10
         await until(lambda: agent.open <= 2)
+
+
+async def test_closing_a_client_ends_those_who_use_and_those_who_wait_for_a_connection() -> None:
+    with raw_server(sending()) as server:
+        client = AgentRuntimeClient(config=ClientConfig(max_connections=1, max_retries=0))
+        session = client.attach(server.url)
+        calls = [asyncio.ensure_future(session.invoke("x")) for _ in range(3)]
+        await until(lambda: server.requests)
+        await client.close()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(outcome, AgentClientError) for outcome in outcomes)
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    assert server.connections == 1
 
 
 def test_threads_share_a_blocking_client() -> None:

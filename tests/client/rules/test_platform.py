@@ -27,6 +27,7 @@ from ppio_agent_client import (
 from ppio_agent_client._rules import (
     platform_answers,
     platform_calls,
+    platform_logs,
     platform_start,
     platform_templates,
 )
@@ -273,7 +274,12 @@ def test_the_time_to_start_is_that_of_the_manifest(said: object, seconds: float)
 def test_the_session_wins_over_the_manifest_and_its_token_over_all() -> None:
     start = started_by("main.py", envVars={"A": "1", "B": "2", "C": 3})
     request = platform_start.request_of(start, {"B": "4", "PPIO_AGENT_API_KEYS": "own"}, "token")
-    assert request["process"]["envs"] == {"A": "1", "B": "4", "PPIO_AGENT_API_KEYS": "token,own"}
+    assert request["process"]["envs"] == {
+        "PYTHONUNBUFFERED": "1",
+        "A": "1",
+        "B": "4",
+        "PPIO_AGENT_API_KEYS": "token,own",
+    }
     assert request["process"]["args"] == ["-l", "-c", start.command]
 
 
@@ -342,3 +348,24 @@ def test_limits_are_compared_with_the_template() -> None:
     platform_start.check_limits("8Gi", "8", None)
     with pytest.raises(SandboxCreationError, match="512 MiB of memory, less than 1Gi and 1 processors, less than 2"):
         platform_start.check_limits("1Gi", "2", small)
+
+
+def entry(milliseconds: int, text: str) -> dict[str, str]:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    return {"timestamp": moment, "level": "info", "message": text}
+
+
+@given(moments=st.lists(st.integers(1, 5), max_size=12), cuts=st.lists(st.integers(0, 12), max_size=4))
+def test_a_log_that_grows_is_read_once(moments: list[int], cuts: list[int]) -> None:
+    lines = [entry(1_700_000_000_000 + when, f"line {number}") for number, when in enumerate(sorted(moments))]
+    text, cursor = "", None
+    for end in [*sorted(cuts), len(lines)]:
+        page = platform_logs.page_of({"logEntries": lines[:end]}, cursor)
+        text, cursor = text + page.text, page.cursor
+    assert text == "".join(f"line {number}\n" for number in range(len(lines)))
+
+
+@given(value=JSON, cursor=st.none() | st.text(max_size=5))
+def test_a_log_of_any_shape_breaks_nothing(value: Any, cursor: str | None) -> None:
+    assert platform_logs.page_of(value, cursor).text == ""
+    platform_logs.page_of({"logEntries": [value, {"message": value, "timestamp": value}]}, cursor)

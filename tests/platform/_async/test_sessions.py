@@ -14,6 +14,7 @@ from ppio_agent_client import (
     AgentRuntimeClient,
     AuthenticationError,
     ConfigurationError,
+    PlatformError,
     PlatformSandboxProvider,
     QuotaExceededError,
     RateLimitedError,
@@ -24,6 +25,7 @@ from ppio_agent_client import (
     SandboxProvider,
     SandboxSpec,
     SandboxStartTimeoutError,
+    SessionNotFoundError,
     SessionStatus,
     TemplateNotFoundError,
 )
@@ -391,3 +393,59 @@ async def test_a_template_is_deleted(platform: Platform, url: str) -> None:
         assert await provider.list_templates() == []
     finally:
         await provider.close()
+
+
+async def test_the_log_of_an_agent_is_read_and_read_on(platform: Platform, url: str, tmp_path: Path) -> None:
+    program = PROGRAM.replace(
+        'turns.append(request.get("prompt"))', 'turns.append(print(request["prompt"], flush=True))'
+    )
+    platform.add_template("t-1", agent_folder(tmp_path / "agent", program=program))
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        session = await client.create_session("t-1", session_id="s")
+        await session.invoke("first words")
+        text, cursor = "", None
+        while "first words" not in text:
+            page = await client.get_logs("s", cursor)
+            text, cursor = text + page.text, page.cursor
+        await session.invoke("last words")
+        while "last words" not in text:
+            page = await client.get_logs("s", cursor)
+            text, cursor = text + page.text, page.cursor
+        assert text.count("first words") == 1
+        await session.close()
+        with pytest.raises(SessionNotFoundError):
+            await client.get_logs("s")
+
+
+async def test_a_sandbox_is_not_left_when_the_look_for_a_rival_fails(
+    platform: Platform, url: str, tmp_path: Path
+) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    provider = PlatformSandboxProvider(settings(url, max_retries=0))
+    made = SandboxSpec(session_id="s", template_id="t-1", timeout_seconds=600)
+    try:
+        assert await provider.find("s") is None
+        platform.faults.add("list", "latency")
+        platform.faults.add("list", "500")
+        with pytest.raises(PlatformError):
+            await provider.create(made)
+    finally:
+        await provider.close()
+    assert len(platform.log.of("create")) == 1
+    assert len(list(platform.sandboxes)) == 0
+
+
+async def test_a_request_wakes_a_sandbox_that_was_made_so(platform: Platform, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        session = await client.create_session("t-1", 600, SandboxConfig(auto_resume=True), session_id="s")
+        await session.pause()
+        (made,) = platform.sandboxes
+        assert made.state == "paused"
+        async with AgentRuntimeClient(config=settings(url)) as other:
+            found = await other.get_session("s")
+            assert found is not None
+            assert made.state == "paused"
+            assert (await found.invoke("x")).result["turns"] == 1
+            assert await found.get_status() is SessionStatus.ACTIVE
+        await session.close()

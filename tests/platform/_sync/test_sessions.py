@@ -15,6 +15,7 @@ from ppio_agent_client import (
     SyncAgentRuntimeClient,
     AuthenticationError,
     ConfigurationError,
+    PlatformError,
     SyncPlatformSandboxProvider,
     QuotaExceededError,
     RateLimitedError,
@@ -25,6 +26,7 @@ from ppio_agent_client import (
     SyncSandboxProvider,
     SandboxSpec,
     SandboxStartTimeoutError,
+    SessionNotFoundError,
     SessionStatus,
     TemplateNotFoundError,
 )
@@ -392,3 +394,59 @@ def test_a_template_is_deleted(platform: Platform, url: str) -> None:
         assert provider.list_templates() == []
     finally:
         provider.close()
+
+
+def test_the_log_of_an_agent_is_read_and_read_on(platform: Platform, url: str, tmp_path: Path) -> None:
+    program = PROGRAM.replace(
+        'turns.append(request.get("prompt"))', 'turns.append(print(request["prompt"], flush=True))'
+    )
+    platform.add_template("t-1", agent_folder(tmp_path / "agent", program=program))
+    with SyncAgentRuntimeClient(config=settings(url)) as client:
+        session = client.create_session("t-1", session_id="s")
+        session.invoke("first words")
+        text, cursor = "", None
+        while "first words" not in text:
+            page = client.get_logs("s", cursor)
+            text, cursor = text + page.text, page.cursor
+        session.invoke("last words")
+        while "last words" not in text:
+            page = client.get_logs("s", cursor)
+            text, cursor = text + page.text, page.cursor
+        assert text.count("first words") == 1
+        session.close()
+        with pytest.raises(SessionNotFoundError):
+            client.get_logs("s")
+
+
+def test_a_sandbox_is_not_left_when_the_look_for_a_rival_fails(
+    platform: Platform, url: str, tmp_path: Path
+) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    provider = SyncPlatformSandboxProvider(settings(url, max_retries=0))
+    made = SandboxSpec(session_id="s", template_id="t-1", timeout_seconds=600)
+    try:
+        assert provider.find("s") is None
+        platform.faults.add("list", "latency")
+        platform.faults.add("list", "500")
+        with pytest.raises(PlatformError):
+            provider.create(made)
+    finally:
+        provider.close()
+    assert len(platform.log.of("create")) == 1
+    assert len(list(platform.sandboxes)) == 0
+
+
+def test_a_request_wakes_a_sandbox_that_was_made_so(platform: Platform, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    with SyncAgentRuntimeClient(config=settings(url)) as client:
+        session = client.create_session("t-1", 600, SandboxConfig(auto_resume=True), session_id="s")
+        session.pause()
+        (made,) = platform.sandboxes
+        assert made.state == "paused"
+        with SyncAgentRuntimeClient(config=settings(url)) as other:
+            found = other.get_session("s")
+            assert found is not None
+            assert made.state == "paused"
+            assert (found.invoke("x")).result["turns"] == 1
+            assert found.get_status() is SessionStatus.ACTIVE
+        session.close()

@@ -15,6 +15,8 @@ from . import json_codec
 
 PAGE_SIZE: Final = 100
 """Sandboxes or templates that one answer lists; the platform gives no more."""
+LOG_LINES: Final = 1000
+"""Lines of a log that one answer has."""
 MAX_LIFE_SECONDS: Final = 24 * 3600
 """The longest life that can be asked for; most accounts may have less (the platform says so)."""
 
@@ -30,6 +32,7 @@ class PlatformCall:
         body: JSON, or nothing.
         is_repeatable: Whether twice is as good as once.
         bearer: Whether it wants the key as bearer token, as the list of templates does.
+        max_seconds: How long it may take in all, where that is less than `platform_timeout`.
     """
 
     what: str
@@ -38,6 +41,7 @@ class PlatformCall:
     body: bytes = field(default=b"", repr=False)
     is_repeatable: bool = True
     bearer: bool = False
+    max_seconds: float = math.inf
 
 
 def create(spec: SandboxSpec, template_id: str, metadata: Mapping[str, str], *, is_legacy: bool) -> PlatformCall:
@@ -105,6 +109,20 @@ def listing(metadata: Mapping[str, str], page_token: str | None = None) -> Platf
     if page_token:
         query["nextToken"] = page_token
     return PlatformCall("list sandboxes", "GET", f"/v2/sandboxes?{urlencode(query)}")
+
+
+def logs(sandbox_id: str, since_ms: int) -> PlatformCall:
+    """Return the call that shows what the processes of a sandbox have written since a moment, oldest first."""
+    query = urlencode({"cursor": since_ms, "limit": LOG_LINES, "direction": "forward"})
+    return PlatformCall(
+        f"read the log of sandbox {sandbox_id!r}", "GET", f"/v2/sandboxes/{quote(sandbox_id, safe='')}/logs?{query}"
+    )
+
+
+def older_logs(sandbox_id: str, since_ms: int) -> PlatformCall:
+    """Return the same call as the first version of the API has it."""
+    query = urlencode({"start": since_ms, "limit": LOG_LINES})
+    return _about(sandbox_id, "read the log of", "GET", f"/logs?{query}")
 
 
 def templates_with_metadata() -> PlatformCall:

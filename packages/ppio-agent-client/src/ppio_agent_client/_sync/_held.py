@@ -128,9 +128,9 @@ class HeldSandbox:
 
         Raises:
             SandboxPausedError: It sleeps.
-            SandboxGoneError: It slept, and has ended.
+            SandboxGoneError: It has ended.
         """
-        if self.now.state == "paused" or self.now.is_partial:  # somebody else may have woken it
+        if self.now.state != "running" or self.now.is_partial:  # somebody else may have woken it
             self._judge(self.look())
 
     def explain(self, error: NetworkError | StreamInterruptedError) -> None:
@@ -155,5 +155,5 @@ class HeldSandbox:
     def _judge(self, found: Sandbox | None, because: Exception | None = None) -> None:
         if found is None or found.state == "ended":
             raise lifecycle.gone(self.now.session_id, found) from because
-        if found.state == "paused":
+        if found.state == "paused" and not found.wakes:
             raise lifecycle.asleep(self.now.session_id) from because
