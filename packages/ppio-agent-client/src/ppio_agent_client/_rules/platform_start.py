@@ -59,7 +59,8 @@ def start_of(template: AgentTemplate | None) -> Start:
 
 def request_of(start: Start, env_vars: Mapping[str, str], token: str) -> dict[str, Any]:
     """Return what envd is asked: a login shell that becomes the agent, closed to everybody without `token`."""
-    envs = closed_to_all_but(token, {**start.env_vars, **env_vars})
+    # What the agent prints is in the platform's log at once, and in a last word if it crashes.
+    envs = closed_to_all_but(token, {"PYTHONUNBUFFERED": "1", **start.env_vars, **env_vars})
     process = {"cmd": "/bin/bash", "args": ["-l", "-c", start.command], "envs": envs}
     return {"process": process, "tag": PROCESS_TAG, "stdin": False}
 

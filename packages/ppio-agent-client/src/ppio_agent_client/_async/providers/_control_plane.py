@@ -85,9 +85,10 @@ class ControlPlane:
             PlatformError: It refused the request, or failed.
             NetworkError: No answer arrived in time.
         """
-        limits = call_limits(self._config, self._config.platform_timeout, io.now())
+        seconds = min(self._config.platform_timeout, question.max_seconds)
+        limits = call_limits(self._config, seconds, io.now())
         if question.is_repeatable and limits.first_byte is None:
-            limits = replace(limits, first_byte=self._config.platform_timeout / _ATTEMPT_SHARE)
+            limits = replace(limits, first_byte=seconds / _ATTEMPT_SHARE)
         async with io.Until(limits.deadline, limits.total):
             return await self._until_answered(question, known, limits)
 

@@ -122,7 +122,7 @@ class PlatformSandboxProvider:
                 await io.to_the_end(self._dropped(made))
                 raise
             if winner is not None:
-                await self._dropped(made)
+                await io.to_the_end(self._dropped(made))
                 return await self._join(winner, spec)
         self._agents.know(made)
         return self._as_new(made, spec)
@@ -336,6 +336,7 @@ class PlatformSandboxProvider:
             created_at=now,
             expires_at=now + timedelta(seconds=spec.timeout_seconds),
             life_seconds=spec.timeout_seconds,
+            wakes=spec.auto_resume,
             start_timeout_seconds=self._start_seconds(spec.template_id),
             headers=headers,
             metadata=dict(spec.metadata),
@@ -352,6 +353,7 @@ class PlatformSandboxProvider:
             created_at=seen.started_at,
             expires_at=None if seen.state == "paused" else seen.ends_at,
             life_seconds=seen.marks.life_seconds,
+            wakes=seen.marks.wakes,
             start_timeout_seconds=self._start_seconds(seen.made.template_id),
             headers=headers,
             metadata=seen.marks.metadata,

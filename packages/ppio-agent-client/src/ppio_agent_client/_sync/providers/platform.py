@@ -123,7 +123,7 @@ class SyncPlatformSandboxProvider:
                 io.to_the_end(self._dropped(made))
                 raise
             if winner is not None:
-                self._dropped(made)
+                io.to_the_end(self._dropped(made))
                 return self._join(winner, spec)
         self._agents.know(made)
         return self._as_new(made, spec)
@@ -337,6 +337,7 @@ class SyncPlatformSandboxProvider:
             created_at=now,
             expires_at=now + timedelta(seconds=spec.timeout_seconds),
             life_seconds=spec.timeout_seconds,
+            wakes=spec.auto_resume,
             start_timeout_seconds=self._start_seconds(spec.template_id),
             headers=headers,
             metadata=dict(spec.metadata),
@@ -353,6 +354,7 @@ class SyncPlatformSandboxProvider:
             created_at=seen.started_at,
             expires_at=None if seen.state == "paused" else seen.ends_at,
             life_seconds=seen.marks.life_seconds,
+            wakes=seen.marks.wakes,
             start_timeout_seconds=self._start_seconds(seen.made.template_id),
             headers=headers,
             metadata=seen.marks.metadata,
