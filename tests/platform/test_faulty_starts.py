@@ -35,7 +35,7 @@ STATUSES = ("401", "403", "404", "409", "429", "500", "502", "503")
 OF_START: dict[str, type[PPIOAgentRuntimeError]] = {
     **dict.fromkeys(STATUSES, SandboxCreationError),
     "reset": NetworkError,
-    "cut": SandboxStartTimeoutError,
+    "cut": NetworkError,
     "hang": FirstByteTimeoutError,
 }
 OF_PINGS: dict[str, type[PPIOAgentRuntimeError]] = dict.fromkeys((*STATUSES, "reset", "cut"), SandboxStartTimeoutError)

@@ -39,9 +39,6 @@ NOW = 1_700_000_000
 SECRETS = {"ak-1": b"secret-1", "ak-2": "sécret-2".encode()}
 
 
-# --- Signatures (RFC 9421) ---
-
-
 def test_the_vector_of_rfc_9421_b_2_5() -> None:
     secret = base64.b64decode(
         "uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ=="

@@ -20,8 +20,6 @@ from ppio_agent_runtime._structured_fields import (
     serialize_dictionary,
 )
 
-# --- Structured fields (RFC 8941) ---
-
 keys = st.from_regex(r"[a-z*][a-z0-9_\-.*]{0,8}", fullmatch=True)
 bare_items = st.one_of(
     st.integers(-(10**15) + 1, 10**15 - 1),

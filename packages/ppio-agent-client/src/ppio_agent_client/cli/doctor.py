@@ -8,7 +8,11 @@ from typing import Any, Final
 
 import typer
 
-from ._diagnosis import Check, State, check_access, check_agent, check_home, check_versions
+from ._diagnosis.access import check_access
+from ._diagnosis.agent import check_agent
+from ._diagnosis.checks import Check, State
+from ._diagnosis.home import check_home
+from ._diagnosis.installed import check_versions
 from ._failures import EXIT_FAILED
 from ._output import screen
 
