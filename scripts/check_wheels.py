@@ -59,6 +59,8 @@ WHEELS = (
     ),
 )
 SOURCE_SUFFIXES = {".py", ".html", ".css", ".js"}
+TEMPLATES = "ppio_agent_client/cli/templates/"
+"""What `ppio-agent init` writes: files of any kind."""
 BESIDE_THE_SOURCE = {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
 
 
@@ -95,7 +97,10 @@ def problems_of_wheel(wheel: Wheel, path: Path) -> Iterator[str]:
         yield "no licence, or another one than the repository's"
     if len(str(metadata.get_payload()).split()) < 20:
         yield "README says next to nothing"
-    siblings = [Requirement(text) for text in metadata.get_all("Requires-Dist", []) if text.startswith("ppio-agent-")]
+    required = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
+    siblings = [
+        r for r in required if r.name.startswith("ppio-agent-") and r.name != wheel.name
+    ]  # extras name their own
     yield from (f"sibling is not pinned: {r}" for r in siblings if str(r.specifier) != f"=={metadata['Version']}")
     if wheel.name != MODELS and [r.name for r in siblings] != [MODELS]:
         yield f"requires {[r.name for r in siblings]} of its siblings, not the models alone"
@@ -106,7 +111,11 @@ def _is_stray(name: str, package: str, dist_info: str) -> bool:
     if top == dist_info:
         return False
     path = PurePosixPath(name)
-    return top != package or (path.suffix not in SOURCE_SUFFIXES and path.name != "py.typed")
+    return top != package or not _is_known(path)
+
+
+def _is_known(path: PurePosixPath) -> bool:
+    return path.suffix in SOURCE_SUFFIXES or path.name == "py.typed" or path.as_posix().startswith(TEMPLATES)
 
 
 def problems_of_sdist(wheel: Wheel, path: Path) -> Iterator[str]:
@@ -115,8 +124,7 @@ def problems_of_sdist(wheel: Wheel, path: Path) -> Iterator[str]:
         names = [name.split("/", maxsplit=1)[1] for name in archive.getnames()]
     source = f"src/{wheel.package}/"
     for name in names:
-        inside = PurePosixPath(name)
-        known = inside.suffix in SOURCE_SUFFIXES or inside.name == "py.typed"
+        known = _is_known(PurePosixPath(name.removeprefix("src/")))
         if name not in BESIDE_THE_SOURCE and not (name.startswith(source) and known):
             yield f"stray file {name} in the sdist"
     yield from (f"no {name} in the sdist" for name in ("LICENSE", "README.md") if name not in names)
@@ -138,6 +146,17 @@ def problems_alone(wheel: Wheel, path: Path, room: Path) -> Iterator[str]:
         yield from (f"brings {name} along" for name in sorted(present - allowed))
     program = f"import {wheel.package} as package; [getattr(package, name) for name in package.__all__]"
     run(python, "-W", "error", "-I", "-c", program)
+    if "ppio-agent-client" in installed:
+        yield from problems_of_scripts(python)
+
+
+def problems_of_scripts(python: Path) -> Iterator[str]:
+    """Yield the console scripts that do not say which extra is missing."""
+    for script in ("ppio-agent", "ppio-sandbox-cli"):
+        command = [python.with_name(script), *(["agent"] if script != "ppio-agent" else []), "list"]
+        told = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+        if told.returncode != 2 or "pip install 'ppio-agent-client[cli]'" not in told.stderr:
+            yield f"{script} without its extra does not say what to install: {told.stdout}{told.stderr}"
 
 
 def closure(name: str, installed: Mapping[NormalizedName, Distribution]) -> set[NormalizedName]:

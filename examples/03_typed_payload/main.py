@@ -1,8 +1,8 @@
 """An agent with a typed payload: what does not fit is refused before its code runs, and each wrong field is named.
 
 python examples/03_typed_payload/main.py
-curl localhost:8080/invocations -d '{"lines": [{"item": "tea", "quantity": 2, "price": "3.50"}]}'
-curl localhost:8080/invocations -d '{"lines": [{"item": "tea", "quantity": 0}]}'
+curl localhost:8080/invocations --json '{"lines": [{"item": "tea", "quantity": 2, "price": "3.50"}]}'
+curl localhost:8080/invocations --json '{"lines": [{"item": "tea", "quantity": 0}]}'
 """
 
 from decimal import Decimal

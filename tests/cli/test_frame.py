@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from ppio_agent_client.cli._commands import COMMANDS
 from tests.support.command_line import CommandLine
 
@@ -58,3 +60,12 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 2
     assert ended.stderr == "ppio-agent: typer is not installed. Run: pip install 'ppio-agent-client[cli]'\n"
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_the_help_of_a_command_begins_with_its_summary(cli: CommandLine, name: str) -> None:
+    ended = cli.run(name, "--help", COLUMNS="120")
+    assert ended.code == 0
+    assert COMMANDS[name].text in ended.out
+    assert all(option in ended.out for option in ("--json", "--quiet", "--verbose", "--debug"))
+    assert "<bool>" not in ended.out

@@ -80,7 +80,7 @@ def test_a_session_is_kept_and_gone_on_with(cli: CommandLine, living: str) -> No
     again = cli.run("invoke", "--local", "--session-id", living, "--input", "heard")
 
     assert again.out == "2\n"
-    assert f"ppio-agent invoke --local --session-id {living}" in again.err
+    assert f"ppio-agent invoke --local -s {living} -i" in again.err
     assert sandboxes(cli) == [living]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,3 +83,11 @@ async def official_async_pool() -> AsyncIterator[None]:
     yield
     if transport := AsyncTransportWithLogger._instances.pop(id(asyncio.get_running_loop()), None):
         await transport.aclose()
+
+
+@pytest.fixture
+def unused_url() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{place.getsockname()[1]}"

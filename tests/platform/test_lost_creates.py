@@ -7,30 +7,53 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client import AgentRuntimeClient, ClientConfig, TotalTimeoutError
+from ppio_agent_client import (
+    AgentRuntimeClient,
+    ClientConfig,
+    NetworkError,
+    PPIOAgentRuntimeError,
+    SandboxCreationError,
+    TotalTimeoutError,
+)
 from tests.support.platform import API_KEY, Platform, light_agent, serving
 
+OUTCOMES: dict[str, type[PPIOAgentRuntimeError]] = {
+    "hang": TotalTimeoutError,
+    "reset": NetworkError,
+    "cut": NetworkError,
+    "500": SandboxCreationError,
+    "502": SandboxCreationError,
+    "503": SandboxCreationError,
+}
 
-async def lost_creates(folder: Path, kind: str) -> None:
-    platform = Platform(folder / kind)
+
+async def lost_create(folder: Path, kind: str, *, times: int) -> None:
+    platform = Platform(folder / f"{kind}-{times}")
     platform.add_template("t-1", agent=light_agent)
     with serving(platform) as server:
-        platform.faults.add("create", kind)
+        platform.faults.add("create", kind, times=times)
         config = ClientConfig(
             api_key=API_KEY,
             base_url=server.url,
             sandbox_url=server.url,
             domain="emulator.test",
             platform_timeout=1.0 if kind == "hang" else 60.0,
+            max_retries=0,
         )
         async with AgentRuntimeClient(config=config) as client:
-            if kind == "hang":
-                with pytest.raises(TotalTimeoutError):
+            if kind == "hang" or times > 1:
+                with pytest.raises(OUTCOMES[kind]) as caught:
                     await client.create_session("t-1")
+                assert caught.value.status_code == (int(kind) if kind.isdigit() else None)
+                assert caught.value.request_id == ("req-of-a-fault" if kind.isdigit() else None)
+                assert platform.sandboxes.made == 0
             else:
                 await (await client.create_session("t-1")).close()
-        assert (len(platform.sandboxes), platform.sandboxes.made) == (0, 0 if kind == "hang" else 1)
+                assert platform.sandboxes.made == 1
+        assert len(platform.sandboxes) == 0
 
 
-async def test_a_create_that_did_nothing_is_repeated_unless_its_time_is_over(tmp_path: Path) -> None:
-    await asyncio.gather(*[lost_creates(tmp_path, kind) for kind in ("hang", "reset", "cut")])
+async def test_a_create_that_did_nothing_is_repeated_once_unless_its_time_is_over(tmp_path: Path) -> None:
+    once = [lost_create(tmp_path, kind, times=1) for kind in ("hang", "reset", "cut")]
+    always = [lost_create(tmp_path, kind, times=1000) for kind in OUTCOMES]
+    await asyncio.gather(*once, *always)

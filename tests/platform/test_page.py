@@ -1,4 +1,4 @@
-"""The program of the page about the platform, run as it is printed."""
+"""The programs of the page about the platform, run as they are printed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.platform import API_KEY, Platform
 from tests.support.platform_agent import MODERN, agent_folder
 
 PAGE = Path(__file__).parents[2] / "docs/platform.md"
 
 
-def test_the_program_of_the_page_runs(platform: Platform, url: str, tmp_path: Path) -> None:
-    (program,) = re.findall(r"^```py\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+PROGRAMS = re.findall(r"^```py\n# (\S+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+PRINTS = {
+    "on_the_platform.py": r"\{'turns': 1,.*\n\{'turns': 2,.*\n",
+    "files.py": r"\{'turns': 1,.*\ntotal 4\n.* data\.csv\n\n",
+}
+
+
+@pytest.mark.parametrize(("name", "program"), PROGRAMS)
+def test_a_program_of_the_page_runs(platform: Platform, url: str, tmp_path: Path, name: str, program: str) -> None:
     platform.add_template("t-1", agent_folder(tmp_path / "agent"), name="my-agent")
     given = {"PPIO_API_KEY": API_KEY, "PPIO_API_URL": url, "PPIO_SANDBOX_URL": url, "PPIO_DOMAIN": MODERN}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PPIO_")}
@@ -28,5 +37,5 @@ def test_the_program_of_the_page_runs(platform: Platform, url: str, tmp_path: Pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert [line.count("'turns'") for line in done.stdout.splitlines()] == [1, 1]
+    assert re.fullmatch(PRINTS[name], done.stdout)
     assert len(list(platform.sandboxes)) == 0

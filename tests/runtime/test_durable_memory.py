@@ -66,17 +66,25 @@ async def main():
         assert await post({"text": "x" * 100}, [(b"idempotency-key", b"%d" % number)]) == 200
     gc.collect()
     finished, held = tracemalloc.get_traced_memory()[0], app._durable.held
-    finished_told = app._durable.held_bytes
+    finished_told = most_told = app._durable.held_bytes
+    for number in range(1_500):
+        assert await post({"text": "x" * 800}, [(b"idempotency-key", b"large %d" % number)]) == 200
+        most_told = max(most_told, app._durable.held_bytes)
+    full_told = app._durable.held_bytes
     for _ in range(200):
         assert await post({"endless": True}, [(b"prefer", b"respond-async")]) == 202
+        most_told = max(most_told, app._durable.held_bytes)
     ledger = app._durable._ledger
     while min(record.log.first_id for record in ledger._running.values()) == 1:
         await asyncio.sleep(0)
+        most_told = max(most_told, app._durable.held_bytes)
     gc.collect()
     both = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
+    live = sum(record.log.held_bytes for record in ledger._running.values())
     print(json.dumps({"bound": BOUND, "held": held, "finished": finished, "finished_told": finished_told,
-        "both": both, "both_told": app._durable.held_bytes, "live": len(ledger._running), "rss": rss() - rss_before}))
+        "full_told": full_told, "most_told": most_told, "live": len(ledger._running), "live_told": live,
+        "both": both, "rss": rss() - rss_before}))
 
 
 asyncio.run(main())
@@ -90,9 +98,10 @@ def test_ten_thousand_finished_and_two_hundred_live_stay_within_the_bounds() -> 
     print(figures)
     assert figures["held"] == 1000
     assert figures["live"] == 200
-    assert figures["finished_told"] <= figures["bound"]
-    assert figures["finished"] < 2 * figures["bound"]
-    assert figures["both_told"] <= 2 * figures["bound"]
-    assert figures["both"] < 3 * figures["bound"]
+    # The finished ones alone fill the bound, then leave what the live ones take, and it is never passed.
+    assert 0.9 * figures["bound"] < figures["full_told"]
+    assert 0.5 * figures["bound"] < figures["live_told"]
+    assert figures["most_told"] <= figures["bound"]
+    assert figures["both"] < 1.5 * figures["bound"]
     # What is told is not far from what is taken.
     assert 0.3 < figures["finished_told"] / figures["finished"] < 3

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_models import EventsEvictedError
+from ppio_agent_runtime._allowance import FixedAllowance
 from ppio_agent_runtime._event_blocks import chunks_in, plain
 from ppio_agent_runtime._event_log import EventLog
 from ppio_agent_runtime._event_reader import EventReader
@@ -28,7 +29,7 @@ def encoded(value: object) -> bytes:
 
 
 def unlimited() -> EventLog:
-    return EventLog(lambda: 1 << 30)
+    return EventLog(FixedAllowance(1 << 30))
 
 
 async def rest(reader: EventReader) -> bytes:
@@ -127,7 +128,7 @@ async def produce(log: EventLog, count: int, text: str = "x" * 100) -> None:
 
 
 async def test_without_anybody_who_comes_back_the_oldest_events_go() -> None:
-    log = EventLog(lambda: BOUND, keeps_unread=False)
+    log = EventLog(FixedAllowance(BOUND), keeps_unread=False)
     await produce(log, 5000)
     assert log.first_id > 1
     assert log.size < BOUND + 256 * 150  # one turn's worth of events more, at most
@@ -139,7 +140,7 @@ async def test_without_anybody_who_comes_back_the_oldest_events_go() -> None:
 
 
 async def test_producer_waits_for_somebody_who_may_come_back() -> None:
-    log = EventLog(lambda: BOUND)
+    log = EventLog(FixedAllowance(BOUND))
     task = asyncio.get_running_loop().create_task(produce(log, 5000))
     made = 0
     while made != log.last_id or not made:
@@ -153,7 +154,7 @@ async def test_producer_waits_for_somebody_who_may_come_back() -> None:
 
 
 async def test_producer_is_held_by_the_slowest_reader_and_both_get_everything() -> None:
-    log = EventLog(lambda: BOUND)
+    log = EventLog(FixedAllowance(BOUND))
     slow, fast = log.read(0), log.read(0)
     task = asyncio.get_running_loop().create_task(produce(log, 3000))
 
@@ -171,7 +172,7 @@ async def test_producer_is_held_by_the_slowest_reader_and_both_get_everything() 
 
 
 async def test_half_of_the_room_is_for_what_was_sent_already() -> None:
-    log = EventLog(lambda: 64 * 1024)
+    log = EventLog(FixedAllowance(64 * 1024))
     reader = log.read(0)
     task = asyncio.get_running_loop().create_task(produce(log, 20_000))
     data = await rest(reader)
@@ -184,7 +185,7 @@ async def test_half_of_the_room_is_for_what_was_sent_already() -> None:
 
 @pytest.mark.parametrize("keeps_unread", [True, False])
 async def test_chunks_larger_than_the_whole_log_pass_through(keeps_unread: bool) -> None:
-    log = EventLog(lambda: BOUND, keeps_unread=keeps_unread)
+    log = EventLog(FixedAllowance(BOUND), keeps_unread=keeps_unread)
     reader = log.read(0)
     task = asyncio.get_running_loop().create_task(produce(log, 10, "x" * 3 * BOUND))
     assert ids(await rest(reader)) == list(range(1, 12))
@@ -192,13 +193,13 @@ async def test_chunks_larger_than_the_whole_log_pass_through(keeps_unread: bool)
 
 
 async def test_chunks_larger_than_the_whole_log_do_not_stop_a_producer_that_nobody_reads() -> None:
-    log = EventLog(lambda: BOUND, keeps_unread=False)
+    log = EventLog(FixedAllowance(BOUND), keeps_unread=False)
     await produce(log, 100, "x" * 3 * BOUND)
     assert log.size < 3 * 3 * BOUND
 
 
 async def test_progress_without_end_in_a_full_log_is_dropped_and_costs_nothing() -> None:
-    log = EventLog(lambda: BOUND)
+    log = EventLog(FixedAllowance(BOUND))
     for number in range(10_000):
         log.progress(encoded(number))
     assert log.size < 2 * BOUND
@@ -220,7 +221,7 @@ async def test_nothing_is_added_after_the_end() -> None:
 
 
 async def test_end_frees_a_waiting_producer() -> None:
-    log = EventLog(lambda: BOUND)
+    log = EventLog(FixedAllowance(BOUND))
     log.put(b"x" * BOUND)
     waiting = asyncio.get_running_loop().create_task(log.room())
     await asyncio.sleep(0)

@@ -1,7 +1,6 @@
 """The agent called in process: what `app.invoke` promises to other protocols."""
 
 import asyncio
-import gc
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,40 +13,13 @@ from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
 from ppio_agent_runtime import (
-    AgentConfig,
     AgentError,
     ConfigurationError,
     PPIOAgentRuntimeApp,
     PPIOAgentRuntimeError,
     RequestContext,
 )
-
-
-def app_with(handler: Any, **settings: Any) -> PPIOAgentRuntimeApp:
-    app = PPIOAgentRuntimeApp(AgentConfig(**settings))
-    app.entrypoint(handler)
-    return app
-
-
-async def until_idle(app: PPIOAgentRuntimeApp) -> None:
-    while app._invocations._runs:  # noqa: ASYNC110  # there is no event for it
-        await asyncio.sleep(0)
-
-
-class Numbers:
-    """An endless async generator that says how it ended."""
-
-    def __init__(self) -> None:
-        self.closed = asyncio.Event()
-
-    async def __call__(self, request: dict[str, Any]) -> AsyncIterator[int]:
-        try:
-            number = 0
-            while True:
-                yield (number := number + 1)
-                await asyncio.sleep(0)
-        finally:
-            self.closed.set()
+from tests.support.in_process import Numbers, app_with
 
 
 async def test_a_value_is_what_a_caller_over_http_would_decode() -> None:
@@ -229,132 +201,6 @@ async def test_a_result_that_is_no_json_is_named_by_its_path() -> None:
 
     with pytest.raises(PPIOAgentRuntimeError, match=r"result\.items\[1\]"):
         await app_with(agent).invoke({})
-
-
-async def test_cancelling_the_awaiting_task_cancels_the_handler() -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
-
-    async def agent(request: dict[str, Any]) -> None:
-        try:
-            begun.set()
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    app = app_with(agent)
-    task = asyncio.create_task(app.invoke({}))
-    await begun.wait()
-    task.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert ended.is_set()
-    await until_idle(app)
-
-
-async def test_leaving_a_stream_early_closes_the_generator() -> None:
-    numbers = Numbers()
-    app = app_with(numbers)
-
-    async with await app.invoke({}) as stream:
-        async for chunk in stream:
-            if chunk == 3:
-                break
-
-    assert numbers.closed.is_set()
-    assert [chunk async for chunk in stream] == []
-    await until_idle(app)
-
-
-async def test_a_stream_that_nobody_holds_is_stopped() -> None:
-    numbers = Numbers()
-    app = app_with(numbers)
-
-    stream = await app.invoke({})
-    del stream
-    gc.collect()
-
-    await numbers.closed.wait()
-    await until_idle(app)
-
-
-async def test_cancelling_a_waiting_reader_cancels_the_handler() -> None:
-    waiting, ended = asyncio.Event(), asyncio.Event()
-
-    async def agent(request: dict[str, Any]) -> AsyncIterator[int]:
-        try:
-            yield 1
-            waiting.set()
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    async def read() -> None:
-        async for _ in await app.invoke({}):
-            pass
-
-    app = app_with(agent)
-    task = asyncio.create_task(read())
-    await waiting.wait()
-    task.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await ended.wait()
-
-
-async def test_a_slow_reader_makes_the_handler_wait() -> None:
-    made = 0
-
-    def agent(request: dict[str, Any]) -> Iterator[int]:
-        nonlocal made
-        while made < 100_000:
-            yield made
-            made += 1
-
-    app = app_with(agent)
-    async with await app.invoke({}) as stream:
-        assert await anext(stream) == 0
-        while app._workers.unfinished:  # noqa: ASYNC110  # there is no event for it
-            await asyncio.sleep(0)
-        assert made < 2000
-
-
-async def test_a_handler_that_ignores_its_cancelling_does_not_hold_its_caller() -> None:
-    released = asyncio.Event()
-
-    async def agent(request: dict[str, Any]) -> None:
-        while not released.is_set():
-            try:
-                await released.wait()
-            except asyncio.CancelledError:
-                continue
-
-    app = app_with(agent, timeout=0.05)
-    with pytest.raises(PPIOAgentRuntimeError) as told:
-        await app.invoke({})
-
-    assert told.value.status_code == 504
-    assert app._invocations._runs
-    released.set()
-    await until_idle(app)
-
-
-async def test_a_draining_app_takes_no_calls_and_stops_running_ones() -> None:
-    numbers = Numbers()
-    app = app_with(numbers)
-    stream = await app.invoke({})
-    drain = asyncio.create_task(app.drain(0))
-
-    with pytest.raises(PPIOAgentRuntimeError) as cut:
-        async for _ in stream:
-            pass
-    await drain
-    with pytest.raises(PPIOAgentRuntimeError) as refused:
-        await app.invoke({})
-
-    assert cut.value.error_type == refused.value.error_type == "DrainingError"
-    assert numbers.closed.is_set()
 
 
 async def test_an_agent_may_call_itself_within_its_own_time() -> None:

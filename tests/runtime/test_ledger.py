@@ -10,15 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppio_agent_runtime import AgentConfig
+from ppio_agent_runtime._allowance import LEAST_LOG_BYTES
 from ppio_agent_runtime._event_log import EventLog
-from ppio_agent_runtime._ledger import LEAST_LOG_BYTES, Ledger
+from ppio_agent_runtime._ledger import Ledger
 from ppio_agent_runtime._record import SUCCEEDED, Answer, Record
 
+MIB = 1024 * 1024
+CHUNK = b'"%b"' % (b"x" * 1000)
 ENVELOPE = b'{"result":null,"status":"success"}'
 
 
 def record_in(ledger: Ledger, name: str) -> Record:
-    log = EventLog(ledger.bytes_for_one)
+    log = EventLog(ledger.allowance())
     record = Record(
         name, log, request_id="r", session_id=None, window_seconds=None, scope=("", "", name), fingerprint=b""
     )
@@ -89,13 +92,54 @@ def test_running_ones_share_half_of_the_bytes() -> None:
     def check() -> None:
         config = AgentConfig(event_log_max_bytes=64 * 1024 * 1024, event_log_max_bytes_per_invocation=8 * 1024 * 1024)
         ledger = Ledger(config)
-        shares = []
-        for number in range(1000):
-            record_in(ledger, str(number))
-            shares.append(ledger.bytes_for_one())
-        assert shares[0] == 8 * 1024 * 1024
-        assert shares[199] == 32 * 1024 * 1024 // 200
-        assert shares[999] == LEAST_LOG_BYTES
+        logs = [record_in(ledger, str(number)).log for number in range(1000)]
+        assert logs[0].allowance.ask(0)[0] == LEAST_LOG_BYTES
+        for log in logs[200:]:
+            log.allowance.release()
+        assert logs[0].allowance.ask(0)[0] == 32 * MIB // 200
+        for log in logs[1:]:
+            log.allowance.release()
+        assert logs[0].allowance.ask(0)[0] == 8 * MIB
+
+    on_a_loop(check)
+
+
+def test_running_ones_that_began_early_leave_the_later_ones_no_more_than_the_half() -> None:
+    async def check() -> None:
+        ledger = Ledger(AgentConfig(event_log_max_bytes=64 * MIB))
+        for number in range(100):
+            log = record_in(ledger, str(number)).log
+            while log.put(CHUNK) or log.size < log.allowance.ask(log.size)[0]:
+                log.blocks_after(0)
+            assert ledger.held_bytes <= 32 * MIB + number * LEAST_LOG_BYTES
+
+    asyncio.run(check())
+
+
+def test_finished_ones_go_for_what_the_running_ones_hold() -> None:
+    async def check() -> None:
+        ledger = Ledger(AgentConfig(event_log_max_bytes=MIB))
+        for number in range(200):
+            finish(ledger, record_in(ledger, str(number)), 8_000)
+        held, running = ledger.held, record_in(ledger, "running")
+        for _ in range(100):
+            if not running.log.put(CHUNK):
+                await running.log.room()
+            assert ledger.held_bytes <= MIB
+        assert ledger.held < held
+        assert ledger.find("199") is not None
+
+    asyncio.run(check())
+
+
+def test_running_ones_that_hold_nothing_take_little_from_the_finished_ones() -> None:
+    def check() -> None:
+        ledger = Ledger(AgentConfig(event_log_max_bytes=MIB))
+        for number in range(50):
+            finish(ledger, record_in(ledger, str(number)), 8_000)
+        for number in range(200):
+            record_in(ledger, f"running {number}")
+        assert ledger.held == 250
 
     on_a_loop(check)
 
@@ -127,7 +171,7 @@ def test_bounds_hold_after_every_step(steps: list[tuple[bool, int]]) -> None:
             else:
                 running.append(record_in(ledger, str(number)))
             assert ledger.held <= len(running) + 5
-            assert ledger.held_bytes <= 512 * 1024 + sum(record.log.held_bytes for record in running)
+            assert ledger.held_bytes <= 512 * 1024
             assert all(ledger.find(record.invocation_id) is record for record in running)
         for record in running:
             finish(ledger, record)

@@ -1,10 +1,8 @@
-"""Middleware around every route, as functions and as ASGI classes, and the browser's questions about other origins."""
+"""Middleware around every route, as functions and as ASGI classes."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
 import pytest
@@ -12,34 +10,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from ppio_agent_runtime import AgentConfig, AgentError, ConfigurationError, PPIOAgentRuntimeApp
+from ppio_agent_runtime import AgentError, ConfigurationError, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
 from tests.support.gates import Gate
-from tests.support.raw_http import EVENT_STREAM, Answer, get, invoke, streaming
-
-CallNext = Callable[[Request], Awaitable[Any]]
-Middleware = Callable[[Request, CallNext], Awaitable[Any]]
-
-
-def make_app(*middlewares: Middleware, **settings: Any) -> PPIOAgentRuntimeApp:
-    app = PPIOAgentRuntimeApp(AgentConfig(**settings))
-
-    @app.entrypoint
-    async def handler(payload: Any) -> Any:
-        if payload == {"fail": True}:
-            raise ValueError("a secret")
-        return payload
-
-    for middleware in middlewares:
-        app.middleware(middleware)
-    return app
-
-
-@contextmanager
-def serving(*middlewares: Middleware, **settings: Any) -> Iterator[str]:
-    with running(make_app(*middlewares, **settings)) as url:
-        yield url
+from tests.support.middleware import CallNext, Middleware, breaks, make_app, serving
+from tests.support.raw_http import EVENT_STREAM, get, invoke, streaming
 
 
 async def adds_a_header(request: Request, call_next: CallNext) -> Any:
@@ -195,10 +171,6 @@ def test_stream_flows_through_unbuffered() -> None:
         assert list(blocks) == [b"data: 2", b": done"]
 
 
-async def breaks(request: Request, call_next: CallNext) -> Any:
-    raise ValueError("a secret")
-
-
 async def breaks_after(request: Request, call_next: CallNext) -> Any:
     await call_next(request)
     raise ValueError("a secret")
@@ -331,113 +303,3 @@ def test_middleware_after_the_first_request_is_refused() -> None:
 def test_middleware_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"@app\.middleware without arguments"):
         make_app().middleware("http")  # type: ignore[type-var]
-
-
-ORIGIN = "https://a.example"
-
-
-def preflight(url: str, path: str = "/invocations", origin: str = ORIGIN, **headers: str) -> Answer:
-    asked = {"Origin": origin, "Access-Control-Request-Method": "POST", **headers}
-    return call(url, path, method="OPTIONS", headers=asked)
-
-
-def cors_headers(answer: Answer) -> dict[str, str]:
-    return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
-
-
-@pytest.fixture(scope="module")
-def any_origin() -> Iterator[str]:
-    with serving() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def listed_origins() -> Iterator[str]:
-    with serving(cors_origins=[ORIGIN, "https://b.example"]) as url:
-        yield url
-
-
-def test_request_without_an_origin_gets_no_cors_headers(any_origin: str) -> None:
-    assert cors_headers(get(any_origin, "/ping")) == {}
-
-
-@pytest.mark.parametrize("path", ["/ping", "/nowhere", "/"])
-def test_any_origin_may_read_every_answer(any_origin: str, path: str) -> None:
-    answer = call(any_origin, path, method="GET", headers={"Origin": ORIGIN})
-
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert "x-ppio-request-id" in answer.headers["access-control-expose-headers"]
-
-
-def test_preflight_is_answered_for_any_origin(any_origin: str) -> None:
-    answer = preflight(any_origin, **{"Access-Control-Request-Headers": "content-type, x-ppio-session-id"})
-
-    assert (answer.status, answer.body) == (204, b"")
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert answer.headers["access-control-allow-headers"] == "content-type, x-ppio-session-id"
-
-
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-def test_preflight_allows_the_methods_of_routes_that_agents_add(any_origin: str, method: str) -> None:
-    allowed = preflight(any_origin, "/own").headers["access-control-allow-methods"]
-
-    assert method in allowed.split(", ")
-
-
-def test_listed_origin_is_named_in_the_answer(listed_origins: str) -> None:
-    answer = call(listed_origins, "/ping", method="GET", headers={"Origin": ORIGIN})
-
-    assert answer.headers["access-control-allow-origin"] == ORIGIN
-    assert answer.headers["vary"] == "origin"
-
-
-@pytest.mark.parametrize("origin", ["https://c.example", "https://a.example.evil.example", "null", "HTTPS://A.EXAMPLE"])
-def test_other_origin_is_not_allowed(listed_origins: str, origin: str) -> None:
-    answer = call(listed_origins, "/ping", method="GET", headers={"Origin": origin})
-
-    assert cors_headers(answer) == {}
-    assert answer.headers["vary"] == "origin"
-
-
-def test_preflight_of_another_origin_allows_nothing(listed_origins: str) -> None:
-    assert cors_headers(preflight(listed_origins, origin="https://c.example")) == {}
-
-
-@pytest.mark.parametrize("fixture", ["any_origin", "listed_origins"])
-def test_credentials_are_never_allowed(fixture: str, request: pytest.FixtureRequest) -> None:
-    url = request.getfixturevalue(fixture)
-    simple = call(url, "/ping", method="GET", headers={"Origin": ORIGIN, "Cookie": "a=b"})
-
-    assert "access-control-allow-credentials" not in {**simple.headers, **preflight(url).headers}
-
-
-def test_options_without_a_preflight_question_is_405(any_origin: str) -> None:
-    refusal(call(any_origin, method="OPTIONS", headers={"Origin": ORIGIN}), 405, "MethodNotAllowedError")
-
-
-def test_errors_of_middleware_can_be_read_by_browsers() -> None:
-    with serving(breaks) as url:
-        answer = call(url, "/ping", method="GET", headers={"Origin": ORIGIN})
-
-    refusal(answer, 500, "HandlerError")
-    assert answer.headers["access-control-allow-origin"] == "*"
-
-
-def test_no_origins_leave_the_question_to_the_agents_own_middleware() -> None:
-    app = make_app(cors_origins=[])
-
-    async def own(request: Request, call_next: CallNext) -> Any:
-        if request.method == "OPTIONS":
-            return PlainTextResponse("own preflight")
-        return await call_next(request)
-
-    app.middleware(own)
-    with running(app) as url:
-        assert preflight(url).body == b"own preflight"
-
-
-def test_streams_can_be_read_by_browsers(any_origin: str) -> None:
-    answer = invoke(any_origin, {}, {**EVENT_STREAM, "Origin": ORIGIN})
-
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert json.loads(answer.body.split(b"\n")[0].removeprefix(b"data: ")) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -26,47 +26,9 @@ from tests.support.durable import (
     resource,
     submit,
 )
+from tests.support.gated import app_of
 from tests.support.gates import Gate, aside, eventually, opening
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, invoke
-
-ID = "0" * 32
-
-
-def app_of(kind: str, gate: Gate, config: AgentConfig | None = None) -> PPIOAgentRuntimeApp:
-    """An agent that says 'a', waits at the gate, says 'b'; as a value it is 'ab'."""
-    app = PPIOAgentRuntimeApp(config)
-    if kind == "async":
-
-        @app.entrypoint
-        async def value(payload: dict[str, Any]) -> str:
-            await gate.passed()
-            return "ab"
-
-    elif kind == "sync":
-
-        @app.entrypoint
-        def value_in_a_thread(payload: dict[str, Any]) -> str:
-            gate.wait()
-            return "ab"
-
-    elif kind == "async generator":
-
-        @app.entrypoint
-        async def stream(payload: dict[str, Any]) -> AsyncIterator[str]:
-            yield "a"
-            await gate.passed()
-            yield "b"
-
-    else:
-
-        @app.entrypoint
-        def stream_in_a_thread(payload: dict[str, Any]) -> Iterator[str]:
-            yield "a"
-            gate.wait()
-            yield "b"
-
-    return app
-
 
 all_kinds = pytest.mark.parametrize("kind", ["async", "sync", "async generator", "sync generator"])
 isolated_too = pytest.mark.parametrize("isolated", [False, True], ids=["", "isolated"])
@@ -121,29 +83,6 @@ def test_last_event_id_goes_on_behind_it() -> None:
         everything = events(url, path).events
         for after in range(len(everything) + 1):
             assert events(url, path, after).events == everything[after:]
-
-
-@pytest.mark.parametrize("position", ["x", "-1", "1.5", "9" * 19, "0x1", "٣"])
-def test_malformed_last_event_id_is_400(position: str) -> None:
-    gate = Gate()
-    gate.open()
-    with running(app_of("async generator", gate)) as url:
-        path = submit(url)
-        finished(url, path)
-        answer = call(
-            url, f"{path}/events", method="GET", headers={"Last-Event-ID": position.encode().decode("latin-1")}
-        )
-    assert "Last-Event-ID" in refusal(answer, 400, "BadRequestError")
-
-
-def test_event_that_is_not_yet_made_is_400() -> None:
-    gate = Gate()
-    with opening(gate), running(app_of("async generator", gate)) as url:
-        path = submit(url)
-        eventually(lambda: resource(url, path)["last_event_id"] == 1, "the first chunk")
-        sentence = refusal(events(url, path, 2), 400, "BadRequestError")
-        gate.open()
-    assert "The event 2 does not exist yet" in sentence
 
 
 def test_evicted_position_is_410_and_names_the_first_event_that_is_held() -> None:
@@ -201,14 +140,6 @@ def test_wait_returns_at_the_limit_when_the_invocation_goes_on() -> None:
         assert finished(url, path)["state"] == "succeeded"
 
 
-@pytest.mark.parametrize("wait", ["x", "-1", "301", "nan", "inf", "1e9"])
-def test_wait_that_is_no_number_of_seconds_up_to_300_is_400(wait: str) -> None:
-    gate = Gate()
-    gate.open()
-    with running(app_of("async", gate)) as url:
-        refusal(call(url, f"{submit(url)}?wait={wait}", method="GET"), 400, "BadRequestError")
-
-
 @all_kinds
 def test_delete_cancels_a_running_invocation_and_every_waiting_caller_is_told(kind: str) -> None:
     gate = Gate()
@@ -256,47 +187,6 @@ def test_delete_of_a_finished_invocation_is_200_and_changes_nothing() -> None:
         answer = cancel(url, path)
         assert (answer.status, answer.json) == (200, before)
         assert resource(url, path) == before
-
-
-@pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD"])
-@pytest.mark.parametrize("path", [ID, "x" * 500, "%0d%0aSet-Cookie:%20a=b", "%C3%BC", ""])
-def test_unknown_invocation_is_404(method: str, path: str) -> None:
-    gate = Gate()
-    with running(app_of("async", gate)) as url:
-        answer = call(url, f"/invocations/{path}", method=method)
-        assert answer.status == 404
-        assert "set-cookie" not in answer.headers
-        if method != "HEAD":
-            refusal(answer, 404, "NotFoundError")
-
-
-@pytest.mark.parametrize("path", [f"{ID}/events", f"{ID}/nothing", f"{ID}/events/1", "%0d%0aX:%20y/events"])
-def test_unknown_path_below_an_invocation_is_404(path: str) -> None:
-    gate = Gate()
-    with running(app_of("async", gate)) as url:
-        refusal(call(url, f"/invocations/{path}", method="GET"), 404, "NotFoundError")
-
-
-@pytest.mark.parametrize(("suffix", "allowed"), [("", "GET, HEAD, DELETE"), ("/events", "GET, HEAD")])
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_other_methods_are_405_with_what_is_allowed(suffix: str, allowed: str, method: str) -> None:
-    gate = Gate()
-    gate.open()
-    with running(app_of("async", gate)) as url:
-        answer = call(url, submit(url) + suffix, method=method, body=b"{}")
-    refusal(answer, 405, "MethodNotAllowedError")
-    assert answer.headers["allow"] == allowed
-
-
-@pytest.mark.parametrize("suffix", ["", "/events"])
-def test_head_is_get_without_a_body_and_does_not_wait_for_the_end(suffix: str) -> None:
-    gate = Gate()
-    with opening(gate), running(app_of("async generator", gate)) as url:
-        path = submit(url) + suffix
-        answer = call(url, path, method="HEAD")
-        gate.open()
-    assert answer.status == 200
-    assert answer.headers["content-type"].startswith("text/event-stream" if suffix else "application/json")
 
 
 def test_invocation_that_was_not_asked_for_durably_can_be_seen_and_cancelled_while_it_runs() -> None:

@@ -6,8 +6,6 @@ import hashlib
 import hmac
 import json
 import logging
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_to
 
-from ppio_agent_runtime import AgentConfig, AgentError, ConfigurationError, PPIOAgentRuntimeApp, RequestContext
+from ppio_agent_runtime import AgentConfig, AgentError, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import request, serving, until
 
@@ -381,63 +379,3 @@ def test_a_connection_is_counted_as_a_stream() -> None:
         text = request(url, "GET", "/metrics").body.decode()
 
     assert 'mode="stream"' in text
-
-
-@pytest.mark.parametrize("function", [lambda websocket: None, 5, None])
-def test_only_async_functions_are_handlers(function: Any) -> None:
-    with pytest.raises(ConfigurationError, match="async def"):
-        app_with().websocket(function)
-
-
-def test_a_parameter_that_nothing_fills_is_a_clear_error() -> None:
-    async def handler(websocket: WebSocket, room: str) -> None:
-        return None
-
-    with pytest.raises(ConfigurationError, match="'room'"):
-        app_with().websocket(handler)
-
-
-def test_there_is_one_handler() -> None:
-    with pytest.raises(ConfigurationError, match="already"):
-        app_with(echo).websocket(echo)
-
-
-WITHOUT_EXTRA = """
-import sys
-sys.modules["websockets"] = None
-from importlib import util
-found = util.find_spec
-util.find_spec = lambda name, *more: None if name == "websockets" else found(name, *more)
-from ppio_agent_runtime import PPIOAgentRuntimeApp
-app = PPIOAgentRuntimeApp()
-app.entrypoint(lambda request: None)
-async def handler(websocket): ...
-app.websocket(handler)
-app.run(port=0, host="127.0.0.1")
-"""
-
-
-def test_without_the_extra_the_start_fails_with_the_line_to_install_it() -> None:
-    finished = subprocess.run([sys.executable, "-c", WITHOUT_EXTRA], capture_output=True, text=True, check=False)
-
-    assert finished.returncode == 1
-    assert "pip install 'ppio-agent-runtime[websocket]'" in finished.stderr
-
-
-WITHOUT_HANDLER = """
-import sys
-from urllib.request import urlopen
-from ppio_agent_runtime import PPIOAgentRuntimeApp
-from ppio_agent_runtime.testing import running
-app = PPIOAgentRuntimeApp()
-app.entrypoint(lambda request: None)
-with running(app) as url:
-    urlopen(url + "/ping").close()
-    print([name for name in ("websockets", "starlette", "fastapi") if name in sys.modules])
-"""
-
-
-def test_nothing_of_websockets_is_imported_without_a_handler() -> None:
-    finished = subprocess.run([sys.executable, "-c", WITHOUT_HANDLER], capture_output=True, text=True, check=True)
-
-    assert finished.stdout == "[]\n"

@@ -274,7 +274,12 @@ def test_the_time_to_start_is_that_of_the_manifest(said: object, seconds: float)
 def test_the_session_wins_over_the_manifest_and_its_token_over_all() -> None:
     start = started_by("main.py", envVars={"A": "1", "B": "2", "C": 3})
     request = platform_start.request_of(start, {"B": "4", "PPIO_AGENT_API_KEYS": "own"}, "token")
-    assert request["process"]["envs"] == {"A": "1", "B": "4", "PPIO_AGENT_API_KEYS": "token,own"}
+    assert request["process"]["envs"] == {
+        "PYTHONUNBUFFERED": "1",
+        "A": "1",
+        "B": "4",
+        "PPIO_AGENT_API_KEYS": "token,own",
+    }
     assert request["process"]["args"] == ["-l", "-c", start.command]
 
 

@@ -433,3 +433,19 @@ async def test_a_sandbox_is_not_left_when_the_look_for_a_rival_fails(
         await provider.close()
     assert len(platform.log.of("create")) == 1
     assert len(list(platform.sandboxes)) == 0
+
+
+async def test_a_request_wakes_a_sandbox_that_was_made_so(platform: Platform, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        session = await client.create_session("t-1", 600, SandboxConfig(auto_resume=True), session_id="s")
+        await session.pause()
+        (made,) = platform.sandboxes
+        assert made.state == "paused"
+        async with AgentRuntimeClient(config=settings(url)) as other:
+            found = await other.get_session("s")
+            assert found is not None
+            assert made.state == "paused"
+            assert (await found.invoke("x")).result["turns"] == 1
+            assert await found.get_status() is SessionStatus.ACTIVE
+        await session.close()

@@ -53,8 +53,14 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self.listening.set()
 
+    async def main_loop(self) -> None:
+        while not self.should_exit:  # noqa: ASYNC110  # set by a signal, or in another thread
+            await asyncio.sleep(0.01)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._platform.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
         await super().shutdown(sockets)
 
     def run(self, *_: Any) -> None:

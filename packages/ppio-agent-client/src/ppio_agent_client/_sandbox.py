@@ -53,6 +53,7 @@ class Sandbox:
         created_at: When it was made, UTC.
         expires_at: When it ends by itself, UTC; None while it is paused.
         life_seconds: How long it was made for; None where nobody knows.
+        wakes: Whether a request to its agent wakes it when it is paused.
         start_timeout_seconds: How long its agent may take until `/ping` answers.
         headers: Headers that every request to its agent needs, such as a traffic token.
         metadata: The strings it was made with.
@@ -70,6 +71,7 @@ class Sandbox:
     created_at: datetime
     expires_at: datetime | None
     life_seconds: float | None = None
+    wakes: bool = False
     start_timeout_seconds: float = 60.0
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     metadata: dict[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+from ._allowance import FixedAllowance
 from ._event_blocks import event_block
 from ._event_log import EventLog
 from ._event_store import EventStore, StoreBounds, StoredInvocation
@@ -111,7 +112,7 @@ def _row(record: Record) -> StoredInvocation:
 def _record(row: StoredInvocation) -> Record:
     assert row.status is not None
     assert row.closing is not None
-    log = EventLog(lambda: 0)
+    log = EventLog(FixedAllowance(0))
     log.restore(row.events, row.first_id, row.last_id, only_text=bool(row.only_text))
     record = Record(
         row.id,

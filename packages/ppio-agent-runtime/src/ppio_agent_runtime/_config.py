@@ -39,7 +39,7 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         resume_window_seconds: How long an invocation of protocol 1 goes on after its connection was cut, so that its
             caller can come back.
         event_log_max_invocations: How many finished durable invocations are held.
-        event_log_max_bytes: How many bytes the finished ones may hold, and the running ones.
+        event_log_max_bytes: How many bytes they and the running ones may hold together.
         event_log_max_bytes_per_invocation: How many bytes of events one of them may hold.
         event_log_max_age_seconds: How long a finished one is held.
         event_store: `sqlite:///path` to keep them beyond the process; None for memory only.

@@ -101,7 +101,7 @@ class DurableInvocations:
         window_seconds = self._window(call, durability)
         record = Record(
             context.invocation_id,
-            EventLog(self._ledger.bytes_for_one, keeps_unread=window_seconds is not None),
+            EventLog(self._ledger.allowance(), keeps_unread=window_seconds is not None),
             request_id=context.request_id,
             session_id=context.session_id,
             window_seconds=window_seconds,

@@ -12,15 +12,18 @@ import threading
 import time
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ppio_agent_models import EventsEvictedError
 
+from ._allowance import FIRST_BYTES
 from ._chunks import MAX_BYTES, MAX_CHUNKS
 from ._event_blocks import chunk_block, chunks_in, event_block, without_first
 from ._event_reader import EventReader
+
+if TYPE_CHECKING:
+    from ._allowance import Allowance
 
 _TAKE_BYTES: Final = 256 * 1024
 """About so many bytes a reader gets at once; one block may be larger."""
@@ -36,10 +39,11 @@ class EventLog:
     event that nobody has read. Otherwise the oldest events go.
 
     Args:
-        max_bytes: Returns how many bytes this log may hold now.
+        allowance: Says how many bytes this log may hold, and counts them.
         keeps_unread: Somebody may come back for what nobody has read.
 
     Attributes:
+        allowance: The same.
         first_id: Number of the oldest event that is still held; one more than `last_id` when there is none.
         size: Bytes of the blocks that are held, overhead included.
         first_chunk_at: When the first chunk came, on the monotonic clock.
@@ -60,16 +64,17 @@ class EventLog:
         "_is_full",
         "_keeps_unread",
         "_loop",
-        "_max_bytes",
         "_over",
         "_pending",
         "_pending_bytes",
         "_read_up_to",
         "_readers",
+        "_room",
         "_sealed_chunks",
         "_sealed_id",
         "_thread",
         "_waiting",
+        "allowance",
         "closed",
         "ended",
         "error",
@@ -79,11 +84,12 @@ class EventLog:
         "size",
     )
 
-    def __init__(self, max_bytes: Callable[[], int], *, keeps_unread: bool = True) -> None:
+    def __init__(self, allowance: Allowance, *, keeps_unread: bool = True) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._max_bytes = max_bytes
-        self._bound = max_bytes()
+        self.allowance = allowance
+        self._bound = 0
+        self._room = FIRST_BYTES  # so many may be pending
         self._keeps_unread = keeps_unread
         self._pending: list[bytes] = []  # chunks that are in no block yet
         self._pending_bytes = 0
@@ -139,18 +145,19 @@ class EventLog:
             return False
         pending = self._pending
         pending.append(chunk)
-        self._pending_bytes += len(chunk)
+        self._pending_bytes = size = self._pending_bytes + len(chunk)
         if self.first_chunk_at is None:
             self.first_chunk_at = time.monotonic()
         if self._asleep:
             self._wake_readers()
-        return len(pending) < MAX_CHUNKS and self._pending_bytes < MAX_BYTES and not self._is_full
+        return (size < self._room or self._may_grow()) and len(pending) < MAX_CHUNKS
 
     def progress(self, value: bytes) -> None:
         """Add an event that is not a chunk. In a full log that nothing may leave, it is dropped."""
         if self.ended:
             return
         self._seal()
+        self._count()
         if not self._is_full or self._forget():
             self._add(event_block(b"progress", self._sealed_id + 1, value), 1)
 
@@ -166,14 +173,12 @@ class EventLog:
         """Give others their turn, then wait until there is room for another event."""
         self._seal()
         await asyncio.sleep(0)
-        self._bound = self._max_bytes()
-        while not self.ended and self.size >= self._bound and not self._forget() and self._has_unread():
+        while not (self.ended or self._has_room()) and self._has_unread():
             self._waiting = asyncio.get_running_loop().create_future()
             try:
                 await self._waiting
             finally:
                 self._waiting = None
-        self._is_full = self.size >= self._bound
 
     def end(self, error: BaseException | None = None) -> None:
         """Say that nothing more will come; only the first call counts."""
@@ -307,9 +312,25 @@ class EventLog:
         self._sealed_id += count
         self.size += len(block) + _OVERHEAD_BYTES
         self._ends.append(self._dropped_bytes + self.size)
-        self._is_full = self.size >= self._bound
+        self._count()
         if self._asleep:
             self._wake_readers()
+
+    def _count(self) -> None:
+        """Say how much is held, and hear how much may be."""
+        held = self.size + self._pending_bytes
+        self._bound, growth = self.allowance.ask(held)
+        self._room = min(MAX_BYTES, self._pending_bytes + growth)
+        self._is_full = self.size >= self._bound
+
+    def _may_grow(self) -> bool:
+        self._count()
+        return self._pending_bytes < self._room
+
+    def _has_room(self) -> bool:
+        if self._is_full:
+            self._count()
+        return not self._is_full or self._forget()
 
     def _wake_readers(self) -> None:
         for waiter in self._asleep:
@@ -342,6 +363,7 @@ class EventLog:
             self._dropped_bytes = gone
             del self._blocks[:count], self._first_ids[:count], self._ends[:count]
             self.first_id = self._first_ids[0] if self._first_ids else self._sealed_id + 1
+            self._count()
         return self.size < self._bound
 
     def _bytes_up_to(self, event_id: int) -> int:

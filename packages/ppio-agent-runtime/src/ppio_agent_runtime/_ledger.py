@@ -6,13 +6,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from ._allowance import LogMemory
 from ._record import Record, Scope
 
 if TYPE_CHECKING:
+    from ._allowance import Allowance
     from ._config import AgentConfig
 
-LEAST_LOG_BYTES = 64 * 1024
-"""What a running log may hold however many there are."""
 _SWEEP_SECONDS = 2.0
 _SLACK_SECONDS = 2.0
 _COST_BYTES = 2048
@@ -22,8 +22,8 @@ _COST_BYTES = 2048
 class Ledger:
     """The durable invocations of one app. The oldest finished ones go first.
 
-    Running ones share one half of the bytes, finished ones have what the running ones leave. Age counts only while the
-    process runs: what a paused sandbox held is still there when it wakes.
+    Finished ones have the bytes that the running ones leave. Age counts only while the process runs: what a paused
+    sandbox held is still there when it wakes.
     """
 
     def __init__(self, config: AgentConfig) -> None:
@@ -31,10 +31,16 @@ class Ledger:
         self._running: dict[str, Record] = {}
         self._finished: dict[str, tuple[Record, float, int]] = {}  # with the time of its end, and its bytes
         self._keys: dict[Scope, Record] = {}
-        self._finished_bytes = 0
+        self._memory = LogMemory(
+            config.event_log_max_bytes, config.event_log_max_bytes_per_invocation, make_room=self._sweep
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._looked_at = time.monotonic()
         self._slept_seconds = 0.0
+
+    def allowance(self) -> Allowance:
+        """Return what the log of a record that begins may hold."""
+        return self._memory.join()
 
     def open(self, record: Record) -> None:
         """Hold a record that begins."""
@@ -45,9 +51,10 @@ class Ledger:
     def close(self, record: Record) -> None:
         """Move a record that is over to the finished ones, and let the oldest of them go where bounds are passed."""
         self._running.pop(record.invocation_id, None)
+        record.log.allowance.release()
         cost = _cost(record)
         self._finished[record.invocation_id] = (record, self._now(), cost)
-        self._finished_bytes += cost
+        self._memory.finished_bytes += cost
         self._sweep()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
@@ -62,6 +69,7 @@ class Ledger:
         """Drop a running record as if it had never been."""
         self.release_key(record)
         self._running.pop(record.invocation_id, None)
+        record.log.allowance.release()
 
     def find(self, invocation_id: str) -> Record | None:
         """Return the record of this id, if it is held."""
@@ -76,11 +84,6 @@ class Ledger:
         self._sweep()
         return self._keys.get(scope)
 
-    def bytes_for_one(self) -> int:
-        """Return how many bytes one of the running logs may hold now."""
-        share = self._config.event_log_max_bytes // (2 * max(1, len(self._running)))
-        return min(self._config.event_log_max_bytes_per_invocation, max(LEAST_LOG_BYTES, share))
-
     @property
     def held(self) -> int:
         """How many invocations are held."""
@@ -89,25 +92,19 @@ class Ledger:
     @property
     def held_bytes(self) -> int:
         """Bytes of all of them, about."""
-        return self._finished_bytes + self._running_bytes()
-
-    def _running_bytes(self) -> int:
-        return sum(record.log.held_bytes for record in self._running.values())
+        return self._memory.finished_bytes + sum(record.log.held_bytes for record in self._running.values())
 
     def _sweep(self) -> None:
         """Let finished records go that are too old, too many or too large, the oldest first."""
         config = self._config
         oldest_allowed = self._now() - config.event_log_max_age_seconds
-        room = config.event_log_max_bytes
-        if self._finished_bytes > room // 2:
-            room -= self._running_bytes()
         while self._finished:
             record, finished_at, cost = next(iter(self._finished.values()))
             too_many = len(self._finished) > config.event_log_max_invocations
-            if not (finished_at < oldest_allowed or too_many or self._finished_bytes > room):
+            if not (finished_at < oldest_allowed or too_many or self._memory.is_exceeded):
                 return
             del self._finished[record.invocation_id]
-            self._finished_bytes -= cost
+            self._memory.finished_bytes -= cost
             if record.scope is not None and self._keys.get(record.scope) is record:
                 del self._keys[record.scope]
 

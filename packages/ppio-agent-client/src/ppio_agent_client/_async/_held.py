@@ -154,5 +154,5 @@ class HeldSandbox:
     def _judge(self, found: Sandbox | None, because: Exception | None = None) -> None:
         if found is None or found.state == "ended":
             raise lifecycle.gone(self.now.session_id, found) from because
-        if found.state == "paused":
+        if found.state == "paused" and not found.wakes:
             raise lifecycle.asleep(self.now.session_id) from because

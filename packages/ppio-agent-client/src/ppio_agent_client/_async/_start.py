@@ -37,8 +37,8 @@ async def started(provider: SandboxProvider, spec: SandboxSpec, link_to: Callabl
         return sandbox
 
     try:
-        # To the end: a create that is abandoned halfway would leave a sandbox that nobody knows.
-        sandbox = await io.to_the_end(make())
+        # To the end: a create that is abandoned halfway would leave a sandbox behind, unless it ends it itself.
+        sandbox = await (make() if isinstance(provider, AgentStarter) else io.to_the_end(make()))
         if sandbox.state != "paused":
             await _until_started(provider, spec, sandbox, link_to(sandbox))
     except BaseException:

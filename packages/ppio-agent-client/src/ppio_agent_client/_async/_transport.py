@@ -128,16 +128,15 @@ class Transport:
             except TimeoutError as error:
                 raise failed(Failure.LATE_CONNECTION, error, call, limits, io.now()) from error
         try:
+            self._check_open()
             connection = await self._waiting(address.origin) or await self._made(call, address, limits)
         except BaseException:
             gate.leave()
             raise
         with self._guard:
             self._busy.add(connection)
-        if self._closed:
-            await self._drop(connection)
-            raise AgentClientError("this client was closed meanwhile; make a new one")
         try:
+            self._check_open()
             head = await connection.ask(call, address, limits)
         except BaseException:
             await self._drop(connection)
@@ -176,6 +175,10 @@ class Transport:
             await connection.close()
         for connection in busy:
             await self._drop(connection)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AgentClientError("this client was closed meanwhile; make a new one")
 
     async def _drop(self, connection: Connection) -> None:
         """Close a connection that cannot be used again."""

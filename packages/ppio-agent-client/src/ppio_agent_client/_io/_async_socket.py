@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from collections import deque
 from contextlib import suppress
@@ -202,10 +203,10 @@ async def connect(host: str, port: int, tls: ssl.SSLContext | None, seconds: flo
         OSError: There is none to be had, or no safe one.
     """
     loop = asyncio.get_running_loop()
-    # A name may have addresses that lead nowhere: the next is tried after so many seconds (RFC 8305, section 5).
-    delay = None if is_address(host) else 0.25
+    # A name may have addresses that lead nowhere: the next is tried a quarter of a second later (RFC 8305, section 5).
+    # uvloop, which tries them one after another, has no such option.
+    may_race = isinstance(loop, asyncio.BaseEventLoop) and not is_address(host)
+    make = functools.partial(loop.create_connection, happy_eyeballs_delay=0.25) if may_race else loop.create_connection
     async with asyncio.timeout(seconds):
-        _, made = await loop.create_connection(
-            Socket, host, port, ssl=tls, server_hostname=host if tls else None, happy_eyeballs_delay=delay
-        )
+        _, made = await make(Socket, host, port, ssl=tls, server_hostname=host if tls else None)
     return made

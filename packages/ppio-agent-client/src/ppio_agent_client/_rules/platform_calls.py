@@ -32,6 +32,7 @@ class PlatformCall:
         body: JSON, or nothing.
         is_repeatable: Whether twice is as good as once.
         bearer: Whether it wants the key as bearer token, as the list of templates does.
+        max_seconds: How long it may take in all, where that is less than `platform_timeout`.
     """
 
     what: str
@@ -40,6 +41,7 @@ class PlatformCall:
     body: bytes = field(default=b"", repr=False)
     is_repeatable: bool = True
     bearer: bool = False
+    max_seconds: float = math.inf
 
 
 def create(spec: SandboxSpec, template_id: str, metadata: Mapping[str, str], *, is_legacy: bool) -> PlatformCall:

@@ -23,6 +23,7 @@ CREATE: Final = "ppio_agent_create"
 _TEMPLATE = "ppio_agent_template"
 _LIFE = "ppio_agent_life_seconds"
 _PRIVATE = "ppio_agent_private"
+_WAKES = "ppio_agent_wakes"
 _CREATED_BY = "created_by"
 _AUTO_RESUME = "auto_resume"
 
@@ -38,6 +39,7 @@ class Marks:
         template: The template as its creator called it.
         life_seconds: How long it was made for.
         is_private: Whether its addresses want a traffic token.
+        wakes: Whether a request wakes it when it sleeps.
         create_id: The call of `create` that made it.
         metadata: The strings of its creator, without ours.
     """
@@ -46,6 +48,7 @@ class Marks:
     template: str
     life_seconds: float
     is_private: bool
+    wakes: bool
     create_id: str
     metadata: dict[str, str]
 
@@ -70,6 +73,8 @@ def written(spec: SandboxSpec, template: str, create_id: str, *, is_legacy: bool
     }
     if spec.private_traffic:
         marks[_PRIVATE] = "1"
+    if spec.auto_resume:
+        marks[_WAKES] = "1"
     if spec.auto_resume and is_legacy:
         marks[_AUTO_RESUME] = "true"  # where the older dialect has it
     return marks
@@ -85,6 +90,7 @@ def read(metadata: object) -> Marks | None:
         template=original(said.get(_TEMPLATE, "")),
         life_seconds=_seconds(said),
         is_private=said.get(_PRIVATE) == "1",
+        wakes=said.get(_WAKES) == "1",
         create_id=said.get(CREATE, ""),
         metadata={name: value for name, value in said.items() if not _is_ours(name, value)},
     )

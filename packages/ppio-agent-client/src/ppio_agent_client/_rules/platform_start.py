@@ -12,7 +12,7 @@ from ppio_agent_models import AgentTemplate, ConfigurationError, SandboxCreation
 
 from . import json_codec, platform_templates
 from .agent_keys import closed_to_all_but
-from .platform_frames import ProcessEnded, ProcessEvent, ProcessOutput, StreamClosed
+from .platform_frames import ProcessEnded, ProcessEvent, ProcessOutput, ProcessStarted, StreamClosed
 
 APP_FOLDER: Final = "/app"
 """Where templates keep the agent."""
@@ -59,7 +59,8 @@ def start_of(template: AgentTemplate | None) -> Start:
 
 def request_of(start: Start, env_vars: Mapping[str, str], token: str) -> dict[str, Any]:
     """Return what envd is asked: a login shell that becomes the agent, closed to everybody without `token`."""
-    envs = closed_to_all_but(token, {**start.env_vars, **env_vars})
+    # What the agent prints is in the platform's log at once, and in a last word if it crashes.
+    envs = closed_to_all_but(token, {"PYTHONUNBUFFERED": "1", **start.env_vars, **env_vars})
     process = {"cmd": "/bin/bash", "args": ["-l", "-c", start.command], "envs": envs}
     return {"process": process, "tag": PROCESS_TAG, "stdin": False}
 
@@ -89,6 +90,7 @@ class LastWords:
 
     def __init__(self) -> None:
         self._printed = bytearray()
+        self.started: ProcessStarted | None = None
         self.ended: ProcessEnded | None = None
         self.closed: StreamClosed | None = None
 
@@ -97,10 +99,17 @@ class LastWords:
         if isinstance(event, ProcessOutput):
             self._printed += event.text
             del self._printed[:-MAX_OUTPUT_BYTES]
+        elif isinstance(event, ProcessStarted):
+            self.started = event
         elif isinstance(event, ProcessEnded):
             self.ended = event
         elif isinstance(event, StreamClosed):
             self.closed = event
+
+    @property
+    def have_begun(self) -> bool:
+        """Whether the stream has said that the process runs, or why it does not."""
+        return self.started is not None or self.ended is not None or self.closed is not None
 
     @property
     def exit_code(self) -> int | None:

@@ -38,8 +38,8 @@ def started(provider: SyncSandboxProvider, spec: SandboxSpec, link_to: Callable[
         return sandbox
 
     try:
-        # To the end: a create that is abandoned halfway would leave a sandbox that nobody knows.
-        sandbox = io.to_the_end(make())
+        # To the end: a create that is abandoned halfway would leave a sandbox behind, unless it ends it itself.
+        sandbox = (make() if isinstance(provider, AgentStarter) else io.to_the_end(make()))
         if sandbox.state != "paused":
             _until_started(provider, spec, sandbox, link_to(sandbox))
     except BaseException:

@@ -129,16 +129,15 @@ class Transport:
             except TimeoutError as error:
                 raise failed(Failure.LATE_CONNECTION, error, call, limits, io.now()) from error
         try:
+            self._check_open()
             connection = self._waiting(address.origin) or self._made(call, address, limits)
         except BaseException:
             gate.leave()
             raise
         with self._guard:
             self._busy.add(connection)
-        if self._closed:
-            self._drop(connection)
-            raise AgentClientError("this client was closed meanwhile; make a new one")
         try:
+            self._check_open()
             head = connection.ask(call, address, limits)
         except BaseException:
             self._drop(connection)
@@ -177,6 +176,10 @@ class Transport:
             connection.close()
         for connection in busy:
             self._drop(connection)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AgentClientError("this client was closed meanwhile; make a new one")
 
     def _drop(self, connection: Connection) -> None:
         """Close a connection that cannot be used again."""

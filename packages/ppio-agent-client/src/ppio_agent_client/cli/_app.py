@@ -41,7 +41,24 @@ def _loaded(name: str) -> Any:
     for one in [command, *getattr(command, "commands", {}).values()]:
         one.context_settings = {**_HELP_OPTIONS, **one.context_settings}
         one.params.extend(common_parameters())
+        one.rich_markup_mode = "markdown"
+        _without_types_of_flags(one)
     return command
+
+
+def _without_types_of_flags(command: Any) -> None:
+    """Keep the help from saying that a flag is a `<bool>`."""
+    for parameter in command.params:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    help_option = command.get_help_option
+
+    def without_type(context: Any) -> Any:
+        option = help_option(context)
+        option.metavar = ""
+        return option
+
+    command.get_help_option = without_type
 
 
 def _show_version(wanted: bool) -> None:
@@ -76,7 +93,9 @@ def build(*, completion: bool = True) -> Any:
         rich_markup_mode="markdown",
     )
     app.callback()(_root)
-    return get_command(app)
+    program = get_command(app)
+    _without_types_of_flags(program)
+    return program
 
 
 def run(arguments: Sequence[str], program: str) -> int:

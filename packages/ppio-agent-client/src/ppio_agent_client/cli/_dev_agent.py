@@ -19,7 +19,6 @@ _GRACE_SECONDS: Final = 3
 """How long an agent may take to end before its group is killed."""
 _PAUSE_SECONDS: Final = 0.05
 _LOOK_SECONDS: Final = 2
-_ON_WINDOWS: Final = sys.platform == "win32"
 
 
 class DevAgent:
@@ -57,7 +56,7 @@ class DevAgent:
     def start(self, entrypoint: str, variables: Mapping[str, str]) -> None:
         """Start it; `on_ready` or `on_end` tells what came of that."""
         self._stopping.clear()
-        ours, theirs = (-1, -1) if _ON_WINDOWS else os.pipe()[::-1]
+        ours, theirs = (-1, -1) if sys.platform == "win32" else os.pipe()[::-1]
         arguments = [entrypoint, "--host", self.host, "--port", str(self.port)]
         try:
             self._process = subprocess.Popen(
@@ -120,13 +119,13 @@ class DevAgent:
 
 def _apart(lifeline: int) -> dict[str, Any]:
     """Return what keeps Ctrl-C from reaching the agent before us, and hands it the end of its lifeline."""
-    if _ON_WINDOWS:
+    if sys.platform == "win32":
         return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
     return {"start_new_session": True, "pass_fds": [lifeline]}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if _ON_WINDOWS:
+    if sys.platform == "win32":
         process.terminate()
         return
     with suppress(ProcessLookupError):
@@ -134,7 +133,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    if _ON_WINDOWS:
+    if sys.platform == "win32":
         process.kill()
         return
     with suppress(ProcessLookupError, PermissionError):

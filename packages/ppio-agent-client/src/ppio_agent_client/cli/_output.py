@@ -6,6 +6,7 @@ locale says. Libraries that draw are imported when something is drawn.
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
 _ERROR_STYLE: Final = "bold red"
 _WARNING_STYLE: Final = "yellow"
 _QUIET_STYLE: Final = "dim"
+
+
+_ERRORS: Final = "ppio-agent"
+"""Bytes of a path that are no UTF-8 go out as they came in; what cannot be written at all is escaped."""
+
+
+def _keep_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error(_ERRORS, _keep_or_escape)
 
 
 class Step(Protocol):
@@ -50,8 +65,7 @@ class Output:
         """Make the streams UTF-8, and see whether errors in the arguments themselves are wanted as JSON."""
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                errors = "surrogateescape" if stream is sys.stdin else "backslashreplace"
-                stream.reconfigure(encoding="utf-8", errors=errors)
+                stream.reconfigure(encoding="utf-8", errors=_ERRORS)
         self.as_json = "--json" in arguments
         self.debug = "--debug" in arguments
 
@@ -111,7 +125,7 @@ class Output:
 
     def hint(self, text: str) -> None:
         """Tell what to do next."""
-        self.note(text, _QUIET_STYLE)
+        self.note(text)
 
     def detail(self, text: str) -> None:
         """Tell what only `--verbose` wants to know."""

@@ -22,7 +22,6 @@ _NAME: Final = "ppio-sandbox-cli"
 _GROUP: Final = "agent"
 _PASSED_VARIABLE: Final = "PPIO_SANDBOX_CLI_PASSED"
 """Real paths of scripts like this one that a call went through already, so that two never hand it to each other."""
-_ON_WINDOWS: Final = sys.platform == "win32"
 EXIT_CANNOT_RUN: Final = 126
 EXIT_NO_PROGRAM: Final = 127
 _INSTALL_LINES: Final = f"""\
@@ -65,7 +64,7 @@ def _own_path() -> str:
 
 def _programs() -> Iterator[str]:
     """Yield every executable of our name, in the order in which a shell would find them."""
-    endings = os.environ.get("PATHEXT", ".EXE;.CMD;.BAT").split(os.pathsep) if _ON_WINDOWS else [""]
+    endings = os.environ.get("PATHEXT", ".EXE;.CMD;.BAT").split(os.pathsep) if sys.platform == "win32" else [""]
     for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
         for ending in endings:
             path = Path(folder or os.curdir) / f"{_NAME}{ending}"
@@ -76,11 +75,11 @@ def _programs() -> Iterator[str]:
 def _real(path: str) -> str:
     """Return the one spelling of a path; on Windows without the ending, which a launcher is called without."""
     real = os.path.realpath(path)
-    return os.path.normcase(os.path.splitext(real)[0]) if _ON_WINDOWS else real  # noqa: PTH122  # a str either way
+    return os.path.normcase(os.path.splitext(real)[0]) if sys.platform == "win32" else real  # noqa: PTH122  # a str either way
 
 
 def _hand_over(program: str, arguments: Sequence[str]) -> int:
-    if not _ON_WINDOWS:
+    if sys.platform != "win32":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that would be handed on too
         os.execv(program, [program, *arguments])  # noqa: S606  # without a shell, on purpose
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
-TemplateId = Annotated[str | None, typer.Option("--template-id", "-t", help="The template to delete.")]
+TemplateId = Annotated[str | None, typer.Option("--template-id", "-t", metavar="ID", help="The template to delete.")]
 
 
 @app.command()
@@ -48,18 +48,13 @@ def _end_session(client: SyncAgentRuntimeClient, session_id: str, yes: bool) -> 
 
 
 def _delete_template(client: SyncAgentRuntimeClient, template_id: str, yes: bool, local: bool) -> None:
-    from ppio_agent_client import TemplateNotFoundError
+    from ppio_agent_client import SyncLocalSandboxProvider, SyncPlatformSandboxProvider, TemplateNotFoundError
 
     template = client.get_template(template_id)
     _confirm(f"Delete the template {template.template_id!r} ({template.name} {template.version})?", yes)
-    if is_local(local):
-        from ppio_agent_client import SyncLocalSandboxProvider
-
-        deleted = SyncLocalSandboxProvider().delete_template(template.template_id)
-    else:
-        from ._deploying.builder import delete_template
-
-        deleted = delete_template(template.template_id)
+    provider = SyncLocalSandboxProvider() if is_local(local) else SyncPlatformSandboxProvider()
+    deleted = provider.delete_template(template.template_id)
+    provider.close()
     if not deleted:
         raise TemplateNotFoundError(f"there is no template {template_id!r} that can be deleted")
     screen.result({"template_id": template.template_id, "deleted": True}, f"Deleted {template.template_id}.")

@@ -15,17 +15,17 @@ from ._places import is_local
 
 app = typer.Typer(add_completion=False)
 
-Config = Annotated[Path, typer.Option("--config", "-c", help="The agent's manifest, or its folder.")]
+Config = Annotated[Path, typer.Option("--config", "-c", metavar="PATH", help="The agent's manifest, or its folder.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent and built, and send nothing.")]
 Update = Annotated[bool, typer.Option("--update", help="Replace a template of this name that another folder made.")]
-Tag = Annotated[list[str] | None, typer.Option("--tag", help="A tag for this build. Repeatable.")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for this build. Repeatable.")]
 Prestart = Annotated[
     bool, typer.Option("--prestart", help="Start the agent at build time: faster, but --env does not reach it.")
 ]
 Install = Annotated[
     bool, typer.Option("--install", help="With --local: an environment of its own, from requirements.txt.")
 ]
-Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Longest wait for the build, in seconds.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Longest wait for the build.")]
 
 
 @app.command()
@@ -39,7 +39,7 @@ def deploy(
     install: Install = False,
     timeout: Timeout = 1800,
 ) -> None:
-    """Make a template of an agent, so that sandboxes can be started from it."""
+    """Make a template of an agent, to start sandboxes from."""
     from ._deploying.manifest import read_agent
 
     here = is_local(local)

@@ -34,9 +34,11 @@ def dev(
     folder: Folder = Path(),
     port: Annotated[
         int | None,
-        typer.Option("--port", "-p", min=1, max=65535, help="Where it listens.", show_default=str(AGENT_PORT)),
+        typer.Option(
+            "--port", "-p", metavar="PORT", min=1, max=65535, help="Where it listens.", show_default=str(AGENT_PORT)
+        ),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Run the agent here, and again after each save.
 

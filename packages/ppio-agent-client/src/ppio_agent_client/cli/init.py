@@ -29,7 +29,8 @@ def init(
         str | None, typer.Option("--entrypoint", "-e", help="Its program.", show_default=_ENTRYPOINT)
     ] = None,
     kind: Annotated[
-        Kind | None, typer.Option("--template", "-t", help="What it is written with.", show_default=Kind.PLAIN)
+        Kind | None,
+        typer.Option("--template", "-t", metavar="KIND", help=f"{', '.join(Kind)}.", show_default=Kind.PLAIN),
     ] = None,
     author: Annotated[
         str | None, typer.Option("--author", "-a", help="Your e-mail address.", show_default="git's user.email")

@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False)
 
 TemplateId = Annotated[
     str | None,
-    typer.Option("--template-id", "-t", help="The agent; the one of this folder unless given."),
+    typer.Option("--template-id", "-t", metavar="ID", help="The agent; the one of this folder unless given."),
 ]
 Input = Annotated[
     str | None,
@@ -38,14 +38,18 @@ Input = Annotated[
 Stream = Annotated[bool, typer.Option("--stream", help="Show the answer as it comes.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Let the sandbox live on, for a next question.")]
 Timeout = Annotated[
-    float | None, typer.Option("--timeout", min=0.001, help="Longest time of the answer, in seconds. Default: 300.")
+    float | None,
+    typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Longest time of the answer. Default: 300."),
 ]
 Life = Annotated[
-    float | None, typer.Option("--life", min=1, help="How long a new sandbox lives, in seconds. Default: 300.")
+    float | None, typer.Option("--life", min=1, metavar="SECONDS", help="How long a new sandbox lives. Default: 300.")
 ]
-Url = Annotated[str | None, typer.Option("--url", help="Ask an agent that runs there, such as one of `dev`.")]
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="Ask an agent that runs there, such as one of `dev`.")
+]
 Token = Annotated[
-    str | None, typer.Option("--token", envvar="PPIO_TOKEN", help="With --url: the key that the agent wants.")
+    str | None,
+    typer.Option("--token", envvar="PPIO_TOKEN", metavar="KEY", help="With --url: the key that the agent wants."),
 ]
 
 
@@ -78,7 +82,7 @@ def invoke(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Ask an agent and show its answer, at once or as a stream.
+    """Ask an agent, and show its answer or its stream.
 
     Without --session-id and --keep the sandbox is closed afterwards.
     """
@@ -158,8 +162,8 @@ def _session(client: SyncAgentRuntimeClient, place: _Place) -> Iterator[SyncSand
     try:
         yield session
     finally:
-        again = command("invoke", "--session-id", shlex.quote(session.session_id), "--input ...", local=place.local)
-        screen.hint(f"Session {session.session_id} lives on. Go on: {again}")
+        again = command("invoke", "-s", shlex.quote(session.session_id), "-i ...", local=place.local)
+        screen.hint(f"Session {session.session_id} lives on. Go on with it:\n  {again}")
 
 
 def _joined(client: SyncAgentRuntimeClient, place: _Place) -> SyncSandboxSession | None:
@@ -181,7 +185,7 @@ def _made(client: SyncAgentRuntimeClient, place: _Place) -> SyncSandboxSession:
     from ppio_agent_client import SandboxConfig
 
     assert place.template_id is not None
-    with screen.working(f"Starting a sandbox from {place.template_id}"):
+    with screen.working(f"Starting a sandbox from {'this folder' if place.template_id == '.' else place.template_id}"):
         session = client.create_session(
             place.template_id,
             place.life,

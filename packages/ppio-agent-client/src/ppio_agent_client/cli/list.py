@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command("list")
 def list_templates(local: Local = False) -> None:
-    """List the templates that sandboxes can be started from."""
+    """List the templates."""
     with client_of(local) as client:
         templates = client.list_templates()
     screen.table(

@@ -9,20 +9,25 @@ import typer
 
 from ._options import Local
 from ._output import screen
-from ._places import client_of
+from ._places import client_of, is_local
 from ._rendering import readable
 
 if TYPE_CHECKING:
     from ppio_agent_client import LogPage, SyncAgentRuntimeClient
 
 _LOOK_SECONDS: Final = 0.3
-"""Between two looks for something new."""
+"""Between two looks for something new on this machine."""
+_LOOK_FAR_SECONDS: Final = 1.0
+"""The same where each look is two requests."""
 
 app = typer.Typer(add_completion=False)
 
-SessionId = Annotated[str, typer.Option("--session-id", "-s", help="The session.", show_default=False)]
+SessionId = Annotated[str, typer.Option("--session-id", "-s", metavar="ID", help="The session.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show what comes until the agent ends. Ctrl-C leaves.")]
-Lines = Annotated[int | None, typer.Option("--lines", "-n", min=0, help="Show only the last lines of what is there.")]
+Lines = Annotated[
+    int | None,
+    typer.Option("--lines", "-n", min=0, metavar="NUMBER", help="Show only the last lines of what is there."),
+]
 
 
 @app.command()
@@ -34,7 +39,7 @@ def logs(session_id: SessionId, follow: Follow = False, lines: Lines = None, loc
     with client_of(local) as client:
         page = _show_what_is_there(client, session_id, lines)
         while follow and not page.is_over:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_LOOK_SECONDS if is_local(local) else _LOOK_FAR_SECONDS)
             page = _next(client, session_id, page)
             _show(page.text)
     if page.is_over:

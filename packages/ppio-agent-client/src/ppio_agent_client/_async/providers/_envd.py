@@ -92,7 +92,9 @@ class Envd:
         try:
             answer = await (await self._transport()).open(call, limits)
             if answer.status == 200:
-                return StartedProcess(answer)
+                process = StartedProcess(answer)
+                await process.begin()
+                return process
             body = await answer.read()
         except NetworkError as error:
             return error
@@ -126,24 +128,45 @@ class StartedProcess:
     def __init__(self, answer: Answer) -> None:
         self.words = LastWords()
         self._answer = answer
+        self._parts = answer.parts()
+        self._frames = FrameReader()
+        self._reading: io.Background | None = None
+
+    async def begin(self) -> None:
+        """Read until envd says that the process runs, or why it does not, and go on reading beside.
+
+        Raises:
+            NetworkError: The stream was lost before, so nobody knows.
+        """
+        try:
+            while not self.words.have_begun:
+                self._note(await anext(self._parts))
+        except (StopAsyncIteration, FrameError) as error:
+            await self._parts.aclose()
+            raise NetworkError("envd's answer to the start of the agent was cut or no stream of its") from error
         self._reading = io.Background(self._read)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until the stream is over, at most so long, and return whether it is."""
+        assert self._reading is not None
         return await self._reading.wait(seconds)
 
     async def close(self) -> None:
         """Stop reading; the process goes on."""
-        await self._reading.stop(self._answer.close)
+        if self._reading is not None:
+            await self._reading.stop(self._answer.close)
+        await self._parts.aclose()
 
     async def _read(self, _: io.Background) -> None:
-        reader = FrameReader()
         try:
-            async for piece in self._answer.parts():
-                for frame in reader.feed(piece):
-                    self.words.note(process_event(frame))
+            async for piece in self._parts:
+                self._note(piece)
         except (NetworkError, FrameError) as error:
             logger.debug("the stream of a starting agent was lost: %s", error)
+
+    def _note(self, piece: bytes) -> None:
+        for frame in self._frames.feed(piece):
+            self.words.note(process_event(frame))
 
 
 class StartWatch:

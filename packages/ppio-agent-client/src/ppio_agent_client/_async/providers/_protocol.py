@@ -107,7 +107,11 @@ class AgentWatch(Protocol):
 
 @runtime_checkable
 class AgentStarter(Protocol):
-    """A provider that starts agents in a step of its own."""
+    """A provider that starts agents in a step of its own.
+
+    The client cancels its `create` where that waits, which is why it ends by itself what it has made by then; that of
+    another provider is left to come to its end, and what it has made is ended afterwards.
+    """
 
     async def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
         """Start the agent in a sandbox that `create` has just made, without waiting until it answers.

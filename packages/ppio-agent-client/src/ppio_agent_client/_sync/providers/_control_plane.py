@@ -86,9 +86,10 @@ class ControlPlane:
             PlatformError: It refused the request, or failed.
             NetworkError: No answer arrived in time.
         """
-        limits = call_limits(self._config, self._config.platform_timeout, io.now())
+        seconds = min(self._config.platform_timeout, question.max_seconds)
+        limits = call_limits(self._config, seconds, io.now())
         if question.is_repeatable and limits.first_byte is None:
-            limits = replace(limits, first_byte=self._config.platform_timeout / _ATTEMPT_SHARE)
+            limits = replace(limits, first_byte=seconds / _ATTEMPT_SHARE)
         with io.Until(limits.deadline, limits.total):
             return self._until_answered(question, known, limits)
 
@@ -104,7 +105,7 @@ class ControlPlane:
                 if outcome.status == 401 and not renewed and self._auth.renew(call.headers):
                     renewed = True
                     continue
-                error = self._failure(question, outcome)
+                error = self.failure(question, outcome)
             else:
                 error = outcome
             pause = self._pause(question, error, failures, limits)
@@ -131,7 +132,8 @@ class ControlPlane:
             return error
         return Reply(answer.status, answer.headers, platform_answers.value_of(body))
 
-    def _failure(self, question: PlatformCall, reply: Reply) -> PPIOAgentRuntimeError:
+    def failure(self, question: PlatformCall, reply: Reply) -> PPIOAgentRuntimeError:
+        """Return what an answer means that is none of the good ones."""
         return platform_answers.failure(reply.status, reply.headers, reply.value, question.what, unix_now=io.unix_now())
 
     def _pause(

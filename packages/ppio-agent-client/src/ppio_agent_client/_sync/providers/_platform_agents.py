@@ -32,6 +32,8 @@ logger = logging.getLogger("ppio_agent_client")
 _ENVD_USER = "Basic dXNlcjo="
 """The user `user`, whom an envd before 0.4.0 wants to be told."""
 _ENVD_SECONDS = 30.0
+_MAX_KNOWN = 20_000
+"""Sandboxes that something is remembered of; the platform is asked about an older one anew."""
 
 
 class PlatformAgents:
@@ -69,7 +71,10 @@ class PlatformAgents:
                 envd_version=made.envd_version or before.envd_version,
                 traffic_token=made.traffic_token or before.traffic_token,
             )
+        self._known.pop(made.sandbox_id, None)
         self._known[made.sandbox_id] = made
+        if len(self._known) > _MAX_KNOWN:
+            self._known.pop(next(iter(self._known)))
 
     def forget(self, sandbox_id: str) -> None:
         """Forget a sandbox that has ended."""

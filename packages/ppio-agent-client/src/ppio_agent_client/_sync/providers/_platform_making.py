@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -29,6 +31,8 @@ _LOOKS_AFTER_SECONDS = (0.0, 0.3, 0.7, 1.5, 3.0)
 """When to look for the sandbox of an answer that was lost on its way: it may be in the making yet."""
 _LOOKS_AFTER_FAILURE = _LOOKS_AFTER_SECONDS[:2]
 """The same where the platform has answered that it failed."""
+_SWEEP_SECONDS = 10.0
+"""Longest time of one request while somebody waits for what was lost to be found."""
 _MAX_PAGES = 10_000
 
 
@@ -42,7 +46,7 @@ class SandboxMaking:
 
     def __init__(self, api: ControlPlane, *, is_legacy: bool) -> None:
         self._api = api
-        self._is_legacy = is_legacy
+        self.is_legacy = is_legacy
 
     def make(self, spec: SandboxSpec, template_id: str) -> MadeSandbox:
         """Return a new sandbox.
@@ -53,8 +57,8 @@ class SandboxMaking:
             NetworkError: No answer arrived, and no sandbox of this call was found.
         """
         create_id = uuid4().hex
-        metadata = platform_marks.written(spec, spec.template_id, create_id, is_legacy=self._is_legacy)
-        question = platform_calls.create(spec, template_id, metadata, is_legacy=self._is_legacy)
+        metadata = platform_marks.written(spec, spec.template_id, create_id, is_legacy=self.is_legacy)
+        question = platform_calls.create(spec, template_id, metadata, is_legacy=self.is_legacy)
         try:
             return self._make(question, spec, create_id)
         except PPIOAgentRuntimeError as error:
@@ -71,13 +75,14 @@ class SandboxMaking:
         # A platform that does not know the filter lists everything.
         return [each for each in found if each.marks.session_id == session_id]
 
-    def listed(self, metadata: dict[str, str]) -> list[SeenSandbox]:
+    def listed(self, metadata: dict[str, str], max_seconds: float = math.inf) -> list[SeenSandbox]:
         """Return every living sandbox of ours with these strings, oldest first."""
         found: dict[str, SeenSandbox] = {}
         token: str | None = None
         for _ in range(_MAX_PAGES):
-            reply = self._api.ask(platform_calls.listing(metadata, token))
-            for each in platform_answers.seen_sandboxes(reply.value, is_legacy=self._is_legacy):
+            question = replace(platform_calls.listing(metadata, token), max_seconds=max_seconds)
+            reply = self._api.ask(question)
+            for each in platform_answers.seen_sandboxes(reply.value, is_legacy=self.is_legacy):
                 found[each.made.sandbox_id] = each
             following = reply.headers.get("x-next-token")
             if not following or following == token:
@@ -87,15 +92,16 @@ class SandboxMaking:
 
     def connected(self, sandbox_id: str, timeout_seconds: float) -> MadeSandbox | None:
         """Wake a sandbox if it sleeps, and return its address and tokens; None when it has ended."""
-        question = platform_calls.connect(sandbox_id, timeout_seconds, is_legacy=self._is_legacy)
+        question = platform_calls.connect(sandbox_id, timeout_seconds, is_legacy=self.is_legacy)
         reply = self._api.ask(question, known={404})
         if reply.status == 404:
             return None
-        return platform_answers.made_sandbox(reply.value, is_legacy=self._is_legacy)
+        return platform_answers.made_sandbox(reply.value, is_legacy=self.is_legacy)
 
-    def kill(self, sandbox_id: str) -> bool:
+    def kill(self, sandbox_id: str, max_seconds: float = math.inf) -> bool:
         """End a sandbox; False when it had ended before."""
-        reply = self._api.ask(platform_calls.kill(sandbox_id), known={404})
+        question = replace(platform_calls.kill(sandbox_id), max_seconds=max_seconds)
+        reply = self._api.ask(question, known={404})
         # Gone at the second attempt means that the first one did it, and its answer was lost.
         return reply.status != 404 or reply.repeated
 
@@ -128,7 +134,7 @@ class SandboxMaking:
             raise TemplateNotFoundError(
                 f"the platform has no template {spec.template_id!r} for this key; `list_templates()` shows what it has"
             )
-        return platform_answers.made_sandbox(reply.value, is_legacy=self._is_legacy)
+        return platform_answers.made_sandbox(reply.value, is_legacy=self.is_legacy)
 
     def _adopt(self, create_id: str, spec: SandboxSpec, looks: tuple[float, ...]) -> MadeSandbox | None:
         """Return the sandbox that a lost answer told of, if there is one."""
@@ -149,7 +155,7 @@ class SandboxMaking:
                 found = [each.made.sandbox_id for each in self._made_by(create_id)]
                 for sandbox_id in found:
                     if sandbox_id != spare:
-                        self.kill(sandbox_id)
+                        self.kill(sandbox_id, _SWEEP_SECONDS)
                 if found:
                     return
         except PPIOAgentRuntimeError:
@@ -161,7 +167,7 @@ class SandboxMaking:
 
     def _made_by(self, create_id: str) -> list[SeenSandbox]:
         try:
-            found = self.listed({platform_marks.CREATE: create_id})
+            found = self.listed({platform_marks.CREATE: create_id}, _SWEEP_SECONDS)
         except PlatformError:
             logger.debug("the platform did not list its sandboxes", exc_info=True)
             return []

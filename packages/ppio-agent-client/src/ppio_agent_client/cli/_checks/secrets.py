@@ -25,7 +25,7 @@ _PLACEHOLDER: Final = re.compile(
     r"""["']?(\$\{.*|<.*>|\d+|true|false|null|~|\{\}|\[\]|)["']?\s*(#.*)?""", re.IGNORECASE
 )
 _BETWEEN_WORDS: Final = re.compile(r"[_.-]|(?<=[a-z])(?=[A-Z])")
-_ADVICE: Final = "; this file becomes part of the template: give it with --env when you call the agent"
+_ADVICE: Final = "; give it with --env instead"
 
 
 def check_secrets(file: str, text: str) -> Iterator[Finding]:

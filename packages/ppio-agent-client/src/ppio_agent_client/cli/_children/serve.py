@@ -38,7 +38,8 @@ def keep_their_frames(report: traceback.TracebackException | None) -> None:
 def end_with(lifeline: int) -> None:
     """End with the command: its end of the pipe is closed when it is gone, killed or not."""
     os.read(lifeline, 1)
-    os.killpg(os.getpgid(0), signal.SIGKILL)
+    if sys.platform != "win32":
+        os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 def main() -> None:

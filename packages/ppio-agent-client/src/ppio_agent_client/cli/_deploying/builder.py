@@ -78,14 +78,6 @@ def exists(name: str) -> bool:
         return bool(Template.exists(name))
 
 
-def delete_template(template_id: str) -> bool:
-    """Delete a template; False when there is none."""
-    from ppio_sandbox.core import Template
-
-    with _translated():
-        return bool(Template.delete(template_id))
-
-
 def begin(plan: Plan, log: Log) -> Build:
     """Send the files and start the build; the build goes on by itself."""
     from ppio_sandbox.core import Template
@@ -178,6 +170,7 @@ def _template(plan: Plan, folder: Path) -> Any:
 def _translated() -> Iterator[None]:
     """Turn the errors of the official SDK into ours, and keep it from writing about them itself."""
     from ppio_sandbox.core import exceptions
+    from ppio_sandbox.core.connection_config import ConnectionConfig
 
     logger = logging.getLogger("ppio_sandbox")
     logger.propagate = False
@@ -198,4 +191,5 @@ def _translated() -> Iterator[None]:
         if not type(error).__module__.startswith(("httpx", "httpcore")):
             raise
         kind = TotalTimeoutError if "Timeout" in type(error).__name__ else NetworkError
-        raise kind(f"the platform cannot be reached: {str(error) or type(error).__name__}") from error
+        reason = str(error) or type(error).__name__
+        raise kind(f"the platform at {ConnectionConfig().api_url} cannot be reached: {reason}") from error

@@ -43,13 +43,15 @@ class BuildFile:
         image: What it starts from.
         instructions: What is done on it, in order, each with the line of the Dockerfile that it stands for.
         sources: What is copied from the folder: paths and patterns.
-        notes: What was left out, a sentence each.
+        notes: What was left out and may surprise, a sentence each.
+        details: What was left out and means nothing, a sentence each.
     """
 
     image: str = ""
     instructions: list[Instruction] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -125,7 +127,7 @@ def _take(build: BuildFile, instruction: Instruction) -> None:
             f"{keyword} (line {line}) is not used: the agent is started in each sandbox by who calls it."
         )
     elif keyword in _MEANINGLESS:
-        build.notes.append(f"{keyword} (line {line}) means nothing on the platform and is left out.")
+        build.details.append(f"{keyword} (line {line}) means nothing on the platform and is left out.")
     else:
         raise ValueError(f"{keyword} is not understood by the platform")
 

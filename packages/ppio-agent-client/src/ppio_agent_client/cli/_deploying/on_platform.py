@@ -139,7 +139,8 @@ def _is_shown(text: str) -> bool:
 
 def _failed(plan: Plan, build: Build, failure: Failure) -> CommandError:
     step = "" if failure.step is None else _step_in_words(plan, failure.step)
-    log = "".join(f"\n  {line}" for line in failure.log[-_LAST_LINES:])
+    unseen = [line for line in failure.log if line != failure.message] if screen.quiet or screen.as_json else []
+    log = "".join(f"\n  {line}" for line in unseen[-_LAST_LINES:])
     facts = {
         "template_id": build.template_id,
         "build_id": build.build_id,

@@ -116,6 +116,8 @@ def show(plan: Plan) -> None:
         screen.note(f"  {readable_size(file.size):>9}  {file.path}")
     if len(shown) < files_count:
         screen.note(f"  and {files_count - len(shown)} more; --verbose lists them")
+    for detail in plan.build.details:
+        screen.detail(detail)
     for note in plan.build.notes:
         screen.hint(note)
     for warning in plan.warnings:

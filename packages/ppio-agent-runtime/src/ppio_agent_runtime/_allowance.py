@@ -1,0 +1,116 @@
+"""How much event logs may hold: one bound for all of them, the running and the finished ones together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+LEAST_LOG_BYTES: Final = 64 * 1024
+"""What a running log may hold however many there are."""
+FIRST_BYTES: Final = 2048
+"""What a log may hold before it asks for the first time: most answers fit."""
+_LEAST_GROWTH_BYTES: Final = 4 * 1024
+"""By how much a log may grow before it asks again where memory is short: asking costs a fast stream time."""
+
+
+class Allowance(Protocol):
+    """What one log may hold."""
+
+    def ask(self, held_bytes: int) -> tuple[int, int]:
+        """Return how many bytes the log may hold, and by how many it may grow before it asks again.
+
+        Args:
+            held_bytes: What it holds now.
+        """
+
+    def release(self) -> None:
+        """Note that the log is over. Called any number of times."""
+
+
+class FixedAllowance:
+    """The allowance of a log that shares with no other."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+
+    def ask(self, held_bytes: int) -> tuple[int, int]:
+        """See `Allowance`."""
+        return self._max_bytes, max(0, self._max_bytes - held_bytes)
+
+    def release(self) -> None:
+        """See `Allowance`."""
+
+
+class LogMemory:
+    """The bytes of all logs. A running one counts with what it may grow by before it asks again.
+
+    Args:
+        max_bytes: Of all logs.
+        max_log_bytes: Of one that runs.
+        make_room: Called when more is held than allowed.
+
+    Attributes:
+        max_bytes: The same.
+        max_log_bytes: The same.
+        finished_bytes: Of those that are over.
+        running_bytes: Of those that run.
+        running: How many run.
+    """
+
+    def __init__(self, max_bytes: int, max_log_bytes: int, make_room: Callable[[], None]) -> None:
+        self.max_bytes = max_bytes
+        self.max_log_bytes = max_log_bytes
+        self._make_room = make_room
+        self.finished_bytes = 0
+        self.running_bytes = 0
+        self.running = 0
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether more is held than allowed."""
+        return self.running_bytes + self.finished_bytes > self.max_bytes
+
+    def join(self) -> SharedAllowance:
+        """Return the allowance of a log that begins."""
+        return SharedAllowance(self)
+
+    def count(self, delta: int) -> None:
+        """Add to what the running ones hold."""
+        self.running_bytes += delta
+        if delta > 0 and self.is_exceeded:
+            self._make_room()
+
+
+class SharedAllowance:
+    """One running log's part of the memory: of one half that they share, and `LEAST_LOG_BYTES` in any case."""
+
+    __slots__ = ("_counted", "_is_over", "_memory")
+
+    def __init__(self, memory: LogMemory) -> None:
+        self._memory = memory
+        self._counted = FIRST_BYTES
+        self._is_over = False
+        memory.running += 1
+        memory.count(FIRST_BYTES)
+
+    def ask(self, held_bytes: int) -> tuple[int, int]:
+        """See `Allowance`."""
+        if self._is_over:
+            return 0, 0
+        memory = self._memory
+        others_bytes = memory.running_bytes - self._counted
+        half = memory.max_bytes // 2
+        share = min(half // memory.running, half - others_bytes)
+        most = min(memory.max_log_bytes, max(LEAST_LOG_BYTES, share))
+        free = memory.max_bytes - memory.finished_bytes - others_bytes - held_bytes
+        growth = max(0, min(most - held_bytes, max(_LEAST_GROWTH_BYTES, free // (4 * memory.running))))
+        counted, self._counted = self._counted, held_bytes + growth
+        memory.count(self._counted - counted)
+        return most, growth
+
+    def release(self) -> None:
+        """See `Allowance`."""
+        if not self._is_over:
+            self._is_over = True
+            self._memory.running -= 1
+            self._memory.count(-self._counted)

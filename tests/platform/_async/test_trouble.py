@@ -1,0 +1,154 @@
+"""The platform in trouble: what is raised, and that nothing stays behind, there or here."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from ppio_agent_client import (
+    AgentRuntimeClient,
+    FirstByteTimeoutError,
+    NetworkError,
+    PlatformError,
+    PlatformSandboxProvider,
+    RateLimitedError,
+    SandboxCreationError,
+    SandboxGoneError,
+    TotalTimeoutError,
+)
+from tests.support.platform import Platform, Server
+from tests.support.platform_agent import agent_folder, settings
+
+
+async def test_a_question_is_asked_again_and_in_time(platform: Platform, url: str) -> None:
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        for kind in ("reset", "cut", "500", "502", "503"):
+            platform.faults.add("list", kind)
+            assert await client.list_sessions() == []
+        platform.faults.add("list", "429", retry_after="0")
+        assert await client.list_sessions() == []
+        platform.faults.add("list", "400")
+        with pytest.raises(PlatformError, match="bad request") as refused:
+            await client.list_sessions()
+    assert (refused.value.status_code, refused.value.request_id) == (400, "req-of-a-fault")
+    assert refused.value.retryable is False
+
+
+async def test_a_silent_platform_is_not_waited_for_forever(platform: Platform, url: str) -> None:
+    async with AgentRuntimeClient(config=settings(url, platform_timeout=0.6, max_retries=1)) as client:
+        platform.faults.add("list", "hang", times=10)
+        with pytest.raises((FirstByteTimeoutError, TotalTimeoutError)):
+            await client.list_sessions()
+    assert len(platform.log.of("list")) == 2
+
+
+async def test_an_outage_is_told_as_it_is(platform: Platform, url: str) -> None:
+    async with AgentRuntimeClient(config=settings(url, max_retries=1)) as client:
+        platform.faults.add("create", "503", times=100)
+        with pytest.raises(SandboxCreationError, match="service unavailable") as failed:
+            await client.create_session("t-1")
+        assert (failed.value.status_code, failed.value.retryable) == (503, True)
+        platform.faults.add("info", "500", times=100)
+        provider = PlatformSandboxProvider(settings(url, max_retries=0))
+        with pytest.raises(PlatformError):
+            await provider.get("i1")
+        await provider.close()
+        platform.faults.add("list", "429", times=100)
+        with pytest.raises(RateLimitedError):
+            await client.list_sessions()
+
+
+async def test_a_platform_that_is_not_there_is_a_network_error(unused_url: str) -> None:
+    async with AgentRuntimeClient(config=settings(unused_url, max_retries=1)) as client:
+        with pytest.raises(NetworkError) as failed:
+            await client.create_session("t-1", session_id="s")
+    assert failed.value.retryable is True
+
+
+@pytest.mark.parametrize("kind", ["401", "404", "500", "502", "reset", "cut"])
+async def test_an_envd_in_trouble_leaves_no_sandbox(platform: Platform, url: str, tmp_path: Path, kind: str) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    platform.faults.add("start", kind)
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        try:
+            session = await client.create_session("t-1")
+        except SandboxCreationError:
+            assert kind in {"401", "404", "500"}
+        else:
+            assert (await session.invoke("x")).result["turns"] == 1
+            await session.close()
+    assert len(list(platform.sandboxes)) == 0
+
+
+async def test_a_start_whose_answer_was_lost_happens_once(platform: Platform, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    platform.faults.add("start", "cut")
+    async with AgentRuntimeClient(config=settings(url)) as client, await client.create_session("t-1") as session:
+        assert (await session.invoke("x")).result["turns"] == 1
+        (made,) = platform.sandboxes
+        assert len(made.processes) == 1
+
+
+async def test_a_sandbox_that_ends_while_it_starts_is_told(platform: Platform, url: str, tmp_path: Path) -> None:
+    program = "import time\ntime.sleep(1000)\n"
+    platform.add_template("t-1", agent_folder(tmp_path / "agent", program=program))
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        with pytest.raises(SandboxCreationError, match="ended while it started"):
+            await client.create_session("t-1", 1)
+    assert len(list(platform.sandboxes)) == 0
+
+
+async def test_a_sandbox_that_expired_is_gone(platform: Platform, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        session = await client.create_session("t-1", 600)
+        await session.invoke("x")
+        await session.refresh(0.5)
+        while list(platform.sandboxes):
+            await client.list_sessions()
+        with pytest.raises(SandboxGoneError):
+            await session.invoke("x")
+        with pytest.raises(SandboxGoneError):
+            async for _ in session.stream("x"):
+                pass
+        with pytest.raises(SandboxGoneError):
+            await session.resume()
+        assert await session.close() is False
+
+
+async def test_an_end_whose_answer_was_lost_is_an_end(platform: Platform, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        session = await client.create_session("t-1")
+        platform.faults.add("kill", "reset", after_effect=True)
+        assert await session.close() is True
+
+
+async def test_a_list_of_templates_that_fails_stops_no_session(
+    platform: Platform, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    platform.faults.add("templates", "500", times=100)
+    async with AgentRuntimeClient(config=settings(url, max_retries=0)) as client:
+        for _ in range(2):
+            async with await client.create_session("t-1") as session:
+                assert (await session.invoke("x")).result["turns"] == 1
+    assert len(platform.log.of("templates")) == 1
+    assert [record.message for record in caplog.records if "did not list its templates" in record.message] != []
+
+
+async def test_nothing_is_left_in_this_process(platform: Platform, server: Server, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    platform.add_template("t-2", agent_folder(tmp_path / "bad", program="import no_such_module\n"))
+    threads = set(threading.enumerate())
+    async with AgentRuntimeClient(config=settings(url, keep_alive=True)) as client:
+        async with await client.create_session("t-1") as session:
+            await session.invoke("x")
+        with pytest.raises(SandboxCreationError):
+            await client.create_session("t-2")
+    left = set(threading.enumerate()) - threads
+    assert {thread.name for thread in left if not thread.name.startswith("platform")} == set()
+    while server.connections:
+        pass

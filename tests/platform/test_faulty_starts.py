@@ -1,0 +1,92 @@
+"""Agents that cannot be started, or are never seen to have started: each kind of it, all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from ppio_agent_client import (
+    AgentRuntimeClient,
+    ClientConfig,
+    FirstByteTimeoutError,
+    NetworkError,
+    PPIOAgentRuntimeError,
+    SandboxCreationError,
+    SandboxStartTimeoutError,
+)
+from tests.support.gates import eventually
+from tests.support.platform import API_KEY, Platform, serving
+
+PROGRAM = """
+import time
+print("started", flush=True)
+time.sleep(3600)
+"""
+MANIFEST = {
+    "apiVersion": "v1",
+    "kind": "Agent",
+    "metadata": {"name": "sleeper", "version": "1.0.0", "author": "dev@example.com"},
+    "spec": {"entrypoint": "main.py", "runtime": {"timeout": 1}},
+}
+STATUSES = ("401", "403", "404", "409", "429", "500", "502", "503")
+OF_START: dict[str, type[PPIOAgentRuntimeError]] = {
+    **dict.fromkeys(STATUSES, SandboxCreationError),
+    "reset": NetworkError,
+    "cut": NetworkError,
+    "hang": FirstByteTimeoutError,
+}
+OF_PINGS: dict[str, type[PPIOAgentRuntimeError]] = dict.fromkeys((*STATUSES, "reset", "cut"), SandboxStartTimeoutError)
+
+
+async def start(folder: Path, endpoint: str, kind: str, outcome: type[PPIOAgentRuntimeError]) -> None:
+    source = folder / "source"
+    source.mkdir(parents=True)
+    (source / "main.py").write_text(PROGRAM, encoding="utf-8")
+    platform = Platform(folder / "platform")
+    platform.add_template("t-1", source, metadata={"agent_runtime": json.dumps(MANIFEST)})
+    with serving(platform) as server:
+        platform.faults.add(endpoint, kind, times=1000)
+        config = ClientConfig(
+            api_key=API_KEY, base_url=server.url, sandbox_url=server.url, domain="emulator.test", max_retries=1
+        )
+        async with AgentRuntimeClient(config=config) as client:
+            with pytest.raises(outcome) as caught:
+                await client.create_session("t-1")
+        if kind.isdigit() and endpoint == "start":
+            assert caught.value.status_code == int(kind)
+        assert (len(platform.sandboxes), platform.sandboxes.made) == (0, 1)
+        assert platform.log.of("start")[0].connect_timeout_ms is None
+        assert not [call for call in platform.log if call.target != "control" and call.mentions(API_KEY)]
+
+
+async def test_an_agent_that_envd_does_not_start_leaves_no_sandbox(tmp_path: Path) -> None:
+    await asyncio.gather(*[start(tmp_path / kind, "start", kind, outcome) for kind, outcome in OF_START.items()])
+
+
+async def test_an_agent_that_never_answers_a_ping_leaves_no_sandbox(tmp_path: Path) -> None:
+    await asyncio.gather(*[start(tmp_path / kind, "agent/ping", kind, outcome) for kind, outcome in OF_PINGS.items()])
+
+
+@pytest.mark.parametrize("endpoint", ["list", "create", "start", "agent/ping"])
+@pytest.mark.parametrize("kind", ["latency", "hang"])
+async def test_a_start_that_is_cancelled_leaves_no_sandbox(
+    platform: Platform, url: str, tmp_path: Path, endpoint: str, kind: str
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "main.py").write_text(PROGRAM, encoding="utf-8")
+    platform.add_template("t-1", source, metadata={"agent_runtime": json.dumps(MANIFEST)})
+    platform.faults.add(endpoint, kind, seconds=0.2, after_effect=endpoint == "create")
+    config = ClientConfig(
+        api_key=API_KEY, base_url=url, sandbox_url=url, domain="emulator.test", max_retries=0, platform_timeout=1
+    )
+    async with AgentRuntimeClient(config=config) as client:
+        work = asyncio.create_task(client.create_session("t-1", session_id="s-1"))
+        await asyncio.to_thread(eventually, lambda: bool(platform.log.of(endpoint)), "the call")
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+    assert len(platform.sandboxes) == 0

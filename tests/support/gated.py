@@ -1,0 +1,46 @@
+"""An agent of any kind that waits at a gate in the middle of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
+
+from .gates import Gate
+
+
+def app_of(kind: str, gate: Gate, config: AgentConfig | None = None) -> PPIOAgentRuntimeApp:
+    """An agent that says 'a', waits at the gate, says 'b'; as a value it is 'ab'."""
+    app = PPIOAgentRuntimeApp(config)
+    if kind == "async":
+
+        @app.entrypoint
+        async def value(payload: dict[str, Any]) -> str:
+            await gate.passed()
+            return "ab"
+
+    elif kind == "sync":
+
+        @app.entrypoint
+        def value_in_a_thread(payload: dict[str, Any]) -> str:
+            gate.wait()
+            return "ab"
+
+    elif kind == "async generator":
+
+        @app.entrypoint
+        async def stream(payload: dict[str, Any]) -> AsyncIterator[str]:
+            yield "a"
+            await gate.passed()
+            yield "b"
+
+    else:
+
+        @app.entrypoint
+        def stream_in_a_thread(payload: dict[str, Any]) -> Iterator[str]:
+            yield "a"
+            gate.wait()
+            yield "b"
+
+    return app
