@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 
 from ppio_agent_client import AgentRuntimeClient, SandboxConfig
 from tests.support.platform import Platform, serving
@@ -28,6 +29,7 @@ class Resolver(httpx.AsyncBaseTransport):
         await self._wire.aclose()
 
 
+@pytest.mark.usefixtures("official_async_pool")
 async def test_hosts_are_those_that_the_platform_names(tmp_path: Path) -> None:
     platform = Platform(tmp_path / "platform", domain="cn-7.sandbox.example")
     platform.add_template("t-1", agent_folder(tmp_path / "agent"))
@@ -40,6 +42,9 @@ async def test_hosts_are_those_that_the_platform_names(tmp_path: Path) -> None:
                 (listed,) = await second.list_sessions()
                 assert (await listed.invoke("x")).result["turns"] == 2
                 assert listed.host_url == session.host_url
+                name = f"{session.sandbox_id}.cn-7.sandbox.example"
+                handle = session.sandbox
+                assert (handle.envd_api_url, handle.get_host(8080)) == (f"https://49983-{name}", f"8080-{name}")
+                assert handle.traffic_access_token == session.sandbox.traffic_access_token is not None
                 assert await session.close() is True
-            name = f"{session.sandbox_id}.cn-7.sandbox.example"
             assert set(wire.asked) == {f"https://api.{MODERN}", f"https://49983-{name}", f"https://8080-{name}"}

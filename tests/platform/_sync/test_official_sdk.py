@@ -38,8 +38,16 @@ def answers(client: httpx.Client, headers: dict[str, str]) -> bool:
 
 @pytest.fixture
 def ready(account: Account, tmp_path: Path) -> Account:
+    """Either flavour."""
     add_template(account, tmp_path)
     return account
+
+
+@pytest.fixture
+def newer(modern: Account, tmp_path: Path) -> Account:
+    """The newer flavour, for what does not depend on it."""
+    add_template(modern, tmp_path)
+    return modern
 
 
 def test_a_command_runs_with_its_environment_where_the_template_put_the_files(ready: Account) -> None:
@@ -53,8 +61,8 @@ def test_a_command_runs_with_its_environment_where_the_template_put_the_files(re
     assert not sandbox.is_running()
 
 
-def test_a_command_that_fails_tells_its_code_and_both_outputs(ready: Account) -> None:
-    sandbox = Sandbox.create("worker", **ready.options)
+def test_a_command_that_fails_tells_its_code_and_both_outputs(newer: Account) -> None:
+    sandbox = Sandbox.create("worker", **newer.options)
 
     with pytest.raises(CommandExitException) as caught:
         sandbox.commands.run("echo out; echo err >&2; exit 3")
@@ -62,18 +70,18 @@ def test_a_command_that_fails_tells_its_code_and_both_outputs(ready: Account) ->
     assert (caught.value.exit_code, caught.value.stdout, caught.value.stderr) == (3, "out\n", "err\n")
 
 
-def test_a_command_ends_at_its_deadline(ready: Account) -> None:
-    sandbox = Sandbox.create("t-1", **ready.options)
+def test_a_command_ends_at_its_deadline(newer: Account) -> None:
+    sandbox = Sandbox.create("t-1", **newer.options)
 
     with pytest.raises(TimeoutException, match="deadline exceeded"):
         sandbox.commands.run("while true; do echo tick; sleep 0.02; done", timeout=0.3)
 
     assert sandbox.commands.list() == []
-    assert [call.connect_timeout_ms for call in ready.platform.log.of("start")] == [300]
+    assert [call.connect_timeout_ms for call in newer.platform.log.of("start")] == [300]
 
 
-def test_a_background_command_can_be_listed_joined_fed_and_killed(ready: Account) -> None:
-    sandbox = Sandbox.create("t-1", **ready.options)
+def test_a_background_command_can_be_listed_joined_fed_and_killed(newer: Account) -> None:
+    sandbox = Sandbox.create("t-1", **newer.options)
     handle = sandbox.commands.run("cat; echo done; exec sleep 3600", background=True, stdin=True, timeout=0)
 
     (listed,) = sandbox.commands.list()
@@ -85,14 +93,14 @@ def test_a_background_command_can_be_listed_joined_fed_and_killed(ready: Account
     with pytest.raises(CommandExitException):
         joined.wait()
     assert not sandbox.commands.kill(handle.pid)
-    assert ready.platform.log.of("start")[-1].connect_timeout_ms is None
+    assert newer.platform.log.of("start")[-1].connect_timeout_ms is None
 
 
-def test_a_real_agent_answers_on_port_8080_of_its_sandbox(ready: Account) -> None:
-    one, other = [Sandbox.create("t-1", **ready.options) for _ in range(2)]
+def test_a_real_agent_answers_on_port_8080_of_its_sandbox(newer: Account) -> None:
+    one, other = [Sandbox.create("t-1", **newer.options) for _ in range(2)]
     for sandbox in (one, other):
         sandbox.commands.run("cd /app && sudo -E python main.py", background=True, timeout=0)
-    with httpx.Client(base_url=ready.server.url) as client:
+    with httpx.Client(base_url=newer.server.url) as client:
         for sandbox in (one, other):
             headers = {"PPIO-Sandbox-Id": sandbox.sandbox_id, "PPIO-Sandbox-Port": "8080"}
             eventually(partial(answers, client, headers), "the agent")
@@ -136,17 +144,17 @@ def test_a_paused_sandbox_stands_still_until_somebody_connects(ready: Account) -
     assert Path(f"/proc/{handle.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "T"
 
 
-def test_a_life_can_be_made_longer_and_shorter_and_ends_everything(ready: Account) -> None:
-    sandbox = Sandbox.create("t-1", timeout=100, **ready.options)
+def test_a_life_can_be_made_longer_and_shorter_and_ends_everything(newer: Account) -> None:
+    sandbox = Sandbox.create("t-1", timeout=100, **newer.options)
     handle = sandbox.commands.run("setsid sleep 3600 & exec sleep 3600", background=True, timeout=0)
-    Sandbox.connect(sandbox.sandbox_id, timeout=1000, **ready.options)
+    Sandbox.connect(sandbox.sandbox_id, timeout=1000, **newer.options)
     assert 900 < ((sandbox.get_info()).end_at - datetime.now(UTC)).total_seconds() < 1001
-    Sandbox.connect(sandbox.sandbox_id, timeout=10, **ready.options)
+    Sandbox.connect(sandbox.sandbox_id, timeout=10, **newer.options)
     assert ((sandbox.get_info()).end_at - datetime.now(UTC)).total_seconds() > 900
 
     sandbox.set_timeout(1)
 
-    eventually(lambda: not len(ready.platform.sandboxes), "the end of the sandbox")
+    eventually(lambda: not len(newer.platform.sandboxes), "the end of the sandbox")
     eventually(lambda: not os.path.exists(f"/proc/{handle.pid}"), "the end of its process")
     with pytest.raises(SandboxNotFoundException):
         sandbox.get_info()
@@ -154,10 +162,10 @@ def test_a_life_can_be_made_longer_and_shorter_and_ends_everything(ready: Accoun
         sandbox.set_timeout(10)
 
 
-def test_a_sandbox_may_pause_instead_of_ending(ready: Account) -> None:
-    sandbox = Sandbox.create("t-1", timeout=1, auto_pause=True, **ready.options)
+def test_a_sandbox_may_pause_instead_of_ending(newer: Account) -> None:
+    sandbox = Sandbox.create("t-1", timeout=1, auto_pause=True, **newer.options)
 
-    eventually(lambda: ready.platform.sandboxes.find(sandbox.sandbox_id).state == "paused", "the pause")
+    eventually(lambda: newer.platform.sandboxes.find(sandbox.sandbox_id).state == "paused", "the pause")
 
     assert (sandbox.get_info()).state is SandboxState.PAUSED
 

@@ -79,7 +79,8 @@ class AnswerReader:
         self.ended = False
         self.leaves_reusable = False
         self._method = method
-        self._step: Callable[[bytes], bytes] = self._head
+        # Plain functions: a method of this object, kept in it, would be a circle.
+        self._step: Step = AnswerReader._head
         self._held = b""
         self._left = 0
         self._interim = 0
@@ -90,7 +91,7 @@ class AnswerReader:
         Raises:
             MalformedAnswerError: It is no answer.
         """
-        return self._step(data)
+        return self._step(self, data)
 
     def feed_end(self) -> None:
         """Note that nothing more will come.
@@ -98,7 +99,7 @@ class AnswerReader:
         Raises:
             MalformedAnswerError: The answer is not whole.
         """
-        if self._step == self._until_end:
+        if self._step is AnswerReader._until_end:
             self.ended = True
         elif not self.ended:
             what = "inside its answer" if self.status or self._held else "without an answer"
@@ -125,23 +126,23 @@ class AnswerReader:
         self.status, self.headers = status, headers
         self.leaves_reusable = version == "1" and not _says_close(headers.get("connection"))
         self._step = self._framing(version)
-        return self._step(rest)
+        return self._step(self, rest)
 
-    def _framing(self, version: str) -> Callable[[bytes], bytes]:
+    def _framing(self, version: str) -> Step:
         """Return what reads the body (RFC 9112, section 6.3)."""
         length = self.headers.get("content-length")
         encoding = self.headers.get("transfer-encoding")
         if encoding is not None and (length is not None or version == "0" or encoding.lower() != "chunked"):
             raise MalformedAnswerError("how long the answer is can be understood in more than one way")
         if self._method == "HEAD" or self.status in {204, 304}:
-            return self._surplus
+            return AnswerReader._surplus
         if encoding is not None:
-            return self._chunks
+            return AnswerReader._chunks
         if length is None:
             self.leaves_reusable = False
-            return self._until_end
+            return AnswerReader._until_end
         self._left = _length(length)
-        return self._counted
+        return AnswerReader._counted
 
     def _counted(self, data: bytes) -> bytes:
         if len(data) < self._left:
@@ -157,7 +158,7 @@ class AnswerReader:
     def _surplus(self, data: bytes) -> bytes:
         """End the answer. What comes behind it answers nothing that was asked."""
         self.ended = True
-        self._step = self._surplus
+        self._step = AnswerReader._surplus
         if data:
             self.leaves_reusable = False
         return b""
@@ -179,7 +180,7 @@ class AnswerReader:
             size = _chunk_size(data[at:line_end])
             start = line_end + 2
             if size == 0:
-                self._step = self._trailer
+                self._step = AnswerReader._trailer
                 self._trailer(b"\r\n" + data[start:])
                 break
             at = start + size + 2
@@ -219,6 +220,10 @@ class AnswerReader:
         if len(data) >= limit:
             raise MalformedAnswerError(f"a line of the answer has more than {limit} bytes")
         self._held = data
+
+
+Step = Callable[[AnswerReader, bytes], bytes]
+"""What the next bytes are read as."""
 
 
 def _parsed_head(head: bytes) -> tuple[str, int, dict[str, str]]:

@@ -45,7 +45,7 @@ class SandboxMaking:
 
     def __init__(self, api: ControlPlane, *, is_legacy: bool) -> None:
         self._api = api
-        self._is_legacy = is_legacy
+        self.is_legacy = is_legacy
 
     async def make(self, spec: SandboxSpec, template_id: str) -> MadeSandbox:
         """Return a new sandbox.
@@ -56,8 +56,8 @@ class SandboxMaking:
             NetworkError: No answer arrived, and no sandbox of this call was found.
         """
         create_id = uuid4().hex
-        metadata = platform_marks.written(spec, spec.template_id, create_id, is_legacy=self._is_legacy)
-        question = platform_calls.create(spec, template_id, metadata, is_legacy=self._is_legacy)
+        metadata = platform_marks.written(spec, spec.template_id, create_id, is_legacy=self.is_legacy)
+        question = platform_calls.create(spec, template_id, metadata, is_legacy=self.is_legacy)
         try:
             return await self._make(question, spec, create_id)
         except PPIOAgentRuntimeError as error:
@@ -81,7 +81,7 @@ class SandboxMaking:
         for _ in range(_MAX_PAGES):
             question = replace(platform_calls.listing(metadata, token), max_seconds=max_seconds)
             reply = await self._api.ask(question)
-            for each in platform_answers.seen_sandboxes(reply.value, is_legacy=self._is_legacy):
+            for each in platform_answers.seen_sandboxes(reply.value, is_legacy=self.is_legacy):
                 found[each.made.sandbox_id] = each
             following = reply.headers.get("x-next-token")
             if not following or following == token:
@@ -91,11 +91,11 @@ class SandboxMaking:
 
     async def connected(self, sandbox_id: str, timeout_seconds: float) -> MadeSandbox | None:
         """Wake a sandbox if it sleeps, and return its address and tokens; None when it has ended."""
-        question = platform_calls.connect(sandbox_id, timeout_seconds, is_legacy=self._is_legacy)
+        question = platform_calls.connect(sandbox_id, timeout_seconds, is_legacy=self.is_legacy)
         reply = await self._api.ask(question, known={404})
         if reply.status == 404:
             return None
-        return platform_answers.made_sandbox(reply.value, is_legacy=self._is_legacy)
+        return platform_answers.made_sandbox(reply.value, is_legacy=self.is_legacy)
 
     async def kill(self, sandbox_id: str, max_seconds: float = math.inf) -> bool:
         """End a sandbox; False when it had ended before."""
@@ -133,7 +133,7 @@ class SandboxMaking:
             raise TemplateNotFoundError(
                 f"the platform has no template {spec.template_id!r} for this key; `list_templates()` shows what it has"
             )
-        return platform_answers.made_sandbox(reply.value, is_legacy=self._is_legacy)
+        return platform_answers.made_sandbox(reply.value, is_legacy=self.is_legacy)
 
     async def _adopt(self, create_id: str, spec: SandboxSpec, looks: tuple[float, ...]) -> MadeSandbox | None:
         """Return the sandbox that a lost answer told of, if there is one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import (
@@ -22,10 +21,8 @@ from ..._io import _async as io
 from ..._rules import (
     lifecycle,
     platform_addresses,
-    platform_answers,
     platform_calls,
     platform_logs,
-    platform_marks,
     platform_start,
 )
 from ..._rules.budget import RetryBudget
@@ -36,6 +33,7 @@ from ._control_plane import ControlPlane
 from ._official import official_sandbox
 from ._platform_agents import PlatformAgents
 from ._platform_making import SandboxMaking
+from ._platform_register import PlatformRegister
 from ._platform_templates import PlatformTemplates
 
 if TYPE_CHECKING:
@@ -45,9 +43,6 @@ if TYPE_CHECKING:
     from ._protocol import AgentWatch
 
 logger = logging.getLogger("ppio_agent_client")
-
-_TOKEN_LIFE_SECONDS = 1
-"""A running sandbox is asked for its traffic token with this life, which is never more than it has."""
 
 
 class PlatformSandboxProvider:
@@ -95,6 +90,7 @@ class PlatformSandboxProvider:
         self._making = SandboxMaking(self._api, is_legacy=self._is_legacy)
         self._templates = PlatformTemplates(self._api, self._config)
         self._agents = PlatformAgents(self._addresses, self._auth, self._config, self._transport)
+        self._register = PlatformRegister(self._api, self._making, self._agents, self._templates)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._addresses.api}>"
@@ -125,7 +121,7 @@ class PlatformSandboxProvider:
                 await io.to_the_end(self._dropped(made))
                 return await self._join(winner, spec)
         self._agents.know(made)
-        return self._as_new(made, spec)
+        return self._register.as_new(made, spec)
 
     async def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
         """Start the agent in a new sandbox, if its template has not done that already. See `AgentStarter`."""
@@ -137,17 +133,15 @@ class PlatformSandboxProvider:
     async def find(self, session_id: str) -> Sandbox | None:
         """Return the living sandbox of a session, running or paused, and change nothing about it."""
         living = await self._making.living(session_id)
-        return await self._completed(living[0]) if living else None
+        return await self._register.completed(living[0]) if living else None
 
     async def get(self, sandbox_id: str) -> Sandbox | None:
         """Return a sandbox as it is now; None when it has ended, or is not one of this SDK."""
-        seen = await self._seen(sandbox_id)
-        return None if seen is None else await self._with_token(seen)
+        return await self._register.get(sandbox_id)
 
     async def list_sandboxes(self) -> list[Sandbox]:
         """Return every living sandbox that this SDK made under this key, whichever process made it, oldest first."""
-        marks = {platform_marks.MARKER: platform_marks.MARKER_VALUE}
-        return [self._as_sandbox(seen, is_partial=self._lacks(seen)) for seen in await self._making.listed(marks)]
+        return await self._register.all()
 
     async def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
         """Let the sandbox live for `timeout_seconds` from now.
@@ -190,17 +184,16 @@ class PlatformSandboxProvider:
         Raises:
             SandboxGoneError: It has ended.
         """
-        seen = await self._seen(sandbox_id)
+        seen = await self._register.seen(sandbox_id)
         if seen is None:
             raise self._gone(sandbox_id)
         if seen.state == "running":
-            return await self._with_token(seen)
+            return await self._register.with_token(seen)
         made = await self._making.connected(sandbox_id, seen.marks.life_seconds)
         if made is None:
             raise self._gone(sandbox_id)
         self._agents.know(made)
-        ends_at = _now() + timedelta(seconds=seen.marks.life_seconds)
-        return self._as_sandbox(replace(seen, state="running", ends_at=ends_at))
+        return self._register.as_awake(seen)
 
     async def kill(self, sandbox_id: str) -> bool:
         """End the sandbox and everything in it; False when it had ended before."""
@@ -289,79 +282,12 @@ class PlatformSandboxProvider:
             meant = await self._templates.meant(spec.template_id)
             if meant is None or meant.template_id != seen.made.template_id:
                 raise lifecycle.other_template(spec.session_id, seen.made.template_id, spec.template_id)
-        found = await self._completed(seen)
+        found = await self._register.completed(seen)
         if found is None:
             raise SandboxCreationError(
                 f"the sandbox of session {spec.session_id!r} ended while it was joined; try again", retryable=True
             )
         return replace(found, created=False)
-
-    async def _seen(self, sandbox_id: str) -> SeenSandbox | None:
-        reply = await self._api.ask(platform_calls.info(sandbox_id), known={404})
-        seen = None
-        if reply.status != 404:
-            seen = platform_answers.seen_sandbox(reply.value, is_legacy=self._is_legacy)
-        if seen is None:
-            self._agents.forget(sandbox_id)
-            return None
-        self._agents.know(seen.made)
-        return seen
-
-    async def _completed(self, listed: SeenSandbox) -> Sandbox | None:
-        return await self.get(listed.made.sandbox_id) if self._lacks(listed) else self._as_sandbox(listed)
-
-    async def _with_token(self, seen: SeenSandbox) -> Sandbox:
-        """Return the sandbox with its traffic token, which only `connect` tells."""
-        if seen.marks.is_private and seen.state == "running" and not self._agents.has_token(seen.made.sandbox_id):
-            made = await self._making.connected(seen.made.sandbox_id, _TOKEN_LIFE_SECONDS)
-            if made is not None:
-                self._agents.know(made)
-        return self._as_sandbox(seen)
-
-    def _lacks(self, listed: SeenSandbox) -> bool:
-        """Tell whether a list leaves something out that calls to this sandbox need."""
-        if listed.marks.is_private and not self._agents.has_token(listed.made.sandbox_id):
-            return True
-        return self._agents.known(listed.made.sandbox_id) is None
-
-    def _as_new(self, made: MadeSandbox, spec: SandboxSpec) -> Sandbox:
-        url, headers = self._agents.way_to(made.sandbox_id, spec.session_id)
-        now = _now()
-        return Sandbox(
-            sandbox_id=made.sandbox_id,
-            session_id=spec.session_id,
-            template_id=made.template_id or spec.template_id,
-            url=url,
-            state="running",
-            created_at=now,
-            expires_at=now + timedelta(seconds=spec.timeout_seconds),
-            life_seconds=spec.timeout_seconds,
-            wakes=spec.auto_resume,
-            start_timeout_seconds=self._start_seconds(spec.template_id),
-            headers=headers,
-            metadata=dict(spec.metadata),
-        )
-
-    def _as_sandbox(self, seen: SeenSandbox, *, is_partial: bool = False) -> Sandbox:
-        url, headers = self._agents.way_to(seen.made.sandbox_id, seen.marks.session_id)
-        return Sandbox(
-            sandbox_id=seen.made.sandbox_id,
-            session_id=seen.marks.session_id,
-            template_id=seen.made.template_id or seen.marks.template,
-            url=url,
-            state=seen.state,
-            created_at=seen.started_at,
-            expires_at=None if seen.state == "paused" else seen.ends_at,
-            life_seconds=seen.marks.life_seconds,
-            wakes=seen.marks.wakes,
-            start_timeout_seconds=self._start_seconds(seen.made.template_id),
-            headers=headers,
-            metadata=seen.marks.metadata,
-            is_partial=is_partial,
-        )
-
-    def _start_seconds(self, template_id: str) -> float:
-        return platform_start.start_of(self._templates.remembered(template_id)).timeout_seconds
 
     def _gone(self, sandbox_id: str) -> SandboxGoneError:
         self._agents.forget(sandbox_id)
@@ -371,10 +297,6 @@ class PlatformSandboxProvider:
         if self._own_transport is None:
             self._own_transport = await io.run_blocking(_new_transport, self._config)
         return self._own_transport
-
-
-def _now() -> datetime:
-    return datetime.fromtimestamp(io.unix_now(), UTC)
 
 
 def _new_transport(config: ClientConfig) -> Transport:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import (
@@ -23,10 +22,8 @@ from ..._io import _sync as io
 from ..._rules import (
     lifecycle,
     platform_addresses,
-    platform_answers,
     platform_calls,
     platform_logs,
-    platform_marks,
     platform_start,
 )
 from ..._rules.budget import RetryBudget
@@ -37,6 +34,7 @@ from ._control_plane import ControlPlane
 from ._official import official_sandbox
 from ._platform_agents import PlatformAgents
 from ._platform_making import SandboxMaking
+from ._platform_register import PlatformRegister
 from ._platform_templates import PlatformTemplates
 
 if TYPE_CHECKING:
@@ -46,9 +44,6 @@ if TYPE_CHECKING:
     from ._protocol import AgentWatch
 
 logger = logging.getLogger("ppio_agent_client")
-
-_TOKEN_LIFE_SECONDS = 1
-"""A running sandbox is asked for its traffic token with this life, which is never more than it has."""
 
 
 class SyncPlatformSandboxProvider:
@@ -96,6 +91,7 @@ class SyncPlatformSandboxProvider:
         self._making = SandboxMaking(self._api, is_legacy=self._is_legacy)
         self._templates = PlatformTemplates(self._api, self._config)
         self._agents = PlatformAgents(self._addresses, self._auth, self._config, self._transport)
+        self._register = PlatformRegister(self._api, self._making, self._agents, self._templates)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._addresses.api}>"
@@ -126,7 +122,7 @@ class SyncPlatformSandboxProvider:
                 io.to_the_end(self._dropped(made))
                 return self._join(winner, spec)
         self._agents.know(made)
-        return self._as_new(made, spec)
+        return self._register.as_new(made, spec)
 
     def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
         """Start the agent in a new sandbox, if its template has not done that already. See `AgentStarter`."""
@@ -138,17 +134,15 @@ class SyncPlatformSandboxProvider:
     def find(self, session_id: str) -> Sandbox | None:
         """Return the living sandbox of a session, running or paused, and change nothing about it."""
         living = self._making.living(session_id)
-        return self._completed(living[0]) if living else None
+        return self._register.completed(living[0]) if living else None
 
     def get(self, sandbox_id: str) -> Sandbox | None:
         """Return a sandbox as it is now; None when it has ended, or is not one of this SDK."""
-        seen = self._seen(sandbox_id)
-        return None if seen is None else self._with_token(seen)
+        return self._register.get(sandbox_id)
 
     def list_sandboxes(self) -> list[Sandbox]:
         """Return every living sandbox that this SDK made under this key, whichever process made it, oldest first."""
-        marks = {platform_marks.MARKER: platform_marks.MARKER_VALUE}
-        return [self._as_sandbox(seen, is_partial=self._lacks(seen)) for seen in self._making.listed(marks)]
+        return self._register.all()
 
     def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
         """Let the sandbox live for `timeout_seconds` from now.
@@ -191,17 +185,16 @@ class SyncPlatformSandboxProvider:
         Raises:
             SandboxGoneError: It has ended.
         """
-        seen = self._seen(sandbox_id)
+        seen = self._register.seen(sandbox_id)
         if seen is None:
             raise self._gone(sandbox_id)
         if seen.state == "running":
-            return self._with_token(seen)
+            return self._register.with_token(seen)
         made = self._making.connected(sandbox_id, seen.marks.life_seconds)
         if made is None:
             raise self._gone(sandbox_id)
         self._agents.know(made)
-        ends_at = _now() + timedelta(seconds=seen.marks.life_seconds)
-        return self._as_sandbox(replace(seen, state="running", ends_at=ends_at))
+        return self._register.as_awake(seen)
 
     def kill(self, sandbox_id: str) -> bool:
         """End the sandbox and everything in it; False when it had ended before."""
@@ -290,79 +283,12 @@ class SyncPlatformSandboxProvider:
             meant = self._templates.meant(spec.template_id)
             if meant is None or meant.template_id != seen.made.template_id:
                 raise lifecycle.other_template(spec.session_id, seen.made.template_id, spec.template_id)
-        found = self._completed(seen)
+        found = self._register.completed(seen)
         if found is None:
             raise SandboxCreationError(
                 f"the sandbox of session {spec.session_id!r} ended while it was joined; try again", retryable=True
             )
         return replace(found, created=False)
-
-    def _seen(self, sandbox_id: str) -> SeenSandbox | None:
-        reply = self._api.ask(platform_calls.info(sandbox_id), known={404})
-        seen = None
-        if reply.status != 404:
-            seen = platform_answers.seen_sandbox(reply.value, is_legacy=self._is_legacy)
-        if seen is None:
-            self._agents.forget(sandbox_id)
-            return None
-        self._agents.know(seen.made)
-        return seen
-
-    def _completed(self, listed: SeenSandbox) -> Sandbox | None:
-        return self.get(listed.made.sandbox_id) if self._lacks(listed) else self._as_sandbox(listed)
-
-    def _with_token(self, seen: SeenSandbox) -> Sandbox:
-        """Return the sandbox with its traffic token, which only `connect` tells."""
-        if seen.marks.is_private and seen.state == "running" and not self._agents.has_token(seen.made.sandbox_id):
-            made = self._making.connected(seen.made.sandbox_id, _TOKEN_LIFE_SECONDS)
-            if made is not None:
-                self._agents.know(made)
-        return self._as_sandbox(seen)
-
-    def _lacks(self, listed: SeenSandbox) -> bool:
-        """Tell whether a list leaves something out that calls to this sandbox need."""
-        if listed.marks.is_private and not self._agents.has_token(listed.made.sandbox_id):
-            return True
-        return self._agents.known(listed.made.sandbox_id) is None
-
-    def _as_new(self, made: MadeSandbox, spec: SandboxSpec) -> Sandbox:
-        url, headers = self._agents.way_to(made.sandbox_id, spec.session_id)
-        now = _now()
-        return Sandbox(
-            sandbox_id=made.sandbox_id,
-            session_id=spec.session_id,
-            template_id=made.template_id or spec.template_id,
-            url=url,
-            state="running",
-            created_at=now,
-            expires_at=now + timedelta(seconds=spec.timeout_seconds),
-            life_seconds=spec.timeout_seconds,
-            wakes=spec.auto_resume,
-            start_timeout_seconds=self._start_seconds(spec.template_id),
-            headers=headers,
-            metadata=dict(spec.metadata),
-        )
-
-    def _as_sandbox(self, seen: SeenSandbox, *, is_partial: bool = False) -> Sandbox:
-        url, headers = self._agents.way_to(seen.made.sandbox_id, seen.marks.session_id)
-        return Sandbox(
-            sandbox_id=seen.made.sandbox_id,
-            session_id=seen.marks.session_id,
-            template_id=seen.made.template_id or seen.marks.template,
-            url=url,
-            state=seen.state,
-            created_at=seen.started_at,
-            expires_at=None if seen.state == "paused" else seen.ends_at,
-            life_seconds=seen.marks.life_seconds,
-            wakes=seen.marks.wakes,
-            start_timeout_seconds=self._start_seconds(seen.made.template_id),
-            headers=headers,
-            metadata=seen.marks.metadata,
-            is_partial=is_partial,
-        )
-
-    def _start_seconds(self, template_id: str) -> float:
-        return platform_start.start_of(self._templates.remembered(template_id)).timeout_seconds
 
     def _gone(self, sandbox_id: str) -> SandboxGoneError:
         self._agents.forget(sandbox_id)
@@ -372,10 +298,6 @@ class SyncPlatformSandboxProvider:
         if self._own_transport is None:
             self._own_transport = io.run_blocking(_new_transport, self._config)
         return self._own_transport
-
-
-def _now() -> datetime:
-    return datetime.fromtimestamp(io.unix_now(), UTC)
 
 
 def _new_transport(config: ClientConfig) -> Transport:
