@@ -81,7 +81,7 @@ class Background:
 
     def keeps_busy(self) -> bool:
         """Say whether any work is going on that is not overdue."""
-        return any(not block.overdue for block in list(self._blocks))
+        return bool(self._blocks) and any(not block.overdue for block in list(self._blocks))
 
     def report(self) -> dict[str, Any]:
         """Return what `/ping` says about it: nothing, or a field `background`."""

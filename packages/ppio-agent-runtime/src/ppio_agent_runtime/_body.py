@@ -26,18 +26,37 @@ async def read_body(receive: Receive, declared: bytes | None, max_bytes: int) ->
         PayloadTooLargeError: More than `max_bytes` arrived or were announced.
         ClientGoneError: The caller hung up meanwhile.
     """
+    check_length(declared, max_bytes)
+    message = await receive()
+    return whole_body(message, max_bytes) or await read_rest(receive, message, max_bytes)
+
+
+def check_length(declared: bytes | None, max_bytes: int) -> None:
+    """Refuse a body by what its head announces.
+
+    Raises:
+        PayloadTooLargeError: It is more than `max_bytes`.
+    """
     if declared is not None and _length(declared) > max_bytes:
         raise _too_large(max_bytes)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        return body
-    return await _read_rest(receive, message, max_bytes)
 
 
-async def _read_rest(receive: Receive, message: Message, max_bytes: int) -> bytes:
+def whole_body(message: Message, max_bytes: int) -> bytes:
+    """Return the body if it came in one message, as it mostly does; else nothing, and `read_rest` has the rest.
+
+    Raises:
+        PayloadTooLargeError: It has more than `max_bytes`.
+    """
+    if message["type"] != "http.request" or message.get("more_body"):
+        return b""
+    body: bytes = message.get("body", b"")
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return body
+
+
+async def read_rest(receive: Receive, message: Message, max_bytes: int) -> bytes:
+    """Return the body that begins with `message`. Raises as `read_body` does."""
     parts: list[bytes] = []
     size = 0
     while True:

@@ -57,6 +57,7 @@ class ChunkBuffer:
 
     __slots__ = (
         "_chunks",
+        "_most",
         "_quiet_since",
         "_reader",
         "_size",
@@ -69,6 +70,7 @@ class ChunkBuffer:
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
+        self._most = 1  # the first chunk does not wait for 255 more of each stream that began at the same time
         self._size = 0
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
@@ -91,7 +93,7 @@ class ChunkBuffer:
         self._size += len(chunk)
         if self._reader is not None:
             self._wake_reader()
-        return len(self._chunks) < MAX_CHUNKS and self._size < MAX_BYTES
+        return len(self._chunks) < self._most and self._size < MAX_BYTES
 
     async def room(self) -> None:
         """Wait until everything has been taken."""
@@ -134,6 +136,7 @@ class ChunkBuffer:
             finally:
                 self._reader = None
         chunks, self._chunks, self._size = self._chunks, [], 0
+        self._most = MAX_CHUNKS
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
         return chunks

@@ -71,8 +71,9 @@ class RequestContext:
         client: tuple[str, int] | None = None,
         key_id: str | None = None,
     ) -> None:
-        self.invocation_id = os.urandom(16).hex()
-        self.request_id = request_id or os.urandom(16).hex()
+        fresh = os.urandom(32).hex()  # for both, because each call is a syscall
+        self.invocation_id = fresh[:32]
+        self.request_id = request_id or fresh[32:]
         self.session_id = session_id
         self.user_id = user_id
         self.metadata = metadata or {}

@@ -56,6 +56,7 @@ class Cycle:
     Attributes:
         body: What has arrived of the body and was not taken yet.
         more_body: More of it is to come.
+        task: Where the app answers.
         disconnected: The caller has hung up.
         response_started: The head of the answer is on its way.
         response_complete: So is its last byte.
@@ -78,6 +79,7 @@ class Cycle:
         "response_complete",
         "response_started",
         "scope",
+        "task",
     )
 
     def __init__(self, connection: Any, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> None:
@@ -88,6 +90,7 @@ class Cycle:
         self.disconnected = False
         self.response_started = False
         self.response_complete = False
+        self.task: asyncio.Task[None] | None = None
         self._has_news = False
         self._bell: asyncio.Event | None = None
         self._connection = connection
@@ -110,7 +113,7 @@ class Cycle:
                 logger.error("The ASGI app returned without completing its response.")
                 await self._give_up()
         finally:
-            self._connection.tasks.discard(asyncio.current_task())
+            self._connection.tasks.discard(self.task)
 
     @property
     def message_event(self) -> Cycle:

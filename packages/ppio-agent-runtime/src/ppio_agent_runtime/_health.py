@@ -53,7 +53,6 @@ class Health:
         self._timeout_seconds = ping_timeout_seconds
         self._handler: PingHandler | None = None
         self._check: asyncio.Future[_Told] | None = None
-        self._running = False
         self._own_word = HEALTHY
         self._status = HEALTHY
         self._changed_at = int(time.time())
@@ -76,16 +75,10 @@ class Health:
         """Begin anew, after an earlier life of the app may have ended on another event loop."""
         self.draining = False
         self._check = None
-        self.work_ended()
+        self.look()
 
-    def work_began(self) -> None:
-        """Note that something is in flight now."""
-        self._running = True
-        self._note(self._combined())
-
-    def work_ended(self) -> None:
-        """Note that nothing is in flight any more."""
-        self._running = False
+    def look(self) -> None:
+        """Note the status as it is now, with the time if it has changed. Wanted whenever work begins or has ended."""
         self._note(self._combined())
 
     async def ping(self) -> tuple[int, bytes]:
@@ -112,7 +105,7 @@ class Health:
         if self._own_word != HEALTHY:
             return self._own_word
         # A thread may still work for a caller who gave up: that is work in flight too.
-        if self._running or self._workers.unfinished:
+        if self._workers.unfinished:
             return BUSY
         for holds in self.further_work:
             if holds():

@@ -24,7 +24,7 @@ from ppio_agent_models import (
     UnsupportedMediaTypeError,
 )
 
-from ._body import read_body
+from ._body import check_length, read_rest, whole_body
 from ._context import KEY_ID, RequestContext
 from ._durability import DURABILITY_HEADERS, durability_of
 from ._negotiate import wanted_form
@@ -65,12 +65,15 @@ _SAFE_ID = re.compile(rb"[!#-\[\]-~]{1,256}")
 """Visible ASCII without quote and backslash: goes into headers, JSON and logs as it is (RFC 9110, section 5.5)."""
 
 
+def given_request_id(found: dict[bytes, bytes]) -> str | None:
+    """Return the caller's request id when it is safe to repeat."""
+    given = found.get(_REQUEST_ID) or found.get(b"x-request-id") or found.get(_AWS_REQUEST_ID)
+    return given.decode() if given is not None and _SAFE_ID.fullmatch(given) else None
+
+
 def request_id_of(found: dict[bytes, bytes]) -> str:
     """Return the caller's request id when it is safe to repeat, else a new one of 32 hex digits."""
-    given = found.get(_REQUEST_ID) or found.get(b"x-request-id") or found.get(_AWS_REQUEST_ID)
-    if given is not None and _SAFE_ID.fullmatch(given):
-        return given.decode()
-    return os.urandom(16).hex()
+    return given_request_id(found) or os.urandom(16).hex()
 
 
 def read_headers(scope: Scope) -> dict[bytes, bytes]:
@@ -84,7 +87,12 @@ def read_headers(scope: Scope) -> dict[bytes, bytes]:
 
 
 async def parse(
-    scope: Scope, receive: Receive, found: dict[bytes, bytes], request_id: str, config: AgentConfig, handler: Handler
+    scope: Scope,
+    receive: Receive,
+    found: dict[bytes, bytes],
+    request_id: str | None,
+    config: AgentConfig,
+    handler: Handler,
 ) -> InvocationCall:
     """Return what the request asks for, its payload made and validated.
 
@@ -101,10 +109,13 @@ async def parse(
     session_id = _session_id(found)
     user = found.get(_USER) or found.get(_AWS_USER)
     timeout = _timeout(found[_TIMEOUT]) if _TIMEOUT in found else None
-    body = await read_body(receive, found.get(b"content-length"), config.max_request_size)
+    most = config.max_request_size
+    check_length(found.get(b"content-length"), most)
+    message = await receive()
+    body = whole_body(message, most) or await read_rest(receive, message, most)
     value = decode(body)
     metadata = None
-    if type(value) is dict and not _HINTS.isdisjoint(value):
+    if type(value) is dict and not value.keys().isdisjoint(_HINTS):
         named, seconds, metadata = body_hints(value)
         session_id = session_id or named
         timeout = timeout or seconds

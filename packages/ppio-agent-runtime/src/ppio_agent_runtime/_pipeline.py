@@ -16,7 +16,7 @@ from ._body import ClientGoneError
 from ._context import RequestContext, current_context
 from ._invocations import draining_error
 from ._outcome import GENERATOR_TYPES, is_event_stream, is_response
-from ._parse import parse, read_headers, request_id_of
+from ._parse import given_request_id, parse, read_headers
 from ._problems import problem_of, send_problem
 from ._respond import (
     AnswerCutError,
@@ -61,13 +61,14 @@ class Corridor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         found = read_headers(scope)
-        request_id = request_id_of(found)
+        request_id = given_request_id(found)
         context: RequestContext | None = None
         run: Run | None = None
         engine = self._engine
         try:
             handler = engine.registered()
-            call = await self._read(scope, receive, found, request_id, handler)
+            task = asyncio.current_task()
+            call = await self._read(task, scope, receive, found, request_id, handler)
             context = call.context
             if call.durability is not None:
                 return await self._durably(call, call.durability, handler, scope, receive, send)
@@ -79,6 +80,7 @@ class Corridor:
                     chunks = run.stream_work(working, engine.workers, self._stream_timeout(call))
                     await self._stream(run, chunks, scope, receive, send)
                 else:
+                    run.task = task
                     await self._respond(run, await working, call, scope, receive, send)
             except BaseException as error:
                 engine.finish(run, error)
@@ -122,9 +124,14 @@ class Corridor:
             await self._refuse(run.reason, run.context.request_id, run.context, run.send)
 
     async def _read(
-        self, scope: Scope, receive: Receive, found: dict[bytes, bytes], request_id: str, handler: Handler
+        self,
+        task: asyncio.Task[Any] | None,
+        scope: Scope,
+        receive: Receive,
+        found: dict[bytes, bytes],
+        request_id: str | None,
+        handler: Handler,
     ) -> InvocationCall:
-        task = asyncio.current_task()
         assert task is not None
         self._invocations.reading_began(task)
         in_time = True
@@ -180,7 +187,11 @@ class Corridor:
         run.leave_stream()
         await pass_through(own, scope, receive, send, run, self._config.stream_timeout)
 
-    async def _refuse(self, error: Exception, request_id: str, context: RequestContext | None, send: Send) -> None:
+    async def _refuse(
+        self, error: Exception, request_id: str | None, context: RequestContext | None, send: Send
+    ) -> None:
+        if request_id is None:
+            request_id = (context or RequestContext()).request_id
         problem = problem_of(error, request_id=request_id, tells_errors=self._config.tells_errors)
         session_id = invocation_id = None
         duration = 0.0

@@ -95,7 +95,8 @@ class PipeliningProtocol(HttpToolsProtocol):
         return any(not earlier.response_complete for earlier in self._overtaken or ())
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self.tasks.add(self.loop.create_task(cycle.run(app)))  # which takes itself out at its end
+        cycle.task = self.loop.create_task(cycle.run(app))
+        self.tasks.add(cycle.task)  # until `run` ends
 
 
 def _parsed(url: bytes) -> _Target:

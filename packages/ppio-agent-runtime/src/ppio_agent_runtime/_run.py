@@ -50,6 +50,7 @@ class Run:
         head_sent: A response object of the handler has begun to send itself: no other answer can follow.
         own_response: The response object that the handler returned where a stream was asked for, or None.
         admitted: It came through the door, and must be seen out.
+        task: Which one works for it, once that is known.
         streams: Its answer is a stream.
         sent_bytes: Size of the answer's body so far.
         sent_chunks: How many chunks of the stream are in it.
@@ -71,7 +72,7 @@ class Run:
     first_chunk: float | None = None
     on_begin: Callable[[], None] | None = None
     on_queue: Callable[[], None] | None = None
-    _task: asyncio.Task[Any] | None = None
+    task: asyncio.Task[Any] | None = None
     _waiting = False
     _ticks = 0
     _production: asyncio.Task[None] | None = None
@@ -90,7 +91,7 @@ class Run:
             InvocationError: The door refused it, or it was stopped meanwhile.
             ClientGoneError: The caller hung up.
         """
-        self._task = asyncio.current_task()
+        self.task = self.task or asyncio.current_task()
         self._waiting = True
         try:
             await door.enter(self)
@@ -112,7 +113,7 @@ class Run:
             InvocationError: It failed, ran out of time, or was stopped.
             ClientGoneError: The caller hung up.
         """
-        self._task = asyncio.current_task()
+        self.task = self.task or asyncio.current_task()
         self._waiting = True
         if self.on_begin is not None:
             self.on_begin()
@@ -184,7 +185,7 @@ class Run:
             Exception: Why the run was stopped meanwhile.
         """
         self._production = None
-        self._task = asyncio.current_task()
+        self.task = asyncio.current_task()
         if self.reason is not None:
             raise self.reason
 
@@ -217,9 +218,9 @@ class Run:
             self.chunks.end(reason)
         if self._production is not None:
             self._production.cancel()
-        elif self._waiting and self._task is not None:
+        elif self._waiting and self.task is not None:
             self._stopped_at = asyncio.get_running_loop().time()
-            self._task.cancel()
+            self.task.cancel()
 
     def watch(self, now: float) -> bool:
         """Look after the run, at every tick of the clock; say whether its caller must be told without its handler.
@@ -280,12 +281,12 @@ class Run:
         return isinstance(error, MEANT_FOR_CALLERS)
 
     def _cancelled_from_outside(self) -> bool:
-        return self._task is not None and self._task.cancelling() > 0
+        return self.task is not None and self.task.cancelling() > 0
 
     def _absorb_cancel(self) -> None:
         """Take back the cancel of `stop`, so that the task can go on and answer (see asyncio.Task.uncancel)."""
-        if self._stopped_at and self._task is not None and self._task.cancelling():
-            self._task.uncancel()
+        if self._stopped_at and self.task is not None and self.task.cancelling():
+            self.task.uncancel()
 
     def _produced(self, production: asyncio.Task[None]) -> None:
         assert self.chunks is not None
