@@ -166,6 +166,12 @@ def test_nothing_is_deleted_unasked(cli: CommandLine, living: str) -> None:
     assert cli.run("delete", "--local", "--session-id", living, "--yes", "--json").error["exit_code"] == 3
 
 
+@pytest.mark.parametrize("command", [("deploy", "--config", "parrot"), ("delete", "-t", "x", "--yes")])
+def test_templates_of_another_place_are_left_alone(cli: CommandLine, parrot: Path, command: tuple[str, ...]) -> None:
+    ended = cli.run(*command, PPIO_AGENT_PROVIDER="shelf", PPIO_API_KEY="sk_1")
+    assert (ended.code, "'shelf'" in ended.err) == (2, True)
+
+
 def test_documents_are_documents(cli: CommandLine, living: str) -> None:
     """Every command that prints data prints nothing else with `--json`."""
     cli.run("deploy", "--local", "--config", "parrot")
