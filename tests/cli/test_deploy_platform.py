@@ -181,7 +181,20 @@ def test_what_is_in_the_way_is_said_before_anything_is_built(
 def test_what_the_platform_refuses_is_said_in_its_words(account: Account) -> None:
     account.platform.faults.add("build", "500", message="the builders are asleep")
     ended = account.run(*DEPLOY)
-    assert (ended.code, ended.err.splitlines()[-1]) == (1, "Error: The platform says: the builders are asleep")
+    assert (ended.code, ended.err.splitlines()[-1]) == (1, "Error: the platform says: the builders are asleep")
+
+
+def test_a_silent_platform_is_not_waited_for_without_end(account: Account) -> None:
+    account.platform.faults.add("build", "hang")
+    ended = account.run(*DEPLOY, "--timeout", "1", "--json")
+    assert (ended.code, ended.error["type"]) == (5, "TotalTimeoutError")
+
+
+def test_an_answer_that_is_lost_does_not_end_the_wait(account: Account) -> None:
+    account.platform.faults.add("build_status", "reset")
+    account.platform.faults.add("build_status", "503")
+    ended = account.run(*DEPLOY)
+    assert (ended.code, account.status["phase"]) == (0, "deployed"), ended.err
 
 
 def test_a_secret_that_would_travel_is_warned_of(account: Account) -> None:

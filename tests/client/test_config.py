@@ -70,6 +70,11 @@ def test_a_client_shows_the_settings_that_hold() -> None:
         {"max_retries": -1},
         {"max_retries": 1.5},
         {"max_retries": None},
+        {"max_connections": 0},
+        {"max_connections": 1.5},
+        {"max_connections": None},
+        {"max_idle_connections": -1},
+        {"max_idle_connections": 0.5},
         {"retry_delay": -0.1},
         {"retry_budget": -1},
         {"retry_budget": True},
@@ -91,3 +96,7 @@ def test_limits_can_be_switched_off() -> None:
 def test_no_secret_is_in_the_repr() -> None:
     config = ClientConfig(api_key="secret-1", api_secret="secret-2", session_secret="secret-3")
     assert "secret-" not in repr(config)
+
+
+def test_a_proxy_may_have_a_password_which_is_not_shown() -> None:
+    assert "secret" not in repr(ClientConfig(proxy="http://user:secret@proxy:3128"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import sys
 import threading
@@ -15,9 +16,18 @@ from pathlib import Path
 import pytest
 
 from ppio_agent_client import AgentClientError, AgentRuntimeClient, ClientConfig, SyncAgentRuntimeClient
-from tests.support.raw_server import Caller, answer, raw_server, sending
+from tests.support.raw_server import LAST_PIECE, Caller, Script, answer, piece, raw_server, sending, stream_head
 
 AT_ONCE = 64
+
+
+def alternating(*answers: bytes) -> Script:
+    def script(caller: Caller) -> None:
+        for reply in itertools.cycle(answers):
+            caller.read_request()
+            caller.send(reply)
+
+    return script
 
 
 def envelope(result: object) -> bytes:
@@ -125,6 +135,28 @@ async def test_calls_that_are_cancelled_anywhere_give_their_place_back() -> None
         answers = await asyncio.gather(*(session.invoke(str(number)) for number in range(10)))
         assert len(answers) == 10
         await until(lambda: agent.open <= 2)
+
+
+async def test_calls_and_streams_leave_nothing_to_the_garbage_collector() -> None:
+    events = stream_head() + piece(b"id: 1\ndata: 1\n\n") + piece(b"id: 2\nevent: done\ndata: {}\n\n") + LAST_PIECE
+    with raw_server(alternating(envelope(1), events)) as server:
+        async with AgentRuntimeClient() as client:
+            session = client.attach(server.url)
+
+            async def both() -> None:
+                await session.invoke("x")
+                async with session.stream("x") as stream:
+                    assert [chunk async for chunk in stream] == [1]
+
+            await both()
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(50):
+                    await both()
+                assert gc.collect() < 50
+            finally:
+                gc.enable()
 
 
 async def test_closing_a_client_ends_those_who_use_and_those_who_wait_for_a_connection() -> None:

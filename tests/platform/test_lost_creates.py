@@ -46,6 +46,7 @@ async def lost_create(folder: Path, kind: str, *, times: int) -> None:
                     await client.create_session("t-1")
                 assert caught.value.status_code == (int(kind) if kind.isdigit() else None)
                 assert caught.value.request_id == ("req-of-a-fault" if kind.isdigit() else None)
+                assert caught.value.retryable is kind.isdigit()
                 assert platform.sandboxes.made == 0
             else:
                 await (await client.create_session("t-1")).close()

@@ -63,14 +63,18 @@ class CuttingProxy:
         started.set()
         await stop.wait()
         server.close()
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        # What asyncio has just accepted becomes a connection of ours first, and is then ended like the others.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._connections:
+                if not task.cancelling():
+                    task.cancel()
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._connect(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        task.add_done_callback(lambda _: writer.close())  # one that is cancelled before it begins closes nothing
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         agent_reader, agent_writer = await asyncio.open_connection(*self._target)
@@ -88,9 +92,9 @@ class CuttingProxy:
         except ConnectionError:
             pass  # one end was faster
         finally:
-            await _end(pumps)
             for each in writers:
                 each.close()
+            await _end(pumps)
             for each in writers:
                 with suppress(ConnectionError):
                     await each.wait_closed()

@@ -15,10 +15,8 @@ from ppio_agent_client._rules.http1 import (
     MAX_INTERIM_ANSWERS,
     MAX_SIZE_LINE_BYTES,
     AnswerReader,
-    MalformedAnswerError,
-    UnsendableError,
-    request_bytes,
 )
+from ppio_agent_client._rules.http1_heads import MalformedAnswerError, UnsendableError, request_bytes
 
 Answer = tuple[int, dict[str, str], bytes, bool]
 """Status, headers, body, and whether the connection can be used again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -449,3 +450,22 @@ async def test_a_request_wakes_a_sandbox_that_was_made_so(platform: Platform, ur
             assert (await found.invoke("x")).result["turns"] == 1
             assert await found.get_status() is SessionStatus.ACTIVE
         await session.close()
+
+
+async def test_an_agent_that_has_ended_is_started_again_by_who_joins(
+    platform: Platform, url: str, tmp_path: Path
+) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        session = await client.create_session("t-1", 600, SandboxConfig(env_vars={"GREETING": "hi"}), session_id="s")
+        assert (await session.invoke("x")).result["turns"] == 1
+        (made,) = platform.sandboxes
+        for process in list(made.processes.values()):
+            process.signal(signal.SIGKILL)
+        while await session.get_status() is not SessionStatus.INACTIVE:
+            await io.sleep(0.01)
+        again = await client.create_session("t-1", session_id="s")
+        assert again.sandbox_id == session.sandbox_id
+        result = (await again.invoke("x")).result
+        assert (result["turns"], result["greeting"]) == (1, "hi")
+        await again.close()

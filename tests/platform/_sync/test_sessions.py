@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -450,3 +451,22 @@ def test_a_request_wakes_a_sandbox_that_was_made_so(platform: Platform, url: str
             assert (found.invoke("x")).result["turns"] == 1
             assert found.get_status() is SessionStatus.ACTIVE
         session.close()
+
+
+def test_an_agent_that_has_ended_is_started_again_by_who_joins(
+    platform: Platform, url: str, tmp_path: Path
+) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    with SyncAgentRuntimeClient(config=settings(url)) as client:
+        session = client.create_session("t-1", 600, SandboxConfig(env_vars={"GREETING": "hi"}), session_id="s")
+        assert (session.invoke("x")).result["turns"] == 1
+        (made,) = platform.sandboxes
+        for process in list(made.processes.values()):
+            process.signal(signal.SIGKILL)
+        while session.get_status() is not SessionStatus.INACTIVE:
+            io.sleep(0.01)
+        again = client.create_session("t-1", session_id="s")
+        assert again.sandbox_id == session.sandbox_id
+        result = (again.invoke("x")).result
+        assert (result["turns"], result["greeting"]) == (1, "hi")
+        again.close()

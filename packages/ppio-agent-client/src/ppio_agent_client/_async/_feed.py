@@ -135,7 +135,7 @@ class EventFeed:
         if events or decoder.ended:
             self._failures = 0
             self._position = number_of(decoder.position) or self._position
-            self.chunks += sum(kind == CHUNK for kind, _, _ in events)
+            self.chunks += [kind for kind, _, _ in events].count(CHUNK)
         return events
 
     async def _see_the_end(self) -> None:

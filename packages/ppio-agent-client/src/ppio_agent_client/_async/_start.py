@@ -83,8 +83,10 @@ async def until_ready(
 
 async def _until_started(provider: SandboxProvider, spec: SandboxSpec, sandbox: Sandbox, link: AgentLink) -> None:
     watch: AgentWatch | None = None
+    if not sandbox.created and is_ready(await _answer_of(link, PING_SECONDS)):
+        return
     try:
-        if sandbox.created and isinstance(provider, AgentStarter):
+        if isinstance(provider, AgentStarter):
             watch = await provider.start_agent(sandbox, spec)
         await until_ready(provider, sandbox, link, watch)
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
-from .http1 import MalformedAnswerError
+from .http1_heads import MalformedAnswerError
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes (RFC 9112): a request as it is written, an answer as it arrives, cut anywhere.
+"""An answer in HTTP/1.1 (RFC 9112) as its bytes arrive, cut anywhere.
 
 Where two readers could understand an answer differently, it is refused: the next answer on the connection would be
 whatever the other one makes of the rest.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
+
+from .http1_heads import MalformedAnswerError, items, parsed_fields, parsed_head
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """The most that the head of an answer may have, and the trailer section of a chunked one."""
@@ -18,46 +20,8 @@ MAX_SIZE_LINE_BYTES: Final = 4096
 MAX_INTERIM_ANSWERS: Final = 20
 """How many 1xx answers may come before the one that counts."""
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_STATUS_LINE: Final = re.compile(r"HTTP/1\.([01]) ([1-9]\d\d)(?: .*)?", re.ASCII)
-_CONTROLS: Final = re.compile(r"[\0-\x08\n-\x1f\x7f]")
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\0-\x08\n-\x1f\x7f]*)?")
 _LENGTH: Final = re.compile(r"\d{1,18}", re.ASCII)
-_NOT_THE_CALLERS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
-
-
-class UnsendableError(ValueError):
-    """A request cannot be written as HTTP."""
-
-
-class MalformedAnswerError(ValueError):
-    """What arrived is no answer, or none that can be understood in one way only."""
-
-
-def request_bytes(method: str, path: str, host: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Return a request as it goes over the wire.
-
-    Args:
-        method: A token, in capitals.
-        path: Path and query, percent-encoded.
-        host: Host and, unless it is the scheme's own, port.
-        headers: The headers of the caller; how long the body is and what becomes of the connection is not among them.
-        body: The whole body.
-
-    Raises:
-        UnsendableError: A header would end early, or is not the caller's to set.
-    """
-    lines = [f"{method} {path} HTTP/1.1\r\nHost: {host}"]
-    for name, value in headers.items():
-        if _lower_name(name) in _NOT_THE_CALLERS:
-            raise UnsendableError(f"the header {name!r} is set by the transport")
-        if not (value.isascii() and value.isprintable()):
-            raise UnsendableError(f"the value of the header {name!r} has characters that no header may have")
-        lines.append(f"{name}: {value}")
-    if body or method not in ("GET", "HEAD", "DELETE"):
-        lines.append(f"Content-Length: {len(body)}")
-    lines.append("\r\n")
-    return "\r\n".join(lines).encode("ascii") + body
 
 
 class AnswerReader:
@@ -79,7 +43,8 @@ class AnswerReader:
         self.ended = False
         self.leaves_reusable = False
         self._method = method
-        self._step: Callable[[bytes], bytes] = self._head
+        # Plain functions: a method of this object, kept in it, would be a circle.
+        self._step: Step = AnswerReader._head
         self._held = b""
         self._left = 0
         self._interim = 0
@@ -90,7 +55,7 @@ class AnswerReader:
         Raises:
             MalformedAnswerError: It is no answer.
         """
-        return self._step(data)
+        return self._step(self, data)
 
     def feed_end(self) -> None:
         """Note that nothing more will come.
@@ -98,7 +63,7 @@ class AnswerReader:
         Raises:
             MalformedAnswerError: The answer is not whole.
         """
-        if self._step == self._until_end:
+        if self._step is AnswerReader._until_end:
             self.ended = True
         elif not self.ended:
             what = "inside its answer" if self.status or self._held else "without an answer"
@@ -115,7 +80,7 @@ class AnswerReader:
         if end < 0:
             self._held = held
             return b""
-        version, status, headers = _parsed_head(held[:end])
+        version, status, headers = parsed_head(held[:end])
         self._held, rest = b"", held[end + 4 :]
         if status < 200:
             self._interim += 1
@@ -125,23 +90,23 @@ class AnswerReader:
         self.status, self.headers = status, headers
         self.leaves_reusable = version == "1" and not _says_close(headers.get("connection"))
         self._step = self._framing(version)
-        return self._step(rest)
+        return self._step(self, rest)
 
-    def _framing(self, version: str) -> Callable[[bytes], bytes]:
+    def _framing(self, version: str) -> Step:
         """Return what reads the body (RFC 9112, section 6.3)."""
         length = self.headers.get("content-length")
         encoding = self.headers.get("transfer-encoding")
         if encoding is not None and (length is not None or version == "0" or encoding.lower() != "chunked"):
             raise MalformedAnswerError("how long the answer is can be understood in more than one way")
         if self._method == "HEAD" or self.status in {204, 304}:
-            return self._surplus
+            return AnswerReader._surplus
         if encoding is not None:
-            return self._chunks
+            return AnswerReader._chunks
         if length is None:
             self.leaves_reusable = False
-            return self._until_end
+            return AnswerReader._until_end
         self._left = _length(length)
-        return self._counted
+        return AnswerReader._counted
 
     def _counted(self, data: bytes) -> bytes:
         if len(data) < self._left:
@@ -157,7 +122,7 @@ class AnswerReader:
     def _surplus(self, data: bytes) -> bytes:
         """End the answer. What comes behind it answers nothing that was asked."""
         self.ended = True
-        self._step = self._surplus
+        self._step = AnswerReader._surplus
         if data:
             self.leaves_reusable = False
         return b""
@@ -179,7 +144,7 @@ class AnswerReader:
             size = _chunk_size(data[at:line_end])
             start = line_end + 2
             if size == 0:
-                self._step = self._trailer
+                self._step = AnswerReader._trailer
                 self._trailer(b"\r\n" + data[start:])
                 break
             at = start + size + 2
@@ -211,7 +176,7 @@ class AnswerReader:
             self._hold(held, MAX_HEAD_BYTES)
             return b""
         if end:
-            _parsed_fields(held[2:end])
+            parsed_fields(held[2:end])
         self._held = b""
         return self._surplus(held[end + 4 :])
 
@@ -221,39 +186,8 @@ class AnswerReader:
         self._held = data
 
 
-def _parsed_head(head: bytes) -> tuple[str, int, dict[str, str]]:
-    line, _, fields = head.partition(b"\r\n")
-    match = _STATUS_LINE.fullmatch(line.decode("latin-1"))
-    if match is None or _CONTROLS.search(match[0]):
-        raise MalformedAnswerError("the answer has no status line of HTTP/1.1")
-    return match[1], int(match[2]), _parsed_fields(fields)
-
-
-def _parsed_fields(fields: bytes) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    if not fields:
-        return headers
-    lines = fields.decode("latin-1").split("\r\n")
-    together = "".join(lines)
-    is_clean = together.isascii() and together.isprintable()  # all at once: there is hardly another kind
-    for line in lines:
-        name, colon, value = line.partition(":")
-        value = value.strip(" \t")
-        if not colon or not (is_clean or not _CONTROLS.search(value)):
-            raise MalformedAnswerError("a header of the answer is no header")
-        try:
-            name = _lower_name(name)
-        except UnsendableError as error:
-            raise MalformedAnswerError("the name of a header of the answer is no name") from error
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
-
-
-@functools.lru_cache(maxsize=512)
-def _lower_name(name: str) -> str:
-    if not _TOKEN.fullmatch(name):
-        raise UnsendableError(f"{name!r} is no name of a header")
-    return name.lower()
+Step = Callable[[AnswerReader, bytes], bytes]
+"""What the next bytes are read as."""
 
 
 @functools.lru_cache(maxsize=512)
@@ -266,16 +200,11 @@ def _chunk_size(line: bytes) -> int:
 
 def _length(value: str) -> int:
     """Return the length; said more than once, it has to be the same (RFC 9112, section 6.3)."""
-    first, *others = _items(value) if "," in value else (value,)
+    first, *others = items(value) if "," in value else (value,)
     if not _LENGTH.fullmatch(first) or any(other != first for other in others):
         raise MalformedAnswerError("the answer does not say how long it is")
     return int(first)
 
 
 def _says_close(connection: str | None) -> bool:
-    return connection is not None and "close" in _items(connection)
-
-
-def _items(value: str) -> list[str]:
-    """Return the items of a list that stands in a header (RFC 9110, section 5.6.1)."""
-    return [item.strip(" \t").lower() for item in value.split(",")]
+    return connection is not None and "close" in items(connection)

@@ -16,7 +16,8 @@ from .._io import _sync as io
 from .._io._network import is_expiry, secure_context
 from .._rules.content_coding import Decompressor, decompressor_for
 from .._rules.failures import Failure, failed
-from .._rules.http1 import AnswerReader, MalformedAnswerError, UnsendableError, request_bytes
+from .._rules.http1 import AnswerReader
+from .._rules.http1_heads import MalformedAnswerError, UnsendableError, request_bytes
 
 if TYPE_CHECKING:
     from .._rules.addresses import Address

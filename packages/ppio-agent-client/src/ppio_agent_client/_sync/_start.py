@@ -84,8 +84,10 @@ def until_ready(
 
 def _until_started(provider: SyncSandboxProvider, spec: SandboxSpec, sandbox: Sandbox, link: AgentLink) -> None:
     watch: AgentWatch | None = None
+    if not sandbox.created and is_ready(_answer_of(link, PING_SECONDS)):
+        return
     try:
-        if sandbox.created and isinstance(provider, AgentStarter):
+        if isinstance(provider, AgentStarter):
             watch = provider.start_agent(sandbox, spec)
         until_ready(provider, sandbox, link, watch)
     finally:

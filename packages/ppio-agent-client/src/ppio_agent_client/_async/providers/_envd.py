@@ -79,7 +79,7 @@ class Envd:
             if isinstance(outcome, StartedProcess):
                 return outcome
             # A start whose answer was lost may have happened, and twice is once too often.
-            if not (isinstance(outcome, NetworkError) and outcome.retryable) and await self._runs(request["tag"]):
+            if not (isinstance(outcome, NetworkError) and outcome.retryable) and await self.runs(request["tag"]):
                 return None
             if io.now() + pause >= deadline:
                 raise outcome
@@ -103,7 +103,7 @@ class Envd:
             raise refusal
         return refusal
 
-    async def _runs(self, tag: str) -> bool:
+    async def runs(self, tag: str) -> bool:
         """Tell whether a process with this tag runs, as far as envd says."""
         call = self._call("List", b"{}", JSON_MEDIA_TYPE)
         limits = call_limits(self._config, _LIST_SECONDS, io.now())

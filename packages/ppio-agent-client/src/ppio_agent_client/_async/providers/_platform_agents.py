@@ -15,7 +15,7 @@ from ..._rules import platform_start
 from ..._rules.limits import call_limits
 from ..._rules.platform_addresses import ENVD_TOKEN_HEADER, TRAFFIC_TOKEN_HEADER, Addresses
 from ..._rules.platform_answers import MadeSandbox
-from ..._rules.platform_start import Start
+from ..._rules.platform_start import PROCESS_TAG, Start
 from ..._rules.readiness import PING_SECONDS
 from ..._rules.requests import USER_AGENT, Call
 from ..._sandbox import Sandbox, SandboxSpec
@@ -31,6 +31,9 @@ logger = logging.getLogger("ppio_agent_client")
 _ENVD_USER = "Basic dXNlcjo="
 """The user `user`, whom an envd before 0.4.0 wants to be told."""
 _ENVD_SECONDS = 30.0
+_JOIN_SECONDS = 10.0
+"""How long who made a sandbox has to start its agent before somebody else does, who joins the session."""
+_JOIN_PAUSE_SECONDS = 0.5
 _MAX_KNOWN = 20_000
 """Sandboxes that something is remembered of; the platform is asked about an older one anew."""
 
@@ -105,10 +108,28 @@ class PlatformAgents:
             await self._look_behind(sandbox)
         return True
 
+    async def comes(self, sandbox: Sandbox) -> bool:
+        """Tell whether somebody else starts, or has started, the agent of a sandbox, given a while to do so."""
+        patience = io.now() + _JOIN_SECONDS
+        envd = self._envd_of(sandbox)
+        while not await self.is_there(sandbox) and not await envd.runs(PROCESS_TAG):
+            if io.now() >= patience:
+                logger.warning("the agent of session %r has ended; it is started again", sandbox.session_id)
+                return False
+            await io.sleep(_JOIN_PAUSE_SECONDS)
+        return True
+
     async def start(
         self, sandbox: Sandbox, spec: SandboxSpec, start: Start, get: Callable[[str], Awaitable[Sandbox | None]]
     ) -> AgentWatch:
         """Start the agent of a session, closed to everybody without the session's token."""
+        envd = self._envd_of(sandbox)
+        token = self._auth.session_token(spec.session_id)
+        request = platform_start.request_of(start, spec.env_vars, token)
+        process = await envd.start(request, min(_ENVD_SECONDS, start.timeout_seconds))
+        return StartWatch(process, sandbox, start.timeout_seconds, get)
+
+    def _envd_of(self, sandbox: Sandbox) -> Envd:
         known = self._known.get(sandbox.sandbox_id)
         url, headers = self._addresses.of_envd(sandbox.sandbox_id, None if known is None else known.domain)
         headers.update(_traffic(known))
@@ -116,11 +137,7 @@ class PlatformAgents:
             headers[ENVD_TOKEN_HEADER] = known.envd_token
         if known is not None and platform_start.wants_user(known.envd_version):
             headers["Authorization"] = _ENVD_USER
-        envd = Envd(url, headers, self._config, self._transport)
-        token = self._auth.session_token(spec.session_id)
-        request = platform_start.request_of(start, spec.env_vars, token)
-        process = await envd.start(request, min(_ENVD_SECONDS, start.timeout_seconds))
-        return StartWatch(process, sandbox, start.timeout_seconds, get)
+        return Envd(url, headers, self._config, self._transport)
 
     async def _look_behind(self, sandbox: Sandbox) -> None:
         """Warn once for each template whose agents run before their session and answer whoever finds them."""

@@ -115,7 +115,9 @@ class AgentStarter(Protocol):
     """
 
     def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
-        """Start the agent in a sandbox that `create` has just made, without waiting until it answers.
+        """Start the agent in a sandbox that `create` has given, without waiting until it answers.
+
+        In one that `create` has joined somebody else may just be starting it; where nobody is, it has ended.
 
         Returns:
             Who watches it; None when one runs there already.

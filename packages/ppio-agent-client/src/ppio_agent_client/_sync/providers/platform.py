@@ -125,8 +125,8 @@ class SyncPlatformSandboxProvider:
         return self._register.as_new(made, spec)
 
     def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
-        """Start the agent in a new sandbox, if its template has not done that already. See `AgentStarter`."""
-        if self._agents.is_there(sandbox):
+        """Start the agent in a sandbox where none runs. See `AgentStarter`."""
+        if (self._agents.is_there(sandbox) if sandbox.created else self._agents.comes(sandbox)):
             return None
         start = platform_start.start_of(self._templates.meant(spec.template_id))
         return self._agents.start(sandbox, spec, start, self.get)

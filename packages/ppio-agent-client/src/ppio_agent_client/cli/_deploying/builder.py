@@ -7,23 +7,31 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from threading import Thread
+from typing import Any, Final, TypeVar
 
-from ppio_agent_models import AuthenticationError, NetworkError, RateLimitedError, TotalTimeoutError
+from ppio_agent_models import AuthenticationError, NetworkError, PlatformError, RateLimitedError, TotalTimeoutError
 
-from .._failures import EXIT_ACCESS, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_TIMEOUT, CommandError, UsageError
+from .._failures import CommandError, UsageError
 from .plan import READY_COMMAND, START_COMMAND, Plan
 
 _LOOK_SECONDS: Final = 0.3
 _STATUS: Final = re.compile(r"(?P<code>[1-5]\d\d): (?P<text>.*)", re.DOTALL)
-_CODES: Final = {401: EXIT_ACCESS, 403: EXIT_ACCESS, 404: EXIT_NOT_FOUND, 408: EXIT_TIMEOUT, 504: EXIT_TIMEOUT}
+_ANSWER_SECONDS: Final = 60.0
+"""Longest wait for an answer that takes no work."""
+_PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Between two questions about a build after answers that were lost."""
+_SERVER_ERROR: Final = 500
 _OWN_STEPS: Final = 2
 """Steps that the SDK puts before those of a Dockerfile: a user and a folder."""
 
+T = TypeVar("T")
 Log = Callable[[str, str], None]
 """Takes the level and the text of a line."""
 
@@ -75,16 +83,21 @@ def exists(name: str) -> bool:
     from ppio_sandbox.core import Template
 
     with _translated():
-        return bool(Template.exists(name))
+        return _within(_ANSWER_SECONDS, lambda: bool(Template.exists(name)))
 
 
-def begin(plan: Plan, log: Log) -> Build:
-    """Send the files and start the build; the build goes on by itself."""
+def begin(plan: Plan, log: Log, *, timeout: float) -> Build:
+    """Send the files and start the build; the build goes on by itself.
+
+    Raises:
+        TotalTimeoutError: The platform did not take them in time.
+    """
     from ppio_sandbox.core import Template
 
     with _translated(), TemporaryDirectory(prefix="ppio-agent-") as folder:
         template = _template(plan, Path(folder))
-        info = Template.build_in_background(
+        call = partial(
+            Template.build_in_background,
             template,
             plan.agent.name,
             tags=plan.tags or None,
@@ -92,6 +105,7 @@ def begin(plan: Plan, log: Log) -> Build:
             memory_mb=plan.size.memory_mib,
             on_build_logs=lambda entry: log(entry.level, entry.message),
         )
+        info = _within(timeout, call)
     return Build(info.template_id, info.build_id, info.name, tuple(info.tags))
 
 
@@ -115,7 +129,7 @@ def is_running(build: Build) -> bool | None:
     """Return whether a build goes on, None when it is over and good, False when it is lost or failed."""
     try:
         status = _status(build, 0)
-    except CommandError:
+    except PlatformError:
         return False
     return None if status.status.value == "ready" else status.status.value in ("building", "waiting")
 
@@ -129,10 +143,12 @@ def follow(build: Build, log: Log, *, timeout: float) -> Failure | None:
     deadline = time.monotonic() + timeout
     told = 0
     while True:
-        status = _status(build, told)
+        status = _status_in_the_end(build, told)
         for entry in status.log_entries:
             log(entry.level, entry.message)
         told += len(status.log_entries)
+        if status.log_entries:
+            continue  # An answer has not all of a long log.
         if status.status.value == "ready":
             return None
         if status.status.value == "error":
@@ -142,13 +158,48 @@ def follow(build: Build, log: Log, *, timeout: float) -> Failure | None:
         time.sleep(_LOOK_SECONDS)
 
 
+def _status_in_the_end(build: Build, offset: int) -> Any:
+    """Ask for the state of a build, again where an answer is lost: the build does not mind."""
+    for pause in _PAUSES_SECONDS:
+        try:
+            return _status(build, offset)
+        except (NetworkError, RateLimitedError):
+            time.sleep(pause)
+        except PlatformError as error:
+            if (error.status_code or 0) < _SERVER_ERROR:
+                raise
+            time.sleep(pause)
+    return _status(build, offset)
+
+
 def _status(build: Build, offset: int) -> Any:
     from ppio_sandbox.core import Template
     from ppio_sandbox.core.template.types import BuildInfo
 
     info = BuildInfo(template_id=build.template_id, build_id=build.build_id, name=build.name, alias=build.name)
     with _translated():
-        return Template.get_build_status(info, logs_offset=offset)
+        return _within(_ANSWER_SECONDS, lambda: Template.get_build_status(info, logs_offset=offset))
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what a call returns: the official SDK itself waits for a silent platform without end.
+
+    Raises:
+        TotalTimeoutError: It did not return in time; it is left to itself, and ends with the program.
+    """
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+            future.set_exception(error)
+
+    Thread(target=work, name="platform", daemon=True).start()
+    try:
+        return future.result(seconds)
+    except TimeoutError as error:
+        raise TotalTimeoutError(f"the platform did not answer within {seconds:g} s") from error
 
 
 def _failure(reason: Any) -> Failure:
@@ -183,8 +234,8 @@ def _translated() -> Iterator[None]:
         raise RateLimitedError(f"the platform wants us to slow down: {error}") from error
     except (exceptions.SandboxException, exceptions.BuildException) as error:
         found = _STATUS.fullmatch(str(error))
-        code = _CODES.get(int(found["code"]), EXIT_FAILED) if found else EXIT_FAILED
-        raise CommandError(f"The platform says: {found['text'] if found else error}", code=code) from error
+        status, text = (int(found["code"]), found["text"]) if found else (None, str(error))
+        raise PlatformError(f"the platform says: {text}", status_code=status) from error
     except ValueError as error:
         raise CommandError(f"The template cannot be built: {error}") from error
     except Exception as error:

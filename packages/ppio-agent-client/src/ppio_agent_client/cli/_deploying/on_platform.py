@@ -43,7 +43,7 @@ def deploy(plan: Plan, *, update: bool, timeout: float) -> None:
     if earlier is None:
         _refuse_to_overwrite(plan, update)
     with _progress(plan) as progress:
-        build = earlier or _begun(plan, progress)
+        build = earlier or _begun(plan, progress, timeout)
         try:
             failure = builder.follow(build, progress.log, timeout=timeout)
         except KeyboardInterrupt:
@@ -85,8 +85,8 @@ def _refuse_to_overwrite(plan: Plan, update: bool) -> None:
     )
 
 
-def _begun(plan: Plan, progress: _Progress) -> Build:
-    build = builder.begin(plan, progress.log)
+def _begun(plan: Plan, progress: _Progress, timeout: float) -> Build:
+    build = builder.begin(plan, progress.log, timeout=timeout)
     write_status(
         plan.agent,
         {
