@@ -338,7 +338,7 @@ def ask(method, path, body=None):
 
 with running(app) as url:
     print([ask("POST", "/invocations", "{}"), ask("GET", "/ping"), ask("GET", "/"), ask("GET", "/nowhere")])
-print([name for name in ("fastapi", "pydantic", "starlette", "httpx", "h11") if name in sys.modules])
+print([name for name in ("fastapi", "prometheus_client", "pydantic", "starlette", "httpx", "h11") if name in sys.modules])
 """
 
 
