@@ -130,6 +130,14 @@ def test_a_status_is_written_and_nothing_else_changes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) in ([file, tmp_path / "main.py"], [tmp_path / "main.py", file])
 
 
+def test_line_ends_stay_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / ".ppio-agent.yaml"
+    file.write_bytes(MANIFEST.replace("\n", "\r\n").encode())
+    (tmp_path / "main.py").touch()
+    write_status(read_agent(tmp_path), {"phase": "deployed"})
+    assert file.read_bytes() == (MANIFEST + "status:\n  phase: deployed\n").replace("\n", "\r\n").encode()
+
+
 def test_a_status_in_the_middle_or_in_json_is_left_out_too() -> None:
     assert without_status("status:\n  phase: x\nmetadata:\n  name: a\n") == "metadata:\n  name: a\n"
     assert json.loads(without_status('{"status": {}, "kind": "Agent"}')) == {"kind": "Agent"}

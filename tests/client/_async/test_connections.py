@@ -35,7 +35,7 @@ def keeping(caller: Caller) -> None:
 
 
 async def test_a_call_waits_for_a_connection_no_longer_than_for_one_to_be_made() -> None:
-    config = ClientConfig(max_connections=1, connect_timeout=0.05, max_retries=0)
+    config = ClientConfig(max_connections=1, connect_timeout=1, max_retries=0)
     with raw_server(sending(stream_head())) as server:
         async with AgentRuntimeClient(config=config) as client:
             session = client.attach(server.url)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "ppio-agent"
 LOCAL: Final = "local"
+_PLATFORM: Final = "platform"
 _PROVIDER_VARIABLE: Final = "PPIO_AGENT_PROVIDER"
 _KEY_VARIABLE: Final = "PPIO_API_KEY"
 
@@ -25,6 +26,20 @@ _KEY_VARIABLE: Final = "PPIO_API_KEY"
 def is_local(wanted: bool) -> bool:
     """Return whether sandboxes on this machine are meant."""
     return wanted or os.environ.get(_PROVIDER_VARIABLE) == LOCAL
+
+
+def check_templates_are_ours(local: bool) -> None:
+    """Do nothing if templates are made and deleted here or on the platform.
+
+    Raises:
+        UsageError: `PPIO_AGENT_PROVIDER` names somebody else's place.
+    """
+    name = os.environ.get(_PROVIDER_VARIABLE) or _PLATFORM
+    if not local and name not in (LOCAL, _PLATFORM):
+        raise UsageError(
+            f"Templates of the provider {name!r}, which {_PROVIDER_VARIABLE} names, are not made or deleted here.",
+            hint="Add --local, or unset the variable for the platform.",
+        )
 
 
 def check_key() -> None:
@@ -52,7 +67,7 @@ def client_of(local: bool, **settings: Any) -> Iterator[SyncAgentRuntimeClient]:
     from ppio_agent_client import ClientConfig, SyncAgentRuntimeClient
 
     here = is_local(local)
-    if not here and not os.environ.get(_PROVIDER_VARIABLE):
+    if not here and os.environ.get(_PROVIDER_VARIABLE, "") in ("", _PLATFORM):
         check_key()
     with SyncAgentRuntimeClient(provider=LOCAL if here else None, config=ClientConfig(**settings)) as client:
         yield client

@@ -9,7 +9,7 @@ import typer
 from ._failures import UsageError
 from ._options import Local, SessionId, Yes
 from ._output import screen
-from ._places import client_of, is_local
+from ._places import check_templates_are_ours, client_of, is_local
 
 if TYPE_CHECKING:
     from ppio_agent_client import SyncAgentRuntimeClient
@@ -29,6 +29,8 @@ def delete(
     """
     if (template_id is None) == (session_id is None):
         raise UsageError("Give either --template-id or --session-id.")
+    if template_id is not None:
+        check_templates_are_ours(local)
     with client_of(local) as client:
         if session_id is not None:
             _end_session(client, session_id, yes)

@@ -11,7 +11,7 @@ from ppio_agent_models import MANIFEST_FILE
 
 from ._failures import UsageError
 from ._options import Local
-from ._places import is_local
+from ._places import check_templates_are_ours, is_local
 
 app = typer.Typer(add_completion=False)
 
@@ -42,6 +42,7 @@ def deploy(
     """Make a template of an agent, to start sandboxes from."""
     from ._deploying.manifest import read_agent
 
+    check_templates_are_ours(local)
     here = is_local(local)
     if here and (tag or prestart):
         raise UsageError("--tag and --prestart are for the platform; a local template has neither.")

@@ -100,8 +100,9 @@ def write_status(agent: Agent, status: Mapping[str, object]) -> None:
     yaml.dump(document, text)
     file = Path(os.path.realpath(agent.file))
     draft = file.with_name(f"{file.name}.{os.getpid()}.new")
+    line_end = "\r\n" if b"\r\n" in file.read_bytes() else "\n"
     try:
-        draft.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+        draft.write_text(text.getvalue(), encoding="utf-8", newline=line_end)
         draft.chmod(file.stat().st_mode & 0o777)
         draft.replace(file)
     except OSError as error:
