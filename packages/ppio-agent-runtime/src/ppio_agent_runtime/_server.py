@@ -57,7 +57,6 @@ class PPIOAgentRuntimeServer:
         self._socket: socket.socket | None = None
         self._stopped = False
         self._uvicorn: _DrainingServer | None = None
-        self._stopped = False
 
     @property
     def port(self) -> int:
@@ -163,6 +162,9 @@ class _DrainingServer(uvicorn.Server):
             with suppress(asyncio.CancelledError):  # the second signal
                 loop.run_until_complete(self._life)
         finally:
+            if self.started:
+                # A second signal leaves the lifespan where it waits, and `end` cancels it: that is no failure to log.
+                self.lifespan.shutdown_failed = True
             self.left_something = not own.end(_FAREWELL_SECONDS, self._hang_up)
             if self._last_resort is not None:
                 self._last_resort.cancel()
