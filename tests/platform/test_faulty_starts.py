@@ -17,7 +17,6 @@ from ppio_agent_client import (
     SandboxCreationError,
     SandboxStartTimeoutError,
 )
-from tests.support.gates import eventually
 from tests.support.platform import API_KEY, Platform, serving
 
 PROGRAM = """
@@ -68,25 +67,3 @@ async def test_an_agent_that_envd_does_not_start_leaves_no_sandbox(tmp_path: Pat
 
 async def test_an_agent_that_never_answers_a_ping_leaves_no_sandbox(tmp_path: Path) -> None:
     await asyncio.gather(*[start(tmp_path / kind, "agent/ping", kind, outcome) for kind, outcome in OF_PINGS.items()])
-
-
-@pytest.mark.parametrize("endpoint", ["list", "create", "start", "agent/ping"])
-@pytest.mark.parametrize("kind", ["latency", "hang"])
-async def test_a_start_that_is_cancelled_leaves_no_sandbox(
-    platform: Platform, url: str, tmp_path: Path, endpoint: str, kind: str
-) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "main.py").write_text(PROGRAM, encoding="utf-8")
-    platform.add_template("t-1", source, metadata={"agent_runtime": json.dumps(MANIFEST)})
-    platform.faults.add(endpoint, kind, seconds=0.2, after_effect=endpoint == "create")
-    config = ClientConfig(
-        api_key=API_KEY, base_url=url, sandbox_url=url, domain="emulator.test", max_retries=0, platform_timeout=1
-    )
-    async with AgentRuntimeClient(config=config) as client:
-        work = asyncio.create_task(client.create_session("t-1", session_id="s-1"))
-        await asyncio.to_thread(eventually, lambda: bool(platform.log.of(endpoint)), "the call")
-        work.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await work
-    assert len(platform.sandboxes) == 0
