@@ -212,8 +212,9 @@ async def test_a_configured_proxy_is_asked_about_other_machines_only(monkeypatch
     assert (proxy.connections, near.connections) == (1, 1)
 
 
-async def test_a_proxy_that_cannot_be_is_a_matter_of_configuration() -> None:
-    async with AgentRuntimeClient(config=ClientConfig(proxy="gopher://u:secret@proxy")) as client:
+@pytest.mark.parametrize("proxy", ["gopher://u:secret@proxy", "http://u:secret@proxy:x"])
+async def test_a_proxy_that_cannot_be_is_a_matter_of_configuration(proxy: str) -> None:
+    async with AgentRuntimeClient(config=ClientConfig(proxy=proxy)) as client:
         with pytest.raises(ConfigurationError, match="proxy") as caught:
             await client.attach("http://agent.invalid").invoke("x")
     assert "secret" not in str(caught.value)

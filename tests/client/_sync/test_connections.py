@@ -213,8 +213,9 @@ def test_a_configured_proxy_is_asked_about_other_machines_only(monkeypatch: pyte
     assert (proxy.connections, near.connections) == (1, 1)
 
 
-def test_a_proxy_that_cannot_be_is_a_matter_of_configuration() -> None:
-    with SyncAgentRuntimeClient(config=ClientConfig(proxy="gopher://u:secret@proxy")) as client:
+@pytest.mark.parametrize("proxy", ["gopher://u:secret@proxy", "http://u:secret@proxy:x"])
+def test_a_proxy_that_cannot_be_is_a_matter_of_configuration(proxy: str) -> None:
+    with SyncAgentRuntimeClient(config=ClientConfig(proxy=proxy)) as client:
         with pytest.raises(ConfigurationError, match="proxy") as caught:
             client.attach("http://agent.invalid").invoke("x")
     assert "secret" not in str(caught.value)
