@@ -52,9 +52,7 @@ def measured_each(
     """The same for several measurements of the same servers; one that fails is named and left out."""
     found: dict[str, Rounds[T]] = {name: {app.name: [] for app in apps} for name in measures}
     with ExitStack() as stack:
-        servers = [stack.enter_context(Server(app, mode)) for app in apps]
-        for server in servers:
-            warm_up(server)
+        servers = [server for app in apps if (server := _started(stack, app, mode, warm_up)) is not None]
         for name, measure in measures.items():
             for number in range(rounds):
                 for server in servers[number % len(servers) :] + servers[: number % len(servers)]:
@@ -63,6 +61,16 @@ def measured_each(
                     except Exception as error:  # noqa: BLE001  # a peer that fails under load is a finding too
                         sys.stderr.write(f"{server.app.name} {mode} {name}: {error}\n")
     return found
+
+
+def _started(stack: ExitStack, app: App, mode: str, warm_up: Callable[[Server], object]) -> Server | None:
+    try:
+        server = stack.enter_context(Server(app, mode))
+        warm_up(server)
+    except Exception as error:  # noqa: BLE001  # a peer that cannot do it is a finding too
+        sys.stderr.write(f"{app.name} {mode} is left out: {error}\n")
+        return None
+    return server
 
 
 def ratios(rounds: Rounds[T], base: str, value: Callable[[T], float]) -> dict[str, Figure]:

@@ -71,8 +71,8 @@ GROUPS: Final[dict[str, list[Row]]] = {
         Row("growth-overlap", "memory growth over 20,000 overlapping requests", 4, at_most=True, unit="MB"),
     ],
     "client": [
-        Row("client-post-c1", "client: invoke, 1 at a time, calls/s", 0.20),
-        Row("client-post-c64", "client: invoke, 64 at a time, calls/s", 0.10),
+        Row("client-post-c1", "client: invoke, 1 at a time, calls/s", 0.40),
+        Row("client-post-c64", "client: invoke, 64 at a time, calls/s", 0.25),
         Row("client-sse-framed", "client: stream, an event in each HTTP chunk, events/s", 0.07),
         Row("client-sse-coalesced", "client: stream, 16 KB HTTP chunks, events/s", 0.20),
         Row("client-second", "client: construct a second one", 0.1, at_most=True, unit="ms"),

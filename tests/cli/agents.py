@@ -20,8 +20,8 @@ def values(request):
             return [f"{each} " for each in range(int(number))]
         case ("objects", _, _):
             return [{"n": 1}, {"chunk": "text", "type": "content"}, "and text"]
-        case ("show", _, name):
-            return [os.environ.get(name)]
+        case ("show", _, names):
+            return [[os.environ.get(name) for name in names.split()]]
         case ("say", _, text):
             print(text, flush=True)
             return ["said"]

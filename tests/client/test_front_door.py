@@ -41,12 +41,12 @@ def test_types_and_table_name_the_same_things() -> None:
 
 def test_the_door_itself_loads_nothing_heavy() -> None:
     loaded = loaded_by("import ppio_agent_client")
-    assert loaded.isdisjoint({"pydantic", "pydantic_core", "httpx", "httpcore", "asyncio", "ssl", "json"})
+    assert loaded.isdisjoint({"pydantic", "pydantic_core", "httpx", "httpcore", "rich", "asyncio", "ssl", "json"})
 
 
 def test_making_a_client_does_not_load_httpx() -> None:
     loaded = loaded_by("from ppio_agent_client import AgentRuntimeClient\nAgentRuntimeClient().attach('http://a')")
-    assert loaded.isdisjoint({"httpx", "httpcore"})
+    assert loaded.isdisjoint({"httpx", "httpcore", "rich", "typer"})
 
 
 def test_the_client_never_loads_a_server() -> None:

@@ -338,7 +338,8 @@ def ask(method, path, body=None):
 
 with running(app) as url:
     print([ask("POST", "/invocations", "{}"), ask("GET", "/ping"), ask("GET", "/"), ask("GET", "/nowhere")])
-print([name for name in ("fastapi", "pydantic", "starlette", "httpx", "h11") if name in sys.modules])
+names = ("fastapi", "prometheus_client", "pydantic", "starlette", "httpx", "h11")
+print([name for name in names if name in sys.modules])
 """
 
 

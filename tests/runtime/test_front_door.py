@@ -88,7 +88,10 @@ def test_a_name_that_does_not_exist_is_refused_with_the_name() -> None:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    heavy = ("asyncio", "fastapi", "httptools", "pydantic", "pydantic_core", "starlette", "uvicorn", "uvloop")
+    heavy = (
+        *("asyncio", "fastapi", "httptools", "prometheus_client", "pydantic", "pydantic_core"),
+        *("starlette", "uvicorn", "uvloop"),
+    )
 
     assert loaded_after("import ppio_agent_runtime", *heavy) == []
 
@@ -101,7 +104,7 @@ app = PPIOAgentRuntimeApp(AgentConfig(port=1))
 def handler(payload: dict, context: RequestContext): ...
 """
 
-    assert loaded_after(program, "fastapi", "httpx", "pydantic", "starlette", "uvicorn") == []
+    assert loaded_after(program, "fastapi", "httpx", "prometheus_client", "pydantic", "starlette", "uvicorn") == []
 
 
 def test_errors_cost_no_pydantic_core() -> None:

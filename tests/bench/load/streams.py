@@ -39,7 +39,7 @@ def main() -> None:
     body = json.dumps({"prompt": "x", "count": chunks, "pause": float(sys.argv[4])}).encode()
     protocol = "PPIO-Agent-Protocol: 1\r\n" if sys.argv[6] == "1" else ""
     head = f"POST /invocations HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n{protocol}"
-    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    request = f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     firsts: list[float] = []
     total = 0
     began = time.perf_counter()

@@ -111,12 +111,16 @@ class PlatformAgents:
 
     def comes(self, sandbox: Sandbox) -> bool:
         """Tell whether somebody else starts, or has started, the agent of a sandbox, given a while to do so."""
-        patience = io.now() + _JOIN_SECONDS
         envd = self._envd_of(sandbox)
-        while not self.is_there(sandbox) and not envd.runs(PROCESS_TAG):
-            if io.now() >= patience:
+        began_at = alone_since = io.now()
+        while not self.is_there(sandbox):
+            if envd.runs(PROCESS_TAG):
+                alone_since = io.now()  # it starts; or it has just ended, and is listed for a moment yet
+            if io.now() - alone_since >= _JOIN_SECONDS:
                 logger.warning("the agent of session %r has ended; it is started again", sandbox.session_id)
                 return False
+            if io.now() - began_at >= 2 * _JOIN_SECONDS:
+                return True
             io.sleep(_JOIN_PAUSE_SECONDS)
         return True
 
