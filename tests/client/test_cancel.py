@@ -56,6 +56,22 @@ async def test_a_sandbox_whose_making_is_cancelled_is_ended_when_it_is_there() -
     assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["ended"]
 
 
+async def test_a_close_that_is_cancelled_before_its_sandbox_has_ended_can_be_repeated() -> None:
+    with raw_server(answering(HEALTHY)) as server:
+        shelf = Shelf(server.url)
+        async with AgentRuntimeClient(provider=shelf) as client:
+            session = await client.create_session("t-1", keep_alive=True)
+            await session.__aenter__()
+            task = asyncio.create_task(session.close())
+            await asyncio.sleep(0)  # it waits for the end of what keeps the sandbox alive
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["running"]
+            assert await session.close()
+    assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["ended"]
+
+
 async def test_a_sandbox_whose_start_is_cancelled_is_ended() -> None:
     with raw_server(answering(SICK)) as server:
         shelf = Shelf(server.url)

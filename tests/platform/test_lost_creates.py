@@ -54,6 +54,22 @@ async def lost_create(folder: Path, kind: str, *, times: int) -> None:
         assert len(platform.sandboxes) == 0
 
 
+async def test_a_sandbox_that_is_found_and_cannot_be_had_is_ended(tmp_path: Path) -> None:
+    platform = Platform(tmp_path)
+    platform.add_template("t-1", agent=light_agent)
+    with serving(platform) as server:
+        platform.faults.add("create", "reset", after_effect=True)
+        platform.faults.add("connect", "500", times=1000)
+        config = ClientConfig(
+            api_key=API_KEY, base_url=server.url, sandbox_url=server.url, domain="emulator.test", max_retries=0
+        )
+        async with AgentRuntimeClient(config=config) as client:
+            with pytest.raises(SandboxCreationError):
+                await client.create_session("t-1")
+        assert platform.sandboxes.made == 1
+        assert len(platform.sandboxes) == 0
+
+
 async def test_a_create_that_did_nothing_is_repeated_once_unless_its_time_is_over(tmp_path: Path) -> None:
     once = [lost_create(tmp_path, kind, times=1) for kind in ("hang", "reset", "cut")]
     always = [lost_create(tmp_path, kind, times=1000) for kind in OUTCOMES]

@@ -17,6 +17,8 @@ from ppio_agent_client import (
     NetworkError,
     PayloadTooLargeError,
 )
+from ppio_agent_client._async import _pool
+from ppio_agent_client._io import _async as io
 from ppio_agent_client._io._network import secure_context
 from tests.support.raw_server import LAST_PIECE, Caller, answer, answering, piece, raw_server, sending, stream_head
 from tests.support.tls_server import tls_server
@@ -74,6 +76,18 @@ async def test_an_idle_connection_makes_room_for_a_call_to_elsewhere() -> None:
             await client.attach(first.url).invoke("x")
             await client.attach(second.url).invoke("x")
             assert first.hung_up.acquire(timeout=60)
+
+
+async def test_a_connection_that_has_waited_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pool, "KEEP_ALIVE_SECONDS", 0.05)
+    with raw_server(keeping) as server:
+        async with AgentRuntimeClient() as client:
+            session = client.attach(server.url)
+            await session.invoke("x")
+            await io.sleep(0.1)  # it waits so long; who is on the other side may be closing it just now
+            await session.invoke("x")
+            assert server.hung_up.acquire(timeout=60)
+    assert server.connections == 2
 
 
 async def test_a_connection_on_which_something_comes_unasked_is_not_used_again() -> None:
@@ -198,8 +212,9 @@ async def test_a_configured_proxy_is_asked_about_other_machines_only(monkeypatch
     assert (proxy.connections, near.connections) == (1, 1)
 
 
-async def test_a_proxy_that_cannot_be_is_a_matter_of_configuration() -> None:
-    async with AgentRuntimeClient(config=ClientConfig(proxy="gopher://u:secret@proxy")) as client:
+@pytest.mark.parametrize("proxy", ["gopher://u:secret@proxy", "http://u:secret@proxy:x"])
+async def test_a_proxy_that_cannot_be_is_a_matter_of_configuration(proxy: str) -> None:
+    async with AgentRuntimeClient(config=ClientConfig(proxy=proxy)) as client:
         with pytest.raises(ConfigurationError, match="proxy") as caught:
             await client.attach("http://agent.invalid").invoke("x")
     assert "secret" not in str(caught.value)

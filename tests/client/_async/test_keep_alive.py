@@ -59,6 +59,18 @@ async def test_a_life_is_left_alone_unless_somebody_asks() -> None:
         assert extensions(shelf) == 0
 
 
+async def test_closing_the_client_ends_it_too() -> None:
+    with raw_server(HEALTHY) as server:
+        shelf = Shelf(server.url)
+        async with AgentRuntimeClient(provider=shelf) as client:
+            session = await client.create_session("t-1", 0.1, keep_alive=True)
+            await session.__aenter__()
+            await until_extended(shelf, 1)
+        extended = extensions(shelf)
+        await io.sleep(0.2)  # two lives
+        assert extensions(shelf) == extended
+
+
 class Troubled(Shelf):
     """Refuses to extend, in one way after another."""
 

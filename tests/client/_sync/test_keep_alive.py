@@ -60,6 +60,18 @@ def test_a_life_is_left_alone_unless_somebody_asks() -> None:
         assert extensions(shelf) == 0
 
 
+def test_closing_the_client_ends_it_too() -> None:
+    with raw_server(HEALTHY) as server:
+        shelf = Shelf(server.url)
+        with SyncAgentRuntimeClient(provider=shelf) as client:
+            session = client.create_session("t-1", 0.1, keep_alive=True)
+            session.__enter__()
+            until_extended(shelf, 1)
+        extended = extensions(shelf)
+        io.sleep(0.2)  # two lives
+        assert extensions(shelf) == extended
+
+
 class Troubled(Shelf):
     """Refuses to extend, in one way after another."""
 

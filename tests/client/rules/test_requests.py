@@ -96,6 +96,8 @@ def test_a_trailing_slash_of_an_address_does_not_matter(url: str) -> None:
         "http://u:secret@x",
         "http://x?a=1",
         "http://x#f",
+        "http://x/?",
+        "http://x/#",
         "http://x:99999",
         "http://[",
     ],

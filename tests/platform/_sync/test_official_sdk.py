@@ -129,19 +129,24 @@ def test_lists_come_in_pages_and_can_be_filtered(ready: Account) -> None:
     assert [each.sandbox_id for each in paginator.next_items()] == [other.sandbox_id]
 
 
+def state_of(pid: int) -> str:
+    """Return how a process is, as /proc has it in a letter."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+
+
 def test_a_paused_sandbox_stands_still_until_somebody_connects(ready: Account) -> None:
     sandbox = Sandbox.create("t-1", **ready.options)
     handle = sandbox.commands.run("while true; do echo tick; sleep 0.02; done", background=True, timeout=0)
     sandbox.pause()
 
-    status = Path(f"/proc/{handle.pid}/stat").read_text(encoding="utf-8")
-    assert status.rpartition(")")[2].split()[0] == "T"
+    # A stop signal that is sent is not obeyed yet.
+    eventually(lambda: state_of(handle.pid) == "T", "the standstill")
     assert (sandbox.get_info()).state is SandboxState.PAUSED
     assert not sandbox.is_running()
     connected = Sandbox.connect(sandbox.sandbox_id, timeout=500, **ready.options)
     assert connected.sandbox_id == sandbox.sandbox_id
     assert [each.pid for each in connected.commands.list()] == [handle.pid]
-    assert Path(f"/proc/{handle.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "T"
+    eventually(lambda: state_of(handle.pid) != "T", "that it goes on")
 
 
 def test_a_life_can_be_made_longer_and_shorter_and_ends_everything(newer: Account) -> None:

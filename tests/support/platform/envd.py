@@ -90,7 +90,7 @@ class Envd:
     def _selected(self, message: dict[str, Any]) -> Process:
         chosen = message.get("process", {})
         for process in self._sandbox.processes.values():
-            if process.end is None and (
+            if not process.has_ended and (
                 process.pid == chosen.get("pid") or (process.tag is not None and process.tag == chosen.get("tag"))
             ):
                 return process
@@ -98,7 +98,7 @@ class Envd:
 
     def _unary(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
         if name == "List":
-            running = [each for each in self._sandbox.processes.values() if each.end is None]
+            running = [each for each in self._sandbox.processes.values() if not each.has_ended]
             return {"processes": [listed(each) for each in running]}
         process = self._selected(message)
         if name == "SendSignal":

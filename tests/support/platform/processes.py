@@ -71,6 +71,11 @@ class Process:
         threading.Thread(target=process._wait, args=(readers,), name="platform-wait", daemon=True).start()
         return process
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is over, told or not."""
+        return self.end is not None or state_of(self.pid) in "ZX"
+
     def listen(self) -> asyncio.Queue[Event]:
         """Return a queue with all events from now on; the last one is `end`."""
         queue: asyncio.Queue[Event] = asyncio.Queue()
@@ -164,13 +169,13 @@ def signal_all(sandbox_id: str, number: int) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         done |= new
-        while number == signal.SIGSTOP and any(map(is_running, new)):
+        while number == signal.SIGSTOP and any(state_of(pid) not in "TtZX" for pid in new):
             time.sleep(0.001)
 
 
-def is_running(pid: int) -> bool:
-    """Tell whether a process is there and was not stopped."""
+def state_of(pid: int) -> str:
+    """Return the kernel's letter for the state of a process; `X` when there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "TtZX"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "X"

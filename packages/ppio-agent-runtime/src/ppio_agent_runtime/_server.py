@@ -73,6 +73,8 @@ class PPIOAgentRuntimeServer:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=2048)
+            # Connections inherit it; asyncio's own loop, unlike uvloop, would let small answers wait for 40 ms.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             reason = (error.strerror or str(error)).partition(" (while attempting")[0]  # the address is named already
             raise OSError(

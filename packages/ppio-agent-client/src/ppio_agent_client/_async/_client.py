@@ -323,6 +323,8 @@ class AgentRuntimeClient:
         """Close every connection. Sandboxes live on; the client cannot be used again."""
         desk = self._desk
         desk.closed = True
+        for session in list(self._handles.values()):
+            await session.end_keeping()
         transport, desk.transport = desk.transport, None
         if transport is not None:
             await transport.close()

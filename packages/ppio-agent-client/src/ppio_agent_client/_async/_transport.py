@@ -1,10 +1,8 @@
-"""The connections of one client: which are in use, which wait for the next call, and how many there may be."""
+"""What carries the calls of one client: an answer for each, over connections that are kept for the next."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncGenerator, Mapping
-from typing import Final, Protocol
 
 from ppio_agent_models import AgentClientError
 
@@ -13,26 +11,10 @@ from .._io import _async as io
 from .._io._network import proxy_for
 from .._rules.addresses import Address, address_of
 from .._rules.failures import Failure, failed, too_long
-from .._rules.idle import IdleConnections
 from .._rules.limits import Limits
 from .._rules.requests import Call, is_loopback
 from ._direct import connect
-
-KEEP_ALIVE_SECONDS: Final = 4.0
-"""How long an idle connection is kept. uvicorn closes it after 5 s, and a POST that meets the close is lost."""
-
-
-class Connection(Protocol):
-    """What carries one call after another; `DirectConnection` says more."""
-
-    origin: str
-
-    async def ask(self, call: Call, address: Address, limits: Limits) -> tuple[int, Mapping[str, str]]: ...
-    async def more(self, call: Call, limits: Limits) -> bytes: ...
-    @property
-    def is_reusable(self) -> bool: ...
-    def is_fit(self) -> bool: ...
-    async def close(self) -> None: ...
+from ._pool import KEEP_ALIVE_SECONDS, Connection, Pool
 
 
 class Answer:
@@ -40,14 +22,14 @@ class Answer:
 
     def __init__(
         self,
-        transport: Transport,
+        pool: Pool,
         connection: Connection,
         head: tuple[int, Mapping[str, str]],
         call: Call,
         limits: Limits,
     ) -> None:
         self.status, self.headers = head
-        self._transport = transport
+        self._pool = pool
         self._connection = connection
         self._call = call
         self._limits = limits
@@ -88,7 +70,7 @@ class Answer:
         """Give the connection back, or close it where the answer was not read to its end."""
         if not self._closed:
             self._closed = True
-            await self._transport.release(self._connection)
+            await self._pool.release(self._connection)
 
     def _check_deadline(self) -> None:
         # Each read has its own timeout, so only a look at the clock notices a body that drips.
@@ -97,15 +79,14 @@ class Answer:
 
 
 class Transport:
-    """Opens connections when they are needed and keeps them for the next call. Closed by `close`."""
+    """Opens connections when they are needed and keeps them for the next call. Closed by `close`.
+
+    Each event loop that uses it has connections of its own, and so has each process that was forked from another.
+    """
 
     def __init__(self, config: ClientConfig) -> None:
         self._config = config
-        self._idle = IdleConnections[Connection](config.max_idle_connections, KEEP_ALIVE_SECONDS)
-        self._busy: set[Connection] = set()
-        self._gate = io.Gate(config.max_connections)
-        self._guard = threading.Lock()  # for the three above; never held while anything is waited for
-        self._place: object = None
+        self._pools: dict[object, Pool] = {}
         self._closed = False
 
     async def open(self, call: Call, limits: Limits) -> Answer:
@@ -119,100 +100,52 @@ class Transport:
             address = address_of(call.url)
         except (ValueError, UnicodeError) as error:
             raise failed(Failure.IMPOSSIBLE, error, call, limits, io.now()) from error
-        if self._place is not io.place():
-            await self._move_here()
-        gate = self._gate
-        if not gate.enter_at_once():
-            try:
-                await gate.enter(limits.connect_timeout(io.now()))
-            except TimeoutError as error:
-                raise failed(Failure.LATE_CONNECTION, error, call, limits, io.now()) from error
+        pool = self._pools.get(io.place()) or await self._new_pool()
+        try:
+            await pool.enter(limits)
+        except TimeoutError as error:
+            raise failed(Failure.LATE_CONNECTION, error, call, limits, io.now()) from error
         try:
             self._check_open()
-            connection = await self._waiting(address.origin) or await self._made(call, address, limits)
+            connection = await pool.waiting(address.origin) or await self._made(pool, call, address, limits)
         except BaseException:
-            gate.leave()
+            pool.leave()
             raise
-        with self._guard:
-            self._busy.add(connection)
+        pool.use(connection)
         try:
             self._check_open()
             head = await connection.ask(call, address, limits)
         except BaseException:
-            await self._drop(connection)
+            await pool.drop(connection)
             raise
-        return Answer(self, connection, head, call, limits)
-
-    async def release(self, connection: Connection) -> None:
-        """Keep the connection of an answer for the next call, if it is fit for one."""
-        if not connection.is_reusable:
-            await self._drop(connection)
-            return
-        with self._guard:
-            is_known = connection in self._busy
-            overdue = self._idle.put(connection, io.now()) if is_known else [connection]
-            self._busy.discard(connection)
-        if is_known:
-            self._gate.leave()
-        for old in overdue:
-            await old.close()
+        return Answer(pool, connection, head, call, limits)
 
     async def close_idle(self, url: str) -> None:
         """Close the connections to an agent that wait for the next call."""
-        with self._guard:
-            waiting = self._idle.to(address_of(url).origin)
-            for connection in waiting:
-                self._idle.remove(connection)
-        for connection in waiting:
-            await connection.close()
+        for pool in list(self._pools.values()):
+            await pool.close_idle(address_of(url).origin)
 
     async def close(self) -> None:
         """Close every connection, those in use as well."""
         self._closed = True
-        with self._guard:
-            waiting, busy = self._idle.clear(), list(self._busy)
-        for connection in waiting:
-            await connection.close()
-        for connection in busy:
-            await self._drop(connection)
+        for pool in list(self._pools.values()):
+            await pool.close()
 
     def _check_open(self) -> None:
         if self._closed:
             raise AgentClientError("this client was closed meanwhile; make a new one")
 
-    async def _drop(self, connection: Connection) -> None:
-        """Close a connection that cannot be used again."""
-        with self._guard:
-            was_busy = connection in self._busy
-            self._busy.discard(connection)
-        if was_busy:
-            self._gate.leave()
-        await connection.close()
+    async def _new_pool(self) -> Pool:
+        """Return a pool for the place where this runs, and let go of those whose place is no more."""
+        pool = self._pools.setdefault(io.place(), Pool(self._config, io.place()))
+        for place in list(self._pools):
+            left = self._pools.pop(place, None) if io.is_over(place) else None
+            if left is not None:
+                await left.close()
+        return pool
 
-    async def _move_here(self) -> None:
-        """Leave what another event loop has opened: it is of no use here."""
-        with self._guard:
-            self._place = io.place()
-            self._gate = io.Gate(self._config.max_connections)
-            self._busy = set()
-            waiting = self._idle.clear()
-        for connection in waiting:
-            await connection.close()
-
-    async def _waiting(self, origin: str) -> Connection | None:
-        """Return a connection that waits for a call, and close those that the other side has left."""
-        while True:
-            with self._guard:
-                connection = self._idle.take(origin)
-            if connection is None or connection.is_fit():
-                return connection
-            await connection.close()
-
-    async def _made(self, call: Call, address: Address, limits: Limits) -> Connection:
-        with self._guard:
-            surplus = self._idle.overdue(io.now(), self._config.max_connections - len(self._busy) - 1)
-        for connection in surplus:
-            await connection.close()
+    async def _made(self, pool: Pool, call: Call, address: Address, limits: Limits) -> Connection:
+        await pool.make_room()
         config = self._config
         proxy = None
         if config.transport is None:

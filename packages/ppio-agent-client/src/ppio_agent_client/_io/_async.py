@@ -28,6 +28,7 @@ __all__ = [
     "chance",
     "connect",
     "gather",
+    "is_over",
     "key",
     "nonce",
     "now",
@@ -49,6 +50,11 @@ sleep = asyncio.sleep
 def place() -> object:
     """Return where connections belong: a socket of one event loop is of no use in another."""
     return asyncio.get_running_loop()
+
+
+def is_over(place: object) -> bool:
+    """Tell whether connections at a place can never be used again."""
+    return isinstance(place, asyncio.AbstractEventLoop) and place.is_closed()
 
 
 async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -211,6 +217,7 @@ class Background:
         self._task.cancel()
         if wake is not None:
             await wake()
-        await asyncio.wait({self._task})
+        if not self._task.done():  # if it is, its event loop may be closed
+            await asyncio.wait({self._task})
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             raise error

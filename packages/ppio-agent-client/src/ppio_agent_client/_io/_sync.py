@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ __all__ = [
     "chance",
     "connect",
     "gather",
+    "is_over",
     "key",
     "nonce",
     "now",
@@ -46,8 +48,13 @@ sleep = time.sleep
 
 
 def place() -> object:
-    """Return where connections belong: a blocking socket is at home everywhere."""
-    return None
+    """Return where connections belong: two processes must not read from one socket, which a fork gives to both."""
+    return os.getpid()
+
+
+def is_over(place: object) -> bool:
+    """Tell whether connections at a place can never be used again."""
+    return place != os.getpid()
 
 
 def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -19,6 +20,8 @@ class Socket:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._process = os.getpid()
+        self._in_use = threading.Lock()
         self._closed_here = False
         self._broken = False
 
@@ -28,18 +31,13 @@ class Socket:
         Raises:
             TimeoutError: Nothing moved for `seconds`.
         """
-        rest = memoryview(data)
-        self._connection.settimeout(seconds)
-        try:
-            while rest:
-                rest = rest[self._connection.send(rest[:PIECE_BYTES]) :]
-                if rest and not self._is_wanted(seconds):
-                    self._broken = True
-                    return
-        except OSError as error:
-            if is_expiry(error):
-                raise
-            self._broken = True
+        with self._in_use:
+            try:
+                self._send(memoryview(data), seconds)
+            except OSError as error:
+                if is_expiry(error):
+                    raise
+                self._broken = True
 
     def receive(self, seconds: float | None) -> bytes:
         """Return what has arrived, at least a byte; nothing at the end.
@@ -48,12 +46,23 @@ class Socket:
             TimeoutError: Nothing came for `seconds`.
             OSError: The connection broke, or was closed here.
         """
-        if not self._closed_here:
-            self._connection.settimeout(seconds)
-            data = self._connection.recv(PIECE_BYTES)
-            if data or not self._closed_here:
-                return data
+        with self._in_use:
+            if not self._closed_here:
+                self._connection.settimeout(seconds)
+                data = self._connection.recv(PIECE_BYTES)
+                if data or not self._closed_here:
+                    return data
         raise ConnectionAbortedError("it was closed here")
+
+    def _send(self, rest: memoryview, seconds: float | None) -> None:
+        if self._closed_here:
+            return  # whoever reads the answer is told
+        self._connection.settimeout(seconds)
+        while rest:
+            rest = rest[self._connection.send(rest[:PIECE_BYTES]) :]
+            if rest and not self._is_wanted(seconds):
+                self._broken = True
+                return
 
     def _is_wanted(self, seconds: float | None) -> bool:
         """Wait until more can be sent; tell whether the other side does not answer already."""
@@ -63,14 +72,20 @@ class Socket:
 
     def is_fit(self) -> bool:
         """Tell whether it can carry another call: nobody has closed it, and nothing waits that nobody asked for."""
-        return not (self._closed_here or self._broken or is_readable(self._connection.fileno()))
+        with self._in_use:
+            return not (self._closed_here or self._broken or is_readable(self._connection.fileno()))
 
     def close(self) -> None:
         """Close it at once. Whoever reads is told."""
         self._closed_here = True
+        if self._process != os.getpid():
+            self._connection.close()  # it belongs to the process that this one was forked from, and lives on there
+            return
         with suppress(OSError):  # the other side was faster
-            self._connection.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
+            # Not the method of a TLS socket: that takes the TLS away first, and another thread would send in the clear.
+            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+        with self._in_use:  # a descriptor that is still read from must not become another connection's
+            self._connection.close()
 
 
 class Gate:

@@ -99,6 +99,8 @@ class AnswerReader:
         if encoding is not None and (length is not None or version == "0" or encoding.lower() != "chunked"):
             raise MalformedAnswerError("how long the answer is can be understood in more than one way")
         if self._method == "HEAD" or self.status in {204, 304}:
+            if self.status == 204 and (encoding is not None or length not in {None, "0"}):
+                self.leaves_reusable = False  # it has no body, and may send one all the same
             return AnswerReader._surplus
         if encoding is not None:
             return AnswerReader._chunks

@@ -138,7 +138,7 @@ def checked_url(url: str) -> str:
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable, parts = False, urlsplit("")
-    if not usable or parts.query or parts.fragment or parts.username or parts.password:
+    if not usable or "?" in url or "#" in url or parts.username or parts.password:
         raise ConfigurationError(
             "an agent's address is http://host:port or https://host, without credentials, query or fragment; "
             f"got scheme {parts.scheme!r} and host {parts.hostname!r}"

@@ -324,6 +324,8 @@ class SyncAgentRuntimeClient:
         """Close every connection. Sandboxes live on; the client cannot be used again."""
         desk = self._desk
         desk.closed = True
+        for session in list(self._handles.values()):
+            session.end_keeping()
         transport, desk.transport = desk.transport, None
         if transport is not None:
             transport.close()

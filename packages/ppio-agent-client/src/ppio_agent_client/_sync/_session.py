@@ -351,8 +351,8 @@ class SyncSandboxSession:
         was_closed, self._handle.closed = self._handle.closed, True
         if was_closed or self._sandbox is None:
             return False
-        self._sandbox.end_keeping()
         try:
+            self._sandbox.end_keeping()
             ended = self._sandbox.provider.kill(self._sandbox.now.sandbox_id)
         except BaseException:
             self._handle.closed = False  # it may live: a second try must not take it for ended
@@ -360,6 +360,11 @@ class SyncSandboxSession:
         self._sandbox.forget(self._sandbox.now.sandbox_id)
         self._link.hang_up()
         return ended
+
+    def end_keeping(self) -> None:
+        """Extend the life of the sandbox no more; for the client that is closed around it."""
+        if self._sandbox is not None:
+            self._sandbox.end_keeping()
 
     def know(self, sandbox: Sandbox, *, keep_alive: bool = False) -> None:
         """Remember how the sandbox was when somebody else looked at it, and that it is to be kept alive."""

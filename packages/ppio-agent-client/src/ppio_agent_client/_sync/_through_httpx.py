@@ -143,7 +143,7 @@ def through_proxy(proxy: str, address: Address, keep_seconds: float) -> HttpxCon
     limits = httpx.Limits(max_connections=1, keepalive_expiry=keep_seconds)
     try:
         transport = httpx.HTTPTransport(verify=secure_context(), limits=limits, proxy=proxy)
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise ConfigurationError(f"the proxy for {address.host!r} cannot be used: {error}") from error
     return HttpxConnection(transport, address.origin, is_own=True)
 

@@ -294,8 +294,11 @@ class PlatformSandboxProvider:
         return SandboxGoneError(f"sandbox {sandbox_id!r} was closed or its time is over; create a new session")
 
     async def _get_own_transport(self) -> Transport:
-        if self._own_transport is None:
-            self._own_transport = await io.run_blocking(_new_transport, self._config)
+        return self._own_transport or self._keep(await io.run_blocking(_new_transport, self._config))
+
+    def _keep(self, transport: Transport) -> Transport:
+        """Keep the transport of whoever was first; one that nobody has used yet holds nothing open."""
+        self._own_transport = self._own_transport or transport
         return self._own_transport
 
 

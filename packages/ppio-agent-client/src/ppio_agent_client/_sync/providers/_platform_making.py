@@ -31,6 +31,7 @@ _LOOKS_AFTER_SECONDS = (0.0, 0.3, 0.7, 1.5, 3.0)
 """When to look for the sandbox of an answer that was lost on its way: it may be in the making yet."""
 _LOOKS_AFTER_FAILURE = _LOOKS_AFTER_SECONDS[:2]
 """The same where the platform has answered that it failed."""
+_ONE_LOOK = _LOOKS_AFTER_SECONDS[:1]
 _SWEEP_SECONDS = 10.0
 """Longest time of one request while somebody waits for what was lost to be found."""
 _MAX_PAGES = 10_000
@@ -114,7 +115,11 @@ class SandboxMaking:
             lost = error
         logger.warning("the answer to a create was lost (%s); looking for what it made", lost)
         looks = _LOOKS_AFTER_SECONDS if isinstance(lost, NetworkError) else _LOOKS_AFTER_FAILURE
-        adopted = self._adopt(create_id, spec, looks)
+        try:
+            adopted = self._adopt(create_id, spec, looks)
+        except PPIOAgentRuntimeError:
+            self._sweep(create_id)
+            raise
         if adopted is not None:
             return adopted
         if isinstance(lost, TotalTimeoutError):
@@ -122,10 +127,10 @@ class SandboxMaking:
         try:
             made = self._asked(question, spec)
         except PPIOAgentRuntimeError as error:
-            if platform_answers.is_lost(error):
-                self._sweep(create_id)
+            # The first one may have arrived late, and taken the room of this one.
+            self._sweep(create_id, _LOOKS_AFTER_SECONDS if platform_answers.is_lost(error) else _ONE_LOOK)
             raise
-        self._sweep(create_id, spare=made.sandbox_id)
+        self._sweep(create_id, _ONE_LOOK, spare=made.sandbox_id)
         return made
 
     def _asked(self, question: platform_calls.PlatformCall, spec: SandboxSpec) -> MadeSandbox:
@@ -143,14 +148,16 @@ class SandboxMaking:
             for found in self._made_by(create_id):
                 adopted = self.connected(found.made.sandbox_id, spec.timeout_seconds)
                 if adopted is not None:
-                    self._sweep(create_id, spare=adopted.sandbox_id)
+                    self._sweep(create_id, _ONE_LOOK, spare=adopted.sandbox_id)
                     return adopted
         return None
 
-    def _sweep(self, create_id: str, spare: str | None = None) -> None:
+    def _sweep(
+        self, create_id: str, looks: tuple[float, ...] = _LOOKS_AFTER_SECONDS, spare: str | None = None
+    ) -> None:
         """End what a create has made besides the sandbox to spare."""
         try:
-            for seconds in _LOOKS_AFTER_SECONDS[: 1 if spare else None]:
+            for seconds in looks:
                 io.sleep(seconds)
                 found = [each.made.sandbox_id for each in self._made_by(create_id)]
                 for sandbox_id in found:

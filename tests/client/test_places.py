@@ -1,0 +1,99 @@
+"""One client at several places: event loops side by side, and processes that were forked with its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ppio_agent_client import AgentRuntimeClient
+from ppio_agent_client._io import _sync as io
+from ppio_agent_client._io._network import secure_context
+from tests.support.raw_server import Caller, answer, raw_server
+from tests.support.tls_server import tls_server
+
+OK = answer(b'{"result":42,"status":"success","duration":0.5}')
+FORKS = """
+import os, sys, warnings
+from ppio_agent_client import SyncAgentRuntimeClient
+
+warnings.simplefilter("error")
+with SyncAgentRuntimeClient() as client:
+    session = client.attach(sys.argv[1])
+    session.invoke("parent")
+    child = os.fork()
+    if child == 0:
+        client.close() if sys.argv[2] == "closes" else session.invoke("child")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    session.invoke("parent")
+"""
+
+
+def keeping(caller: Caller) -> None:
+    """Answer one request after another until the client hangs up."""
+    try:
+        while True:
+            caller.read_request()
+            caller.send(OK)
+    except ConnectionError:
+        caller.wait_until_gone()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.parametrize(("what", "connections"), [("calls", 2), ("closes", 1)])
+def test_a_forked_process_leaves_the_connections_of_its_parent_alone(what: str, connections: int) -> None:
+    with raw_server(keeping) as server:
+        subprocess.run([sys.executable, "-c", FORKS, server.url, what], check=True, timeout=60)
+    assert len(server.requests) == connections + 1
+    assert server.connections == connections
+
+
+def test_event_loops_side_by_side_have_connections_of_their_own() -> None:
+    meeting = threading.Barrier(2)
+
+    async def calls(client: AgentRuntimeClient, url: str) -> int:
+        session = client.attach(url)
+        results = [(await session.invoke("x")).result]
+        await asyncio.to_thread(meeting.wait, 60)
+        results += [(await session.invoke("x")).result for _ in range(50)]
+        await asyncio.to_thread(meeting.wait, 60)
+        await client.close()
+        return sum(results)
+
+    with raw_server(keeping) as server, ThreadPoolExecutor() as threads:
+        client = AgentRuntimeClient()
+        work = [threads.submit(lambda: asyncio.run(calls(client, server.url))) for _ in range(2)]
+        assert [each.result() for each in work] == [51 * 42] * 2
+    assert server.connections == 2
+
+
+def test_a_thread_that_reads_over_tls_is_told_when_another_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(caller: Caller) -> None:
+        caller.read_request()
+        server.closed.release()
+        caller.wait_until_gone()
+
+    with tls_server(tmp_path / "authority.pem", silent) as server, ThreadPoolExecutor() as threads:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        secure_context.cache_clear()
+        host, _, port = server.url.removeprefix("https://").partition(":")
+        connection = io.connect(host, int(port), secure_context(), 60)
+        secure_context.cache_clear()
+        connection.send(b"GET / HTTP/1.1\r\n\r\n", 60)
+        reading = threads.submit(connection.receive, None)
+        assert server.closed.acquire(timeout=60)
+        connection.close()
+        with pytest.raises(ConnectionAbortedError, match="closed here"):
+            reading.result(60)
+        connection.send(b"x", 60)
+        with pytest.raises(ConnectionAbortedError, match="closed here"):
+            connection.receive(60)
+        assert not connection.is_fit()
