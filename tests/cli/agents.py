@@ -25,6 +25,8 @@ def values(request):
         case ("say", _, text):
             print(text, flush=True)
             return ["said"]
+        case ("raise", _, _):
+            raise KeyError("on its own")
         case ("fail", _, text):
             raise AgentError(text, status_code=409, error_type="Refused")
         case ("die", _, text):

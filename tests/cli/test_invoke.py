@@ -108,8 +108,22 @@ def test_an_agent_is_asked_at_its_address(cli: CommandLine, parrot: Path) -> Non
     with serving("-m", "ppio_agent_runtime", parrot / "main.py") as url:
         ended = cli.run("invoke", "--url", url, "--input", "heard")
         both = cli.run("invoke", "--url", url, "--local", "--keep", "--input", "x")
+    gone = cli.run("invoke", "--url", url, "--input", "x")
     assert (ended.code, ended.out, ended.err) == (0, "1\n", "Waiting for the answer\n")
     assert (both.code, "--local and --keep" in both.err) == (2, True)
+    assert (gone.code, "`ppio-agent dev` runs it" in gone.err) == (1, True)
+
+
+def test_an_agent_that_failed_has_the_reason_in_its_log(cli: CommandLine, parrot: Path) -> None:
+    ended = cli.run("invoke", *LOCAL, "-i", "raise")
+
+    said, _, log = ended.err.rstrip().rpartition("See it: ")
+    request_id = said.rpartition("request id ")[2].split(".")[0]
+    shown = cli.run(*log.split()[1:])
+    assert (ended.code, said.count(request_id)) == (1, 1)
+    assert "KeyError: 'on its own'" in shown.out
+    assert request_id in shown.out
+    assert shown.err.startswith("The agent has ended, ")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +138,7 @@ def test_an_agent_is_asked_at_its_address(cli: CommandLine, parrot: Path) -> Non
         ((*LOCAL, "--env", "1=2", "-i", "x"), 2, "cannot be the name"),
         (("-t", "x", "-i", "x"), 4, "PPIO_API_KEY is not set"),
         ((*LOCAL, "-i", "wait", "--stream", "--timeout", "0.5", "--env", "MARKS=."), 5, "0.5"),
-        (("--url", "http://127.0.0.1:1", "-i", "x"), 1, "127.0.0.1"),
+        (("--url", "http://127.0.0.1:1", "-i", "x"), 1, "Does the agent run at http://127.0.0.1:1?"),
     ],
 )
 def test_what_went_wrong_is_told_in_a_sentence_and_a_code(
@@ -153,6 +167,7 @@ def test_a_session_that_sleeps_says_how_to_wake_it(cli: CommandLine, living: str
 
     assert (paused.code, asked.code, resumed.code) == (0, 1, 0)
     assert f"ppio-agent sessions resume --local {living}" in asked.err
+    assert "lives on" not in asked.err
     assert cli.run("invoke", "--local", "-s", living, "-i", "heard").out == "2\n"
 
 

@@ -72,7 +72,7 @@ def test_a_dry_run_does_nothing(cli: CommandLine, parrot: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--config", "nowhere"), "There is no .ppio-agent.yaml"),
+        (("--config", "nowhere"), "nowhere does not exist"),
         (("--tag", "v1"), "are for the platform"),
         (("--config", "empty.yaml"), "read from .ppio-agent.yaml"),
         (("--config", "gone"), "names the entrypoint 'main.py', which is not there"),

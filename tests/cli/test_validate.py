@@ -65,7 +65,8 @@ def test_a_new_agent_of_a_framework_needs_nothing_but_the_framework(cli: Command
         ("  envVars: {}", "  envVars:\n    DB_PASSWORD: hunter2", 15, "secret", "DB_PASSWORD looks like a secret"),
         ("  envVars: {}", "  envVars:\n    X: sk-abcdefghijklmnop0123", 15, "secret", "X is a key of a model service"),
         ("  envVars: {}", '  envVars:\n    "A B": x', 15, "schema", "cannot be the name of a variable"),
-        ("  author: me@example.com", "  author: me", 7, "schema", "no e-mail address"),
+        ("  author: me@example.com", "  author: me", 7, "schema", "author is no e-mail address"),
+        ("  author: me@example.com", "  # nobody", 4, "schema", "author is not set"),
     ],
 )
 def test_a_finding_in_the_manifest_has_its_line(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -369,3 +370,14 @@ def test_a_log_that_grows_is_read_once(moments: list[int], cuts: list[int]) -> N
 def test_a_log_of_any_shape_breaks_nothing(value: Any, cursor: str | None) -> None:
     assert platform_logs.page_of(value, cursor).text == ""
     platform_logs.page_of({"logEntries": [value, {"message": value, "timestamp": value}]}, cursor)
+
+
+@given(text=st.text(alphabet="ab\n", max_size=20), cuts=st.lists(st.integers(0, 20), max_size=6), older=st.booleans())
+def test_a_log_is_what_processes_have_written_wherever_envd_cuts_it(text: str, cuts: list[int], older: bool) -> None:
+    ends = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
+    pieces = [text[begin:end] for begin, end in pairwise(ends)]
+    entries: list[dict[str, Any]] = [entry(1_700_000_000_000, "Streaming process event") for _ in pieces]
+    for line, piece in zip(entries, pieces, strict=True):
+        record = {"logger": "process", "event_type": "stdout", "data": piece}
+        line.update({"line": json.dumps({"message": line.pop("message"), **record})} if older else {"fields": record})
+    assert platform_logs.page_of({"logs" if older else "logEntries": entries}, None).text == text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -176,7 +177,11 @@ class SandboxDesk:
         sandbox = self._named(request)
         limit = int(request.query_params.get("limit", "1000"))
         entries = list(sandbox.logs)[-limit:]
-        lines = [{"timestamp": entry["timestamp"], "line": entry["message"]} for entry in entries]
+        records = [{"message": entry["message"], **entry["fields"]} for entry in entries]
+        lines = [
+            {"timestamp": entry["timestamp"], "line": json.dumps(record)}
+            for entry, record in zip(entries, records, strict=True)
+        ]
         return JSONResponse({"logs": entries if "v2" in request.url.path else lines, "logEntries": entries})
 
     async def metrics(self, request: Request) -> Response:

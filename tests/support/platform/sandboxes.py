@@ -116,9 +116,11 @@ class Sandbox:
         return process
 
     def _heard(self, stream: str, data: bytes) -> None:
-        for line in data.decode(errors="replace").splitlines():
-            entry = {"timestamp": stamp(now()), "level": "info" if stream == "stdout" else "error", "message": line}
-            self.logs.append(entry | {"fields": {"stream": stream}})
+        """Log it as envd does: pieces that end anywhere, also within a line; envd waits 2 s for more of it."""
+        fields = {"logger": "process", "event_type": stream, "data": data.decode(errors="replace")}
+        self.logs.append(
+            {"timestamp": stamp(now()), "level": "info", "message": "Streaming process event", "fields": fields}
+        )
 
     def view(self) -> dict[str, Any]:
         """Return it as lists show it."""

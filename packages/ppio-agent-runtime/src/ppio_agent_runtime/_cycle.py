@@ -105,6 +105,9 @@ class Cycle:
         """Let the app answer; what it leaves undone is answered with a 500, or cut."""
         try:
             await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:  # by a second signal, or after the farewell of the drain
+            logger.warning("%s %s is cut: the server ends.", self.scope["method"], self.scope["path"])
+            await self._give_up()
         except BaseException:
             logger.exception("Exception in ASGI application")
             await self._give_up()

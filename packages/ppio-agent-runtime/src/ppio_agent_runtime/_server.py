@@ -57,7 +57,6 @@ class PPIOAgentRuntimeServer:
         self._socket: socket.socket | None = None
         self._stopped = False
         self._uvicorn: _DrainingServer | None = None
-        self._stopped = False
 
     @property
     def port(self) -> int:
@@ -74,6 +73,8 @@ class PPIOAgentRuntimeServer:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=2048)
+            # Connections inherit it; asyncio's own loop, unlike uvloop, would let small answers wait for 40 ms.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             reason = (error.strerror or str(error)).partition(" (while attempting")[0]  # the address is named already
             raise OSError(
@@ -163,6 +164,9 @@ class _DrainingServer(uvicorn.Server):
             with suppress(asyncio.CancelledError):  # the second signal
                 loop.run_until_complete(self._life)
         finally:
+            if self.started:
+                # A second signal leaves the lifespan where it waits, and `end` cancels it: that is no failure to log.
+                self.lifespan.shutdown_failed = True
             self.left_something = not own.end(_FAREWELL_SECONDS, self._hang_up)
             if self._last_resort is not None:
                 self._last_resort.cancel()

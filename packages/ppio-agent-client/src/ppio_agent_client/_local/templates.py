@@ -209,8 +209,9 @@ def _not_found(name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name, names, n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return (
-        f"no template {name!r} was deployed on this machine; {hint}LocalSandboxProvider().deploy(folder) "
-        f"deploys one, and a folder can be used without by its path, such as './{name}'"
+        f"no template {name!r} was deployed on this machine; {hint}`ppio-agent deploy --local` or "
+        "LocalSandboxProvider().deploy(folder) deploys one, and a folder can be used without by its path, "
+        f"such as './{name}'"
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from .._sandbox import LogPage
+from . import json_codec
 from .platform_answers import moment
 
 _START = (0, 0)
@@ -42,11 +43,28 @@ def _lines(value: Any) -> list[tuple[int, str]]:
 
 def _line(entry: Any) -> tuple[int, str] | None:
     fields = entry if isinstance(entry, dict) else {}
-    text = fields.get("message", fields.get("line"))
     when = moment(fields.get("timestamp"))
-    if not isinstance(text, str) or when is None:
+    text = _written(fields.get("fields")) or _written(_document(fields.get("line")))
+    if text is None:
+        text = fields.get("message", fields.get("line"))
+        text = f"{text}\n" if isinstance(text, str) and not text.endswith("\n") else text
+    return (_milliseconds(when), text) if isinstance(text, str) and when is not None else None
+
+
+def _written(fields: Any) -> str | None:
+    """Return what a process has written, as it wrote it: envd sends pieces, which end anywhere, also within a line."""
+    data = fields.get("data") if isinstance(fields, dict) else None
+    return data if isinstance(data, str) else None
+
+
+def _document(line: Any) -> Any:
+    """Return the record of envd that is the line of an older answer."""
+    if not isinstance(line, str) or not line.startswith("{"):
         return None
-    return _milliseconds(when), text if text.endswith("\n") else f"{text}\n"
+    try:
+        return json_codec.load(line)
+    except ValueError:
+        return None
 
 
 def _milliseconds(when: datetime) -> int:

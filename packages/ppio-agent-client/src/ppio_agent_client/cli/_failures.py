@@ -139,8 +139,9 @@ def _words(error: Exception) -> tuple[str, str | None]:
         context = getattr(error, "ctx", None)
         return error.format_message(), f"Try: {context.command_path} --help" if context else None
     if isinstance(error, PPIOAgentRuntimeError):
-        request = f" (request {error.request_id})" if error.request_id else ""
-        return f"{error.message or type(error).__name__}{request}", None
+        message = error.message or type(error).__name__
+        request = f" (request {error.request_id})" if error.request_id and error.request_id not in message else ""
+        return f"{message}{request}", "\n".join(getattr(error, "__notes__", ())) or None
     if isinstance(error, OSError):
         return str(error.strerror or error) + (f": {error.filename}" if error.filename else ""), None
     return f"{type(error).__name__}: {error}", None if screen.debug else "Run it again with --debug for the traceback."

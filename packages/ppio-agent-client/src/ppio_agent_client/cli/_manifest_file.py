@@ -19,6 +19,8 @@ def manifest_path(path: Path) -> Path:
     Raises:
         UsageError: There is none.
     """
+    if not path.exists() and path.name != MANIFEST_FILE:
+        raise UsageError(f"{path} does not exist.")
     found = path / MANIFEST_FILE if path.is_dir() else path
     if not found.is_file():
         raise UsageError(f"There is no {MANIFEST_FILE} in {_shown(found.parent)}.", hint="Make one: ppio-agent init")

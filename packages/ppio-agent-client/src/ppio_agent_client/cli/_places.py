@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ppio_agent_models import MANIFEST_FILE
+from ppio_agent_models import MANIFEST_FILE, TemplateNotFoundError
 
 from ._failures import EXIT_ACCESS, CommandError, UsageError
 from ._manifest_file import read_manifest
@@ -70,7 +70,11 @@ def client_of(local: bool, **settings: Any) -> Iterator[SyncAgentRuntimeClient]:
     if not here and os.environ.get(_PROVIDER_VARIABLE, "") in ("", _PLATFORM):
         check_key()
     with SyncAgentRuntimeClient(provider=LOCAL if here else None, config=ClientConfig(**settings)) as client:
-        yield client
+        try:
+            yield client
+        except TemplateNotFoundError as error:
+            error.add_note(f"See what there is: {command('list', local=local)}")
+            raise
 
 
 def template_here(local: bool) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._failures import UsageError
-from ._options import Local, SessionId, Yes
+from ._options import Local, Yes
 from ._output import screen
 from ._places import check_templates_are_ours, client_of, is_local
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 TemplateId = Annotated[str | None, typer.Option("--template-id", "-t", metavar="ID", help="The template to delete.")]
+SessionId = Annotated[str | None, typer.Option("--session-id", "-s", metavar="ID", help="The session to end.")]
 
 
 @app.command()

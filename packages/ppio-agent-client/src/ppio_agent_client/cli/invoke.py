@@ -16,7 +16,7 @@ from ._asking import Asked, payload_of, variables_of
 from ._failures import CommandError, UsageError
 from ._options import EnvFile, EnvVars, Local, SessionId
 from ._output import screen
-from ._places import client_of, command, template_here
+from ._places import client_of, command, is_local, template_here
 from ._rendering import StreamView, show_answer
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def invoke(
     with (
         client_of(local or url is not None, **settings) as client,
         _session(client, place) as session,
-        _explained(session, local),
+        _explained(session, place),
     ):
         if stream:
             _stream(session, request)
@@ -159,11 +159,14 @@ def _session(client: SyncAgentRuntimeClient, place: _Place) -> Iterator[SyncSand
             yield session
         screen.hint("The sandbox was closed. --keep keeps it for a next question.")
         return
+    worked = False
     try:
         yield session
+        worked = True
     finally:
-        again = command("invoke", "-s", shlex.quote(session.session_id), "-i ...", local=place.local)
-        screen.hint(f"Session {session.session_id} lives on. Go on with it:\n  {again}")
+        if worked or place.session_id is None:  # who gave the id has it
+            again = command("invoke", "-s", shlex.quote(session.session_id), "-i ...", local=place.local)
+            screen.hint(f"Session {session.session_id} lives on. Go on with it:\n  {again}")
 
 
 def _joined(client: SyncAgentRuntimeClient, place: _Place) -> SyncSandboxSession | None:
@@ -197,15 +200,32 @@ def _made(client: SyncAgentRuntimeClient, place: _Place) -> SyncSandboxSession:
 
 
 @contextmanager
-def _explained(session: SyncSandboxSession, local: bool) -> Iterator[None]:
-    """Say how to wake a session that sleeps, in the words of the command line."""
-    from ppio_agent_client import SandboxPausedError
+def _explained(session: SyncSandboxSession, place: _Place) -> Iterator[None]:
+    """Say what to do next, in the words of the command line."""
+    from ppio_agent_client import InvocationError, NetworkError, SandboxPausedError
 
     try:
         yield
     except SandboxPausedError as error:
-        again = command("sessions resume", shlex.quote(session.session_id), local=local)
+        again = command("sessions resume", shlex.quote(session.session_id), local=place.local)
         raise CommandError(f"The session {session.session_id!r} is paused.", hint=f"Wake it: {again}") from error
+    except NetworkError as error:
+        if place.url is not None and error.retryable:
+            error.add_note(f"Does the agent run at {place.url}? In its folder, `ppio-agent dev` runs it.")
+        raise
+    except InvocationError as error:
+        if error.error_type == "HandlerError":
+            error.add_note(_where_the_log_is(session, place))
+        raise
+
+
+def _where_the_log_is(session: SyncSandboxSession, place: _Place) -> str:
+    if place.url is not None:
+        return "The agent's log is where it runs."
+    log = command("logs", "-s", shlex.quote(session.session_id), local=place.local)
+    if is_local(place.local) or _is_kept(place):
+        return f"See it: {log}"
+    return "The log went with the sandbox. Ask again with --keep; then `ppio-agent logs` shows it."
 
 
 def _is_kept(place: _Place) -> bool:

@@ -43,7 +43,14 @@ def logs(session_id: SessionId, follow: Follow = False, lines: Lines = None, loc
             page = _next(client, session_id, page)
             _show(page.text)
     if page.is_over:
-        screen.hint(f"The agent has ended{'' if page.exit_code is None else f', exit code {page.exit_code}'}.")
+        screen.hint(f"The agent has ended{_how(page.exit_code)}.")
+
+
+def _how(exit_code: int | None) -> str:
+    """Return how the agent has ended, as far as it is known; a negative code is the signal that ended it."""
+    if exit_code is None:
+        return ""
+    return f", exit code {exit_code}" if exit_code >= 0 else f", stopped by signal {-exit_code}"
 
 
 def _show_what_is_there(client: SyncAgentRuntimeClient, session_id: str, lines: int | None) -> LogPage:

@@ -100,7 +100,8 @@ def _advice(file: str, lines: Lines, manifest: AgentManifest) -> Iterator[Findin
         yield warning("schema", file, line, f"metadata.version is {who.version!r}; the platform wants one like 1.0.0")
     if who.author is None or not _ADDRESS.fullmatch(who.author):
         line = line_of(lines, ("metadata", "author"))
-        yield warning("schema", file, line, "metadata.author is no e-mail address; the platform's own tools want one")
+        what = "is not set" if who.author is None else "is no e-mail address"
+        yield warning("schema", file, line, f"metadata.author {what}; the platform's own tools want an e-mail address")
     for name in manifest.spec.env_vars:
         if not _VARIABLE.fullmatch(name):
             line = line_of(lines, ("spec", "envVars", name))

@@ -69,9 +69,8 @@ def _earlier(plan: Plan) -> Build | None:
     if running is False:
         screen.note(f"The build {build.build_id} was left behind and did not end well: starting anew.")
         return None
-    screen.note(
-        f"The build {build.build_id} was left behind {'and goes on' if running else 'and is done'}: waiting for it."
-    )
+    what = "goes on: waiting for it" if running else "is done: taking it"
+    screen.note(f"The build {build.build_id} was left behind and {what}.")
     return build
 
 

@@ -92,7 +92,7 @@ def _knock(settings: Any) -> Check:
         with SyncAgentRuntimeClient(config=config) as client:
             number = len(client.list_templates())
     except AuthenticationError as error:
-        hint = f"{error} Keys: https://ppio.com/settings/key-management"
+        hint = f"{error}. Keys are made at https://ppio.com/settings/key-management"
         return Check("platform", "api", State.ERROR, f"{address} refuses the key", hint)
     except PPIOAgentRuntimeError as error:
         return Check("platform", "api", State.ERROR, f"{address} does not answer well", str(error))
