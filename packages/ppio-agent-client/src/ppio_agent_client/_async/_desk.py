@@ -71,9 +71,8 @@ class Desk:
 
     async def close(self) -> None:
         """Close what was opened here, a provider that was given not."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.close()
+        if self._transport is not None:
+            await self._transport.close()
         if self._owns_provider and self._provider is not None:
             await self._provider.close()
 

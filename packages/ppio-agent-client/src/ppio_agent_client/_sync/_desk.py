@@ -72,9 +72,8 @@ class Desk:
 
     def close(self) -> None:
         """Close what was opened here, a provider that was given not."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
+        if self._transport is not None:
+            self._transport.close()
         if self._owns_provider and self._provider is not None:
             self._provider.close()
 
