@@ -1,7 +1,7 @@
 """The smallest agent: a function that takes a JSON object and returns one.
 
 python examples/01_plain/main.py
-curl localhost:8080/invocations -d '{"prompt": "Ada"}'
+curl localhost:8080/invocations --json '{"prompt": "Ada"}'
 """
 
 from typing import Any

@@ -1,9 +1,10 @@
 """An agent that streams: whatever a generator yields reaches the caller at once, as server-sent events.
 
     python examples/02_streaming/main.py
-    curl -N localhost:8080/invocations -d '{"text": "To be, or not to be: that is the question."}'
+    curl -N localhost:8080/invocations -H 'Content-Type: application/json' -d '{"text": "To be, or not to be."}'
+    curl localhost:8080/invocations --json '{"text": "To be, or not to be."}'
 
-The same agent asked with `-H 'Accept: application/json'` answers with everything it yielded, in one list.
+The first gets one event for each word, the second, because curl's --json accepts JSON only, everything in one list.
 """
 
 import re

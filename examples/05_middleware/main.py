@@ -1,7 +1,7 @@
 """Around the agent: a middleware for every route, a health check of its own, and settings.
 
 python examples/05_middleware/main.py
-curl localhost:8080/invocations -H 'X-Tenant: acme' -d '{"prompt": "hello"}'
+curl localhost:8080/invocations -H 'X-Tenant: acme' --json '{"prompt": "hello"}'
 curl localhost:8080/ping
 """
 

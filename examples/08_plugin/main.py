@@ -1,8 +1,8 @@
 """One agent, two protocols: the plugin next door adds JSON-RPC to the same handler.
 
 python examples/08_plugin/main.py
-curl localhost:8080/rpc -d '{"jsonrpc": "2.0", "id": 1, "method": "invoke", "params": {"text": "to be"}}'
-curl localhost:8080/rpc -d '{"jsonrpc": "2.0", "id": 2, "method": "stream", "params": {"text": "to be"}}'
+curl localhost:8080/rpc --json '{"jsonrpc": "2.0", "id": 1, "method": "invoke", "params": {"text": "to be"}}'
+curl localhost:8080/rpc --json '{"jsonrpc": "2.0", "id": 2, "method": "stream", "params": {"text": "to be"}}'
 
 A plugin that is installed as a distribution is found by name. In its pyproject.toml:
 

@@ -58,8 +58,9 @@ def _draw_growth(report: Report, path: Path) -> None:
         axes.barh([0], [width], left=[left], label=f"{name} {width:.0f}", color=_COLOURS[number])
         left += width
     axes.set_yticks([])
+    axes.set_ylim(-0.6, 1.2)  # room for the legend above the bar
     axes.set_xlabel("ms from create_session to the first answer")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper center", ncols=2)
     _save(figure, path)
 
 

@@ -9,13 +9,20 @@ import pytest
 
 from ppio_agent_client import SyncLocalSandboxProvider
 from tests.support.command_line import CommandLine
+from tests.support.forked import Forge
+
+
+@pytest.fixture(scope="session")
+def forge() -> Iterator[Forge]:
+    with Forge() as forge:
+        yield forge
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Iterator[CommandLine]:
+def cli(tmp_path: Path, forge: Forge) -> Iterator[CommandLine]:
     folder, home = tmp_path / "work", tmp_path / "home"
     folder.mkdir()
-    yield CommandLine(folder, home)
+    yield CommandLine(folder, home, forge=forge)
     provider = SyncLocalSandboxProvider(home)
     for sandbox in provider.list_sandboxes():
         provider.kill(sandbox.sandbox_id)

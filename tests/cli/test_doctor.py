@@ -57,6 +57,14 @@ def test_a_key_that_is_refused_is_an_error_and_never_shown(cli: CommandLine, pla
         assert SECRET not in ended.out + ended.err
 
 
+@pytest.mark.parametrize("key", ["", SECRET])
+def test_a_password_in_an_address_is_never_shown(cli: CommandLine, platform: Server, key: str) -> None:
+    address = platform.url.replace("://", "://me:hush@")
+    ended = cli.run("doctor", PPIO_API_URL=address, PPIO_API_KEY=key)
+    assert "***@127.0.0.1" in ended.out
+    assert "hush" not in ended.out + ended.err
+
+
 def test_an_address_where_nobody_answers_is_told(cli: CommandLine) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     assert checks(cli.run("doctor", "--json", PPIO_API_URL=url))["api"]["state"] == "warning"

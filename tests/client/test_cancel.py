@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from ppio_agent_client import AgentRuntimeClient, Sandbox, SandboxSpec, StreamInterruptedError, TotalTimeoutError
+from ppio_agent_client._async import _held
 from tests.client._async.shelf import Shelf
 from tests.support.raw_server import Caller, answer, answering, piece, raw_server, sending, stream_head
 
@@ -70,6 +71,40 @@ async def test_a_close_that_is_cancelled_before_its_sandbox_has_ended_can_be_rep
             assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["running"]
             assert await session.close()
     assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["ended"]
+
+
+async def test_a_client_whose_closing_is_cancelled_leaves_no_connection() -> None:
+    def keeping(caller: Caller) -> None:
+        caller.read_request()
+        caller.send(HEALTHY)
+        caller.wait_until_gone()
+
+    with raw_server(keeping) as first, raw_server(keeping) as second:
+        client = AgentRuntimeClient()
+        for server in (first, second):
+            await client.attach(server.url).ping()
+        task = asyncio.create_task(client.close())
+        await asyncio.sleep(0)  # it waits for the end of the first connection
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await client.close()
+        for server in (first, second):
+            assert await asyncio.to_thread(server.hung_up.acquire, timeout=10)
+
+
+async def test_a_call_whose_time_is_over_does_not_wait_for_who_might_know_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Speechless(Shelf):
+        async def get(self, sandbox_id: str) -> Sandbox | None:
+            await asyncio.Event().wait()
+            return None
+
+    monkeypatch.setattr(_held, "_LOOK_SECONDS", 0.05)
+    with raw_server(silent_agent) as server:
+        async with AgentRuntimeClient(provider=Speechless(server.url), timeout=0.2) as client:
+            session = await client.create_session("t-1")
+            with pytest.raises(TotalTimeoutError, match=r"0\.2 s"):
+                await session.invoke("x")
 
 
 async def test_a_sandbox_whose_start_is_cancelled_is_ended() -> None:

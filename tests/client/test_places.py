@@ -64,6 +64,7 @@ def test_event_loops_side_by_side_have_connections_of_their_own() -> None:
         results += [(await session.invoke("x")).result for _ in range(50)]
         await asyncio.to_thread(meeting.wait, 60)
         await client.close()
+        await asyncio.to_thread(meeting.wait, 60)  # a loop that has ended could not close what the other tells it to
         return sum(results)
 
     with raw_server(keeping) as server, ThreadPoolExecutor() as threads:

@@ -24,12 +24,8 @@ import time
 print("started", flush=True)
 time.sleep(3600)
 """
-MANIFEST = {
-    "apiVersion": "v1",
-    "kind": "Agent",
-    "metadata": {"name": "sleeper", "version": "1.0.0", "author": "dev@example.com"},
-    "spec": {"entrypoint": "main.py", "runtime": {"timeout": 1}},
-}
+FOR_GOOD = ("401", "403", "404", "409", "500")
+"""How envd may refuse a start for good; after anything else it is asked again until the time of the start is over."""
 STATUSES = ("401", "403", "404", "409", "429", "500", "502", "503")
 OF_START: dict[str, type[PPIOAgentRuntimeError]] = {
     **dict.fromkeys(STATUSES, SandboxCreationError),
@@ -40,12 +36,25 @@ OF_START: dict[str, type[PPIOAgentRuntimeError]] = {
 OF_PINGS: dict[str, type[PPIOAgentRuntimeError]] = dict.fromkeys((*STATUSES, "reset", "cut"), SandboxStartTimeoutError)
 
 
+def start_seconds(endpoint: str, kind: str) -> int:
+    """Return how long a start may take. A slow machine's answer that takes longer would be taken for silence."""
+    if endpoint == "start" and kind in FOR_GOOD:
+        return 60
+    return 1 if kind == "hang" else 5
+
+
 async def start(folder: Path, endpoint: str, kind: str, outcome: type[PPIOAgentRuntimeError]) -> None:
     source = folder / "source"
     source.mkdir(parents=True)
     (source / "main.py").write_text(PROGRAM, encoding="utf-8")
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Agent",
+        "metadata": {"name": "sleeper", "version": "1.0.0", "author": "dev@example.com"},
+        "spec": {"entrypoint": "main.py", "runtime": {"timeout": start_seconds(endpoint, kind)}},
+    }
     platform = Platform(folder / "platform")
-    platform.add_template("t-1", source, metadata={"agent_runtime": json.dumps(MANIFEST)})
+    platform.add_template("t-1", source, metadata={"agent_runtime": json.dumps(manifest)})
     with serving(platform) as server:
         platform.faults.add(endpoint, kind, times=1000)
         config = ClientConfig(

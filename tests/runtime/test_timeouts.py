@@ -31,6 +31,28 @@ def test_async_value_over_its_time_is_504() -> None:
     assert answer.json["error"] == "The agent did not finish within 0.05 s."
 
 
+@pytest.mark.parametrize("headers", [{}, PROTOCOL_1], ids=["plain", "protocol 1"])
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_timeout_is_one_line_in_the_log(
+    is_async: bool, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    app, go_on = PPIOAgentRuntimeApp(AgentConfig(timeout=SHORT)), Gate("go on")
+
+    async def waiting(payload: dict[str, object]) -> None:
+        await asyncio.Future()
+
+    def blocking(payload: dict[str, object]) -> None:
+        go_on.wait()
+
+    app.entrypoint(waiting if is_async else blocking)
+    with opening(go_on), running(app) as url:
+        assert invoke(url, headers=headers).status == 504
+        go_on.open()
+    [line] = [record for record in caplog.records if "failed" in record.getMessage()]
+    assert line.getMessage().endswith("InvocationTimeoutError: The agent did not finish within 0.05 s.")
+    assert line.exc_info is None
+
+
 def test_sync_value_over_its_time_is_504_while_its_thread_still_works() -> None:
     app, go_on = PPIOAgentRuntimeApp(AgentConfig(timeout=SHORT)), Gate("go on")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pexpect
 
+from .forked import PIPE_BYTES, Forge
 from .processes import environment
 
 PPIO_AGENT = (sys.executable, "-m", "ppio_agent_client.cli")
@@ -41,18 +42,33 @@ class Finished:
 
 
 class CommandLine:
-    """Runs `ppio-agent` in a folder of its own, with a home of its own and nothing of ours in the environment."""
+    """Runs `ppio-agent` in a folder of its own, with a home of its own and nothing of ours in the environment.
 
-    def __init__(self, folder: Path, home: Path, program: tuple[str, ...] = PPIO_AGENT) -> None:
+    Args:
+        folder: Where it runs.
+        home: Where its local sandboxes are.
+        program: What is run.
+        forge: Runs `PPIO_AGENT` faster, where nothing but variables of ours is set.
+    """
+
+    def __init__(
+        self, folder: Path, home: Path, program: tuple[str, ...] = PPIO_AGENT, forge: Forge | None = None
+    ) -> None:
         self.folder = folder
         self.home = home
         self._program = program
+        self._forge = forge
 
     def variables(self, extra: Mapping[str, str]) -> dict[str, str]:
         return environment(PPIO_AGENT_HOME=str(self.home), **extra)
 
     def run(self, *arguments: str | Path, stdin: str = "", **variables: str) -> Finished:
         """Run a command with pipes to its end."""
+        plain = all(name.startswith("PPIO_") for name in variables) and len(stdin) < PIPE_BYTES // 4
+        if self._forge is not None and plain:
+            return Finished(
+                *self._forge.run(list(map(str, arguments)), self.folder, self.variables(variables), stdin, 100)
+            )
         ended = subprocess.run(
             [*self._program, *map(str, arguments)],
             cwd=self.folder,

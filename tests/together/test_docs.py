@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ppio_agent_client import ClientConfig
 from ppio_agent_models import ERROR_TYPES
-from ppio_agent_runtime import AgentConfig
 from ppio_agent_runtime._config import CLIENT_VARIABLES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -18,12 +17,6 @@ def rows(page: str, heading: str) -> dict[str, str]:
     """Return the first table below a heading: what its first column names, with the second column."""
     section = (DOCS / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return {name: value.strip("` ") for name, value in re.findall(r"^\| `(\w+)` \|([^|]*)\|", section, re.MULTILINE)}
-
-
-def test_every_setting_of_an_agent_is_documented_with_its_default() -> None:
-    settings = {name: str(value) for name, (value, source) in AgentConfig().explain().items() if source == "default"}
-
-    assert rows("agents.md", "Configuration") == settings
 
 
 def test_every_setting_of_a_client_is_documented_with_its_default() -> None:

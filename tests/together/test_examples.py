@@ -1,6 +1,9 @@
 """Every example runs as it is printed: as a process of its own, on a real socket, with nothing left behind."""
 
 import json
+import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -21,9 +24,13 @@ NUMBERED = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rgl
 )
 
 
+def text_of(name: str) -> str:
+    return (EXAMPLES / name).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", NUMBERED)
 def test_a_numbered_example_fits_on_a_screen(name: str) -> None:
-    assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) <= 60
+    assert len(text_of(name).splitlines()) <= 60
 
 
 def test_every_example_has_a_test() -> None:
@@ -31,6 +38,20 @@ def test_every_example_has_a_test() -> None:
 
     assert NUMBERED
     assert [name for name in NUMBERED if f'"{name}"' not in tests] == []
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERED if re.search("^ *curl ", text_of(name), re.MULTILINE)])
+def test_what_an_example_says_to_type_is_answered(name: str) -> None:
+    with serving(EXAMPLES / name) as url:
+        for line in re.findall(r"^ *(curl .*)", text_of(name), re.MULTILINE):
+            command = shlex.split(line.replace("localhost:8080", url))
+            answer = subprocess.run(
+                [*command, "--silent"], capture_output=True, text=True, check=True, timeout=60
+            ).stdout
+            wanted = "PayloadValidationError" if '"quantity": 0' in line else ""
+            refused = re.search(r'"error_type": *"(\w+)"', answer)
+            assert answer
+            assert (refused[1] if refused else "") == wanted, answer
 
 
 async def test_01_plain_greets() -> None:

@@ -195,6 +195,16 @@ def test_the_older_dialects_ids_have_two_parts() -> None:
         platform_answers.made_sandbox({}, is_legacy=False)
 
 
+@pytest.mark.parametrize("strange", ["a/b", "x@elsewhere", "a.b", "a b", "ü", "a\n"])
+@pytest.mark.parametrize("field", ["sandboxID", "domain"])
+def test_no_token_goes_to_an_address_that_the_platform_cannot_have_meant(field: str, strange: str) -> None:
+    said = {"sandboxID": "i1", "domain": "sandbox.example:8443"}
+    assert platform_answers.made_sandbox(said, is_legacy=False).domain == "sandbox.example:8443"
+    if (field, strange) != ("domain", "a.b"):
+        with pytest.raises(PlatformError, match="no address"):
+            platform_answers.made_sandbox(said | {field: strange}, is_legacy=False)
+
+
 def test_tokens_are_in_no_repr() -> None:
     said = {"sandboxID": "i1", "envdAccessToken": "hush-1", "trafficAccessToken": "hush-2"}
     assert "hush" not in repr(platform_answers.made_sandbox(said, is_legacy=False))

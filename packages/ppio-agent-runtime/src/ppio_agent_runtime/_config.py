@@ -29,6 +29,7 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         cors_origins: Origins that browsers may call from, `*` for any; never with credentials. An empty list leaves
             preflights to the agent's own middleware.
         rate_limit: How many requests a caller may make, as `RateLimit(...)` or `"100/60"`; None for any number.
+            In Redis with the extra `[redis]`.
         forwarded_allow_ips: Addresses and networks of proxies whose `X-Forwarded-For` names the client; `*` for any.
         max_concurrency: Most invocations that run at once in the process; None for any number.
         max_concurrency_per_session: The same for one session.

@@ -12,6 +12,7 @@ from ppio_agent_models import (
     PROTOCOL_HEADER,
     REQUEST_ID_HEADER,
     SESSION_ID_HEADER,
+    InvocationTimeoutError,
     SerializationError,
 )
 
@@ -161,13 +162,14 @@ class StreamResponse:
 
 
 def log_failure(error: BaseException, request_id: str, context: RequestContext | None = None) -> None:
-    """Log a failed request with its ids; the traceback is that of the agent's own exception."""
+    """Log a failed request with its ids; the traceback is that of the agent's own exception, so a timeout has none."""
+    is_late = isinstance(error, InvocationTimeoutError) and error.__cause__ is None
     logger.error(
         "%s failed (request %s): %s",
         "A request" if context is None else f"Invocation {context.invocation_id}",
         request_id,
-        type(error.__cause__ or error).__name__,
-        exc_info=error.__cause__ or error,
+        f"{type(error).__name__}: {error}" if is_late else type(error.__cause__ or error).__name__,
+        exc_info=None if is_late else error.__cause__ or error,
         extra=None if context is None else ids_of(context),
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -24,12 +23,11 @@ from .._config import NOT_GIVEN, ClientConfig, NotGiven, settle, with_options
 from .._credentials import Credential
 from .._io import _async as io
 from .._rules import requests
-from .._rules.budget import RetryBudget
 from .._rules.durable import OnDisconnect
 from .._rules.requests import Request
 from .._sandbox import LogPage, Sandbox, SandboxSpec
 from ._auth import AuthManager, checked_auth
-from ._exchange import AgentLink
+from ._desk import Desk
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
 from ._session import SandboxSession
@@ -37,21 +35,9 @@ from ._sources import terms_of
 from ._start import started
 from ._stream import InvocationStream
 from ._templates import TemplateManager
-from .providers._by_name import checked_provider, provider_for
 
 if TYPE_CHECKING:
-    from ._transport import Transport
     from .providers._protocol import SandboxProvider
-
-
-@dataclass(slots=True)
-class Desk:
-    """What all views of a client share: its own settings, and what it opens when first needed."""
-
-    config: ClientConfig
-    provider: SandboxProvider | None
-    transport: Transport | None = None
-    closed: bool = False
 
 
 class AgentRuntimeClient:
@@ -98,20 +84,16 @@ class AgentRuntimeClient:
             signer=self.config.signer,
             session_secret=self.config.session_secret,
         )
-        self.template_manager = TemplateManager(self.auth_manager, self.config, provider=self._get_provider)
-        given_provider = None if provider is None or isinstance(provider, str) else checked_provider(provider)
-        self._owns_provider = given_provider is None
-        self._desk = Desk(self.config, given_provider)
-        self._budget = RetryBudget(self.config.retry_budget)
+        self._desk = Desk(self.config, self.auth_manager, None if isinstance(provider, str) else provider)
+        self.template_manager = TemplateManager(self.auth_manager, self.config, provider=self._desk.provider)
         self._turns: WeakValueDictionary[str, io.Lock] = WeakValueDictionary()
         # One handle per sandbox, so that closing it by id closes it for everybody who holds it.
         self._handles: WeakValueDictionary[str, SandboxSession] = WeakValueDictionary()
         self._made: set[str] = set()
 
     def __repr__(self) -> str:
-        source = self.config.provider if self._owns_provider else type(self._desk.provider).__name__
         key = "set" if self.config.api_key else "not set"
-        return f"<{type(self).__name__} provider={source!r} api_key {key}>"
+        return f"<{type(self).__name__} provider={self._desk.source!r} api_key {key}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -184,10 +166,10 @@ class AgentRuntimeClient:
             internet_access=wanted.internet_access,
             is_new=session_id is None,
         )
-        provider = self._get_provider()
+        provider = self._desk.provider()
         # One at a time per id: the first makes the sandbox, the others find it started.
         async with self._turns.setdefault(spec.session_id, io.Lock()):
-            sandbox = await started(provider, spec, self._link_to)
+            sandbox = await started(provider, spec, self._desk.link_to)
         session = self._handle(sandbox, spec.timeout_seconds if sandbox.created else None, keep_alive)
         if sandbox.created:
             self._made.add(sandbox.sandbox_id)
@@ -195,12 +177,12 @@ class AgentRuntimeClient:
 
     async def get_session(self, session_id: str) -> SandboxSession | None:
         """Return the session of this id if its sandbox lives, whichever process made it; change nothing about it."""
-        sandbox = await self._get_provider().find(requests.checked_session_id(session_id))
+        sandbox = await self._desk.provider().find(requests.checked_session_id(session_id))
         return None if sandbox is None else self._handle(sandbox)
 
     async def list_sessions(self) -> list[SandboxSession]:
         """Return every living session that this SDK made here, whichever process made it, oldest first."""
-        return [self._handle(sandbox) for sandbox in await self._get_provider().list_sandboxes()]
+        return [self._handle(sandbox) for sandbox in await self._desk.provider().list_sandboxes()]
 
     async def close_session(self, session_id: str) -> bool:
         """End the sandbox of a session, whichever process made it.
@@ -208,7 +190,7 @@ class AgentRuntimeClient:
         Returns:
             Whether one lived.
         """
-        sandbox = await self._get_provider().find(requests.checked_session_id(session_id))
+        sandbox = await self._desk.provider().find(requests.checked_session_id(session_id))
         return False if sandbox is None else await self._end(sandbox.sandbox_id)
 
     async def close_all_sessions(self) -> None:
@@ -231,7 +213,7 @@ class AgentRuntimeClient:
             SessionNotFoundError: Nothing is known of such a session (any more).
             ConfigurationError: The provider keeps no logs.
         """
-        logs = getattr(self._get_provider(), "logs", None)
+        logs = getattr(self._desk.provider(), "logs", None)
         if logs is None:
             raise ConfigurationError(f"the provider {self.config.provider!r} has no logs of agents")
         page: LogPage | None = await logs(requests.checked_session_id(session_id), cursor)
@@ -316,26 +298,23 @@ class AgentRuntimeClient:
         headers = requests.session_headers(session_id, requests.checked_token(token), {})
         where = requests.checked_url(url)
         shown = None if auth is None else checked_auth(auth)
-        link = AgentLink(self._get_transport, self.config, where, headers, budget=self._budget, auth=shown)
-        return SandboxSession(session_id, link)
+        return SandboxSession(session_id, self._desk.link(where, headers, shown).with_config(self.config))
 
     async def close(self) -> None:
         """Close every connection. Sandboxes live on; the client cannot be used again."""
-        desk = self._desk
-        desk.closed = True
-        for session in list(self._handles.values()):
-            await session.end_keeping()
-        transport, desk.transport = desk.transport, None
-        if transport is not None:
-            await transport.close()
-        if self._owns_provider and desk.provider is not None:
-            await desk.provider.close()
+        self._desk.shut()
+        try:
+            for session in [reference() for reference in self._handles.valuerefs()]:
+                if session is not None:
+                    await session.end_keeping()
+        finally:
+            await self._desk.close()
 
     aclose = close  # async-only: the name that contextlib.aclosing knows
 
     async def _end(self, sandbox_id: str) -> bool:
         session = self._handles.get(sandbox_id)
-        ended = await (self._get_provider().kill(sandbox_id) if session is None else session.close())
+        ended = await (self._desk.provider().kill(sandbox_id) if session is None else session.close())
         self._made.discard(sandbox_id)
         return ended
 
@@ -347,40 +326,9 @@ class AgentRuntimeClient:
         if session is not None and not session.is_closed:
             session.know(sandbox, keep_alive=keep_alive)
         else:
-            link = self._link_to(sandbox)
+            link = self._desk.link_to(sandbox)
             held = HeldSandbox(
-                self._get_provider(), sandbox, link, life_seconds, self._made.discard, keep_alive=keep_alive
+                self._desk.provider(), sandbox, link, life_seconds, self._made.discard, keep_alive=keep_alive
             )
             session = self._handles[sandbox.sandbox_id] = SandboxSession(sandbox.session_id, link, held)
         return session if self.config is self._desk.config else session.with_config(self.config)
-
-    def _link_to(self, sandbox: Sandbox) -> AgentLink:
-        headers = requests.session_headers(sandbox.session_id, None, sandbox.headers)
-        return AgentLink(self._get_transport, self._desk.config, sandbox.url, headers, budget=self._budget)
-
-    def _get_provider(self) -> SandboxProvider:
-        self._check_open()
-        if self._desk.provider is None:
-            self._desk.provider = provider_for(self._desk.config, self.auth_manager, self._get_transport, self._budget)
-        return self._desk.provider
-
-    async def _get_transport(self) -> Transport:
-        return self._desk.transport or self._keep(await io.run_blocking(_new_transport, self._desk.config))
-
-    def _keep(self, transport: Transport) -> Transport:
-        """Keep the transport of whoever was first; one that nobody has used yet holds nothing open."""
-        self._check_open()
-        if self._desk.transport is None:
-            self._desk.transport = transport
-        return self._desk.transport
-
-    def _check_open(self) -> None:
-        if self._desk.closed:
-            raise AgentClientError("this client is closed; make a new one")
-
-
-def _new_transport(config: ClientConfig) -> Transport:
-    """Import what speaks to the network: not for who only makes a client."""
-    from ._transport import Transport
-
-    return Transport(config)

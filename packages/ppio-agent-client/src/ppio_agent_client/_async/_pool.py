@@ -63,9 +63,9 @@ class Pool:
         while True:
             with self._guard:
                 overdue = self._idle.overdue(io.now())
+            await _close(overdue)
+            with self._guard:
                 connection = self._idle.take(origin)
-            for old in overdue:
-                await old.close()
             if connection is None or connection.is_fit():
                 return connection
             await connection.close()
@@ -74,8 +74,7 @@ class Pool:
         """Close connections that wait, where one more would be too many."""
         with self._guard:
             surplus = self._idle.overdue(io.now(), self._max_connections - len(self._busy) - 1)
-        for connection in surplus:
-            await connection.close()
+        await _close(surplus)
 
     def use(self, connection: Connection) -> None:
         """Count a connection among those in use."""
@@ -93,8 +92,7 @@ class Pool:
             self._busy.discard(connection)
         if is_known:
             self._gate.leave()
-        for old in overdue:
-            await old.close()
+        await _close(overdue)
 
     async def drop(self, connection: Connection) -> None:
         """Close a connection that cannot be used again."""
@@ -111,15 +109,25 @@ class Pool:
             waiting = self._idle.to(origin)
             for connection in waiting:
                 self._idle.remove(connection)
-        for connection in waiting:
-            await connection.close()
+        await _close(waiting)
 
     async def close(self) -> None:
         """Close every connection, those in use as well."""
         with self._guard:
             waiting, busy = self._idle.clear(), list(self._busy)
-        for connection in waiting:
-            await connection.close()
+        await _close(waiting)
         for connection in busy:
             # Who uses it elsewhere notices, and drops it there: only at its own place may somebody else be let in.
             await (self.drop(connection) if self.place == io.place() else connection.close())
+
+
+async def _close(connections: list[Connection]) -> None:
+    """Close connections that only the caller knows: all of them, although it may be cancelled meanwhile."""
+    if connections:
+        await io.to_the_end(_closed(connections))
+
+
+async def _closed(connections: list[Connection]) -> int:
+    for connection in connections:
+        await connection.close()
+    return len(connections)

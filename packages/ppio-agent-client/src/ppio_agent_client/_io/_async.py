@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -214,10 +215,14 @@ class Background:
         Args:
             wake: Frees work that waits for something, which a thread can not be made to leave otherwise.
         """
+        loop = self._task.get_loop()
+        if loop is not asyncio.get_running_loop():  # nobody can wait for it here
+            with suppress(RuntimeError):  # it was closed, and the work ended with it
+                loop.call_soon_threadsafe(self._task.cancel)
+            return
         self._task.cancel()
         if wake is not None:
             await wake()
-        if not self._task.done():  # if it is, its event loop may be closed
-            await asyncio.wait({self._task})
+        await asyncio.wait({self._task})
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             raise error

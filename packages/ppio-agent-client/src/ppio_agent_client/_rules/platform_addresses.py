@@ -25,6 +25,11 @@ _DOMAIN = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
 _LEGACY_DOMAINS = frozenset({"sandbox.ppio.cn", "sandbox-test.ppio.cn"})
 
 
+def is_domain(text: str) -> bool:
+    """Tell whether a text is a host name, with a port or without."""
+    return _DOMAIN.fullmatch(text) is not None
+
+
 def is_legacy(domain: str) -> bool:
     """Tell whether the platform at `domain` speaks the older dialect: other bodies, no network rules."""
     return domain.lower() in _LEGACY_DOMAINS
@@ -71,7 +76,7 @@ def addresses_of(config: ClientConfig) -> Addresses:
         ConfigurationError: One of them is no address.
     """
     domain = config.domain or DEFAULT_DOMAIN
-    if _DOMAIN.fullmatch(domain) is None:
+    if not is_domain(domain):
         raise ConfigurationError(
             f"domain is a host name such as {DEFAULT_DOMAIN!r}, with a port if need be: {domain!r}"
         )

@@ -5,6 +5,7 @@ Fields may be missing and others may come; only a sandbox without an id is no sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from ppio_agent_models import (
 )
 
 from . import json_codec, platform_marks
+from .platform_addresses import is_domain
 from .platform_marks import Marks
 from .responses import request_id_of, retry_after_of
 
@@ -31,6 +33,7 @@ TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 _QUOTA_WORDS = ("quota", "concurrent", "maximum number", "insufficient", "resource limit", "exceeds the limit")
 _MAX_QUOTED_CHARS = 500
+_LABEL = re.compile(r"[A-Za-z0-9_-]+")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -102,10 +105,16 @@ def made_sandbox(value: Any, *, is_legacy: bool) -> MadeSandbox:
         raise PlatformError("the platform answered without a sandboxID; is base_url the address of its API?")
     if is_legacy and (client_id := _text(fields, "clientID")) and not sandbox_id.endswith(f"-{client_id}"):
         sandbox_id = f"{sandbox_id}-{client_id}"  # the older dialect's addresses have both
+    domain = _text(fields, "domain") or None
+    if _LABEL.fullmatch(sandbox_id) is None or not (domain is None or is_domain(domain)):
+        # They become an address to which tokens are sent.
+        raise PlatformError(
+            f"the platform named a sandbox {sandbox_id!r} of the domain {domain!r}, which has no address"
+        )
     return MadeSandbox(
         sandbox_id=sandbox_id,
         template_id=_text(fields, "templateID"),
-        domain=_text(fields, "domain") or None,
+        domain=domain,
         envd_token=_text(fields, "envdAccessToken") or None,
         envd_version=_text(fields, "envdVersion"),
         traffic_token=_text(fields, "trafficAccessToken") or None,

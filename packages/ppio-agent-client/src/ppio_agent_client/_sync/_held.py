@@ -31,6 +31,8 @@ logger = logging.getLogger("ppio_agent_client")
 
 _LOOKS = 10
 _PAUSE_BETWEEN_LOOKS_SECONDS = 0.05
+_LOOK_SECONDS = 5.0
+"""How long a look may take: the call that it explains has failed, perhaps because its time was over."""
 
 
 class HeldSandbox:
@@ -147,7 +149,8 @@ class HeldSandbox:
             if look:
                 io.sleep(_PAUSE_BETWEEN_LOOKS_SECONDS)
             try:
-                found = self.look()
+                with io.Until(io.now() + _LOOK_SECONDS, _LOOK_SECONDS):
+                    found = self.look()
             except PPIOAgentRuntimeError:
                 return  # nobody knows more; the network's error stands
             self._judge(found, because=error)

@@ -64,9 +64,9 @@ class Pool:
         while True:
             with self._guard:
                 overdue = self._idle.overdue(io.now())
+            _close(overdue)
+            with self._guard:
                 connection = self._idle.take(origin)
-            for old in overdue:
-                old.close()
             if connection is None or connection.is_fit():
                 return connection
             connection.close()
@@ -75,8 +75,7 @@ class Pool:
         """Close connections that wait, where one more would be too many."""
         with self._guard:
             surplus = self._idle.overdue(io.now(), self._max_connections - len(self._busy) - 1)
-        for connection in surplus:
-            connection.close()
+        _close(surplus)
 
     def use(self, connection: Connection) -> None:
         """Count a connection among those in use."""
@@ -94,8 +93,7 @@ class Pool:
             self._busy.discard(connection)
         if is_known:
             self._gate.leave()
-        for old in overdue:
-            old.close()
+        _close(overdue)
 
     def drop(self, connection: Connection) -> None:
         """Close a connection that cannot be used again."""
@@ -112,15 +110,25 @@ class Pool:
             waiting = self._idle.to(origin)
             for connection in waiting:
                 self._idle.remove(connection)
-        for connection in waiting:
-            connection.close()
+        _close(waiting)
 
     def close(self) -> None:
         """Close every connection, those in use as well."""
         with self._guard:
             waiting, busy = self._idle.clear(), list(self._busy)
-        for connection in waiting:
-            connection.close()
+        _close(waiting)
         for connection in busy:
             # Who uses it elsewhere notices, and drops it there: only at its own place may somebody else be let in.
             (self.drop(connection) if self.place == io.place() else connection.close())
+
+
+def _close(connections: list[Connection]) -> None:
+    """Close connections that only the caller knows: all of them, although it may be cancelled meanwhile."""
+    if connections:
+        io.to_the_end(_closed(connections))
+
+
+def _closed(connections: list[Connection]) -> int:
+    for connection in connections:
+        connection.close()
+    return len(connections)

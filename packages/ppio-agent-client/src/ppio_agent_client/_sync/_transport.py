@@ -35,7 +35,7 @@ class Answer:
         self._call = call
         self._limits = limits
         self._content: bytes | None = None
-        self._closed = False
+        self._to_give_back = [connection]
 
     def parts(self) -> Generator[bytes, None]:
         """Yield the body as it arrives.
@@ -69,9 +69,11 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection back, or close it where the answer was not read to its end."""
-        if not self._closed:
-            self._closed = True
-            self._pool.release(self._connection)
+        try:
+            connection = self._to_give_back.pop()  # one step: given back twice, it would carry two calls at once
+        except IndexError:
+            return
+        self._pool.release(connection)
 
     def _check_deadline(self) -> None:
         # Each read has its own timeout, so only a look at the clock notices a body that drips.

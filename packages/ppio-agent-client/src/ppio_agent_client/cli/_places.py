@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,14 @@ LOCAL: Final = "local"
 _PLATFORM: Final = "platform"
 _PROVIDER_VARIABLE: Final = "PPIO_AGENT_PROVIDER"
 _KEY_VARIABLE: Final = "PPIO_API_KEY"
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#]*@")
+MASK: Final = "***"
+"""Stands for what is not shown."""
+
+
+def without_credentials(address: str) -> str:
+    """Return an address as it may be shown."""
+    return _CREDENTIALS.sub(f"{MASK}@", address)
 
 
 def is_local(wanted: bool) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +15,11 @@ from ppio_agent_models import MANIFEST_FILE
 
 from ._options import Local
 from ._output import screen
+from ._places import MASK, without_credentials
 from ._python import has_runtime, project_python
 
 app = typer.Typer(add_completion=False)
 
-_MASK: Final = "***"
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#]*@")
 _HOME_VARIABLE: Final = "PPIO_AGENT_HOME"
 _ANSWER_SECONDS: Final = 60
 
@@ -72,7 +70,7 @@ def _client(local: bool) -> Iterator[Setting]:
         origin = "environment" if variable and os.environ.get(variable) else "default"
         if field.name == "provider" and local:
             origin = "argument"
-        shown = _plain(value) if field.repr or value is None else _MASK
+        shown = _plain(value) if field.repr or value is None else MASK
         yield Setting("client", field.name, shown, origin, variable)
     home = os.environ.get(_HOME_VARIABLE)
     yield Setting(
@@ -86,7 +84,7 @@ def _client(local: bool) -> Iterator[Setting]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        return _CREDENTIALS.sub(f"{_MASK}@", value)
+        return without_credentials(value)
     return value if value is None or isinstance(value, int | float | bool) else type(value).__name__
 
 

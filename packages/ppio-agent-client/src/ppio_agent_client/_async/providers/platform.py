@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import (
     AgentTemplate,
     ConfigurationError,
-    PPIOAgentRuntimeError,
-    SandboxCreationError,
     SandboxGoneError,
     TemplateNotFoundError,
 )
@@ -26,12 +22,12 @@ from ..._rules import (
     platform_start,
 )
 from ..._rules.budget import RetryBudget
-from ..._rules.platform_answers import MadeSandbox, SeenSandbox
 from ..._sandbox import LogPage, Sandbox, SandboxSpec
 from .._auth import AuthManager
 from ._control_plane import ControlPlane
 from ._official import official_sandbox
 from ._platform_agents import PlatformAgents
+from ._platform_creation import PlatformCreation
 from ._platform_making import SandboxMaking
 from ._platform_register import PlatformRegister
 from ._platform_templates import PlatformTemplates
@@ -41,8 +37,6 @@ if TYPE_CHECKING:
 
     from .._transport import Transport
     from ._protocol import AgentWatch
-
-logger = logging.getLogger("ppio_agent_client")
 
 
 class PlatformSandboxProvider:
@@ -91,6 +85,7 @@ class PlatformSandboxProvider:
         self._templates = PlatformTemplates(self._api, self._config)
         self._agents = PlatformAgents(self._addresses, self._auth, self._config, self._transport)
         self._register = PlatformRegister(self._api, self._making, self._agents, self._templates)
+        self._creation = PlatformCreation(self._making, self._agents, self._templates, self._register)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._addresses.api}>"
@@ -107,21 +102,7 @@ class PlatformSandboxProvider:
             ConfigurationError: The platform cannot make it like that.
         """
         self._auth.session_token(spec.session_id)  # before anything is made: there may be no secret for it
-        living = [] if spec.is_new else await self._making.living(spec.session_id)
-        if living:
-            return await self._join(living[0], spec)
-        made = await self._make(spec)
-        if not spec.is_new:
-            try:
-                winner = await self._winner(spec.session_id, made)
-            except BaseException:
-                await io.to_the_end(self._dropped(made))
-                raise
-            if winner is not None:
-                await io.to_the_end(self._dropped(made))
-                return await self._join(winner, spec)
-        self._agents.know(made)
-        return self._register.as_new(made, spec)
+        return await self._creation.create(spec)
 
     async def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
         """Start the agent in a sandbox where none runs. See `AgentStarter`."""
@@ -248,46 +229,6 @@ class PlatformSandboxProvider:
         transport, self._own_transport = self._own_transport, None
         if transport is not None:
             await transport.close()
-
-    async def _make(self, spec: SandboxSpec) -> MadeSandbox:
-        known = self._templates.remembered(spec.template_id)
-        if spec.memory_limit is not None or spec.cpu_limit is not None:
-            known = known or await self._templates.meant(spec.template_id)
-            platform_start.check_limits(spec.memory_limit, spec.cpu_limit, known)
-        try:
-            return await self._making.make(spec, spec.template_id if known is None else known.template_id)
-        except TemplateNotFoundError:
-            # The vendor's tools have names of their own for agents; only the list knows which template they mean.
-            meant = None if known is not None else await self._templates.meant(spec.template_id)
-            if meant is None or meant.template_id == spec.template_id:
-                raise
-            return await self._making.make(spec, meant.template_id)
-
-    async def _winner(self, session_id: str, made: MadeSandbox) -> SeenSandbox | None:
-        """Return the sandbox that was made for the same session before, at the same time, by somebody else."""
-        living = await self._making.living(session_id)
-        ids = [each.made.sandbox_id for each in living]
-        return living[0] if made.sandbox_id in ids and ids[0] != made.sandbox_id else None
-
-    async def _dropped(self, made: MadeSandbox) -> bool:
-        """End a sandbox that nobody will use, and return whether that went well."""
-        try:
-            return await self._making.kill(made.sandbox_id)
-        except PPIOAgentRuntimeError:
-            logger.warning("sandbox %s is not used and could not be ended", made.sandbox_id, exc_info=True)
-            return False
-
-    async def _join(self, seen: SeenSandbox, spec: SandboxSpec) -> Sandbox:
-        if not seen.is_made_from(spec.template_id):
-            meant = await self._templates.meant(spec.template_id)
-            if meant is None or meant.template_id != seen.made.template_id:
-                raise lifecycle.other_template(spec.session_id, seen.made.template_id, spec.template_id)
-        found = await self._register.completed(seen)
-        if found is None:
-            raise SandboxCreationError(
-                f"the sandbox of session {spec.session_id!r} ended while it was joined; try again", retryable=True
-            )
-        return replace(found, created=False)
 
     def _gone(self, sandbox_id: str) -> SandboxGoneError:
         self._agents.forget(sandbox_id)

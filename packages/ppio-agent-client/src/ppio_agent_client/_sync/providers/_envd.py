@@ -94,7 +94,7 @@ class Envd:
             answer = (self._transport()).open(call, limits)
             if answer.status == 200:
                 process = StartedProcess(answer)
-                process.begin()
+                process.begin(seconds)
                 return process
             body = answer.read()
         except NetworkError as error:
@@ -133,15 +133,22 @@ class StartedProcess:
         self._frames = FrameReader()
         self._reading: io.Background | None = None
 
-    def begin(self) -> None:
+    def begin(self, seconds: float) -> None:
         """Read until envd says that the process runs, or why it does not, and go on reading beside.
+
+        Args:
+            seconds: How long envd may take for that, however often it says that it still lives.
 
         Raises:
             NetworkError: The stream was lost before, so nobody knows.
         """
+        late = io.now() + seconds
         try:
             while not self.words.have_begun:
                 self._note(next(self._parts))
+                if io.now() >= late and not self.words.have_begun:
+                    self._parts.close()
+                    raise NetworkError(f"envd did not say within {seconds:g} s whether the agent's process runs")
         except (StopIteration, FrameError) as error:
             self._parts.close()
             raise NetworkError("envd's answer to the start of the agent was cut or no stream of its") from error

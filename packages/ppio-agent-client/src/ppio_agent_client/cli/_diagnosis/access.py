@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError
 
+from .._places import without_credentials
 from .checks import Check, State, count, is_there
 
 _REACH_SECONDS: Final = 5.0
@@ -51,7 +52,7 @@ def _domain() -> Iterator[Check]:
 def _address(settings: Any) -> str:
     domain = getattr(settings, "domain", None)
     if settings.base_url:
-        return str(settings.base_url)
+        return without_credentials(str(settings.base_url))
     if domain is None and is_there("ppio_sandbox"):
         from ppio_sandbox.core.connection_config import ConnectionConfig
 

@@ -1,0 +1,34 @@
+"""What envd may do to a start, besides what it should."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppio_agent_client import ClientConfig, NetworkError
+from ppio_agent_client._async._transport import Transport
+from ppio_agent_client._async.providers._envd import Envd
+from ppio_agent_client._rules.platform_frames import framed
+from tests.support.raw_server import Caller, answer, piece, raw_server, stream_head
+
+
+async def test_an_envd_that_only_says_that_it_lives_has_not_started_anything() -> None:
+    def alive(caller: Caller) -> None:
+        if "/Start" not in caller.read_request().line:
+            caller.send(answer(b'{"processes":[]}'))
+            caller.wait_until_gone()
+            return
+        caller.send(stream_head())
+        while not server.closed.acquire(timeout=0.02):
+            caller.send(piece(framed({"event": {"keepalive": {}}})))
+
+    transport = Transport(ClientConfig())
+
+    async def connections() -> Transport:
+        return transport
+
+    with raw_server(alive) as server:
+        envd = Envd(server.url, {}, ClientConfig(), connections)
+        with pytest.raises(NetworkError, match="did not say within"):
+            await envd.start({"process": {"cmd": "x"}, "tag": "t"}, 0.2)
+        server.closed.release()
+        await transport.close()
