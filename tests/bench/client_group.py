@@ -68,7 +68,7 @@ def _run(*arguments: str) -> str:
 def _events(framing: str) -> Iterator[int]:
     port = free_port()
     program = Path(__file__).parent / "load" / "events.py"
-    process = subprocess.Popen([sys.executable, str(program), str(port), "20000", framing])
+    process = subprocess.Popen([sys.executable, str(program), str(port), "50000", framing])
     try:
         for _ in range(500):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

@@ -61,7 +61,7 @@ async def raw_posts(port: int) -> Call:
 
 
 async def raw_events(port: int) -> Call:
-    """Return a call that reads a stream and splits it into events, undecoded."""
+    """Return a call that reads a stream, splits it into events and finds the data of each, undecoded."""
 
     async def call() -> int:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
@@ -78,7 +78,10 @@ async def raw_events(port: int) -> Call:
                 at = end + 4 + size
             rest = rest[at:]
             *events, tail = (tail + b"".join(parts)).split(b"\n\n")
-            count += len(events)
+            for event in events:
+                at = event.find(b"data: ")
+                if at >= 0:
+                    count += bool(event[at + 6 :])
         writer.close()
         return count
 
