@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -80,11 +81,51 @@ async def test_head_and_body_of_a_value_leave_in_one_write() -> None:
     assert b'"result":{}' in write
 
 
-async def test_head_of_a_stream_does_not_wait_for_its_first_chunk() -> None:
+async def test_head_of_a_stream_leaves_with_its_first_chunk_where_that_is_there() -> None:
     wire = await answered(agent(sending([], b"one", b"two")))
 
+    assert wire.writes[0].endswith(b"transfer-encoding: chunked\r\n\r\n3\r\none\r\n")
+    assert wire.writes[1:] == [b"3\r\ntwo\r\n", b"0\r\n\r\n"]
+
+
+async def test_head_of_a_stream_does_not_wait_for_its_first_chunk() -> None:
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"one"})
+
+    wire = await answered(agent(answer))
+
     assert wire.writes[0].endswith(b"transfer-encoding: chunked\r\n\r\n")
-    assert wire.writes[1:] == [b"3\r\none\r\n", b"3\r\ntwo\r\n", b"0\r\n\r\n"]
+    assert wire.writes[1:] == [b"3\r\none\r\n0\r\n\r\n"]
+
+
+async def test_stream_that_fails_after_its_head_shows_the_head_before_the_cut() -> None:
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise OSError("broken")
+
+    wire = await answered(agent(answer))
+
+    (write,) = wire.writes
+    assert write.endswith(b"transfer-encoding: chunked\r\n\r\n")
+    assert wire.closed
+
+
+async def test_last_chunks_of_an_agent_and_the_end_leave_in_one_write() -> None:
+    app = PPIOAgentRuntimeApp(AgentConfig())
+
+    @app.entrypoint
+    async def count(_payload: dict[str, Any]) -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+    wire = await answered(app)
+
+    first, rest = wire.writes
+    assert first.endswith(b"data: 0\n\n\r\n")
+    assert rest.endswith(b"data: 1\n\ndata: 2\n\n: done\n\n\r\n0\r\n\r\n")
 
 
 async def test_answer_to_head_has_no_body() -> None:

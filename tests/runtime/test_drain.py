@@ -299,6 +299,7 @@ async def handler(payload):
         begun(agent)
         agent.terminate()
         assert agent.wait() == 0
+        assert "Traceback" not in agent.log
 
 
 def test_lifespan_shutdown_runs_after_the_last_invocation(tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 async def produce_async(generator: AsyncGenerator[Any, Any], buffer: ChunkSink) -> None:
     """Put every value of `generator` into `buffer`; close the generator whatever happens."""
+    put, only_text = buffer.put, True
     try:
         async for value in generator:
-            if buffer.only_text and not isinstance(value, str):
-                buffer.only_text = False
-            if not buffer.put(encode(value)):
+            if only_text and not isinstance(value, str):
+                only_text = buffer.only_text = False
+            if not put(encode(value)):
                 if buffer.ended:  # stopped, and the generator swallowed its cancellation: close it at this yield
                     return
                 await buffer.room()

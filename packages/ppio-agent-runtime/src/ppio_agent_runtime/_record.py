@@ -305,7 +305,7 @@ def _resource(answer: bytes, **facts: str | int | None) -> bytes:
 
 
 def _with_result(result: bytes, closing: bytes) -> bytes:
-    return b'{"result":%b%b' % (result, closing[len(_NO_RESULT) :])
+    return b"".join((b'{"result":', result, closing[len(_NO_RESULT) :]))
 
 
 def _iso(moment: float | None) -> str | None:

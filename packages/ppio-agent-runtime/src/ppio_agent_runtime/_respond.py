@@ -62,10 +62,11 @@ def _percent_encoded(text: str) -> bytes:
 def envelope_around(result: bytes, context: RequestContext) -> bytes:
     """Return the success envelope with `result`, which is JSON already."""
     session = b"null" if context.session_id is None else to_json(context.session_id)
-    return (
-        b'{"result":%b,"status":"success","duration":%.6f,"metadata":{"request_id":"%b","session_id":%b},'
-        b'"error":null,"error_type":null}' % (result, context.elapsed(), context.request_id.encode(), session)
+    rest = (
+        b',"status":"success","duration":%.6f,"metadata":{"request_id":"%b","session_id":%b},'
+        b'"error":null,"error_type":null}' % (context.elapsed(), context.request_id.encode(), session)
     )
+    return b"".join((b'{"result":', result, rest))  # `%b` takes ten times as long for 1 MB
 
 
 async def respond_json(result: bytes, run: Run, send: Send) -> None:
@@ -126,6 +127,8 @@ class StreamResponse:
             if run.first_chunk is None and ready:
                 run.first_chunk = run.context.elapsed()
             run.sent_chunks += len(ready)
+            if chunks.ended and chunks.error is None and run.own_response is None:
+                return await self._send(data + PLAIN_END, send, more=False)
             await self._send(data, send)
             ready = await chunks.take()
         if run.own_response is None:

@@ -270,8 +270,10 @@ class Run:
             await self._produce(result, chunks, workers)
         elif is_response(result):
             self.own_response = result
+            return
         else:
             chunks.put(encode(result))
+        chunks.end()  # rather than when this task is seen to be over: the last chunks and the end are one write
 
     def _is_no_failure(self, error: BaseException) -> bool:
         """Say whether what came out of the handler goes on as it is: meant for the caller, or a cancel from outside."""

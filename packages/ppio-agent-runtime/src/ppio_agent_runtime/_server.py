@@ -164,7 +164,7 @@ class _DrainingServer(uvicorn.Server):
             with suppress(asyncio.CancelledError):  # the second signal
                 loop.run_until_complete(self._life)
         finally:
-            if self.started:
+            if hasattr(self, "lifespan"):
                 # A second signal leaves the lifespan where it waits, and `end` cancels it: that is no failure to log.
                 self.lifespan.shutdown_failed = True
             self.left_something = not own.end(_FAREWELL_SECONDS, self._hang_up)
