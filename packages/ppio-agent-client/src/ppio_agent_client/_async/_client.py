@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
@@ -90,6 +91,7 @@ class AgentRuntimeClient:
         # One handle per sandbox, so that closing it by id closes it for everybody who holds it.
         self._handles: WeakValueDictionary[str, SandboxSession] = WeakValueDictionary()
         self._made: set[str] = set()
+        self._guard = threading.Lock()  # for the two dicts; never held while anything is waited for
 
     def __repr__(self) -> str:
         key = "set" if self.config.api_key else "not set"
@@ -168,7 +170,9 @@ class AgentRuntimeClient:
         )
         provider = self._desk.provider()
         # One at a time per id: the first makes the sandbox, the others find it started.
-        async with self._turns.setdefault(spec.session_id, io.Lock()):
+        with self._guard:
+            turn = self._turns.setdefault(spec.session_id, io.Lock())
+        async with turn:
             sandbox = await started(provider, spec, self._desk.link_to)
         session = self._handle(sandbox, spec.timeout_seconds if sandbox.created else None, keep_alive)
         if sandbox.created:
@@ -321,7 +325,11 @@ class AgentRuntimeClient:
     def _handle(
         self, sandbox: Sandbox, life_seconds: float | None = None, keep_alive: bool | None = None
     ) -> SandboxSession:
-        keep_alive = self.config.keep_alive if keep_alive is None else keep_alive
+        with self._guard:
+            session = self._known(sandbox, life_seconds, self.config.keep_alive if keep_alive is None else keep_alive)
+        return session if self.config is self._desk.config else session.with_config(self.config)
+
+    def _known(self, sandbox: Sandbox, life_seconds: float | None, keep_alive: bool) -> SandboxSession:
         session = self._handles.get(sandbox.sandbox_id)
         if session is not None and not session.is_closed:
             session.know(sandbox, keep_alive=keep_alive)
@@ -331,4 +339,4 @@ class AgentRuntimeClient:
                 self._desk.provider(), sandbox, link, life_seconds, self._made.discard, keep_alive=keep_alive
             )
             session = self._handles[sandbox.sandbox_id] = SandboxSession(sandbox.session_id, link, held)
-        return session if self.config is self._desk.config else session.with_config(self.config)
+        return session
