@@ -16,7 +16,7 @@ def warm_up(server: Server) -> None:
 
 
 def _chunks(server: Server) -> int:
-    return 600 if server.app in (RAW, OURS) else 60  # some peers need a minute for what takes us a second
+    return 1000 if server.app in (RAW, OURS) else 60  # some peers need a minute for what takes us a second
 
 
 def run(peers: Sequence[App], rounds: int) -> Results:
