@@ -116,8 +116,7 @@ class Platform:
 
     async def close(self) -> None:
         """End all sandboxes."""
-        for sandbox in self.sandboxes:
-            await self.sandboxes.kill(sandbox)
+        await self.sandboxes.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and write it down."""

@@ -147,6 +147,7 @@ class Sandboxes:
         self._legacy = legacy
         self._by_id: dict[str, Sandbox] = {}
         self._ids: dict[str, str] = {}
+        self._expiring: set[asyncio.Task[None]] = set()
         self.most = most
         self.longest_seconds = longest_seconds
         self.envd_version = envd_version
@@ -227,11 +228,18 @@ class Sandboxes:
             raise RefusalError(400, f"Timeout cannot be greater than {self.longest_seconds / 3600:g} hours")
         sandbox.end_at = now() + timedelta(seconds=seconds)
         self._stop_timer(sandbox)
-        loop = asyncio.get_running_loop()
-        sandbox.timer = loop.call_later(seconds, lambda: loop.create_task(self._expire(sandbox)))
+        sandbox.timer = asyncio.get_running_loop().call_later(seconds, self._expire, sandbox)
 
-    async def _expire(self, sandbox: Sandbox) -> None:
-        await (self.pause(sandbox) if sandbox.wish.auto_pause else self.kill(sandbox))
+    def _expire(self, sandbox: Sandbox) -> None:
+        task = asyncio.create_task(self.pause(sandbox) if sandbox.wish.auto_pause else self.kill(sandbox))
+        self._expiring.add(task)
+        task.add_done_callback(self._expiring.discard)
+
+    async def close(self) -> None:
+        """End all of them, those whose end has begun included."""
+        await asyncio.gather(*self._expiring)
+        for sandbox in self:
+            await self.kill(sandbox)
 
     @staticmethod
     def _stop_timer(sandbox: Sandbox) -> None:
