@@ -62,13 +62,7 @@ class Door:
         self.concurrency: Concurrency | None = None
         self.workers = WorkerThreads(config.sync_workers)
         if config.rate_limit is not None or config.forwarded_allow_ips:
-            from ._client_address import ClientAddress  # it and ipaddress are needed by limited agents only
-
-            client_address = ClientAddress(config.forwarded_allow_ips)
-        if config.rate_limit is not None:
-            from ._rate_limiter import RateLimiter
-
-            self.rate_limit = CallerLimit(RateLimiter.of(config.rate_limit), client_address)
+            self.rate_limit = _caller_limit(config)
         if config.max_concurrency is not None or config.max_concurrency_per_session is not None:
             self.concurrency = Concurrency(
                 config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
@@ -103,3 +97,12 @@ class Door:
         yield
         if self.rate_limit is not None:
             await self.rate_limit.limiter.close()
+
+
+def _caller_limit(config: AgentConfig) -> CallerLimit | None:
+    """Return the limit if there is one; a wrong proxy is refused in any case."""
+    from ._client_address import ClientAddress  # it, ipaddress and the limiter are needed by few agents
+    from ._rate_limiter import RateLimiter
+
+    client_address = ClientAddress(config.forwarded_allow_ips)
+    return None if config.rate_limit is None else CallerLimit(RateLimiter.of(config.rate_limit), client_address)

@@ -33,7 +33,7 @@ BACKLOG: Final = 2048
 _FAREWELL_SECONDS: Final = 2
 """How long connections may take to close after the drain."""
 _LOOK_SECONDS: Final = 0.02
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, *([signal.SIGBREAK] if sys.platform == "win32" else []))
+_SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
