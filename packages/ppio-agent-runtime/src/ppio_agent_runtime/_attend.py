@@ -17,8 +17,8 @@ from ._sse import HEARTBEAT, PLAIN_END, plain_events
 if TYPE_CHECKING:
     from ppio_agent_models import SerializationError
 
-    from ._asgi import Receive, Scope, Send
-    from ._context import Headers, RequestContext
+    from ._asgi import Headers, Receive, Scope, Send
+    from ._context import RequestContext
     from ._event_reader import EventReader
     from ._invocations import Invocations
     from ._presence import Channel

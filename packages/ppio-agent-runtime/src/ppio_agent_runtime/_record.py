@@ -21,7 +21,8 @@ from ppio_agent_models import EventsEvictedError, InvocationCancelledError
 from ._event_blocks import as_one_value
 
 if TYPE_CHECKING:
-    from ._context import Headers, RequestContext
+    from ._asgi import Headers
+    from ._context import RequestContext
     from ._event_log import EventLog
     from ._presence import Presence
     from ._run import Run
