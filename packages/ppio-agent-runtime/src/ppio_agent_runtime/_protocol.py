@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from ppio_agent_models import BadRequestError, RequestError
 
 from ._cycle import Cycle, Target
+from ._flow import FlowControl
 from ._headers import by_name
 from ._patience import Patience
 from ._problems import problem_of
@@ -36,6 +35,8 @@ MAX_HEADER_FIELDS: Final = 256
 MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
 """Most bytes of a body that are still read once its answer is out, so that the caller gets to see that answer."""
 
+_MOST_UNREAD_BYTES: Final = 64 * 1024
+"""Size of the untaken part of a body from which on nothing more is read."""
 _INVOCATIONS: Final[Target] = ("/invocations", b"/invocations", b"")
 _HOT: Final[dict[bytes, Target]] = {b"/invocations": _INVOCATIONS, b"/ping": ("/ping", b"/ping", b"")}
 """Targets that need no parsing, which is 0.8 us."""
@@ -94,8 +95,8 @@ class AgentHttpProtocol(asyncio.Protocol):
         """Start the clock: a head must arrive."""
         self.transport = transport
         self.flow = FlowControl(self.transport)
-        self.client = get_remote_addr(self.transport)
-        self._server = get_local_addr(self.transport)
+        self.client = _address(self.transport.get_extra_info("peername"))
+        self._server = _address(self.transport.get_extra_info("sockname"))
         self.server_state.connections.add(self)
         self._patience.begin()
 
@@ -211,7 +212,7 @@ class AgentHttpProtocol(asyncio.Protocol):
         if self._upgrades or cycle is None or cycle.response_complete:
             return
         cycle.add_body(part)
-        if len(cycle.body) > HIGH_WATER_LIMIT:
+        if len(cycle.body) > _MOST_UNREAD_BYTES:
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -254,7 +255,7 @@ class AgentHttpProtocol(asyncio.Protocol):
             "http_version": cycle.http_version,
             "server": self._server,
             "client": self.client,
-            "scheme": "https" if is_ssl(self.transport) else "http",
+            "scheme": "https" if self.transport.get_extra_info("sslcontext") else "http",
             "root_path": "",
             "headers": cycle.headers,
             "state": self._state.copy(),
@@ -330,6 +331,10 @@ def _head_too_large() -> BadRequestError:
         f"The head of the request is larger than {MAX_HEAD_BYTES} bytes or has more than {MAX_HEADER_FIELDS} fields.",
         status_code=431,
     )
+
+
+def _address(found: Any) -> tuple[str, int] | None:
+    return (str(found[0]), int(found[1])) if isinstance(found, tuple) else None  # that of a Unix socket is a string
 
 
 def _wants_websocket(found: dict[bytes, bytes]) -> bool:
