@@ -18,7 +18,7 @@ from pathlib import Path
 
 from . import blocking_group, client_group, features_group, posts_group, start_group, streams_group
 from .growth import grow
-from .peers import NAMES, peers
+from .peers import PEERS, peers, version_of
 from .report import Report
 from .rows import GROUPS, Row
 
@@ -35,7 +35,7 @@ _RUN = {
 def arguments() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", action="store_true", help=f"measure {', '.join(NAMES)} too")
+    parser.add_argument("--peers", action="store_true", help=f"measure {', '.join(PEERS)} too")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a group or a row; may be repeated")
     parser.add_argument("--quick", action="store_true", help="one round of everything: does it work?")
     parser.add_argument("--rounds", type=int, default=3, help="bursts of each server in each row")
@@ -56,6 +56,7 @@ def main() -> int:
         report.growth = grow(rounds)
     else:
         others = peers() if options.peers else []
+        report.facts |= {app.name: version_of(app) for app in others}
         wanted = [
             row
             for name, rows in GROUPS.items()

@@ -32,18 +32,32 @@ def main() -> None:
 
 
 def figures(reports: list[Report]) -> str:
-    """Return the tables of all runs, the first with peers, and the curves."""
+    """Return the tables with the peers of the first run, those with the peers of the others, and the curves."""
     parts = [f"{', '.join(f'{name} {value}' for name, value in report.facts.items())}.\n" for report in reports]
     for group, rows in GROUPS.items():
         parts.append(f"### {_TITLES[group]}\n\n{_table(rows, reports)}")
+    parts += [_folded(report) for report in reports[1:] if len(report.servers()) > 1]
     parts += [_curves(report) for report in reports if report.growth]
     return "\n".join(parts) + "\n"
 
 
+def _folded(report: Report) -> str:
+    compared = [row for row in report.rows() if len(report.results[row.key]) > 1]
+    python = _python(report)
+    picture = f"![Ours and the peers on Python {python}](performance/py{python.replace('.', '')}.svg)"
+    summary = f"<summary>The peers on Python {python}</summary>"
+    return f"<details markdown>\n{summary}\n\n{picture}\n\n{_table(compared, [report])}\n</details>\n"
+
+
+def _python(report: Report) -> str:
+    return report.facts["python"].rpartition(".")[0]
+
+
 def _table(rows: list[Row], reports: list[Report]) -> str:
+    """Return a table of ours in each run, and of the peers in the first; rows that no run has are left out."""
+    rows = [row for row in rows if any(report.results.get(row.key) for report in reports)]
     peers = {name: None for row in rows for name in reports[0].results.get(row.key, {}) if name != "ours"}
-    pythons = [report.facts["python"].rpartition(".")[0] for report in reports]
-    names = ["", "target", *(f"Python {python}" for python in pythons), *peers]
+    names = ["", "target", *(f"Python {_python(report)}" for report in reports), *peers]
     lines = [_line(names), _line(["---", *["---:"] * (len(names) - 1)])]
     for row in rows:
         ours = [report.results.get(row.key, {}).get("ours") for report in reports]

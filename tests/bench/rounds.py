@@ -55,12 +55,18 @@ def measured_each(
         servers = [server for app in apps if (server := _started(stack, app, mode, warm_up)) is not None]
         for name, measure in measures.items():
             for number in range(rounds):
-                for server in servers[number % len(servers) :] + servers[: number % len(servers)]:
+                for server in in_turn(servers, number):
                     try:
                         found[name][server.app.name].append(measure(server))
                     except Exception as error:  # noqa: BLE001  # a peer that fails under load is a finding too
                         sys.stderr.write(f"{server.app.name} {mode} {name}: {error}\n")
     return found
+
+
+def in_turn(things: Sequence[T], number: int) -> list[T]:
+    """Return them in the order of this round: each begins once."""
+    first = number % max(1, len(things))
+    return [*things[first:], *things[:first]]
 
 
 def _started(stack: ExitStack, app: App, mode: str, warm_up: Callable[[Server], object]) -> Server | None:

@@ -65,7 +65,9 @@ GROUPS: Final[dict[str, list[Row]]] = {
     ],
     "start": [
         Row("cold-start", "process start to /ping", 1.25, at_most=True),
-        Row("import-runtime", "import of PPIOAgentRuntimeApp", 60, at_most=True, unit="ms"),
+        Row("cold-start-bare", "process start to /ping, to a base without websockets and watchfiles", at_most=True),
+        Row("import-runtime", "import ppio_agent_runtime, the package alone", 60, at_most=True, unit="ms"),
+        Row("import-runtime-class", "import PPIOAgentRuntimeApp, the class", 60, at_most=True, unit="ms"),
         Row("memory-idle", "memory when idle", 38, at_most=True, unit="MB"),
         Row("growth-echo", "memory growth over 200,000 requests", 2, at_most=True, unit="MB"),
         Row("growth-overlap", "memory growth over 20,000 overlapping requests", 4, at_most=True, unit="MB"),
@@ -76,8 +78,8 @@ GROUPS: Final[dict[str, list[Row]]] = {
         Row("client-sse-framed", "client: stream, an event in each HTTP chunk, events/s", 0.07),
         Row("client-sse-coalesced", "client: stream, 16 KB HTTP chunks, events/s", 0.20),
         Row("client-second", "client: construct a second one", 0.1, at_most=True, unit="ms"),
-        Row("import-client", "import ppio_agent_client", 15, at_most=True, unit="ms"),
-        Row("import-client-class", "the same and AgentRuntimeClient", 120, at_most=True, unit="ms"),
+        Row("import-client", "import ppio_agent_client, the package alone", 15, at_most=True, unit="ms"),
+        Row("import-client-class", "import AgentRuntimeClient, the class", 120, at_most=True, unit="ms"),
     ],
     "features": [
         Row("protocol-1-post", "durable POST (protocol 1)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ._callers import ClientAddress, counting_key
+from ._callers import counting_key
 from ._concurrency import Concurrency
 from ._holding import HoldingThreads
 from ._workers import WorkerThreads
@@ -13,6 +13,7 @@ from ._workers import WorkerThreads
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ._client_address import ClientAddress
     from ._config import AgentConfig
     from ._context import RequestContext
     from ._rate_limiter import RateLimiter
@@ -60,11 +61,8 @@ class Door:
         self.rate_limit: CallerLimit | None = None
         self.concurrency: Concurrency | None = None
         self.workers = WorkerThreads(config.sync_workers)
-        client_address = ClientAddress(config.forwarded_allow_ips)
-        if config.rate_limit is not None:
-            from ._rate_limiter import RateLimiter  # needed by limited agents only
-
-            self.rate_limit = CallerLimit(RateLimiter.of(config.rate_limit), client_address)
+        if config.rate_limit is not None or config.forwarded_allow_ips:
+            self.rate_limit = _caller_limit(config)
         if config.max_concurrency is not None or config.max_concurrency_per_session is not None:
             self.concurrency = Concurrency(
                 config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
@@ -99,3 +97,12 @@ class Door:
         yield
         if self.rate_limit is not None:
             await self.rate_limit.limiter.close()
+
+
+def _caller_limit(config: AgentConfig) -> CallerLimit | None:
+    """Return the limit if there is one; a wrong proxy is refused in any case."""
+    from ._client_address import ClientAddress  # it, ipaddress and the limiter are needed by few agents
+    from ._rate_limiter import RateLimiter
+
+    client_address = ClientAddress(config.forwarded_allow_ips)
+    return None if config.rate_limit is None else CallerLimit(RateLimiter.of(config.rate_limit), client_address)

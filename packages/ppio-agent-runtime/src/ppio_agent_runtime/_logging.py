@@ -33,7 +33,8 @@ def configure_logging(log_format: LogFormat | None = None, *, debug: bool = Fals
         log_format = log_format or "text"
     if log_format is not None:
         for handler in root.handlers:
-            if type(handler) in (logging.StreamHandler, LineHandler) and handler.stream in (sys.stderr, sys.stdout):
+            is_known = type(handler) in (logging.StreamHandler, LineHandler)  # not a program's own kind, or a file
+            if is_known and isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stderr, sys.stdout):
                 handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     # Of uvicorn's chatter at start nothing is news; what it warns about comes through the root's handlers.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

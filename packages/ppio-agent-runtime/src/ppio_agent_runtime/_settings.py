@@ -11,12 +11,11 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, Self, dataclass_transform, get_origin, get_type_hints
 
 from ppio_agent_models import ConfigurationError
 
-from ._structures import Parser, parser_of, without_none
+from ._structures import Parser, parser_of, suggestion, without_none
 
 Source = Literal["argument", "environment", "default"]
 
@@ -184,7 +183,7 @@ class Settings:
         unknown = [name for name in given if name not in self._fields]
         if unknown:
             raise ConfigurationError(
-                f"{type(self).__name__} has no setting {unknown[0]!r}.{_suggestion(unknown[0], list(self._fields))}"
+                f"{type(self).__name__} has no setting {unknown[0]!r}.{suggestion(unknown[0], self._fields)}"
             )
         sources: dict[str, Source] = {}
         for name, field in self._fields.items():
@@ -242,12 +241,7 @@ class Settings:
         """Return a sentence for each variable with our prefix that means nothing here."""
         known = {cls._prefix + name.upper() for name in cls._fields}
         return [
-            f"The variable {name} means nothing to this version.{_suggestion(name, list(known))}"
+            f"The variable {name} means nothing to this version.{suggestion(name, known)}"
             for name in sorted(os.environ)
             if name.startswith(cls._prefix) and name not in known and name not in known_elsewhere
         ]
-
-
-def _suggestion(word: str, words: list[str]) -> str:
-    near = get_close_matches(word, words, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""

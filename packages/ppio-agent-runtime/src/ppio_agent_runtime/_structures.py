@@ -8,9 +8,8 @@ was given: it may hold a password.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -26,6 +25,14 @@ def without_none(hint: Any) -> tuple[Any, bool]:
         return hint, False
     members = [member for member in get_args(hint) if member is not type(None)]
     return members[0], len(members) < len(get_args(hint))
+
+
+def suggestion(word: str, words: Iterable[str]) -> str:
+    """Return a sentence with the word that was meant, when one of `words` looks like it."""
+    from difflib import get_close_matches  # slow to import, and for mistakes only
+
+    near = get_close_matches(word, list(words), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def parser_of(kind: Any, plain: Mapping[Any, Parser], words: Mapping[Any, str]) -> tuple[Parser, str]:
@@ -89,9 +96,7 @@ def _structure_parser(kind: Any, plain: Mapping[Any, Parser], words: Mapping[Any
 
 def _read_member(kind: Any, name: str, value: Any, members: Mapping[str, tuple[Parser, str]]) -> Any:
     if name not in members:
-        near = get_close_matches(name, members, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ConfigurationError(f"{kind.__name__} has no field {name!r}.{hint}")
+        raise ConfigurationError(f"{kind.__name__} has no field {name!r}.{suggestion(name, members)}")
     parse, word = members[name]
     if (parsed := parse(value)) is None:
         raise ConfigurationError(f"{kind.__name__}.{name} must be {word}, not of type {type(value).__name__}.")

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import sysconfig
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
+from functools import lru_cache
 from types import FrameType
 from typing import Final
 
@@ -25,11 +24,6 @@ _BLOCKED_SECONDS: Final = 0.2
 SLEPT_SECONDS: Final = 2.0
 """A wait that took so much longer than it should means that the whole process stood still."""
 _QUIET_ROUNDS: Final = 3
-_NOT_THE_AGENTS: Final = (
-    *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")},
-    str(Path(__file__).parent),
-    "<frozen",
-)
 _SILENCE_SECONDS: Final = 10.0
 """At most one warning in this time."""
 
@@ -131,5 +125,16 @@ def _innermost_user_line(frame: FrameType | None) -> str:
     if frame is None:
         return "an unknown place"
     stack = traceback.extract_stack(frame)
-    line = next((entry for entry in reversed(stack) if not entry.filename.startswith(_NOT_THE_AGENTS)), stack[-1])
+    foreign = _not_the_agents()
+    line = next((entry for entry in reversed(stack) if not entry.filename.startswith(foreign)), stack[-1])
     return f"{line.filename}:{line.lineno} in {line.name}"
+
+
+@lru_cache(1)
+def _not_the_agents() -> tuple[str, ...]:
+    """Return how the names of files begin that are not the agent's own."""
+    import sysconfig  # both are needed when a handler blocks, and not by an agent that is idle
+    from pathlib import Path
+
+    libraries = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    return (*libraries, str(Path(__file__).parent), "<frozen")
