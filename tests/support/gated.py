@@ -48,7 +48,7 @@ def app_of(kind: str, gate: Gate, config: AgentConfig | None = None) -> PPIOAgen
 
 
 def never_ending(app: PPIOAgentRuntimeApp) -> tuple[Gate, Gate]:
-    """Give the app a handler that never answers; return the gates that it opens once it runs and once it is cancelled."""
+    """Give the app a handler that never answers; return the gates that open once it runs and once it is cancelled."""
     begun, cancelled = Gate("begun"), Gate("cancelled")
 
     @app.entrypoint
