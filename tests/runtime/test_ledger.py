@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from ppio_agent_runtime import AgentConfig
 from ppio_agent_runtime._allowance import LEAST_LOG_BYTES
-from ppio_agent_runtime._event_log import EventLog
 from ppio_agent_runtime._ledger import Ledger
 from ppio_agent_runtime._record import SUCCEEDED, Answer, Record
 
@@ -21,17 +20,21 @@ ENVELOPE = b'{"result":null,"status":"success"}'
 
 
 def record_in(ledger: Ledger, name: str) -> Record:
-    log = EventLog(ledger.allowance())
     record = Record(
-        name, log, request_id="r", session_id=None, window_seconds=None, scope=("", "", name), fingerprint=b""
+        name,
+        ledger.allowance,
+        request_id="r",
+        session_id=None,
+        window_seconds=None,
+        scope=("", "", name),
+        fingerprint=b"",
     )
     ledger.open(record)
     return record
 
 
 def finish(ledger: Ledger, record: Record, size: int = 10) -> None:
-    record.form = "value"
-    record.log.put(b'"%b"' % (b"x" * size))
+    record.made(b'"%b"' % (b"x" * size))
     record.finish(SUCCEEDED, Answer(200, ENVELOPE))
     ledger.close(record)
 
@@ -138,7 +141,7 @@ def test_running_ones_that_hold_nothing_take_little_from_the_finished_ones() -> 
         for number in range(50):
             finish(ledger, record_in(ledger, str(number)), 8_000)
         for number in range(200):
-            record_in(ledger, f"running {number}")
+            assert record_in(ledger, f"running {number}").log.last_id == 0
         assert ledger.held == 250
 
     on_a_loop(check)

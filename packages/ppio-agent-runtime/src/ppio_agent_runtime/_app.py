@@ -16,6 +16,7 @@ from ._background import Background
 from ._config import CLIENT_VARIABLES, AgentConfig
 from ._context import RequestContext, current_context
 from ._durable import DurableInvocations
+from ._durable_corridor import DurableCorridor
 from ._engine import Engine
 from ._extensions import AppExtensions
 from ._handler import Handler
@@ -79,7 +80,8 @@ class PPIOAgentRuntimeApp(AppExtensions):
         self._observation = Observation(config, self._engine, self._door)
         self.metrics = self._observation.metrics
         self._durable = self._observation.durable = DurableInvocations(config, self._engine)
-        self._corridor = Corridor(config, self._engine, self._durable)
+        self._durably = DurableCorridor(config, self._invocations, self._durable)
+        self._corridor = Corridor(config, self._engine, self._durably)
         self._lifespans: list[LifespanFunction] = []
         if config.event_store is not None:
             self.on_lifespan(lambda _: self._durable)
@@ -265,6 +267,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         for layer in self._layers:
             app = layer(app)
         if self._layers:
+            self._durably.has_middleware = True
             app = ErrorLayer(app, tells_errors=self.config.tells_errors)
         if self.config.api_keys or self.config.hmac_keys:
             from .middleware.access import AccessLayer

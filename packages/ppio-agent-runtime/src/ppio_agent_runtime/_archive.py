@@ -82,7 +82,7 @@ def _restored(row: StoredInvocation | None) -> Record | None:
 
 def _row(record: Record) -> StoredInvocation:
     """Return what the database keeps of a record: all of it."""
-    answer, log = record.answer, record.log
+    answer, log = record.answer, record.log if record.is_over else None
     caller, session, key = record.scope or (None, None, None)
     return StoredInvocation(
         id=record.invocation_id,
@@ -101,10 +101,10 @@ def _row(record: Record) -> StoredInvocation:
         closing=None if answer is None else answer.closing,
         headers=_packed([] if answer is None else answer.headers),
         body=None if answer is None else answer.body,
-        only_text=log.only_text,
-        first_id=log.first_id,
-        last_id=log.last_id if record.is_over else 0,
-        events=log.held() if record.is_over else b"",
+        only_text=log is None or log.only_text,
+        first_id=1 if log is None else log.first_id,
+        last_id=0 if log is None else log.last_id,
+        events=b"" if log is None else log.held(),
         size=0,
     )
 
@@ -112,11 +112,12 @@ def _row(record: Record) -> StoredInvocation:
 def _record(row: StoredInvocation) -> Record:
     assert row.status is not None
     assert row.closing is not None
-    log = EventLog(FixedAllowance(0))
+    allowance = FixedAllowance(0)
+    log = EventLog(allowance)
     log.restore(row.events, row.first_id, row.last_id, only_text=bool(row.only_text))
     record = Record(
         row.id,
-        log,
+        lambda: allowance,
         request_id=row.request_id,
         session_id=row.session_id,
         window_seconds=None,
@@ -128,6 +129,7 @@ def _record(row: StoredInvocation) -> Record:
         row.state,
         form,
         Answer(row.status, row.closing, _unpacked(row.headers), row.body),
+        log,
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,

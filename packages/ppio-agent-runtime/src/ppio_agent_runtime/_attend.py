@@ -15,10 +15,13 @@ from ._respond import JSON_TYPE, STREAM_HEADERS, came_too_late
 from ._sse import HEARTBEAT, PLAIN_END, plain_events
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from ppio_agent_models import SerializationError
 
     from ._asgi import Receive, Scope, Send
     from ._context import Headers, RequestContext
+    from ._durable_run import DurableRun
     from ._event_reader import EventReader
     from ._invocations import Invocations
     from ._presence import Channel
@@ -70,8 +73,46 @@ class Attendance:
         """
         record = self._record
         # From the beginning on, so that nothing is forgotten before it is known what is wanted.
-        reader = record.log.read(0) if record.log.first_id == 1 else None
+        reader = record.log.read(0) if not record.is_over and record.log.first_id == 1 else None
         presence = self._arrive(receive, (scope, receive, send))
+        await self._answer(presence, reader, wants, send, numbered=numbered)
+
+    async def answer_at_work(
+        self, run: DurableRun, working: Awaitable[None], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Work for the invocation in this task and then answer like `answer`; earlier, if the answer begins earlier.
+
+        A stream is sent while it is made, and the caller of a stopped handler that refuses to end is told without it:
+        in a task aside. When the caller hangs up, the work goes on.
+        """
+        record, wants, numbered = self._record, run.call.wants, run.call.numbered
+        presence = self._arrive(receive, (scope, receive, send))
+        aside: asyncio.Task[None] | None = None
+
+        def look() -> None:
+            nonlocal aside
+            if aside is None and (record.form == "stream" or run.answered_late):
+                reader = None if record.is_over else record.log.read(0)
+                aside = asyncio.get_running_loop().create_task(
+                    self._answer(presence, reader, wants, send, numbered=numbered)
+                )
+
+        presence.on_news = look
+        presence.on_gone = lambda: self._depart(presence)
+        try:
+            await working
+            presence.on_news = presence.on_gone = None
+            if aside is not None:
+                await aside
+            elif not presence.gone:
+                await self._send_whole(presence, send)
+        finally:
+            self._depart(presence)
+
+    async def _answer(
+        self, presence: Presence, reader: EventReader | None, wants: Form | None, send: Send, *, numbered: bool
+    ) -> None:
+        record = self._record
         try:
             if wants != "stream":
                 await presence.until(lambda: record.has_form)
@@ -142,7 +183,7 @@ class Attendance:
         record = self._record
         self._invocations.dismiss(presence)
         presence.release()
-        record.leave(presence, asyncio.get_running_loop().time())
+        record.leave(presence)
         if presence.took_response:
             record.cancel("The invocation was cancelled: its caller hung up.")
         elif record.is_abandoned:
@@ -158,7 +199,7 @@ class Attendance:
         if answer.body is None:
             raise EventsEvictedError(
                 "The agent answered with a response that can be sent only once, and it was sent to another caller.",
-                first_event_id=record.log.last_id,
+                first_event_id=record.last_event_id,
             )
         headers = answer.headers + self._headers
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
@@ -197,7 +238,7 @@ class Attendance:
         record = self._record
         problem = problem_of(error, request_id=record.request_id, tells_errors=True)
         envelope = problem.envelope(record.request_id, record.session_id)
-        block = event_block(b"error", record.log.last_id, envelope) if numbered else plain_events([envelope])
+        block = event_block(b"error", record.last_event_id, envelope) if numbered else plain_events([envelope])
         await send({"type": "http.response.body", "body": block})
 
 

@@ -22,6 +22,7 @@ _KEY: Final = IDEMPOTENCY_KEY_HEADER.lower().encode()
 _ON_DISCONNECT: Final = ON_DISCONNECT_HEADER.lower().encode()
 DURABILITY_HEADERS: Final = frozenset({_KEY, _ON_DISCONNECT, b"prefer"})
 _KEY_RULE = re.compile(rb"[ -~]{1,%d}" % MAX_IDEMPOTENCY_KEY_CHARS)
+_BY_PROTOCOL = Durability(None, b"", background=False, on_disconnect=None)
 _RESPOND_ASYNC = re.compile(rb"(?:^|[,;])\s*respond-async\s*(?:[,;=]|$)", re.IGNORECASE)
 
 
@@ -34,6 +35,8 @@ def durability_of(found: dict[bytes, bytes], body: bytes, *, numbered: bool) -> 
     Raises:
         BadRequestError: A header of these is malformed.
     """
+    if numbered and DURABILITY_HEADERS.isdisjoint(found):
+        return _BY_PROTOCOL
     key = _key(found[_KEY]) if _KEY in found else None
     on_disconnect = _on_disconnect(found[_ON_DISCONNECT]) if _ON_DISCONNECT in found else None
     background = _RESPOND_ASYNC.search(found.get(b"prefer", b"")) is not None

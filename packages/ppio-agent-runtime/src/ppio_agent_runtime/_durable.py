@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from ppio_agent_models import IdempotencyKeyReusedError, InvocationCancelledError, InvocationTimeoutError
 
 from ._body import ClientGoneError
-from ._context import current_context
-from ._event_log import EventLog
 from ._ledger import Ledger
 from ._outcome import GENERATOR_TYPES, is_response
 from ._own_response import after_sending, held_response, send_live
@@ -17,13 +15,12 @@ from ._problems import problem_of
 from ._record import CANCELLED, FAILED, SUCCEEDED, Answer, Record, Scope
 from ._respond import AnswerCutError, envelope_around, log_failure
 from ._serialize import encode
-from ._unconnected import UnconnectedRun
 
 if TYPE_CHECKING:
     from ._archive import Archive
     from ._config import AgentConfig
+    from ._durable_run import DurableRun
     from ._engine import Engine
-    from ._handler import Handler
     from ._request import Durability, InvocationCall
 
 
@@ -76,44 +73,49 @@ class DurableInvocations:
             return await self._archive.find(invocation_id) or self._ledger.find(invocation_id)
         return record
 
-    async def begin(self, call: InvocationCall, durability: Durability, handler: Handler) -> tuple[Record, bool]:
-        """Return the record of this call, and whether an earlier request with the same key began it.
+    async def known(self, call: InvocationCall, durability: Durability) -> Record | None:
+        """Return the record that an earlier request with the same key began.
 
         Raises:
             IdempotencyKeyReusedError: The key was used with another body.
-            DrainingError: The service is shutting down.
         """
-        context = call.context
-        scope = None
         if self._archive is not None:
             await self._archive.open()  # where nobody runs the lifespan, as inside another app
-        if durability.key is not None:
-            scope = (context.key_id or "", context.session_id or "", durability.key)
-            known = await self._find_by_key(scope)
-            if known is not None:
-                if known.fingerprint != durability.fingerprint:
-                    raise IdempotencyKeyReusedError(
-                        "This Idempotency-Key was used before in this session, with another body; use a new key."
-                    )
-                return known, True
-        run = UnconnectedRun(context)
+        scope = _scope(call, durability)
+        known = None if scope is None else await self._find_by_key(scope)
+        if known is not None and known.fingerprint != durability.fingerprint:
+            raise IdempotencyKeyReusedError(
+                "This Idempotency-Key was used before in this session, with another body; use a new key."
+            )
+        return known
+
+    def begin(self, run: DurableRun) -> Record:
+        """Return the record of a run that `known` did not know; it is in flight from here on.
+
+        Raises:
+            DrainingError: The service is shutting down.
+        """
+        context, durability = run.context, run.durability
         self._engine.start(run)
-        window_seconds = self._window(call, durability)
-        record = Record(
+        record = run.record = Record(
             context.invocation_id,
-            EventLog(self._ledger.allowance(), keeps_unread=window_seconds is not None),
+            self._ledger.allowance,
             request_id=context.request_id,
             session_id=context.session_id,
-            window_seconds=window_seconds,
-            scope=scope,
+            window_seconds=self._window(run.call, durability),
+            scope=_scope(run.call, durability),
             fingerprint=durability.fingerprint,
         )
         record.run = run
+        run.on_late = self._fail_late
         self._ledger.open(record)
-        task = asyncio.get_running_loop().create_task(self._work(record, run, call, durability, handler))
+        return record
+
+    def work_aside(self, run: DurableRun) -> None:
+        """Let a run work in a task that belongs to no request."""
+        task = asyncio.get_running_loop().create_task(self.work(run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return record, False
 
     async def _find_by_key(self, scope: Scope) -> Record | None:
         known = self._ledger.find_by_key(scope)
@@ -130,25 +132,26 @@ class DurableInvocations:
             return 0.0
         return self._config.resume_window_seconds
 
-    async def _work(
-        self, record: Record, run: UnconnectedRun, call: InvocationCall, durability: Durability, handler: Handler
-    ) -> None:
-        """Run the handler to its end, in a task that belongs to no request."""
-        context = call.context
+    async def work(self, run: DurableRun) -> None:
+        """Run the handler to its end, in the task that calls this; what came of it is in the record."""
+        context, record = run.context, run.record
         failure: BaseException | None = None
-        current_context.set(context)
-        if durability.background:
-            limit = self._config.background_timeout
-            context.extend_to(limit if call.timeout is None else min(call.timeout, limit))
-        context.report_by(record.log.report)
+        if run.durability.background:
+            limit, timeout = self._config.background_timeout, run.call.timeout
+            context.extend_to(limit if timeout is None else min(timeout, limit))
+        context.report_by(record.report)
         run.on_begin, run.on_queue = record.began, record.accepted
-        run.on_late = lambda: self._fail(record, run.reason)
         try:
             if self._archive is not None:
                 await self._archive.began(record)  # before the agent's code: after a crash it must not run again
             run.check()
-            result = await self._engine.work(run, handler, call.payload)
-            await self._complete(record, run, result, call, durability)
+            result = await self._engine.work(run, run.handler, run.call.payload)
+            if type(result) in GENERATOR_TYPES or is_response(result):
+                await self._complete(run, result)
+            else:
+                run.streams = run.call.wants == "stream"
+                record.made(encode(result))
+                self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
         except Exception as error:  # noqa: BLE001  # becomes the answer
             failure = _told(error, run)
             self._fail(record, failure)
@@ -158,48 +161,42 @@ class DurableInvocations:
             raise
         finally:
             self._engine.invocations.dismiss(record)
-            run.sent_chunks, run.sent_bytes = record.log.chunks, record.log.made_bytes
+            run.sent_chunks, run.sent_bytes = record.chunks, record.made_bytes
             self._engine.finish(run, failure)
 
-    async def _complete(
-        self, record: Record, run: UnconnectedRun, result: Any, call: InvocationCall, durability: Durability
-    ) -> None:
-        context = run.context
+    async def _complete(self, run: DurableRun, result: Any) -> None:
+        """Take what is no value to its end: a stream, or a response of the agent's own."""
+        context, record = run.context, run.record
         if type(result) in GENERATOR_TYPES:
-            run.streams = call.wants != "json"
+            run.streams = run.call.wants != "json"
             record.knows_form("stream")
-            await self._produce(record, run, result, self._stream_timeout(call, durability))
-            self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
-        elif not is_response(result):
-            encoded = encode(result)
-            run.streams = call.wants == "stream"
-            record.form = "value"
-            record.log.put(encoded)
-            self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
-        else:
-            record.knows_form("response")
-            answer = held_response(result, context)
-            if answer is None:
-                answer = await send_live(result, record.taker, run, self._config.stream_timeout)
-                self._close(record, SUCCEEDED, answer)
-            else:
-                self._close(record, SUCCEEDED, answer)
-                await after_sending(result, context)
+            await self._produce(run, result)
+            return self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
+        record.knows_form("response")
+        answer = held_response(result, context)
+        if answer is None:
+            answer = await send_live(result, record.taker, run, self._config.stream_timeout)
+            return self._close(record, SUCCEEDED, answer)
+        self._close(record, SUCCEEDED, answer)
+        await after_sending(result, context)
 
-    def _stream_timeout(self, call: InvocationCall, durability: Durability) -> float:
-        if durability.background or call.wants == "json":
-            return call.context.timeout
-        limit = self._config.stream_timeout
-        return limit if call.timeout is None else min(call.timeout, limit)
+    def _stream_timeout(self, run: DurableRun) -> float:
+        if run.durability.background or run.call.wants == "json":
+            return run.context.timeout
+        limit, timeout = self._config.stream_timeout, run.call.timeout
+        return limit if timeout is None else min(timeout, limit)
 
-    async def _produce(self, record: Record, run: UnconnectedRun, generator: Any, timeout: float) -> None:
-        log = record.log
-        run.produce_into(log, generator, self._engine.workers, timeout)
+    async def _produce(self, run: DurableRun, generator: Any) -> None:
+        log = run.record.log
+        run.produce_into(log, generator, self._engine.workers, self._stream_timeout(run))
         await log.until_end()
         if log.first_chunk_at is not None:
             run.first_chunk = log.first_chunk_at - run.context.started
         if log.error is not None:
             raise log.error
+
+    def _fail_late(self, run: DurableRun) -> None:
+        self._fail(run.record, run.reason)
 
     def _fail(self, record: Record, error: BaseException | None) -> None:
         """Close a record with an error; one of a stopped handler that refuses to end may be closed already."""
@@ -238,7 +235,13 @@ class DurableInvocations:
             self._archive.finished(record)
 
 
-def _told(error: Exception, run: UnconnectedRun) -> BaseException:
+def _scope(call: InvocationCall, durability: Durability) -> Scope | None:
+    if durability.key is None:
+        return None
+    return (call.context.key_id or "", call.context.session_id or "", durability.key)
+
+
+def _told(error: Exception, run: DurableRun) -> BaseException:
     """Return what ended the work: behind an answer that was cut, why it was cut."""
     if not isinstance(error, AnswerCutError):
         return error

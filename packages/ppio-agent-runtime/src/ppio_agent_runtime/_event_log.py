@@ -8,11 +8,9 @@ blocks of those that were made between two turns of the event loop, so that a re
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from array import array
 from bisect import bisect_right
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ppio_agent_models import EventsEvictedError
@@ -63,7 +61,6 @@ class EventLog:
         "_first_ids",
         "_is_full",
         "_keeps_unread",
-        "_loop",
         "_over",
         "_pending",
         "_pending_bytes",
@@ -72,7 +69,6 @@ class EventLog:
         "_room",
         "_sealed_chunks",
         "_sealed_id",
-        "_thread",
         "_waiting",
         "allowance",
         "closed",
@@ -85,8 +81,6 @@ class EventLog:
     )
 
     def __init__(self, allowance: Allowance, *, keeps_unread: bool = True) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
         self.allowance = allowance
         self._bound = 0
         self._room = FIRST_BYTES  # so many may be pending
@@ -160,14 +154,6 @@ class EventLog:
         self._count()
         if not self._is_full or self._forget():
             self._add(event_block(b"progress", self._sealed_id + 1, value), 1)
-
-    def report(self, value: bytes) -> None:
-        """Do what `progress` does, in any thread."""
-        if threading.get_ident() == self._thread:
-            self.progress(value)
-        else:
-            with suppress(RuntimeError):  # the loop has been closed
-                self._loop.call_soon_threadsafe(self.progress, value)
 
     async def room(self) -> None:
         """Give others their turn, then wait until there is room for another event."""

@@ -51,8 +51,8 @@ class Ledger:
     def close(self, record: Record) -> None:
         """Move a record that is over to the finished ones, and let the oldest of them go where bounds are passed."""
         self._running.pop(record.invocation_id, None)
-        record.log.allowance.release()
-        cost = _cost(record)
+        record.release()
+        cost = record.held_bytes + _COST_BYTES
         self._finished[record.invocation_id] = (record, self._now(), cost)
         self._memory.finished_bytes += cost
         self._sweep()
@@ -69,7 +69,7 @@ class Ledger:
         """Drop a running record as if it had never been."""
         self.release_key(record)
         self._running.pop(record.invocation_id, None)
-        record.log.allowance.release()
+        record.release()
 
     def find(self, invocation_id: str) -> Record | None:
         """Return the record of this id, if it is held."""
@@ -92,7 +92,7 @@ class Ledger:
     @property
     def held_bytes(self) -> int:
         """Bytes of all of them, about."""
-        return self._memory.finished_bytes + sum(record.log.held_bytes for record in self._running.values())
+        return self._memory.finished_bytes + sum(record.held_bytes for record in self._running.values())
 
     def _sweep(self) -> None:
         """Let finished records go that are too old, too many or too large, the oldest first."""
@@ -121,9 +121,3 @@ class Ledger:
         if gap > _SWEEP_SECONDS + _SLACK_SECONDS and self._finished:
             self._slept_seconds += gap - _SWEEP_SECONDS
         return now - self._slept_seconds
-
-
-def _cost(record: Record) -> int:
-    """Return how many bytes a finished record holds."""
-    body = 0 if record.answer is None or record.answer.body is None else len(record.answer.body)
-    return record.log.held_bytes + body + _COST_BYTES

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import RequestReadTimeoutError, UnavailableError
 
-from ._attend import Attendance
 from ._body import ClientGoneError
 from ._context import RequestContext, current_context
 from ._invocations import draining_error
@@ -36,19 +35,19 @@ if TYPE_CHECKING:
     from ._chunks import ChunkBuffer
     from ._config import AgentConfig
     from ._context import Headers
-    from ._durable import DurableInvocations
+    from ._durable_corridor import DurableCorridor
     from ._engine import Engine
     from ._handler import Handler
-    from ._request import Durability, InvocationCall
+    from ._request import InvocationCall
 
 
 class Corridor:
     """An ASGI endpoint: read, admit, handle, respond; whatever goes wrong leaves through `_refuse`."""
 
-    def __init__(self, config: AgentConfig, engine: Engine, durable: DurableInvocations) -> None:
+    def __init__(self, config: AgentConfig, engine: Engine, durably: DurableCorridor) -> None:
         self._config = config
         self._engine = engine
-        self._durable = durable
+        self._durably = durably
         self._invocations = engine.invocations
         self._invocations.answer_late = self._answer_late
         self._invocations.read_limit_seconds = config.request_read_timeout_seconds
@@ -71,7 +70,7 @@ class Corridor:
             call = await self._read(task, scope, receive, found, request_id, handler)
             context = call.context
             if call.durability is not None:
-                return await self._durably(call, call.durability, handler, scope, receive, send)
+                return await self._durably(task, call, call.durability, handler, scope, receive, send)
             run = engine.start(Run(context, receive, send))
             token = current_context.set(context)  # until the last byte is sent
             try:
@@ -96,26 +95,6 @@ class Corridor:
                 engine.refused(error)
             if run is None or not run.answered_late:
                 await self._refuse(error, request_id, context, send)
-
-    async def _durably(
-        self,
-        call: InvocationCall,
-        durability: Durability,
-        handler: Handler,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        """Answer a call whose invocation outlives its request."""
-        context = call.context
-        record, replayed = await self._durable.begin(call, durability, handler)
-        headers = identity_headers(context.request_id, context.session_id, record.invocation_id)
-        heartbeat_seconds = self._config.heartbeat_seconds
-        attendance = Attendance(self._invocations, heartbeat_seconds, record, headers, context, replayed=replayed)
-        if durability.background:
-            location = f"{scope.get('root_path', '')}/invocations/{record.invocation_id}".encode()
-            return await attendance.announce(location, receive, send)
-        await attendance.answer(call.wants, scope, receive, send, numbered=call.numbered)
 
     async def _answer_late(self, run: Run) -> None:
         """Tell the caller of a stopped handler that refuses to end."""

@@ -28,6 +28,8 @@ class Presence:
         channel: The same; None once it has been used.
         took_response: It was sent a response of the agent's own, live.
         gone: It has hung up.
+        on_news: Called by `wake`, where the caller's own task has no time to wait because it does the work.
+        on_gone: Called when it has hung up, likewise.
     """
 
     __slots__ = (
@@ -39,6 +41,8 @@ class Presence:
         "_waiter",
         "channel",
         "gone",
+        "on_gone",
+        "on_news",
         "took_response",
     )
 
@@ -46,6 +50,8 @@ class Presence:
         self.channel = channel
         self.took_response = False
         self.gone = False
+        self.on_news: Callable[[], None] | None = None
+        self.on_gone: Callable[[], None] | None = None
         self._receive = receive
         self._heartbeat_seconds = heartbeat_seconds
         self._listener: asyncio.Task[None] | None = None
@@ -96,6 +102,8 @@ class Presence:
 
     def wake(self) -> None:
         """Let a waiting `until` look again."""
+        if self.on_news is not None:
+            self.on_news()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -136,3 +144,5 @@ class Presence:
             self.wake()
             if self._reader is not None:
                 self._reader.wake()
+            if self.on_gone is not None:
+                self.on_gone()

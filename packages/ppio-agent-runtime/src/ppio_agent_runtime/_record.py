@@ -9,20 +9,25 @@ A queued one can fail too: its time was up, or the door refused it after its cal
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from threading import get_ident
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic_core import to_json
 
 from ppio_agent_models import EventsEvictedError, InvocationCancelledError
 
+from ._allowance import FixedAllowance
 from ._event_blocks import as_one_value
+from ._event_log import EventLog
 
 if TYPE_CHECKING:
+    from ._allowance import Allowance
     from ._context import Headers, RequestContext
-    from ._event_log import EventLog
     from ._presence import Presence
     from ._run import Run
 
@@ -33,11 +38,12 @@ Scope = tuple[str, str, str]
 RecordForm = Literal["value", "stream", "response"]
 
 _NO_RESULT = b'{"result":null'
+_NO_HEADERS: Headers = []
+"""Shared by all answers, so never added to."""
 
 
-@dataclass(slots=True, frozen=True)
-class Answer:
-    """What the invocation is answered with, however often somebody asks. The result is in the log.
+class Answer(NamedTuple):
+    """What the invocation is answered with, however often somebody asks. The result is held besides.
 
     Attributes:
         status: HTTP status.
@@ -48,16 +54,19 @@ class Answer:
 
     status: int
     closing: bytes
-    headers: Headers = field(default_factory=list)
+    headers: Headers = _NO_HEADERS
     body: bytes | None = None
 
 
 class Record:
     """An invocation that outlives its request.
 
+    It has a log of its events from the moment on when somebody reports progress, makes a stream or reads events. Most
+    have none of that: their value is held alone, and who asks later for its events gets a log made of it.
+
     Args:
         invocation_id: Its id.
-        log: Where its events go.
+        allowance: Returns what the log may hold, once there is one.
         session_id: Its session, or None.
         request_id: Of the request that began it.
         window_seconds: How long it goes on when nobody waits for it; 0 to stop at once, None to go on to its end.
@@ -74,32 +83,24 @@ class Record:
         answer: What it is answered with, from the end on.
     """
 
-    __slots__ = (
-        "_abandoned_at",
-        "_callers",
-        "_window_seconds",
-        "answer",
-        "created_at",
-        "fingerprint",
-        "finished_at",
-        "form",
-        "invocation_id",
-        "is_accepted",
-        "is_refused",
-        "log",
-        "request_id",
-        "run",
-        "scope",
-        "session_id",
-        "started_at",
-        "state",
-        "was_interrupted",
-    )
+    # Defaults of the class instead of slots that are filled for each record, as in `Run`.
+    state = QUEUED
+    run: Run | None = None
+    form: RecordForm | None = None
+    is_accepted = False
+    is_refused = False
+    was_interrupted = False
+    started_at: float | None = None
+    finished_at: float | None = None
+    answer: Answer | None = None
+    _log: EventLog | None = None
+    _value = b"null"
+    _abandoned_at: float | None = None
 
     def __init__(
         self,
         invocation_id: str,
-        log: EventLog,
+        allowance: Callable[[], Allowance],
         *,
         request_id: str,
         session_id: str | None,
@@ -108,24 +109,54 @@ class Record:
         fingerprint: bytes,
     ) -> None:
         self.invocation_id = invocation_id
-        self.log = log
         self.request_id = request_id
         self.session_id = session_id
         self.scope = scope
         self.fingerprint = fingerprint
-        self.state = QUEUED
-        self.run: Run | None = None
-        self.form: RecordForm | None = None
-        self.is_accepted = False
-        self.is_refused = False
-        self.was_interrupted = False
         self.created_at = time.time()
-        self.started_at: float | None = None
-        self.finished_at: float | None = None
-        self.answer: Answer | None = None
+        self._allowance = allowance
         self._window_seconds = window_seconds
         self._callers: dict[Presence, None] = {}
-        self._abandoned_at: float | None = None
+        self._thread = get_ident()
+
+    @property
+    def log(self) -> EventLog:
+        """Its events. What is made of a value for those who ask after the end is made anew each time, and not held."""
+        if self._log is not None:
+            return self._log
+        if self.answer is None:
+            self._log = EventLog(self._allowance(), keeps_unread=self._window_seconds is not None)
+            return self._log
+        log = EventLog(FixedAllowance(0))
+        if self.form == "value":
+            log.put(self._value)
+        self._end(log, self.answer)
+        return log
+
+    @property
+    def last_event_id(self) -> int:
+        """Number of the newest event, 0 before the first."""
+        if self._log is not None:
+            return self._log.last_id
+        return self.chunks + (self.answer is not None)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks there were so far."""
+        return (self.form == "value") if self._log is None else self._log.chunks
+
+    @property
+    def made_bytes(self) -> int:
+        """Bytes of all that it said so far, what was forgotten included."""
+        if self._log is not None:
+            return self._log.made_bytes
+        return len(self._value) + (0 if self.answer is None else len(self.answer.closing))
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes held of what it said, and of a response of the agent's own."""
+        said = self.made_bytes if self._log is None else self._log.held_bytes
+        return said if self.answer is None or self.answer.body is None else said + len(self.answer.body)
 
     @property
     def is_over(self) -> bool:
@@ -143,7 +174,7 @@ class Record:
         Args:
             numbered: They speak protocol 1, and are told of progress too.
         """
-        nothing = self.log.last_id == 1 if numbered else self.log.chunks == 0
+        nothing = self.last_event_id == 1 if numbered else self.chunks == 0
         return self.answer is not None and nothing and (self.state != SUCCEEDED or self.form == "response")
 
     @property
@@ -173,22 +204,46 @@ class Record:
         self.form = form
         self._tell()
 
+    def made(self, value: bytes) -> None:
+        """Note the value that the handler made, as JSON."""
+        self.form = "value"
+        if self._log is None:
+            self._value = value
+        else:
+            self._log.put(value)
+
+    def report(self, value: bytes) -> None:
+        """Add a progress event, in any thread. Nothing is added after the end."""
+        if get_ident() == self._thread:
+            if self.answer is None:
+                self.log.progress(value)
+        elif (run := self.run) is not None and run.task is not None:
+            with suppress(RuntimeError):  # the loop has been closed
+                run.task.get_loop().call_soon_threadsafe(self.report, value)
+
     def finish(self, state: str, answer: Answer) -> None:
         """End the invocation; it has not ended yet."""
         self.state = state
         self.finished_at = time.time()
         self.answer = answer
         self.is_accepted = True
-        self.log.close(b"done" if state == SUCCEEDED else b"error", answer.closing)
+        if self._log is not None:
+            self._end(self._log, answer)
         self._abandoned_at = None
         self.run = None
         self._tell()
+
+    def release(self) -> None:
+        """Give back what the log may hold."""
+        if self._log is not None:
+            self._log.allowance.release()
 
     def restore(
         self,
         state: str,
         form: RecordForm | None,
         answer: Answer,
+        log: EventLog,
         *,
         created_at: float,
         started_at: float | None,
@@ -196,6 +251,7 @@ class Record:
     ) -> None:
         """Make this an invocation that was over before this process began."""
         self.state, self.form, self.answer, self.is_accepted = state, form, answer, True
+        self._log = log
         self.created_at, self.started_at, self.finished_at = created_at, started_at, finished_at
 
     def cancel(self, sentence: str = "The invocation was cancelled.") -> None:
@@ -208,16 +264,11 @@ class Record:
         self._callers[caller] = None
         self._abandoned_at = None
 
-    def leave(self, caller: Presence, now: float) -> None:
-        """Note that a caller is gone; the last one starts the window.
-
-        Args:
-            caller: Who joined before.
-            now: The loop's time.
-        """
-        del self._callers[caller]
+    def leave(self, caller: Presence) -> None:
+        """Note that a caller is gone; the last one starts the window."""
+        self._callers.pop(caller, None)
         if not self._callers and self.answer is None and self._window_seconds is not None:
-            self._abandoned_at = now
+            self._abandoned_at = now = asyncio.get_running_loop().time()
             self.watch(now)
 
     def watch(self, now: float) -> None:
@@ -250,7 +301,7 @@ class Record:
         if self.state != SUCCEEDED or self.form == "response":
             return self.answer.closing
         if self.form == "value":
-            return _with_result(self.log.value(), self.answer.closing)
+            return _with_result(self._value if self._log is None else self._log.value(), self.answer.closing)
         if chunks is None:
             chunks = self.log.collected()
         if chunks is None:
@@ -276,9 +327,12 @@ class Record:
             created_at=_iso(self.created_at),
             started_at=_iso(self.started_at),
             finished_at=_iso(self.finished_at),
-            last_event_id=self.log.last_id,
+            last_event_id=self.last_event_id,
             first_event_id=first_event_id,
         )
+
+    def _end(self, log: EventLog, answer: Answer) -> None:
+        log.close(b"done" if self.state == SUCCEEDED else b"error", answer.closing)
 
     def _tell(self) -> None:
         for caller in self._callers:

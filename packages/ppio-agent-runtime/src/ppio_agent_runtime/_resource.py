@@ -104,10 +104,10 @@ class InvocationResources:
         after = _last_event_id(scope)
         if record.was_interrupted:
             record.log.resume_at(after + 1)
-        if after > record.log.last_id:
+        if after > record.last_event_id:
             raise BadRequestError(
                 f"The event {after} does not exist yet; the newest of invocation {invocation_id} is "
-                f"{record.log.last_id}."
+                f"{record.last_event_id}."
             )
         if scope["method"] == "HEAD":
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + headers})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import InvocationCancelledError
@@ -24,22 +23,18 @@ class UnconnectedRun(Run):
     Attributes:
         late: Done once the stopped handler has refused to end for so long that its caller should not wait any more.
         over: Done once the run has been finished.
-        on_late: Called at the moment of `late`.
     """
 
     def __init__(self, context: RequestContext, gone: Receive | None = None) -> None:
-        super().__init__(context, gone or _never, _nowhere)
+        super().__init__(context, gone or never, nowhere)
         loop = asyncio.get_running_loop()
         self.late: asyncio.Future[None] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
-        self.on_late: Callable[[], None] | None = None
 
     def watch(self, now: float) -> bool:
         """Look after the run at every tick of the clock."""
         if super().watch(now) and not self.late.done():
             self.late.set_result(None)
-            if self.on_late is not None:
-                self.on_late()
         return False
 
     async def outcome(self, task: asyncio.Task[Any]) -> Any:
@@ -75,10 +70,11 @@ def _seen(task: asyncio.Task[Any]) -> None:
         task.exception()  # whoever waited has been told, or has left
 
 
-async def _never() -> Message:
+async def never() -> Message:
+    """Receive nothing."""
     never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
     return await never
 
 
-async def _nowhere(_message: Message) -> None:
-    return None
+async def nowhere(_message: Message) -> None:
+    """Send nothing."""

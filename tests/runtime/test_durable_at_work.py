@@ -1,0 +1,239 @@
+"""The request that begins an invocation may work for it in its own task: nobody can tell but by the time it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
+from ppio_agent_runtime._asgi import ASGIApp, Receive, Scope, Send
+from ppio_agent_runtime._ledger import Ledger
+from ppio_agent_runtime._record import FAILED, SUCCEEDED, Answer, Record
+from ppio_agent_runtime.testing import running
+from tests.support.calls import refusal
+from tests.support.durable import cancel, events, finished, in_state, resource
+from tests.support.gates import Gate, aside, eventually, opening
+from tests.support.raw_http import PROTOCOL_1, Connection, invoke
+
+LONG = AgentConfig(resume_window_seconds=3600)
+JSON = PROTOCOL_1 | {"Accept": "application/json"}
+either_form = pytest.mark.parametrize("headers", [PROTOCOL_1, JSON], ids=["as it comes", "json"])
+
+
+class Agent:
+    """An agent that goes through gates."""
+
+    def __init__(self, config: AgentConfig = LONG) -> None:
+        self.app = PPIOAgentRuntimeApp(config)
+        self.begun, self.go_on = Gate("begun"), Gate("go on")
+        self.path = ""
+
+    def note(self, context: RequestContext) -> None:
+        self.path = f"/invocations/{context.invocation_id}"
+        self.begun.open()
+
+    def record(self) -> Any:
+        return self.app._durable._ledger.find(self.path.rpartition("/")[2])
+
+    def runs(self) -> list[Any]:
+        return list(self.app._invocations._runs)
+
+
+def valued(agent: Agent) -> Agent:
+    @agent.app.entrypoint
+    async def handler(payload: dict[str, Any], context: RequestContext) -> str:
+        agent.note(context)
+        await agent.go_on.passed()
+        return "ab"
+
+    return agent
+
+
+def generating(agent: Agent) -> Agent:
+    @agent.app.entrypoint
+    async def handler(payload: dict[str, Any], context: RequestContext) -> AsyncIterator[str]:
+        async def chunks() -> AsyncIterator[str]:
+            agent.note(context)
+            yield "a"
+            await agent.go_on.passed()
+            yield "b"
+
+        return chunks()
+
+    return agent
+
+
+def stubborn(agent: Agent) -> Agent:
+    @agent.app.entrypoint
+    async def handler(payload: dict[str, Any], context: RequestContext) -> str:
+        agent.note(context)
+        while not agent.go_on.is_open:
+            try:
+                await agent.go_on.passed()
+            except asyncio.CancelledError:
+                continue
+        return "too late"
+
+    return agent
+
+
+class Impatient:
+    """A middleware that gives up on whatever does not answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] == "GET":
+            return await self._app(scope, receive, send)
+        try:
+            await asyncio.wait_for(self._app(scope, receive, send), 0.2)
+        except TimeoutError:
+            await send({"type": "http.response.start", "status": 504, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+
+
+def test_value_has_no_task_besides_that_of_the_request_which_began_it() -> None:
+    agent = valued(Agent())
+    with opening(agent.go_on), running(agent.app) as url:
+        waiting = aside(lambda: invoke(url, headers=PROTOCOL_1))
+        agent.begun.wait()
+        assert not agent.app._durable._tasks
+        agent.go_on.open()
+        assert waiting.result().result == "ab"
+
+
+def test_middleware_that_gives_up_on_its_caller_does_not_stop_the_work() -> None:
+    agent = valued(Agent())
+    agent.app.add_middleware(Impatient)
+    with opening(agent.go_on), running(agent.app) as url:
+        assert invoke(url, headers=PROTOCOL_1).status == 504
+        in_state(url, agent.path, "running")
+        agent.go_on.open()
+        assert finished(url, agent.path)["response"]["result"] == "ab"
+
+
+@either_form
+def test_stubborn_handler_s_caller_is_told_once_and_its_record_is_over(headers: dict[str, str]) -> None:
+    agent = stubborn(Agent(AgentConfig(timeout=0.1)))
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
+        connection.post(headers=headers)
+        first = connection.read_answer()
+        refusal(first, 504, "InvocationTimeoutError")
+        assert agent.runs()
+        found = resource(url, agent.path)
+        assert (found["state"], found["response"]) == ("failed", first.json)
+        agent.go_on.open()
+        eventually(lambda: not agent.runs(), "the handler ends")
+        assert resource(url, f"/invocations/{first.headers['x-ppio-invocation-id']}") == found
+        connection.send(b"GET /ping HTTP/1.1\r\nHost: agent\r\n\r\n")
+        assert connection.read_answer().json["status"] == "Healthy"  # and nothing is left of an answer before it
+
+
+@either_form
+def test_generator_that_a_plain_coroutine_returns_is_answered_while_it_is_made(headers: dict[str, str]) -> None:
+    agent = generating(Agent())
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
+        connection.post(headers=headers)
+        agent.begun.wait()
+        if headers is JSON:
+            agent.go_on.open()
+            assert connection.read_answer().result == "ab"
+        else:
+            connection.read_head()
+            found = connection.events()
+            assert next(found).data == "a"
+            agent.go_on.open()
+            assert [(event.kind, event.event_id) for event in found] == [("chunk", 2), ("done", 3)]
+        assert finished(url, agent.path)["response"]["result"] == "ab"
+
+
+@either_form
+def test_generator_goes_on_when_its_caller_hangs_up(headers: dict[str, str]) -> None:
+    agent = generating(Agent())
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
+        connection.post(headers=headers)
+        agent.begun.wait()
+        connection.close()
+        eventually(lambda: agent.record().is_abandoned, "alone")
+        agent.go_on.open()
+        assert [event.data for event in events(url, agent.path).events if event.kind == "chunk"] == ["a", "b"]
+
+
+@either_form
+def test_work_that_lost_its_caller_is_cancelled_by_another_one_and_leaves_nothing(headers: dict[str, str]) -> None:
+    agent = valued(Agent())
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
+        connection.post(headers=headers)
+        agent.begun.wait()
+        connection.close()
+        eventually(lambda: agent.record().is_abandoned, "alone")
+        assert cancel(url, agent.path).status == 202
+        assert finished(url, agent.path)["state"] == "cancelled"
+        eventually(lambda: not (agent.runs() or agent.app._invocations._watched), "nothing is left")
+
+
+def test_events_of_a_value_that_nobody_read_while_it_was_made_are_those_of_one_that_somebody_read() -> None:
+    read, unread = valued(Agent()), valued(Agent())
+    with opening(read.go_on), running(read.app) as url:
+        waiting = aside(lambda: invoke(url, headers=PROTOCOL_1))
+        read.begun.wait()
+        following = aside(lambda: events(url, read.path))
+        eventually(lambda: read.record()._log is not None, "it is read")
+        read.go_on.open()
+        live, of_read = following.result().events, waiting.result().json
+        assert resource(url, read.path)["last_event_id"] == 2
+    unread.go_on.open()
+    with running(unread.app) as url:
+        of_unread = invoke(url, headers=PROTOCOL_1).json
+        later = [events(url, unread.path, after).events for after in range(3)]
+        assert resource(url, unread.path)["last_event_id"] == 2
+        assert unread.record()._log is None
+    assert [event.kind for event in live] == [event.kind for event in later[0]] == ["chunk", "done"]
+    assert live[0] == later[0][0]
+    assert later[1:] == [later[0][1:], later[0][2:]]
+    assert of_read.keys() == of_unread.keys()
+
+
+@given(st.binary(max_size=300).map(lambda value: b'"%b"' % value.hex().encode()), st.booleans())
+def test_record_tells_the_same_with_a_log_and_without(value: bytes, fails: bool) -> None:
+    def told(*, early: bool) -> tuple[object, ...]:
+        ledger = Ledger(AgentConfig())
+        record = Record(
+            "i", ledger.allowance, request_id="r", session_id=None, window_seconds=60, scope=None, fingerprint=b""
+        )
+        record.created_at = 1.0
+        ledger.open(record)
+        if early:
+            assert record.log.last_id == 0
+        if not fails:
+            record.made(value)
+        record.finish(FAILED if fails else SUCCEEDED, Answer(500 if fails else 200, b'{"result":null,"status":"x"}'))
+        record.finished_at = 2.0
+        ledger.close(record)
+        said = record.said_nothing(numbered=True), record.said_nothing(numbered=False)
+        return record.resource(), record.envelope(), record.log.held(), said, record.chunks, record.last_event_id
+
+    async def check() -> None:
+        assert told(early=True) == told(early=False)
+
+    asyncio.run(check())
+
+
+async def test_reports_of_a_record_that_is_over_are_dropped() -> None:
+    ledger = Ledger(AgentConfig())
+    record = Record(
+        "i", ledger.allowance, request_id="r", session_id=None, window_seconds=60, scope=None, fingerprint=b""
+    )
+    ledger.open(record)
+    record.made(b"1")
+    record.finish(SUCCEEDED, Answer(200, b'{"result":null}'))
+    record.report(b"2")
+    await asyncio.to_thread(record.report, b"3")
+    await asyncio.sleep(0)
+    assert record.last_event_id == 2
