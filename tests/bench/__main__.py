@@ -41,7 +41,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="bursts of each server in each row")
     parser.add_argument("--growth", action="store_true", help="measure the curves instead of the table")
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write (with --growth: add) the figures as JSON")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write (with --only or --growth: add) the figures as JSON"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them as SVG; needs matplotlib")
     return parser.parse_args()
 
@@ -50,7 +52,8 @@ def main() -> int:
     """Measure, print, write; return the exit code."""
     options = arguments()
     rounds = 1 if options.quick else options.rounds
-    report = Report.read(options.json) if options.growth and options.json and options.json.exists() else Report()
+    adds = (options.growth or options.only) and options.json and options.json.exists()
+    report = Report.read(options.json) if adds else Report()
     wanted: list[Row] = []
     if options.growth:
         report.growth = grow(rounds)

@@ -11,14 +11,16 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-PAYLOAD = {"prompt": "x" * 120, "session": "s-0123456789", "user": "u-42", "meta": {"k": "v"}}
-_BODY = json.dumps(PAYLOAD).encode()
-_REQUEST = (
-    b"POST /invocations HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-    % (len(_BODY), _BODY)
-)
+from .loads import PAYLOAD
+
+_HEAD = b"POST /invocations HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 Call = Callable[[], Awaitable[int]]
+
+
+def _request() -> bytes:
+    body = json.dumps(PAYLOAD).encode()
+    return _HEAD % len(body) + body
 
 
 class RawConnection(asyncio.Protocol):
@@ -46,10 +48,10 @@ class RawConnection(asyncio.Protocol):
             self._answer.set_result(body)
 
     async def call(self) -> int:
-        """Send one request and decode its answer."""
+        """Encode and send one request, decode its answer."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(_REQUEST)
+        self._transport.write(_request())
         json.loads(await self._answer)
         return 1
 
@@ -65,7 +67,7 @@ async def raw_events(port: int) -> Call:
 
     async def call() -> int:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-        writer.write(_REQUEST)
+        writer.write(_request())
         await reader.readuntil(b"\r\n\r\n")
         count, rest, tail = 0, b"", b""
         while not rest.endswith(b"0\r\n\r\n"):
@@ -132,7 +134,7 @@ async def rate(who: str, what: str, port: int, concurrency: int, seconds: float)
         while time.perf_counter() < until:
             done += await call()
 
-    await calls[0]()
+    await asyncio.gather(*(call() for call in calls))  # opens the connections
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for call in calls:

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from .loads import posts, streams
 from .report import Curve, Growth
+from .rounds import in_turn
 from .servers import OURS, RAW, App, Server
 
 _CONNECTIONS = (1, 4, 16, 64, 256, 1024)
@@ -47,26 +49,28 @@ def grow(rounds: int) -> Growth:
 def _requests(rounds: int) -> dict[str, Curve]:
     with ExitStack() as stack:
         servers = [stack.enter_context(Server(app)) for app in (RAW, OURS)]
-        return {
-            server.app.name: [(count, _best_posts(server, count, rounds)) for count in _CONNECTIONS]
-            for server in servers
-        }
-
-
-def _best_posts(server: Server, connections: int, rounds: int) -> float:
-    return max(posts(server, connections).rate for _ in range(rounds))
+        return _curves(servers, _CONNECTIONS, rounds, lambda server, count: posts(server, count).rate)
 
 
 def _chunks(rounds: int) -> dict[str, Curve]:
     with ExitStack() as stack:
         servers = [stack.enter_context(Server(app, "stream")) for app in (RAW, OURS)]
-        return {
-            server.app.name: [(count, _best_streams(server, count, rounds)) for count in _STREAMS] for server in servers
-        }
+        return _curves(
+            servers, _STREAMS, rounds, lambda server, count: streams(server, count, max(200, 30_000 // count)).rate
+        )
 
 
-def _best_streams(server: Server, count: int, rounds: int) -> float:
-    return max(streams(server, count, max(50, 30_000 // count)).rate for _ in range(rounds))
+def _curves(
+    servers: list[Server], counts: Sequence[int], rounds: int, rate: Callable[[Server, int], float]
+) -> dict[str, Curve]:
+    """Return the best of some rounds for each server and count; the servers take turns."""
+    best: dict[str, dict[int, float]] = {server.app.name: {} for server in servers}
+    for count in counts:
+        for number in range(rounds):
+            for server in in_turn(servers, number):
+                found = best[server.app.name]
+                found[count] = max(found.get(count, 0), rate(server, count))
+    return {name: list(found.items()) for name, found in best.items()}
 
 
 def _memory() -> dict[str, Curve]:

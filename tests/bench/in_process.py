@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any, Final
 
@@ -24,7 +26,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, configure_logging
 from ppio_agent_runtime._protocol import AgentHttpProtocol
 
 from .loads import SMALL
@@ -38,6 +40,10 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "protocol 1": {},
     "rate limit": {"rate_limit": "900000000/60"},
     "concurrency": {"max_concurrency": 1000},
+    "API keys": {"api_keys": ["bench-key"]},
+    "access log": {"access_log": True},
+    "access log, JSON": {"access_log": True, "log_format": "json"},
+    "isolated": {"isolate_handlers": True},
 }
 
 
@@ -80,6 +86,7 @@ class Bare:
 
     config = AgentConfig()
     stack = staticmethod(bare)
+    shortcut = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await bare(scope, receive, send)
@@ -91,6 +98,9 @@ def connection(variant: str) -> tuple[Any, ServerState, Nowhere]:
     if variant not in ("raw", "connection"):
         app = PPIOAgentRuntimeApp(AgentConfig(**VARIANTS[variant]))
         app.entrypoint(handler)
+        if app.config.access_log:
+            configure_logging(app.config.log_format)
+            logging.root.handlers[0].setStream(tempfile.TemporaryFile("w"))  # type: ignore[attr-defined]  # noqa: SIM115  # till the end
     kind: Any = HttpToolsProtocol if variant == "raw" else AgentHttpProtocol
     config = Config(app, http=kind, ws="none", lifespan="off", access_log=False, proxy_headers=variant == "raw")
     config.load()
@@ -105,7 +115,8 @@ def connection(variant: str) -> tuple[Any, ServerState, Nowhere]:
 async def answer(variant: str, count: int, repeat: int) -> tuple[float, float]:
     """Let so many requests be answered; return the best microseconds for one, and how many writes it was."""
     protocol, state, transport = connection(variant)
-    extra = b"PPIO-Agent-Protocol: 1\r\n" if variant == "protocol 1" else b""
+    extra = b"X-API-Key: bench-key\r\n" if variant == "API keys" else b""
+    extra += b"PPIO-Agent-Protocol: 1\r\n" if variant == "protocol 1" else b""
     head = (
         b"POST /invocations HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n"
     )

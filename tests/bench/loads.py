@@ -15,8 +15,9 @@ from typing import Final
 
 from .servers import Server
 
-SMALL: Final = json.dumps({"prompt": "x" * 120, "session": "s-0123456789", "user": "u-42", "meta": {"k": "v"}}).encode()
-"""About 200 bytes."""
+PAYLOAD: Final = {"prompt": "x" * 120, "session": "s-0123456789", "user": "u-42", "meta": {"k": "v"}}
+SMALL: Final = json.dumps(PAYLOAD).encode().ljust(200)
+"""200 bytes."""
 BIG_ANSWER: Final = json.dumps({"prompt": "x", "big": True}).encode()
 BIG_REQUEST: Final = json.dumps(
     {"prompt": "x", "messages": [{"id": i, "role": "user", "content": "lorem ipsum dolor " * 54} for i in range(990)]}
@@ -89,18 +90,32 @@ def streams(
 
 
 def pings(port: int, seconds: float) -> list[float]:
-    """Return the latencies of `/ping` in milliseconds, sorted; on new connections, one every 20 ms."""
+    """Return the sorted latencies of `/ping`, in ms: every 20 ms, on new connections and a kept one in turn."""
     latencies: list[float] = []
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        began = time.perf_counter()
-        with socket.create_connection(("127.0.0.1", port), 30) as connection:
-            connection.sendall(b"GET /ping HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
-            if not connection.recv(4096).startswith(b"HTTP/1.1 200"):
-                raise RuntimeError("/ping failed")
-        latencies.append((time.perf_counter() - began) * 1000)
-        time.sleep(0.02)
+    address = ("127.0.0.1", port)
+    with socket.create_connection(address, 30) as kept:
+        while time.perf_counter() < end:
+            began = time.perf_counter()
+            if len(latencies) % 2:
+                _ping(kept)
+            else:
+                with socket.create_connection(address, 30) as new:
+                    _ping(new)
+            latencies.append((time.perf_counter() - began) * 1000)
+            time.sleep(0.02)
     return sorted(latencies)
+
+
+def _ping(connection: socket.socket) -> None:
+    connection.sendall(b"GET /ping HTTP/1.1\r\nHost: bench\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b"}"):  # head and body may come apart
+        if not (part := connection.recv(4096)):
+            raise RuntimeError("the server hung up on /ping")
+        answer += part
+    if not answer.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"/ping was answered with {answer[:40]!r}")
 
 
 def _generator(name: str) -> Path:

@@ -78,9 +78,8 @@ def _run(python: str, program: str) -> float:
 
 
 def _growth(mode: str, connections: int, requests: int) -> Figure:
-    """Return by how many MB the memory has grown after so many requests; a warm-up is not counted."""
+    """Return by how many MB the memory has grown after so many requests, from before the first of them."""
     with Server(OURS, mode) as server:
-        posts(server, connections, seconds=2)
         before, done = server.megabytes(), 0
         while done < requests:
             done += posts(server, connections, seconds=2).requests

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .loads import streams
+from .loads import Streams, streams
 from .rounds import Figure, measured_each, ratios
 from .rows import Results
 from .servers import OURS, RAW, App, Server
@@ -15,26 +15,30 @@ def warm_up(server: Server) -> None:
     streams(server, 2, 500)
 
 
-def _chunks(server: Server) -> int:
-    return 1000 if server.app in (RAW, OURS) else 60  # some peers need a minute for what takes us a second
+def _whole_or_tenth(server: Server, count: int, chunks: int) -> Streams:
+    """Measure a tenth, and the whole unless that took long: some peers need a minute for what takes us a second."""
+    tenth = streams(server, count, chunks // 10)
+    return tenth if tenth.seconds > 1 else streams(server, count, chunks)
 
 
 def run(peers: Sequence[App], rounds: int) -> Results:
     """Measure the group."""
     apps = [RAW, OURS, *peers]
-    throughput = {
-        "stream-1": lambda server: streams(server, 1, 100 * _chunks(server)),
-        "stream-100": lambda server: streams(server, 100, _chunks(server)),
+    measures = {
+        "stream-1": lambda server: _whole_or_tenth(server, 1, 100_000),
+        "stream-100": lambda server: streams(server, 100, 1000),
+        "first-1": lambda server: streams(server, 1, 1, repeat=200),
     }
-    first = {
-        "first-1": lambda server: streams(server, 1, 1, repeat=100),
-        "first-100": lambda server: streams(server, 100, 1000),
+    found = measured_each(apps, "stream", measures, rounds, warm_up)
+    results = {name: ratios(found[name], "raw", lambda burst: burst.rate) for name in ("stream-1", "stream-100")}
+    results["first-1"] = ratios(found["first-1"], "raw", lambda burst: burst.first)
+    results["first-100"] = ratios(found["stream-100"], "raw", lambda burst: burst.first)
+    sync_measures = {
+        "sync-stream-1": lambda server: _whole_or_tenth(server, 1, 100_000),
+        "sync-stream-100": lambda server: _whole_or_tenth(server, 100, 1000),
     }
-    found = measured_each(apps, "stream", throughput | first, rounds, warm_up)
-    results = {name: ratios(found[name], "raw", lambda burst: burst.rate) for name in throughput}
-    results |= {name: ratios(found[name], "raw", lambda burst: burst.first) for name in first}
-    sync = measured_each(apps, "sync_stream", throughput, rounds, warm_up)
-    results |= {f"sync-{name}": ratios(sync[name], "raw", lambda burst: burst.rate) for name in throughput}
+    sync = measured_each(apps, "sync_stream", sync_measures, rounds, warm_up)
+    results |= {name: ratios(samples, "raw", lambda burst: burst.rate) for name, samples in sync.items()}
     sleep = {"": lambda server: streams(server, 20, 50, pause=0.01)}
     sleeping = measured_each([OURS, *peers], "sync_stream", sleep, 1, warm_up)[""]
     results["sync-stream-sleep"] = {

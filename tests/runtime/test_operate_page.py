@@ -68,7 +68,7 @@ def test_the_demonstration_runs_as_printed(tmp_path: Path) -> None:
     assert re.search(r"ppio_agent_invocations_total +5 +\{'mode': 'json', 'outcome': 'success'\}", metrics)
     assert "invoke_agent demo trace 0af7651916cd43dd8448eb211c80319c parent b7ad6b7169203331" in trace
     assert "gen_ai.conversation.id s-1" in trace
-    assert '"request_id": "r-1"' in trace
+    assert '"request_id":"r-1"' in trace
     assert keys.splitlines()[:3] == [
         "first-key: 200 401 ",
         "first-key,second-key: 200 200 ",

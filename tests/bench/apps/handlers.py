@@ -34,8 +34,8 @@ async def sleep(_request):
 
 
 async def block(_request):
-    """Block the event loop for half a second, as an agent must not."""
-    time.sleep(0.5)  # the point of it
+    """Block the event loop for 50 ms, as an agent must not."""
+    time.sleep(0.05)  # the point of it
     return {"ok": True}
 
 

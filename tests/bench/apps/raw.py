@@ -4,18 +4,28 @@ import asyncio
 import inspect
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import uvicorn
 from handlers import PORT, STREAMS, handler
 
-THREADS = ThreadPoolExecutor(256)
+THREADS = 256
 IS_ASYNC = inspect.iscoroutinefunction(handler)
 ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-EVENTS = [(b"content-type", b"text/event-stream")]
+EVENTS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 ENVELOPE = {"status": "success"}
-if "WHOLE_ENVELOPE" in os.environ:  # for clients, which want all of it
-    ENVELOPE |= {"duration": 0.001, "metadata": {"request_id": "r"}, "error": None, "error_type": None}
+HEADERS = []
+if "WHOLE_ENVELOPE" in os.environ:  # for clients, which have to read all of it
+    ENVELOPE |= {"duration": 0.001, "metadata": {"request_id": "r-1"}, "error": None, "error_type": None}
+    HEADERS = [(b"ppio-agent-protocol", b"1"), (b"x-ppio-request-id", b"r-1"), (b"x-ppio-invocation-id", b"i-1")]
+
+
+@cache
+def threads():
+    """Return the pool for plain functions, made when the first one runs."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(THREADS)
 
 
 def encode(value):
@@ -25,7 +35,7 @@ def encode(value):
 
 async def answer(send, body):
     """Send a whole answer."""
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *HEADERS]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -63,7 +73,7 @@ async def app(scope, receive, send):
     if IS_ASYNC:
         result = await handler(request)
     else:
-        result = await asyncio.get_running_loop().run_in_executor(THREADS, handler, request)
+        result = await asyncio.get_running_loop().run_in_executor(threads(), handler, request)
     return await answer(send, encode({"result": result, **ENVELOPE}))
 
 

@@ -31,7 +31,8 @@ async def result_of(request):
         generator = handler(request)
         framed = async_events(generator) if inspect.isasyncgen(generator) else events(generator)
         return StreamingResponse(framed, media_type="text/event-stream")
-    return {"result": await handler(request) if IS_ASYNC else await run_in_threadpool(handler, request)}
+    result = await handler(request) if IS_ASYNC else await run_in_threadpool(handler, request)
+    return {"result": result, "status": "success"}
 
 
 if os.environ.get("FRAMEWORK") == "fastapi":

@@ -7,37 +7,47 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import time
 import traceback
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from ._log_ids import ID_FIELDS
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 """Fields that every record has, and uvicorn's coloured twin of the message; all others were given by `extra`."""
+_TAKEN: Final = _STANDARD | {"timestamp", "level", "logger"}
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+"""What pydantic_core writes as `json` does."""
+_ID_WORDS: Final = [(field.removesuffix("_id"), field) for field in ID_FIELDS]
+_MISLEADING: Final = re.compile(r'[ \]="\\]')
 
 
 class TextFormatter(logging.Formatter):
     """`2026-01-31 12:00:00,000 INFO name: message [request=… session=… invocation=…]`, the traceback below it."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
         """Return the line without a traceback."""
-        line = super().formatMessage(record)
-        ids = [
-            f"{field.removesuffix('_id')}={_harmless(value)}"
-            for field in ID_FIELDS
-            if (value := getattr(record, field, None)) is not None
-        ]
+        created = record.created
+        line = (
+            f"{_local_time(int(created))},{int(created % 1 * 1000):03d} {record.levelname} {record.name}: "
+            f"{record.message}"
+        )
+        fields = record.__dict__
+        ids = [f"{word}={_harmless(value)}" for word, field in _ID_WORDS if (value := fields.get(field)) is not None]
         return f"{line} [{' '.join(ids)}]" if ids else line
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; one whose message and arguments do not fit together says so."""
         try:
-            return super().format(record)
+            if record.exc_info or record.exc_text or record.stack_info:
+                return super().format(record)
+            record.message = record.getMessage()
+            return self.formatMessage(record)
         except Exception as error:  # noqa: BLE001  # see the module's docstring
             return super().format(_without_arguments(record, error))
 
@@ -57,10 +67,12 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": _message(record),
         }
-        inside = getattr(record, "invocation_id", None) is not None
-        for field, value in record.__dict__.items():
-            if field not in _STANDARD and field not in line and (inside or field not in ID_FIELDS):
-                line[field] = value
+        fields = record.__dict__
+        further = [field for field in fields if field not in _TAKEN]
+        if fields.get("invocation_id") is None:
+            further = [field for field in further if field not in ID_FIELDS]
+        for field in further:
+            line[field] = fields[field]
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = _exception(record.exc_info[1])
         if record.stack_info:
@@ -69,12 +81,16 @@ class JsonFormatter(logging.Formatter):
 
 
 def _timestamp(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{_to_the_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+    return f"{_universal_time(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
 
 
 @lru_cache(1)
-def _to_the_second(seconds: int) -> str:
+def _local_time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+@lru_cache(1)
+def _universal_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
@@ -105,9 +121,11 @@ def _exception(error: BaseException) -> dict[str, str]:
 
 def _dump(line: dict[str, Any]) -> str:
     try:
+        if _PLAIN.issuperset(map(type, line.values())):  # 1.4 us instead of 3.6
+            return to_json(line, ensure_ascii=True, inf_nan_mode="strings").decode()
         return _encode(line)
     except (ValueError, TypeError, RecursionError):  # NaN, a circle, keys that are no texts, too deep
-        return json.dumps({_text_of(field): _plain(value) for field, value in line.items()})
+        return _encode({_text_of(field): _plain(value) for field, value in line.items()})
 
 
 def _plain(value: Any) -> Any:
@@ -124,10 +142,13 @@ def _text_of(value: Any) -> str:
         return f"<{type(value).__name__} whose text cannot be made: {type(error).__name__}>"
 
 
-_encode = json.JSONEncoder(allow_nan=False, default=_text_of).encode  # made once: json.dumps makes one for each call
+# Made once: json.dumps makes one for each call.
+_encode = json.JSONEncoder(allow_nan=False, default=_text_of, separators=(",", ":")).encode
 
 
 def _harmless(value: Any) -> str:
     """Return an id that a caller chose such that it cannot begin a line of its own or look like another field."""
     text = str(value)
-    return text if text.isprintable() and not set(text) & set(' ]="\\') else json.dumps(text)
+    if text.isalnum():  # as those that we make
+        return text
+    return text if text.isprintable() and not _MISLEADING.search(text) else json.dumps(text)

@@ -16,7 +16,11 @@ ID_FIELDS: Final = ("request_id", "session_id", "invocation_id")
 
 def ids_of(context: RequestContext) -> dict[str, Any]:
     """Return the ids as `extra` of a log call, for lines about an invocation that are not written inside of it."""
-    return {name: getattr(context, name) for name in ID_FIELDS}
+    return {
+        "request_id": context.request_id,
+        "session_id": context.session_id,
+        "invocation_id": context.invocation_id,
+    }
 
 
 def carry_ids() -> None:
@@ -26,14 +30,20 @@ def carry_ids() -> None:
         logging.setLogRecordFactory(_RecordsWithIds(factory))
 
 
+def makes_plain_records() -> bool:
+    """Say whether log records are made by `logging` and nobody else; the ids apart, which we add."""
+    factory = logging.getLogRecordFactory()
+    return (factory.inner if isinstance(factory, _RecordsWithIds) else factory) is logging.LogRecord
+
+
 class _RecordsWithIds:
     """A factory of log records around the one that was there before."""
 
     def __init__(self, inner: Any) -> None:
-        self._inner = inner
+        self.inner = inner
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
-        record: logging.LogRecord = self._inner(*args, **kwargs)
+        record: logging.LogRecord = self.inner(*args, **kwargs)
         context = current_context.get()
         fields = _Fields(vars(record))
         for name in ID_FIELDS:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ._log_formats import JsonFormatter, TextFormatter
 from ._log_ids import carry_ids
+from ._log_lines import LineHandler
 
 LogFormat = Literal["text", "json"]
 
@@ -27,12 +28,13 @@ def configure_logging(log_format: LogFormat | None = None, *, debug: bool = Fals
     carry_ids()
     root = logging.getLogger()
     if not root.handlers:
-        root.addHandler(logging.StreamHandler())
+        root.addHandler(LineHandler())
         root.setLevel(logging.DEBUG if debug else logging.INFO)
         log_format = log_format or "text"
     if log_format is not None:
         for handler in root.handlers:
-            if type(handler) is logging.StreamHandler and handler.stream in (sys.stderr, sys.stdout):
+            is_known = type(handler) in (logging.StreamHandler, LineHandler)  # not a program's own kind, or a file
+            if is_known and isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stderr, sys.stdout):
                 handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     # Of uvicorn's chatter at start nothing is news; what it warns about comes through the root's handlers.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Final
 
 from ppio_agent_models import DrainingError, InvocationCancelledError, InvocationTimeoutError
 
+from ._access_log import log_access
 from ._body import ClientGoneError
-from ._log_ids import ids_of
 
 if TYPE_CHECKING:
     from ._engine import Engine
     from ._metrics import MetricsCollector, Mode, Outcome
     from ._run import Run
     from ._telemetry import Telemetry
-
-access_logger = logging.getLogger("ppio_agent_runtime.access")
 
 _OUTCOMES: Final[tuple[tuple[type[BaseException], Outcome], ...]] = (
     (ClientGoneError, "disconnected"),
@@ -75,7 +72,7 @@ class InvocationRecorder:
                 run.context.elapsed(), outcome, mode, run.sent_bytes, run.sent_chunks, run.first_chunk
             )
         if self._access_log and failure is None:
-            _log_access(run, mode)
+            log_access(run, mode)
         if self.telemetry is not None:
             self.telemetry.end(run, outcome, failure)
 
@@ -86,22 +83,3 @@ class InvocationRecorder:
 
     def _waits_at_the_door(self, run: Run) -> bool:
         return self._engine.admission is not None and not run.admitted
-
-
-def _log_access(run: Run, mode: Mode) -> None:
-    duration = run.context.elapsed()
-    facts = {
-        "mode": mode,
-        "duration_seconds": round(duration, 6),
-        "sent_bytes": run.sent_bytes,
-        "chunks": run.sent_chunks,
-    }
-    access_logger.info(
-        "Invocation %s succeeded: %s, %.3f s, %d bytes, %d chunks",
-        run.context.invocation_id,
-        mode,
-        duration,
-        run.sent_bytes,
-        run.sent_chunks,
-        extra=facts | ids_of(run.context),
-    )
