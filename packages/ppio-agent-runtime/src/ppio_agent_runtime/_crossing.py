@@ -161,16 +161,20 @@ class Crossing:
     async def _far_send(self, message: Message) -> None:
         self._outgoing.append(message)
         self._far_tell()
-        self._far_sent_bytes += len(message.get("body", b""))
-        if message.get("more_body") and self._is_far_ahead():
-            self._far_room = self._far_room or asyncio.Event()
-            while self._is_far_ahead():
-                self._far_room.clear()
-                if self._is_far_ahead():  # it may have been taken just before
-                    await self._far_room.wait()
+        size = len(message.get("body", b""))
+        self._far_sent_bytes += size
+        if message.get("more_body"):
+            await self._far_wait(_MOST_UNSENT_BYTES)
+        elif self._far_sent_bytes > size or size > _MOST_UNSENT_BYTES:  # as long as it is sent, the invocation goes on
+            await self._far_wait(0)
 
-    def _is_far_ahead(self) -> bool:
-        return self._far_sent_bytes - self._taken_bytes > _MOST_UNSENT_BYTES
+    async def _far_wait(self, most_unsent: int) -> None:
+        """Wait until the server has taken all but so many bytes."""
+        while self._far_sent_bytes - self._taken_bytes > most_unsent:
+            self._far_room = self._far_room or asyncio.Event()
+            self._far_room.clear()
+            if self._far_sent_bytes - self._taken_bytes > most_unsent:  # it may have been taken just before
+                await self._far_room.wait()
 
     def _far_tell(self) -> None:
         if not self._is_told:
