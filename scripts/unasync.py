@@ -28,7 +28,6 @@ PAIRS = (
     ("tests/client/_async", "tests/client/_sync"),
     ("tests/platform/_async", "tests/platform/_sync"),
     ("tests/together/_async", "tests/together/_sync"),
-    ("tests/platform/_async", "tests/platform/_sync"),
 )
 RENAMES = {
     # our rooms and names

@@ -86,6 +86,7 @@ class Bare:
 
     config = AgentConfig()
     stack = staticmethod(bare)
+    shortcut = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await bare(scope, receive, send)

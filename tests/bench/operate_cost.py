@@ -1,6 +1,6 @@
 """What it costs to be watched and limited, and how fast `/ping` answers under load. Prints figures, judges nothing.
 
-    python tests/bench/operate_cost.py [--seconds 1.0] [--rounds 5]
+    python -m tests.bench.operate_cost [--seconds 1.0] [--rounds 5]
 
 Every variant is an agent in a process of its own; all are up at once, and bursts of load go to one after the other, so
 that a busy machine harms all alike. The ratios are medians over the rounds, each against the burst of `all off` in the
@@ -12,25 +12,22 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
 import re
 import selectors
 import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import timeit
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime._run import Run
+
+from .agents import Agent, agent
+from .proc import cpu_seconds
 
 AGENT = """
 import asyncio, time
@@ -67,39 +64,6 @@ VARIANTS = {
 BODY = json.dumps({"prompt": "x" * 180}).encode()
 REQUEST = b"POST /invocations HTTP/1.1\r\nHost: agent\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Agent:
-    """A running agent."""
-
-    pid: int
-    port: int
-
-    def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@contextmanager
-def agent(program: str, variables: dict[str, str]) -> Iterator[Agent]:
-    """Start an agent whose log goes to a file, as it would go to a collector."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PPIO_", "OTEL_"))}
-    settings = {"PPIO_AGENT_HOST": "127.0.0.1", "PPIO_AGENT_PORT": "0"} | variables
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "main.py").write_text(program, encoding="utf-8")
-        log = Path(folder) / "log"
-        with log.open("w") as stderr:
-            command = [sys.executable, "-m", "ppio_agent_runtime", "main.py"]
-            process = subprocess.Popen(command, cwd=folder, env=clean | settings, stderr=stderr)
-        try:
-            while not (found := re.search(r"listens on http://127\.0\.0\.1:(\d+)", log.read_text())):
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.01)
-            yield Agent(process.pid, int(found[1]))
-        finally:
-            process.terminate()
-            process.wait()
 
 
 class Load:
@@ -149,9 +113,9 @@ class Load:
 
 def burst(target: Agent, load: Load, seconds: float) -> tuple[float, float]:
     """Return requests per second and CPU microseconds per request."""
-    began, cpu = time.perf_counter(), target.cpu_seconds()
+    began, cpu = time.perf_counter(), cpu_seconds(target.pid)
     answered = load.run(lambda: time.perf_counter() - began < seconds)
-    return answered / (time.perf_counter() - began), (target.cpu_seconds() - cpu) * 1e6 / answered
+    return answered / (time.perf_counter() - began), (cpu_seconds(target.pid) - cpu) * 1e6 / answered
 
 
 def compare_variants(seconds: float, rounds: int) -> None:

@@ -1,9 +1,8 @@
-"""The servers under test, each a process of its own on a free port; what it costs is read from /proc."""
+"""The servers under test, each a process of its own on a free port."""
 
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -14,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from . import proc
+
 APPS = Path(__file__).parent / "apps"
 _PING = b"GET /ping HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,11 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return its processor time, user and system."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return proc.cpu_seconds(self._process.pid)
 
     def megabytes(self) -> float:
         """Return its resident memory."""
-        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self._process.pid}/status").read_text())
-        return int(found[1]) / 1024 if found else 0.0
+        return proc.megabytes(self._process.pid)
 
     def close(self) -> None:
         """End it."""

@@ -1,7 +1,7 @@
 """Does memory stay flat under everything at once: echoes, streams, callers that hang up, refusals, busy sessions?
 
-    python tests/bench/soak.py                       # 200,000 requests, a few minutes
-    python tests/bench/soak.py --requests 3000       # what the tests run
+    python -m tests.bench.soak                       # 200,000 requests, a few minutes
+    python -m tests.bench.soak --requests 3000       # what the tests run
 
 For Linux. One agent in a process of its own, with metrics, a rate limit and a queue for each session. Prints its
 resident memory at the start (after a warm-up, which loads what is loaded late), in the middle and at the end, and what
@@ -14,19 +14,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import re
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from .agents import Agent, agent
+from .proc import megabytes, open_files
 
 AGENT = """
 import asyncio, time
@@ -64,8 +61,6 @@ async def agent(request):
     return request
 """
 SETTINGS = {
-    "PPIO_AGENT_HOST": "127.0.0.1",
-    "PPIO_AGENT_PORT": "0",
     "PPIO_AGENT_RATE_LIMIT": '{"max_requests": 900000000, "key": "session"}',
     "PPIO_AGENT_MAX_CONCURRENCY": "1000",
     "PPIO_AGENT_MAX_CONCURRENCY_PER_SESSION": "1",
@@ -74,42 +69,6 @@ SETTINGS = {
 MIX = {"echo": 70, "stream": 8, "threaded": 4, "json": 4, "hang up": 4, "leave": 4, "bad": 3, "fail": 3}
 """What is asked for, in percent."""
 EXPECTED = {"echo": 200, "stream": 200, "threaded": 200, "json": 200, "bad": 400, "fail": 500}
-
-
-class Agent(NamedTuple):
-    """A running agent."""
-
-    pid: int
-    port: int
-
-    def megabytes(self) -> float:
-        """Return its resident memory."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def open_files(self) -> int:
-        """Return how many files and sockets it has open."""
-        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
-
-
-@contextmanager
-def agent() -> Iterator[Agent]:
-    """Start an agent."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PPIO_", "OTEL_"))}
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "main.py").write_text(AGENT, encoding="utf-8")
-        log = Path(folder) / "log"
-        with log.open("w") as stderr:
-            command = [sys.executable, "-m", "ppio_agent_runtime", "main.py"]
-            process = subprocess.Popen(command, cwd=folder, env=clean | SETTINGS, stderr=stderr)
-        try:
-            while not (found := re.search(r"listens on http://127\.0\.0\.1:(\d+)", log.read_text())):
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.01)
-            yield Agent(process.pid, int(found[1]))
-        finally:
-            process.terminate()
-            process.wait()
 
 
 class Caller:
@@ -186,7 +145,7 @@ async def load(port: int, requests: int, callers: int, seed: int) -> Counter[tup
     return seen
 
 
-async def settle(target: Agent, open_files: int) -> str:
+async def settle(target: Agent, idle_files: int) -> str:
     """Wait until nothing is in flight and every connection is gone; return what is left over, if something is."""
     left = ""
     for _ in range(300):
@@ -195,7 +154,7 @@ async def settle(target: Agent, open_files: int) -> str:
         ping = await reader.read()
         writer.close()
         left = "" if b'"Healthy"' in ping else "invocations are in flight"
-        beyond = target.open_files() - open_files - 1  # the one that asks
+        beyond = open_files(target.pid) - idle_files - 1  # the one that asks
         if not left and beyond > 0:
             left = f"{beyond} files or sockets are open"
         if not left:
@@ -207,18 +166,18 @@ async def settle(target: Agent, open_files: int) -> str:
 def soak(requests: int, callers: int) -> int:
     """Run it; return the exit code."""
     wrong: Counter[tuple[str, int]] = Counter()
-    with agent() as target:
+    with agent(AGENT, SETTINGS) as target:
         asyncio.run(settle(target, sys.maxsize))  # the first answer: the event loop has opened what it needs
-        open_files = target.open_files()
+        idle_files = open_files(target.pid)
         asyncio.run(load(target.port, max(500, requests // 10), callers, seed=1))
-        figures = {"start": target.megabytes()}
+        figures = {"start": megabytes(target.pid)}
         began = time.perf_counter()
         seen: Counter[tuple[str, int]] = Counter()
         for half, name in enumerate(("middle", "end")):
             seen += asyncio.run(load(target.port, requests // 2, callers, seed=1000 * (half + 2)))
-            figures[name] = target.megabytes()
+            figures[name] = megabytes(target.pid)
         elapsed = time.perf_counter() - began
-        left = asyncio.run(settle(target, open_files))
+        left = asyncio.run(settle(target, idle_files))
     for (kind, status), count in sorted(seen.items()):
         if status not in (0, EXPECTED.get(kind)):
             wrong[kind, status] += count

@@ -1,6 +1,7 @@
 """The front door is lazy, complete, and says the same thing in each of the places where it has to say it."""
 
 import ast
+import pickle
 import subprocess
 import sys
 from importlib import import_module
@@ -85,6 +86,36 @@ def test_importing_the_package_does_not_import_pydantic() -> None:
     program = "import sys, ppio_agent_models; print('pydantic' in sys.modules, 'pydantic_core' in sys.modules)"
 
     assert run_python(program) == "False False"
+
+
+def test_importing_the_package_costs_next_to_nothing() -> None:
+    program = """
+import sys
+before = set(sys.modules)
+import ppio_agent_models
+print({"typing", "re", "enum", "functools", "collections"} & (set(sys.modules) - before))
+"""
+    assert run_python(program) == "set()"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ppio_agent_models.InvocationRequest(prompt="hello", more=1),  # type: ignore[call-arg]  # unknown fields are kept
+        ppio_agent_models.InvocationResponse(result=[1], metadata={"request_id": "r"}),
+        ppio_agent_models.PingResponse(status=ppio_agent_models.PingStatus.HEALTHY_BUSY),
+        ppio_agent_models.SandboxConfig(env_vars={"A": "b"}),
+    ],
+)
+def test_unpickling_a_model_may_be_the_first_thing_that_a_process_does(value: object) -> None:
+    program = f"import pickle; print(repr(pickle.loads({pickle.dumps(value)!r})))"
+    assert run_python(program) == repr(value)
+
+
+def test_unpickling_an_error_may_be_the_first_thing_that_a_process_does() -> None:
+    error = ppio_agent_models.RateLimitedError("slow down", retry_after=3.0, request_id="r")
+    program = f"import pickle; print(vars(pickle.loads({pickle.dumps(error)!r})))"
+    assert ast.literal_eval(run_python(program)) == vars(error)
 
 
 def test_errors_and_header_names_cost_no_pydantic() -> None:

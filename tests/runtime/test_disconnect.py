@@ -10,6 +10,7 @@ import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.testing import running
+from tests.support.gated import never_ending
 from tests.support.gates import Gate, eventually, opening
 from tests.support.raw_http import PROTOCOL_1, Connection, get, invoke, request, streaming
 
@@ -20,16 +21,8 @@ by_fin_and_rst = pytest.mark.parametrize("leave", [Connection.close, Connection.
 
 @by_fin_and_rst
 def test_vanished_caller_cancels_an_async_value(leave: Leave) -> None:
-    app, begun, cancelled = PPIOAgentRuntimeApp(), Gate("begun"), Gate("cancelled")
-
-    @app.entrypoint
-    async def handler(payload: dict[str, object]) -> None:
-        begun.open()
-        try:
-            await asyncio.Future()
-        except asyncio.CancelledError:
-            cancelled.open()
-            raise
+    app = PPIOAgentRuntimeApp()
+    begun, cancelled = never_ending(app)
 
     with running(app) as url:
         connection = Connection(url)
@@ -203,15 +196,8 @@ def test_vanished_uploader_never_reaches_the_handler_and_leaves_no_error(caplog:
 
 
 def test_vanished_caller_leaves_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    app, begun, cancelled = PPIOAgentRuntimeApp(), Gate("begun"), Gate("cancelled")
-
-    @app.entrypoint
-    async def handler(payload: dict[str, object]) -> None:
-        begun.open()
-        try:
-            await asyncio.Future()
-        finally:
-            cancelled.open()
+    app = PPIOAgentRuntimeApp()
+    begun, cancelled = never_ending(app)
 
     with running(app) as url:
         connection = Connection(url)
@@ -243,12 +229,8 @@ def test_finally_blocks_of_a_cancelled_handler_may_await() -> None:
 
 
 def test_vanished_caller_frees_the_service_to_be_healthy_again() -> None:
-    app, begun = PPIOAgentRuntimeApp(), Gate("begun")
-
-    @app.entrypoint
-    async def handler(payload: dict[str, object]) -> None:
-        begun.open()
-        await asyncio.Future()
+    app = PPIOAgentRuntimeApp()
+    begun, _ = never_ending(app)
 
     with running(app) as url:
         connection = Connection(url)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from ppio_agent_runtime import PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
+from tests.support.gated import never_ending
 from tests.support.gates import Gate, aside, eventually
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, request, streaming
 
@@ -54,15 +55,8 @@ def test_second_caller_on_a_kept_connection_can_vanish_too() -> None:
 
 
 def test_caller_that_vanishes_with_a_pipelined_request_behind_it_is_noticed() -> None:
-    app, cancelled, begun = PPIOAgentRuntimeApp(), Gate("cancelled"), Gate("begun")
-
-    @app.entrypoint
-    async def handler(payload: dict[str, object]) -> None:
-        begun.open()
-        try:
-            await asyncio.Future()
-        finally:
-            cancelled.open()
+    app = PPIOAgentRuntimeApp()
+    begun, cancelled = never_ending(app)
 
     with running(app) as url:
         connection = Connection(url)

@@ -10,6 +10,7 @@ import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
+from tests.support.gated import never_ending
 from tests.support.gates import Gate, aside, eventually, opening
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, invoke, request, streaming
 
@@ -98,15 +99,8 @@ def test_chunks_are_not_late() -> None:
 
 @pytest.mark.parametrize("leave", [Connection.close, Connection.reset], ids=["FIN", "RST"])
 def test_vanished_caller_cancels_the_handler(leave: Callable[[Connection], None]) -> None:
-    app, begun, cancelled = isolated(), Gate("begun"), Gate("cancelled")
-
-    @app.entrypoint
-    async def handler(payload: dict[str, object]) -> None:
-        begun.open()
-        try:
-            await asyncio.Future()
-        finally:
-            cancelled.open()
+    app = isolated()
+    begun, cancelled = never_ending(app)
 
     with running(app) as url:
         caller = Connection(url)

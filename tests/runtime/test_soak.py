@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-SOAK = Path(__file__).parents[1] / "bench" / "soak.py"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_short_soak_leaves_nothing_behind() -> None:
     finished = subprocess.run(
-        [sys.executable, str(SOAK), "--requests", "3000", "--callers", "32", "--seconds", "100"],
+        [sys.executable, "-m", "tests.bench.soak", "--requests", "3000", "--callers", "32", "--seconds", "100"],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

@@ -1,7 +1,8 @@
-"""An agent of any kind that waits at a gate in the middle of its answer."""
+"""Agents that wait: at a gate in the middle of their answer, or until they are cancelled."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -44,3 +45,19 @@ def app_of(kind: str, gate: Gate, config: AgentConfig | None = None) -> PPIOAgen
             yield "b"
 
     return app
+
+
+def never_ending(app: PPIOAgentRuntimeApp) -> tuple[Gate, Gate]:
+    """Give the app a handler that never answers; return the gates that open once it runs and once it is cancelled."""
+    begun, cancelled = Gate("begun"), Gate("cancelled")
+
+    @app.entrypoint
+    async def handler(payload: dict[str, Any]) -> None:
+        begun.open()
+        try:
+            await asyncio.Future()
+        except asyncio.CancelledError:
+            cancelled.open()
+            raise
+
+    return begun, cancelled

@@ -14,8 +14,21 @@ from ppio_agent_client import (
     SandboxSpec,
     TemplateNotFoundError,
 )
+from tests.support.raw_server import Caller, RawServer, answer
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
+HEALTHY = answer(b'{"status":"Healthy"}')
+OK = answer(b'{"result":42,"status":"success","duration":0.5}')
+
+
+def agent(caller: Caller) -> None:
+    """A healthy agent that always says 42."""
+    while True:
+        caller.send(HEALTHY if caller.read_request().line.startswith("GET /ping") else OK)
+
+
+def invoked(server: RawServer) -> int:
+    return sum(request.line.startswith("POST") for request in server.requests)
 
 
 class Shelf:

@@ -1,8 +1,8 @@
 """Call agents: open sessions in sandboxes, invoke, stream. Async names, their `Sync` twins, and what both exchange."""
 
-from typing import TYPE_CHECKING
-
 from ppio_agent_models._lazy import lazy_exports
+
+TYPE_CHECKING = False  # what `typing` has, without its import, which is most of what this door would cost
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentClientError as AgentClientError

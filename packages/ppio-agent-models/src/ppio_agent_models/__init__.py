@@ -1,10 +1,10 @@
 """The wire between PPIO agents and their callers: data contracts, the exception tree, header names and limits."""
 
-from typing import TYPE_CHECKING
-
 from ._lazy import lazy_exports
 
 __version__ = "0.2.0"
+
+TYPE_CHECKING = False  # what `typing` has, without its import, which is most of what this door would cost
 
 if TYPE_CHECKING:
     from ._errors import ERROR_TYPES as ERROR_TYPES

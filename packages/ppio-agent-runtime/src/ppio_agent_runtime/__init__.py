@@ -11,11 +11,11 @@ async def agent(request: dict) -> dict:
 app.run()
 """
 
-from typing import TYPE_CHECKING
-
 from ppio_agent_models._lazy import lazy_exports
 
 from ._version import __version__ as __version__
+
+TYPE_CHECKING = False  # what `typing` has, without its import, which is most of what this door would cost
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentError as AgentError

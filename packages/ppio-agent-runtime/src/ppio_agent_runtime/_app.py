@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ppio_agent_models import ConfigurationError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ._asgi import ASGIApp, Receive, Scope, Send
+    from ._exchange import Exchange
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -246,6 +247,12 @@ class PPIOAgentRuntimeApp(AppExtensions):
         if self._stack is None:
             self._stack = self._build_stack()
         return self._stack
+
+    @property
+    def shortcut(self) -> Callable[[Exchange], Awaitable[None]] | None:
+        """What answers a `POST /invocations` that has no `Origin`, past ASGI; None where a layer must be passed."""
+        has_layers = self._layers or self.config.api_keys or self.config.hmac_keys or self._second_loop is not None
+        return None if has_layers else self._corridor.answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.stack(scope, receive, send)

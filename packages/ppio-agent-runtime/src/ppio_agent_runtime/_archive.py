@@ -15,8 +15,8 @@ from ._problems import Problem
 from ._record import FAILED, Answer, Record, Scope
 
 if TYPE_CHECKING:
+    from ._asgi import Headers
     from ._config import AgentConfig
-    from ._context import Headers
     from ._record import RecordForm
 
 INTERRUPTED = "Interrupted"

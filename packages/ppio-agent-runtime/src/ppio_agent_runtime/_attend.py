@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ppio_agent_models import SerializationError
 
-    from ._asgi import Receive, Scope, Send
-    from ._context import Headers, RequestContext
+    from ._asgi import Headers, Receive, Scope, Send
+    from ._context import RequestContext
     from ._durable_run import DurableRun
     from ._event_reader import EventReader
     from ._invocations import Invocations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ppio_agent_models import BadRequestError, PayloadTooLargeError
 
 if TYPE_CHECKING:
-    from ._asgi import Message, Receive
+    from ._asgi import Receive
 
 
 class ClientGoneError(Exception):
@@ -27,8 +27,20 @@ async def read_body(receive: Receive, declared: bytes | None, max_bytes: int) ->
         ClientGoneError: The caller hung up meanwhile.
     """
     check_length(declared, max_bytes)
-    message = await receive()
-    return whole_body(message, max_bytes) or await read_rest(receive, message, max_bytes)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part = message.get("body", b"")
+        assert isinstance(part, bytes)
+        size += len(part)
+        if size > max_bytes:
+            raise body_too_large(max_bytes)
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 def check_length(declared: bytes | None, max_bytes: int) -> None:
@@ -38,39 +50,7 @@ def check_length(declared: bytes | None, max_bytes: int) -> None:
         PayloadTooLargeError: It is more than `max_bytes`.
     """
     if declared is not None and _length(declared) > max_bytes:
-        raise _too_large(max_bytes)
-
-
-def whole_body(message: Message, max_bytes: int) -> bytes:
-    """Return the body if it came in one message, as it mostly does; else nothing, and `read_rest` has the rest.
-
-    Raises:
-        PayloadTooLargeError: It has more than `max_bytes`.
-    """
-    if message["type"] != "http.request" or message.get("more_body"):
-        return b""
-    body: bytes = message.get("body", b"")
-    if len(body) > max_bytes:
-        raise _too_large(max_bytes)
-    return body
-
-
-async def read_rest(receive: Receive, message: Message, max_bytes: int) -> bytes:
-    """Return the body that begins with `message`. Raises as `read_body` does."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        part = message.get("body", b"")
-        assert isinstance(part, bytes)
-        size += len(part)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        parts.append(part)
-        if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
+        raise body_too_large(max_bytes)
 
 
 def _length(declared: bytes) -> int:
@@ -79,5 +59,6 @@ def _length(declared: bytes) -> int:
     return int(declared)
 
 
-def _too_large(max_bytes: int) -> PayloadTooLargeError:
+def body_too_large(max_bytes: int) -> PayloadTooLargeError:
+    """Return what a caller is told whose body has more bytes."""
     return PayloadTooLargeError(f"The body is larger than {max_bytes} bytes, the limit 'max_request_size'.")

@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from ._asgi import Headers
 from ._serialize import encode
 
 KEY_ID = "ppio_agent.key_id"
 """Where in the scope the access layer notes which key opened the door."""
-
-Headers = list[tuple[bytes, bytes]]
-"""Raw header pairs as ASGI has them: names in lower case."""
 
 _NO_HEADERS: Headers = []
 """Shared by all contexts, so never added to."""

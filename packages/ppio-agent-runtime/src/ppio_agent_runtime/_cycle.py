@@ -10,14 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from ._asgi import ASGIApp, Message, Scope
+    from ._asgi import Headers, Message, Scope
 
 logger = logging.getLogger("uvicorn.error")
+
+Target = tuple[str, bytes, bytes]
+"""Path, the same as it was sent, and query."""
+Answerer = Callable[["Cycle"], Awaitable[None]]
 
 _STATUS_LINES: Final = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode()) for status in map(int, HTTPStatus)
@@ -28,6 +32,7 @@ _MOST_NAMES: Final = 1024
 _FRAMING: Final = frozenset({b"content-length: ", b"transfer-encoding: ", b"connection: "})
 _LARGE: Final = 64 * 1024
 """A body from here on gets a write of its own: copying it behind the head would cost more than a syscall."""
+_OK: Final = _STATUS_LINES[200]
 _APOLOGY: Final = b"Internal Server Error"
 
 _prefixes: dict[bytes, bytes] = {}
@@ -48,12 +53,15 @@ class Cycle:
     """A request and its answer.
 
     Args:
-        connection: uvicorn's protocol object: has `transport`, `flow`, `tasks`, and hears of the end of the answer.
-        scope: The ASGI scope.
-        keep_alive: The caller wants to use the connection again.
-        expects_continue: It waits for `100 Continue` before it sends its body.
+        connection: Has `transport`, `flow`, `tasks` and `loop`, makes the scope, and hears of the end of the answer.
+        method: Such as `POST`.
+        target: Path, the same as it was sent, and query.
+        http_version: `1.1` or `1.0`.
+        headers: As they came, names in lower case.
+        found: The same by name.
 
     Attributes:
+        keep_alive: The connection can be used again.
         body: What has arrived of the body and was not taken yet.
         more_body: More of it is to come.
         task: Where the app answers.
@@ -62,51 +70,60 @@ class Cycle:
         response_complete: So is its last byte.
     """
 
-    __slots__ = (
-        "_bell",
-        "_chunked",
-        "_connection",
-        "_expects_continue",
-        "_flow",
-        "_has_news",
-        "_head",
-        "_left",
-        "_transport",
-        "body",
-        "disconnected",
-        "keep_alive",
-        "more_body",
-        "response_complete",
-        "response_started",
-        "scope",
-        "task",
-    )
+    # Defaults of the class instead of stores for each request.
+    key_id: str | None = None  # who has keys to check is behind ASGI
+    keep_alive = True
+    body: bytes | bytearray = b""
+    more_body = True
+    disconnected = False
+    response_started = False
+    response_complete = False
+    task: asyncio.Task[None] | None = None
+    _has_news = False
+    _bell: asyncio.Event | None = None
+    _head = b""
+    _chunked = False
+    _left = 0
+    _scope: Scope | None = None
 
-    def __init__(self, connection: Any, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> None:
-        self.scope = scope
-        self.keep_alive = keep_alive
-        self.body: bytes | bytearray = b""
-        self.more_body = True
-        self.disconnected = False
-        self.response_started = False
-        self.response_complete = False
-        self.task: asyncio.Task[None] | None = None
-        self._has_news = False
-        self._bell: asyncio.Event | None = None
+    def __init__(
+        self,
+        connection: Any,
+        method: str,
+        target: Target,
+        http_version: str,
+        headers: Headers,
+        found: dict[bytes, bytes],
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.http_version = http_version
+        self.headers = headers
+        self.found = found
         self._connection = connection
         self._transport: asyncio.Transport = connection.transport
         self._flow = connection.flow
-        self._expects_continue = expects_continue
-        self._head = b""
-        self._chunked = False
-        self._left = 0
+        self._expects_continue = b"expect" in found and found[b"expect"].lower() == b"100-continue"
 
-    async def run(self, app: ASGIApp) -> None:
-        """Let the app answer; what it leaves undone is answered with a 500, or cut."""
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Address and port of the caller."""
+        client: tuple[str, int] | None = self._connection.client
+        return client
+
+    @property
+    def scope(self) -> Scope:
+        """The request as ASGI has it, made when somebody asks."""
+        if self._scope is None:
+            self._scope = self._connection.scope_of(self)
+        return self._scope
+
+    async def run(self, answer: Answerer) -> None:
+        """Let it be answered; what is left undone is answered with a 500, or cut."""
         try:
-            await app(self.scope, self.receive, self.send)
+            await answer(self)
         except asyncio.CancelledError:  # by a second signal, or after the farewell of the drain
-            logger.warning("%s %s is cut: the server ends.", self.scope["method"], self.scope["path"])
+            logger.warning("%s %s is cut: the server ends.", self.method, self.target[0])
             await self._give_up()
         except BaseException:
             logger.exception("Exception in ASGI application")
@@ -117,11 +134,6 @@ class Cycle:
                 await self._give_up()
         finally:
             self._connection.tasks.discard(self.task)
-
-    @property
-    def message_event(self) -> Cycle:
-        """What uvicorn rings when there is something new to receive: its `asyncio.Event`, without the event."""
-        return self
 
     def set(self) -> None:
         """Say that there is something new to receive."""
@@ -137,6 +149,38 @@ class Cycle:
             self.body += part
         else:
             self.body = part
+        self.set()
+
+    def take_body(self) -> bytes | None:
+        """Return the whole body if all of it is here, as it mostly is; None if not, or empty: then `receive` has it."""
+        if self.more_body or self.disconnected or not self.body:
+            return None
+        body, self.body = self.body, b""
+        self._has_news = False
+        if self._flow.read_paused:
+            self._flow.resume_reading()
+        return bytes(body)
+
+    def answer(self, fields: bytes, body: bytes) -> Awaitable[None] | None:
+        """Answer 200, at once unless the caller reads slowly.
+
+        Args:
+            fields: Lines of the head that need no checks, `Content-Length` among them.
+            body: As long as that says.
+        """
+        if self._flow.write_paused:
+            return self._answer_later(fields, body)
+        if not self.disconnected:
+            stays = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+            self._head = b"".join((_OK, self._connection.own_fields(), fields, stays))
+            self.response_started = True
+            self._write(body)
+            self._complete()
+        return None
+
+    async def _answer_later(self, fields: bytes, body: bytes) -> None:
+        await self._flow.drain()
+        self.answer(fields, body)
 
     async def receive(self) -> Message:
         """Return what ASGI calls `http.request` or `http.disconnect`."""
@@ -201,7 +245,7 @@ class Cycle:
             self._chunked = True
         elif (length := framing.get(b"content-length: ")) is not None:
             self._left = int(length)
-        elif self.scope["method"] != "HEAD" and status not in (204, 304):
+        elif self.method != "HEAD" and status not in (204, 304):
             self._chunked = True
             further = b"transfer-encoding: chunked\r\n"
         if b"close" in framing.get(b"connection: ", b"").lower():
@@ -211,7 +255,7 @@ class Cycle:
         return further
 
     def _send_body(self, body: bytes, *, more_body: bool) -> None:
-        if self.scope["method"] == "HEAD":
+        if self.method == "HEAD":
             self._left, body = 0, b""
         elif self._chunked:
             end = b"" if more_body else b"0\r\n\r\n"
@@ -240,7 +284,8 @@ class Cycle:
 
     def _complete(self) -> None:
         self.response_complete = True
-        self.set()
+        if self._bell is not None:
+            self._bell.set()
         if not self.keep_alive:
             self._transport.close()
         self._connection.on_response_complete()

@@ -19,12 +19,10 @@ from ._durable_run import DurableRun
 from ._respond import identity_headers
 
 if TYPE_CHECKING:
-    import asyncio
-    from typing import Any
-
-    from ._asgi import Receive, Scope, Send
+    from ._asgi import Receive
     from ._config import AgentConfig
     from ._durable import DurableInvocations
+    from ._exchange import Exchange
     from ._handler import Handler
     from ._invocations import Invocations
     from ._request import Durability, InvocationCall
@@ -45,15 +43,12 @@ class DurableCorridor:
 
     async def __call__(
         self,
-        task: asyncio.Task[Any] | None,
         call: InvocationCall,
         durability: Durability,
         handler: Handler,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
+        exchange: Exchange,
     ) -> None:
-        """Answer one call; `task` is the one that runs this.
+        """Answer one call.
 
         Raises:
             InvocationError: It was refused before it began.
@@ -61,6 +56,7 @@ class DurableCorridor:
             ClientGoneError: The caller hung up.
         """
         context = call.context
+        scope, receive, send = exchange.scope, exchange.receive, exchange.send
         known = await self._durable.known(call, durability)
         run = DurableRun(call, durability, handler) if known is None else None
         record = self._durable.begin(run) if run is not None else known
@@ -72,7 +68,7 @@ class DurableCorridor:
         token = current_context.set(context)  # until the last byte is sent
         try:
             if run is not None and self._may_work_here(run, receive):
-                run.task = task
+                run.task = exchange.task
                 working = self._durable.work(run)
                 return await attendance.answer_at_work(run, working, scope, receive, send)
             if run is not None:

@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from ppio_agent_models import AgentError
 
+from ._headers import by_name, request_id_of
 from ._openapi import describe_agent
-from ._parse import read_headers, request_id_of
 from ._problems import Problem, handler_failure, problem_of, problem_of_http_exception
 from ._respond import identity_headers, log_failure
 from ._version import __version__
@@ -41,7 +41,7 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
 
     def answer(request: Request, problem: Problem, request_id: str | None = None) -> Response:
         if request_id is None:
-            request_id = request_id_of(read_headers(request.scope))
+            request_id = request_id_of(by_name(request.scope["headers"]))
         response = Response(problem.envelope(request_id, None), problem.status, media_type="application/json")
         response.raw_headers += problem.headers + identity_headers(request_id, None)
         return response
@@ -53,7 +53,7 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
 
     @app.exception_handler(AgentError)
     async def on_agent_error(request: Request, error: AgentError) -> Response:
-        request_id = request_id_of(read_headers(request.scope))
+        request_id = request_id_of(by_name(request.scope["headers"]))
         problem = problem_of(error, request_id=request_id, tells_errors=config.tells_errors)
         if problem.status >= 500:
             log_failure(error, request_id)
@@ -66,7 +66,7 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
 
     @app.exception_handler(Exception)
     async def on_exception(request: Request, error: Exception) -> Response:
-        request_id = request_id_of(read_headers(request.scope))
+        request_id = request_id_of(by_name(request.scope["headers"]))
         failure = handler_failure(error)
         log_failure(failure, request_id)
         problem = problem_of(failure, request_id=request_id, tells_errors=config.tells_errors)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from ._problems import Problem, send_problem
 
 if TYPE_CHECKING:
-    from ._asgi import Message, Scope, Send
-    from ._context import Headers
+    from ._asgi import Headers, Message, Scope, Send
 
 POLICY_VIOLATION = 1008
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ppio_agent_models import (
-    AGENTCORE_REQUEST_ID_HEADER,
     AGENTCORE_SESSION_ID_HEADER,
     AGENTCORE_USER_ID_HEADER,
     MAX_SESSION_ID_CHARS,
     PROTOCOL_HEADER,
-    REQUEST_ID_HEADER,
     SESSION_ID_HEADER,
     TIMEOUT_HEADER,
     USER_ID_HEADER,
@@ -24,17 +21,19 @@ from ppio_agent_models import (
     UnsupportedMediaTypeError,
 )
 
-from ._body import check_length, read_rest, whole_body
+from ._body import body_too_large
 from ._context import KEY_ID, RequestContext
 from ._durability import DURABILITY_HEADERS, durability_of
+from ._headers import by_name, request_id_of
 from ._negotiate import wanted_form
 from ._request import InvocationCall
 from ._serialize import decode
 
 if TYPE_CHECKING:
-    from ._asgi import Receive, Scope
     from ._config import AgentConfig
+    from ._exchange import Exchange
     from ._handler import Handler
+    from ._request import Form
 
 
 def _wire(name: str) -> bytes:
@@ -43,62 +42,36 @@ def _wire(name: str) -> bytes:
 
 _PROTOCOL = _wire(PROTOCOL_HEADER)
 _SESSION = _wire(SESSION_ID_HEADER)
-_REQUEST_ID = _wire(REQUEST_ID_HEADER)
 _USER = _wire(USER_ID_HEADER)
 _TIMEOUT = _wire(TIMEOUT_HEADER)
 _AWS_SESSION = _wire(AGENTCORE_SESSION_ID_HEADER)
-_AWS_REQUEST_ID = _wire(AGENTCORE_REQUEST_ID_HEADER)
 _AWS_USER = _wire(AGENTCORE_USER_ID_HEADER)
-_READ = frozenset(
-    {_PROTOCOL, _SESSION, _REQUEST_ID, _USER, _TIMEOUT, _AWS_SESSION, _AWS_REQUEST_ID, _AWS_USER}
-    | DURABILITY_HEADERS
-    | {b"accept", b"content-type", b"content-encoding", b"content-length", b"x-request-id"}
-)
 _HINTS = frozenset({"session_id", "sandbox_id", "timeout", "stream", "metadata"})
 """Fields of a body that say something to the runtime."""
 _NUMBERS = (int, float)  # bool is none, and `int | float` would be made anew each time: 0.3 us
-_LISTS = frozenset({b"accept", b"prefer"})
-"""Headers whose value is a list, which may come in several lines."""
 _NUMBER = re.compile(rb"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
 """What `float` takes, without its liberties (`1_0`, `nan`, `infinity`)."""
-_SAFE_ID = re.compile(rb"[!#-\[\]-~]{1,256}")
-"""Visible ASCII without quote and backslash: goes into headers, JSON and logs as it is (RFC 9110, section 5.5)."""
 
 
-def given_request_id(found: dict[bytes, bytes]) -> str | None:
-    """Return the caller's request id when it is safe to repeat."""
-    given = found.get(_REQUEST_ID) or found.get(b"x-request-id") or found.get(_AWS_REQUEST_ID)
-    return given.decode() if given is not None and _SAFE_ID.fullmatch(given) else None
+class Head(NamedTuple):
+    """What the headers ask for.
+
+    Attributes:
+        wants: The form of the answer; None to let body and handler decide.
+        timeout: Requested limit in seconds, or None.
+    """
+
+    session_id: str | None
+    user_id: str | None
+    wants: Form | None
+    timeout: float | None
 
 
-def request_id_of(found: dict[bytes, bytes]) -> str:
-    """Return the caller's request id when it is safe to repeat, else a new one of 32 hex digits."""
-    return given_request_id(found) or os.urandom(16).hex()
-
-
-def read_headers(scope: Scope) -> dict[bytes, bytes]:
-    """Return those request headers that the runtime itself reads; of repeated ones the last, lists as a whole."""
-    lines = [line for line in scope["headers"] if line[0] in _READ]
-    found = dict(lines)
-    if len(found) < len(lines):
-        for name in _LISTS.intersection(found):  # RFC 9110, section 5.3
-            found[name] = b", ".join([value for each, value in lines if each == name])
-    return found
-
-
-async def parse(
-    scope: Scope,
-    receive: Receive,
-    found: dict[bytes, bytes],
-    request_id: str | None,
-    config: AgentConfig,
-    handler: Handler,
-) -> InvocationCall:
-    """Return what the request asks for, its payload made and validated.
+def parse_head(found: dict[bytes, bytes]) -> Head:
+    """Return what the headers ask for.
 
     Raises:
-        RequestError: It is refused: see the subclasses for the reasons and their statuses.
-        ClientGoneError: The caller hung up before the body was complete.
+        RequestError: One of them is malformed or asks for what cannot be had.
     """
     if (media_type := found.get(b"content-type")) is not None:
         _check_media_type(media_type)
@@ -106,13 +79,22 @@ async def parse(
         raise UnsupportedMediaTypeError("The body has a Content-Encoding; send it without.")
     accept = found.get(b"accept")
     wants = None if accept is None else wanted_form(accept)
-    session_id = _session_id(found)
-    user = found.get(_USER) or found.get(_AWS_USER)
     timeout = _timeout(found[_TIMEOUT]) if _TIMEOUT in found else None
-    most = config.max_request_size
-    check_length(found.get(b"content-length"), most)
-    message = await receive()
-    body = whole_body(message, most) or await read_rest(receive, message, most)
+    return Head(_session_id(found), _user_id(found), wants, timeout)
+
+
+def parse(
+    exchange: Exchange, body: bytes, request_id: str | None, config: AgentConfig, handler: Handler
+) -> InvocationCall:
+    """Return what the request asks for, its payload made and validated.
+
+    Raises:
+        RequestError: It is refused: see the subclasses for the reasons and their statuses.
+    """
+    found = exchange.found
+    session_id, user_id, wants, timeout = parse_head(found)
+    if len(body) > config.max_request_size:
+        raise body_too_large(config.max_request_size)
     value = decode(body)
     metadata = None
     if type(value) is dict and not value.keys().isdisjoint(_HINTS):
@@ -126,12 +108,12 @@ async def parse(
     context = RequestContext(
         request_id=request_id,
         session_id=session_id,
-        user_id=None if user is None else user.decode("latin-1"),
+        user_id=user_id,
         metadata=metadata,
-        raw_headers=scope["headers"],
+        raw_headers=exchange.headers,
         timeout=config.timeout if timeout is None or timeout > config.timeout else timeout,
-        client=scope.get("client"),
-        key_id=scope.get(KEY_ID),
+        client=exchange.client,
+        key_id=exchange.key_id,
     )
     numbered = found.get(_PROTOCOL) == b"1"
     durable = numbered or not DURABILITY_HEADERS.isdisjoint(found)
@@ -145,12 +127,11 @@ def context_of(scope: Mapping[str, Any]) -> RequestContext:
     Raises:
         BadRequestError: One of the headers is malformed.
     """
-    found = {name: value for name, value in scope["headers"] if name in _READ}
-    user = found.get(_USER) or found.get(_AWS_USER)
+    found = by_name(scope["headers"])
     return RequestContext(
         request_id=request_id_of(found),
         session_id=_session_id(found),
-        user_id=None if user is None else user.decode("latin-1"),
+        user_id=_user_id(found),
         raw_headers=scope["headers"],
         timeout=_timeout(found[_TIMEOUT]) if _TIMEOUT in found else math.inf,
         client=scope.get("client"),
@@ -189,6 +170,11 @@ def _session_id(found: dict[bytes, bytes]) -> str | None:
     except UnicodeDecodeError:
         raise BadRequestError(f"The header {SESSION_ID_HEADER} is not percent-encoded UTF-8.") from None
     return _checked_session(text) if text else None
+
+
+def _user_id(found: dict[bytes, bytes]) -> str | None:
+    user = found.get(_USER) or found.get(_AWS_USER)
+    return None if user is None else user.decode("latin-1")
 
 
 def _checked_session(text: str) -> str:

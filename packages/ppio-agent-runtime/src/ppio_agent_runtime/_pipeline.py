@@ -6,16 +6,18 @@ This is the HTTP around `_engine`: parse, let it work, respond or refuse.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import RequestReadTimeoutError, UnavailableError
 
-from ._body import ClientGoneError
+from ._body import ClientGoneError, read_body
 from ._context import RequestContext, current_context
+from ._exchange import AsgiExchange
+from ._headers import given_request_id
 from ._invocations import draining_error
 from ._outcome import GENERATOR_TYPES, is_event_stream, is_response
-from ._parse import given_request_id, parse, read_headers
+from ._parse import parse, parse_head
 from ._problems import problem_of, send_problem
 from ._respond import (
     AnswerCutError,
@@ -31,12 +33,12 @@ from ._run import Run
 from ._serialize import encode
 
 if TYPE_CHECKING:
-    from ._asgi import Receive, Scope, Send
+    from ._asgi import Headers, Receive, Scope, Send
     from ._chunks import ChunkBuffer
     from ._config import AgentConfig
-    from ._context import Headers
     from ._durable_corridor import DurableCorridor
     from ._engine import Engine
+    from ._exchange import Exchange
     from ._handler import Handler
     from ._request import InvocationCall
 
@@ -58,29 +60,35 @@ class Corridor:
         return self._engine.handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of any ASGI server."""
+        await self.answer(AsgiExchange(scope, receive, send))
+
+    async def answer(self, exchange: Exchange) -> None:
         """Answer one request."""
-        found = read_headers(scope)
-        request_id = given_request_id(found)
+        request_id = given_request_id(exchange.found)
         context: RequestContext | None = None
         run: Run | None = None
         engine = self._engine
         try:
             handler = engine.registered()
-            task = asyncio.current_task()
-            call = await self._read(task, scope, receive, found, request_id, handler)
+            body = exchange.take_body() or await self._read(exchange)
+            call = parse(exchange, body, request_id, self._config, handler)
             context = call.context
             if call.durability is not None:
-                return await self._durably(task, call, call.durability, handler, scope, receive, send)
-            run = engine.start(Run(context, receive, send))
+                return await self._durably(call, call.durability, handler, exchange)
+            run = Run(context, exchange.receive, exchange.send)
+            engine.start(run)
             token = current_context.set(context)  # until the last byte is sent
             try:
                 working = engine.work(run, handler, call.payload)
                 if call.wants == "stream":
                     chunks = run.stream_work(working, engine.workers, self._stream_timeout(call))
-                    await self._stream(run, chunks, scope, receive, send)
+                    await self._stream(run, chunks, exchange)
                 else:
-                    run.task = task
-                    await self._respond(run, await working, call, scope, receive, send)
+                    run.task = exchange.task
+                    sending = self._respond(run, await working, call, exchange)
+                    if sending is not None:
+                        await sending
             except BaseException as error:
                 engine.finish(run, error)
                 raise
@@ -94,7 +102,7 @@ class Corridor:
             if run is None:
                 engine.refused(error)
             if run is None or not run.answered_late:
-                await self._refuse(error, request_id, context, send)
+                await self._refuse(error, request_id, context, exchange.send)
 
     async def _answer_late(self, run: Run) -> None:
         """Tell the caller of a stopped handler that refuses to end."""
@@ -102,20 +110,16 @@ class Corridor:
         if not isinstance(run.reason, ClientGoneError):
             await self._refuse(run.reason, run.context.request_id, run.context, run.send)
 
-    async def _read(
-        self,
-        task: asyncio.Task[Any] | None,
-        scope: Scope,
-        receive: Receive,
-        found: dict[bytes, bytes],
-        request_id: str | None,
-        handler: Handler,
-    ) -> InvocationCall:
+    async def _read(self, exchange: Exchange) -> bytes:
+        """Read a body that is still on its way, once nothing in the head speaks against it."""
+        parse_head(exchange.found)
+        task = exchange.task
         assert task is not None
         self._invocations.reading_began(task)
         in_time = True
         try:
-            return await parse(scope, receive, found, request_id, self._config, handler)
+            declared = exchange.found.get(b"content-length")
+            return await read_body(exchange.receive, declared, self._config.max_request_size)
         except asyncio.CancelledError:
             in_time = self._invocations.reading_ended(task)
             if in_time or task.uncancel() > 0:
@@ -130,29 +134,31 @@ class Corridor:
             if in_time:
                 self._invocations.reading_ended(task)
 
-    def _respond(
-        self, run: Run, result: Any, call: InvocationCall, scope: Scope, receive: Receive, send: Send
-    ) -> Coroutine[Any, Any, None]:
-        """Return what answers with the result."""
+    def _respond(self, run: Run, result: Any, call: InvocationCall, exchange: Exchange) -> Awaitable[None] | None:
+        """Answer with the result; what is returned has to be awaited."""
         if type(result) in GENERATOR_TYPES:
-            if call.wants is None:
-                chunks = run.start_stream(result, self._engine.workers, self._stream_timeout(call))
-                return self._stream(run, chunks, scope, receive, send)
-            return self._collect(run, result, send)
+            return self._respond_made(run, result, call, exchange)
         if is_response(result):
-            return pass_through(result, scope, receive, send, run, self._config.stream_timeout)
-        return respond_json(encode(result), run, send)
+            limit = self._config.stream_timeout
+            return pass_through(result, exchange.scope, exchange.receive, exchange.send, run, limit)
+        return respond_json(encode(result), run, exchange)
 
-    async def _collect(self, run: Run, generator: Any, send: Send) -> None:
-        """Answer with a value in the making: the limit of values stays."""
-        chunks = run.start_stream(generator, self._engine.workers, run.context.timeout)
-        await respond_json(await collect(chunks), run, send)
+    async def _respond_made(self, run: Run, generator: Any, call: InvocationCall, exchange: Exchange) -> None:
+        """Answer with what a generator makes: as a stream unless a value was asked for."""
+        if call.wants is None:
+            chunks = run.start_stream(generator, self._engine.workers, self._stream_timeout(call))
+            return await self._stream(run, chunks, exchange)
+        chunks = run.start_stream(generator, self._engine.workers, run.context.timeout)  # the limit of values stays
+        sending = respond_json(await collect(chunks), run, exchange)
+        if sending is not None:
+            await sending
 
     def _stream_timeout(self, call: InvocationCall) -> float:
         limit = self._config.stream_timeout
         return limit if call.timeout is None else min(call.timeout, limit)
 
-    async def _stream(self, run: Run, chunks: ChunkBuffer, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _stream(self, run: Run, chunks: ChunkBuffer, exchange: Exchange) -> None:
+        send = exchange.send
         chunks.heartbeat_seconds = self._config.heartbeat_seconds
         stream = StreamResponse(run, tells_errors=self._config.tells_errors)
         await stream.send_all(chunks, send)
@@ -164,7 +170,7 @@ class Corridor:
             chunks.error = came_too_late()
             return await stream.end(chunks.error, send)
         run.leave_stream()
-        await pass_through(own, scope, receive, send, run, self._config.stream_timeout)
+        await pass_through(own, exchange.scope, exchange.receive, send, run, self._config.stream_timeout)
 
     async def _refuse(
         self, error: Exception, request_id: str | None, context: RequestContext | None, send: Send

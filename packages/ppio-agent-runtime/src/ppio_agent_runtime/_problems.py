@@ -15,8 +15,7 @@ from ppio_agent_models import AgentError, EventsEvictedError, HandlerError, PPIO
 from ._serialize import encode
 
 if TYPE_CHECKING:
-    from ._asgi import Send
-    from ._context import Headers
+    from ._asgi import Headers, Send
 
 
 _OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})

@@ -17,7 +17,7 @@ from ._rate_limit import MEMORY_SCHEME, RateLimit, RateLimitKey, StorageFailure
 from ._sliding_window import RateLimitState, SlidingWindows
 
 if TYPE_CHECKING:
-    from ._context import Headers
+    from ._asgi import Headers
     from ._redis_counts import RedisCounts
 
 logger = logging.getLogger("ppio_agent_runtime")

@@ -27,7 +27,8 @@ from ._event_log import EventLog
 
 if TYPE_CHECKING:
     from ._allowance import Allowance
-    from ._context import Headers, RequestContext
+    from ._asgi import Headers
+    from ._context import RequestContext
     from ._presence import Presence
     from ._run import Run
 

@@ -17,15 +17,14 @@ from ppio_agent_models import (
 
 from ._attend import Attendance, send_json
 from ._body import ClientGoneError
-from ._parse import read_headers, request_id_of
+from ._headers import by_name, request_id_of
 from ._problems import problem_of, send_problem
 from ._record import running_resource
 from ._respond import STREAM_HEADERS, identity_headers, log_failure
 
 if TYPE_CHECKING:
-    from ._asgi import Receive, Scope, Send
+    from ._asgi import Headers, Receive, Scope, Send
     from ._config import AgentConfig
-    from ._context import Headers
     from ._durable import DurableInvocations
     from ._invocations import Invocations
     from ._record import Record
@@ -61,7 +60,7 @@ class InvocationResources:
         Args:
             path: What follows `/invocations/`.
         """
-        request_id = request_id_of(read_headers(scope))
+        request_id = request_id_of(by_name(scope["headers"]))
         headers = identity_headers(request_id, None)
         try:
             await self._answer(path, scope, receive, send, headers)

@@ -11,8 +11,8 @@ from pydantic_core import to_json
 from ppio_agent_models import MethodNotAllowedError, NotFoundError, PPIOAgentRuntimeError
 
 from ._handshake import refuse_handshake
+from ._headers import by_name, request_id_of
 from ._lifespan import serve_lifespan
-from ._parse import read_headers, request_id_of
 from ._problems import problem_of, send_problem
 from ._respond import PROTOCOL, identity_headers
 from ._version import __version__
@@ -20,8 +20,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from ._asgi import ASGIApp, Receive, Scope, Send
-    from ._context import Headers
+    from ._asgi import ASGIApp, Headers, Receive, Scope, Send
     from ._health import Health
     from ._pipeline import Corridor
     from ._resource import InvocationResources
@@ -136,7 +135,7 @@ async def _send(send: Send, status: int, body: bytes, extra: Headers) -> None:
 
 
 async def _refuse(scope: Scope, send: Send, error: PPIOAgentRuntimeError, extra: Headers | None = None) -> None:
-    request_id = request_id_of(read_headers(scope))
+    request_id = request_id_of(by_name(scope["headers"]))
     problem = problem_of(error, request_id=request_id, tells_errors=False)
     headers = identity_headers(request_id, None) + (extra or [])
     if scope["type"] == "websocket":

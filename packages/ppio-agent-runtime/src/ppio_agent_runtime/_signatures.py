@@ -17,7 +17,7 @@ from ppio_agent_models import SESSION_ID_HEADER, AuthenticationError
 from ._structured_fields import InnerList, Item, parse_dictionary, serialize_member
 
 if TYPE_CHECKING:
-    from ._context import Headers
+    from ._asgi import Headers
 
 LABEL: Final = "sig1"
 ALGORITHM: Final = "hmac-sha256"

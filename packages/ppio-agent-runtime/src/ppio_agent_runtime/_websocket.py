@@ -27,7 +27,8 @@ from ._body import ClientGoneError
 from ._context import RequestContext, current_context
 from ._handler import call_of, code_of
 from ._handshake import POLICY_VIOLATION, close_reason, refuse_handshake
-from ._parse import context_of, read_headers, request_id_of
+from ._headers import by_name, request_id_of
+from ._parse import context_of
 from ._problems import problem_of
 from ._respond import identity_headers, log_failure
 from ._run import STUBBORN_SECONDS
@@ -76,7 +77,7 @@ class WebSocketRoute:
             self._engine.start(run)
         except (RequestError, DrainingError) as error:
             self._engine.refused(error)
-            await self._tell(error, request_id_of(read_headers(scope)), None, scope, connection)
+            await self._tell(error, request_id_of(by_name(scope["headers"])), None, scope, connection)
             return
         work = self._work(run, WebSocket(scope, connection.receive, connection.send))
         try:

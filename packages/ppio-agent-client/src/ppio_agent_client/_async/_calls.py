@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, overload
 
-from ppio_agent_models import InvocationResponse, NetworkError, PingResponse, SandboxGoneError, StreamInterruptedError
+import ppio_agent_models as models
+from ppio_agent_models import NetworkError, SandboxGoneError, StreamInterruptedError
 
 from .._io import _async as io
 from .._rules import durable
@@ -61,7 +62,7 @@ class AgentCalls:
         *,
         idempotency_key: str | None = None,
         on_disconnect: OnDisconnect | None = None,
-    ) -> InvocationResponse: ...
+    ) -> models.InvocationResponse: ...
     @overload
     async def invoke(
         self,
@@ -79,7 +80,7 @@ class AgentCalls:
         *,
         idempotency_key: str | None = None,
         on_disconnect: OnDisconnect | None = None,
-    ) -> InvocationResponse | InvocationStream: ...
+    ) -> models.InvocationResponse | InvocationStream: ...
     async def invoke(
         self,
         request: Request,
@@ -87,7 +88,7 @@ class AgentCalls:
         *,
         idempotency_key: str | None = None,
         on_disconnect: OnDisconnect | None = None,
-    ) -> InvocationResponse | InvocationStream:
+    ) -> models.InvocationResponse | InvocationStream:
         """Ask the agent.
 
         Args:
@@ -171,7 +172,7 @@ class AgentCalls:
         """Return a handle of an invocation of this session, whichever process began it. Nothing is sent yet."""
         return InvocationHandle(self.conversation, durable.checked_invocation_id(invocation_id))
 
-    async def ping(self) -> PingResponse:
+    async def ping(self) -> models.PingResponse:
         """Return how the agent feels.
 
         Raises:

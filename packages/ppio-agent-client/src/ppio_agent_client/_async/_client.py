@@ -8,17 +8,10 @@ from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from ppio_agent_models import (
-    AgentClientError,
-    AgentTemplate,
-    ConfigurationError,
-    InvocationResponse,
-    SandboxConfig,
-    SessionNotFoundError,
-)
+import ppio_agent_models as models
+from ppio_agent_models import AgentClientError, ConfigurationError, SessionNotFoundError
 
 from .._config import NOT_GIVEN, ClientConfig, NotGiven, settle, with_options
 from .._credentials import Credential
@@ -70,6 +63,7 @@ class AgentRuntimeClient:
         config: ClientConfig | None = None,
         provider: SandboxProvider | str | None = None,
     ) -> None:
+        requests.load_models()  # now, and not within the first call
         name = provider if isinstance(provider, str) else None
         given = {
             "api_key": api_key,
@@ -128,7 +122,7 @@ class AgentRuntimeClient:
         self,
         template_id: str,
         timeout_seconds: float | None = None,
-        config: SandboxConfig | None = None,
+        config: models.SandboxConfig | None = None,
         *,
         session_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -153,9 +147,9 @@ class AgentRuntimeClient:
             TemplateNotFoundError: No such template.
             SandboxCreationError: It did not start, or the session id is bound to another template.
         """
-        wanted = config or SandboxConfig()
+        wanted = config or models.SandboxConfig()
         spec = SandboxSpec(
-            session_id=uuid4().hex if session_id is None else requests.checked_session_id(session_id),
+            session_id=io.key() if session_id is None else requests.checked_session_id(session_id),
             template_id=template_id,
             timeout_seconds=wanted.timeout_seconds if timeout_seconds is None else timeout_seconds,
             env_vars=dict(wanted.env_vars),
@@ -225,11 +219,11 @@ class AgentRuntimeClient:
             raise SessionNotFoundError(f"there is no session {session_id!r} with a log")
         return page
 
-    async def list_templates(self, refresh: bool = False) -> list[AgentTemplate]:
+    async def list_templates(self, refresh: bool = False) -> list[models.AgentTemplate]:
         """Return every template that sessions can be created from. See `TemplateManager.list_templates`."""
         return await self.template_manager.list_templates(refresh)
 
-    async def get_template(self, template_id: str) -> AgentTemplate:
+    async def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template. See `TemplateManager.get_template`."""
         return await self.template_manager.get_template(template_id)
 
@@ -242,7 +236,7 @@ class AgentRuntimeClient:
         *,
         idempotency_key: str | None = None,
         on_disconnect: OnDisconnect | None = None,
-    ) -> InvocationResponse:
+    ) -> models.InvocationResponse:
         """Ask an agent once.
 
         Args:
@@ -298,7 +292,7 @@ class AgentRuntimeClient:
         """
         if token is not None and auth is not None:
             raise ConfigurationError("attach() takes a token or auth, not both")
-        session_id = uuid4().hex
+        session_id = io.key()
         headers = requests.session_headers(session_id, requests.checked_token(token), {})
         where = requests.checked_url(url)
         shown = None if auth is None else checked_auth(auth)

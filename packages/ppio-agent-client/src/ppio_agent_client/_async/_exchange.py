@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
-from ppio_agent_models import NetworkError, PingResponse, PPIOAgentRuntimeError, StreamInterruptedError
+import ppio_agent_models as models
+from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError
 
 from .._config import ClientConfig
 from .._io import _async as io
@@ -153,7 +154,7 @@ class AgentLink:
         left = limits.remaining(io.now())
         return self._policy.pause(failures, chance=io.chance(), retry_after=asked, remaining=left)
 
-    async def ping(self, seconds: float | None) -> PingResponse:
+    async def ping(self, seconds: float | None) -> models.PingResponse:
         """Return how the agent feels; asked once, answered within `seconds`.
 
         Raises:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from ppio_agent_models import InvocationResource, InvocationResponse, InvocationState, TotalTimeoutError
+import ppio_agent_models as models
+from ppio_agent_models import TotalTimeoutError
 
 from .._io import _async as io
 from .._rules import durable
@@ -32,7 +33,7 @@ class InvocationHandle:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.invocation_id!r} of session {self.session_id!r}>"
 
-    async def status(self) -> InvocationState:
+    async def status(self) -> models.InvocationState:
         """Return where it is: `"queued"`, `"running"`, `"succeeded"`, `"failed"` or `"cancelled"`.
 
         Raises:
@@ -41,11 +42,11 @@ class InvocationHandle:
         """
         return (await self.info()).state
 
-    async def info(self) -> InvocationResource:
+    async def info(self) -> models.InvocationResource:
         """Return everything that the agent says about it: state, times, number of the last event. See `status`."""
         return await self._look(0, self._limits(self._conversation.link.config.timeout))
 
-    async def result(self, timeout: float | None = None) -> InvocationResponse:
+    async def result(self, timeout: float | None = None) -> models.InvocationResponse:
         """Wait for its end and return what it came to; what it yielded comes as one value.
 
         Args:
@@ -95,10 +96,10 @@ class InvocationHandle:
     def _limits(self, total: float | None) -> Limits:
         return call_limits(self._conversation.link.config, total, io.now())
 
-    async def _look(self, wait: float, limits: Limits) -> InvocationResource:
+    async def _look(self, wait: float, limits: Limits) -> models.InvocationResource:
         return await self._ask(partial(durable.looking, wait_seconds=wait), limits.for_waiting(wait))
 
-    async def _ask(self, call: durable.About, limits: Limits) -> InvocationResource:
+    async def _ask(self, call: durable.About, limits: Limits) -> models.InvocationResource:
         link = self._conversation.link
 
         def made() -> Call:

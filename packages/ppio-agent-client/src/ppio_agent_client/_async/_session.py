@@ -7,12 +7,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ppio_agent_models import (
-    ConfigurationError,
-    PPIOAgentRuntimeError,
-    SessionInfo,
-    SessionStatus,
-)
+import ppio_agent_models as models
+from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
 
 from .._config import NOT_GIVEN, ClientConfig, NotGiven, with_options
 from .._io import _async as io
@@ -123,10 +119,10 @@ class SandboxSession(AgentCalls):
         """
         return self._owned("open the official SDK on").official()
 
-    async def get_status(self) -> SessionStatus:
+    async def get_status(self) -> models.SessionStatus:
         """Return the state of the session, asked of the provider and of the agent."""
         if self._handle.closed:
-            return SessionStatus.CLOSED
+            return models.SessionStatus.CLOSED
         if self._sandbox is not None:
             found = await self._sandbox.look()
             if found is None or found.state != "running":
@@ -134,13 +130,13 @@ class SandboxSession(AgentCalls):
         try:
             answer = await self._link.ping(PING_SECONDS)
         except PPIOAgentRuntimeError:
-            return SessionStatus.INACTIVE
+            return models.SessionStatus.INACTIVE
         return lifecycle.status_of_ping(answer)
 
-    async def info(self) -> SessionInfo:
+    async def info(self) -> models.SessionInfo:
         """Return the session as plain data, with its state as of now."""
         status = await self.get_status()
-        return SessionInfo(
+        return models.SessionInfo(
             session_id=self.session_id,
             sandbox_id=self.sandbox_id,
             template_id=self.template_id,

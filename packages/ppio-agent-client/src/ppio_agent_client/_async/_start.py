@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import PingResponse, PPIOAgentRuntimeError
+import ppio_agent_models as models
+from ppio_agent_models import PPIOAgentRuntimeError
 
 from .._io import _async as io
 from .._rules.readiness import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
@@ -94,7 +95,7 @@ async def _until_started(provider: SandboxProvider, spec: SandboxSpec, sandbox: 
             await watch.close()
 
 
-async def _answer_of(link: AgentLink, seconds: float) -> PingResponse | Exception:
+async def _answer_of(link: AgentLink, seconds: float) -> models.PingResponse | Exception:
     try:
         return await link.ping(seconds)
     except PPIOAgentRuntimeError as error:

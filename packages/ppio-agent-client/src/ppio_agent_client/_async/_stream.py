@@ -7,14 +7,8 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
-from ppio_agent_models import (
-    InvocationResponse,
-    NetworkError,
-    PPIOAgentRuntimeError,
-    StreamEvent,
-    StreamInterruptedError,
-    TotalTimeoutError,
-)
+import ppio_agent_models as models
+from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError, TotalTimeoutError
 
 from .._rules.streaming import CHUNK, Event, number_of
 from ._feed import EventFeed
@@ -60,7 +54,7 @@ class InvocationStream:
         return self._feed.replayed
 
     @property
-    def done(self) -> InvocationResponse | None:
+    def done(self) -> models.InvocationResponse | None:
         """The envelope that closed the stream, without a result; None before, and where the server sends none."""
         return self._feed.envelope
 
@@ -91,7 +85,7 @@ class InvocationStream:
                 return value
         raise StopAsyncIteration
 
-    async def events(self) -> AsyncIterator[StreamEvent]:
+    async def events(self) -> AsyncIterator[models.StreamEvent]:
         """Iterate over everything that the agent says: chunks, what it reports as progress, and the closing envelope.
 
         Leaving the loop closes the stream, unless that is done by an `async with` block around it.
@@ -99,9 +93,9 @@ class InvocationStream:
         try:
             while self._waiting or await self._fill():
                 kind, value = self._take()
-                yield StreamEvent(cast(Literal["chunk", "progress"], kind), value, number_of(self._event_id))
+                yield models.StreamEvent(cast(Literal["chunk", "progress"], kind), value, number_of(self._event_id))
             if self.done is not None:
-                yield StreamEvent("done", self.done.model_dump())
+                yield models.StreamEvent("done", self.done.model_dump())
         finally:
             if not self._entered:
                 await self.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ppio_agent_models import AgentTemplate
+import ppio_agent_models as models
 
 from .._config import ClientConfig, settle
 from .._io import _async as io
@@ -51,7 +51,7 @@ class TemplateManager:
     ) -> None:
         await self.close()
 
-    async def list_templates(self, refresh: bool = False) -> list[AgentTemplate]:
+    async def list_templates(self, refresh: bool = False) -> list[models.AgentTemplate]:
         """Return every template that sessions can be created from.
 
         Args:
@@ -61,7 +61,7 @@ class TemplateManager:
             await self._fill()
         return self._cache.all()
 
-    async def get_template(self, template_id: str) -> AgentTemplate:
+    async def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template.
 
         A template that is not in a remembered list may be new, so a miss asks once more.

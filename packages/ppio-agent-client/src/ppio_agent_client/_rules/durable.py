@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
+import ppio_agent_models as models
 from ppio_agent_models import (
     IDEMPOTENCY_KEY_HEADER,
     IDEMPOTENCY_REPLAYED_HEADER,
@@ -24,8 +25,6 @@ from ppio_agent_models import (
     ConfigurationError,
     EventsEvictedError,
     InvocationError,
-    InvocationResource,
-    InvocationResponse,
 )
 
 from .json_codec import load
@@ -121,7 +120,7 @@ def _about(method: str, url: str, headers: Mapping[str, str], invocation_id: str
     return Call(method, f"{url}/invocations/{quote(invocation_id, safe='')}{rest}", sent)
 
 
-def resource_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> InvocationResource:
+def resource_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.InvocationResource:
     """Return the invocation that an answer describes.
 
     Raises:
@@ -130,7 +129,7 @@ def resource_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
     if not 200 <= status < 300:
         response_of(status, headers, body, unix_now=unix_now)
     try:
-        return InvocationResource.model_validate(load(body))
+        return models.InvocationResource.model_validate(load(body))
     except (ValidationError, ValueError) as error:
         raise InvocationError(
             f"the agent answered {status} with something that is no invocation; only agents of protocol "
@@ -138,7 +137,7 @@ def resource_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
         ) from error
 
 
-def result_of(resource: InvocationResource) -> InvocationResponse:
+def result_of(resource: models.InvocationResource) -> models.InvocationResponse:
     """Return what a finished invocation came to.
 
     Raises:
@@ -151,7 +150,7 @@ def result_of(resource: InvocationResource) -> InvocationResponse:
             f"can be read with events(after={resource.first_event_id - 1})",
             first_event_id=resource.first_event_id,
         )
-    response = resource.response or InvocationResponse(status="error")
+    response = resource.response or models.InvocationResponse(status="error")
     if response.status == "error":
         raise error_from_envelope(response.model_dump(), None, {})
     return response.known_as(resource.invocation_id)

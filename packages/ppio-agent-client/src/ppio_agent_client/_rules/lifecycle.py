@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from ppio_agent_models import (
-    DEFAULT_SANDBOX_SECONDS,
-    PingResponse,
-    PingStatus,
-    SandboxCreationError,
-    SandboxGoneError,
-    SandboxPausedError,
-    SessionStatus,
-)
+import ppio_agent_models as models
+from ppio_agent_models import DEFAULT_SANDBOX_SECONDS, SandboxCreationError, SandboxGoneError, SandboxPausedError
 
 from .._sandbox import Sandbox
 from .readiness import how_it_ended, last_lines
@@ -45,7 +38,7 @@ def other_template(session_id: str, bound: str | None, wanted: str) -> SandboxCr
     )
 
 
-def status_of(sandbox: Sandbox | None, answer: PingResponse | None) -> SessionStatus:
+def status_of(sandbox: Sandbox | None, answer: models.PingResponse | None) -> models.SessionStatus:
     """Return the state of a session.
 
     Args:
@@ -53,19 +46,19 @@ def status_of(sandbox: Sandbox | None, answer: PingResponse | None) -> SessionSt
         answer: What the agent's ping said; None when it said nothing, or was not asked.
     """
     if sandbox is None:
-        return SessionStatus.CLOSED
+        return models.SessionStatus.CLOSED
     if sandbox.state == "ended":
-        return SessionStatus.CLOSED if sandbox.exit_code in _ORDINARY_ENDS else SessionStatus.ERROR
+        return models.SessionStatus.CLOSED if sandbox.exit_code in _ORDINARY_ENDS else models.SessionStatus.ERROR
     if sandbox.state == "paused":
-        return SessionStatus.PAUSED
+        return models.SessionStatus.PAUSED
     return status_of_ping(answer)
 
 
-def status_of_ping(answer: PingResponse | None) -> SessionStatus:
+def status_of_ping(answer: models.PingResponse | None) -> models.SessionStatus:
     """Return the state of an agent that runs."""
     if answer is None:
-        return SessionStatus.INACTIVE
-    return SessionStatus.ERROR if answer.status is PingStatus.UNHEALTHY else SessionStatus.ACTIVE
+        return models.SessionStatus.INACTIVE
+    return models.SessionStatus.ERROR if answer.status is models.PingStatus.UNHEALTHY else models.SessionStatus.ACTIVE
 
 
 def life_of(sandbox: Sandbox) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ppio_agent_models import InvocationRequest
+import ppio_agent_models as models
 
 from .._config import ClientConfig
 
@@ -77,11 +77,11 @@ def call_limits(config: ClientConfig, total: float | None, now: float) -> Limits
     return Limits(config.connect_timeout, config.first_byte_timeout, config.idle_timeout, total, deadline)
 
 
-def requested_timeout(request: InvocationRequest | Mapping[str, Any] | str) -> float | None:
+def requested_timeout(request: models.InvocationRequest | Mapping[str, Any] | str) -> float | None:
     """Return the `timeout` that a request asks for, in seconds, when it has the contract's type."""
     if isinstance(request, str):
         return None
-    value = request.timeout if isinstance(request, InvocationRequest) else request.get("timeout")
+    value = request.timeout if isinstance(request, models.InvocationRequest) else request.get("timeout")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         return None
     return float(value)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ppio_agent_models import AgentTemplate, ConfigurationError, SandboxCreationError
+import ppio_agent_models as models
+from ppio_agent_models import ConfigurationError, SandboxCreationError
 
 from . import json_codec, platform_templates
 from .agent_keys import closed_to_all_but
@@ -46,7 +47,7 @@ class Start:
     timeout_seconds: float = DEFAULT_START_SECONDS
 
 
-def start_of(template: AgentTemplate | None) -> Start:
+def start_of(template: models.AgentTemplate | None) -> Start:
     """Return how the agents of a template are started: as its metadata says, else as every agent of this SDK is."""
     manifest = {} if template is None else platform_templates.manifest_of(template.metadata)
     spec = _object(manifest, "spec")
@@ -128,7 +129,7 @@ class LastWords:
         return self._printed.decode("utf-8", "replace")
 
 
-def check_limits(memory_limit: str | None, cpu_limit: str | None, template: AgentTemplate | None) -> None:
+def check_limits(memory_limit: str | None, cpu_limit: str | None, template: models.AgentTemplate | None) -> None:
     """Do nothing if sandboxes of the template have what is asked for, as far as the platform says what they have.
 
     On the platform memory and processors belong to the template: they are given when it is built, and `create` cannot

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ppio_agent_models import AgentTemplate
+import ppio_agent_models as models
 
 from . import json_codec
 from .platform_answers import moment
@@ -15,7 +15,7 @@ AGENT_METADATA = "agent_runtime"
 _STATES = {"ready": "deployed", "uploaded": "deployed", "success": "deployed", "error": "failed", "waiting": "building"}
 
 
-def templates_of(value: Any) -> list[AgentTemplate]:
+def templates_of(value: Any) -> list[models.AgentTemplate]:
     """Return the templates of one answer; items without an id are none."""
     items = value.get("templates") if isinstance(value, dict) else value
     found = (template_of(item) for item in (items if isinstance(items, list) else ()))
@@ -32,7 +32,7 @@ def is_last_page(value: Any, page: int, page_size: int) -> bool:
     return len(value.get("templates") or ()) < page_size
 
 
-def template_of(item: Any) -> AgentTemplate | None:
+def template_of(item: Any) -> models.AgentTemplate | None:
     """Return one template, whatever of it is there."""
     if not isinstance(item, dict) or not isinstance(item.get("templateID"), str) or not item["templateID"]:
         return None
@@ -41,7 +41,7 @@ def template_of(item: Any) -> AgentTemplate | None:
     about = _object(manifest, "metadata")
     aliases = _texts(item.get("aliases")) or _texts(item.get("names"))
     creator = _object(item, "createdBy").get("email")
-    return AgentTemplate(
+    return models.AgentTemplate(
         template_id=item["templateID"],
         name=_text(about.get("name")) or next(iter(aliases), None) or item["templateID"],
         version=_text(about.get("version")) or "1.0.0",
@@ -69,7 +69,7 @@ def manifest_of(metadata: dict[str, Any]) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def meant(name: str, templates: Iterable[AgentTemplate]) -> AgentTemplate | None:
+def meant(name: str, templates: Iterable[models.AgentTemplate]) -> models.AgentTemplate | None:
     """Return the template that `name` means.
 
     It may be the platform's id, an alias, or what the vendor's tools call an agent: `<name with _ for ->-<id>`, or an
@@ -90,7 +90,7 @@ def meant(name: str, templates: Iterable[AgentTemplate]) -> AgentTemplate | None
     return None
 
 
-def names_of(template: AgentTemplate) -> list[str]:
+def names_of(template: models.AgentTemplate) -> list[str]:
     """Return every name of a template that is not its id."""
     return [template.name, *template.aliases]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ppio_agent_models import PingResponse, PingStatus, SandboxCreationError, SandboxStartTimeoutError
+import ppio_agent_models as models
+from ppio_agent_models import SandboxCreationError, SandboxStartTimeoutError
 
 from .._sandbox import Sandbox
 
@@ -26,9 +27,9 @@ def pauses() -> Iterator[float]:
         pause = min(pause * PAUSE_GROWTH, MAX_PAUSE_SECONDS)
 
 
-def is_ready(answer: PingResponse | Exception) -> bool:
+def is_ready(answer: models.PingResponse | Exception) -> bool:
     """Tell whether a ping's outcome says that the agent takes work; a busy agent does."""
-    return isinstance(answer, PingResponse) and answer.status is not PingStatus.UNHEALTHY
+    return isinstance(answer, models.PingResponse) and answer.status is not models.PingStatus.UNHEALTHY
 
 
 def ended_early(sandbox: Sandbox | None, template_id: str) -> SandboxCreationError:
@@ -41,11 +42,11 @@ def ended_early(sandbox: Sandbox | None, template_id: str) -> SandboxCreationErr
 
 
 def never_ready(
-    sandbox: Sandbox, answer: PingResponse | Exception, sandbox_now: Sandbox | None
+    sandbox: Sandbox, answer: models.PingResponse | Exception, sandbox_now: Sandbox | None
 ) -> SandboxStartTimeoutError:
     """Return the error of an agent that did not become healthy in time, with what its last ping said."""
     output = sandbox_now.output if sandbox_now is not None else ""
-    if isinstance(answer, PingResponse):
+    if isinstance(answer, models.PingResponse):
         said = f"its last ping said {answer.status.value}" + (f": {answer.message}" if answer.message else "")
     else:
         said = f"its last ping failed: {answer}"

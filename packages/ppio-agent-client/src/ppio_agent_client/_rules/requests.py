@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Union
 from urllib.parse import quote, urlsplit
 
 from pydantic_core import PydanticSerializationError
 
+import ppio_agent_models as models
 from ppio_agent_models import (
     IDEMPOTENCY_KEY_HEADER,
     JSON_MEDIA_TYPE,
@@ -21,7 +22,6 @@ from ppio_agent_models import (
     SSE_MEDIA_TYPE,
     TIMEOUT_HEADER,
     ConfigurationError,
-    InvocationRequest,
     SerializationError,
 )
 
@@ -31,8 +31,14 @@ from .limits import requested_timeout
 
 USER_AGENT = f"ppio-agent-client/{__version__}"
 
-Request = InvocationRequest | Mapping[str, Any] | str
+Request = Union["models.InvocationRequest", Mapping[str, Any], str]  # with `|` it would need the model now
 """What a caller may ask with: the model, a JSON object, or a prompt."""
+
+
+def load_models() -> None:
+    """Import what requests and answers are made of; with pydantic it takes so long that no call should wait for it."""
+    for name in ("InvocationRequest", "PingResponse", "SandboxConfig", "AgentTemplate"):
+        getattr(models, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ def body_of(request: Request) -> bytes:
     """
     if isinstance(request, str):
         return dump({"prompt": request})
-    if isinstance(request, InvocationRequest):
+    if isinstance(request, models.InvocationRequest):
         try:
             return dump(request.to_wire())
         except PydanticSerializationError:

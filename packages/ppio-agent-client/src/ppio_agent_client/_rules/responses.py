@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
+import ppio_agent_models as models
 from ppio_agent_models import (
     ERROR_TYPES,
     REQUEST_ID_HEADER,
@@ -17,15 +18,12 @@ from ppio_agent_models import (
     EventsEvictedError,
     HandlerError,
     InvocationError,
-    InvocationResponse,
     InvocationTimeoutError,
     MethodNotAllowedError,
     NotAcceptableError,
     NotFoundError,
     PayloadTooLargeError,
     PayloadValidationError,
-    PingResponse,
-    PingStatus,
     PPIOAgentRuntimeError,
     RateLimitedError,
     RequestError,
@@ -57,7 +55,7 @@ _BUSY_WORDS = frozenset({"healthybusy", "busy", "working"})
 _UNHEALTHY_WORDS = frozenset({"unhealthy", "down", "error", "false"})
 
 
-def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> InvocationResponse:
+def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.InvocationResponse:
     """Return what an agent answered.
 
     A successful body that is no envelope, from an agent of another make, becomes the result as it is.
@@ -76,20 +74,20 @@ def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
         raise error_of(status, headers, value, unix_now=unix_now)
     envelope = envelope_of(value)
     if envelope is None:
-        return InvocationResponse(result=value, metadata=_only_request_id(headers))
+        return models.InvocationResponse(result=value, metadata=_only_request_id(headers))
     if envelope.status == "error":
         raise error_of(status, headers, value, unix_now=unix_now)
     return envelope
 
 
-def envelope_of(value: Any) -> InvocationResponse | None:
+def envelope_of(value: Any) -> models.InvocationResponse | None:
     """Return the envelope that `value` is, or None."""
     if not isinstance(value, dict) or value.get("status") not in ("success", "error"):
         return None
     if "result" not in value and "error" not in value and "duration" not in value:
         return None
     try:
-        return InvocationResponse.model_validate(value)
+        return models.InvocationResponse.model_validate(value)
     except ValidationError:
         return None
 
@@ -191,7 +189,7 @@ def retry_after_of(headers: Mapping[str, str], *, unix_now: float) -> float | No
     return max(seconds, 0.0) if seconds < float("inf") else None
 
 
-def ping_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> PingResponse:
+def ping_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.PingResponse:
     """Return how an agent feels. 503 is Unhealthy; any 200 that does not say otherwise is Healthy.
 
     Raises:
@@ -201,18 +199,18 @@ def ping_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: f
     if status != 503 and not 200 <= status < 300:
         raise error_of(status, headers, value, unix_now=unix_now)
     said = value if isinstance(value, dict) else {"status": value}
-    feeling = PingStatus.UNHEALTHY if status == 503 else _feeling(said.get("status"))
+    feeling = models.PingStatus.UNHEALTHY if status == 503 else _feeling(said.get("status"))
     try:
-        return PingResponse.model_validate({**said, "status": feeling})
+        return models.PingResponse.model_validate({**said, "status": feeling})
     except ValidationError:
-        return PingResponse(status=feeling)
+        return models.PingResponse(status=feeling)
 
 
-def _feeling(word: Any) -> PingStatus:
+def _feeling(word: Any) -> models.PingStatus:
     said = str(word).strip().lower()
     if said in _BUSY_WORDS:
-        return PingStatus.HEALTHY_BUSY
-    return PingStatus.UNHEALTHY if said in _UNHEALTHY_WORDS else PingStatus.HEALTHY
+        return models.PingStatus.HEALTHY_BUSY
+    return models.PingStatus.UNHEALTHY if said in _UNHEALTHY_WORDS else models.PingStatus.HEALTHY
 
 
 def _value_of(headers: Mapping[str, str], body: bytes) -> Any:

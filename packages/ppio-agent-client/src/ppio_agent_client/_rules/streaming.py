@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic_core import from_json
 
+import ppio_agent_models as models
 from ppio_agent_models import (
     PROTOCOL_HEADER,
     PROTOCOL_VERSION,
     SSE_MEDIA_TYPE,
-    InvocationResponse,
     PPIOAgentRuntimeError,
     StreamInterruptedError,
 )
@@ -53,7 +53,7 @@ class StreamDecoder:
         # A chunk that may be an older server's error: only the end of the stream tells.
         self._suspect: Event | None = None
         self.position: bytes | None = None
-        self.done: InvocationResponse | None = None
+        self.done: models.InvocationResponse | None = None
         self.error: PPIOAgentRuntimeError | None = None
 
     def resumed(self, after: int) -> StreamDecoder:
@@ -153,7 +153,7 @@ class StreamDecoder:
                 value if isinstance(value, dict) else {"error": value}, None, self._headers
             )
         else:
-            self.done = envelope_of(value) or InvocationResponse()
+            self.done = envelope_of(value) or models.InvocationResponse()
 
 
 def decoded(text: bytes) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ppio_agent_models import AgentTemplate
+import ppio_agent_models as models
 
 
 class TemplateCache:
@@ -16,10 +16,10 @@ class TemplateCache:
 
     def __init__(self, ttl_seconds: float) -> None:
         self._ttl_seconds = ttl_seconds
-        self._templates: dict[str, AgentTemplate] = {}
+        self._templates: dict[str, models.AgentTemplate] = {}
         self._filled_at: float | None = None
 
-    def fill(self, templates: Iterable[AgentTemplate], now: float) -> None:
+    def fill(self, templates: Iterable[models.AgentTemplate], now: float) -> None:
         """Remember `templates` as what there is at `now`, in seconds."""
         self._templates = {template.template_id: template for template in templates}
         self._filled_at = now
@@ -32,10 +32,10 @@ class TemplateCache:
         """Tell whether somebody filled it at `moment` or later."""
         return self._filled_at is not None and self._filled_at >= moment
 
-    def all(self) -> list[AgentTemplate]:
+    def all(self) -> list[models.AgentTemplate]:
         """Return every template that is remembered."""
         return list(self._templates.values())
 
-    def get(self, template_id: str) -> AgentTemplate | None:
+    def get(self, template_id: str) -> models.AgentTemplate | None:
         """Return one template, if it is remembered."""
         return self._templates.get(template_id)

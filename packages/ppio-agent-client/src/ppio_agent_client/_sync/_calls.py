@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, overload
 
-from ppio_agent_models import InvocationResponse, NetworkError, PingResponse, SandboxGoneError, StreamInterruptedError
+import ppio_agent_models as models
+from ppio_agent_models import NetworkError, SandboxGoneError, StreamInterruptedError
 
 from .._io import _sync as io
 from .._rules import durable
@@ -62,7 +63,7 @@ class AgentCalls:
         *,
         idempotency_key: str | None = None,
         on_disconnect: OnDisconnect | None = None,
-    ) -> InvocationResponse: ...
+    ) -> models.InvocationResponse: ...
     @overload
     def invoke(
         self,
@@ -80,7 +81,7 @@ class AgentCalls:
         *,
         idempotency_key: str | None = None,
         on_disconnect: OnDisconnect | None = None,
-    ) -> InvocationResponse | SyncInvocationStream: ...
+    ) -> models.InvocationResponse | SyncInvocationStream: ...
     def invoke(
         self,
         request: Request,
@@ -88,7 +89,7 @@ class AgentCalls:
         *,
         idempotency_key: str | None = None,
         on_disconnect: OnDisconnect | None = None,
-    ) -> InvocationResponse | SyncInvocationStream:
+    ) -> models.InvocationResponse | SyncInvocationStream:
         """Ask the agent.
 
         Args:
@@ -172,7 +173,7 @@ class AgentCalls:
         """Return a handle of an invocation of this session, whichever process began it. Nothing is sent yet."""
         return SyncInvocationHandle(self.conversation, durable.checked_invocation_id(invocation_id))
 
-    def ping(self) -> PingResponse:
+    def ping(self) -> models.PingResponse:
         """Return how the agent feels.
 
         Raises:

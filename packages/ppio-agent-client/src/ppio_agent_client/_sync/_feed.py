@@ -7,9 +7,9 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import ppio_agent_models as models
 from ppio_agent_models import (
     IdleTimeoutError,
-    InvocationResponse,
     NetworkError,
     PPIOAgentRuntimeError,
     StreamInterruptedError,
@@ -53,7 +53,7 @@ class EventFeed:
         self.request_id: str | None = None
         self.invocation_id: str | None = None
         self.replayed = False
-        self.envelope: InvocationResponse | None = None
+        self.envelope: models.InvocationResponse | None = None
         self.chunks = 0
 
     @property

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from ppio_agent_models import InvocationResource, InvocationResponse, InvocationState, TotalTimeoutError
+import ppio_agent_models as models
+from ppio_agent_models import TotalTimeoutError
 
 from .._io import _sync as io
 from .._rules import durable
@@ -33,7 +34,7 @@ class SyncInvocationHandle:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.invocation_id!r} of session {self.session_id!r}>"
 
-    def status(self) -> InvocationState:
+    def status(self) -> models.InvocationState:
         """Return where it is: `"queued"`, `"running"`, `"succeeded"`, `"failed"` or `"cancelled"`.
 
         Raises:
@@ -42,11 +43,11 @@ class SyncInvocationHandle:
         """
         return (self.info()).state
 
-    def info(self) -> InvocationResource:
+    def info(self) -> models.InvocationResource:
         """Return everything that the agent says about it: state, times, number of the last event. See `status`."""
         return self._look(0, self._limits(self._conversation.link.config.timeout))
 
-    def result(self, timeout: float | None = None) -> InvocationResponse:
+    def result(self, timeout: float | None = None) -> models.InvocationResponse:
         """Wait for its end and return what it came to; what it yielded comes as one value.
 
         Args:
@@ -96,10 +97,10 @@ class SyncInvocationHandle:
     def _limits(self, total: float | None) -> Limits:
         return call_limits(self._conversation.link.config, total, io.now())
 
-    def _look(self, wait: float, limits: Limits) -> InvocationResource:
+    def _look(self, wait: float, limits: Limits) -> models.InvocationResource:
         return self._ask(partial(durable.looking, wait_seconds=wait), limits.for_waiting(wait))
 
-    def _ask(self, call: durable.About, limits: Limits) -> InvocationResource:
+    def _ask(self, call: durable.About, limits: Limits) -> models.InvocationResource:
         link = self._conversation.link
 
         def made() -> Call:

@@ -8,12 +8,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ppio_agent_models import (
-    ConfigurationError,
-    PPIOAgentRuntimeError,
-    SessionInfo,
-    SessionStatus,
-)
+import ppio_agent_models as models
+from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
 
 from .._config import NOT_GIVEN, ClientConfig, NotGiven, with_options
 from .._io import _sync as io
@@ -124,10 +120,10 @@ class SyncSandboxSession(AgentCalls):
         """
         return self._owned("open the official SDK on").official()
 
-    def get_status(self) -> SessionStatus:
+    def get_status(self) -> models.SessionStatus:
         """Return the state of the session, asked of the provider and of the agent."""
         if self._handle.closed:
-            return SessionStatus.CLOSED
+            return models.SessionStatus.CLOSED
         if self._sandbox is not None:
             found = self._sandbox.look()
             if found is None or found.state != "running":
@@ -135,13 +131,13 @@ class SyncSandboxSession(AgentCalls):
         try:
             answer = self._link.ping(PING_SECONDS)
         except PPIOAgentRuntimeError:
-            return SessionStatus.INACTIVE
+            return models.SessionStatus.INACTIVE
         return lifecycle.status_of_ping(answer)
 
-    def info(self) -> SessionInfo:
+    def info(self) -> models.SessionInfo:
         """Return the session as plain data, with its state as of now."""
         status = self.get_status()
-        return SessionInfo(
+        return models.SessionInfo(
             session_id=self.session_id,
             sandbox_id=self.sandbox_id,
             template_id=self.template_id,

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import PingResponse, PPIOAgentRuntimeError
+import ppio_agent_models as models
+from ppio_agent_models import PPIOAgentRuntimeError
 
 from .._io import _sync as io
 from .._rules.readiness import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
@@ -95,7 +96,7 @@ def _until_started(provider: SyncSandboxProvider, spec: SandboxSpec, sandbox: Sa
             watch.close()
 
 
-def _answer_of(link: AgentLink, seconds: float) -> PingResponse | Exception:
+def _answer_of(link: AgentLink, seconds: float) -> models.PingResponse | Exception:
     try:
         return link.ping(seconds)
     except PPIOAgentRuntimeError as error:

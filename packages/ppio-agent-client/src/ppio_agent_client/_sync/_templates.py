@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ppio_agent_models import AgentTemplate
+import ppio_agent_models as models
 
 from .._config import ClientConfig, settle
 from .._io import _sync as io
@@ -52,7 +52,7 @@ class SyncTemplateManager:
     ) -> None:
         self.close()
 
-    def list_templates(self, refresh: bool = False) -> list[AgentTemplate]:
+    def list_templates(self, refresh: bool = False) -> list[models.AgentTemplate]:
         """Return every template that sessions can be created from.
 
         Args:
@@ -62,7 +62,7 @@ class SyncTemplateManager:
             self._fill()
         return self._cache.all()
 
-    def get_template(self, template_id: str) -> AgentTemplate:
+    def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template.
 
         A template that is not in a remembered list may be new, so a miss asks once more.

@@ -19,15 +19,14 @@ from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError, Reques
 from .._body import ClientGoneError, read_body
 from .._context import KEY_ID
 from .._handshake import refuse_handshake
-from .._parse import read_headers, request_id_of
+from .._headers import by_name, request_id_of
 from .._problems import problem_of, send_problem
 from .._respond import identity_headers
 from .._signatures import MAX_SKEW_SECONDS, RefusedError, Signature, SignedMessage, check_digest, verify
 
 if TYPE_CHECKING:
-    from .._asgi import ASGIApp, Message, Receive, Scope, Send
+    from .._asgi import ASGIApp, Headers, Message, Receive, Scope, Send
     from .._config import AgentConfig
-    from .._context import Headers
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -117,7 +116,7 @@ class AccessLayer:
     async def _refuse(self, error: PPIOAgentRuntimeError, scope: Scope, send: Send) -> None:
         # Counted under the name that callers see.
         self._on_refused(AuthenticationError(error.message) if isinstance(error, RefusedError) else error)
-        request_id = request_id_of(read_headers(scope))
+        request_id = request_id_of(by_name(scope["headers"]))
         headers = identity_headers(request_id, None)
         if isinstance(error, RefusedError):
             headers += self._challenges(error)

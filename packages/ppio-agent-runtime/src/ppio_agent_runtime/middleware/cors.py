@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from .._asgi import ASGIApp, Message, Receive, Scope, Send
-    from .._context import Headers
+    from .._asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 
 _EXPOSED = (
     b"x-ppio-request-id, x-ppio-session-id, x-ppio-invocation-id, ppio-agent-protocol, retry-after, ratelimit, "

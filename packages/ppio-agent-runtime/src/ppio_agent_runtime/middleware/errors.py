@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._parse import read_headers, request_id_of
+from .._headers import by_name, request_id_of
 from .._problems import handler_failure, problem_of, send_problem
 from .._respond import identity_headers, log_failure
 
@@ -40,7 +40,7 @@ class ErrorLayer:
         except Exception as error:
             if begun:
                 raise
-            request_id = request_id_of(read_headers(scope))
+            request_id = request_id_of(by_name(scope["headers"]))
             failure = handler_failure(error)
             problem = problem_of(failure, request_id=request_id, tells_errors=self._tells_errors)
             if problem.status >= 500:

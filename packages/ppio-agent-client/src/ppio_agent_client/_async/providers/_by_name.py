@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import ConfigurationError
@@ -71,6 +70,8 @@ def checked_provider(provider: SandboxProvider) -> SandboxProvider:
 
 
 def _plugged_in(name: str, config: ClientConfig) -> SandboxProvider:
+    from importlib.metadata import entry_points  # slow to import, and most clients name no provider
+
     found = {entry.name: entry for entry in entry_points(group=PROVIDER_GROUP)}
     if name not in found:
         known = ", ".join(repr(each) for each in [LOCAL, PLATFORM, *sorted(found)])

@@ -6,7 +6,6 @@ import logging
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from ppio_agent_models import (
     NetworkError,
@@ -56,7 +55,7 @@ class SandboxMaking:
             SandboxCreationError: The platform refused, or failed.
             NetworkError: No answer arrived, and no sandbox of this call was found.
         """
-        create_id = uuid4().hex
+        create_id = io.key()
         metadata = platform_marks.written(spec, spec.template_id, create_id, is_legacy=self.is_legacy)
         question = platform_calls.create(spec, template_id, metadata, is_legacy=self.is_legacy)
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import AgentTemplate, AuthenticationError, PlatformError, PPIOAgentRuntimeError
+import ppio_agent_models as models
+from ppio_agent_models import AuthenticationError, PlatformError, PPIOAgentRuntimeError
 
 from ..._config import ClientConfig
 from ..._io import _async as io
@@ -36,14 +37,14 @@ class PlatformTemplates:
         self._cache = TemplateCache(self._ttl_seconds)
         self._silent_until = 0.0
         self._unknown: set[str] = set()
-        self._flight = io.SingleFlight[list[AgentTemplate]]()
+        self._flight: io.SingleFlight[list[models.AgentTemplate]] = io.SingleFlight()
         self._has_metadata_list = True
 
-    async def all(self) -> list[AgentTemplate]:
+    async def all(self) -> list[models.AgentTemplate]:
         """Return every template, as the platform says now."""
         return await self._flight.run(self._asked)
 
-    async def meant(self, name: str) -> AgentTemplate | None:
+    async def meant(self, name: str) -> models.AgentTemplate | None:
         """Return the template that a name means, perhaps as remembered; None when no list has it.
 
         A template of somebody else's may be used and is in no list.
@@ -65,7 +66,7 @@ class PlatformTemplates:
             self._unknown.add(name)
         return found
 
-    def remembered(self, name: str) -> AgentTemplate | None:
+    def remembered(self, name: str) -> models.AgentTemplate | None:
         """Return the template that a name means, if it was listed before."""
         return platform_templates.meant(name, self._cache.all())
 
@@ -73,14 +74,14 @@ class PlatformTemplates:
         """Ask anew next time."""
         self._cache = TemplateCache(self._ttl_seconds)
 
-    async def _asked(self) -> list[AgentTemplate]:
+    async def _asked(self) -> list[models.AgentTemplate]:
         asked_at = io.now()
         templates = await self._listed()
         self._unknown.clear()
         self._cache.fill(templates, asked_at)
         return templates
 
-    async def _listed(self) -> list[AgentTemplate]:
+    async def _listed(self) -> list[models.AgentTemplate]:
         """Return the list that has metadata, else the one that has pages."""
         if self._has_metadata_list:
             try:
@@ -96,8 +97,8 @@ class PlatformTemplates:
             return templates
         return await self._paged()
 
-    async def _paged(self) -> list[AgentTemplate]:
-        templates: list[AgentTemplate] = []
+    async def _paged(self) -> list[models.AgentTemplate]:
+        templates: list[models.AgentTemplate] = []
         for page in range(1, _MAX_PAGES):
             reply = await self._api.ask(platform_calls.templates_page(page))
             templates += platform_templates.templates_of(reply.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from ppio_agent_models import AgentTemplate
+import ppio_agent_models as models
 
 from ..._sandbox import Sandbox, SandboxSpec
 
@@ -70,11 +70,11 @@ class SandboxProvider(Protocol):
         """End the sandbox and everything in it; False when it had ended before."""
         ...
 
-    async def list_templates(self) -> list[AgentTemplate]:
+    async def list_templates(self) -> list[models.AgentTemplate]:
         """Return every template that sandboxes can be made from."""
         ...
 
-    async def get_template(self, template_id: str) -> AgentTemplate:
+    async def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppio_agent_models import AgentTemplate
+import ppio_agent_models as models
 
 from ..._io import _async as io
 from ..._local import LocalStore
@@ -87,11 +87,11 @@ class LocalSandboxProvider:
         """
         return await io.run_blocking(self._store.logs, session_id, cursor)
 
-    async def list_templates(self) -> list[AgentTemplate]:
+    async def list_templates(self) -> list[models.AgentTemplate]:
         """Return every template that was deployed here."""
         return await io.run_blocking(self._store.list_templates)
 
-    async def get_template(self, template_id: str) -> AgentTemplate:
+    async def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template: by the name it was deployed under, or by the path of an agent's folder.
 
         Raises:
@@ -99,7 +99,9 @@ class LocalSandboxProvider:
         """
         return await io.run_blocking(self._store.get_template, template_id)
 
-    async def deploy(self, folder: str | Path, name: str | None = None, *, python: str | None = None) -> AgentTemplate:
+    async def deploy(
+        self, folder: str | Path, name: str | None = None, *, python: str | None = None
+    ) -> models.AgentTemplate:
         """Copy an agent's folder here as a template, in place of an older one of the same name.
 
         Args:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import (
-    AgentTemplate,
-    ConfigurationError,
-    SandboxGoneError,
-    TemplateNotFoundError,
-)
+import ppio_agent_models as models
+from ppio_agent_models import ConfigurationError, SandboxGoneError, TemplateNotFoundError
 
 from ..._config import ClientConfig, settle
 from ..._io import _async as io
@@ -193,11 +189,11 @@ class PlatformSandboxProvider:
             reply = await self._api.ask(platform_calls.older_logs(sandbox_id, begin), known={404})
         return None if reply.status == 404 else platform_logs.page_of(reply.value, cursor)
 
-    async def list_templates(self) -> list[AgentTemplate]:
+    async def list_templates(self) -> list[models.AgentTemplate]:
         """Return every template of the account."""
         return await self._templates.all()
 
-    async def get_template(self, template_id: str) -> AgentTemplate:
+    async def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template: by the platform's id, an alias, or what the vendor's tools call the agent.
 
         Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import ConfigurationError
@@ -72,6 +71,8 @@ def checked_provider(provider: SyncSandboxProvider) -> SyncSandboxProvider:
 
 
 def _plugged_in(name: str, config: ClientConfig) -> SyncSandboxProvider:
+    from importlib.metadata import entry_points  # slow to import, and most clients name no provider
+
     found = {entry.name: entry for entry in entry_points(group=SYNC_PROVIDER_GROUP)}
     if name not in found:
         known = ", ".join(repr(each) for each in [LOCAL, PLATFORM, *sorted(found)])

@@ -6,7 +6,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import AgentTemplate, AuthenticationError, PlatformError, PPIOAgentRuntimeError
+import ppio_agent_models as models
+from ppio_agent_models import AuthenticationError, PlatformError, PPIOAgentRuntimeError
 
 from ..._config import ClientConfig
 from ..._io import _sync as io
@@ -37,14 +38,14 @@ class PlatformTemplates:
         self._cache = TemplateCache(self._ttl_seconds)
         self._silent_until = 0.0
         self._unknown: set[str] = set()
-        self._flight = io.SingleFlight[list[AgentTemplate]]()
+        self._flight: io.SingleFlight[list[models.AgentTemplate]] = io.SingleFlight()
         self._has_metadata_list = True
 
-    def all(self) -> list[AgentTemplate]:
+    def all(self) -> list[models.AgentTemplate]:
         """Return every template, as the platform says now."""
         return self._flight.run(self._asked)
 
-    def meant(self, name: str) -> AgentTemplate | None:
+    def meant(self, name: str) -> models.AgentTemplate | None:
         """Return the template that a name means, perhaps as remembered; None when no list has it.
 
         A template of somebody else's may be used and is in no list.
@@ -66,7 +67,7 @@ class PlatformTemplates:
             self._unknown.add(name)
         return found
 
-    def remembered(self, name: str) -> AgentTemplate | None:
+    def remembered(self, name: str) -> models.AgentTemplate | None:
         """Return the template that a name means, if it was listed before."""
         return platform_templates.meant(name, self._cache.all())
 
@@ -74,14 +75,14 @@ class PlatformTemplates:
         """Ask anew next time."""
         self._cache = TemplateCache(self._ttl_seconds)
 
-    def _asked(self) -> list[AgentTemplate]:
+    def _asked(self) -> list[models.AgentTemplate]:
         asked_at = io.now()
         templates = self._listed()
         self._unknown.clear()
         self._cache.fill(templates, asked_at)
         return templates
 
-    def _listed(self) -> list[AgentTemplate]:
+    def _listed(self) -> list[models.AgentTemplate]:
         """Return the list that has metadata, else the one that has pages."""
         if self._has_metadata_list:
             try:
@@ -97,8 +98,8 @@ class PlatformTemplates:
             return templates
         return self._paged()
 
-    def _paged(self) -> list[AgentTemplate]:
-        templates: list[AgentTemplate] = []
+    def _paged(self) -> list[models.AgentTemplate]:
+        templates: list[models.AgentTemplate] = []
         for page in range(1, _MAX_PAGES):
             reply = self._api.ask(platform_calls.templates_page(page))
             templates += platform_templates.templates_of(reply.value)

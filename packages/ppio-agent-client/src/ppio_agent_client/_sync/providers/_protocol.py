@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from ppio_agent_models import AgentTemplate
+import ppio_agent_models as models
 
 from ..._sandbox import Sandbox, SandboxSpec
 
@@ -71,11 +71,11 @@ class SyncSandboxProvider(Protocol):
         """End the sandbox and everything in it; False when it had ended before."""
         ...
 
-    def list_templates(self) -> list[AgentTemplate]:
+    def list_templates(self) -> list[models.AgentTemplate]:
         """Return every template that sandboxes can be made from."""
         ...
 
-    def get_template(self, template_id: str) -> AgentTemplate:
+    def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template."""
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppio_agent_models import AgentTemplate
+import ppio_agent_models as models
 
 from ..._io import _sync as io
 from ..._local import LocalStore
@@ -88,11 +88,11 @@ class SyncLocalSandboxProvider:
         """
         return io.run_blocking(self._store.logs, session_id, cursor)
 
-    def list_templates(self) -> list[AgentTemplate]:
+    def list_templates(self) -> list[models.AgentTemplate]:
         """Return every template that was deployed here."""
         return io.run_blocking(self._store.list_templates)
 
-    def get_template(self, template_id: str) -> AgentTemplate:
+    def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template: by the name it was deployed under, or by the path of an agent's folder.
 
         Raises:
@@ -100,7 +100,9 @@ class SyncLocalSandboxProvider:
         """
         return io.run_blocking(self._store.get_template, template_id)
 
-    def deploy(self, folder: str | Path, name: str | None = None, *, python: str | None = None) -> AgentTemplate:
+    def deploy(
+        self, folder: str | Path, name: str | None = None, *, python: str | None = None
+    ) -> models.AgentTemplate:
         """Copy an agent's folder here as a template, in place of an older one of the same name.
 
         Args:

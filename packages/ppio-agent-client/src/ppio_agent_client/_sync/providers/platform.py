@@ -6,12 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import (
-    AgentTemplate,
-    ConfigurationError,
-    SandboxGoneError,
-    TemplateNotFoundError,
-)
+import ppio_agent_models as models
+from ppio_agent_models import ConfigurationError, SandboxGoneError, TemplateNotFoundError
 
 from ..._config import ClientConfig, settle
 from ..._io import _sync as io
@@ -194,11 +190,11 @@ class SyncPlatformSandboxProvider:
             reply = self._api.ask(platform_calls.older_logs(sandbox_id, begin), known={404})
         return None if reply.status == 404 else platform_logs.page_of(reply.value, cursor)
 
-    def list_templates(self) -> list[AgentTemplate]:
+    def list_templates(self) -> list[models.AgentTemplate]:
         """Return every template of the account."""
         return self._templates.all()
 
-    def get_template(self, template_id: str) -> AgentTemplate:
+    def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template: by the platform's id, an alias, or what the vendor's tools call the agent.
 
         Raises:
