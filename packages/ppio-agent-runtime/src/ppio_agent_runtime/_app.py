@@ -28,6 +28,7 @@ from ._observation import Observation
 from ._pipeline import Corridor
 from ._resource import InvocationResources
 from ._router import Router
+from ._serialize import encode
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
 
@@ -259,6 +260,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         await self.stack(scope, receive, send)
 
     def _build_stack(self) -> ASGIApp:
+        encode(None)  # for its first value pydantic_core imports uuid and pathlib, 6 ms: not within a request
         router = Router(
             self._corridor,
             InvocationResources(
