@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ppio_agent_models import ConfigurationError
@@ -28,6 +28,7 @@ from ._observation import Observation
 from ._pipeline import Corridor
 from ._resource import InvocationResources
 from ._router import Router
+from ._serialize import encode
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ._asgi import ASGIApp, Receive, Scope, Send
-    from ._exchange import Exchange
+    from ._exchange import Answerer
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -93,6 +94,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         self._abandoned_loops = 0
         self._layers: list[Callable[[ASGIApp], ASGIApp]] = []
         self._stack: ASGIApp | None = None
+        self._shortcut: Answerer | None = None
         self._fastapi: FastAPI | None = None
         self._fastapi_lock = threading.Lock()
         for sentence in AgentConfig.unknown_variables(CLIENT_VARIABLES):
@@ -249,15 +251,16 @@ class PPIOAgentRuntimeApp(AppExtensions):
         return self._stack
 
     @property
-    def shortcut(self) -> Callable[[Exchange], Awaitable[None]] | None:
+    def shortcut(self) -> Answerer | None:
         """What answers a `POST /invocations` that has no `Origin`, past ASGI; None where a layer must be passed."""
-        has_layers = self._layers or self.config.api_keys or self.config.hmac_keys or self._second_loop is not None
-        return None if has_layers else self._corridor.answer
+        _ = self.stack
+        return self._shortcut
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.stack(scope, receive, send)
 
     def _build_stack(self) -> ASGIApp:
+        encode(None)  # for its first value pydantic_core imports uuid and pathlib, 6 ms: not within a request
         router = Router(
             self._corridor,
             InvocationResources(
@@ -271,6 +274,8 @@ class PPIOAgentRuntimeApp(AppExtensions):
             self._websocket,
         )
         app: ASGIApp = router
+        if not self._layers and self._second_loop is None:
+            self._shortcut = self._corridor.answer
         for layer in self._layers:
             app = layer(app)
         if self._layers:
@@ -279,7 +284,8 @@ class PPIOAgentRuntimeApp(AppExtensions):
         if self.config.api_keys or self.config.hmac_keys:
             from .middleware.access import AccessLayer
 
-            app = AccessLayer(app, self.config, self._engine.refused)
+            app = access = AccessLayer(app, self.config, self._engine.refused)
+            self._shortcut = self._shortcut and access.around(self._shortcut)
         if self.config.cors_origins:
             app = CORSLayer(app, self.config.cors_origins)
         return app if self._second_loop is None else IsolatedApp(app, router.ping, self._second_loop)

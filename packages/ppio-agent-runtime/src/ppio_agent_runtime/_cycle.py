@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ._asgi import Headers, Message, Scope
+    from ._exchange import Answerer
 
 logger = logging.getLogger("uvicorn.error")
 
 Target = tuple[str, bytes, bytes]
 """Path, the same as it was sent, and query."""
-Answerer = Callable[["Cycle"], Awaitable[None]]
 
 _STATUS_LINES: Final = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode()) for status in map(int, HTTPStatus)
@@ -65,13 +65,14 @@ class Cycle:
         body: What has arrived of the body and was not taken yet.
         more_body: More of it is to come.
         task: Where the app answers.
+        key_id: Which key opened the door, or None.
         disconnected: The caller has hung up.
         response_started: The head of the answer is on its way.
         response_complete: So is its last byte.
     """
 
     # Defaults of the class instead of stores for each request.
-    key_id: str | None = None  # who has keys to check is behind ASGI
+    key_id: str | None = None
     keep_alive = True
     body: bytes | bytearray = b""
     more_body = True

@@ -8,7 +8,7 @@ connections these are no messages, no dicts and no coroutines, which would be a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._context import KEY_ID
@@ -31,11 +31,10 @@ class Exchange(Protocol):
 
     headers: Headers
     found: dict[bytes, bytes]
+    key_id: str | None
 
     @property
     def client(self) -> tuple[str, int] | None: ...
-    @property
-    def key_id(self) -> str | None: ...
     @property
     def task(self) -> asyncio.Task[Any] | None: ...
     @property
@@ -57,10 +56,13 @@ class Exchange(Protocol):
         """
 
 
+Answerer = Callable[[Exchange], Awaitable[None]]
+
+
 class AsgiExchange:
     """A request and its answer from any ASGI server, or through a middleware."""
 
-    __slots__ = ("found", "headers", "receive", "scope", "send", "task")
+    __slots__ = ("found", "headers", "key_id", "receive", "scope", "send", "task")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -68,6 +70,7 @@ class AsgiExchange:
         self.send = send
         self.headers: Headers = list(scope["headers"])
         self.found = by_name(self.headers)
+        self.key_id: str | None = scope.get(KEY_ID)
         self.task: asyncio.Task[Any] | None = asyncio.current_task()
 
     @property
@@ -75,12 +78,6 @@ class AsgiExchange:
         """Address and port of the caller."""
         client: tuple[str, int] | None = self.scope.get("client")
         return client
-
-    @property
-    def key_id(self) -> str | None:
-        """Which key opened the door."""
-        key_id: str | None = self.scope.get(KEY_ID)
-        return key_id
 
     def take_body(self) -> bytes | None:
         """Leave it to `receive`: nobody knows what has arrived."""

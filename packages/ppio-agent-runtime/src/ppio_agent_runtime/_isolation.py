@@ -8,7 +8,9 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from ._crossing import Crossing
 from ._loop import OwnLoop
+from ._mailbox import Mailbox
 
 if TYPE_CHECKING:
     from ._asgi import ASGIApp, Message, Receive, Scope, Send
@@ -24,12 +26,21 @@ class SecondLoop:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._mailbox: Mailbox | None = None
         self._thread: _LoopThread | None = None
         self._abandoned = False
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the second loop and wait for it here; cancelling the wait cancels it there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._started()))
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """What reaches the loop, which runs from here on."""
+        loop = self._started()
+        if self._mailbox is None or self._mailbox.loop is not loop:
+            self._mailbox = Mailbox(loop)
+        return self._mailbox
 
     async def answers(self, seconds: float) -> bool:
         """Say whether the loop gives a sign of life within `seconds`: a handler may block it for ever."""
@@ -93,37 +104,33 @@ class IsolatedApp:
         self._app = app
         self._ping = ping
         self._loop = loop
+        self._here: Mailbox | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) == "/ping":
             return await self._ping(scope, receive, send)
         here = asyncio.get_running_loop()
+        if scope["type"] == "http":
+            if self._here is None or self._here.loop is not here:
+                self._here = Mailbox(here)
+            return await Crossing(scope, receive, send, self._here, self._loop.mailbox).answer(self._app)
+        await self._step_by_step(here, scope, receive, send)
+
+    async def _step_by_step(self, here: asyncio.AbstractEventLoop, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app speak another protocol than HTTP, each message awaited on the other loop."""
 
         async def far_receive() -> Message:
             message: Message = await _on(here, receive())
             return message
 
-        head: list[Message] = []
-
         async def far_send(message: Message) -> None:
-            # The head waits for the first piece of body: one hop for both.
-            if message["type"] == "http.response.start":
-                head.append(message)
-                return
-            messages = [*head, message]
-            head.clear()
-            await _on(here, _send_each(send, messages))
+            await _on(here, send(message))
 
         await self._loop.run(_call(self._app, scope, far_receive, far_send))
 
 
 async def _on(loop: asyncio.AbstractEventLoop, awaitable: Any) -> Any:
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(awaitable, loop))
-
-
-async def _send_each(send: Send, messages: list[Message]) -> None:
-    for message in messages:
-        await send(message)
 
 
 async def _call(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

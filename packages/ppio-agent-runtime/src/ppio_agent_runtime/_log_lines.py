@@ -51,10 +51,8 @@ class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic f
         """Write what waits."""
         with self.lock:  # type: ignore[union-attr]  # None before the base class's `__init__`
             if self._waiting:
-                text = "".join(self._waiting)
-                self._waiting.clear()
-                self._size = 0
-                self.stream.write(text)
+                waiting, self._waiting, self._size = self._waiting, [], 0  # a signal handler may log in between
+                self.stream.write("".join(waiting))
             super().flush()
 
     def _flushes_soon(self) -> bool:

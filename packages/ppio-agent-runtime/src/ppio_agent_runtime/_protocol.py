@@ -27,7 +27,7 @@ from ._problems import problem_of
 
 if TYPE_CHECKING:
     from ._asgi import ASGIApp, Headers, Scope
-    from ._cycle import Answerer
+    from ._exchange import Answerer, Exchange
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Most bytes of a request's target and header fields, trailers included; what other servers take, and then some."""
@@ -296,8 +296,8 @@ class AgentHttpProtocol(asyncio.Protocol):
         cycle.task = self.loop.create_task(cycle.run(answer or self._by_asgi))
         self.tasks.add(cycle.task)  # until `run` ends
 
-    def _by_asgi(self, cycle: Cycle) -> Awaitable[None]:
-        return self._app(cycle.scope, cycle.receive, cycle.send)
+    def _by_asgi(self, exchange: Exchange) -> Awaitable[None]:
+        return self._app(exchange.scope, exchange.receive, exchange.send)
 
     def _check_size(self) -> None:
         """Refuse a head that is too large. Asked where so much arrived that it could be."""

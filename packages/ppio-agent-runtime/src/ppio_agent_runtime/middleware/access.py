@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -27,6 +27,7 @@ from .._signatures import MAX_SKEW_SECONDS, RefusedError, Signature, SignedMessa
 if TYPE_CHECKING:
     from .._asgi import ASGIApp, Headers, Message, Receive, Scope, Send
     from .._config import AgentConfig
+    from .._exchange import Answerer, Exchange
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -71,6 +72,17 @@ class AccessLayer:
             return await self._refuse(error, scope, send)
         scope[KEY_ID] = key_id
         await self._app(scope, receive, send)
+
+    def around(self, answer: Answerer) -> Answerer:
+        """Return `answer` behind the API keys; who shows none of them comes in through ASGI, or not at all."""
+
+        def keyed(exchange: Exchange) -> Awaitable[None]:
+            exchange.key_id = self._api_keys.holder(exchange.headers)
+            if exchange.key_id is None:
+                return self(exchange.scope, exchange.receive, exchange.send)
+            return answer(exchange)
+
+        return keyed
 
     def _is_open(self, scope: Scope) -> bool:
         path: str = scope["path"]

@@ -1,0 +1,182 @@
+"""One HTTP request that is received on one event loop and answered by an ASGI app on another, in another thread.
+
+An ordinary request crosses twice: there with its whole body, back with its whole answer. Only what does not come at
+once (the rest of a body, a disconnect, the chunks of a stream) is another way, and a slow reader holds up the app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, Final
+
+from ._cycle import Cycle
+
+if TYPE_CHECKING:
+    from ._asgi import ASGIApp, Message, Receive, Scope, Send
+    from ._mailbox import Mailbox
+
+_MOST_UNSENT_BYTES: Final = 64 * 1024
+"""How much of an answer may be under way before the app waits."""
+_GONE: Final = {"type": "http.disconnect"}
+
+
+class Crossing:
+    """A request and its way back. What begins with `_far` runs on the app's loop, everything else on the server's.
+
+    Args:
+        scope: The ASGI scope.
+        receive: Gets the request, on the server's loop.
+        send: Takes the answer, there too.
+        here: Reaches the server's loop.
+        there: Reaches the app's loop.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, here: Mailbox, there: Mailbox) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._here = here
+        self._there = there
+        self._incoming: deque[Message] = deque()
+        self._outgoing: deque[Message] = deque()
+        self._is_told = False
+        self._is_over = False
+        self._failure: BaseException | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._taken_bytes = 0
+        self._far_task: asyncio.Task[None] | None = None
+        self._far_news: asyncio.Event | None = None
+        self._far_room: asyncio.Event | None = None
+        self._far_listens = False
+        self._far_sent_bytes = 0
+
+    async def answer(self, app: ASGIApp) -> None:
+        """Let the app answer.
+
+        Raises:
+            Exception: What it raised, or what `send` raised.
+        """
+        cycle = getattr(self._receive, "__self__", None)
+        if type(cycle) is Cycle and not cycle.more_body:
+            self._incoming.append(await self._receive())  # it is here already, and nobody waits
+        self._there.post(self._far_begin, app, copy_context())
+        try:
+            await self._pass_on()
+        except BaseException:
+            with suppress(RuntimeError):  # that loop is closed: everything on it is cancelled
+                self._there.post(self._far_stop)
+            raise
+        finally:
+            if self._listening is not None:
+                self._listening.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _pass_on(self) -> None:
+        outgoing = self._outgoing
+        while True:
+            self._is_told = False  # first, as in `Mailbox`
+            is_over = self._is_over
+            while outgoing:
+                message = self._next_message()
+                await self._send(message)
+                self._taken_bytes += len(message.get("body", b""))
+                if self._far_room is not None:
+                    self._there.post(self._far_room.set)
+            if is_over:
+                return
+            self._waiting = self._here.loop.create_future()
+            if not self._is_told:
+                await self._waiting
+            self._waiting = None
+
+    def _next_message(self) -> Message:
+        """Return the next message of the answer; pieces of a body that have gathered become one."""
+        outgoing = self._outgoing
+        message = outgoing.popleft()
+        if not (message.get("more_body") and outgoing and len(message.get("body", b"")) < _MOST_UNSENT_BYTES):
+            return message
+        parts = [message.get("body", b"")]
+        while outgoing and message.get("more_body"):
+            message = outgoing.popleft()
+            parts.append(message.get("body", b""))
+        return {**message, "body": b"".join(parts)}
+
+    def _arrived(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _listen(self) -> None:
+        """Receive what comes next, for an app that waits for it."""
+        self._listening = self._here.loop.create_task(self._hand_over())
+
+    async def _hand_over(self) -> None:
+        message: Any = _GONE
+        try:
+            message = await self._receive()
+        finally:
+            with suppress(RuntimeError):  # closed: nobody waits there
+                self._there.post(self._far_hear, message)
+
+    def _far_begin(self, app: ASGIApp, context: Context) -> None:
+        self._far_task = self._there.loop.create_task(self._far_run(app), context=context)
+
+    async def _far_run(self, app: ASGIApp) -> None:
+        try:
+            await app(self._scope, self._far_receive, self._far_send)
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the whole loop with it
+            self._failure = RuntimeError(f"{type(error).__name__} in the app")
+            self._failure.__cause__ = error
+        except BaseException as error:  # noqa: BLE001  # raised where the server waits
+            self._failure = error
+        self._is_over = True
+        with suppress(RuntimeError):  # the server's loop is closed
+            self._far_tell()
+
+    def _far_stop(self) -> None:
+        if self._far_task is not None:
+            self._far_task.cancel()
+
+    async def _far_receive(self) -> Message:
+        while not self._incoming:
+            if self._far_news is None:
+                self._far_news = asyncio.Event()
+            self._far_news.clear()
+            if not self._far_listens:
+                self._far_listens = True
+                self._here.post(self._listen)
+            await self._far_news.wait()
+        return self._incoming.popleft()
+
+    def _far_hear(self, message: Message) -> None:
+        self._far_listens = False
+        self._incoming.append(message)
+        if self._far_news is not None:
+            self._far_news.set()
+
+    async def _far_send(self, message: Message) -> None:
+        self._outgoing.append(message)
+        self._far_tell()
+        size = len(message.get("body", b""))
+        self._far_sent_bytes += size
+        if message.get("more_body"):
+            await self._far_wait(_MOST_UNSENT_BYTES)
+        elif self._far_sent_bytes > size or size > _MOST_UNSENT_BYTES:  # as long as it is sent, the invocation goes on
+            await self._far_wait(0)
+
+    async def _far_wait(self, most_unsent: int) -> None:
+        """Wait until the server has taken all but so many bytes."""
+        while self._far_sent_bytes - self._taken_bytes > most_unsent:
+            self._far_room = self._far_room or asyncio.Event()
+            self._far_room.clear()
+            if self._far_sent_bytes - self._taken_bytes > most_unsent:  # it may have been taken just before
+                await self._far_room.wait()
+
+    def _far_tell(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self._here.post(self._arrived)
