@@ -111,7 +111,7 @@ def test_continue_works_to_the_end_without_its_caller(kind: str, headers: dict[s
         connection.post(headers=headers)
         agent.begun.wait()
         leave(connection)
-        eventually(lambda: not agent.app._invocations._watched, "the caller is seen to be gone")
+        eventually(lambda: not agent.app._rooms.invocations._watched, "the caller is seen to be gone")
         agent.go_on.open()
         assert finished(url, agent.path)["response"]["result"] == "ab"
     assert not agent.cancelled.is_open
@@ -163,7 +163,7 @@ def test_window_begins_anew_each_time_the_last_caller_leaves(isolated: bool) -> 
 
 
 def record_of(agent: Watched) -> Any:
-    return agent.app._durable._ledger.find(agent.path.rpartition("/")[2])
+    return agent.app._rooms.durable._ledger.find(agent.path.rpartition("/")[2])
 
 
 def test_one_of_two_callers_who_leaves_changes_nothing() -> None:

@@ -94,15 +94,20 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert loaded_after(program, *heavy) == []
 
 
-def test_making_an_agent_imports_neither_pydantic_nor_a_server() -> None:
+def test_making_an_agent_imports_nothing_that_only_serving_needs() -> None:
     program = """
 from ppio_agent_runtime import AgentConfig, AgentError, PPIOAgentRuntimeApp, RequestContext
 app = PPIOAgentRuntimeApp(AgentConfig(port=1))
 @app.entrypoint
 def handler(payload: dict, context: RequestContext): ...
+
+@app.on_lifespan
+async def lifespan(app): yield
 """
 
-    assert loaded_after(program, "fastapi", "httpx", "prometheus_client", "pydantic", "starlette", "uvicorn") == []
+    served = ("asyncio", "pydantic_core", "ppio_agent_runtime._rooms", "ppio_agent_runtime._server")
+    spare = ("fastapi", "httpx", "prometheus_client", "pydantic", "starlette", "uvicorn")
+    assert loaded_after(program, *served, *spare) == []
 
 
 SERVED = """
