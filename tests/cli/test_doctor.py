@@ -79,6 +79,7 @@ def test_an_address_that_never_answers_does_not_hold_it_up(cli: CommandLine) -> 
         ended = cli.run("doctor", "--json", PPIO_API_URL=url, PPIO_API_KEY=SECRET)
     assert ended.code == 1
     assert checks(ended)["api"]["state"] == "error"
+    assert checks(ended)["api"]["value"] == f"{url} does not answer well"
 
 
 @pytest.mark.parametrize(("domain", "state"), [("sandbox.ppio.cn", "note"), ("cn-beijing-1.sandbox.ppio.com", "ok")])

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from ppio_sandbox.core.api.client_async import AsyncTransportWithLogger
 from ppio_sandbox.core.api.client_sync import TransportWithLogger
 
+from ppio_agent_client._io import _async as io
 from tests.support.platform import API_KEY, Platform, Server, serving
 
 MODERN = "cn-beijing-1.sandbox.ppio.com"
@@ -83,6 +85,16 @@ async def official_async_pool() -> AsyncIterator[None]:
     yield
     if transport := AsyncTransportWithLogger._instances.pop(id(asyncio.get_running_loop()), None):
         await transport.aclose()
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the client's pauses pass ten times as fast, where nothing that it waits for will ever come."""
+    monkeypatch.setattr(io, "sleep", partial(_tenth_of, io.sleep))
+
+
+def _tenth_of(sleep: Callable[[float], Awaitable[None]], seconds: float) -> Awaitable[None]:
+    return sleep(seconds / 10)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("endpoint", ["create", "list", "agent/ping", "templates", "start"])
 async def test_a_session_that_is_cancelled_on_its_way_leaves_no_sandbox(
     platform: Platform, url: str, tmp_path: Path, endpoint: str
@@ -59,6 +60,7 @@ async def test_a_platform_that_hangs_does_not_hold_who_cancels(platform: Platfor
     assert len(list(platform.sandboxes)) == 0
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("after_effect", [True, False])
 async def test_a_create_that_is_stopped_from_outside_ends_what_it_made(
     platform: Platform, url: str, after_effect: bool

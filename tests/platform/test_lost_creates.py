@@ -70,6 +70,7 @@ async def test_a_sandbox_that_is_found_and_cannot_be_had_is_ended(tmp_path: Path
         assert len(platform.sandboxes) == 0
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_create_that_did_nothing_is_repeated_once_unless_its_time_is_over(tmp_path: Path) -> None:
     once = [lost_create(tmp_path, kind, times=1) for kind in ("hang", "reset", "cut")]
     always = [lost_create(tmp_path, kind, times=1000) for kind in OUTCOMES]

@@ -111,7 +111,7 @@ def test_continue_works_to_the_end_without_its_caller(kind: str, headers: dict[s
         connection.post(headers=headers)
         agent.begun.wait()
         leave(connection)
-        eventually(lambda: not agent.app._rooms.invocations._watched, "the caller is seen to be gone")
+        eventually(lambda: not record_of(agent).callers, "the caller is seen to be gone")
         agent.go_on.open()
         assert finished(url, agent.path)["response"]["result"] == "ab"
     assert not agent.cancelled.is_open
@@ -172,9 +172,9 @@ def test_one_of_two_callers_who_leaves_changes_nothing() -> None:
         first.post(headers=PROTOCOL_1)
         agent.begun.wait()
         second = aside(lambda: events(url, agent.path))
-        eventually(lambda: len(record_of(agent)._callers) == 2, "both wait")
+        eventually(lambda: record_of(agent).callers == 2, "both wait")
         first.close()
-        eventually(lambda: len(record_of(agent)._callers) == 1, "one of them")
+        eventually(lambda: record_of(agent).callers == 1, "one of them")
         agent.go_on.open()
         assert second.result().events[-1].kind == "done"
     assert not agent.cancelled.is_open
@@ -186,9 +186,9 @@ def test_looking_at_an_invocation_counts_as_coming_back() -> None:
         connection.post(headers=PROTOCOL_1)
         agent.begun.wait()
         waiting = aside(lambda: resource(url, agent.path, wait=60))
-        eventually(lambda: len(record_of(agent)._callers) == 2, "both wait")
+        eventually(lambda: record_of(agent).callers == 2, "both wait")
         connection.close()
-        eventually(lambda: len(record_of(agent)._callers) == 1, "one of them")
+        eventually(lambda: record_of(agent).callers == 1, "one of them")
         agent.go_on.open()
         assert waiting.result()["state"] == "succeeded"
 

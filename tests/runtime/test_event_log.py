@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import EventsEvictedError
 from ppio_agent_runtime._allowance import FixedAllowance
-from ppio_agent_runtime._event_blocks import chunks_in, plain
+from ppio_agent_runtime._event_blocks import chunk_block, chunks_in, plain
 from ppio_agent_runtime._event_log import EventLog
 from ppio_agent_runtime._event_reader import EventReader
 
@@ -68,6 +68,13 @@ def test_ids_begin_at_1_and_grow_by_1_to_the_closing_event(script: list[tuple[st
         assert len(found) == sum(kind != "turn" for kind, _ in script) + 1
 
     asyncio.run(check())
+
+
+@given(st.integers(1, 3000) | st.integers(1, 10**15), st.integers(0, 2500))
+def test_many_chunks_are_numbered_as_each_of_them_would_be(first_id: int, count: int) -> None:
+    chunks = [b"%d" % number for number in range(count)]
+    one_by_one = b"".join(chunk_block([chunk], number) for number, chunk in enumerate(chunks, first_id))
+    assert chunk_block(chunks, first_id) == one_by_one
 
 
 @given(said, st.data())

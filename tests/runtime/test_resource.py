@@ -264,7 +264,8 @@ def test_drain_stops_submitted_work_and_tells_everybody() -> None:
             in_state(url, path, "running")
             following = aside(lambda: events(url, path))
             polling = aside(lambda: resource(url, path, wait=60))
-            eventually(lambda: len(app._rooms.invocations._watched) >= 3, "all three wait")
+            held = app._rooms.durable._ledger._running.values()
+            eventually(lambda: sum(record.callers for record in held) == 3, "all three wait")
         refusal(waiting.result(), 503, "DrainingError")
         assert waiting.result().headers["retry-after"] == "1"
         assert following.result().events[-1].data["error_type"] == "DrainingError"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import IDEMPOTENCY_REPLAYED_HEADER, EventsEvictedError
@@ -15,13 +14,10 @@ from ._respond import JSON_TYPE, STREAM_HEADERS, came_too_late
 from ._sse import HEARTBEAT, PLAIN_END, plain_events
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from ppio_agent_models import SerializationError
 
     from ._asgi import Headers, Receive, Scope, Send
     from ._context import RequestContext
-    from ._durable_run import DurableRun
     from ._event_reader import EventReader
     from ._invocations import Invocations
     from ._presence import Channel
@@ -75,44 +71,6 @@ class Attendance:
         # From the beginning on, so that nothing is forgotten before it is known what is wanted.
         reader = record.log.read(0) if not record.is_over and record.log.first_id == 1 else None
         presence = self._arrive(receive, (scope, receive, send))
-        await self._answer(presence, reader, wants, send, numbered=numbered)
-
-    async def answer_at_work(
-        self, run: DurableRun, working: Awaitable[None], scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Work for the invocation in this task and then answer like `answer`; earlier, if the answer begins earlier.
-
-        A stream is sent while it is made, and the caller of a stopped handler that refuses to end is told without it:
-        in a task aside. When the caller hangs up, the work goes on.
-        """
-        record, wants, numbered = self._record, run.call.wants, run.call.numbered
-        presence = self._arrive(receive, (scope, receive, send))
-        aside: asyncio.Task[None] | None = None
-
-        def look() -> None:
-            nonlocal aside
-            if aside is None and (record.form == "stream" or run.answered_late):
-                reader = None if record.is_over else record.log.read(0)
-                aside = asyncio.get_running_loop().create_task(
-                    self._answer(presence, reader, wants, send, numbered=numbered)
-                )
-
-        presence.on_news = look
-        presence.on_gone = lambda: self._depart(presence)
-        try:
-            await working
-            presence.on_news = presence.on_gone = None
-            if aside is not None:
-                await aside
-            elif not presence.gone:
-                await self._send_whole(presence, send)
-        finally:
-            self._depart(presence)
-
-    async def _answer(
-        self, presence: Presence, reader: EventReader | None, wants: Form | None, send: Send, *, numbered: bool
-    ) -> None:
-        record = self._record
         try:
             if wants != "stream":
                 await presence.until(lambda: record.has_form)
@@ -184,16 +142,23 @@ class Attendance:
         self._invocations.dismiss(presence)
         presence.release()
         record.leave(presence)
-        if presence.took_response:
-            record.cancel("The invocation was cancelled: its caller hung up.")
-        elif record.is_abandoned:
-            self._invocations.attend(record)
+        look_after(record, self._invocations, took_response=presence.took_response)
 
     async def _send_whole(self, presence: Presence, send: Send, chunks: list[bytes] | None = None) -> None:
+        if not (presence.took_response and self._run is not None and self._run.head_sent):
+            await self.send_whole(send, chunks)
+
+    async def send_whole(self, send: Send, chunks: list[bytes] | None = None) -> None:
+        """Send the whole answer of an invocation that is over.
+
+        Args:
+            chunks: Those of a stream, where somebody has them all.
+
+        Raises:
+            EventsEvictedError: It is not held any more.
+        """
         record, answer = self._record, self._record.answer
         assert answer is not None
-        if presence.took_response and self._run is not None and self._run.head_sent:
-            return None
         if record.form != "response" or record.state != SUCCEEDED:
             return await send_json(send, answer.status, record.envelope(chunks), self._headers + answer.headers)
         if answer.body is None:
@@ -240,6 +205,18 @@ class Attendance:
         envelope = problem.envelope(record.request_id, record.session_id)
         block = event_block(b"error", record.last_event_id, envelope) if numbered else plain_events([envelope])
         await send({"type": "http.response.body", "body": block})
+
+
+def look_after(record: Record, invocations: Invocations, *, took_response: bool) -> None:
+    """See to what a caller has left.
+
+    Args:
+        took_response: It left a response of the agent's own that was sent to it live, and to nobody else.
+    """
+    if took_response:
+        record.cancel("The invocation was cancelled: its caller hung up.")
+    elif record.is_abandoned:
+        invocations.attend(record)
 
 
 async def _all_chunks(presence: Presence, reader: EventReader) -> list[bytes]:

@@ -129,10 +129,10 @@ class ChunkBuffer:
     async def take(self) -> list[bytes]:
         """Return all chunks that are ready, waiting for the first; an empty list after the end or a beat."""
         if not self._chunks and not self.ended:
-            self._reader = asyncio.get_running_loop().create_future()
+            self._reader = reader = asyncio.get_running_loop().create_future()
             self._quiet_since = 0.0  # the clock notes the time at its next tick, more cheaply than every take
             try:
-                await self._reader
+                await reader
             finally:
                 self._reader = None
         chunks, self._chunks, self._size = self._chunks, [], 0
@@ -142,6 +142,6 @@ class ChunkBuffer:
         return chunks
 
     def _wake_reader(self) -> None:
-        reader = self._reader
+        reader, self._reader = self._reader, None  # once: until it has its turn, more chunks may come
         if reader is not None and not reader.done():
             reader.set_result(None)

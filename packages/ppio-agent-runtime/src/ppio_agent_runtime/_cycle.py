@@ -185,7 +185,7 @@ class Cycle:
 
     async def receive(self) -> Message:
         """Return what ASGI calls `http.request` or `http.disconnect`."""
-        if self._expects_continue and not self._transport.is_closing():
+        if self._expects_continue and not self.response_started and not self._transport.is_closing():
             self._expects_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not self.disconnected and not self.response_complete:
@@ -234,7 +234,6 @@ class Cycle:
         further = self._frame(status, framing)
         status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         self._head = b"".join((status_line, self._connection.own_fields(), fields, further, b"\r\n"))
-        self._expects_continue = False
         self.response_started = True
         if self._chunked:
             self._connection.loop.call_soon(self._send_lone_head)
@@ -287,7 +286,8 @@ class Cycle:
         self.response_complete = True
         if self._bell is not None:
             self._bell.set()
-        if not self.keep_alive:
+        is_read = not self.more_body or self._expects_continue  # what was not asked for does not come
+        if is_read and not self.keep_alive:
             self._transport.close()
         self._connection.on_response_complete()
 

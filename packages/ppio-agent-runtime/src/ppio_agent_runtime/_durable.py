@@ -66,6 +66,11 @@ class DurableInvocations:
         """How many bytes they hold, about."""
         return self._ledger.held_bytes
 
+    @property
+    def outlives_process(self) -> bool:
+        """Whether what is held outlives the process."""
+        return self._archive is not None
+
     async def find(self, invocation_id: str) -> Record | None:
         """Return the record of this id, from memory or from the store."""
         record = self._ledger.find(invocation_id)
@@ -170,6 +175,7 @@ class DurableInvocations:
         if type(result) in GENERATOR_TYPES:
             run.streams = run.call.wants != "json"
             record.knows_form("stream")
+            run.answer_aside()
             await self._produce(run, result)
             return self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
         record.knows_form("response")
@@ -197,6 +203,7 @@ class DurableInvocations:
 
     def _fail_late(self, run: DurableRun) -> None:
         self._fail(run.record, run.reason)
+        run.answer_aside()
 
     def _fail(self, record: Record, error: BaseException | None) -> None:
         """Close a record with an error; one of a stopped handler that refuses to end may be closed already."""

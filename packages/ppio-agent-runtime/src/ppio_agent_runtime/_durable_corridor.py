@@ -10,21 +10,23 @@ for streams and where nobody waits, the work has a task of its own.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from ._attend import Attendance
+from ._attend import Attendance, look_after
 from ._context import current_context
 from ._cycle import Cycle
-from ._durable_run import DurableRun
-from ._respond import identity_headers
+from ._durable_run import DurableRun, HostedRun
+from ._respond import answer_json, identity_headers
 
 if TYPE_CHECKING:
-    from ._asgi import Receive
     from ._config import AgentConfig
+    from ._context import RequestContext
     from ._durable import DurableInvocations
     from ._exchange import Exchange
     from ._handler import Handler
     from ._invocations import Invocations
+    from ._record import Record
     from ._request import Durability, InvocationCall
 
 
@@ -42,11 +44,7 @@ class DurableCorridor:
         self.has_middleware = False
 
     async def __call__(
-        self,
-        call: InvocationCall,
-        durability: Durability,
-        handler: Handler,
-        exchange: Exchange,
+        self, call: InvocationCall, durability: Durability, handler: Handler, exchange: Exchange
     ) -> None:
         """Answer one call.
 
@@ -55,32 +53,74 @@ class DurableCorridor:
             EventsEvictedError: The beginning of what is wanted is not held any more.
             ClientGoneError: The caller hung up.
         """
-        context = call.context
-        scope, receive, send = exchange.scope, exchange.receive, exchange.send
-        known = await self._durable.known(call, durability)
-        run = DurableRun(call, durability, handler) if known is None else None
-        record = self._durable.begin(run) if run is not None else known
-        assert record is not None
-        headers = identity_headers(context.request_id, context.session_id, record.invocation_id)
-        attendance = Attendance(
-            self._invocations, self._heartbeat_seconds, record, headers, context, replayed=run is None
-        )
-        token = current_context.set(context)  # until the last byte is sent
+        known = None
+        if durability.key is not None or self._durable.outlives_process:
+            known = await self._durable.known(call, durability)
+        token = current_context.set(call.context)  # until the last byte is sent
         try:
-            if run is not None and self._may_work_here(run, receive):
-                run.task = exchange.task
-                working = self._durable.work(run)
-                return await attendance.answer_at_work(run, working, scope, receive, send)
-            if run is not None:
+            if known is not None:
+                await self._attend(known, call, durability, exchange, replayed=True)
+            elif self._may_work_here(call, durability, handler, exchange):
+                await self._work_here(HostedRun(call, durability, handler, exchange, self._answer, self._left))
+            else:
+                run = DurableRun(call, durability, handler)
+                record = self._durable.begin(run)
                 self._durable.work_aside(run)
-            if durability.background:
-                location = f"{scope.get('root_path', '')}/invocations/{record.invocation_id}".encode()
-                return await attendance.announce(location, receive, send)
-            await attendance.answer(call.wants, scope, receive, send, numbered=call.numbered)
+                await self._attend(record, call, durability, exchange)
         finally:
             current_context.reset(token)
 
-    def _may_work_here(self, run: DurableRun, receive: Receive) -> bool:
-        if self.has_middleware or run.durability.background or run.call.wants == "stream" or run.handler.generates:
+    def _may_work_here(
+        self, call: InvocationCall, durability: Durability, handler: Handler, exchange: Exchange
+    ) -> bool:
+        if durability.background or call.wants == "stream" or handler.generates or self.has_middleware:
             return False
-        return type(getattr(receive, "__self__", None)) is Cycle
+        return type(exchange) is Cycle or type(getattr(exchange.receive, "__self__", None)) is Cycle
+
+    async def _work_here(self, run: HostedRun) -> None:
+        record = self._durable.begin(run)
+        record.host = run
+        try:
+            await self._durable.work(run)
+            answering = run.answering or (None if run.gone else self._respond(run, record))
+            if answering is not None:
+                await answering
+        finally:
+            record.host = None
+
+    def _respond(self, run: HostedRun, record: Record) -> Awaitable[None] | None:
+        """Answer the caller in whose task the work was done; what is returned has to be awaited."""
+        if record.has_value:
+            return answer_json(record.envelope(), run.context, run.exchange)
+        if run.took_response and run.head_sent:
+            return None
+        return self._attendance(record, run.context).send_whole(run.exchange.send)
+
+    async def _answer(self, run: HostedRun) -> None:
+        call, exchange = run.call, run.exchange
+        attendance = self._attendance(run.record, call.context)
+        await attendance.answer(call.wants, exchange.scope, exchange.receive, exchange.send, numbered=call.numbered)
+
+    def _left(self, run: HostedRun) -> None:
+        run.record.leave_host()
+        look_after(run.record, self._invocations, took_response=run.took_response)
+
+    async def _attend(
+        self,
+        record: Record,
+        call: InvocationCall,
+        durability: Durability,
+        exchange: Exchange,
+        *,
+        replayed: bool = False,
+    ) -> None:
+        scope, receive, send = exchange.scope, exchange.receive, exchange.send
+        attendance = self._attendance(record, call.context, replayed=replayed)
+        if durability.background:
+            location = f"{scope.get('root_path', '')}/invocations/{record.invocation_id}".encode()
+            return await attendance.announce(location, receive, send)
+        await attendance.answer(call.wants, scope, receive, send, numbered=call.numbered)
+
+    def _attendance(self, record: Record, context: RequestContext, *, replayed: bool = False) -> Attendance:
+        headers = identity_headers(context.request_id, context.session_id, record.invocation_id)
+        return Attendance(self._invocations, self._heartbeat_seconds, record, headers, context, replayed=replayed)

@@ -1,21 +1,26 @@
-"""The work for one durable invocation, and all that its request said about it."""
+"""The work for one durable invocation, in a task of its own or in that of the request which began it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from ._run import Run
 from ._unconnected import never, nowhere
 
 if TYPE_CHECKING:
+    from ._asgi import Receive, Send
+    from ._exchange import Exchange
     from ._handler import Handler
+    from ._presence import Channel
     from ._record import Record
     from ._request import Durability, InvocationCall
 
 
 class DurableRun(Run):
-    """A run that its callers may leave: who hears of them is the record.
+    """A run that its callers may leave: who knows of them is the record.
 
     Args:
         call: What was asked for.
@@ -33,8 +38,15 @@ class DurableRun(Run):
     record: Record
     on_late: Callable[[DurableRun], None]
 
-    def __init__(self, call: InvocationCall, durability: Durability, handler: Handler) -> None:
-        super().__init__(call.context, never, nowhere)
+    def __init__(
+        self,
+        call: InvocationCall,
+        durability: Durability,
+        handler: Handler,
+        receive: Receive = never,
+        send: Send = nowhere,
+    ) -> None:
+        super().__init__(call.context, receive, send)
         self.call = call
         self.durability = durability
         self.handler = handler
@@ -49,3 +61,76 @@ class DurableRun(Run):
         """Raise why the run was stopped, if it was."""
         if self.reason is not None:
             raise self.reason
+
+    def answer_aside(self) -> None:
+        """Let the caller whose task works be answered by another one from now on. Here it has nobody's task."""
+
+
+class HostedRun(DurableRun):
+    """A durable run in the task of the request that began it, whose caller is the record's host.
+
+    Args:
+        call: What was asked for.
+        durability: How it asked to be durable.
+        handler: Who works.
+        exchange: The request.
+        answer: Returns what answers the caller like any other one, in a task besides.
+        left: Called when the caller is not there any more.
+
+    Attributes:
+        gone: The caller has hung up; the work goes on.
+        took_response: It was sent a response of the agent's own, live.
+        answering: Who answers it, where it could not wait for the end of the work.
+    """
+
+    gone = False
+    took_response = False
+    answering: asyncio.Task[None] | None = None
+
+    def __init__(
+        self,
+        call: InvocationCall,
+        durability: Durability,
+        handler: Handler,
+        exchange: Exchange,
+        answer: Callable[[HostedRun], Coroutine[Any, Any, None]],
+        left: Callable[[HostedRun], None],
+    ) -> None:
+        super().__init__(call, durability, handler, exchange.receive, exchange.send)
+        self.task = exchange.task
+        self.exchange = exchange
+        self._answer = answer
+        self._left = left
+
+    @property
+    def can_take_response(self) -> bool:
+        """Whether it can be sent a response of the agent's own."""
+        return not (self.gone or self.took_response or self.answering)
+
+    def take_channel(self) -> Channel:
+        """Return how to send it a response of the agent's own, which it gets now."""
+        self.took_response = True
+        return self.exchange.scope, self.exchange.receive, self.exchange.send
+
+    def answer_aside(self) -> None:
+        """Let the caller be answered by a task besides: its answer begins, and the work goes on."""
+        if self.gone or self.answering is not None:
+            return
+        if self._listener is not None:
+            self._listener.cancel()
+        self.answering = asyncio.get_running_loop().create_task(self._answer_aside())
+
+    async def _answer_aside(self) -> None:
+        try:
+            await self._answer(self)
+        finally:
+            self._left(self)
+
+    async def _listen(self) -> None:
+        if self.answering is not None:
+            return
+        with suppress(asyncio.CancelledError):
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            self.gone = True
+            self._left(self)

@@ -7,6 +7,7 @@ A block is either chunks, or one event of another kind, or everything that an in
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
 
 _CHUNK: Final = re.compile(rb"^id: \d+\ndata: (.*)\n", re.MULTILINE)
@@ -14,11 +15,37 @@ _NO_CHUNK: Final = re.compile(rb"^event: \w+\nid: \d+\ndata: .*\n\n", re.MULTILI
 _UNTOLD: Final = re.compile(rb"^event: (?:progress|done)\nid: \d+\ndata: .*\n\n", re.MULTILINE)
 _MARK: Final = re.compile(rb"^(?:event: error\n)?id: \d+\n", re.MULTILINE)
 _END: Final = b"\n\n"
+_MANY: Final = 16
+"""From so many chunks on a block is put together from lists."""
 
 
 def chunk_block(chunks: list[bytes], first_id: int) -> bytes:
-    """Return encoded chunks as events, numbered from `first_id`."""
-    return b"".join([b"id: %d\ndata: %b\n\n" % numbered for numbered in enumerate(chunks, first_id)])
+    """Return encoded chunks as events, numbered from `first_id`.
+
+    Formatting a number costs 160 ns, a fifth of a whole small chunk. Of many numbers the thousands are the same, and
+    the last three digits are found in a list: 40 ns.
+    """
+    if len(chunks) < _MANY:
+        return b"".join([b"id: %d\ndata: %b\n\n" % numbered for numbered in enumerate(chunks, first_id)])
+    lines: list[bytes] = []
+    at = 0
+    while at < len(chunks):
+        thousands, rest = divmod(first_id + at, 1000)
+        some = chunks[at : at + 1000 - rest]
+        at += len(some)
+        begins = [_END + b"id: %d" % thousands if thousands else _END + b"id: "] * (3 * len(some))
+        begins[1::3] = _last_digits(padded=thousands > 0)[rest : rest + len(some)]
+        begins[2::3] = some
+        lines += begins
+    lines[0] = lines[0].removeprefix(_END)
+    lines.append(_END)
+    return b"".join(lines)
+
+
+@cache
+def _last_digits(*, padded: bool) -> list[bytes]:
+    """Return what follows the thousands of a number, up to the data; 60 KB in all, made when first needed."""
+    return [(b"%03d\ndata: " if padded else b"%d\ndata: ") % number for number in range(1000)]
 
 
 def event_block(kind: bytes, number: int, data: bytes) -> bytes:

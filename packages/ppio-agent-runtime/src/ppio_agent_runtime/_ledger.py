@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from ._allowance import LogMemory
@@ -29,7 +30,8 @@ class Ledger:
     def __init__(self, config: AgentConfig) -> None:
         self._config = config
         self._running: dict[str, Record] = {}
-        self._finished: dict[str, tuple[Record, float, int]] = {}  # with the time of its end, and its bytes
+        self._finished: dict[str, Record] = {}
+        self._by_age: deque[tuple[Record, float, int]] = deque()  # the same with the time of its end, and its bytes
         self._keys: dict[Scope, Record] = {}
         self._memory = LogMemory(
             config.event_log_max_bytes, config.event_log_max_bytes_per_invocation, make_room=self._sweep
@@ -50,12 +52,14 @@ class Ledger:
 
     def close(self, record: Record) -> None:
         """Move a record that is over to the finished ones, and let the oldest of them go where bounds are passed."""
+        now = self._now()
         self._running.pop(record.invocation_id, None)
         record.release()
         cost = record.held_bytes + _COST_BYTES
-        self._finished[record.invocation_id] = (record, self._now(), cost)
+        self._finished[record.invocation_id] = record
+        self._by_age.append((record, now, cost))
         self._memory.finished_bytes += cost
-        self._sweep()
+        self._sweep(now)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
 
@@ -76,8 +80,7 @@ class Ledger:
         if (running := self._running.get(invocation_id)) is not None:
             return running
         self._sweep()
-        found = self._finished.get(invocation_id)
-        return None if found is None else found[0]
+        return self._finished.get(invocation_id)
 
     def find_by_key(self, scope: Scope) -> Record | None:
         """Return the record that was asked for under this idempotency key, if it is held."""
@@ -94,15 +97,16 @@ class Ledger:
         """Bytes of all of them, about."""
         return self._memory.finished_bytes + sum(record.held_bytes for record in self._running.values())
 
-    def _sweep(self) -> None:
+    def _sweep(self, now: float | None = None) -> None:
         """Let finished records go that are too old, too many or too large, the oldest first."""
-        config = self._config
-        oldest_allowed = self._now() - config.event_log_max_age_seconds
-        while self._finished:
-            record, finished_at, cost = next(iter(self._finished.values()))
-            too_many = len(self._finished) > config.event_log_max_invocations
+        config, by_age = self._config, self._by_age
+        oldest_allowed = (self._now() if now is None else now) - config.event_log_max_age_seconds
+        while by_age:
+            record, finished_at, cost = by_age[0]
+            too_many = len(by_age) > config.event_log_max_invocations
             if not (finished_at < oldest_allowed or too_many or self._memory.is_exceeded):
                 return
+            by_age.popleft()
             del self._finished[record.invocation_id]
             self._memory.finished_bytes -= cost
             if record.scope is not None and self._keys.get(record.scope) is record:

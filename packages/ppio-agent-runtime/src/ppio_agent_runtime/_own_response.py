@@ -17,7 +17,7 @@ from ._respond import envelope_around, log_failure, pass_through
 
 if TYPE_CHECKING:
     from ._context import RequestContext
-    from ._presence import Presence
+    from ._presence import Taker
     from ._run import Run
 
 
@@ -41,20 +41,18 @@ async def after_sending(response: Any, context: RequestContext) -> None:
         log_failure(handler_failure(error), context.request_id, context)
 
 
-async def send_live(response: Any, taker: Presence | None, run: Run, timeout: float) -> Answer:
+async def send_live(response: Any, taker: Taker | None, run: Run, timeout: float) -> Answer:
     """Send a response that can be sent once to the caller who waits for it; later callers are told that it is gone.
 
     Raises:
         SerializationError: Nobody waits for it.
         AnswerCutError: It failed or was stopped after it had begun.
     """
-    if taker is None or taker.channel is None:
+    if taker is None:
         raise SerializationError(
             f"result is a {type(response).__name__}, which can only be sent to a caller who waits for it and whose "
             "answer has not begun, and there is none. Return a generator or a value instead."
         )
-    scope, receive, send = taker.channel
-    taker.channel = None
-    taker.took_response = True
+    scope, receive, send = taker.take_channel()
     await pass_through(response, scope, receive, send, run, timeout)
     return Answer(200, envelope_around(b"null", run.context))

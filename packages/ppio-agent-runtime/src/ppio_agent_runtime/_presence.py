@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ._body import ClientGoneError
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from ._event_reader import EventReader
 
 Channel = tuple["Scope", "Receive", "Send"]
+
+
+class Taker(Protocol):
+    """A caller who may be sent a response of the agent's own."""
+
+    @property
+    def can_take_response(self) -> bool: ...
+
+    def take_channel(self) -> Channel: ...
 
 
 class Presence:
@@ -28,8 +37,6 @@ class Presence:
         channel: The same; None once it has been used.
         took_response: It was sent a response of the agent's own, live.
         gone: It has hung up.
-        on_news: Called by `wake`, where the caller's own task has no time to wait because it does the work.
-        on_gone: Called when it has hung up, likewise.
     """
 
     __slots__ = (
@@ -41,8 +48,6 @@ class Presence:
         "_waiter",
         "channel",
         "gone",
-        "on_gone",
-        "on_news",
         "took_response",
     )
 
@@ -50,14 +55,24 @@ class Presence:
         self.channel = channel
         self.took_response = False
         self.gone = False
-        self.on_news: Callable[[], None] | None = None
-        self.on_gone: Callable[[], None] | None = None
         self._receive = receive
         self._heartbeat_seconds = heartbeat_seconds
         self._listener: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._reader: EventReader | None = None
         self._quiet_since = 0.0
+
+    @property
+    def can_take_response(self) -> bool:
+        """Whether it can be sent a response of the agent's own."""
+        return self.channel is not None and not self.gone
+
+    def take_channel(self) -> Channel:
+        """Return how to send it a response of the agent's own, which it gets now."""
+        channel, self.channel = self.channel, None
+        assert channel is not None
+        self.took_response = True
+        return channel
 
     async def until(self, is_so: Callable[[], bool], limit_seconds: float | None = None) -> bool:
         """Wait until it is so, looking whenever somebody calls `wake`; say whether it was within `limit_seconds`.
@@ -102,8 +117,6 @@ class Presence:
 
     def wake(self) -> None:
         """Let a waiting `until` look again."""
-        if self.on_news is not None:
-            self.on_news()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -144,5 +157,3 @@ class Presence:
             self.wake()
             if self._reader is not None:
                 self._reader.wake()
-            if self.on_gone is not None:
-                self.on_gone()

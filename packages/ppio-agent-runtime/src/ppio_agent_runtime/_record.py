@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ._allowance import Allowance
     from ._asgi import Headers
     from ._context import RequestContext
-    from ._presence import Presence
+    from ._presence import Presence, Taker
     from ._run import Run
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"
@@ -82,6 +82,7 @@ class Record:
         is_refused: The door refused it, or the service drained, before the handler began.
         was_interrupted: The process ended before it did; how many events there were is not known.
         answer: What it is answered with, from the end on.
+        host: The caller in whose task the work is done, while it is there.
     """
 
     # Defaults of the class instead of slots that are filled for each record, as in `Run`.
@@ -94,6 +95,7 @@ class Record:
     started_at: float | None = None
     finished_at: float | None = None
     answer: Answer | None = None
+    host: Taker | None = None
     _log: EventLog | None = None
     _value = b"null"
     _abandoned_at: float | None = None
@@ -169,6 +171,11 @@ class Record:
         """Whether it is known what the handler made, or that nothing will come of it."""
         return self.form is not None or self.answer is not None
 
+    @property
+    def has_value(self) -> bool:
+        """Whether it is over, and came to a value."""
+        return self.form == "value" and self.answer is not None
+
     def said_nothing(self, *, numbered: bool) -> bool:
         """Say whether it ended without an event that its callers are told of: in an error, or with its own response.
 
@@ -179,14 +186,20 @@ class Record:
         return self.answer is not None and nothing and (self.state != SUCCEEDED or self.form == "response")
 
     @property
+    def callers(self) -> int:
+        """How many callers wait for it, or look at it."""
+        return len(self._callers) + (self.host is not None)
+
+    @property
     def is_abandoned(self) -> bool:
         """Whether it works on though nobody waits for it, and will be stopped when nobody comes back in time."""
         return self._abandoned_at is not None
 
     @property
-    def taker(self) -> Presence | None:
+    def taker(self) -> Taker | None:
         """Return the caller who has waited longest and can be sent a response of the agent's own."""
-        return next((caller for caller in self._callers if caller.channel is not None and not caller.gone), None)
+        takers: list[Taker] = [*self._callers] if self.host is None else [self.host, *self._callers]
+        return next((caller for caller in takers if caller.can_take_response), None)
 
     def accepted(self) -> None:
         """Note that it waits in the queue."""
@@ -268,9 +281,12 @@ class Record:
     def leave(self, caller: Presence) -> None:
         """Note that a caller is gone; the last one starts the window."""
         self._callers.pop(caller, None)
-        if not self._callers and self.answer is None and self._window_seconds is not None:
-            self._abandoned_at = now = asyncio.get_running_loop().time()
-            self.watch(now)
+        self._begin_window()
+
+    def leave_host(self) -> None:
+        """Note that the caller is gone in whose task the work is done."""
+        self.host = None
+        self._begin_window()
 
     def watch(self, now: float) -> None:
         """Stop the work when its window is over and nobody came back.
@@ -331,6 +347,11 @@ class Record:
             last_event_id=self.last_event_id,
             first_event_id=first_event_id,
         )
+
+    def _begin_window(self) -> None:
+        if not self.callers and self.answer is None and self._window_seconds is not None:
+            self._abandoned_at = now = asyncio.get_running_loop().time()
+            self.watch(now)
 
     def _end(self, log: EventLog, answer: Answer) -> None:
         log.close(b"done" if self.state == SUCCEEDED else b"error", answer.closing)

@@ -78,9 +78,13 @@ def envelope_around(result: bytes, context: RequestContext) -> bytes:
 
 def respond_json(result: bytes, run: Run, exchange: Exchange) -> Awaitable[None] | None:
     """Answer 200 with the success envelope around `result`; what is returned has to be awaited."""
-    context = run.context
-    body = envelope_around(result, context)
+    body = envelope_around(result, run.context)
     run.sent_bytes = len(body)
+    return answer_json(body, run.context, exchange)
+
+
+def answer_json(body: bytes, context: RequestContext, exchange: Exchange) -> Awaitable[None] | None:
+    """Answer 200 with an envelope; what is returned has to be awaited."""
     fields = _JSON_FIELDS % (context.request_id.encode(), context.invocation_id.encode(), len(body))
     if context.session_id is not None:
         fields += b"%b: %b\r\n" % (_SESSION_ID, _percent_encoded(context.session_id))

@@ -88,7 +88,7 @@ def _knock(settings: Any) -> Check:
     from ppio_agent_client import ClientConfig, SyncAgentRuntimeClient
 
     address = _address(settings)
-    config = ClientConfig(timeout=_REACH_SECONDS, connect_timeout=_REACH_SECONDS, max_retries=0)
+    config = ClientConfig(connect_timeout=_REACH_SECONDS, first_byte_timeout=_REACH_SECONDS, max_retries=0)
     try:
         with SyncAgentRuntimeClient(config=config) as client:
             number = len(client.list_templates())
