@@ -274,7 +274,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
             self._websocket,
         )
         app: ASGIApp = router
-        if not self._layers and self._second_loop is None:
+        if not self._layers:
             self._shortcut = self._corridor.answer
         for layer in self._layers:
             app = layer(app)
@@ -288,7 +288,10 @@ class PPIOAgentRuntimeApp(AppExtensions):
             self._shortcut = self._shortcut and access.around(self._shortcut)
         if self.config.cors_origins:
             app = CORSLayer(app, self.config.cors_origins)
-        return app if self._second_loop is None else IsolatedApp(app, router.ping, self._second_loop)
+        if self._second_loop is not None:
+            app = isolated = IsolatedApp(app, router.ping, self._second_loop)
+            self._shortcut = self._shortcut and isolated.around(self._shortcut)
+        return app
 
     def _add_layer(self, layer: Callable[[ASGIApp], ASGIApp]) -> None:
         if self._stack is not None:
