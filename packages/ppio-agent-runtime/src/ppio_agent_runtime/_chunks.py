@@ -57,6 +57,7 @@ class ChunkBuffer:
 
     __slots__ = (
         "_chunks",
+        "_loop",
         "_most",
         "_quiet_since",
         "_reader",
@@ -69,6 +70,7 @@ class ChunkBuffer:
     )
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()  # kept: on 3.11 each look at it is a syscall
         self._chunks: list[bytes] = []
         self._most = 1  # the first chunk does not wait for 255 more of each stream that began at the same time
         self._size = 0
@@ -98,7 +100,7 @@ class ChunkBuffer:
     async def room(self) -> None:
         """Wait until everything has been taken."""
         while self._chunks and not self.ended:
-            self._writer = asyncio.get_running_loop().create_future()
+            self._writer = self._loop.create_future()
             try:
                 await self._writer
             finally:

@@ -163,17 +163,22 @@ class Crossing:
 
     async def send(self, message: Message) -> None:
         """Take the next message of the answer."""
-        size = len(message.get("body", b""))
-        self._far_send(message, size)
-        if message.get("more_body"):
-            await self._far_wait(_MOST_UNSENT_BYTES)
-        elif self._far_sent_bytes > size or size > _MOST_UNSENT_BYTES:  # as long as it is sent, the invocation goes on
-            await self._far_wait(0)
+        pace = self._far_send(message, len(message.get("body", b"")), more=message.get("more_body", False))
+        if pace is not None:
+            await pace
 
-    def _far_send(self, message: Any, size: int) -> None:
+    def _far_send(self, message: Any, size: int, *, more: bool) -> Awaitable[None] | None:
+        """Send what has so many bytes; what is returned has to be awaited.
+
+        After the last ones the invocation goes on until they are taken, unless they are the whole answer and few.
+        """
         self._outgoing.append(message)
         self._far_sent_bytes += size
         self._far_tell()
+        if not more and self._far_sent_bytes == size <= _MOST_UNSENT_BYTES:
+            return None
+        most_unsent = _MOST_UNSENT_BYTES if more else 0
+        return self._far_wait(most_unsent) if self._far_sent_bytes - self._taken_bytes > most_unsent else None
 
     async def _far_wait(self, most_unsent: int) -> None:
         """Wait until the server has taken all but so many bytes."""
@@ -233,15 +238,24 @@ class CrossingExchange(Crossing):
 
     def answer(self, fields: bytes, body: bytes) -> Awaitable[None] | None:
         """Answer 200; what is returned has to be awaited."""
-        size = len(body)
-        self._far_send((fields, body), size)
-        return self._far_wait(0) if size > _MOST_UNSENT_BYTES else None
+        return self._far_send((False, fields, body, False), len(body), more=False)
+
+    def stream(self, fields: bytes, data: bytes, *, more: bool) -> Awaitable[None] | None:
+        """Answer 200 with a part of a stream; what is returned has to be awaited."""
+        return self._far_send((True, fields, data, more), len(data), more=more)
 
     async def _take(self, message: Any) -> int:
         if type(message) is not tuple:
             return await super()._take(message)
-        fields, body = message
-        sending = self._near.answer(fields, body)
+        streams, fields, data, more = message
+        if more and self._outgoing:
+            parts = [data]
+            while more and self._outgoing and type(self._outgoing[0]) is tuple:
+                *_, part, more = self._outgoing.popleft()
+                parts.append(part)
+            data = b"".join(parts)
+        near = self._near
+        sending = near.stream(fields, data, more=more) if streams else near.answer(fields, data)
         if sending is not None:
             await sending
-        return len(body)
+        return len(data)
