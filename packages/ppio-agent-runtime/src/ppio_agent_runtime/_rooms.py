@@ -114,7 +114,7 @@ class Rooms:
         page = self.observation.page
         router = Router(self._corridor, resources, self.health, uses_fastapi, fastapi, managers, page, websocket)
         app: ASGIApp = router
-        shortcut: Answerer | None = self._corridor.answer if not layers and self.second_loop is None else None
+        shortcut: Answerer | None = None if layers else self._corridor.answer
         for layer in layers:
             app = layer(app)
         if layers:
@@ -127,7 +127,10 @@ class Rooms:
             shortcut = shortcut and access.around(shortcut)
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
-        return (app if self.second_loop is None else IsolatedApp(app, router.ping, self.second_loop)), shortcut
+        if self.second_loop is not None:
+            app = isolated = IsolatedApp(app, router.ping, self.second_loop)
+            shortcut = shortcut and isolated.around(shortcut)
+        return app, shortcut
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new work, let running work finish for `grace_seconds`, then stop it."""
