@@ -6,7 +6,7 @@
     python -m tests.bench --growth           # how it grows with connections, streams, sessions
     python -m tests.bench --check            # exit 1 when a target is missed
 
-A ratio is to the raw base in the same run: bare ASGI on the same uvicorn, bare asyncio for the client; in the group
+A ratio is to the raw base in the same run: bare ASGI on uvicorn, bare asyncio for the client; in the group
 `features` to the agent without the feature. For Linux. Nothing in here is a test: no timing decides whether tests pass.
 """
 

@@ -208,7 +208,7 @@ def compare_pings(count: int) -> None:
 
 def time_the_recorder() -> None:
     """Print what the numbers cost for each invocation, without a server around them."""
-    recorder = PPIOAgentRuntimeApp(AgentConfig(enable_metrics=True))._engine.recorder
+    recorder = PPIOAgentRuntimeApp(AgentConfig(enable_metrics=True))._rooms.engine.recorder
     assert recorder is not None
     run = Run(RequestContext(), nobody, nobody)
 

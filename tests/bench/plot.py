@@ -39,7 +39,7 @@ def _draw_table(report: Report, path: Path) -> None:
     axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
     axes.set_yticks([index + 0.4 - height / 2 for index in range(len(rows))], [row.what for row in rows])
     axes.set_xscale("log")
-    axes.set_xlabel("ratio to bare ASGI on the same uvicorn; more is better")
+    axes.set_xlabel("ratio to bare ASGI on uvicorn; more is better")
     axes.invert_yaxis()
     axes.legend(fontsize=7)
     _save(figure, path)

@@ -74,12 +74,7 @@ async def test_a_close_that_is_cancelled_before_its_sandbox_has_ended_can_be_rep
 
 
 async def test_a_client_whose_closing_is_cancelled_leaves_no_connection() -> None:
-    def keeping(caller: Caller) -> None:
-        caller.read_request()
-        caller.send(HEALTHY)
-        caller.wait_until_gone()
-
-    with raw_server(keeping) as first, raw_server(keeping) as second:
+    with raw_server(sending(HEALTHY)) as first, raw_server(sending(HEALTHY)) as second:
         client = AgentRuntimeClient()
         for server in (first, second):
             await client.attach(server.url).ping()

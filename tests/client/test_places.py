@@ -14,10 +14,9 @@ import pytest
 from ppio_agent_client import AgentRuntimeClient
 from ppio_agent_client._io import _sync as io
 from ppio_agent_client._io._network import secure_context
-from tests.support.raw_server import Caller, answer, raw_server
+from tests.support.raw_server import Caller, keeping, raw_server
 from tests.support.tls_server import tls_server
 
-OK = answer(b'{"result":42,"status":"success","duration":0.5}')
 FORKS = """
 import os, sys, warnings
 from ppio_agent_client import SyncAgentRuntimeClient
@@ -33,16 +32,6 @@ with SyncAgentRuntimeClient() as client:
     assert os.waitpid(child, 0)[1] == 0
     session.invoke("parent")
 """
-
-
-def keeping(caller: Caller) -> None:
-    """Answer one request after another until the client hangs up."""
-    try:
-        while True:
-            caller.read_request()
-            caller.send(OK)
-    except ConnectionError:
-        caller.wait_until_gone()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")

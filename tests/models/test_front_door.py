@@ -11,29 +11,7 @@ from pathlib import Path
 import pytest
 
 import ppio_agent_models
-
-
-def front_door() -> ast.Module:
-    return ast.parse(Path(ppio_agent_models.__file__).read_text(encoding="utf-8"))
-
-
-def names_for_type_checkers() -> dict[str, str]:
-    """Return the names in the TYPE_CHECKING block, each with its room."""
-    (block,) = (node for node in front_door().body if isinstance(node, ast.If))
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    assert len(imports) == len(block.body)
-    for node in imports:
-        assert all(alias.asname == alias.name for alias in node.names), "`as` re-exports it under mypy --strict"
-    return {alias.name: f".{node.module}" for node in imports for alias in node.names}
-
-
-def names_at_run_time() -> dict[str, str]:
-    """Return the names in the table of rooms, each with its room."""
-    (table,) = (node for node in ast.walk(front_door()) if isinstance(node, ast.Dict))
-    rooms: dict[str, tuple[str, ...]] = ast.literal_eval(table)
-    names = [(name, room) for room, names in rooms.items() for name in names]
-    assert len(names) == len(dict(names)), "a name is in two rooms"
-    return dict(names)
+from tests.support.front_doors import names_at_run_time, names_for_type_checkers
 
 
 def run_python(program: str) -> str:
@@ -45,20 +23,20 @@ def run_python(program: str) -> str:
 
 
 def test_type_checkers_see_the_names_that_exist_at_run_time() -> None:
-    assert names_for_type_checkers() == names_at_run_time()
+    assert names_for_type_checkers(ppio_agent_models) == names_at_run_time(ppio_agent_models)
 
 
 def test_all_and_dir_list_every_name() -> None:
-    assert sorted(vars(ppio_agent_models)["__all__"]) == sorted(names_at_run_time())
+    assert sorted(vars(ppio_agent_models)["__all__"]) == sorted(names_at_run_time(ppio_agent_models))
     assert set(vars(ppio_agent_models)["__all__"]) <= set(dir(ppio_agent_models))
 
 
-@pytest.mark.parametrize(("name", "room"), names_at_run_time().items())
+@pytest.mark.parametrize(("name", "room"), names_at_run_time(ppio_agent_models).items())
 def test_a_name_leads_to_its_room(name: str, room: str) -> None:
     assert getattr(ppio_agent_models, name) is getattr(import_module(room, "ppio_agent_models"), name)
 
 
-@pytest.mark.parametrize("room", sorted(set(names_at_run_time().values())))
+@pytest.mark.parametrize("room", sorted(set(names_at_run_time(ppio_agent_models).values())))
 def test_every_public_name_of_a_room_is_at_the_front_door(room: str) -> None:
     path = Path(ppio_agent_models.__file__).with_name(f"{room.removeprefix('.')}.py")
     defined = set[str]()
@@ -70,7 +48,9 @@ def test_every_public_name_of_a_room_is_at_the_front_door(room: str) -> None:
     public = {name for name in defined if not name.startswith("_")}
     parts_of_the_manifest = {"ManifestMetadata", "ManifestRuntime", "ManifestSpec"}
 
-    assert public - parts_of_the_manifest == {name for name, its in names_at_run_time().items() if its == room}
+    assert public - parts_of_the_manifest == {
+        name for name, its in names_at_run_time(ppio_agent_models).items() if its == room
+    }
 
 
 def test_star_import_brings_exactly_what_is_public() -> None:

@@ -32,11 +32,15 @@ def app_with(**settings: Any) -> PPIOAgentRuntimeApp:
     return app
 
 
-@pytest.fixture(scope="module")
-def both() -> Iterator[str]:
+@pytest.fixture(scope="module", params=[False, True], ids=["", "isolated"])
+def both(request: pytest.FixtureRequest) -> Iterator[str]:
     """A service that takes two API keys and two HMAC keys."""
     app = app_with(
-        api_keys=[KEY, OTHER_KEY], hmac_keys={"ak-1": SECRET, "ak-2": "older"}, debug=True, max_request_size=1000
+        api_keys=[KEY, OTHER_KEY],
+        hmac_keys={"ak-1": SECRET, "ak-2": "older"},
+        debug=True,
+        max_request_size=1000,
+        isolate_handlers=request.param,
     )
     with running(app) as url:
         yield url

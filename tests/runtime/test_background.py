@@ -120,7 +120,7 @@ def test_a_failure_ends_it_too() -> None:
         with pytest.raises(ValueError, match="broken"):
             async with app.busy("job"):
                 raise ValueError("broken")
-        assert not app._background.keeps_busy()
+        assert not app._rooms.background.keeps_busy()
 
     asyncio.run(scene())
 

@@ -256,9 +256,9 @@ def test_vanished_caller_of_a_queued_sync_handler_is_never_worked_for() -> None:
         begun.wait()
         second = Connection(url)
         second.post({"who": "second"})
-        eventually(lambda: app._workers.unfinished == 2, "the second is queued")
+        eventually(lambda: app._rooms.workers.unfinished == 2, "the second is queued")
         second.close()
-        eventually(lambda: len(app._invocations._runs) == 1, "the second is given up")
+        eventually(lambda: len(app._rooms.invocations._runs) == 1, "the second is given up")
         go_on.open()
         assert first.read_answer().status == 200
         assert invoke(url, {"who": "third"}).status == 200

@@ -89,4 +89,4 @@ def test_thousand_callers_that_vanish_at_any_moment_leave_nothing_in_flight() ->
         for done in [aside(lambda: come_and_go(250)) for _ in range(4)]:
             done.result()
         eventually(lambda: get(url, "/ping").json["status"] == "Healthy", "idle again")
-    assert not app._invocations._runs
+    assert not app._rooms.invocations._runs

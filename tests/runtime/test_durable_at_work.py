@@ -38,10 +38,10 @@ class Agent:
         self.begun.open()
 
     def record(self) -> Any:
-        return self.app._durable._ledger.find(self.path.rpartition("/")[2])
+        return self.app._rooms.durable._ledger.find(self.path.rpartition("/")[2])
 
     def runs(self) -> list[Any]:
-        return list(self.app._invocations._runs)
+        return list(self.app._rooms.invocations._runs)
 
 
 def valued(agent: Agent) -> Agent:
@@ -103,7 +103,7 @@ def test_value_has_no_task_besides_that_of_the_request_which_began_it() -> None:
     with opening(agent.go_on), running(agent.app) as url:
         waiting = aside(lambda: invoke(url, headers=PROTOCOL_1))
         agent.begun.wait()
-        assert not agent.app._durable._tasks
+        assert not agent.app._rooms.durable._tasks
         agent.go_on.open()
         assert waiting.result().result == "ab"
 
@@ -175,7 +175,7 @@ def test_work_that_lost_its_caller_is_cancelled_by_another_one_and_leaves_nothin
         eventually(lambda: agent.record().is_abandoned, "alone")
         assert cancel(url, agent.path).status == 202
         assert finished(url, agent.path)["state"] == "cancelled"
-        eventually(lambda: not (agent.runs() or agent.app._invocations._watched), "nothing is left")
+        eventually(lambda: not (agent.runs() or agent.app._rooms.invocations._watched), "nothing is left")
 
 
 def test_events_of_a_value_that_nobody_read_while_it_was_made_are_those_of_one_that_somebody_read() -> None:

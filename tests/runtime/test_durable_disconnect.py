@@ -163,7 +163,7 @@ def test_window_begins_anew_each_time_the_last_caller_leaves(isolated: bool) -> 
 
 
 def record_of(agent: Watched) -> Any:
-    return agent.app._durable._ledger.find(agent.path.rpartition("/")[2])
+    return agent.app._rooms.durable._ledger.find(agent.path.rpartition("/")[2])
 
 
 def test_one_of_two_callers_who_leaves_changes_nothing() -> None:

@@ -65,19 +65,19 @@ async def main():
     for number in range(10_000):
         assert await post({"text": "x" * 100}, [(b"idempotency-key", b"%d" % number)]) == 200
     gc.collect()
-    finished, held = tracemalloc.get_traced_memory()[0], app._durable.held
-    finished_told = most_told = app._durable.held_bytes
+    finished, held = tracemalloc.get_traced_memory()[0], app._rooms.durable.held
+    finished_told = most_told = app._rooms.durable.held_bytes
     for number in range(1_500):
         assert await post({"text": "x" * 800}, [(b"idempotency-key", b"large %d" % number)]) == 200
-        most_told = max(most_told, app._durable.held_bytes)
-    full_told = app._durable.held_bytes
+        most_told = max(most_told, app._rooms.durable.held_bytes)
+    full_told = app._rooms.durable.held_bytes
     for _ in range(200):
         assert await post({"endless": True}, [(b"prefer", b"respond-async")]) == 202
-        most_told = max(most_told, app._durable.held_bytes)
-    ledger = app._durable._ledger
+        most_told = max(most_told, app._rooms.durable.held_bytes)
+    ledger = app._rooms.durable._ledger
     while min(record.log.first_id for record in ledger._running.values()) == 1:
         await asyncio.sleep(0)
-        most_told = max(most_told, app._durable.held_bytes)
+        most_told = max(most_told, app._rooms.durable.held_bytes)
     gc.collect()
     both = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()

@@ -204,8 +204,8 @@ def test_store_keeps_what_memory_has_let_go(tmp_path: Path) -> None:
     with running(app) as url:
         first = invoke(url, {"size": 40_000}, KEY)
         invoke(url, {"size": 10}, {"Idempotency-Key": "other"})
-        app._durable._ledger._finished.clear()
-        app._durable._ledger._keys.clear()
+        app._rooms.durable._ledger._finished.clear()
+        app._rooms.durable._ledger._keys.clear()
         assert invoke(url, {"size": 40_000}, KEY).body == first.body
     assert runs.value == 2
 
@@ -243,7 +243,7 @@ def test_refused_invocation_is_not_in_the_store(tmp_path: Path) -> None:
 
     with opening(gate), running(app) as url:
         submit(url)
-        eventually(lambda: app._invocations.running == 1, "it runs")
+        eventually(lambda: app._rooms.invocations.running == 1, "it runs")
         refusal(invoke(url, headers=KEY), 503, "UnavailableError")
         gate.open()
     database = sqlite3.connect(path)
@@ -306,7 +306,7 @@ def test_file_of_another_version_fails_at_start(tmp_path: Path) -> None:
     async def check() -> None:
         app = PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{path}"))
         with pytest.raises(ConfigurationError, match="written by another version"):
-            await app._durable.__aenter__()
+            await app._rooms.durable.__aenter__()
 
     asyncio.run(check())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import ppio_agent_runtime
+from tests.support.front_doors import names_at_run_time, names_for_type_checkers
 from tests.support.processes import run_to_the_end
 
 PUBLIC = {
@@ -32,27 +33,6 @@ PUBLIC = {
 }
 
 
-def front_door() -> ast.Module:
-    return ast.parse(Path(ppio_agent_runtime.__file__).read_text(encoding="utf-8"))
-
-
-def names_for_type_checkers() -> dict[str, str]:
-    """Return the names in the TYPE_CHECKING block, each with its room."""
-    (block,) = (node for node in front_door().body if isinstance(node, ast.If))
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    assert len(imports) == len(block.body)
-    for node in imports:
-        assert all(alias.asname == alias.name for alias in node.names), "`as` re-exports it under mypy --strict"
-    return {alias.name: f"{'.' * node.level}{node.module}" for node in imports for alias in node.names}
-
-
-def names_at_run_time() -> dict[str, str]:
-    """Return the names in the table of rooms, each with its room."""
-    (table,) = (node for node in ast.walk(front_door()) if isinstance(node, ast.Dict))
-    rooms: dict[str, tuple[str, ...]] = ast.literal_eval(table)
-    return {name: room for room, names in rooms.items() for name in names}
-
-
 def loaded_after(program: str, *names: str) -> list[str]:
     finished = run_to_the_end("-c", f"import sys\n{program}\nprint([n for n in {names!r} if n in sys.modules])")
     assert finished.returncode == 0, finished.stderr
@@ -61,11 +41,11 @@ def loaded_after(program: str, *names: str) -> list[str]:
 
 
 def test_public_names_are_these() -> None:
-    assert names_at_run_time().keys() == PUBLIC
+    assert names_at_run_time(ppio_agent_runtime).keys() == PUBLIC
 
 
 def test_type_checkers_see_the_names_that_exist_at_run_time() -> None:
-    assert names_for_type_checkers() == names_at_run_time()
+    assert names_for_type_checkers(ppio_agent_runtime) == names_at_run_time(ppio_agent_runtime)
 
 
 def test_all_and_dir_list_every_name() -> None:
@@ -73,7 +53,7 @@ def test_all_and_dir_list_every_name() -> None:
     assert set(dir(ppio_agent_runtime)) >= PUBLIC
 
 
-@pytest.mark.parametrize(("name", "room"), names_at_run_time().items())
+@pytest.mark.parametrize(("name", "room"), names_at_run_time(ppio_agent_runtime).items())
 def test_a_name_leads_to_its_room(name: str, room: str) -> None:
     assert getattr(ppio_agent_runtime, name) is getattr(import_module(room, "ppio_agent_runtime"), name)
 
@@ -94,15 +74,20 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert loaded_after(program, *heavy) == []
 
 
-def test_making_an_agent_imports_neither_pydantic_nor_a_server() -> None:
+def test_making_an_agent_imports_nothing_that_only_serving_needs() -> None:
     program = """
 from ppio_agent_runtime import AgentConfig, AgentError, PPIOAgentRuntimeApp, RequestContext
 app = PPIOAgentRuntimeApp(AgentConfig(port=1))
 @app.entrypoint
 def handler(payload: dict, context: RequestContext): ...
+
+@app.on_lifespan
+async def lifespan(app): yield
 """
 
-    assert loaded_after(program, "fastapi", "httpx", "prometheus_client", "pydantic", "starlette", "uvicorn") == []
+    served = ("asyncio", "pydantic_core", "ppio_agent_runtime._rooms", "ppio_agent_runtime._server")
+    spare = ("fastapi", "httpx", "prometheus_client", "pydantic", "starlette", "uvicorn")
+    assert loaded_after(program, *served, *spare) == []
 
 
 SERVED = """

@@ -77,7 +77,7 @@ def test_hundred_concurrent_posts_with_one_key_run_the_handler_once_and_get_equa
     with opening(gate), running(app) as url:
         waiting = [aside(lambda: invoke(url, {"n": 1}, KEY | PROTOCOL_1)) for _ in range(100)]
         runs.wait_for(1)
-        (record,) = app._durable._ledger._running.values()
+        (record,) = app._rooms.durable._ledger._running.values()
         eventually(lambda: record.callers == 100, "all of them wait")
         gate.open()
         answers = [each.result() for each in waiting]
@@ -235,7 +235,7 @@ def test_refusal_before_the_handler_began_is_not_stored(when: str) -> None:
             refusal(invoke(url, headers=KEY | JSON), 503, "UnavailableError")
             gate.open()
             other.result()
-            eventually(lambda: not app._invocations._runs, "idle")
+            eventually(lambda: not app._rooms.invocations._runs, "idle")
         answer = invoke(url, headers=KEY | JSON)
     assert answer.result == "ab"
     assert "idempotency-replayed" not in answer.headers
@@ -342,7 +342,7 @@ def test_caller_of_a_streaming_response_who_hangs_up_ends_it() -> None:
         connection.post(headers=PROTOCOL_1)
         connection.read_head()
         connection.reset()
-        eventually(lambda: not app._invocations._runs, "idle")
+        eventually(lambda: not app._rooms.invocations._runs, "idle")
 
 
 def test_plain_text_response_is_not_taken_for_a_value() -> None:

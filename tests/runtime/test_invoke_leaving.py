@@ -97,7 +97,7 @@ async def test_a_slow_reader_makes_the_handler_wait() -> None:
     app = app_with(agent)
     async with await app.invoke({}) as stream:
         assert await anext(stream) == 0
-        while app._workers.unfinished:  # noqa: ASYNC110  # there is no event for it
+        while app._rooms.workers.unfinished:  # noqa: ASYNC110  # there is no event for it
             await asyncio.sleep(0)
         assert made < 2000
 
@@ -117,7 +117,7 @@ async def test_a_handler_that_ignores_its_cancelling_does_not_hold_its_caller() 
         await app.invoke({})
 
     assert told.value.status_code == 504
-    assert app._invocations._runs
+    assert app._rooms.invocations._runs
     released.set()
     await until_idle(app)
 

@@ -146,8 +146,8 @@ def test_delete_cancels_a_running_invocation_and_every_waiting_caller_is_told(ki
     app = app_of(kind, gate)
     with opening(gate), running(app) as url:
         first = aside(lambda: invoke(url, headers={"Idempotency-Key": "k", "Accept": "application/json"}))
-        eventually(lambda: len(app._invocations._runs) == 1, "it runs")
-        path = f"/invocations/{next(iter(app._invocations._runs)).context.invocation_id}"
+        eventually(lambda: len(app._rooms.invocations._runs) == 1, "it runs")
+        path = f"/invocations/{next(iter(app._rooms.invocations._runs)).context.invocation_id}"
         second = aside(lambda: invoke(url, headers={"Idempotency-Key": "k", "Accept": "application/json"}))
         in_state(url, path, "running")
         answer = cancel(url, path)
@@ -216,10 +216,10 @@ def test_queued_invocation_is_seen_as_queued_and_can_be_cancelled(headers: dict[
     app = app_of("async", gate, AgentConfig(max_concurrency=1, when_busy="queue"))
     with opening(gate), running(app) as url:
         first = aside(lambda: invoke(url))
-        eventually(lambda: app._invocations.running == 1, "the first runs")
+        eventually(lambda: app._rooms.invocations.running == 1, "the first runs")
         second = aside(lambda: invoke(url, {"second": True}, headers))
-        eventually(lambda: app._invocations.running == 2, "the second is queued")
-        ids = [run.context.invocation_id for run in app._invocations._runs if not run.admitted]
+        eventually(lambda: app._rooms.invocations.running == 2, "the second is queued")
+        ids = [run.context.invocation_id for run in app._rooms.invocations._runs if not run.admitted]
         path = f"/invocations/{ids[0]}"
         seen = resource(url, path)
         assert (seen["state"], seen["started_at"]) == ("queued", None)
@@ -264,7 +264,7 @@ def test_drain_stops_submitted_work_and_tells_everybody() -> None:
             in_state(url, path, "running")
             following = aside(lambda: events(url, path))
             polling = aside(lambda: resource(url, path, wait=60))
-            held = app._durable._ledger._running.values()
+            held = app._rooms.durable._ledger._running.values()
             eventually(lambda: sum(record.callers for record in held) == 3, "all three wait")
         refusal(waiting.result(), 503, "DrainingError")
         assert waiting.result().headers["retry-after"] == "1"

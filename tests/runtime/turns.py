@@ -30,7 +30,7 @@ class Turns:
 
     @property
     def places(self) -> Concurrency:
-        places = self.app._door.concurrency
+        places = self.app._rooms.door.concurrency
         assert places is not None
         return places
 

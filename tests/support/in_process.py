@@ -16,7 +16,7 @@ def app_with(handler: Any, **settings: Any) -> PPIOAgentRuntimeApp:
 
 
 async def until_idle(app: PPIOAgentRuntimeApp) -> None:
-    while app._invocations._runs:  # noqa: ASYNC110  # there is no event for it
+    while app._rooms.invocations._runs:  # noqa: ASYNC110  # there is no event for it
         await asyncio.sleep(0)
 
 

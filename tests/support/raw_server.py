@@ -175,6 +175,18 @@ def piece(data: bytes) -> bytes:
 
 
 LAST_PIECE = b"0\r\n\r\n"
+OK = answer(b'{"result":42,"status":"success","duration":0.5}')
+"""What an agent says whose result is 42."""
+
+
+def keeping(caller: Caller) -> None:
+    """Say 42 to one request after another until the client hangs up, and say so."""
+    try:
+        while True:
+            caller.read_request()
+            caller.send(OK)
+    except ConnectionError:
+        caller.wait_until_gone()
 
 
 def answering(*answers: bytes) -> Script:

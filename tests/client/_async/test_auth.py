@@ -18,11 +18,10 @@ from ppio_agent_client import (
     ConfigurationError,
 )
 from ppio_agent_client._io import _async as io
-from tests.support.raw_server import answer, answering, raw_server
+from tests.support.raw_server import OK, answer, answering, raw_server
 
 NOW = 1_700_000_000.0
 URL = "https://api.example/v2/sandboxes?state=running"
-OK = answer(b'{"result":42,"status":"success","duration":0.5}')
 UNAUTHORIZED = answer(b'{"error":"who are you","error_type":"AuthenticationError"}', "401 Unauthorized")
 
 

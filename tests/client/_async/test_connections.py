@@ -20,20 +20,19 @@ from ppio_agent_client import (
 from ppio_agent_client._async import _pool
 from ppio_agent_client._io import _async as io
 from ppio_agent_client._io._network import secure_context
-from tests.support.raw_server import LAST_PIECE, Caller, answer, answering, piece, raw_server, sending, stream_head
+from tests.support.raw_server import (
+    LAST_PIECE,
+    OK,
+    Caller,
+    answer,
+    answering,
+    keeping,
+    piece,
+    raw_server,
+    sending,
+    stream_head,
+)
 from tests.support.tls_server import tls_server
-
-OK = answer(b'{"result":42,"status":"success","duration":0.5}')
-
-
-def keeping(caller: Caller) -> None:
-    """Answer one request after another until the client hangs up, and say so."""
-    try:
-        while True:
-            caller.read_request()
-            caller.send(OK)
-    except ConnectionError:
-        caller.wait_until_gone()
 
 
 async def test_a_call_waits_for_a_connection_no_longer_than_for_one_to_be_made() -> None:

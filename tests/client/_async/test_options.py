@@ -14,9 +14,8 @@ from ppio_agent_client import (
     UnavailableError,
 )
 from tests.client._async.shelf import Shelf
-from tests.support.raw_server import answer, answering, raw_server, sending
+from tests.support.raw_server import OK, answer, answering, raw_server, sending
 
-OK = answer(b'{"result":42,"status":"success","duration":0.5}')
 FULL = answer(b"{}", "503 Service Unavailable")
 
 

@@ -14,11 +14,10 @@ from ppio_agent_client import (
     SandboxSpec,
     TemplateNotFoundError,
 )
-from tests.support.raw_server import Caller, RawServer, answer
+from tests.support.raw_server import OK, Caller, RawServer, answer
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 HEALTHY = answer(b'{"status":"Healthy"}')
-OK = answer(b'{"result":42,"status":"success","duration":0.5}')
 
 
 def agent(caller: Caller) -> None:

@@ -9,10 +9,9 @@ import pytest
 
 from ppio_agent_client import SyncAgentRuntimeClient, ClientConfig, NetworkError, RateLimitedError, UnavailableError
 from ppio_agent_client._io import _sync as io
-from tests.support.raw_server import answer, answering, closed_port, raw_server
+from tests.support.raw_server import OK, answer, answering, closed_port, raw_server
 
 NOW = 1_700_000_000.0
-OK = answer(b'{"result":42,"status":"success","duration":0.5}')
 FULL = answer(b"{}", "503 Service Unavailable")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._context import RequestContext
     from ._rate_limiter import RateLimiter
     from ._run import Run
+    from ._sliding_window import RateLimitState
 
 
 class CallerLimit:
@@ -33,15 +34,31 @@ class CallerLimit:
         self.rejected = 0
         self._client_address = client_address
 
-    async def check(self, context: RequestContext) -> None:
-        """Count one request; its answer carries the limit's response fields.
+    def check(self, context: RequestContext) -> bool:
+        """Count one request; its answer carries the limit's response fields. False where that takes a storage.
+
+        Raises:
+            RateLimitedError: It is one too many.
+        """
+        state = self.limiter.hit_at_once(self._key_of(context))
+        if state is None:
+            return False
+        self._judge(state, context)
+        return True
+
+    async def check_by_storage(self, context: RequestContext) -> None:
+        """Do the same where `check` could not.
 
         Raises:
             RateLimitedError: It is one too many.
             UnavailableError: The storage is gone, and nobody is let in without it.
         """
-        address = self._client_address.of(context)
-        state = await self.limiter.hit(counting_key(self.limiter.rate_limit.key, context, address))
+        self._judge(await self.limiter.hit(self._key_of(context)), context)
+
+    def _key_of(self, context: RequestContext) -> str:
+        return counting_key(self.limiter.rate_limit.key, context, self._client_address.of(context))
+
+    def _judge(self, state: RateLimitState, context: RequestContext) -> None:
         context.response_headers = self.limiter.response_headers(state)
         if not state.allowed:
             self.rejected += 1
@@ -74,10 +91,18 @@ class Door:
         """Nothing is limited: nobody needs to come through here."""
         return self.rate_limit is None and self.concurrency is None
 
+    def lets_in(self, run: Run) -> bool:
+        """See `_engine.Admission.lets_in`."""
+        # An agent that calls itself is no caller.
+        if self.rate_limit is not None and run.context.parent is None and not self.rate_limit.check(run.context):
+            return False
+        return self.concurrency is None or self.concurrency.lets_in(run)
+
     async def enter(self, run: Run) -> None:
         """See `_engine.Admission.enter`."""
-        if self.rate_limit is not None and run.context.parent is None:  # an agent that calls itself is no caller
-            await self.rate_limit.check(run.context)
+        limit = self.rate_limit
+        if limit is not None and run.context.parent is None and limit.limiter.needs_storage:
+            await limit.check_by_storage(run.context)
         if self.concurrency is not None:
             await self.concurrency.enter(run)
 

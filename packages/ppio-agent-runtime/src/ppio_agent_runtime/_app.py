@@ -1,42 +1,27 @@
-"""`PPIOAgentRuntimeApp`: what an agent developer touches. It owns the rooms and says who answers which route."""
+"""`PPIOAgentRuntimeApp`: what an agent developer touches. It notes what is registered, and owns the rooms."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
-from ._admission import Door
-from ._background import Background
 from ._config import CLIENT_VARIABLES, AgentConfig
 from ._context import RequestContext, current_context
-from ._durable import DurableInvocations
-from ._durable_corridor import DurableCorridor
-from ._engine import Engine
 from ._extensions import AppExtensions
 from ._handler import Handler
-from ._health import Health
-from ._invocations import FAREWELL_SECONDS, TICK_SECONDS, Invocations
-from ._isolation import IsolatedApp, SecondLoop
 from ._lifespan import LifespanFunction
-from ._observation import Observation
-from ._pipeline import Corridor
-from ._resource import InvocationResources
-from ._router import Router
-from ._serialize import encode
-from .middleware.cors import CORSLayer
-from .middleware.errors import ErrorLayer
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ._asgi import ASGIApp, Receive, Scope, Send
     from ._exchange import Answerer
+    from ._metrics import MetricsCollector
+    from ._rooms import Layers, Rooms
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -52,9 +37,6 @@ class PPIOAgentRuntimeApp(AppExtensions):
         lifespan: An async context manager function that takes this app; entered before the first request and left
             after the last, on the event loop of the handlers.
 
-    Attributes:
-        metrics: The numbers of what happened, which `GET /metrics` shows too.
-
     Raises:
         ConfigurationError: A setting is unknown or wrong; the message names it.
     """
@@ -69,34 +51,17 @@ class PPIOAgentRuntimeApp(AppExtensions):
         elif debug:
             config = config.replace(debug=True)
         self.config: AgentConfig = config
-        self._door = Door(config)
-        self._workers = self._door.workers
-        self._second_loop = SecondLoop() if config.isolate_handlers else None
-        self._health = Health(self._workers, config.ping_timeout_seconds, self._second_loop)
-        self._background = Background()
-        self._health.further_work.append(self._background.keeps_busy)
-        self._health.details.append(self._background.report)
-        self._invocations = Invocations(self._health)
-        self._engine = Engine(self._invocations, self._workers)
-        self._engine.admission = None if self._door.is_open else self._door
-        self._observation = Observation(config, self._engine, self._door)
-        self.metrics = self._observation.metrics
-        self._durable = self._observation.durable = DurableInvocations(config, self._engine)
-        self._durably = DurableCorridor(config, self._invocations, self._durable)
-        self._corridor = Corridor(config, self._engine, self._durably)
+        self._handler: Handler | None = None
         self._lifespans: list[LifespanFunction] = []
-        if config.event_store is not None:
-            self.on_lifespan(lambda _: self._durable)
-        if self._door.rate_limit is not None:
-            self.on_lifespan(self._door.lifespan)
         if lifespan is not None:
             self.on_lifespan(lifespan)
-        self._abandoned_loops = 0
-        self._layers: list[Callable[[ASGIApp], ASGIApp]] = []
-        self._stack: ASGIApp | None = None
-        self._shortcut: Answerer | None = None
+        self._layers: Layers = []
+        self._opened: Rooms | None = None
+        self._stack: tuple[ASGIApp, Answerer | None] | None = None
         self._fastapi: FastAPI | None = None
-        self._fastapi_lock = threading.Lock()
+        self._lock = threading.Lock()
+        if config.rate_limit is not None or config.forwarded_allow_ips or config.event_store is not None:
+            self._open_rooms()  # what these name is checked now, like every setting
         for sentence in AgentConfig.unknown_variables(CLIENT_VARIABLES):
             logger.warning(sentence)
         if config.plugins:
@@ -115,11 +80,13 @@ class PPIOAgentRuntimeApp(AppExtensions):
                 entrypoint.
         """
         handler = Handler(function)
-        if self._engine.handler is not None:
+        if self._handler is not None:
             raise ConfigurationError(
-                f"This app has the entrypoint {self._engine.handler.name} already; {handler.name} needs another app."
+                f"This app has the entrypoint {self._handler.name} already; {handler.name} needs another app."
             )
-        self._engine.handler = handler
+        self._handler = handler
+        if self._opened is not None:
+            self._opened.engine.handler = handler
         return function
 
     def ping(self, function: F) -> F:
@@ -133,7 +100,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         Raises:
             ConfigurationError: It cannot be called without arguments.
         """
-        self._health.use(function)
+        self._rooms.health.use(function)
         return function
 
     def middleware(self, function: F) -> F:
@@ -162,16 +129,21 @@ class PPIOAgentRuntimeApp(AppExtensions):
     @property
     def entrypoint_name(self) -> str | None:
         """`module.qualname` of the entrypoint, or None while there is none."""
-        return None if self._engine.handler is None else self._engine.handler.name
+        return None if self._handler is None else self._handler.name
+
+    @property
+    def metrics(self) -> MetricsCollector:
+        """The numbers of what happened, which `GET /metrics` shows too."""
+        return self._rooms.observation.metrics
 
     @property
     def fastapi(self) -> FastAPI:
         """The FastAPI app inside, made at first use: add routes, dependencies and routers to it."""
-        with self._fastapi_lock:
+        with self._lock:
             if self._fastapi is None:
                 from ._fastapi import build  # slow to import, and most agents never need it
 
-                self._fastapi = build(self.config, lambda: self._engine.handler)
+                self._fastapi = build(self.config, lambda: self._handler)
             return self._fastapi
 
     def run(self, port: int | None = None, host: str | None = None) -> None:
@@ -185,10 +157,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
             ConfigurationError: No entrypoint, or a bad host or port.
             SystemExit: With 1 when it cannot start, with 3 when a thread had to be abandoned.
         """
-        from ._server import (
-            PPIOAgentRuntimeServer,
-            leave_in_time,
-        )  # imports uvicorn, which tests and other servers do not need
+        from ._server import PPIOAgentRuntimeServer, leave_in_time  # tests and other servers do not need it
 
         code = PPIOAgentRuntimeServer(self, port=port, host=host).run()
         leave_in_time(code)
@@ -197,43 +166,20 @@ class PPIOAgentRuntimeApp(AppExtensions):
 
     async def drain(self, grace_seconds: float | None = None) -> None:
         """Refuse new work, let running work finish for `grace_seconds`, then stop it."""
-        grace = self.config.shutdown_grace_seconds if grace_seconds is None else grace_seconds
-        self._health.draining = True
-        draining = self._drain(grace)
-        if self._second_loop is None:
-            await draining
-        else:
-            try:
-                await asyncio.wait_for(self._second_loop.run(draining), grace + FAREWELL_SECONDS + 1)
-            except TimeoutError:  # a handler blocks that loop
-                logger.warning("The event loop of the handlers is blocked; the agent ends without it.")
-                self._second_loop.abandon()
-        # Plain functions that were told by context.cancelled get the same time as async ones for their farewell.
-        loop = asyncio.get_running_loop()
-        until = loop.time() + FAREWELL_SECONDS
-        while self._workers.unfinished and loop.time() < until:  # noqa: ASYNC110  # other threads count it
-            await asyncio.sleep(TICK_SECONDS)
+        await self._rooms.drain(self.config.shutdown_grace_seconds if grace_seconds is None else grace_seconds)
 
     async def can_shut_down(self) -> bool:
         """Say whether the handlers' event loop still listens; one that is blocked cannot leave the lifespan."""
-        return self._second_loop is None or await self._second_loop.answers(FAREWELL_SECONDS)
+        return await self._rooms.can_shut_down()
 
     def close(self) -> None:
         """End the app's own threads, as far as they can be ended; a new life of the app starts new ones."""
-        self._invocations.close()
-        self._workers.close()
-        if self._second_loop is not None and not self._second_loop.close(FAREWELL_SECONDS):
-            self._abandoned_loops += 1
-
-    async def _drain(self, grace_seconds: float) -> None:
-        ends = time.monotonic() + grace_seconds
-        await self._invocations.drain(grace_seconds)
-        await self._background.drain(max(0.0, ends - time.monotonic()))  # invocations may have started some meanwhile
+        self._rooms.close()
 
     @property
     def abandoned_threads(self) -> int:
         """How many threads are still at work; after a drain, work that could not be stopped."""
-        return self._workers.unfinished + self._abandoned_loops
+        return self._rooms.abandoned_threads
 
     @property
     def websockets(self) -> Literal["none", "handler", "perhaps"]:
@@ -246,49 +192,39 @@ class PPIOAgentRuntimeApp(AppExtensions):
     @property
     def stack(self) -> ASGIApp:
         """The ASGI app inside: the layers and the routes, put together at first use."""
-        if self._stack is None:
-            self._stack = self._build_stack()
-        return self._stack
+        return self._routes()[0]
 
     @property
     def shortcut(self) -> Answerer | None:
         """What answers a `POST /invocations` that has no `Origin`, past ASGI; None where a layer must be passed."""
-        _ = self.stack
-        return self._shortcut
+        return self._routes()[1]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.stack(scope, receive, send)
 
-    def _build_stack(self) -> ASGIApp:
-        encode(None)  # for its first value pydantic_core imports uuid and pathlib, 6 ms: not within a request
-        router = Router(
-            self._corridor,
-            InvocationResources(
-                self.config, self._invocations, self._durable, has_door=self._engine.admission is not None
-            ),
-            self._health,
-            self._uses_fastapi,
-            lambda: self.fastapi,
-            self._lifespan_managers,
-            self._observation.page,
-            self._websocket,
-        )
-        app: ASGIApp = router
-        if not self._layers and self._second_loop is None:
-            self._shortcut = self._corridor.answer
-        for layer in self._layers:
-            app = layer(app)
-        if self._layers:
-            self._durably.has_middleware = True
-            app = ErrorLayer(app, tells_errors=self.config.tells_errors)
-        if self.config.api_keys or self.config.hmac_keys:
-            from .middleware.access import AccessLayer
+    def _routes(self) -> tuple[ASGIApp, Answerer | None]:
+        if self._stack is None:
+            self._stack = self._rooms.stack(
+                self._layers, self._uses_fastapi, lambda: self.fastapi, self._lifespan_managers, self._websocket
+            )
+        return self._stack
 
-            app = access = AccessLayer(app, self.config, self._engine.refused)
-            self._shortcut = self._shortcut and access.around(self._shortcut)
-        if self.config.cors_origins:
-            app = CORSLayer(app, self.config.cors_origins)
-        return app if self._second_loop is None else IsolatedApp(app, router.ping, self._second_loop)
+    @property
+    def _rooms(self) -> Rooms:
+        return self._open_rooms() if self._opened is None else self._opened
+
+    def _open_rooms(self) -> Rooms:
+        """Put together what answers requests. An app that is only imported, or looked at, does without.
+
+        It is asyncio, pydantic_core and most of our own modules: four fifths of what this class would take to import.
+        A server asks for it before it takes the first request.
+        """
+        with self._lock:
+            if self._opened is None:
+                from ._rooms import Rooms
+
+                self._opened = Rooms(self.config, self._handler)
+            return self._opened
 
     def _add_layer(self, layer: Callable[[ASGIApp], ASGIApp]) -> None:
         if self._stack is not None:
@@ -299,11 +235,12 @@ class PPIOAgentRuntimeApp(AppExtensions):
         return self._fastapi is not None or self.config.debug
 
     def _lifespan_managers(self) -> list[Any]:
-        self._invocations.reopen()
-        managers = [lifespan(self) for lifespan in self._lifespans]
+        rooms = self._rooms
+        rooms.invocations.reopen()
+        managers = [lifespan(self) for lifespan in (*rooms.lifespans(), *self._lifespans)]
         if self._fastapi is not None:
             managers.append(self._fastapi.router.lifespan_context(self._fastapi))
-        return self._observation.lifespans(managers)
+        return rooms.observation.lifespans(managers)
 
 
 AgentRuntimeApp = PPIOAgentRuntimeApp

@@ -95,6 +95,18 @@ class Concurrency:
         """How many runs wait for one."""
         return len(self._queue)
 
+    def lets_in(self, run: Run) -> bool:
+        """Take a place for `run` if there is one, and say whether there was."""
+        if (host := self._host_of(run)) is not None:
+            self._guests[run.context] = host
+            host.holders += 1
+            return True
+        session = self._session_of(run)
+        if not self._has_room(session):
+            return False
+        self._take(run, session)
+        return True
+
     async def enter(self, run: Run) -> None:
         """Take a place for `run`, waiting for one where that is allowed.
 
@@ -102,14 +114,9 @@ class Concurrency:
             UnavailableError: The process or the queue is full, or the service drains.
             SessionBusyError: The session is.
         """
-        if (host := self._host_of(run)) is not None:
-            self._guests[run.context] = host
-            host.holders += 1
+        if self.lets_in(run):
             return
-        session = None if self._per_session is None else run.context.session_id
-        if self._has_room(session):
-            self._take(run, session)
-            return
+        session = self._session_of(run)
         self._check_may_wait(session)
         turn = _Turn(run, session)
         self._queue[turn] = None
@@ -154,6 +161,9 @@ class Concurrency:
         """Return the place of the invocation that made this one: waiting for another one might never end."""
         parent = run.context.parent
         return None if parent is None else self._places.get(parent) or self._guests.get(parent)
+
+    def _session_of(self, run: Run) -> str | None:
+        return None if self._per_session is None else run.context.session_id
 
     def _has_room(self, session: str | None) -> bool:
         return (self._limit is None or len(self._places) < self._limit) and self._session_has_room(session)

@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from typing import Any
 
 from ._asgi import Headers
-from ._serialize import encode
 
 KEY_ID = "ppio_agent.key_id"
 """Where in the scope the access layer notes which key opened the door."""
@@ -143,6 +142,8 @@ class RequestContext:
             SerializationError: It cannot become JSON.
         """
         if self._report is not None:
+            from ._serialize import encode  # loaded since the app serves
+
             self._report(encode(value))
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -170,22 +170,42 @@ class Cycle:
             body: As long as that says.
         """
         if self._flow.write_paused:
-            return self._answer_later(fields, body)
+            return self._later(self.answer, fields, body)
         if not self.disconnected:
-            stays = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-            self._head = b"".join((_OK, self._connection.own_fields(), fields, stays))
-            self.response_started = True
+            self._begin(fields)
             self._write(body)
             self._complete()
         return None
 
-    async def _answer_later(self, fields: bytes, body: bytes) -> None:
+    def stream(self, fields: bytes, data: bytes, *, more: bool) -> Awaitable[None] | None:
+        """Answer 200 with a part of a stream, at once unless the caller reads slowly.
+
+        Args:
+            fields: Lines of the head that need no checks, with the first part; with the others nothing.
+            data: Not empty.
+            more: It is not the last part.
+        """
+        if self._flow.write_paused:
+            return self._later(self.stream, fields, data, more=more)
+        if not self.disconnected:
+            if fields:
+                self._begin(fields + b"transfer-encoding: chunked\r\n")
+                self._chunked = True
+            self._send_body(data, more_body=more)
+        return None
+
+    def _begin(self, fields: bytes) -> None:
+        stays = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        self._head = b"".join((_OK, self._connection.own_fields(), fields, stays))
+        self.response_started = True
+
+    async def _later(self, answer: Callable[..., object], *arguments: bytes, **options: bool) -> None:
         await self._flow.drain()
-        self.answer(fields, body)
+        answer(*arguments, **options)
 
     async def receive(self) -> Message:
         """Return what ASGI calls `http.request` or `http.disconnect`."""
-        if self._expects_continue and not self._transport.is_closing():
+        if self._expects_continue and not self.response_started and not self._transport.is_closing():
             self._expects_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not self.disconnected and not self.response_complete:
@@ -234,7 +254,6 @@ class Cycle:
         further = self._frame(status, framing)
         status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         self._head = b"".join((status_line, self._connection.own_fields(), fields, further, b"\r\n"))
-        self._expects_continue = False
         self.response_started = True
         if self._chunked:
             self._connection.loop.call_soon(self._send_lone_head)
@@ -287,7 +306,8 @@ class Cycle:
         self.response_complete = True
         if self._bell is not None:
             self._bell.set()
-        if not self.keep_alive:
+        is_read = not self.more_body or self._expects_continue  # what was not asked for does not come
+        if is_read and not self.keep_alive:
             self._transport.close()
         self._connection.on_response_complete()
 

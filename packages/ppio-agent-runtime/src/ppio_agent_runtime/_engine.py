@@ -21,8 +21,17 @@ if TYPE_CHECKING:
 class Admission(Protocol):
     """The door between a parsed request and the agent: rate limits, concurrency, queues."""
 
+    def lets_in(self, run: Run) -> bool:
+        """Let the run in if that can be said at once; False when `enter` is to be waited for.
+
+        Raises:
+            InvocationError: It is refused; the caller is told this.
+        """
+
     async def enter(self, run: Run) -> None:
-        """Let the run in, at once or later. While it waits, its deadline, a disconnect and a drain end the wait.
+        """Let the run in, at once or later, where `lets_in` did not.
+
+        While it waits, its deadline, a disconnect and a drain end the wait.
 
         Raises:
             InvocationError: It is refused; the caller is told this.
@@ -94,7 +103,9 @@ class Engine:
         return run
 
     def work(self, run: Run, handler: Callee, payload: Any) -> Coroutine[Any, Any, Any]:
-        """Return the coroutine that passes the door and calls the handler; a generator comes back as such.
+        """Pass the door and return the coroutine that calls the handler; a generator comes back as such.
+
+        Where the door has to be waited for, the coroutine does.
 
         Raises:
             InvocationError: It was refused, failed, ran out of time, or was stopped.
@@ -103,6 +114,9 @@ class Engine:
         if self.recorder is not None:
             self.recorder.started(run)
         if self.admission is None:
+            return run.result(handler, payload, self.workers)
+        if self.admission.lets_in(run):
+            run.admitted = True
             return run.result(handler, payload, self.workers)
         return self._admitted(self.admission, run, handler, payload)
 

@@ -1,8 +1,8 @@
 """One request and its answer, as the corridor sees them: `Cycle` on our own connections, elsewhere `AsgiExchange`.
 
-What nearly every call needs, a body that has arrived and one answer of known length, is a method each; on our own
+What nearly every call needs, a body that has arrived, an answer of known length, a stream, is a method each; on our own
 connections these are no messages, no dicts and no coroutines, which would be a quarter of a small call. Everything else
-(streams, hanging up, what is left of a body) speaks ASGI.
+(hanging up, what is left of a body, responses of the agent's own) speaks ASGI.
 """
 
 from __future__ import annotations
@@ -55,6 +55,15 @@ class Exchange(Protocol):
             body: As long as that says.
         """
 
+    def stream(self, fields: bytes, data: bytes, *, more: bool) -> Awaitable[None] | None:
+        """Answer 200 with a part of a stream; what is returned has to be awaited.
+
+        Args:
+            fields: Lines of the head that need no checks, with the first part; with the others nothing.
+            data: Not empty.
+            more: It is not the last part.
+        """
+
 
 Answerer = Callable[[Exchange], Awaitable[None]]
 
@@ -85,7 +94,16 @@ class AsgiExchange:
 
     async def answer(self, fields: bytes, body: bytes) -> None:
         """Answer 200."""
+        await self._begin(fields)
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def stream(self, fields: bytes, data: bytes, *, more: bool) -> None:
+        """Answer 200 with a part of a stream."""
+        if fields:
+            await self._begin(fields)
+        await self.send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _begin(self, fields: bytes) -> None:
         lines = fields.split(b"\r\n")[:-1]
         headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})

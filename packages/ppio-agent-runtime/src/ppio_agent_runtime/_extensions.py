@@ -9,14 +9,13 @@ from ppio_agent_models import ConfigurationError
 
 from ._context import RequestContext
 from ._lifespan import LifespanFunction, as_context_manager
-from ._parse import context_of
 
 if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp
-    from ._background import Background, BusyBlock
+    from ._background import BusyBlock
     from ._config import AgentConfig
-    from ._engine import Engine
     from ._invoke import InvocationStream
+    from ._rooms import Rooms
     from ._websocket import WebSocketRoute
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,10 +35,12 @@ class AppExtensions:
     """The part of `PPIOAgentRuntimeApp` that plugins and other protocols work with."""
 
     config: AgentConfig
-    _engine: Engine
-    _background: Background
     _lifespans: list[LifespanFunction]
     _websocket: WebSocketRoute | None = None
+
+    @property
+    def _rooms(self) -> Rooms:
+        raise NotImplementedError
 
     @overload
     async def invoke(
@@ -74,7 +75,7 @@ class AppExtensions:
         """
         from ._invoke import Invoker  # needed by other protocols only
 
-        return await Invoker(self._engine, self.config).invoke(payload, context, stream=stream)
+        return await Invoker(self._rooms.engine, self.config).invoke(payload, context, stream=stream)
 
     def context_for(self, request: Mapping[str, Any]) -> RequestContext:
         """Return a new context for `invoke`, from the headers of a request for another route or a WebSocket.
@@ -85,6 +86,8 @@ class AppExtensions:
         Raises:
             BadRequestError: A header with a session id or timeout is malformed.
         """
+        from ._parse import context_of  # loaded since the app serves
+
         return context_of(request)
 
     def websocket(self, function: F) -> F:
@@ -105,7 +108,7 @@ class AppExtensions:
         handler = WebSocketHandler(function)
         if self._websocket is not None:
             raise ConfigurationError(f"This app has the WebSocket handler {self._websocket.handler.name} already.")
-        self._websocket = WebSocketRoute(self._engine, self.config, handler)
+        self._websocket = WebSocketRoute(self._rooms.engine, self.config, handler)
         return function
 
     def busy(self, name: str, max_age_seconds: float | None = None) -> BusyBlock:
@@ -119,7 +122,7 @@ class AppExtensions:
         Raises:
             ConfigurationError: The name is empty, or the age is not more than 0.
         """
-        return self._background.busy(name, max_age_seconds)
+        return self._rooms.background.busy(name, max_age_seconds)
 
     @overload
     def background_task(
@@ -144,8 +147,8 @@ class AppExtensions:
             ConfigurationError: It is not an `async def`.
         """
         if function is None:
-            return lambda late: self._background.counted(late, max_age_seconds)
-        return self._background.counted(function, max_age_seconds)
+            return lambda late: self._rooms.background.counted(late, max_age_seconds)
+        return self._rooms.background.counted(function, max_age_seconds)
 
     def install(self, plugin: Plugin) -> None:
         """Let a plugin add itself, by its method `install(app)`; before the first request.

@@ -11,7 +11,6 @@ from typing import Any, Protocol, get_type_hints
 from ppio_agent_models import ConfigurationError, PayloadValidationError
 
 from ._context import RequestContext
-from ._problems import handler_failure
 
 _CONTEXT_NAMES = frozenset({"context", "ctx"})
 _CONTEXT_TYPE = re.compile(rf"\b{RequestContext.__name__}\b")
@@ -207,8 +206,10 @@ def _loader(payload_type: Any) -> Callable[[bytes, Any], Any]:
             return validate(body)
         except ValidationError as error:
             raise PayloadValidationError(_explain(error)) from None
-        except Exception as error:
-            raise handler_failure(error) from error  # a validator of the agent's own model broke
+        except Exception as error:  # a validator of the agent's own model broke
+            from ._problems import handler_failure  # loaded since the app serves
+
+            raise handler_failure(error) from error
 
     return load
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ._crossing import Crossing
+from ._crossing import Crossing, CrossingExchange
 from ._loop import OwnLoop
 from ._mailbox import Mailbox
 
 if TYPE_CHECKING:
     from ._asgi import ASGIApp, Message, Receive, Scope, Send
+    from ._exchange import Answerer, Exchange
 
 T = TypeVar("T")
 
@@ -109,15 +110,28 @@ class IsolatedApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) == "/ping":
             return await self._ping(scope, receive, send)
-        here = asyncio.get_running_loop()
-        if scope["type"] == "http":
-            if self._here is None or self._here.loop is not here:
-                self._here = Mailbox(here)
-            return await Crossing(scope, receive, send, self._here, self._loop.mailbox).answer(self._app)
-        await self._step_by_step(here, scope, receive, send)
+        if scope["type"] != "http":
+            return await self._step_by_step(scope, receive, send)
+        crossing = Crossing(receive, send, self._mailbox_here(), self._loop.mailbox)
+        await crossing.answer_by(lambda: self._app(scope, crossing.receive, crossing.send))
 
-    async def _step_by_step(self, here: asyncio.AbstractEventLoop, scope: Scope, receive: Receive, send: Send) -> None:
+    def around(self, answer: Answerer) -> Answerer:
+        """Return `answer`, run on the second loop."""
+
+        def isolated(exchange: Exchange) -> Awaitable[None]:
+            return CrossingExchange(exchange, self._mailbox_here(), self._loop.mailbox).answer_past_asgi(answer)
+
+        return isolated
+
+    def _mailbox_here(self) -> Mailbox:
+        here = asyncio.get_running_loop()
+        if self._here is None or self._here.loop is not here:
+            self._here = Mailbox(here)
+        return self._here
+
+    async def _step_by_step(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app speak another protocol than HTTP, each message awaited on the other loop."""
+        here = asyncio.get_running_loop()
 
         async def far_receive() -> Message:
             message: Message = await _on(here, receive())

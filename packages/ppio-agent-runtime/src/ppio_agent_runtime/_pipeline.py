@@ -158,19 +158,19 @@ class Corridor:
         return limit if call.timeout is None else min(call.timeout, limit)
 
     async def _stream(self, run: Run, chunks: ChunkBuffer, exchange: Exchange) -> None:
-        send = exchange.send
         chunks.heartbeat_seconds = self._config.heartbeat_seconds
         stream = StreamResponse(run, tells_errors=self._config.tells_errors)
-        await stream.send_all(chunks, send)
+        await stream.send_all(chunks, exchange)
         own = run.own_response
         if own is None:
             return None
         run.streams = run.head_sent = stream.begun
         if stream.begun and not is_event_stream(own):
             chunks.error = came_too_late()
-            return await stream.end(chunks.error, send)
+            return await stream.end(chunks.error, exchange)
         run.leave_stream()
-        await pass_through(own, exchange.scope, exchange.receive, send, run, self._config.stream_timeout)
+        limit = self._config.stream_timeout
+        await pass_through(own, exchange.scope, exchange.receive, exchange.send, run, limit)
 
     async def _refuse(
         self, error: Exception, request_id: str | None, context: RequestContext | None, send: Send

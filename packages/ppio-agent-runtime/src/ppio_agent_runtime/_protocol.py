@@ -1,14 +1,14 @@
-"""HTTP/1.1 on one connection, parsed by httptools, under a uvicorn server: what its own protocol does, with less of it.
+"""HTTP/1.1 on one connection, parsed by httptools, with limits on the head of a request: in bytes, fields and time.
 
-uvicorn's protocol makes an ASGI scope for each request, knows the last request of a connection only (when a caller
-sends the next one behind an unanswered one and hangs up, the first would never hear of it), and has no limits on the
-head: in bytes, fields and time. What is refused here gets the error envelope, and the connection is closed: after bytes
-that are not HTTP nothing on it can be trusted.
+A caller who sends a head slowly, an endless one, or nothing at all would otherwise hold memory and a connection for as
+long as it likes. What is refused here gets the error envelope, and the connection is closed: after bytes that are not
+HTTP nothing on it can be trusted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import deque
 from collections.abc import Awaitable
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from ._asgi import ASGIApp, Headers, Scope
     from ._exchange import Answerer, Exchange
 
+logger = logging.getLogger("ppio_agent_runtime")
+
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Most bytes of a request's target and header fields, trailers included; what other servers take, and then some."""
+"""Most bytes of a request's target and header fields, and of its trailers; what other servers take, and then some."""
 MAX_HEADER_FIELDS: Final = 256
 MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
 """Most bytes of a body that are still read once its answer is out, so that the caller gets to see that answer."""
@@ -43,18 +45,13 @@ _HOT: Final[dict[bytes, Target]] = {b"/invocations": _INVOCATIONS, b"/ping": ("/
 _REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
-class HeadLimitError(ValueError):
-    """The head breaks a limit. Ends the parser; never leaves this file."""
-
-
 class AgentHttpProtocol(asyncio.Protocol):
     """One HTTP/1.1 connection.
 
     Args:
-        config: uvicorn's; its app is ours.
-        server_state: What uvicorn knows of all connections.
-        app_state: What the lifespan gave to all requests.
-        _loop: Instead of the running one.
+        config: A `uvicorn.Config` or what stands for one; has `app`, `ws_protocol_class` and `timeout_keep_alive`.
+        server_state: What the server knows of all connections.
+        app_state: What the app's startup gave to all requests.
 
     Attributes:
         cycle: The request that arrived last.
@@ -62,9 +59,8 @@ class AgentHttpProtocol(asyncio.Protocol):
         in_message: So is some of it.
     """
 
-    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
-        self.config = config
-        self.loop: asyncio.AbstractEventLoop = _loop or asyncio.get_running_loop()
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any]) -> None:
+        self.loop = asyncio.get_running_loop()
         self.server_state = server_state
         self.tasks: set[asyncio.Task[None]] = server_state.tasks
         self.flow: Any = None
@@ -72,12 +68,11 @@ class AgentHttpProtocol(asyncio.Protocol):
         self.cycle: Cycle | None = None
         self.in_head = False
         self.in_message = False
-        agent, app = config.app, config.loaded_app
-        is_bare = app is agent  # nothing of uvicorn's is around it: past its door, straight to what is inside
-        self._app: ASGIApp = agent.stack if is_bare else app
-        self._shortcut: Answerer | None = agent.shortcut if is_bare else None
+        self._config = config
+        self._app: ASGIApp = config.app.stack
+        self._shortcut: Answerer | None = config.app.shortcut
         self._state = app_state
-        self._patience = Patience(self, agent.config.request_read_timeout_seconds, config.timeout_keep_alive)
+        self._patience = Patience(self, config.app.config.request_read_timeout_seconds, config.timeout_keep_alive)
         self._parser: Any = httptools.HttpRequestParser(self)
         # A request behind one that closes the connection is not answered, but must not spoil the answer to that one.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -89,7 +84,6 @@ class AgentHttpProtocol(asyncio.Protocol):
         self._upgrades = False
         self._measure = False
         self._unseen_bytes = 0
-        self._refusal: RequestError | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock: a head must arrive."""
@@ -122,7 +116,7 @@ class AgentHttpProtocol(asyncio.Protocol):
         self.flow.resume_writing()
 
     def shutdown(self) -> None:
-        """Close the connection, after its last answer. uvicorn calls it at its end."""
+        """Close the connection, after its last answer. The server calls it at its end."""
         if not self.is_answering():
             self.transport.close()
         elif self.cycle is not None:
@@ -142,8 +136,8 @@ class AgentHttpProtocol(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.refuse(self._refusal or BadRequestError("The request is not valid HTTP."))
+        except httptools.HttpParserError as error:
+            self.refuse(_refusal_for(error))
         except httptools.HttpParserUpgrade:  # another protocol than WebSocket is answered in HTTP/1.1
             if self._upgrades:
                 self._become_websocket()
@@ -190,7 +184,7 @@ class AgentHttpProtocol(asyncio.Protocol):
         if b"host" not in found or len(found) < len(headers):
             self._check_host(version)
         upgrades = parser.should_upgrade()
-        self._upgrades = upgrades and self.config.ws_protocol_class is not None and _wants_websocket(found)
+        self._upgrades = upgrades and self._config.ws_protocol_class is not None and _wants_websocket(found)
         self.in_head = False
         self._patience.waiting_since = 0.0
         if self._upgrades:
@@ -199,6 +193,7 @@ class AgentHttpProtocol(asyncio.Protocol):
         cycle = Cycle(self, parser.get_method().decode(), target, version, headers, found)
         # After an upgrade that we do not take part in, the parser understands nothing more.
         cycle.keep_alive = keep_alive and version != "1.0" and not upgrades
+        self._headers = []  # trailers are measured, and shown to nobody (RFC 9110, section 6.5.1)
         self.cycle = cycle
         if self.is_answering():
             self.flow.pause_reading()
@@ -221,9 +216,13 @@ class AgentHttpProtocol(asyncio.Protocol):
             self._check_size()
         self.in_message = False
         cycle = self.cycle
-        if not self._upgrades and cycle is not None and not cycle.response_complete:
+        if self._upgrades or cycle is None:
+            return
+        if not cycle.response_complete:
             cycle.more_body = False
             cycle.set()
+        elif not cycle.keep_alive:  # closed any earlier, with bytes unread, the caller would not see its answer
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """Begin with the request behind this one, or note since when the connection is idle."""
@@ -251,7 +250,7 @@ class AgentHttpProtocol(asyncio.Protocol):
         path, raw_path, query = cycle.target
         return {
             "type": "http",
-            "asgi": {"version": self.config.asgi_version, "spec_version": "2.3"},
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": cycle.http_version,
             "server": self._server,
             "client": self.client,
@@ -303,27 +302,35 @@ class AgentHttpProtocol(asyncio.Protocol):
         """Refuse a head that is too large. Asked where so much arrived that it could be."""
         size = len(self._url) + sum(len(name) + len(value) for name, value in self._headers)
         if size > MAX_HEAD_BYTES or len(self._headers) > MAX_HEADER_FIELDS:
-            self._refusal = _head_too_large()
-            raise HeadLimitError
+            raise _head_too_large()
 
     def _check_host(self, version: str) -> None:
         hosts = [name for name, _ in self._headers].count(b"host")
         if hosts != 1 and (hosts or version != "1.0"):
-            self._refusal = BadRequestError("A request has exactly one Host header (RFC 9112, section 3.2).")
-            raise HeadLimitError
+            raise BadRequestError("A request has exactly one Host header (RFC 9112, section 3.2).")
 
     def _become_websocket(self) -> None:
         """Hand the connection over, and stop the clock: from here on it is no matter of requests."""
         self._patience.end()
         self.server_state.connections.discard(self)
         lines = [b"%b: %b\r\n" % field for field in self._headers]
-        head = b"GET %b HTTP/1.1\r\n%b\r\n" % (self._url, b"".join(lines))
-        protocol = self.config.ws_protocol_class(
-            config=self.config, server_state=self.server_state, app_state=self._state
+        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self._parser.get_method(), self._url, b"".join(lines))
+        protocol = self._config.ws_protocol_class(
+            config=self._config, server_state=self.server_state, app_state=self._state
         )
         protocol.connection_made(self.transport)
         protocol.data_received(head)
         self.transport.set_protocol(protocol)
+
+
+def _refusal_for(error: httptools.HttpParserError) -> RequestError:
+    """Return what the caller is told; what one of our callbacks raised is in the error's context."""
+    raised = error.__context__
+    if isinstance(raised, RequestError):
+        return raised
+    if raised is not None and not isinstance(raised, httptools.HttpParserError):
+        logger.error("The parser of requests failed.", exc_info=raised)
+    return BadRequestError("The request is not valid HTTP.")
 
 
 def _head_too_large() -> BadRequestError:

@@ -80,6 +80,15 @@ class RateLimiter:
 
             self._redis = RedisCounts(rate_limit)
 
+    @property
+    def needs_storage(self) -> bool:
+        """It counts in Redis, which has to be waited for."""
+        return self._redis is not None
+
+    def hit_at_once(self, key: str) -> RateLimitState | None:
+        """Count one request of `key` as `hit` does; None where that has to be waited for, and nothing is counted."""
+        return self._windows.hit(key) if self._redis is None else None
+
     async def hit(self, key: str) -> RateLimitState:
         """Count one request of `key` if it fits, and return what the limit says. Never raises for a storage."""
         if self._redis is None:

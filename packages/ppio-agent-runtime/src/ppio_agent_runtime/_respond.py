@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_json
 
@@ -36,16 +36,16 @@ _SESSION_ID = SESSION_ID_HEADER.lower().encode()
 _INVOCATION_ID = INVOCATION_ID_HEADER.lower().encode()
 PROTOCOL = (PROTOCOL_HEADER.lower().encode(), b"1")
 JSON_TYPE = (b"content-type", b"application/json")
-_JSON_FIELDS = b"%b: %%b\r\n%b: %%b\r\n%b: %b\r\n%b: %b\r\ncontent-length: %%d\r\n" % (
-    *(_REQUEST_ID, _INVOCATION_ID),
-    *(PROTOCOL + JSON_TYPE),
-)
-"""Header lines of a plain answer, for request id, invocation id and length: as a list of pairs they were 2 us."""
 STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+
+_IDS: Final = b"%b: %%b\r\n%b: %%b\r\n%b: %b\r\n" % (_REQUEST_ID, _INVOCATION_ID, *PROTOCOL)
+_JSON_FIELDS: Final = _IDS + b"%b: %b\r\ncontent-length: %%d\r\n" % JSON_TYPE
+_STREAM_FIELDS: Final = _IDS + b"".join([b"%b: %b\r\n" % field for field in STREAM_HEADERS])
+"""Header lines for request id, invocation id and length: as a list of pairs they were 2 us of a small call."""
 
 
 def identity_headers(request_id: str, session_id: str | None, invocation_id: str | None = None) -> Headers:
@@ -86,11 +86,15 @@ def respond_json(result: bytes, run: Run, exchange: Exchange) -> Awaitable[None]
 def answer_json(body: bytes, context: RequestContext, exchange: Exchange) -> Awaitable[None] | None:
     """Answer 200 with an envelope; what is returned has to be awaited."""
     fields = _JSON_FIELDS % (context.request_id.encode(), context.invocation_id.encode(), len(body))
+    return exchange.answer(fields + _further_fields(context), body)
+
+
+def _further_fields(context: RequestContext) -> bytes:
+    """Return the header lines that not every answer has."""
+    lines = [b"%b: %b\r\n" % field for field in context.response_headers]
     if context.session_id is not None:
-        fields += b"%b: %b\r\n" % (_SESSION_ID, _percent_encoded(context.session_id))
-    if context.response_headers:
-        fields += b"".join([b"%b: %b\r\n" % field for field in context.response_headers])
-    return exchange.answer(fields, body)
+        lines.append(b"%b: %b\r\n" % (_SESSION_ID, _percent_encoded(context.session_id)))
+    return b"".join(lines)
 
 
 async def collect(chunks: ChunkBuffer) -> bytes:
@@ -121,7 +125,7 @@ class StreamResponse:
         self._tells_errors = tells_errors
         self.begun = False
 
-    async def send_all(self, chunks: ChunkBuffer, send: Send) -> None:
+    async def send_all(self, chunks: ChunkBuffer, exchange: Exchange) -> None:
         """Send the stream to its end, with a comment whenever it was silent for the buffer's `heartbeat_seconds`.
 
         The headers wait for the first chunk, one heartbeat at most, so that an early failure gets a status of its own.
@@ -140,14 +144,17 @@ class StreamResponse:
             if run.first_chunk is None and ready:
                 run.first_chunk = run.context.elapsed()
             run.sent_chunks += len(ready)
-            if chunks.ended and chunks.error is None and run.own_response is None:
-                return await self._send(data + PLAIN_END, send, more=False)
-            await self._send(data, send)
+            is_last = chunks.ended and chunks.error is None and run.own_response is None
+            sending = self._send(data + PLAIN_END if is_last else data, exchange, more=not is_last)
+            if sending is not None:
+                await sending
+            if is_last:
+                return
             ready = await chunks.take()
         if run.own_response is None:
-            await self.end(chunks.error, send)
+            await self.end(chunks.error, exchange)
 
-    async def end(self, error: BaseException | None, send: Send) -> None:
+    async def end(self, error: BaseException | None, exchange: Exchange) -> None:
         """Say how the stream ended.
 
         Raises:
@@ -156,22 +163,24 @@ class StreamResponse:
         context = self._run.context
         if isinstance(error, ClientGoneError):
             raise error
-        if error is None:
-            return await self._send(PLAIN_END, send, more=False)
-        log_failure(error, context.request_id, context)
-        problem = problem_of(error, request_id=context.request_id, tells_errors=self._tells_errors)
-        envelope = problem.envelope(context.request_id, context.session_id, context.elapsed())
-        await self._send(plain_events([envelope]), send, more=False)
+        data = PLAIN_END
+        if error is not None:
+            log_failure(error, context.request_id, context)
+            problem = problem_of(error, request_id=context.request_id, tells_errors=self._tells_errors)
+            data = plain_events([problem.envelope(context.request_id, context.session_id, context.elapsed())])
+        sending = self._send(data, exchange, more=False)
+        if sending is not None:
+            await sending
 
-    async def _send(self, data: bytes, send: Send, *, more: bool = True) -> None:
+    def _send(self, data: bytes, exchange: Exchange, *, more: bool) -> Awaitable[None] | None:
+        fields = b""
         if not self.begun:
             self.begun = True
             context = self._run.context
-            headers = STREAM_HEADERS + identity_headers(context.request_id, context.session_id, context.invocation_id)
-            headers += context.response_headers
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            fields = _STREAM_FIELDS % (context.request_id.encode(), context.invocation_id.encode())
+            fields += _further_fields(context)
         self._run.sent_bytes += len(data)
-        await send({"type": "http.response.body", "body": data, "more_body": more})
+        return exchange.stream(fields, data, more=more)
 
 
 def log_failure(error: BaseException, request_id: str, context: RequestContext | None = None) -> None:

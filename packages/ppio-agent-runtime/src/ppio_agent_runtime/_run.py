@@ -253,8 +253,8 @@ class Run:
         return self._production
 
     def _begin(self, production: Coroutine[Any, Any, None]) -> None:
-        self._production = asyncio.get_running_loop().create_task(_contained(production))
-        self._production.add_done_callback(self._produced)
+        self._production = asyncio.get_running_loop().create_task(self._contained(production))
+        self.task = self.task or self._production
 
     def _produce(self, generator: Any, chunks: ChunkSink, workers: WorkerThreads) -> Coroutine[Any, Any, None]:
         if isinstance(generator, AsyncGeneratorType):
@@ -290,10 +290,13 @@ class Run:
         if self._stopped_at and self.task is not None and self.task.cancelling():
             self.task.uncancel()
 
-    def _produced(self, production: asyncio.Task[None]) -> None:
+    async def _contained(self, production: Coroutine[Any, Any, None]) -> None:
+        """Note how the production ended; an agent's `sys.exit()` would be raised out of the loop by asyncio."""
         assert self.chunks is not None
         try:
-            production.result()
+            await production
+        except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
+            raise
         except PPIOAgentRuntimeError as error:
             self.chunks.end(error)
         except BaseException as error:  # noqa: BLE001  # the agent's: after `stop` it is not heard
@@ -306,11 +309,3 @@ class Run:
             while (await self._receive())["type"] != "http.disconnect":
                 pass
             self.stop(ClientGoneError())
-
-
-async def _contained(production: Coroutine[Any, Any, None]) -> None:
-    """Keep an agent's `sys.exit()` from ending the whole service: asyncio would re-raise it out of the loop."""
-    try:
-        await production
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise RuntimeError(f"the agent raised {type(error).__name__}") from error

@@ -92,6 +92,10 @@ class SlidingWindows:
             if now - window.begins >= self._window_seconds:
                 self._turn(window, now)
         left = self._window_seconds - (now - window.begins)
+        if not window.previous:
+            allowed = window.count < self._limit
+            window.count += allowed
+            return RateLimitState(allowed, self._limit - window.count, left)
         allowed = int(window.previous * left / self._window_seconds) + window.count < self._limit
         if allowed:
             window.count += 1

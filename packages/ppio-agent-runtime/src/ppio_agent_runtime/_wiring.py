@@ -42,14 +42,9 @@ class _Wiring:
 
     ws_protocol_class = None
     timeout_keep_alive = _KEEP_ALIVE_SECONDS
-    asgi_version = "3.0"
-    root_path = ""
-    loaded = True
-    limit_concurrency = None
-    reset_contextvars = False
 
     def __init__(self, app: PPIOAgentRuntimeApp, http: type[asyncio.Protocol]) -> None:
-        self.app = self.loaded_app = app
+        self.app = app
         self.http_protocol_class = http
 
 

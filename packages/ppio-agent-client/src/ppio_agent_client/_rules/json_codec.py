@@ -27,6 +27,16 @@ def load(text: bytes | str) -> Any:
             raise ValueError("the JSON is nested too deeply") from None
 
 
+def load_or_text(body: bytes) -> Any:
+    """Return the value of a whole body, its text where it is no JSON, None where it is empty."""
+    if not body:
+        return None
+    try:
+        return load(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+
+
 def dump(value: Any, *, name: str = "request") -> bytes:
     """Return `value` as JSON. Models, dataclasses, dates, sets and the like become their JSON forms, NaN becomes null.
 

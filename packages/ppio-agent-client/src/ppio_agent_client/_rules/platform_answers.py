@@ -22,7 +22,7 @@ from ppio_agent_models import (
     TotalTimeoutError,
 )
 
-from . import json_codec, platform_marks
+from . import platform_marks
 from .platform_addresses import is_domain
 from .platform_marks import Marks
 from .responses import request_id_of, retry_after_of
@@ -81,16 +81,6 @@ class SeenSandbox:
     def is_made_from(self, template: str) -> bool:
         """Tell whether `template` is a name of what it was made from."""
         return template in {self.made.template_id, self.marks.template, self.alias}
-
-
-def value_of(body: bytes) -> Any:
-    """Return the decoded body, or its text where it is no JSON."""
-    if not body:
-        return None
-    try:
-        return json_codec.load(body)
-    except ValueError:
-        return body.decode("utf-8", "replace")
 
 
 def made_sandbox(value: Any, *, is_legacy: bool) -> MadeSandbox:

@@ -69,7 +69,7 @@ def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
     Raises:
         PPIOAgentRuntimeError: The answer is an error; the class says which.
     """
-    value = _value_of(headers, body)
+    value = json_codec.load_or_text(body)
     if not 200 <= status < 300:
         raise error_of(status, headers, value, unix_now=unix_now)
     envelope = envelope_of(value)
@@ -195,7 +195,7 @@ def ping_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: f
     Raises:
         PPIOAgentRuntimeError: The answer is about something else than health: no such route, no permission.
     """
-    value = _value_of(headers, body)
+    value = json_codec.load_or_text(body)
     if status != 503 and not 200 <= status < 300:
         raise error_of(status, headers, value, unix_now=unix_now)
     said = value if isinstance(value, dict) else {"status": value}
@@ -211,15 +211,6 @@ def _feeling(word: Any) -> models.PingStatus:
     if said in _BUSY_WORDS:
         return models.PingStatus.HEALTHY_BUSY
     return models.PingStatus.UNHEALTHY if said in _UNHEALTHY_WORDS else models.PingStatus.HEALTHY
-
-
-def _value_of(headers: Mapping[str, str], body: bytes) -> Any:
-    if not body:
-        return None
-    try:
-        return json_codec.load(body)
-    except ValueError:
-        return body.decode("utf-8", "replace")
 
 
 def _quoted(value: Any) -> str:

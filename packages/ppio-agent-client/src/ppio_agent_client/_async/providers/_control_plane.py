@@ -11,7 +11,7 @@ from ppio_agent_models import JSON_MEDIA_TYPE, NetworkError, PPIOAgentRuntimeErr
 
 from ..._config import ClientConfig
 from ..._io import _async as io
-from ..._rules import platform_answers
+from ..._rules import json_codec, platform_answers
 from ..._rules.budget import RetryBudget
 from ..._rules.limits import Limits, call_limits
 from ..._rules.platform_calls import PlatformCall
@@ -129,7 +129,7 @@ class ControlPlane:
             body = await answer.read()
         except NetworkError as error:
             return error
-        return Reply(answer.status, answer.headers, platform_answers.value_of(body))
+        return Reply(answer.status, answer.headers, json_codec.load_or_text(body))
 
     def failure(self, question: PlatformCall, reply: Reply) -> PPIOAgentRuntimeError:
         """Return what an answer means that is none of the good ones."""

@@ -11,7 +11,7 @@ from ppio_agent_models import JSON_MEDIA_TYPE, NetworkError, PPIOAgentRuntimeErr
 
 from ..._config import ClientConfig
 from ..._io import _async as io
-from ..._rules import platform_answers
+from ..._rules import json_codec
 from ..._rules.limits import call_limits
 from ..._rules.platform_frames import FrameError, FrameReader, error_text, framed, process_event
 from ..._rules.platform_start import LastWords
@@ -98,7 +98,7 @@ class Envd:
             body = await answer.read()
         except NetworkError as error:
             return error
-        refusal = _refusal(answer, platform_answers.value_of(body))
+        refusal = _refusal(answer, json_codec.load_or_text(body))
         if answer.status not in _ASLEEP_STATUSES:
             raise refusal
         return refusal
@@ -110,7 +110,7 @@ class Envd:
         try:
             async with io.Until(limits.deadline, limits.total):
                 answer = await (await self._transport()).open(call, limits)
-                value = platform_answers.value_of(await answer.read())
+                value = json_codec.load_or_text(await answer.read())
         except PPIOAgentRuntimeError:
             return False
         processes = value.get("processes") if isinstance(value, dict) else None

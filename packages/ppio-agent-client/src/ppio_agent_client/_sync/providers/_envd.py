@@ -12,7 +12,7 @@ from ppio_agent_models import JSON_MEDIA_TYPE, NetworkError, PPIOAgentRuntimeErr
 
 from ..._config import ClientConfig
 from ..._io import _sync as io
-from ..._rules import platform_answers
+from ..._rules import json_codec
 from ..._rules.limits import call_limits
 from ..._rules.platform_frames import FrameError, FrameReader, error_text, framed, process_event
 from ..._rules.platform_start import LastWords
@@ -99,7 +99,7 @@ class Envd:
             body = answer.read()
         except NetworkError as error:
             return error
-        refusal = _refusal(answer, platform_answers.value_of(body))
+        refusal = _refusal(answer, json_codec.load_or_text(body))
         if answer.status not in _ASLEEP_STATUSES:
             raise refusal
         return refusal
@@ -111,7 +111,7 @@ class Envd:
         try:
             with io.Until(limits.deadline, limits.total):
                 answer = (self._transport()).open(call, limits)
-                value = platform_answers.value_of(answer.read())
+                value = json_codec.load_or_text(answer.read())
         except PPIOAgentRuntimeError:
             return False
         processes = value.get("processes") if isinstance(value, dict) else None

@@ -1,0 +1,172 @@
+"""The rooms of one app, put together: who answers, who limits, who watches, and how all of them end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ._admission import Door
+from ._background import Background
+from ._durable import DurableInvocations
+from ._durable_corridor import DurableCorridor
+from ._engine import Engine
+from ._health import Health
+from ._invocations import FAREWELL_SECONDS, TICK_SECONDS, Invocations
+from ._isolation import IsolatedApp, SecondLoop
+from ._observation import Observation
+from ._pipeline import Corridor
+from ._resource import InvocationResources
+from ._router import Router
+from ._serialize import encode
+from .middleware.cors import CORSLayer
+from .middleware.errors import ErrorLayer
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from ._asgi import ASGIApp
+    from ._config import AgentConfig
+    from ._exchange import Answerer
+    from ._handler import Handler
+    from ._lifespan import LifespanFunction
+
+logger = logging.getLogger("ppio_agent_runtime")
+
+Layers = list[Callable[["ASGIApp"], "ASGIApp"]]
+
+
+class Rooms:
+    """What an app consists of besides its registrations.
+
+    Args:
+        config: The app's settings.
+        handler: Its entrypoint; None while there is none.
+
+    Attributes:
+        door: Who is let in.
+        workers: The threads of plain functions.
+        health: What `/ping` says.
+        background: Work that is no invocation.
+        invocations: What is running.
+        engine: Runs the handler.
+        observation: Who watches.
+        durable: Invocations that outlive their request.
+
+    Raises:
+        ConfigurationError: A setting names what does not exist, or needs an extra.
+    """
+
+    def __init__(self, config: AgentConfig, handler: Handler | None) -> None:
+        self._config = config
+        self.door = Door(config)
+        self.workers = self.door.workers
+        self.second_loop = SecondLoop() if config.isolate_handlers else None
+        self.health = Health(self.workers, config.ping_timeout_seconds, self.second_loop)
+        self.background = Background()
+        self.health.further_work.append(self.background.keeps_busy)
+        self.health.details.append(self.background.report)
+        self.invocations = Invocations(self.health)
+        self.engine = Engine(self.invocations, self.workers)
+        self.engine.handler = handler
+        self.engine.admission = None if self.door.is_open else self.door
+        self.observation = Observation(config, self.engine, self.door)
+        self.durable = self.observation.durable = DurableInvocations(config, self.engine)
+        self._durably = DurableCorridor(config, self.invocations, self.durable)
+        self._corridor = Corridor(config, self.engine, self._durably)
+        self._abandoned_loops = 0
+
+    def lifespans(self) -> list[LifespanFunction]:
+        """Return what is opened before the agent's own lifespans, and closed after them."""
+        own: list[LifespanFunction] = []
+        if self._config.event_store is not None:
+            own.append(lambda _: self.durable)
+        if self.door.rate_limit is not None:
+            own.append(self.door.lifespan)
+        return own
+
+    def stack(
+        self,
+        layers: Layers,
+        uses_fastapi: Callable[[], bool],
+        fastapi: Callable[[], FastAPI],
+        managers: Callable[[], list[Any]],
+        websocket: ASGIApp | None,
+    ) -> tuple[ASGIApp, Answerer | None]:
+        """Return the ASGI app, the layers around the routes from the inside out, and the shortcut through it.
+
+        The shortcut answers a `POST /invocations` that has no `Origin`; it is None where a layer must be passed.
+
+        Args:
+            layers: The agent's own middleware.
+            uses_fastapi: See `Router`, as for those that follow.
+            fastapi: Returns the FastAPI app.
+            managers: Makes the context managers of the lifespan.
+            websocket: Answers `WS /ws`.
+        """
+        encode(None)  # for its first value pydantic_core imports uuid and pathlib, 6 ms: not within a request
+        config = self._config
+        resources = InvocationResources(
+            config, self.invocations, self.durable, has_door=self.engine.admission is not None
+        )
+        page = self.observation.page
+        router = Router(self._corridor, resources, self.health, uses_fastapi, fastapi, managers, page, websocket)
+        app: ASGIApp = router
+        shortcut: Answerer | None = None if layers else self._corridor.answer
+        for layer in layers:
+            app = layer(app)
+        if layers:
+            self._durably.has_middleware = True
+            app = ErrorLayer(app, tells_errors=config.tells_errors)
+        if config.api_keys or config.hmac_keys:
+            from .middleware.access import AccessLayer
+
+            app = access = AccessLayer(app, config, self.engine.refused)
+            shortcut = shortcut and access.around(shortcut)
+        if config.cors_origins:
+            app = CORSLayer(app, config.cors_origins)
+        if self.second_loop is not None:
+            app = isolated = IsolatedApp(app, router.ping, self.second_loop)
+            shortcut = shortcut and isolated.around(shortcut)
+        return app, shortcut
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Refuse new work, let running work finish for `grace_seconds`, then stop it."""
+        self.health.draining = True
+        draining = self._drain(grace_seconds)
+        if self.second_loop is None:
+            await draining
+        else:
+            try:
+                await asyncio.wait_for(self.second_loop.run(draining), grace_seconds + FAREWELL_SECONDS + 1)
+            except TimeoutError:  # a handler blocks that loop
+                logger.warning("The event loop of the handlers is blocked; the agent ends without it.")
+                self.second_loop.abandon()
+        # Plain functions that were told by context.cancelled get the same time as async ones for their farewell.
+        loop = asyncio.get_running_loop()
+        until = loop.time() + FAREWELL_SECONDS
+        while self.workers.unfinished and loop.time() < until:  # noqa: ASYNC110  # other threads count it
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _drain(self, grace_seconds: float) -> None:
+        ends = time.monotonic() + grace_seconds
+        await self.invocations.drain(grace_seconds)
+        await self.background.drain(max(0.0, ends - time.monotonic()))  # invocations may have started some meanwhile
+
+    async def can_shut_down(self) -> bool:
+        """Say whether the handlers' event loop still listens; one that is blocked cannot leave the lifespan."""
+        return self.second_loop is None or await self.second_loop.answers(FAREWELL_SECONDS)
+
+    def close(self) -> None:
+        """End all threads, as far as they can be ended; a new life of the app starts new ones."""
+        self.invocations.close()
+        self.workers.close()
+        if self.second_loop is not None and not self.second_loop.close(FAREWELL_SECONDS):
+            self._abandoned_loops += 1
+
+    @property
+    def abandoned_threads(self) -> int:
+        """How many threads are still at work; after a drain, work that could not be stopped."""
+        return self.workers.unfinished + self._abandoned_loops
