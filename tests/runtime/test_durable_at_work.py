@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime._asgi import ASGIApp, Receive, Scope, Send
 from ppio_agent_runtime._ledger import Ledger
-from ppio_agent_runtime._record import FAILED, SUCCEEDED, Answer, Record
+from ppio_agent_runtime._record import FAILED, Answer, Record
 from ppio_agent_runtime.testing import running
 from tests.support.calls import refusal
 from tests.support.durable import cancel, events, finished, in_state, resource
@@ -211,9 +211,10 @@ def test_record_tells_the_same_with_a_log_and_without(value: bytes, fails: bool)
         ledger.open(record)
         if early:
             assert record.log.last_id == 0
-        if not fails:
-            record.made(value)
-        record.finish(FAILED if fails else SUCCEEDED, Answer(500 if fails else 200, b'{"result":null,"status":"x"}'))
+        if fails:
+            record.finish(FAILED, Answer(500, b'{"result":null,"status":"error"}'))
+        else:
+            record.succeed(value, b'{"result":%b,"status":"success"}' % value)
         record.finished_at = 2.0
         ledger.close(record)
         said = record.said_nothing(numbered=True), record.said_nothing(numbered=False)
@@ -231,8 +232,7 @@ async def test_reports_of_a_record_that_is_over_are_dropped() -> None:
         "i", ledger.allowance, request_id="r", session_id=None, window_seconds=60, scope=None, fingerprint=b""
     )
     ledger.open(record)
-    record.made(b"1")
-    record.finish(SUCCEEDED, Answer(200, b'{"result":null}'))
+    record.succeed(b"1", b'{"result":1}')
     record.report(b"2")
     await asyncio.to_thread(record.report, b"3")
     await asyncio.sleep(0)

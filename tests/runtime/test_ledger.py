@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from ppio_agent_runtime import AgentConfig
 from ppio_agent_runtime._allowance import LEAST_LOG_BYTES
 from ppio_agent_runtime._ledger import Ledger
-from ppio_agent_runtime._record import SUCCEEDED, Answer, Record
+from ppio_agent_runtime._record import Record
 
 MIB = 1024 * 1024
 CHUNK = b'"%b"' % (b"x" * 1000)
-ENVELOPE = b'{"result":null,"status":"success"}'
 
 
 def record_in(ledger: Ledger, name: str) -> Record:
@@ -34,8 +33,8 @@ def record_in(ledger: Ledger, name: str) -> Record:
 
 
 def finish(ledger: Ledger, record: Record, size: int = 10) -> None:
-    record.made(b'"%b"' % (b"x" * size))
-    record.finish(SUCCEEDED, Answer(200, ENVELOPE))
+    value = b'"%b"' % (b"x" * size)
+    record.succeed(value, b'{"result":%b,"status":"success"}' % value)
     ledger.close(record)
 
 

@@ -12,6 +12,9 @@ FIRST_BYTES: Final = 2048
 _LEAST_GROWTH_BYTES: Final = 4 * 1024
 """By how much a log may grow before it asks again where memory is short: asking costs a fast stream time."""
 
+_MOST_GROWTH_BYTES: Final = 256 * 1024
+"""By how much at most: what one was given and does not use, others lack."""
+
 
 class Allowance(Protocol):
     """What one log may hold."""
@@ -103,7 +106,8 @@ class SharedAllowance:
         share = min(half // memory.running, half - others_bytes)
         most = min(memory.max_log_bytes, max(LEAST_LOG_BYTES, share))
         free = memory.max_bytes - memory.finished_bytes - others_bytes - held_bytes
-        growth = max(0, min(most - held_bytes, max(_LEAST_GROWTH_BYTES, free // (4 * memory.running))))
+        growth = min(_MOST_GROWTH_BYTES, max(_LEAST_GROWTH_BYTES, free // (4 * memory.running)))
+        growth = max(0, min(most - held_bytes, growth))
         counted, self._counted = self._counted, held_bytes + growth
         memory.count(self._counted - counted)
         return most, growth

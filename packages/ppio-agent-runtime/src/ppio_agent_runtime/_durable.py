@@ -31,6 +31,9 @@ class DurableInvocations:
         config: Timeouts, the resume window, the bounds of what is held.
         engine: Runs the handler under all limits.
 
+    Attributes:
+        outlives_process: What is held does.
+
     Raises:
         ConfigurationError: `event_store` is no URL that can be used.
     """
@@ -39,7 +42,9 @@ class DurableInvocations:
         self._config = config
         self._engine = engine
         self._ledger = Ledger(config)
+        self._allowance = self._ledger.allowance  # one object for all records
         self._archive = _archive(config)
+        self.outlives_process = self._archive is not None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> None:
@@ -66,11 +71,6 @@ class DurableInvocations:
         """How many bytes they hold, about."""
         return self._ledger.held_bytes
 
-    @property
-    def outlives_process(self) -> bool:
-        """Whether what is held outlives the process."""
-        return self._archive is not None
-
     async def find(self, invocation_id: str) -> Record | None:
         """Return the record of this id, from memory or from the store."""
         record = self._ledger.find(invocation_id)
@@ -86,8 +86,7 @@ class DurableInvocations:
         """
         if self._archive is not None:
             await self._archive.open()  # where nobody runs the lifespan, as inside another app
-        scope = _scope(call, durability)
-        known = None if scope is None else await self._find_by_key(scope)
+        known = None if durability.key is None else await self._find_by_key(_scope(call, durability.key))
         if known is not None and known.fingerprint != durability.fingerprint:
             raise IdempotencyKeyReusedError(
                 "This Idempotency-Key was used before in this session, with another body; use a new key."
@@ -100,15 +99,16 @@ class DurableInvocations:
         Raises:
             DrainingError: The service is shutting down.
         """
-        context, durability = run.context, run.durability
+        context, durability = run.context, run.call.durability
+        assert durability is not None
         self._engine.start(run)
         record = run.record = Record(
             context.invocation_id,
-            self._ledger.allowance,
+            self._allowance,
             request_id=context.request_id,
             session_id=context.session_id,
             window_seconds=self._window(run.call, durability),
-            scope=_scope(run.call, durability),
+            scope=None if durability.key is None else _scope(run.call, durability.key),
             fingerprint=durability.fingerprint,
         )
         record.run = run
@@ -141,7 +141,7 @@ class DurableInvocations:
         """Run the handler to its end, in the task that calls this; what came of it is in the record."""
         context, record = run.context, run.record
         failure: BaseException | None = None
-        if run.durability.background:
+        if run.call.is_background:
             limit, timeout = self._config.background_timeout, run.call.timeout
             context.extend_to(limit if timeout is None else min(timeout, limit))
         context.report_by(record.report)
@@ -149,14 +149,16 @@ class DurableInvocations:
         try:
             if self._archive is not None:
                 await self._archive.began(record)  # before the agent's code: after a crash it must not run again
-            run.check()
+            if run.reason is not None:
+                run.check()
             result = await self._engine.work(run, run.handler, run.call.payload)
             if type(result) in GENERATOR_TYPES or is_response(result):
                 await self._complete(run, result)
             else:
                 run.streams = run.call.wants == "stream"
-                record.made(encode(result))
-                self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
+                value = encode(result)
+                record.succeed(value, envelope_around(value, context))
+                self._hold(record)
         except Exception as error:  # noqa: BLE001  # becomes the answer
             failure = _told(error, run)
             self._fail(record, failure)
@@ -165,8 +167,9 @@ class DurableInvocations:
             self._fail(record, InvocationCancelledError("The invocation was cancelled."))
             raise
         finally:
-            self._engine.invocations.dismiss(record)
-            run.sent_chunks, run.sent_bytes = record.chunks, record.made_bytes
+            if record.was_abandoned:
+                self._engine.invocations.dismiss(record)
+            run.sent_chunks, run.sent_bytes = record.said()
             self._engine.finish(run, failure)
 
     async def _complete(self, run: DurableRun, result: Any) -> None:
@@ -187,7 +190,7 @@ class DurableInvocations:
         await after_sending(result, context)
 
     def _stream_timeout(self, run: DurableRun) -> float:
-        if run.durability.background or run.call.wants == "json":
+        if run.call.is_background or run.call.wants == "json":
             return run.context.timeout
         limit, timeout = self._config.stream_timeout, run.call.timeout
         return limit if timeout is None else min(timeout, limit)
@@ -237,15 +240,17 @@ class DurableInvocations:
             if self._archive is not None:
                 self._archive.drop(record)
             return
+        self._hold(record)
+
+    def _hold(self, record: Record) -> None:
+        """Hold a record that is over."""
         self._ledger.close(record)
         if self._archive is not None:
             self._archive.finished(record)
 
 
-def _scope(call: InvocationCall, durability: Durability) -> Scope | None:
-    if durability.key is None:
-        return None
-    return (call.context.key_id or "", call.context.session_id or "", durability.key)
+def _scope(call: InvocationCall, key: str) -> Scope:
+    return (call.context.key_id or "", call.context.session_id or "", key)
 
 
 def _told(error: Exception, run: DurableRun) -> BaseException:

@@ -43,30 +43,35 @@ class DurableCorridor:
         self._durable = durable
         self.has_middleware = False
 
-    async def __call__(
+    def __call__(
         self, call: InvocationCall, durability: Durability, handler: Handler, exchange: Exchange
-    ) -> None:
-        """Answer one call.
+    ) -> Awaitable[None]:
+        """Return what answers one call.
 
         Raises:
             InvocationError: It was refused before it began.
             EventsEvictedError: The beginning of what is wanted is not held any more.
             ClientGoneError: The caller hung up.
         """
-        known = None
-        if durability.key is not None or self._durable.outlives_process:
-            known = await self._durable.known(call, durability)
+        may_be_known = durability.key is not None or self._durable.outlives_process
+        if not may_be_known and self._may_work_here(call, durability, handler, exchange):
+            return self._work_here(HostedRun(call, handler, exchange, self))
+        return self._find_or_begin(call, durability, handler, exchange)
+
+    async def _find_or_begin(
+        self, call: InvocationCall, durability: Durability, handler: Handler, exchange: Exchange
+    ) -> None:
+        record = await self._durable.known(call, durability)
+        if record is not None:
+            return await self._attend(record, call, durability, exchange, replayed=True)
+        if self._may_work_here(call, durability, handler, exchange):
+            return await self._work_here(HostedRun(call, handler, exchange, self))
+        run = DurableRun(call, handler)
+        record = self._durable.begin(run)
         token = current_context.set(call.context)  # until the last byte is sent
         try:
-            if known is not None:
-                await self._attend(known, call, durability, exchange, replayed=True)
-            elif self._may_work_here(call, durability, handler, exchange):
-                await self._work_here(HostedRun(call, durability, handler, exchange, self._answer, self._left))
-            else:
-                run = DurableRun(call, durability, handler)
-                record = self._durable.begin(run)
-                self._durable.work_aside(run)
-                await self._attend(record, call, durability, exchange)
+            self._durable.work_aside(run)
+            await self._attend(record, call, durability, exchange)
         finally:
             current_context.reset(token)
 
@@ -80,6 +85,7 @@ class DurableCorridor:
     async def _work_here(self, run: HostedRun) -> None:
         record = self._durable.begin(run)
         record.host = run
+        token = current_context.set(run.context)  # until the last byte is sent
         try:
             await self._durable.work(run)
             answering = run.answering or (None if run.gone else self._respond(run, record))
@@ -87,21 +93,24 @@ class DurableCorridor:
                 await answering
         finally:
             record.host = None
+            current_context.reset(token)
 
     def _respond(self, run: HostedRun, record: Record) -> Awaitable[None] | None:
         """Answer the caller in whose task the work was done; what is returned has to be awaited."""
-        if record.has_value:
+        if record.form == "value":
             return answer_json(record.envelope(), run.context, run.exchange)
         if run.took_response and run.head_sent:
             return None
         return self._attendance(record, run.context).send_whole(run.exchange.send)
 
-    async def _answer(self, run: HostedRun) -> None:
+    async def answer_aside(self, run: HostedRun) -> None:
+        """Answer the caller in whose task the work goes on."""
         call, exchange = run.call, run.exchange
         attendance = self._attendance(run.record, call.context)
         await attendance.answer(call.wants, exchange.scope, exchange.receive, exchange.send, numbered=call.numbered)
 
-    def _left(self, run: HostedRun) -> None:
+    def left(self, run: HostedRun) -> None:
+        """Note that the caller in whose task the work goes on is not there any more."""
         run.record.leave_host()
         look_after(run.record, self._invocations, took_response=run.took_response)
 

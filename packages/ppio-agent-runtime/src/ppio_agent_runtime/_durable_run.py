@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from ._run import Run
 from ._unconnected import never, nowhere
 
 if TYPE_CHECKING:
-    from ._asgi import Receive, Send
     from ._exchange import Exchange
     from ._handler import Handler
     from ._presence import Channel
     from ._record import Record
-    from ._request import Durability, InvocationCall
+    from ._request import InvocationCall
 
 
 class DurableRun(Run):
@@ -24,12 +23,10 @@ class DurableRun(Run):
 
     Args:
         call: What was asked for.
-        durability: How it asked to be durable.
         handler: Who works.
 
     Attributes:
         call: The same.
-        durability: The same.
         handler: The same.
         record: Where it goes.
         on_late: Called with this once the stopped handler has refused to end for so long that nobody should wait.
@@ -38,17 +35,9 @@ class DurableRun(Run):
     record: Record
     on_late: Callable[[DurableRun], None]
 
-    def __init__(
-        self,
-        call: InvocationCall,
-        durability: Durability,
-        handler: Handler,
-        receive: Receive = never,
-        send: Send = nowhere,
-    ) -> None:
-        super().__init__(call.context, receive, send)
+    def __init__(self, call: InvocationCall, handler: Handler) -> None:
+        super().__init__(call.context, never, nowhere)
         self.call = call
-        self.durability = durability
         self.handler = handler
 
     def watch(self, now: float) -> bool:
@@ -66,18 +55,27 @@ class DurableRun(Run):
         """Let the caller whose task works be answered by another one from now on. Here it has nobody's task."""
 
 
+class Host(Protocol):
+    """Who let a run work in the task of its caller."""
+
+    async def answer_aside(self, run: HostedRun) -> None:
+        """Answer the caller like any other one, in a task besides."""
+
+    def left(self, run: HostedRun) -> None:
+        """Note that the caller is not there any more."""
+
+
 class HostedRun(DurableRun):
     """A durable run in the task of the request that began it, whose caller is the record's host.
 
     Args:
         call: What was asked for.
-        durability: How it asked to be durable.
         handler: Who works.
         exchange: The request.
-        answer: Returns what answers the caller like any other one, in a task besides.
-        left: Called when the caller is not there any more.
+        host: Hears what becomes of the caller.
 
     Attributes:
+        exchange: The same.
         gone: The caller has hung up; the work goes on.
         took_response: It was sent a response of the agent's own, live.
         answering: Who answers it, where it could not wait for the end of the work.
@@ -87,20 +85,13 @@ class HostedRun(DurableRun):
     took_response = False
     answering: asyncio.Task[None] | None = None
 
-    def __init__(
-        self,
-        call: InvocationCall,
-        durability: Durability,
-        handler: Handler,
-        exchange: Exchange,
-        answer: Callable[[HostedRun], Coroutine[Any, Any, None]],
-        left: Callable[[HostedRun], None],
-    ) -> None:
-        super().__init__(call, durability, handler, exchange.receive, exchange.send)
+    def __init__(self, call: InvocationCall, handler: Handler, exchange: Exchange, host: Host) -> None:
+        Run.__init__(self, call.context, exchange.receive, exchange.send)
+        self.call = call
+        self.handler = handler
         self.task = exchange.task
         self.exchange = exchange
-        self._answer = answer
-        self._left = left
+        self._host = host
 
     @property
     def can_take_response(self) -> bool:
@@ -122,9 +113,9 @@ class HostedRun(DurableRun):
 
     async def _answer_aside(self) -> None:
         try:
-            await self._answer(self)
+            await self._host.answer_aside(self)
         finally:
-            self._left(self)
+            self._host.left(self)
 
     async def _listen(self) -> None:
         if self.answering is not None:
@@ -133,4 +124,4 @@ class HostedRun(DurableRun):
             while (await self._receive())["type"] != "http.disconnect":
                 pass
             self.gone = True
-            self._left(self)
+            self._host.left(self)

@@ -27,18 +27,17 @@ def chunk_block(chunks: list[bytes], first_id: int) -> bytes:
     """
     if len(chunks) < _MANY:
         return b"".join([b"id: %d\ndata: %b\n\n" % numbered for numbered in enumerate(chunks, first_id)])
-    lines: list[bytes] = []
-    at = 0
-    while at < len(chunks):
-        thousands, rest = divmod(first_id + at, 1000)
-        some = chunks[at : at + 1000 - rest]
-        at += len(some)
-        begins = [_END + b"id: %d" % thousands if thousands else _END + b"id: "] * (3 * len(some))
-        begins[1::3] = _last_digits(padded=thousands > 0)[rest : rest + len(some)]
-        begins[2::3] = some
-        lines += begins
-    lines[0] = lines[0].removeprefix(_END)
-    lines.append(_END)
+    thousands, rest = divmod(first_id, 1000)
+    until = rest + len(chunks)
+    if until > 1000:
+        cut = 1000 - rest
+        return chunk_block(chunks[:cut], first_id) + chunk_block(chunks[cut:], first_id + cut)
+    begin = _END + b"id: %d" % thousands if thousands else _END + b"id: "
+    lines = [begin] * (3 * len(chunks) + 1)
+    lines[0] = begin[len(_END) :]
+    lines[1::3] = _last_digits(padded=thousands > 0)[rest:until]
+    lines[2::3] = chunks
+    lines[-1] = _END
     return b"".join(lines)
 
 

@@ -59,6 +59,7 @@ class EventLog:
         "_dropped_bytes",
         "_ends",
         "_first_ids",
+        "_granted",
         "_is_full",
         "_keeps_unread",
         "_over",
@@ -83,6 +84,7 @@ class EventLog:
     def __init__(self, allowance: Allowance, *, keeps_unread: bool = True) -> None:
         self.allowance = allowance
         self._bound = 0
+        self._granted = 0  # so much may be held before the allowance is asked again
         self._room = FIRST_BYTES  # so many may be pending
         self._keeps_unread = keeps_unread
         self._pending: list[bytes] = []  # chunks that are in no block yet
@@ -230,6 +232,8 @@ class EventLog:
     def blocks_after(self, position: int) -> tuple[list[bytes], int]:
         """Return some of the events after number `position`, and the number of the last one among them."""
         self._seal()
+        if self._first_ids and self._first_ids[-1] == position + 1:  # only the newest block, as mostly
+            return self._blocks[-1:], self._sealed_id
         first = bisect_right(self._first_ids, position + 1) - 1
         if first < 0 or position >= self._sealed_id:
             return [], position
@@ -298,7 +302,10 @@ class EventLog:
         self._sealed_id += count
         self.size += len(block) + _OVERHEAD_BYTES
         self._ends.append(self._dropped_bytes + self.size)
-        self._count()
+        if self.size < self._granted:
+            self._room = min(MAX_BYTES, self._granted - self.size)
+        else:
+            self._count()
         if self._asleep:
             self._wake_readers()
 
@@ -306,6 +313,7 @@ class EventLog:
         """Say how much is held, and hear how much may be."""
         held = self.size + self._pending_bytes
         self._bound, growth = self.allowance.ask(held)
+        self._granted = held + growth
         self._room = min(MAX_BYTES, self._pending_bytes + growth)
         self._is_full = self.size >= self._bound
 

@@ -28,10 +28,11 @@ class Ledger:
     """
 
     def __init__(self, config: AgentConfig) -> None:
-        self._config = config
+        self._most = config.event_log_max_invocations
+        self._most_seconds = config.event_log_max_age_seconds
         self._running: dict[str, Record] = {}
         self._finished: dict[str, Record] = {}
-        self._by_age: deque[tuple[Record, float, int]] = deque()  # the same with the time of its end, and its bytes
+        self._by_age: deque[Record] = deque()  # the same, the oldest first
         self._keys: dict[Scope, Record] = {}
         self._memory = LogMemory(
             config.event_log_max_bytes, config.event_log_max_bytes_per_invocation, make_room=self._sweep
@@ -54,10 +55,10 @@ class Ledger:
         """Move a record that is over to the finished ones, and let the oldest of them go where bounds are passed."""
         now = self._now()
         self._running.pop(record.invocation_id, None)
-        record.release()
-        cost = record.held_bytes + _COST_BYTES
+        record.held_since = now
+        record.held_cost = cost = record.held_bytes + _COST_BYTES
         self._finished[record.invocation_id] = record
-        self._by_age.append((record, now, cost))
+        self._by_age.append(record)
         self._memory.finished_bytes += cost
         self._sweep(now)
         if self._timer is None:
@@ -73,7 +74,6 @@ class Ledger:
         """Drop a running record as if it had never been."""
         self.release_key(record)
         self._running.pop(record.invocation_id, None)
-        record.release()
 
     def find(self, invocation_id: str) -> Record | None:
         """Return the record of this id, if it is held."""
@@ -99,16 +99,15 @@ class Ledger:
 
     def _sweep(self, now: float | None = None) -> None:
         """Let finished records go that are too old, too many or too large, the oldest first."""
-        config, by_age = self._config, self._by_age
-        oldest_allowed = (self._now() if now is None else now) - config.event_log_max_age_seconds
+        by_age, memory = self._by_age, self._memory
+        oldest_allowed = (self._now() if now is None else now) - self._most_seconds
         while by_age:
-            record, finished_at, cost = by_age[0]
-            too_many = len(by_age) > config.event_log_max_invocations
-            if not (finished_at < oldest_allowed or too_many or self._memory.is_exceeded):
+            record = by_age[0]
+            if not (len(by_age) > self._most or record.held_since < oldest_allowed or memory.is_exceeded):
                 return
             by_age.popleft()
             del self._finished[record.invocation_id]
-            self._memory.finished_bytes -= cost
+            memory.finished_bytes -= record.held_cost
             if record.scope is not None and self._keys.get(record.scope) is record:
                 del self._keys[record.scope]
 

@@ -25,6 +25,7 @@ class Life:
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._answer: asyncio.Future[bool] | None = None
+        self._has_said_why = False
 
     async def startup(self) -> bool:
         """Begin, and say whether the app is ready for requests. Why it is not, is in the log."""
@@ -46,7 +47,7 @@ class Life:
         try:
             await self._app(scope, self._events.get, self._send)
         except (Exception, SystemExit, KeyboardInterrupt):  # sys.exit() in a layer must not be taken for readiness
-            if self._is_waited_for():
+            if not self._has_said_why:
                 logger.exception("The lifespan of the app failed.")
             self._settle(False)
         else:
@@ -55,11 +56,9 @@ class Life:
     async def _send(self, message: Message) -> None:
         _, phase, outcome = message["type"].split(".")
         if outcome == "failed":
+            self._has_said_why = True
             logger.error("The %s of the app failed: %s", phase, message.get("message") or "it does not say why.")
         self._settle(outcome == "complete")
-
-    def _is_waited_for(self) -> bool:
-        return self._answer is not None and not self._answer.done()
 
     def _settle(self, succeeded: bool) -> None:
         if self._answer is not None and not self._answer.done():

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from threading import get_ident
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic_core import to_json
@@ -38,7 +37,8 @@ Scope = tuple[str, str, str]
 """Whose idempotency key it is: caller, session, key."""
 RecordForm = Literal["value", "stream", "response"]
 
-_NO_RESULT = b'{"result":null'
+_RESULT = b'{"result":'
+_NO_RESULT = _RESULT + b"null"
 _NO_HEADERS: Headers = []
 """Shared by all answers, so never added to."""
 
@@ -57,6 +57,35 @@ class Answer(NamedTuple):
     closing: bytes
     headers: Headers = _NO_HEADERS
     body: bytes | None = None
+
+
+class ValueAnswer:
+    """What an invocation is answered with that came to a value, while no log has the value: as it is sent.
+
+    Args:
+        whole: The envelope.
+        size: Bytes of the value in it.
+    """
+
+    __slots__ = ("_size", "whole")
+
+    status = 200
+    headers = _NO_HEADERS
+    body: bytes | None = None
+
+    def __init__(self, whole: bytes, size: int) -> None:
+        self.whole = whole
+        self._size = size
+
+    @property
+    def value(self) -> bytes:
+        """The value as JSON."""
+        return self.whole[len(_RESULT) : len(_RESULT) + self._size]
+
+    @property
+    def closing(self) -> bytes:
+        """See `Answer`."""
+        return _NO_RESULT + self.whole[len(_RESULT) + self._size :]
 
 
 class Record:
@@ -83,6 +112,9 @@ class Record:
         was_interrupted: The process ended before it did; how many events there were is not known.
         answer: What it is answered with, from the end on.
         host: The caller in whose task the work is done, while it is there.
+        was_abandoned: There was a time in which nobody waited for it.
+        held_since: When it was over, by the clock of the ledger.
+        held_cost: How many bytes the ledger counts for it since then.
     """
 
     # Defaults of the class instead of slots that are filled for each record, as in `Run`.
@@ -94,10 +126,13 @@ class Record:
     was_interrupted = False
     started_at: float | None = None
     finished_at: float | None = None
-    answer: Answer | None = None
+    answer: Answer | ValueAnswer | None = None
     host: Taker | None = None
+    was_abandoned = False
+    held_since = 0.0
+    held_cost = 0
+    _callers: dict[Presence, None] | None = None  # most have a host and nobody else
     _log: EventLog | None = None
-    _value = b"null"
     _abandoned_at: float | None = None
 
     def __init__(
@@ -119,8 +154,6 @@ class Record:
         self.created_at = time.time()
         self._allowance = allowance
         self._window_seconds = window_seconds
-        self._callers: dict[Presence, None] = {}
-        self._thread = get_ident()
 
     @property
     def log(self) -> EventLog:
@@ -131,8 +164,8 @@ class Record:
             self._log = EventLog(self._allowance(), keeps_unread=self._window_seconds is not None)
             return self._log
         log = EventLog(FixedAllowance(0))
-        if self.form == "value":
-            log.put(self._value)
+        if isinstance(self.answer, ValueAnswer):
+            log.put(self.answer.value)
         self._end(log, self.answer)
         return log
 
@@ -149,17 +182,21 @@ class Record:
         return (self.form == "value") if self._log is None else self._log.chunks
 
     @property
-    def made_bytes(self) -> int:
-        """Bytes of all that it said so far, what was forgotten included."""
-        if self._log is not None:
-            return self._log.made_bytes
-        return len(self._value) + (0 if self.answer is None else len(self.answer.closing))
-
-    @property
     def held_bytes(self) -> int:
-        """Bytes held of what it said, and of a response of the agent's own."""
-        said = self.made_bytes if self._log is None else self._log.held_bytes
-        return said if self.answer is None or self.answer.body is None else said + len(self.answer.body)
+        """Bytes held of what it said and is answered with."""
+        answer, log = self.answer, self._log
+        if isinstance(answer, ValueAnswer):
+            return len(answer.whole)
+        held = 0 if log is None else log.held_bytes
+        if answer is not None:
+            held += (len(answer.closing) if log is None else 0) + len(answer.body or b"")
+        return held
+
+    def said(self) -> tuple[int, int]:
+        """Return how many chunks it said so far, and bytes, what was forgotten included."""
+        if isinstance(self.answer, ValueAnswer):
+            return 1, len(self.answer.whole)
+        return self.chunks, self.held_bytes if self._log is None else self._log.made_bytes
 
     @property
     def is_over(self) -> bool:
@@ -170,11 +207,6 @@ class Record:
     def has_form(self) -> bool:
         """Whether it is known what the handler made, or that nothing will come of it."""
         return self.form is not None or self.answer is not None
-
-    @property
-    def has_value(self) -> bool:
-        """Whether it is over, and came to a value."""
-        return self.form == "value" and self.answer is not None
 
     def said_nothing(self, *, numbered: bool) -> bool:
         """Say whether it ended without an event that its callers are told of: in an error, or with its own response.
@@ -188,7 +220,7 @@ class Record:
     @property
     def callers(self) -> int:
         """How many callers wait for it, or look at it."""
-        return len(self._callers) + (self.host is not None)
+        return len(self._callers or ()) + (self.host is not None)
 
     @property
     def is_abandoned(self) -> bool:
@@ -198,7 +230,9 @@ class Record:
     @property
     def taker(self) -> Taker | None:
         """Return the caller who has waited longest and can be sent a response of the agent's own."""
-        takers: list[Taker] = [*self._callers] if self.host is None else [self.host, *self._callers]
+        takers: list[Taker] = [*(self._callers or ())]
+        if self.host is not None:
+            takers.insert(0, self.host)
         return next((caller for caller in takers if caller.can_take_response), None)
 
     def accepted(self) -> None:
@@ -211,31 +245,35 @@ class Record:
         self.state = RUNNING
         self.started_at = time.time()
         self.is_accepted = True
-        self._tell()
+        if self._callers:
+            self._tell()
 
     def knows_form(self, form: RecordForm) -> None:
         """Note what the handler made."""
         self.form = form
         self._tell()
 
-    def made(self, value: bytes) -> None:
-        """Note the value that the handler made, as JSON."""
-        self.form = "value"
-        if self._log is None:
-            self._value = value
-        else:
-            self._log.put(value)
-
     def report(self, value: bytes) -> None:
         """Add a progress event, in any thread. Nothing is added after the end."""
-        if get_ident() == self._thread:
-            if self.answer is None:
-                self.log.progress(value)
-        elif (run := self.run) is not None and run.task is not None:
+        if self.run is None or self.run.task is None:
+            return
+        loop = self.run.task.get_loop()
+        if asyncio._get_running_loop() is loop:
+            self.log.progress(value)
+        else:
             with suppress(RuntimeError):  # the loop has been closed
-                run.task.get_loop().call_soon_threadsafe(self.report, value)
+                loop.call_soon_threadsafe(self.report, value)
 
-    def finish(self, state: str, answer: Answer) -> None:
+    def succeed(self, value: bytes, whole: bytes) -> None:
+        """End the invocation with a value, as JSON; `whole` is the envelope around it."""
+        self.form = "value"
+        answer = ValueAnswer(whole, len(value))
+        if self._log is None:
+            return self.finish(SUCCEEDED, answer)
+        self._log.put(value)
+        self.finish(SUCCEEDED, Answer(200, answer.closing))
+
+    def finish(self, state: str, answer: Answer | ValueAnswer) -> None:
         """End the invocation; it has not ended yet."""
         self.state = state
         self.finished_at = time.time()
@@ -243,14 +281,11 @@ class Record:
         self.is_accepted = True
         if self._log is not None:
             self._end(self._log, answer)
+            self._log.allowance.release()
         self._abandoned_at = None
         self.run = None
-        self._tell()
-
-    def release(self) -> None:
-        """Give back what the log may hold."""
-        if self._log is not None:
-            self._log.allowance.release()
+        if self._callers:
+            self._tell()
 
     def restore(
         self,
@@ -275,11 +310,14 @@ class Record:
 
     def join(self, caller: Presence) -> None:
         """Note that one more caller waits for it."""
+        if self._callers is None:
+            self._callers = {}
         self._callers[caller] = None
         self._abandoned_at = None
 
     def leave(self, caller: Presence) -> None:
         """Note that a caller is gone; the last one starts the window."""
+        assert self._callers is not None
         self._callers.pop(caller, None)
         self._begin_window()
 
@@ -315,10 +353,12 @@ class Record:
             EventsEvictedError: It was a stream, and the beginning of it is not held any more.
         """
         assert self.answer is not None
+        if isinstance(self.answer, ValueAnswer):
+            return self.answer.whole
         if self.state != SUCCEEDED or self.form == "response":
             return self.answer.closing
         if self.form == "value":
-            return _with_result(self._value if self._log is None else self._log.value(), self.answer.closing)
+            return _with_result(self.log.value(), self.answer.closing)
         if chunks is None:
             chunks = self.log.collected()
         if chunks is None:
@@ -350,14 +390,15 @@ class Record:
 
     def _begin_window(self) -> None:
         if not self.callers and self.answer is None and self._window_seconds is not None:
+            self.was_abandoned = True
             self._abandoned_at = now = asyncio.get_running_loop().time()
             self.watch(now)
 
-    def _end(self, log: EventLog, answer: Answer) -> None:
+    def _end(self, log: EventLog, answer: Answer | ValueAnswer) -> None:
         log.close(b"done" if self.state == SUCCEEDED else b"error", answer.closing)
 
     def _tell(self) -> None:
-        for caller in self._callers:
+        for caller in self._callers or ():
             caller.wake()
 
 
@@ -381,7 +422,7 @@ def _resource(answer: bytes, **facts: str | int | None) -> bytes:
 
 
 def _with_result(result: bytes, closing: bytes) -> bytes:
-    return b"".join((b'{"result":', result, closing[len(_NO_RESULT) :]))
+    return b"".join((_RESULT, result, closing[len(_NO_RESULT) :]))
 
 
 def _iso(moment: float | None) -> str | None:

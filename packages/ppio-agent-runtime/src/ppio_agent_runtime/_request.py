@@ -47,3 +47,8 @@ class InvocationCall:
     numbered: bool
     timeout: float | None
     durability: Durability | None = None
+
+    @property
+    def is_background(self) -> bool:
+        """Whether it prefers an answer at once."""
+        return self.durability is not None and self.durability.background

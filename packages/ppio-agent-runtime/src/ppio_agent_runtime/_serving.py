@@ -117,7 +117,7 @@ class Serving:
 
     def _tick(self) -> None:
         """Set the date of answers (RFC 9110, section 6.6.1), once a second."""
-        self._state.default_headers = [(b"date", _http_date(time.time()))]
+        self._state.default_headers = [(b"date", http_date(time.time()))]
         self._clock = asyncio.get_running_loop().call_later(1, self._tick)
 
     async def _hang_up_politely(self) -> None:
@@ -190,7 +190,7 @@ class Serving:
             self._loop.call_soon_threadsafe(self._main.cancel)
 
 
-def _http_date(now: float) -> bytes:
+def http_date(now: float) -> bytes:
     """Return a time as HTTP writes it (RFC 9110, section 5.6.7), whatever the locale."""
     year, month, day, hour, minute, second, weekday, *_ = time.gmtime(now)
     return b"%b, %02d %b %d %02d:%02d:%02d GMT" % (

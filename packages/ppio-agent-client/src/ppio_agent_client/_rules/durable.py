@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-from pydantic_core import ValidationError
-
 import ppio_agent_models as models
 from ppio_agent_models import (
     IDEMPOTENCY_KEY_HEADER,
@@ -130,7 +128,7 @@ def resource_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
         response_of(status, headers, body, unix_now=unix_now)
     try:
         return models.InvocationResource.model_validate(load(body))
-    except (ValidationError, ValueError) as error:
+    except ValueError as error:
         raise InvocationError(
             f"the agent answered {status} with something that is no invocation; only agents of protocol "
             f"{PROTOCOL_VERSION} take work in the background, others take invoke()"

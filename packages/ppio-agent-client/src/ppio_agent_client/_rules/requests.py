@@ -8,8 +8,6 @@ from ipaddress import ip_address
 from typing import Any, Union
 from urllib.parse import quote, urlsplit
 
-from pydantic_core import PydanticSerializationError
-
 import ppio_agent_models as models
 from ppio_agent_models import (
     IDEMPOTENCY_KEY_HEADER,
@@ -98,7 +96,7 @@ def body_of(request: Request) -> bytes:
     if isinstance(request, models.InvocationRequest):
         try:
             return dump(request.to_wire())
-        except PydanticSerializationError:
+        except ValueError:
             # An extra field that pydantic cannot turn into JSON: dump() says which one.
             return dump(request.model_dump(exclude_unset=True))
     if isinstance(request, Mapping):

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic_core import ValidationError
-
 import ppio_agent_models as models
 from ppio_agent_models import (
     ERROR_TYPES,
@@ -88,7 +86,7 @@ def envelope_of(value: Any) -> models.InvocationResponse | None:
         return None
     try:
         return models.InvocationResponse.model_validate(value)
-    except ValidationError:
+    except ValueError:
         return None
 
 
@@ -202,7 +200,7 @@ def ping_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: f
     feeling = models.PingStatus.UNHEALTHY if status == 503 else _feeling(said.get("status"))
     try:
         return models.PingResponse.model_validate({**said, "status": feeling})
-    except ValidationError:
+    except ValueError:
         return models.PingResponse(status=feeling)
 
 

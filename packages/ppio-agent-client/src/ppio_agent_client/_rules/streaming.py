@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import from_json
-
 import ppio_agent_models as models
 from ppio_agent_models import (
     PROTOCOL_HEADER,
@@ -67,6 +65,8 @@ class StreamDecoder:
 
     def feed(self, part: bytes) -> list[Event]:
         """Return the events that `part` completes. What follows the closing one is ignored."""
+        import pydantic_core
+
         found: list[Event] = []
         if self.ended:
             return found
@@ -85,7 +85,7 @@ class StreamDecoder:
                 continue
             self.position = event_id
             try:
-                value = from_json(text)  # without a detour: this is done for every event
+                value = pydantic_core.from_json(text)  # without a detour: this is done for every event
             except ValueError:
                 value = decoded(text)
             if name in _CLOSING:
