@@ -179,7 +179,7 @@ class DurableInvocations:
             run.streams = run.call.wants != "json"
             record.knows_form("stream")
             run.answer_aside()
-            await self._produce(run, result)
+            await run.produce(result, self._engine.workers, self._stream_timeout(run))
             return self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
         record.knows_form("response")
         answer = held_response(result, context)
@@ -194,15 +194,6 @@ class DurableInvocations:
             return run.context.timeout
         limit, timeout = self._config.stream_timeout, run.call.timeout
         return limit if timeout is None else min(timeout, limit)
-
-    async def _produce(self, run: DurableRun, generator: Any) -> None:
-        log = run.record.log
-        run.produce_into(log, generator, self._engine.workers, self._stream_timeout(run))
-        await log.until_end()
-        if log.first_chunk_at is not None:
-            run.first_chunk = log.first_chunk_at - run.context.started
-        if log.error is not None:
-            raise log.error
 
     def _fail_late(self, run: DurableRun) -> None:
         self._fail(run.record, run.reason)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ppio_agent_models import PPIOAgentRuntimeError
+
+from ._problems import handler_failure
 from ._run import Run
 from ._unconnected import never, nowhere
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from ._presence import Channel
     from ._record import Record
     from ._request import InvocationCall
+    from ._workers import WorkerThreads
 
 
 class DurableRun(Run):
@@ -29,7 +33,7 @@ class DurableRun(Run):
         call: The same.
         handler: The same.
         record: Where it goes.
-        on_late: Called with this once the stopped handler has refused to end for so long that nobody should wait.
+        on_late: Called with this once it is stopped, and nobody should wait any longer for its code to end.
     """
 
     record: Record
@@ -50,6 +54,34 @@ class DurableRun(Run):
         """Raise why the run was stopped, if it was."""
         if self.reason is not None:
             raise self.reason
+
+    async def produce(self, generator: Any, workers: WorkerThreads, timeout: float) -> None:
+        """Put the chunks of `generator` into the log, in the task that calls this.
+
+        Args:
+            timeout: How many seconds it may take from the invocation's start.
+
+        Raises:
+            PPIOAgentRuntimeError: It failed, or was stopped.
+        """
+        self.chunks = log = self.record.log
+        try:
+            await self.send_response(self._produce(generator, log, workers), timeout)
+        except PPIOAgentRuntimeError:
+            raise
+        except BaseException as error:  # sys.exit() ends an invocation, not the service
+            if isinstance(error, asyncio.CancelledError) and self._cancelled_from_outside():
+                raise
+            raise handler_failure(error) from error
+        finally:
+            if log.first_chunk_at is not None:
+                self.first_chunk = log.first_chunk_at - self.context.started
+
+    def stop(self, reason: Exception) -> None:
+        """See `Run`. Who reads a stream need not wait until its generator has cleaned up."""
+        super().stop(reason)
+        if self.chunks is not None:
+            asyncio.get_running_loop().call_soon(self.on_late, self)
 
     def answer_aside(self) -> None:
         """Let the caller whose task works be answered by another one from now on. Here it has nobody's task."""

@@ -62,7 +62,6 @@ class EventLog:
         "_granted",
         "_is_full",
         "_keeps_unread",
-        "_over",
         "_pending",
         "_pending_bytes",
         "_read_up_to",
@@ -100,7 +99,6 @@ class EventLog:
         self._asleep: set[asyncio.Future[None]] = set()
         self._read_up_to = 0
         self._waiting: asyncio.Future[None] | None = None
-        self._over: asyncio.Future[None] | None = None
         self.first_id = 1
         self.size = 0
         self._sealed_chunks = 0
@@ -174,14 +172,6 @@ class EventLog:
             self.ended = True
             self.error = error
             self._let_producer_look()
-            if self._over is not None and not self._over.done():
-                self._over.set_result(None)
-
-    async def until_end(self) -> None:
-        """Wait until the producer will add nothing more."""
-        if not self.ended:
-            self._over = asyncio.get_running_loop().create_future()
-            await self._over
 
     def close(self, kind: bytes, envelope: bytes) -> None:
         """Add the event that ends the log: `done` or `error`."""
