@@ -165,6 +165,54 @@ def test_generator_goes_on_when_its_caller_hangs_up(headers: dict[str, str]) -> 
         assert [event.data for event in events(url, agent.path).events if event.kind == "chunk"] == ["a", "b"]
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, ValueError])
+@pytest.mark.parametrize("chunks", [0, 1])
+def test_generator_that_ends_in_whatever_way_fails_its_invocation_alone(
+    error: type[BaseException], chunks: int
+) -> None:
+    app = PPIOAgentRuntimeApp()
+
+    @app.entrypoint
+    async def handler(payload: dict[str, Any]) -> AsyncIterator[int]:
+        for number in range(chunks):
+            yield number
+        if "fails" in payload:
+            raise error
+
+    with running(app) as url:
+        failed = invoke(url, {"fails": True}, PROTOCOL_1)
+        if chunks:
+            assert failed.events[-1].data["error_type"] == "HandlerError"
+        else:
+            refusal(failed, 500, "HandlerError")
+        assert invoke(url, headers=PROTOCOL_1).events[-1].kind == "done"
+        eventually(lambda: not app._rooms.invocations._runs, "nothing is left")
+
+
+def test_reader_of_a_stopped_stream_does_not_wait_until_its_generator_has_cleaned_up() -> None:
+    agent = Agent()
+
+    @agent.app.entrypoint
+    async def handler(payload: dict[str, Any], context: RequestContext) -> AsyncIterator[str]:
+        try:
+            agent.note(context)
+            yield "a"
+            await asyncio.Future()
+        finally:
+            await agent.go_on.passed()
+
+    with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
+        connection.post(headers=PROTOCOL_1)
+        connection.read_head()
+        found = connection.events()
+        assert next(found).data == "a"
+        assert cancel(url, agent.path).status == 202
+        assert next(found).data["error_type"] == "InvocationCancelledError"
+        assert agent.runs()
+        agent.go_on.open()
+        eventually(lambda: not agent.runs(), "the generator ends")
+
+
 @either_form
 def test_work_that_lost_its_caller_is_cancelled_by_another_one_and_leaves_nothing(headers: dict[str, str]) -> None:
     agent = valued(Agent())
