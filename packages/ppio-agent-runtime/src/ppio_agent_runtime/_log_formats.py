@@ -33,13 +33,14 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
         """Return the line without a traceback."""
         created = record.created
-        line = (
-            f"{_local_time(int(created))},{int(created % 1 * 1000):03d} {record.levelname} {record.name}: "
-            f"{record.message}"
-        )
+        milliseconds = int(created % 1 * 1000)
+        line = f"{_local_time(int(created))},{milliseconds:03d} {record.levelname} {record.name}: {record.message}"
         fields = record.__dict__
-        ids = [f"{word}={_harmless(value)}" for word, field in _ID_WORDS if (value := fields.get(field)) is not None]
-        return f"{line} [{' '.join(ids)}]" if ids else line
+        ids = ""
+        for word, field in _ID_WORDS:
+            if (value := fields.get(field)) is not None:
+                ids = f"{ids} {word}={value if type(value) is str and value.isalnum() else _harmless(value)}"
+        return f"{line} [{ids[1:]}]" if ids else line
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; one whose message and arguments do not fit together says so."""
@@ -121,8 +122,10 @@ def _exception(error: BaseException) -> dict[str, str]:
 
 def _dump(line: dict[str, Any]) -> str:
     try:
-        if _PLAIN.issuperset(map(type, line.values())):  # 1.4 us instead of 3.6
-            return to_json(line, ensure_ascii=True, inf_nan_mode="strings").decode()
+        if _PLAIN.issuperset(map(type, line.values())):  # 1 us instead of 4
+            text = to_json(line, inf_nan_mode="strings").decode()
+            if text.isascii():
+                return text
         return _encode(line)
     except (ValueError, TypeError, RecursionError):  # NaN, a circle, keys that are no texts, too deep
         return _encode({_text_of(field): _plain(value) for field, value in line.items()})
@@ -149,6 +152,4 @@ _encode = json.JSONEncoder(allow_nan=False, default=_text_of, separators=(",", "
 def _harmless(value: Any) -> str:
     """Return an id that a caller chose such that it cannot begin a line of its own or look like another field."""
     text = str(value)
-    if text.isalnum():  # as those that we make
-        return text
     return text if text.isprintable() and not _MISLEADING.search(text) else json.dumps(text)
