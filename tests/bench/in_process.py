@@ -44,6 +44,7 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "access log": {"access_log": True},
     "access log, JSON": {"access_log": True, "log_format": "json"},
     "isolated": {"isolate_handlers": True},
+    "middleware": {},
 }
 
 
@@ -72,6 +73,11 @@ async def handler(payload: dict[str, Any]) -> dict[str, Any]:
     return {"reply": payload["prompt"][:16], "ok": True}
 
 
+async def around(request: Any, call_next: Any) -> Any:
+    """Change nothing."""
+    return await call_next(request)
+
+
 async def bare(_scope: Any, receive: Any, send: Any) -> None:
     """JSON, the handler, JSON."""
     message = await receive()
@@ -98,6 +104,8 @@ def connection(variant: str) -> tuple[Any, ServerState, Nowhere]:
     if variant not in ("raw", "connection"):
         app = PPIOAgentRuntimeApp(AgentConfig(**VARIANTS[variant]))
         app.entrypoint(handler)
+        if variant == "middleware":
+            app.middleware(around)
         if app.config.access_log:
             configure_logging(app.config.log_format)
             logging.root.handlers[0].setStream(tempfile.TemporaryFile("w"))  # type: ignore[attr-defined]  # noqa: SIM115  # till the end

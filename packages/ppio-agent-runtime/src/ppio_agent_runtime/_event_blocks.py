@@ -7,7 +7,7 @@ A block is either chunks, or one event of another kind, or everything that an in
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
 _CHUNK: Final = re.compile(rb"^id: \d+\ndata: (.*)\n", re.MULTILINE)
@@ -22,29 +22,27 @@ _MANY: Final = 16
 def chunk_block(chunks: list[bytes], first_id: int) -> bytes:
     """Return encoded chunks as events, numbered from `first_id`.
 
-    Formatting a number costs 160 ns, a fifth of a whole small chunk. Of many numbers the thousands are the same, and
-    the last three digits are found in a list: 40 ns.
+    Formatting a number costs 160 ns, a fifth of a whole small chunk; one that another stream had already, 30.
     """
-    if len(chunks) < _MANY:
+    count = len(chunks)
+    if count < _MANY:
         return b"".join([b"id: %d\ndata: %b\n\n" % numbered for numbered in enumerate(chunks, first_id)])
-    thousands, rest = divmod(first_id, 1000)
-    until = rest + len(chunks)
-    if until > 1000:
-        cut = 1000 - rest
-        return chunk_block(chunks[:cut], first_id) + chunk_block(chunks[cut:], first_id + cut)
-    begin = _END + b"id: %d" % thousands if thousands else _END + b"id: "
-    lines = [begin] * (3 * len(chunks) + 1)
-    lines[0] = begin[len(_END) :]
-    lines[1::3] = _last_digits(padded=thousands > 0)[rest:until]
-    lines[2::3] = chunks
-    lines[-1] = _END
+    thousand, rest = divmod(first_id, 1000)
+    begins = _begins(thousand)[rest : rest + count]
+    while len(begins) < count:
+        thousand += 1
+        begins += _begins(thousand)[: count - len(begins)]
+    lines = [_END] * (2 * count + 1)
+    lines[:-1:2] = begins
+    lines[1::2] = chunks
+    lines[0] = lines[0].removeprefix(_END)
     return b"".join(lines)
 
 
-@cache
-def _last_digits(*, padded: bool) -> list[bytes]:
-    """Return what follows the thousands of a number, up to the data; 60 KB in all, made when first needed."""
-    return [(b"%03d\ndata: " if padded else b"%d\ndata: ") % number for number in range(1000)]
+@lru_cache(32)
+def _begins(thousand: int) -> list[bytes]:
+    """Return how the events of a thousand numbers begin, with the end of the one before: 70 KB."""
+    return [b"\n\nid: %d\ndata: " % number for number in range(1000 * thousand, 1000 * thousand + 1000)]
 
 
 def event_block(kind: bytes, number: int, data: bytes) -> bytes:

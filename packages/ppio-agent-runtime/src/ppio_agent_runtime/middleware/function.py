@@ -1,8 +1,8 @@
 """`@app.middleware`: an `async def mw(request, call_next)` as pure ASGI.
 
 The inside runs in a task of its own until it has sent its head; then the middleware gets a response whose headers it
-may change, and once it returns that response, the inside goes on and its body flows straight to the server. Nothing is
-buffered, and `http.disconnect` reaches the inside as it came.
+may change, and once it returns that response, the inside goes on and its body flows straight to the server. Only a body
+that comes in one piece is held, so that the inside need not wait; `http.disconnect` reaches the inside as it came.
 """
 
 from __future__ import annotations
@@ -102,10 +102,13 @@ class InnerResponse:
         self.status_code = 200
         self.headers = MutableHeaders(raw=[])
         self._send = send
-        loop = asyncio.get_running_loop()
-        self._has_head: asyncio.Future[None] = loop.create_future()
-        self._released: asyncio.Future[None] = loop.create_future()
-        self._task = loop.create_task(self._run(app, request))
+        self._loop = asyncio.get_running_loop()
+        self._has_head = False
+        self._whole_body: Message | None = None
+        self._heard: asyncio.Future[None] = self._loop.create_future()
+        self._is_released = False
+        self._release: asyncio.Future[None] | None = None
+        self._task = self._loop.create_task(self._run(app, request))
 
     async def head(self) -> None:
         """Wait until status and headers are known.
@@ -113,16 +116,20 @@ class InnerResponse:
         Raises:
             Exception: What the inside raised before it answered.
         """
-        await asyncio.wait({self._has_head, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        if not self._has_head.done():
-            self._task.result()
+        await self._heard
+        if not self._has_head:
+            await self._task
             raise RuntimeError("the inside of the middleware ended without an answer")
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send the head, then let the inside send its body."""
         raw = [(name, value) for name, value in self.headers.raw]
         await send({"type": "http.response.start", "status": self.status_code, "headers": raw})
-        self._released.set_result(None)
+        self._is_released = True
+        if self._whole_body is not None:
+            await send(self._whole_body)
+        if self._release is not None and not self._release.done():
+            self._release.set_result(None)
         await self._task
 
     async def close(self) -> None:
@@ -132,14 +139,26 @@ class InnerResponse:
             await asyncio.wait({self._task})
 
     async def _run(self, app: ASGIApp, request: Request) -> None:
-        await app(request.scope, request.receive, self._pass)
+        try:
+            await app(request.scope, request.receive, self._pass)
+        finally:
+            self._tell()
 
     async def _pass(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status_code = message["status"]
             self.headers = MutableHeaders(raw=list(message.get("headers", [])))
-            self._has_head.set_result(None)
-            return
-        if not self._released.done():
-            await self._released
-        await self._send(message)
+            self._has_head = True
+            self._tell()
+        elif self._is_released:
+            await self._send(message)
+        elif not message.get("more_body"):
+            self._whole_body = message
+        else:
+            self._release = self._loop.create_future()
+            await self._release
+            await self._send(message)
+
+    def _tell(self) -> None:
+        if not self._heard.done():
+            self._heard.set_result(None)
