@@ -116,6 +116,18 @@ def test_manifest_names_the_agent(tmp_path: Path, entrypoint: str) -> None:
     assert answer_of(tmp_path) == "here"
 
 
+def test_a_start_by_manifest_needs_no_pydantic(tmp_path: Path) -> None:
+    (tmp_path / ".ppio-agent.yaml").write_text(MANIFEST.format(entrypoint="main.py"))
+    program = f"""
+import sys
+from pathlib import Path
+from ppio_agent_runtime._importer import entrypoint_from_manifest
+print(entrypoint_from_manifest(Path({str(tmp_path)!r})), "pydantic" in sys.modules)
+"""
+
+    assert run_to_the_end("-c", program).stdout == "main.py False\n"
+
+
 def test_argument_is_stronger_than_the_manifest(tmp_path: Path) -> None:
     write(tmp_path / "main.py")
     (tmp_path / ".ppio-agent.yaml").write_text(MANIFEST.format(entrypoint="other.py"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError, field_validator
 
 from ._base import Contract
+from ._entrypoint import is_entrypoint
 from ._errors import ConfigurationError
 from ._template import AgentMetadata
 from ._yaml import read_yaml
@@ -61,9 +61,7 @@ class ManifestSpec(Contract):
     @field_validator("entrypoint")
     @classmethod
     def _inside_the_folder(cls, value: str) -> str:
-        if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?", value) and not value.endswith(".py"):
-            return value
-        if not value.endswith(".py") or value.startswith("/") or ".." in value.split("/"):
+        if not is_entrypoint(value):
             raise ValueError("must be a .py file inside the agent's folder, such as 'main.py', or 'module:app'")
         return value
 

@@ -63,10 +63,14 @@ class _Samples:
         fields["created"] = now
         fields["msecs"] = int(now % 1 * 1000) + 0.0
         fields["relativeCreated"] += (now - sample["created"]) * 1000
-        if fields.get("taskName") is not None:
-            task = asyncio.current_task()
-            fields["taskName"] = None if task is None else task.get_name()
+        if getattr(logging, "logAsyncioTasks", False):  # since Python 3.12
+            fields["taskName"] = _task_name()
         return fields
+
+
+def _task_name() -> str | None:
+    task = None if asyncio._get_running_loop() is None else asyncio.current_task()
+    return None if task is None else task.get_name()
 
 
 def _sample_fields() -> dict[str, Any]:
