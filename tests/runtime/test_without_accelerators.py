@@ -1,4 +1,4 @@
-"""Where there is no uvloop, asyncio's own loop serves as promptly."""
+"""Where there is no uvloop, asyncio's own loop serves as promptly; without httptools uvicorn's protocol does."""
 
 from __future__ import annotations
 
@@ -35,3 +35,10 @@ def test_small_answers_are_sent_at_once() -> None:
 
     assert finished.returncode == 0, finished.stderr
     assert '"result":[1,1]' in finished.stdout.replace(" ", "")  # the listening socket and the caller's
+
+
+def test_without_httptools_uvicorns_own_protocol_answers() -> None:
+    finished = run_to_the_end("-c", AGENT.replace('"uvloop"', '"httptools"'))
+
+    assert finished.returncode == 0, finished.stderr
+    assert '"status":"success"' in finished.stdout.replace(" ", "")
