@@ -15,7 +15,6 @@ from ._durable_corridor import DurableCorridor
 from ._engine import Engine
 from ._health import Health
 from ._invocations import FAREWELL_SECONDS, TICK_SECONDS, Invocations
-from ._isolation import IsolatedApp, SecondLoop
 from ._observation import Observation
 from ._pipeline import Corridor
 from ._resource import InvocationResources
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from ._config import AgentConfig
     from ._exchange import Answerer
     from ._handler import Handler
+    from ._isolation import SecondLoop
     from ._lifespan import LifespanFunction
 
 logger = logging.getLogger("ppio_agent_runtime")
@@ -63,7 +63,7 @@ class Rooms:
         self._config = config
         self.door = Door(config)
         self.workers = self.door.workers
-        self.second_loop = SecondLoop() if config.isolate_handlers else None
+        self.second_loop = _second_loop() if config.isolate_handlers else None
         self.health = Health(self.workers, config.ping_timeout_seconds, self.second_loop)
         self.background = Background()
         self.health.further_work.append(self.background.keeps_busy)
@@ -128,6 +128,8 @@ class Rooms:
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
         if self.second_loop is not None:
+            from ._isolation import IsolatedApp
+
             app = isolated = IsolatedApp(app, router.ping, self.second_loop)
             shortcut = shortcut and isolated.around(shortcut)
         return app, shortcut
@@ -170,3 +172,9 @@ class Rooms:
     def abandoned_threads(self) -> int:
         """How many threads are still at work; after a drain, work that could not be stopped."""
         return self.workers.unfinished + self._abandoned_loops
+
+
+def _second_loop() -> SecondLoop:
+    from ._isolation import SecondLoop  # few agents have one
+
+    return SecondLoop()
