@@ -8,11 +8,12 @@ import time
 from typing import TYPE_CHECKING
 
 from ._allowance import FixedAllowance
+from ._answer import Answer
 from ._event_blocks import event_block
 from ._event_log import EventLog
 from ._event_store import EventStore, StoreBounds, StoredInvocation
 from ._problems import Problem
-from ._record import FAILED, Answer, Record, Scope
+from ._record import FAILED, Record, Scope
 
 if TYPE_CHECKING:
     from ._asgi import Headers

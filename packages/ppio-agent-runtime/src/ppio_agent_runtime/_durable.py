@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import IdempotencyKeyReusedError, InvocationCancelledError, InvocationTimeoutError
 
+from ._answer import Answer
 from ._body import ClientGoneError
 from ._ledger import Ledger
 from ._outcome import GENERATOR_TYPES, is_response
 from ._own_response import after_sending, held_response, send_live
 from ._problems import problem_of
-from ._record import CANCELLED, FAILED, SUCCEEDED, Answer, Record, Scope
+from ._record import CANCELLED, FAILED, SUCCEEDED, Record, Scope
 from ._respond import AnswerCutError, envelope_around, log_failure
 from ._serialize import encode
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import SerializationError
 
+from ._answer import Answer
 from ._problems import handler_failure
-from ._record import Answer
 from ._respond import envelope_around, log_failure, pass_through
 
 if TYPE_CHECKING:

@@ -13,21 +13,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-from pydantic_core import to_json
+from typing import TYPE_CHECKING, Literal
 
 from ppio_agent_models import EventsEvictedError, InvocationCancelledError
 
 from ._allowance import FixedAllowance
+from ._answer import Answer, ValueAnswer, with_result
 from ._event_blocks import as_one_value
 from ._event_log import EventLog
+from ._resource_json import iso_time, resource_json
 
 if TYPE_CHECKING:
     from ._allowance import Allowance
-    from ._asgi import Headers
-    from ._context import RequestContext
     from ._presence import Presence, Taker
     from ._run import Run
 
@@ -36,56 +33,6 @@ QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded"
 Scope = tuple[str, str, str]
 """Whose idempotency key it is: caller, session, key."""
 RecordForm = Literal["value", "stream", "response"]
-
-_RESULT = b'{"result":'
-_NO_RESULT = _RESULT + b"null"
-_NO_HEADERS: Headers = []
-"""Shared by all answers, so never added to."""
-
-
-class Answer(NamedTuple):
-    """What the invocation is answered with, however often somebody asks. The result is held besides.
-
-    Attributes:
-        status: HTTP status.
-        closing: The envelope without result, which also closes the log.
-        headers: Further response headers, such as `Retry-After`; of a response of the agent's own all of them.
-        body: The body of a response of the agent's own; None where there is none, or where it is not held.
-    """
-
-    status: int
-    closing: bytes
-    headers: Headers = _NO_HEADERS
-    body: bytes | None = None
-
-
-class ValueAnswer:
-    """What an invocation is answered with that came to a value, while no log has the value: as it is sent.
-
-    Args:
-        whole: The envelope.
-        size: Bytes of the value in it.
-    """
-
-    __slots__ = ("_size", "whole")
-
-    status = 200
-    headers = _NO_HEADERS
-    body: bytes | None = None
-
-    def __init__(self, whole: bytes, size: int) -> None:
-        self.whole = whole
-        self._size = size
-
-    @property
-    def value(self) -> bytes:
-        """The value as JSON."""
-        return self.whole[len(_RESULT) : len(_RESULT) + self._size]
-
-    @property
-    def closing(self) -> bytes:
-        """See `Answer`."""
-        return _NO_RESULT + self.whole[len(_RESULT) + self._size :]
 
 
 class Record:
@@ -358,7 +305,7 @@ class Record:
         if self.state != SUCCEEDED or self.form == "response":
             return self.answer.closing
         if self.form == "value":
-            return _with_result(self.log.value(), self.answer.closing)
+            return with_result(self.log.value(), self.answer.closing)
         if chunks is None:
             chunks = self.log.collected()
         if chunks is None:
@@ -367,7 +314,7 @@ class Record:
                 f"{self.log.first_id} on.",
                 first_event_id=self.log.first_id,
             )
-        return _with_result(as_one_value(chunks, only_text=self.log.only_text), self.answer.closing)
+        return with_result(as_one_value(chunks, only_text=self.log.only_text), self.answer.closing)
 
     def resource(self) -> bytes:
         """Return the invocation as JSON; where the result is not held as one value, `first_event_id` says so."""
@@ -377,13 +324,13 @@ class Record:
                 answer = self.envelope()
             except EventsEvictedError as error:
                 answer, first_event_id = self.answer.closing, error.first_event_id
-        return _resource(
+        return resource_json(
             answer,
             invocation_id=self.invocation_id,
             state=self.state,
-            created_at=_iso(self.created_at),
-            started_at=_iso(self.started_at),
-            finished_at=_iso(self.finished_at),
+            created_at=iso_time(self.created_at),
+            started_at=iso_time(self.started_at),
+            finished_at=iso_time(self.finished_at),
             last_event_id=self.last_event_id,
             first_event_id=first_event_id,
         )
@@ -400,30 +347,3 @@ class Record:
     def _tell(self) -> None:
         for caller in self._callers or ():
             caller.wake()
-
-
-def running_resource(context: RequestContext, *, is_queued: bool) -> bytes:
-    """Return an invocation that was not asked for durably, and so can only be seen while it runs."""
-    began = _iso(time.time() - context.elapsed())
-    return _resource(
-        b"null",
-        invocation_id=context.invocation_id,
-        state=QUEUED if is_queued else RUNNING,
-        created_at=began,
-        started_at=None if is_queued else began,
-        finished_at=None,
-        last_event_id=0,
-        first_event_id=None,
-    )
-
-
-def _resource(answer: bytes, **facts: str | int | None) -> bytes:
-    return b'%b,"response":%b}' % (to_json(facts)[:-1], answer)
-
-
-def _with_result(result: bytes, closing: bytes) -> bytes:
-    return b"".join((_RESULT, result, closing[len(_NO_RESULT) :]))
-
-
-def _iso(moment: float | None) -> str | None:
-    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()

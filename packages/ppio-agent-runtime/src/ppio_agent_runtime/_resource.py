@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -19,12 +20,14 @@ from ._attend import Attendance, send_json
 from ._body import ClientGoneError
 from ._headers import by_name, request_id_of
 from ._problems import problem_of, send_problem
-from ._record import running_resource
+from ._record import QUEUED, RUNNING
+from ._resource_json import iso_time, resource_json
 from ._respond import STREAM_HEADERS, identity_headers, log_failure
 
 if TYPE_CHECKING:
     from ._asgi import Headers, Receive, Scope, Send
     from ._config import AgentConfig
+    from ._context import RequestContext
     from ._durable import DurableInvocations
     from ._invocations import Invocations
     from ._record import Record
@@ -126,11 +129,26 @@ class InvocationResources:
         await send_json(send, 202, self._running(run), [*headers, _names(invocation_id)])
 
     def _running(self, run: Run) -> bytes:
-        return running_resource(run.context, is_queued=self._has_door and not run.admitted)
+        return _running_resource(run.context, is_queued=self._has_door and not run.admitted)
 
     def _attendance(self, record: Record, headers: Headers) -> Attendance:
         named = [*headers, _names(record.invocation_id)]
         return Attendance(self._invocations, self._config.heartbeat_seconds, record, named)
+
+
+def _running_resource(context: RequestContext, *, is_queued: bool) -> bytes:
+    """Return an invocation that was not asked for durably, and so can only be seen while it runs."""
+    began = iso_time(time.time() - context.elapsed())
+    return resource_json(
+        b"null",
+        invocation_id=context.invocation_id,
+        state=QUEUED if is_queued else RUNNING,
+        created_at=began,
+        started_at=None if is_queued else began,
+        finished_at=None,
+        last_event_id=0,
+        first_event_id=None,
+    )
 
 
 def _names(invocation_id: str) -> tuple[bytes, bytes]:
