@@ -172,6 +172,7 @@ class DurableInvocations:
                 self._engine.invocations.dismiss(record)
             run.sent_chunks, run.sent_bytes = record.said()
             self._engine.finish(run, failure)
+            del failure  # its traceback holds this frame
 
     async def _complete(self, run: DurableRun, result: Any) -> None:
         """Take what is no value to its end: a stream, or a response of the agent's own."""
