@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, configure_logging
-from ppio_agent_runtime._protocol import AgentHttpProtocol
+from ppio_agent_runtime._http.protocol import AgentHttpProtocol
 
 from .loads import SMALL
 

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
-from ppio_agent_runtime._run import Run
+from ppio_agent_runtime._engine.run import Run
 
 from .agents import Agent, agent
 from .proc import cpu_seconds

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
-from ppio_agent_runtime._access_log import access_logger, log_access
-from ppio_agent_runtime._context import RequestContext
-from ppio_agent_runtime._log_lines import LineHandler
-from ppio_agent_runtime._run import Run
+from ppio_agent_runtime._engine.context import RequestContext
+from ppio_agent_runtime._engine.run import Run
+from ppio_agent_runtime._watch.access_log import access_logger, log_access
+from ppio_agent_runtime._watch.log_lines import LineHandler
 from tests.runtime.test_logging import AGENT, agent_process
 from tests.runtime.wire import post
 
@@ -96,7 +96,7 @@ def test_its_records_have_what_other_records_have() -> None:
     assert 0 <= ordinary.created - quick.created < 60
     assert abs((ordinary.relativeCreated - quick.relativeCreated) / 1000 - (ordinary.created - quick.created)) < 0.01
     assert vars(quick)["invocation_id"] == run.context.invocation_id
-    assert (quick.filename, quick.funcName) == ("_access_log.py", "log_access")
+    assert (quick.filename, quick.funcName) == ("access_log.py", "log_access")
 
 
 async def test_each_record_names_its_own_task_and_thread() -> None:
@@ -244,9 +244,9 @@ def test_lines_go_out_while_the_agent_goes_on(tmp_path: Path) -> None:
 END_IN_THE_TURN = """
 import asyncio, os, sys
 from ppio_agent_runtime import configure_logging
-from ppio_agent_runtime._access_log import log_access
-from ppio_agent_runtime._context import RequestContext
-from ppio_agent_runtime._run import Run
+from ppio_agent_runtime._watch.access_log import log_access
+from ppio_agent_runtime._engine.context import RequestContext
+from ppio_agent_runtime._engine.run import Run
 configure_logging("json")
 
 async def main():

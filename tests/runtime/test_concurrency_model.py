@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import InvocationError
 from ppio_agent_runtime import RequestContext
-from ppio_agent_runtime._concurrency import Concurrency, WhenBusy
-from ppio_agent_runtime._run import Run
+from ppio_agent_runtime._door.concurrency import Concurrency, WhenBusy
+from ppio_agent_runtime._engine.run import Run
 
 
 class Model:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ppio_agent_runtime import PPIOAgentRuntimeApp
-from ppio_agent_runtime._loop import OwnLoop
-from ppio_agent_runtime._mailbox import Mailbox
+from ppio_agent_runtime._serve.loop import OwnLoop
+from ppio_agent_runtime._serve.mailbox import Mailbox
 from ppio_agent_runtime.testing import running
 from tests.runtime.test_backpressure import Standstill
 from tests.runtime.test_isolation import isolated

@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 from ppio_agent_runtime._asgi import ASGIApp, Receive, Scope, Send
-from ppio_agent_runtime._protocol import AgentHttpProtocol
+from ppio_agent_runtime._http.protocol import AgentHttpProtocol
 
 POST = b"POST /invocations HTTP/1.1\r\nHost: agent\r\nContent-Length: 2\r\n\r\n{}"
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
-from ppio_agent_runtime._answer import Answer
 from ppio_agent_runtime._asgi import ASGIApp, Receive, Scope, Send
-from ppio_agent_runtime._ledger import Ledger
-from ppio_agent_runtime._record import FAILED, Record
+from ppio_agent_runtime._records.answer import Answer
+from ppio_agent_runtime._records.ledger import Ledger
+from ppio_agent_runtime._records.record import FAILED, Record
 from ppio_agent_runtime.testing import running
 from tests.support.calls import refusal
 from tests.support.durable import cancel, events, finished, in_state, resource

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_models import EventsEvictedError
-from ppio_agent_runtime._allowance import FixedAllowance
-from ppio_agent_runtime._event_blocks import chunk_block, chunks_in, plain
-from ppio_agent_runtime._event_log import EventLog
-from ppio_agent_runtime._event_reader import EventReader
+from ppio_agent_runtime._records.allowance import FixedAllowance
+from ppio_agent_runtime._records.event_blocks import chunk_block, chunks_in, plain
+from ppio_agent_runtime._records.event_log import EventLog
+from ppio_agent_runtime._records.event_reader import EventReader
 
 BOUND = 4096
 ENVELOPE = b'{"result":null,"status":"success"}'

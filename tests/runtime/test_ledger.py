@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppio_agent_runtime import AgentConfig
-from ppio_agent_runtime._allowance import LEAST_LOG_BYTES
-from ppio_agent_runtime._ledger import Ledger
-from ppio_agent_runtime._record import Record
+from ppio_agent_runtime._records.allowance import LEAST_LOG_BYTES
+from ppio_agent_runtime._records.ledger import Ledger
+from ppio_agent_runtime._records.record import Record
 
 MIB = 1024 * 1024
 CHUNK = b'"%b"' % (b"x" * 1000)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ppio_agent_runtime import PPIOAgentRuntimeApp
 from ppio_agent_runtime._asgi import Receive, Scope, Send
-from ppio_agent_runtime._life import Life
-from ppio_agent_runtime._serving import http_date
+from ppio_agent_runtime._serve.life import Life
+from ppio_agent_runtime._serve.serving import http_date
 from ppio_agent_runtime.testing import running
 from tests.support.raw_http import get
 

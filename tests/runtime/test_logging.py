@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp, configure_logging
-from ppio_agent_runtime._log_formats import JsonFormatter, TextFormatter
+from ppio_agent_runtime._watch.log_formats import JsonFormatter, TextFormatter
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import Answer, post, request
 

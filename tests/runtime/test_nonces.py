@@ -3,7 +3,7 @@
 import pytest
 
 from ppio_agent_models import UnavailableError
-from ppio_agent_runtime._signatures import RefusedError, Signature
+from ppio_agent_runtime._door.signatures import RefusedError, Signature
 from ppio_agent_runtime.middleware.access import NonceMemory
 
 

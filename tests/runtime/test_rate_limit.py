@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import ConfigurationError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RateLimiter, RequestContext
-from ppio_agent_runtime._callers import counting_key
-from ppio_agent_runtime._client_address import ClientAddress
-from ppio_agent_runtime._sliding_window import MAX_KEYS, SlidingWindows
+from ppio_agent_runtime._door.callers import counting_key
+from ppio_agent_runtime._door.client_address import ClientAddress
+from ppio_agent_runtime._door.sliding_window import MAX_KEYS, SlidingWindows
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import Answer, address, post, request
 

@@ -19,7 +19,7 @@ from http_message_signatures import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppio_agent_runtime._signatures import (
+from ppio_agent_runtime._door.signatures import (
     RefusedError,
     SignedMessage,
     check_digest,
@@ -27,7 +27,7 @@ from ppio_agent_runtime._signatures import (
     signature_base,
     verify,
 )
-from ppio_agent_runtime._structured_fields import (
+from ppio_agent_runtime._door.structured_fields import (
     InnerList,
     Item,
     parse_dictionary,

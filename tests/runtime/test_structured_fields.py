@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppio_agent_runtime._structured_fields import (
+from ppio_agent_runtime._door.structured_fields import (
     InnerList,
     Item,
     Member,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
-from ppio_agent_runtime._concurrency import Concurrency
+from ppio_agent_runtime._door.concurrency import Concurrency
 from tests.runtime.wire import (
     PATIENCE_SECONDS,
 )

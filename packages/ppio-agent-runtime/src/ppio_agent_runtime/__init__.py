@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
     from ._app import AgentRuntimeApp as AgentRuntimeApp
     from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
-    from ._config import AgentConfig as AgentConfig
-    from ._context import RequestContext as RequestContext
-    from ._invoke import InvocationStream as InvocationStream
-    from ._logging import configure_logging as configure_logging
-    from ._metrics import MetricsCollector as MetricsCollector
-    from ._rate_limit import RateLimit as RateLimit
-    from ._rate_limiter import RateLimiter as RateLimiter
-    from ._server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
+    from ._corridor.invoke import InvocationStream as InvocationStream
+    from ._door.rate_limiter import RateLimiter as RateLimiter
+    from ._engine.context import RequestContext as RequestContext
+    from ._serve.server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
+    from ._settings.config import AgentConfig as AgentConfig
+    from ._settings.rate_limit import RateLimit as RateLimit
+    from ._watch.logging import configure_logging as configure_logging
+    from ._watch.metrics import MetricsCollector as MetricsCollector
 else:  # Hidden from type checkers, so that they refuse a name that does not exist.
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
         {
             "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
-            "._config": ("AgentConfig",),
-            "._context": ("RequestContext",),
-            "._invoke": ("InvocationStream",),
-            "._logging": ("configure_logging",),
-            "._metrics": ("MetricsCollector",),
-            "._rate_limit": ("RateLimit",),
-            "._rate_limiter": ("RateLimiter",),
-            "._server": ("PPIOAgentRuntimeServer",),
+            "._settings.config": ("AgentConfig",),
+            "._engine.context": ("RequestContext",),
+            "._corridor.invoke": ("InvocationStream",),
+            "._watch.logging": ("configure_logging",),
+            "._watch.metrics": ("MetricsCollector",),
+            "._settings.rate_limit": ("RateLimit",),
+            "._door.rate_limiter": ("RateLimiter",),
+            "._serve.server": ("PPIOAgentRuntimeServer",),
             "ppio_agent_models": (
                 "AgentError",
                 "ConfigurationError",

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
-from ._config import CLIENT_VARIABLES, AgentConfig
-from ._context import RequestContext, current_context
+from ._corridor.lifespan import LifespanFunction
+from ._engine.context import RequestContext, current_context
+from ._engine.handler import Handler
 from ._extensions import AppExtensions
-from ._handler import Handler
-from ._lifespan import LifespanFunction
+from ._settings.config import CLIENT_VARIABLES, AgentConfig
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ._asgi import ASGIApp, Receive, Scope, Send
-    from ._exchange import Answerer
-    from ._metrics import MetricsCollector
+    from ._http.exchange import Answerer
     from ._rooms import Layers, Rooms
+    from ._watch.metrics import MetricsCollector
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -141,7 +141,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         """The FastAPI app inside, made at first use: add routes, dependencies and routers to it."""
         with self._lock:
             if self._fastapi is None:
-                from ._fastapi import build  # slow to import, and most agents never need it
+                from ._corridor.fastapi import build  # slow to import, and most agents never need it
 
                 self._fastapi = build(self.config, lambda: self._handler)
             return self._fastapi
@@ -157,7 +157,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
             ConfigurationError: No entrypoint, or a bad host or port.
             SystemExit: With 1 when it cannot start, with 3 when a thread had to be abandoned.
         """
-        from ._server import PPIOAgentRuntimeServer, leave_in_time  # tests and other servers do not need it
+        from ._serve.server import PPIOAgentRuntimeServer, leave_in_time  # tests and other servers do not need it
 
         code = PPIOAgentRuntimeServer(self, port=port, host=host).run()
         leave_in_time(code)

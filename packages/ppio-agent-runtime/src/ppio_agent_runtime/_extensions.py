@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, ov
 
 from ppio_agent_models import ConfigurationError
 
-from ._context import RequestContext
-from ._lifespan import LifespanFunction, as_context_manager
+from ._corridor.lifespan import LifespanFunction, as_context_manager
+from ._engine.context import RequestContext
 
 if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp
-    from ._background import BusyBlock
-    from ._config import AgentConfig
-    from ._invoke import InvocationStream
+    from ._corridor.invoke import InvocationStream
+    from ._corridor.websocket import WebSocketRoute
+    from ._engine.background import BusyBlock
     from ._rooms import Rooms
-    from ._websocket import WebSocketRoute
+    from ._settings.config import AgentConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
@@ -73,7 +73,7 @@ class AppExtensions:
             InvocationError: What a caller over HTTP would be told, with `status_code`, `error_type` and `request_id`.
             SerializationError: The handler's result cannot become JSON.
         """
-        from ._invoke import Invoker  # needed by other protocols only
+        from ._corridor.invoke import Invoker  # needed by other protocols only
 
         return await Invoker(self._rooms.engine, self.config).invoke(payload, context, stream=stream)
 
@@ -86,7 +86,7 @@ class AppExtensions:
         Raises:
             BadRequestError: A header with a session id or timeout is malformed.
         """
-        from ._parse import context_of  # loaded since the app serves
+        from ._corridor.parse import context_of  # loaded since the app serves
 
         return context_of(request)
 
@@ -103,7 +103,7 @@ class AppExtensions:
             ConfigurationError: It is not an `async def`, requires a parameter that nothing would fill, or is the
                 second one.
         """
-        from ._websocket import WebSocketHandler, WebSocketRoute  # imports starlette, which others do not need
+        from ._corridor.websocket import WebSocketHandler, WebSocketRoute  # imports starlette, which others do not need
 
         handler = WebSocketHandler(function)
         if self._websocket is not None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ._asgi import Headers, Send
 
 
+class ClientGoneError(Exception):
+    """The caller hung up; there is nobody to answer. Never leaves the runtime."""
+
+
 _OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
 """What an agent's exception cannot set: it describes a body that is ours."""
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")

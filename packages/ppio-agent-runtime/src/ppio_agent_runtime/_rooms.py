@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._admission import Door
-from ._background import Background
-from ._durable import DurableInvocations
-from ._durable_corridor import DurableCorridor
-from ._engine import Engine
-from ._health import Health
-from ._invocations import FAREWELL_SECONDS, TICK_SECONDS, Invocations
-from ._observation import Observation
-from ._pipeline import Corridor
-from ._resource import InvocationResources
-from ._router import Router
+from ._corridor.pipeline import Corridor
+from ._corridor.router import Router
+from ._door.admission import Door
+from ._durable.corridor import DurableCorridor
+from ._durable.invocations import DurableInvocations
+from ._durable.resource import InvocationResources
+from ._engine.background import Background
+from ._engine.engine import Engine
+from ._engine.invocations import FAREWELL_SECONDS, TICK_SECONDS, Invocations
 from ._serialize import encode
+from ._watch.health import Health
+from ._watch.observation import Observation
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ._asgi import ASGIApp
-    from ._config import AgentConfig
-    from ._exchange import Answerer
-    from ._handler import Handler
-    from ._isolation import SecondLoop
-    from ._lifespan import LifespanFunction
+    from ._corridor.lifespan import LifespanFunction
+    from ._engine.handler import Handler
+    from ._http.exchange import Answerer
+    from ._serve.isolation import SecondLoop
+    from ._settings.config import AgentConfig
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -128,7 +128,7 @@ class Rooms:
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
         if self.second_loop is not None:
-            from ._isolation import IsolatedApp
+            from ._serve.isolation import IsolatedApp
 
             app = isolated = IsolatedApp(app, router.ping, self.second_loop)
             shortcut = shortcut and isolated.around(shortcut)
@@ -175,6 +175,6 @@ class Rooms:
 
 
 def _second_loop() -> SecondLoop:
-    from ._isolation import SecondLoop  # few agents have one
+    from ._serve.isolation import SecondLoop  # few agents have one
 
     return SecondLoop()

@@ -16,18 +16,18 @@ from urllib.parse import quote
 
 from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError, RequestReadTimeoutError, UnavailableError
 
-from .._body import ClientGoneError, read_body
-from .._context import KEY_ID
-from .._handshake import refuse_handshake
-from .._headers import by_name, request_id_of
-from .._problems import problem_of, send_problem
-from .._respond import identity_headers
-from .._signatures import MAX_SKEW_SECONDS, RefusedError, Signature, SignedMessage, check_digest, verify
+from .._corridor.respond import identity_headers
+from .._door.signatures import MAX_SKEW_SECONDS, RefusedError, Signature, SignedMessage, check_digest, verify
+from .._http.body import read_body
+from .._http.exchange import KEY_ID
+from .._http.handshake import refuse_handshake
+from .._http.headers import by_name, request_id_of
+from .._problems import ClientGoneError, problem_of, send_problem
 
 if TYPE_CHECKING:
     from .._asgi import ASGIApp, Headers, Message, Receive, Scope, Send
-    from .._config import AgentConfig
-    from .._exchange import Answerer, Exchange
+    from .._http.exchange import Answerer, Exchange
+    from .._settings.config import AgentConfig
 
 logger = logging.getLogger("ppio_agent_runtime")
 

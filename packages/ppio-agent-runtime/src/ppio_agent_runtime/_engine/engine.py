@@ -1,0 +1,144 @@
+"""What every protocol shares: one invocation from its start to its end, without a word of HTTP.
+
+`POST /invocations` comes through `_corridor.pipeline`, other protocols through `app.invoke`, WebSockets through
+their own room. Each of them starts a run, lets it work, delivers what came out, and finishes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ppio_agent_models import ConfigurationError
+
+if TYPE_CHECKING:
+    from .handler import Callee, Handler
+    from .invocations import Invocations
+    from .run import Run
+    from .workers import WorkerThreads
+
+
+class Admission(Protocol):
+    """The door between a parsed request and the agent: rate limits, concurrency, queues."""
+
+    def lets_in(self, run: Run) -> bool:
+        """Let the run in if that can be said at once; False when `enter` is to be waited for.
+
+        Raises:
+            InvocationError: It is refused; the caller is told this.
+        """
+
+    async def enter(self, run: Run) -> None:
+        """Let the run in, at once or later, where `lets_in` did not.
+
+        While it waits, its deadline, a disconnect and a drain end the wait.
+
+        Raises:
+            InvocationError: It is refused; the caller is told this.
+        """
+
+    def leave(self, run: Run) -> None:
+        """Note that a run which came in is over, its code included. Called once for each."""
+
+    def drain(self) -> None:
+        """Refuse those who wait: the service shuts down."""
+
+
+class Recorder(Protocol):
+    """Counts what became of invocations."""
+
+    def started(self, run: Run) -> None:
+        """Note that the calling task begins to work for a run."""
+
+    def finished(self, run: Run, failure: BaseException | None) -> None:
+        """Note that a run's answer is complete.
+
+        Args:
+            run: It has `context`, `chunks` (None when nothing was streamed) and `reason` (why it was stopped).
+            failure: What ended it instead of a result; a stream that failed after its first chunk has it in
+                `run.chunks.error`.
+        """
+
+    def refused(self, failure: Exception) -> None:
+        """Note a request that was refused before a run began: its parser's reason, or a drain."""
+
+
+class Engine:
+    """Runs the handler under all limits.
+
+    Attributes:
+        handler: The agent's function, once it is registered.
+        admission: The door; None when nothing is configured.
+        recorder: Who counts; None when nobody does.
+        workers: Threads for plain functions.
+        invocations: What is running.
+    """
+
+    def __init__(self, invocations: Invocations, workers: WorkerThreads) -> None:
+        self.handler: Handler | None = None
+        self.admission: Admission | None = None
+        self.recorder: Recorder | None = None
+        self.workers = workers
+        self.invocations = invocations
+        invocations.on_end = self._left
+        invocations.on_drain = self._drained
+
+    def registered(self) -> Handler:
+        """Return the handler.
+
+        Raises:
+            ConfigurationError: There is none yet.
+        """
+        if self.handler is None:
+            raise ConfigurationError("This service has no entrypoint; put @app.entrypoint above the agent's function.")
+        return self.handler
+
+    def start(self, run: Run) -> Run:
+        """Return the run, which is in flight from here on: watched, and stopped when its time or the service ends.
+
+        Raises:
+            DrainingError: The service is shutting down.
+        """
+        self.invocations.add(run)
+        return run
+
+    def work(self, run: Run, handler: Callee, payload: Any) -> Coroutine[Any, Any, Any]:
+        """Pass the door and return the coroutine that calls the handler; a generator comes back as such.
+
+        Where the door has to be waited for, the coroutine does.
+
+        Raises:
+            InvocationError: It was refused, failed, ran out of time, or was stopped.
+            ClientGoneError: The caller hung up.
+        """
+        if self.recorder is not None:
+            self.recorder.started(run)
+        if self.admission is None:
+            return run.result(handler, payload, self.workers)
+        if self.admission.lets_in(run):
+            run.admitted = True
+            return run.result(handler, payload, self.workers)
+        return self._admitted(self.admission, run, handler, payload)
+
+    def finish(self, run: Run, failure: BaseException | None) -> None:
+        """Note that the answer is complete. Code that was cancelled and does not end keeps the run in flight."""
+        self.invocations.finish(run)
+        if self.recorder is not None:
+            self.recorder.finished(run, failure)
+
+    def refused(self, failure: Exception) -> None:
+        """Note a request that was refused before a run began."""
+        if self.recorder is not None:
+            self.recorder.refused(failure)
+
+    async def _admitted(self, admission: Admission, run: Run, handler: Callee, payload: Any) -> Any:
+        await run.enter(admission)
+        return await run.result(handler, payload, self.workers)
+
+    def _left(self, run: Run) -> None:
+        if self.admission is not None:
+            self.admission.leave(run)
+
+    def _drained(self) -> None:
+        if self.admission is not None:
+            self.admission.drain()

@@ -1,0 +1,1 @@
+"""What can be set about a service, where each value comes from, and what is wrong with it."""
