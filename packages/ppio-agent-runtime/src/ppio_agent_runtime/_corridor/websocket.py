@@ -78,10 +78,9 @@ class WebSocketRoute:
             self._engine.refused(error)
             await self._tell(error, request_id_of(by_name(scope["headers"])), None, scope, connection)
             return
-        work = self._work(run, WebSocket(scope, connection.receive, connection.send))
+        work = self._work(run, WebSocket(scope, connection.receive, connection.send), connection)
         try:
             await run.outcome(asyncio.get_running_loop().create_task(work))
-            await connection.close(_NORMAL, "")
         except (ClientGoneError, OSError):
             return
         except Exception as error:  # noqa: BLE001  # the border where an exception becomes a close
@@ -90,18 +89,27 @@ class WebSocketRoute:
         finally:
             connection.stop_reading()
 
-    async def _work(self, run: WebSocketRun, websocket: WebSocket) -> None:
+    async def _work(self, run: WebSocketRun, websocket: WebSocket, connection: Connection) -> None:
         current_context.set(run.context)  # this task is the connection's own
         failure: BaseException | None = None
+        try:
+            await self._handle(run, websocket)
+            with suppress(OSError):  # the peer has left meanwhile
+                await connection.close(_NORMAL, "")  # while the run is in flight: a drain hangs up when none is left
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self._engine.finish(run, failure)
+
+    async def _handle(self, run: WebSocketRun, websocket: WebSocket) -> None:
         try:
             run.check()  # it may have been stopped before this task got its first turn
             await self._engine.work(run, self.handler, websocket)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # a peer that leaves is no failure
-            failure = _as_departure(error)
-            if failure is not None:
-                raise failure from error.__cause__
-        finally:
-            self._engine.finish(run, failure)
+            departure = _as_departure(error)
+            if departure is not None:
+                raise departure from error.__cause__
 
     async def _tell(
         self, error: Exception, request_id: str, context: RequestContext | None, scope: Scope, connection: Connection
