@@ -9,13 +9,17 @@ from tests.support.agent_process import agent_process
 from tests.support.raw_http import Connection
 
 
-def test_sync_handler_that_never_returns_ends_the_process_with_3(tmp_path: Path) -> None:
-    with agent_process(tmp_path, SYNC, **BRIEF) as agent, Connection(agent.url) as connection:
+def assert_the_call_is_refused_and_the_process_ends_with_3(folder: Path, program: str) -> None:
+    with agent_process(folder, program, **BRIEF) as agent, Connection(agent.url) as connection:
         connection.post()
         begun(agent)
         agent.terminate()
         assert connection.read_answer().status == 503
         assert agent.wait() == 3
+
+
+def test_sync_handler_that_never_returns_ends_the_process_with_3(tmp_path: Path) -> None:
+    assert_the_call_is_refused_and_the_process_ends_with_3(tmp_path, SYNC)
 
 
 def test_sync_handler_that_heeds_context_cancelled_ends_the_process_with_0(tmp_path: Path) -> None:
@@ -51,12 +55,7 @@ async def handler(payload):
         except asyncio.CancelledError:
             pass
 """
-    with agent_process(tmp_path, program, **BRIEF) as agent, Connection(agent.url) as connection:
-        connection.post()
-        begun(agent)
-        agent.terminate()
-        assert connection.read_answer().status == 503
-        assert agent.wait() == 3
+    assert_the_call_is_refused_and_the_process_ends_with_3(tmp_path, program)
 
 
 def test_blocking_call_in_asyncio_to_thread_does_not_hold_up_the_end(tmp_path: Path) -> None:
@@ -71,12 +70,7 @@ def block():
     say("begun")
     wait("never")
 """
-    with agent_process(tmp_path, program, **BRIEF) as agent, Connection(agent.url) as connection:
-        connection.post()
-        begun(agent)
-        agent.terminate()
-        assert connection.read_answer().status == 503
-        assert agent.wait() == 3
+    assert_the_call_is_refused_and_the_process_ends_with_3(tmp_path, program)
 
 
 def test_idle_kept_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:

@@ -50,11 +50,6 @@ class DurableRun(Run):
             self.on_late(self)
         return False
 
-    def check(self) -> None:
-        """Raise why the run was stopped, if it was."""
-        if self.reason is not None:
-            raise self.reason
-
     async def produce(self, generator: Any, workers: WorkerThreads, timeout: float) -> None:
         """Put the chunks of `generator` into the log, in the task that calls this.
 

@@ -185,8 +185,7 @@ class Run:
         """
         self._production = None
         self.task = asyncio.current_task()
-        if self.reason is not None:
-            raise self.reason
+        self.check()
 
     def start_stream(self, generator: Any, workers: WorkerThreads, timeout: float) -> ChunkBuffer:
         """Begin to produce the chunks of `generator`, which may take `timeout` seconds from the invocation's start."""
@@ -220,6 +219,11 @@ class Run:
         elif self._waiting and self.task is not None:
             self._stopped_at = asyncio.get_running_loop().time()
             self.task.cancel()
+
+    def check(self) -> None:
+        """Raise why the run was stopped, if it was."""
+        if self.reason is not None:
+            raise self.reason
 
     def watch(self, now: float) -> bool:
         """Look after the run, at every tick of the clock; say whether its caller must be told without its handler.

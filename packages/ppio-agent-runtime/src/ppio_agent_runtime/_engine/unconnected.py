@@ -54,11 +54,6 @@ class UnconnectedRun(Run):
             self.check()
         return task.result()
 
-    def check(self) -> None:
-        """Raise why the run was stopped, if it was."""
-        if self.reason is not None:
-            raise self.reason
-
 
 def caller_left() -> InvocationCancelledError:
     """Return why a run is stopped whose result nobody wants any more."""

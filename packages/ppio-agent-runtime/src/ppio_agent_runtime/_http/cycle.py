@@ -247,9 +247,8 @@ class Cycle:
             if prefix in _FRAMING:
                 framing[prefix] = value
         fields = b"".join(lines)
-        if fields.translate(None, _IN_A_VALUE) != b"\r\n" * (
-            len(lines) // 3
-        ):  # one inside of a value would begin a field
+        line_ends = b"\r\n" * (len(lines) // 3)
+        if fields.translate(None, _IN_A_VALUE) != line_ends:  # one more, inside of a value, would begin a field
             raise RuntimeError("Invalid HTTP header value.")
         further = self._frame(status, framing)
         status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status

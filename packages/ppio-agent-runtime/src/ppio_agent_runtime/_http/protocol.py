@@ -237,7 +237,7 @@ class AgentHttpProtocol(asyncio.Protocol):
             self._patience.idle_since = self.loop.time()
 
     def own_fields(self) -> bytes:
-        """Return the header lines that every answer has; uvicorn makes their list anew once a second, for the date."""
+        """Return the header lines that every answer has; their list is made anew once a second, for the date."""
         pairs, lines = self._own_fields
         if pairs is not self.server_state.default_headers:
             pairs = self.server_state.default_headers
