@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import SandboxCreationError
 
-from .._rules.agent_keys import closed_to_all_but
+from .._core.credentials import with_session_key
 from .._sandbox import SandboxSpec
 from . import bell
 from .copying import copy_folder
@@ -47,7 +47,7 @@ def make(home: Home, spec: SandboxSpec, *, template_id: str, source: Source, pyt
         try:
             copy_folder(source.folder, os.path.join(directory, APP_FOLDER), without=home.root)
             bell.hang_up(directory)
-            variables = closed_to_all_but(record["token"], {**source.env_vars, **spec.env_vars})
+            variables = with_session_key(record["token"], {**source.env_vars, **spec.env_vars})
             environment = agent_environment(variables, port=record["port"])
             command = [python, "-m", "ppio_agent_runtime", source.entrypoint]
             started = start_supervisor(directory, command, environment, reservation=reservation)
