@@ -201,7 +201,7 @@ def test_an_agent_that_calls_itself_shares_the_place_and_counts_once(when_busy: 
     with running(app) as url:
         answers = [post(url, session="s") for _ in range(2)]
         assert [answer.json["result"] for answer in answers] == [3, 3]
-        until(lambda: app._rooms.door.concurrency is not None and app._rooms.door.concurrency.in_flight == 0)
+        until(lambda: app._rooms.admission.concurrency is not None and app._rooms.admission.concurrency.in_flight == 0)
         assert post(url, session="s").status == 429
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
-from ppio_agent_runtime._door.concurrency import Concurrency
+from ppio_agent_runtime.limits.concurrency import Concurrency
 from tests.runtime.wire import (
     PATIENCE_SECONDS,
 )
@@ -30,7 +30,7 @@ class Turns:
 
     @property
     def places(self) -> Concurrency:
-        places = self.app._rooms.door.concurrency
+        places = self.app._rooms.admission.concurrency
         assert places is not None
         return places
 
