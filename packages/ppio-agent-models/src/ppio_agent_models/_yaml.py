@@ -1,7 +1,8 @@
 """Reads the YAML of a manifest: every scalar is text, and what could be read in two ways is refused with its place.
 
 PyYAML parses, with its C parser where that is built. The values are made here from its events and not by one of its
-loaders, which resolve tags and aliases, let the last of two equal keys win, and recurse as deep as a file is nested. Text keeps what people wrote: `version: 1.10` is no number, and `country: NO` no boolean.
+loaders, which resolve tags and aliases, let the last of two equal keys win, and recurse as deep as a file is nested.
+Text keeps what people wrote: `version: 1.10` is no number, and `country: NO` no boolean.
 """
 
 from __future__ import annotations
