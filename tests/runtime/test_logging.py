@@ -78,6 +78,7 @@ def ids(answer: Answer) -> dict[str, str]:
     }
 
 
+@pytest.mark.contract
 def test_json_lines_of_every_logger_and_worker_thread_carry_the_ids(tmp_path: Path) -> None:
     with agent_process(tmp_path, PPIO_AGENT_LOG_FORMAT="json", PPIO_AGENT_ACCESS_LOG="true") as (url, lines):
         answer = post(url, {"n": 1}, session="s1", X_PPIO_Request_Id="r1")
@@ -97,6 +98,7 @@ def test_json_lines_of_every_logger_and_worker_thread_carry_the_ids(tmp_path: Pa
     assert "request_id" not in records[0]
 
 
+@pytest.mark.contract
 def test_text_lines_carry_the_ids_and_nothing_is_said_about_success(tmp_path: Path) -> None:
     with agent_process(tmp_path) as (url, lines):
         answer = post(url, {"n": 1}, session="s1", X_PPIO_Request_Id="r1")
@@ -120,6 +122,7 @@ def test_lines_of_uvicorn_have_the_same_format(tmp_path: Path) -> None:
     assert "color_message" not in found[0]
 
 
+@pytest.mark.contract
 def test_a_program_with_its_own_logging_keeps_it_and_has_the_ids(tmp_path: Path) -> None:
     setup = "logging.basicConfig(level='WARNING', format='OWN %(message)s %(invocation_id)s')\n"
     program = AGENT.replace("app = ", f"{setup}app = ").replace("log.info", "log.warning")
@@ -202,6 +205,7 @@ def agent(request: dict):
     assert len([line for line in lines if "refused" in line and "BadRequestError" in line]) == 1
 
 
+@pytest.mark.contract
 def test_a_format_that_the_operator_names_wins_over_basic_config(tmp_path: Path) -> None:
     program = AGENT.replace("app = ", "logging.basicConfig(level='INFO')\napp = ")
     with agent_process(tmp_path, program, PPIO_AGENT_LOG_FORMAT="json") as (url, lines):
@@ -209,6 +213,7 @@ def test_a_format_that_the_operator_names_wins_over_basic_config(tmp_path: Path)
     assert all(json.loads(line) for line in lines)
 
 
+@pytest.mark.contract
 def test_neither_payload_nor_header_value_nor_key_is_logged_at_info(tmp_path: Path) -> None:
     quiet = AGENT.replace('log.info("works on %s", request["n"])', "pass")
     with agent_process(tmp_path, quiet, PPIO_AGENT_ACCESS_LOG="1") as (url, lines):
@@ -220,6 +225,7 @@ def test_neither_payload_nor_header_value_nor_key_is_logged_at_info(tmp_path: Pa
     assert not any(secret in text for secret in ("PAYLOAD", "HEADERKEY", "USERID"))
 
 
+@pytest.mark.contract
 def test_what_the_drain_cuts_is_logged_by_invocation_id(tmp_path: Path) -> None:
     program = """
     import asyncio
@@ -245,6 +251,7 @@ def test_what_the_drain_cuts_is_logged_by_invocation_id(tmp_path: Path) -> None:
     assert {record["invocation_id"] for record in cut} == invocations
 
 
+@pytest.mark.contract
 async def test_ids_reach_records_in_all_handler_kinds_and_end_with_the_invocation() -> None:
     heard: list[Any] = []
 
@@ -362,6 +369,7 @@ def test_an_id_of_the_caller_cannot_forge_a_line() -> None:
     assert "\n" not in formatted(TextFormatter(), "hello", extra=extra)
 
 
+@pytest.mark.contract
 def test_the_helper_serves_programs_that_another_server_runs() -> None:
     program = """
 import logging, sys
@@ -384,6 +392,7 @@ def test_the_record_factory_is_wrapped_once() -> None:
     assert logging.getLogRecordFactory() is factory
 
 
+@pytest.mark.contract
 def test_a_wrong_format_is_refused_at_start() -> None:
     with pytest.raises(ConfigurationError, match=r"AgentConfig\.log_format must be one of 'text', 'json'"):
         AgentConfig(log_format="xml")  # type: ignore[arg-type]

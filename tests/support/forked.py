@@ -23,7 +23,7 @@ from .processes import environment
 PIPE_BYTES: Final = 32768
 """What a pipe takes at once, as standard input."""
 _LENGTH: Final = 8
-_MODULES: Final = ("ppio_agent_client", "rich.console", "rich.table", "ruamel.yaml", "typer.rich_utils")
+_MODULES: Final = ("ppio_agent_client", "rich.console", "rich.table", "yaml", "typer.rich_utils")
 
 
 class Forge:

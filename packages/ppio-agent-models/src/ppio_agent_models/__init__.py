@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from ._invocation import InvocationState as InvocationState
     from ._invocation import StreamEvent as StreamEvent
     from ._manifest import AgentManifest as AgentManifest
+    from ._manifest import ManifestDocument as ManifestDocument
+    from ._manifest import UnknownField as UnknownField
     from ._session import SandboxConfig as SandboxConfig
     from ._session import SessionInfo as SessionInfo
     from ._session import SessionStatus as SessionStatus
@@ -167,7 +169,11 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "InvocationResponse",
                 "StreamEvent",
             ),
-            "._manifest": ("AgentManifest",),
+            "._manifest": (
+                "AgentManifest",
+                "ManifestDocument",
+                "UnknownField",
+            ),
             "._session": (
                 "SandboxConfig",
                 "SessionInfo",

@@ -8,7 +8,7 @@ from typing import Final
 
 INSTALL_LINE: Final = "pip install 'ppio-agent-client[cli]'"
 _EXIT_USAGE: Final = 2
-_NEEDED: Final = ("packaging", "rich", "ruamel.yaml", "typer", "watchfiles")
+_NEEDED: Final = ("packaging", "rich", "typer", "watchfiles")
 
 
 def main(arguments: list[str] | None = None, *, program: str = "ppio-agent") -> int:

@@ -1,13 +1,14 @@
-"""The manifest as a file: where it is, what it says, and on which line."""
+"""The manifest as a file: where it is, and what it says."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppio_agent_models import MANIFEST_FILE
 
 from ._failures import UsageError
+from ._output import screen
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentManifest
@@ -42,31 +43,17 @@ def read_text(path: Path) -> str:
 
 
 def read_manifest(path: Path) -> AgentManifest:
-    """Return the manifest in a file.
+    """Return the manifest in a file, and warn about fields in it that mean nothing.
 
     Raises:
-        ConfigurationError: A field is missing or wrong; the message names each one.
+        ConfigurationError: It is no YAML, or a field is missing or wrong; the message names each one.
     """
-    from ppio_agent_models import AgentManifest
+    from ppio_agent_models import AgentManifest, ManifestDocument
 
-    return AgentManifest.from_yaml(read_text(path), source=path.name)
-
-
-def lines_of(text: str) -> dict[tuple[str, ...], int]:
-    """Return the line, from 1, of every key in a document, by its path: `("spec", "entrypoint")`."""
-    from ruamel.yaml import YAML
-
-    found: dict[tuple[str, ...], int] = {(): 1}
-    _collect(YAML().load(text), (), found)
-    return found
-
-
-def _collect(node: Any, path: tuple[str, ...], found: dict[tuple[str, ...], int]) -> None:
-    if isinstance(node, dict):
-        places: Any = getattr(node, "lc", None)
-        for key, value in node.items():
-            found[(*path, str(key))] = places.key(key)[0] + 1
-            _collect(value, (*path, str(key)), found)
+    document = ManifestDocument.parse(read_text(path), source=path.name)
+    for field in document.unknown_fields():
+        screen.warn(f"{path.name}, line {field.line}: {field}")
+    return AgentManifest.from_document(document)
 
 
 def _shown(folder: Path) -> str:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Final
 
 import typer
 
-from ppio_agent_models import AgentManifest, ConfigurationError
+from ppio_agent_models import AgentManifest, ConfigurationError, ManifestDocument
 
-from ._checks.findings import Finding, Severity
+from ._checks.findings import Finding, Severity, error
 from ._checks.platform import check_dockerfile, check_size
 from ._checks.program import check_program
 from ._checks.requirements import check_requirements
-from ._checks.schema import Lines, check_schema, line_of
+from ._checks.schema import check_schema
 from ._checks.secrets import check_secrets
 from ._failures import EXIT_FAILED
-from ._manifest_file import lines_of, manifest_path, read_text
+from ._manifest_file import manifest_path, read_text
 from ._options import Folder
 from ._output import screen
 from ._python import project_python
 
 app = typer.Typer(add_completion=False)
+
+_PLACE: Final = re.compile(r", line (\d+), column \d+: (.*)", re.DOTALL)
 
 
 @app.command()
@@ -51,28 +54,23 @@ def validate(
 
 def _findings(path: Path, *, imports: bool) -> Iterator[Finding]:
     folder, file, text = path.parent, path.name, read_text(path)
-    lines, document = _read_as_yaml(text)
-    yield from check_schema(file, text, lines, document)
     yield from check_secrets(file, text)
     yield from check_requirements(folder)
     yield from check_dockerfile(folder)
     try:
-        manifest = AgentManifest.from_yaml(text, source=file)
+        document = ManifestDocument.parse(text, source=file)
+    except ConfigurationError as problem:
+        place = _PLACE.search(str(problem))
+        yield error("yaml", file, int(place[1]) if place else 1, place[2] if place else str(problem))
+        return
+    yield from check_schema(file, document)
+    try:
+        manifest = AgentManifest.from_document(document)
     except ConfigurationError:
         return  # told above
-    yield from check_size(file, lines, manifest)
-    place = file, line_of(lines, ("spec", "entrypoint"))
-    yield from check_program(folder, project_python(folder), manifest, place, imports=imports)
-
-
-def _read_as_yaml(text: str) -> tuple[Lines, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return lines_of(text), YAML().load(text)
-    except YAMLError:
-        return {}, None
+    yield from check_size(file, document, manifest)
+    named_at = file, document.line_of(("spec", "entrypoint"))
+    yield from check_program(folder, project_python(folder), manifest, named_at, imports=imports)
 
 
 def _count(number: int, what: str) -> str:

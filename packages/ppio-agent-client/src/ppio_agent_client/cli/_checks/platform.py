@@ -12,23 +12,22 @@ from ppio_agent_models import ConfigurationError
 from .._deploying.dockerfile import read_dockerfile
 from .._deploying.sizes import size_of
 from .findings import Finding, error, warning
-from .schema import Lines, line_of
 
 if TYPE_CHECKING:
-    from ppio_agent_models import AgentManifest
+    from ppio_agent_models import AgentManifest, ManifestDocument
 
 _DOCKERFILES: Final = ("ppio.Dockerfile", "Dockerfile")
 _LINE: Final = re.compile(r", line (\d+): (.*)", re.DOTALL)
 
 
-def check_size(file: str, lines: Lines, manifest: AgentManifest) -> Iterator[Finding]:
+def check_size(file: str, document: ManifestDocument, manifest: AgentManifest) -> Iterator[Finding]:
     """Yield what keeps the platform from giving the sandbox that a manifest asks for."""
     runtime = manifest.spec.runtime
     try:
         size_of(runtime.cpu_limit, runtime.memory_limit)
     except ConfigurationError as problem:
         field = "cpu_limit" if "cpu_limit is" in str(problem) else "memory_limit"
-        yield error("size", file, line_of(lines, ("spec", "runtime", field)), str(problem))
+        yield error("size", file, document.line_of(("spec", "runtime", field)), str(problem))
 
 
 def check_dockerfile(folder: Path) -> Iterator[Finding]:
