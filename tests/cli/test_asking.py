@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppio_agent_client.cli._asking import Asked, payload_of, variables_of
-from ppio_agent_client.cli._deploying.manifest import Agent, read_agent, without_status, write_status
-from ppio_agent_client.cli._failures import UsageError
-from ppio_agent_client.cli._output import screen
-from ppio_agent_client.cli._rendering import readable, text_of
-from ppio_agent_client.cli._times import span
+from ppio_agent_client.cli.errors import UsageError
+from ppio_agent_client.cli.inputs import Asked, payload_of, variables_of
+from ppio_agent_client.cli.output import screen
+from ppio_agent_client.cli.project import Agent, read_agent, without_status, write_status
+from ppio_agent_client.cli.rendering import readable, span, text_of
 from ppio_agent_models import AgentManifest, ManifestDocument
 
 MANIFEST = """\

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ppio_agent_client.cli._checks.requirements import check_requirements
-from ppio_agent_client.cli._checks.secrets import check_secrets
-from ppio_agent_client.cli._project import Kind
+from ppio_agent_client.cli.checks.files import check_requirements
+from ppio_agent_client.cli.checks.manifest import check_secrets
+from ppio_agent_client.cli.commands.init import Kind
 from tests.support.command_line import CommandLine, Finished
 
 MANIFEST = ".ppio-agent.yaml"

@@ -116,9 +116,9 @@ def _serve(channel: socket.socket) -> int | None:
 
 
 def _main() -> NoReturn:
-    from ppio_agent_client.cli._commands import COMMANDS
+    from ppio_agent_client.cli.commands import COMMANDS
 
-    for name in (*_MODULES, *(f"ppio_agent_client.cli.{command}" for command in COMMANDS)):
+    for name in (*_MODULES, *(f"ppio_agent_client.cli.commands.{command}" for command in COMMANDS)):
         import_module(name)
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         code = _serve(channel)
