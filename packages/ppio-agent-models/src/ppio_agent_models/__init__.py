@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from ._headers import PROTOCOL_VERSION as PROTOCOL_VERSION
     from ._headers import REQUEST_ID_HEADER as REQUEST_ID_HEADER
     from ._headers import SESSION_ID_HEADER as SESSION_ID_HEADER
+    from ._headers import SIGNED_HEADERS as SIGNED_HEADERS
     from ._headers import SSE_MEDIA_TYPE as SSE_MEDIA_TYPE
     from ._headers import TIMEOUT_HEADER as TIMEOUT_HEADER
     from ._headers import USER_ID_HEADER as USER_ID_HEADER
@@ -152,6 +153,7 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "PROTOCOL_VERSION",
                 "REQUEST_ID_HEADER",
                 "SESSION_ID_HEADER",
+                "SIGNED_HEADERS",
                 "SSE_MEDIA_TYPE",
                 "TIMEOUT_HEADER",
                 "USER_ID_HEADER",

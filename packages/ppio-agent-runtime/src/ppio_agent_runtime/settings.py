@@ -2,6 +2,10 @@
 
 A settings class lists annotated fields, each with `setting(default=...)`. What is wrong fails at once with the field's
 name, the value's source and the bound; what was meant is suggested.
+
+A structure among them, such as a rate limit, is a frozen dataclass. It is given as itself, as a mapping, or as a JSON
+object in a string; one that has a shorthand reads that too, through a class method `from_text`. Error messages name the
+field and never show the text that was given for a structure: it may hold a password.
 """
 
 from __future__ import annotations
@@ -10,13 +14,25 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Self, dataclass_transform, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from types import UnionType
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from ppio_agent_models import ConfigurationError
 
-from .structures import Parser, parser_of, suggestion, without_none
-
+Parser = Callable[[Any], Any]
+"""Returns a value of the kind, or None when what it was given is something else."""
 Source = Literal["argument", "environment", "default"]
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
@@ -68,7 +84,7 @@ class _Setting:
 
     def _shown(self, value: Any) -> str:
         # A structure may hold a password: what was given for one is not repeated.
-        tells = not self.secret and (self.kind in _PARSERS or get_origin(self.kind) is Literal)
+        tells = not self.secret and (self.kind in _SIMPLE or get_origin(self.kind) is Literal)
         return f", not {value!r}" if tells else f", not this {type(value).__name__}"
 
     def _check_bounds(self, number: float, where: str) -> None:
@@ -143,20 +159,93 @@ def _parse_list(value: Any) -> list[str] | None:
     return None
 
 
-_PARSERS: dict[Any, Callable[[Any], Any]] = {
-    bool: _parse_bool,
-    int: _parse_int,
-    float: _parse_float,
-    str: _parse_str,
-    list[str]: _parse_list,
+def _parse_mapping(value: Any) -> dict[str, str] | None:
+    given = _json_object(value)
+    if given is None or not all(isinstance(text, str) for pair in given.items() for text in pair):
+        return None
+    return dict(given)
+
+
+def _json_object(value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, Mapping) else None
+
+
+_PARSERS: dict[Any, tuple[Parser, str]] = {
+    bool: (_parse_bool, "true or false"),
+    int: (_parse_int, "a whole number"),
+    float: (_parse_float, "a finite number"),
+    str: (_parse_str, "a text that is not empty"),
+    list[str]: (_parse_list, "a list of texts (in the environment: separated by commas, or JSON)"),
+    dict[str, str]: (_parse_mapping, 'an object of texts (in the environment: JSON, as {"name": "text"})'),
 }
-_WORDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a finite number",
-    str: "a text that is not empty",
-    list[str]: "a list of texts (in the environment: separated by commas, or JSON)",
-}
+_SIMPLE = _PARSERS.keys() - {dict[str, str]}
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """Return the type in `hint` and whether it may be None."""
+    if get_origin(hint) not in (Union, UnionType):
+        return hint, False
+    members = [member for member in get_args(hint) if member is not type(None)]
+    return members[0], len(members) < len(get_args(hint))
+
+
+def _suggestion(word: str, words: Iterable[str]) -> str:
+    """Return a sentence with the word that was meant, when one of `words` looks like it."""
+    from difflib import get_close_matches  # slow to import, and for mistakes only
+
+    near = get_close_matches(word, list(words), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _parser_of(kind: Any) -> tuple[Parser, str]:
+    """Return the parser of a kind, and how to say in a sentence what it takes.
+
+    Raises:
+        TypeError: No setting can be of this kind.
+    """
+    if kind in _PARSERS:
+        return _PARSERS[kind]
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        return lambda value: value if value in choices else None, f"one of {', '.join(map(repr, choices))}"
+    if is_dataclass(kind):
+        return _structure_parser(kind), getattr(kind, "written", "a JSON object")
+    raise TypeError(f"no setting can be of the type {kind!r}")
+
+
+def _structure_parser(kind: Any) -> Parser:
+    hints = get_type_hints(kind)
+    members = {field.name: _parser_of(hints[field.name]) for field in fields(kind)}
+    required = [field.name for field in fields(kind) if field.default is field.default_factory is MISSING]
+    from_text = getattr(kind, "from_text", None)
+
+    def parse(value: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        if isinstance(value, str) and from_text is not None and (short := from_text(value)) is not None:
+            return short
+        given = _json_object(value)
+        if given is None:
+            return None
+        if missing := [name for name in required if name not in given]:
+            raise ConfigurationError(f"{kind.__name__} needs {missing[0]!r}.")
+        return kind(**{name: _read_member(kind, name, part, members) for name, part in given.items()})
+
+    return parse
+
+
+def _read_member(kind: Any, name: str, value: Any, members: Mapping[str, tuple[Parser, str]]) -> Any:
+    if name not in members:
+        raise ConfigurationError(f"{kind.__name__} has no field {name!r}.{_suggestion(name, members)}")
+    parse, word = members[name]
+    if (parsed := parse(value)) is None:
+        raise ConfigurationError(f"{kind.__name__}.{name} must be {word}, not of type {type(value).__name__}.")
+    return parsed
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
@@ -173,8 +262,8 @@ class Settings:
         hints = get_type_hints(cls)
         for name, field in list(vars(cls).items()):
             if isinstance(field, _Setting):
-                field.kind, field.optional = without_none(hints[name])
-                field.parse, field.word = parser_of(field.kind, _PARSERS, _WORDS)
+                field.kind, field.optional = _without_none(hints[name])
+                field.parse, field.word = _parser_of(field.kind)
                 field.name = name
                 cls._fields[name] = field
                 delattr(cls, name)
@@ -183,7 +272,7 @@ class Settings:
         unknown = [name for name in given if name not in self._fields]
         if unknown:
             raise ConfigurationError(
-                f"{type(self).__name__} has no setting {unknown[0]!r}.{suggestion(unknown[0], self._fields)}"
+                f"{type(self).__name__} has no setting {unknown[0]!r}.{_suggestion(unknown[0], self._fields)}"
             )
         sources: dict[str, Source] = {}
         for name, field in self._fields.items():
@@ -241,7 +330,7 @@ class Settings:
         """Return a sentence for each variable with our prefix that means nothing here."""
         known = {cls._prefix + name.upper() for name in cls._fields}
         return [
-            f"The variable {name} means nothing to this version.{suggestion(name, known)}"
+            f"The variable {name} means nothing to this version.{_suggestion(name, known)}"
             for name in sorted(os.environ)
             if name.startswith(cls._prefix) and name not in known and name not in known_elsewhere
         ]

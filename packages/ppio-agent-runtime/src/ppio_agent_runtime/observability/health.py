@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from ppio_agent_models import ConfigurationError, SerializationError
 
-from .._engine.handler import code_of
 from .._serialize import encode
-
-if TYPE_CHECKING:
-    from .._engine.workers import WorkerThreads
-    from .._serve.isolation import SecondLoop
+from .threads import run_in_thread
 
 HEALTHY, BUSY, UNHEALTHY = "Healthy", "HealthyBusy", "Unhealthy"
 
@@ -31,33 +26,40 @@ _WORDS = {
 
 PingHandler = Callable[[], Any]
 
-_Told = tuple[str, str | None, dict[str, Any]]
+_Answer = tuple[str, str | None, dict[str, Any]]
 """Status, message and further fields."""
 
 
 class Health:
     """How the service is: busy while work is in flight, unhealthy while draining or when its own ping handler says so.
 
+    Args:
+        ping_timeout_seconds: Longest time for a ping handler.
+        run_async: Runs an async ping handler on the event loop of the handlers; None where that is the one of `ping`.
+
     Attributes:
         draining: The service is shutting down.
         details: Each returns further fields of the answer.
-        further_work: Each says whether there is work in flight that is no invocation.
+        busy_checks: Each says whether there is work in flight.
     """
 
-    def __init__(self, workers: WorkerThreads, ping_timeout_seconds: float, loop: SecondLoop | None) -> None:
+    def __init__(
+        self,
+        ping_timeout_seconds: float,
+        run_async: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]] | None = None,
+    ) -> None:
         self.draining = False
         self.details: list[Callable[[], dict[str, Any]]] = []
-        self.further_work: list[Callable[[], bool]] = []
-        self._second_loop = loop
-        self._workers = workers
+        self.busy_checks: list[Callable[[], bool]] = []
+        self._run_async = run_async
         self._timeout_seconds = ping_timeout_seconds
         self._handler: PingHandler | None = None
-        self._check: asyncio.Future[_Told] | None = None
-        self._own_word = HEALTHY
+        self._check: asyncio.Future[_Answer] | None = None
+        self._own_status = HEALTHY
         self._status = HEALTHY
         self._changed_at = int(time.time())
 
-    def use(self, handler: PingHandler) -> None:
+    def set_handler(self, handler: PingHandler) -> None:
         """Ask `handler` on every ping from now on.
 
         Raises:
@@ -71,13 +73,13 @@ class Health:
             ) from error
         self._handler = handler
 
-    def reopen(self) -> None:
+    def reset(self) -> None:
         """Begin anew, after an earlier life of the app may have ended on another event loop."""
         self.draining = False
         self._check = None
-        self.look()
+        self.update()
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Note the status as it is now, with the time if it has changed. Wanted whenever work begins or has ended."""
         self._note(self._combined())
 
@@ -88,7 +90,7 @@ class Health:
         if self.draining:
             message = "draining"
         elif self._handler is not None:
-            self._own_word, message, extra = await self._ask(self._handler)
+            self._own_status, message, extra = await self._ask(self._handler)
         status = UNHEALTHY if self.draining else self._combined()
         self._note(status)
         body = {
@@ -102,13 +104,10 @@ class Health:
         return 503 if status == UNHEALTHY else 200, _encode_ping(extra, body)
 
     def _combined(self) -> str:
-        if self._own_word != HEALTHY:
-            return self._own_word
-        # A thread may still work for a caller who gave up: that is work in flight too.
-        if self._workers.unfinished:
-            return BUSY
-        for holds in self.further_work:
-            if holds():
+        if self._own_status != HEALTHY:
+            return self._own_status
+        for is_busy in self.busy_checks:
+            if is_busy():
                 return BUSY
         return HEALTHY
 
@@ -117,10 +116,10 @@ class Health:
             self._status = status
             self._changed_at = int(time.time())
 
-    async def _ask(self, handler: PingHandler) -> _Told:
-        """Return the handler's word, message and further fields. Pings that arrive meanwhile share one call."""
+    async def _ask(self, handler: PingHandler) -> _Answer:
+        """Return the handler's status, message and further fields. Pings that arrive meanwhile share one call."""
         if self._check is None:
-            self._check = self._start(handler)
+            self._check = self._call(handler)
             self._check.add_done_callback(self._checked)
         check = self._check
         try:
@@ -128,20 +127,34 @@ class Health:
         except TimeoutError:
             return UNHEALTHY, f"The ping handler did not answer within {self._timeout_seconds:g} s.", {}
 
-    def _start(self, handler: PingHandler) -> asyncio.Future[_Told]:
-        """Call the handler: on the agent's loop when it is async, else in a thread of its own."""
-        if not inspect.iscoroutinefunction(code_of(handler)):
-            return _in_new_thread(handler)
-        told = _ask_async(handler)
-        return asyncio.ensure_future(told if self._second_loop is None else self._second_loop.run(told))
+    def _call(self, handler: PingHandler) -> asyncio.Future[_Answer]:
+        """Call the handler: on the agent's loop when it is async, else in a thread that no other work can occupy."""
+        if not _is_async(handler):
+            return run_in_thread(_ask_plain, handler, name="agent-ping")
+        answer = _ask_async(handler)
+        return asyncio.ensure_future(answer if self._run_async is None else self._run_async(answer))
 
-    def _checked(self, check: asyncio.Future[_Told]) -> None:
+    def _checked(self, check: asyncio.Future[_Answer]) -> None:
         self._check = None
         if not check.cancelled():
             check.exception()  # seen here: the ping that started it may have given up
 
 
-async def _ask_async(handler: PingHandler) -> _Told:
+def _is_async(handler: PingHandler) -> bool:
+    """Say whether a function, partial, method or callable object is async."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+def _ask_plain(handler: PingHandler) -> _Answer:
+    try:
+        return read_answer(handler())
+    except BaseException as error:  # noqa: BLE001  # also SystemExit: whatever it is, the ping is answered
+        return _raised(error)
+
+
+async def _ask_async(handler: PingHandler) -> _Answer:
     try:
         return read_answer(await handler())
     except asyncio.CancelledError as error:
@@ -152,11 +165,11 @@ async def _ask_async(handler: PingHandler) -> _Told:
         return _raised(error)
 
 
-def _raised(error: BaseException) -> _Told:
+def _raised(error: BaseException) -> _Answer:
     return UNHEALTHY, f"The ping handler raised {type(error).__name__}.", {}
 
 
-def read_answer(answer: Any) -> _Told:
+def read_answer(answer: Any) -> _Answer:
     """Return status word, message and further fields of whatever a ping handler returned."""
     if answer is None:
         return HEALTHY, None, {}
@@ -177,27 +190,6 @@ def read_answer(answer: Any) -> _Told:
     if status is None:
         return UNHEALTHY, f"The ping handler answered something unknown, of type {type(answer).__name__}.", extra
     return status, message if isinstance(message, str | None) else encode(message).decode(), extra
-
-
-def _in_new_thread(handler: PingHandler) -> asyncio.Future[_Told]:
-    """Call the handler away from the agent's threads, which may all be taken."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_Told] = loop.create_future()
-
-    def settle(told: _Told) -> None:
-        if not future.done():
-            future.set_result(told)
-
-    def call() -> None:
-        try:
-            told = read_answer(handler())
-        except BaseException as error:  # noqa: BLE001  # also SystemExit: whatever it is, the ping is answered
-            told = _raised(error)
-        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, told)
-
-    threading.Thread(target=call, name="agent-ping", daemon=True).start()
-    return future
 
 
 def _encode_ping(extra: dict[str, Any], body: dict[str, Any]) -> bytes:

@@ -7,7 +7,6 @@ nothing is in flight the thread sleeps without a timer.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import threading
 import time
@@ -17,11 +16,11 @@ from functools import lru_cache
 from types import FrameType
 from typing import Final
 
-logger = logging.getLogger("ppio_agent_runtime")
+from .logging import logger
 
 _BLOCKED_SECONDS: Final = 0.2
 """From here on a loop counts as blocked: `/ping` and every other invocation waited for so long."""
-SLEPT_SECONDS: Final = 2.0
+PAUSED_SECONDS: Final = 2.0
 """A wait that took so much longer than it should means that the whole process stood still."""
 _QUIET_ROUNDS: Final = 3
 _SILENCE_SECONDS: Final = 10.0
@@ -35,49 +34,49 @@ class LoopWatchdog:
         is_busy: Says whether anything is in flight.
 
     Attributes:
-        looks: How often the thread has looked at the time.
+        rounds: How often the thread has waited.
     """
 
     def __init__(self, is_busy: Callable[[], bool]) -> None:
         self._is_busy = is_busy
-        self._wake = threading.Event()
+        self._wakeup = threading.Event()
         self._asleep = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
         self._last_warning = -_SILENCE_SECONDS
-        self._slept_seconds = 0.0
-        self.looks = 0
+        self._paused_seconds = 0.0
+        self.rounds = 0
 
-    def notice(self) -> None:
+    def wake(self) -> None:
         """Say that work has begun on the running loop. Cheap when the thread is awake already."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop_thread = threading.get_ident()
-            self._wake = threading.Event()
+            self._wakeup = threading.Event()
             self._asleep = False
             threading.Thread(
-                target=self._watch, args=(self._loop, self._wake), name="agent-watchdog", daemon=True
+                target=self._run, args=(self._loop, self._wakeup), name="agent-watchdog", daemon=True
             ).start()
         elif self._asleep:
             self._asleep = False
-            self._wake.set()
+            self._wakeup.set()
 
     def close(self) -> None:
-        """Let the thread end. The next `notice` starts a new one, for the loop that runs then."""
+        """Let the thread end. The next `wake` starts a new one, for the loop that runs then."""
         self._loop = None
-        self._wake.set()
+        self._wakeup.set()
 
-    def take_slept_seconds(self) -> float:
+    def take_paused_seconds(self) -> float:
         """Return for how long the whole process stood still (a paused sandbox) since this was asked last."""
-        slept, self._slept_seconds = self._slept_seconds, 0.0
-        return slept
+        paused, self._paused_seconds = self._paused_seconds, 0.0
+        return paused
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, wake: threading.Event) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop, wake: threading.Event) -> None:
         quiet = 0
         while self._loop is loop:
             if quiet >= _QUIET_ROUNDS:
                 wake.clear()
-                self._asleep = True  # from here on `notice` wakes; what began before it is seen in the next line
+                self._asleep = True  # from here on `wake` wakes; what began before it is seen in the next line
                 if self._loop is loop and not self._is_busy():
                     wake.wait()
                 self._asleep = False
@@ -97,9 +96,9 @@ class LoopWatchdog:
         began = time.monotonic()
         happened = event.wait(seconds)
         excess = time.monotonic() - began - seconds
-        if excess > SLEPT_SECONDS:
-            self._slept_seconds += excess
-        self.looks += 1
+        if excess > PAUSED_SECONDS:
+            self._paused_seconds += excess
+        self.rounds += 1
         return happened
 
     def _warn_when_over(self, answered: threading.Event) -> None:

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import ConfigurationError
 
-from .sliding_window import RateLimitState, state_of
-
 if TYPE_CHECKING:
-    from .._settings.rate_limit import RateLimit
+    from ..config import RateLimit
 
 _COMMAND_SECONDS: Final = 0.5
 """How long Redis may take to connect, and to answer one command."""
 
 
-class RedisCounts:
+class RedisStorage:
     """The counts of one limit.
 
     Raises:
@@ -34,8 +32,11 @@ class RedisCounts:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connect()
 
-    async def hit(self, key: str) -> RateLimitState:
+    async def hit(self, key: str) -> tuple[bool, int, int, float]:
         """Count one request of `key` if it fits into the limit.
+
+        Returns:
+            Whether it did, the counts of the previous and of the running window, and the seconds this one has left.
 
         Raises:
             Exception: Whatever the Redis client raises.
@@ -44,12 +45,12 @@ class RedisCounts:
         if self._loop is not None and self._loop is not loop:
             self._connect()  # a connection works on the loop that opened it
         self._loop = loop
-        limit, window = self._rate_limit.max_requests, self._rate_limit.window_seconds
+        window = self._rate_limit.window_seconds
         allowed = await self._strategy.hit(self._item, key)
         # Not the strategy's own get_window_stats: within the first millisecond of a window it says 0 for its length.
         # The count of the running window lives for two windows, so that it can become the previous one.
         previous, _, current, life = await self._storage.get_sliding_window(self._item.key_for(key), window)
-        return state_of(allowed, limit, window, previous, current, max(0.0, life - window))
+        return allowed, previous, current, max(0.0, life - window)
 
     async def close(self) -> None:
         """Close the connections, on the event loop that used them."""
