@@ -8,8 +8,8 @@ from pathlib import Path
 import ppio_agent_models as models
 
 from ..._io import _sync as io
-from ...local import LocalStore
 from ..._sandbox import LogPage, Sandbox, SandboxSpec
+from ...local import LocalStore
 
 
 class SyncLocalSandboxProvider:
