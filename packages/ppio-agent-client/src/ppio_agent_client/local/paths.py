@@ -2,7 +2,7 @@
 
     lock, next-port      the lock of the whole home, and the port to try next
     locks/               one lock per session, by a part of its hash
-    sandboxes/<id>/      record.json, lock, bell, agent.log, supervisor.log, app/
+    sandboxes/<id>/      record.json, lock, wakeup, agent.log, supervisor.log, app/
     ended/<id>.json      the records of sandboxes that ended a short while ago
     templates/<name>.json, templates/<name>@<version>/{lock, files/}
     trash/               what is being removed
@@ -20,15 +20,15 @@ from pathlib import Path
 
 from ppio_agent_models import ConfigurationError
 
+from .directory import ENDED_FOLDER, TRASH_FOLDER, SandboxDirectory
 from .locks import Lock
-from .names import ENDED_FOLDER, TRASH_FOLDER
 
 HOME_VARIABLE = "PPIO_AGENT_HOME"
 _SANDBOX_ID = re.compile(r"local-[0-9a-f]{16}-(?P<port>[0-9]{1,5})-[0-9a-f]{8}")
 
 
-class Home:
-    """The layout of one home, which is made when it does not exist.
+class Paths:
+    """Where things are in one home, which is made when it does not exist.
 
     Args:
         root: The folder; None for `PPIO_AGENT_HOME`, else `~/.ppio-agent`.
@@ -58,9 +58,9 @@ class Home:
         """
         return Lock(os.path.join(self._locks, _hash(session_id)[:3]))
 
-    def sandbox(self, sandbox_id: str) -> str:
+    def sandbox(self, sandbox_id: str) -> SandboxDirectory:
         """Return the directory of a sandbox."""
-        return os.path.join(self.sandboxes, sandbox_id)
+        return SandboxDirectory(os.path.join(self.sandboxes, sandbox_id))
 
     def ended_record(self, sandbox_id: str) -> str:
         """Return the file of a sandbox that ended."""
@@ -116,7 +116,7 @@ def new_sandbox_id(session_id: str, port: int) -> str:
 
 
 def is_sandbox_id(text: str) -> bool:
-    """Return whether `text` has the form of an id that this room gives, and so may be used as a file's name."""
+    """Return whether `text` has the form of an id that is given here, and so may be used as a file's name."""
     return _SANDBOX_ID.fullmatch(text) is not None
 
 

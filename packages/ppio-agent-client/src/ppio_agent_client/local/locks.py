@@ -31,7 +31,7 @@ class Lock:
         Raises:
             FileNotFoundError: The directory of the file is gone.
         """
-        import fcntl  # POSIX only; the room itself must be importable everywhere.
+        import fcntl  # POSIX only; the package itself must be importable everywhere.
 
         mode = fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)

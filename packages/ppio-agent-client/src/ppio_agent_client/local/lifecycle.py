@@ -1,4 +1,4 @@
-"""Changes to living sandboxes: the record first, then the processes, then the bell, all under the sandbox's lock.
+"""Changes to living sandboxes: the record first, then the processes, then the supervisor, all under the lock.
 
 The supervisor reaps the agent only under that lock, so that the id of the agent stays its own while it is held.
 """
@@ -11,28 +11,24 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import bell
-from .burial import bury, is_supervised
-from .locks import Lock
-from .names import LOCK_FILE
+from .cleanup import clean_up
+from .conversion import is_living
 from .processes import kill_process, signal_group
-from .records import read_record, write_record
-from .views import is_living
 
 if TYPE_CHECKING:
-    from .records import Record
+    from .directory import Record, SandboxDirectory
 
     Change = Callable[[Record], signal.Signals | None]
     """Edits a record and names the signal that the agent gets afterwards."""
 
 MAX_PAUSE_SECONDS = 24 * 3600.0
-"""A sandbox that is paused longer than this is ended: a paused life is kept, not endless."""
-KILL_WAIT_SECONDS = 10.0
-"""How long `end` waits for the supervisor to end the sandbox, and then for the end of the supervisor."""
+"""A sandbox that is paused longer than this is terminated: a paused life is kept, not endless."""
+TERMINATE_WAIT_SECONDS = 10.0
+"""How long `terminate` waits for the supervisor to end the sandbox, and then for the end of the supervisor."""
 
 
-def extending(timeout_seconds: float) -> Change:
-    """Let it live for so long from now; a paused one from its waking."""
+def extend(timeout_seconds: float) -> Change:
+    """Let it live for so long from now; a paused one from when it is resumed."""
 
     def change(record: Record) -> None:
         if record["state"] == "paused":
@@ -43,7 +39,7 @@ def extending(timeout_seconds: float) -> Change:
     return change
 
 
-def pausing(record: Record) -> signal.Signals | None:
+def pause(record: Record) -> signal.Signals | None:
     """Stop it and keep the rest of its life; a paused one stays as it is."""
     if record["state"] == "paused":
         return None
@@ -54,7 +50,7 @@ def pausing(record: Record) -> signal.Signals | None:
     return signal.SIGSTOP
 
 
-def resuming(record: Record) -> signal.Signals | None:
+def resume(record: Record) -> signal.Signals | None:
     """Let it go on with the rest of its life; a running one stays as it is."""
     if record["state"] == "running":
         return None
@@ -63,51 +59,51 @@ def resuming(record: Record) -> signal.Signals | None:
     return signal.SIGCONT
 
 
-def apply(directory: str, change: Change) -> Record | None:
+def apply(directory: SandboxDirectory, change: Change) -> Record | None:
     """Change a living sandbox and return its new record; None when there is no living one."""
     try:
-        with Lock(os.path.join(directory, LOCK_FILE)):
-            record = read_record(directory)
-            if record is None or not is_living(record) or not is_supervised(directory, record):
+        with directory.lock():
+            record = directory.read()
+            if record is None or not is_living(record) or not directory.is_supervised(record):
                 return None
             number = change(record)
-            write_record(directory, record)
+            directory.write(record)
             if number is not None and (record["agent"] is None or not signal_group(record["agent"], number)):
                 return None  # The agent has just ended; its supervisor is about to notice.
-            bell.ring(directory)
+            directory.wake_supervisor()
             return record
     except FileNotFoundError:
         return None
 
 
-def end(directory: str) -> bool:
+def terminate(directory: SandboxDirectory) -> bool:
     """Kill whatever runs in the sandbox and wait until it is put away; return whether it was living until then."""
     try:
-        with Lock(os.path.join(directory, LOCK_FILE)):
-            record = read_record(directory)
+        with directory.lock():
+            record = directory.read()
             if record is None or record["agent"] is None:
                 return False
-            was_living = is_living(record) and is_supervised(directory, record)
+            was_living = is_living(record) and directory.is_supervised(record)
             signal_group(record["agent"], signal.SIGKILL)  # First: a full disk must not keep it alive.
-            record["state"] = "ending"
+            record["state"] = "terminating"
             record["due_at"] = time.time()
-            write_record(directory, record)
+            directory.write(record)
     except FileNotFoundError:
         return False
-    bell.ring(directory)
+    directory.wake_supervisor()
     _wait_for_the_end(directory, record)
     return was_living
 
 
-def _wait_for_the_end(directory: str, record: Record) -> None:
+def _wait_for_the_end(directory: SandboxDirectory, record: Record) -> None:
     began = time.monotonic()
-    pause = 0.001
-    while os.path.exists(directory) and bell.is_heard(directory):
+    step = 0.001
+    while os.path.exists(directory.path) and directory.has_supervisor():
         waited = time.monotonic() - began
-        if waited > KILL_WAIT_SECONDS and record["supervisor"] is not None:
-            kill_process(record["supervisor"])  # It hangs, or was stopped. `bury` does its work.
-        if waited > 2 * KILL_WAIT_SECONDS:
+        if waited > TERMINATE_WAIT_SECONDS and record["supervisor"] is not None:
+            kill_process(record["supervisor"])  # It hangs, or was stopped. `clean_up` does its work.
+        if waited > 2 * TERMINATE_WAIT_SECONDS:
             break
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
-    bury(directory)
+        time.sleep(step)
+        step = min(step * 1.5, 0.05)
+    clean_up(directory)

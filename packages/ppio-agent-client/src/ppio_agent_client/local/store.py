@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import ConfigurationError, SandboxCreationError, SandboxGoneError
 
-from .._sandbox import LogPage, Sandbox, SandboxSpec
-from .burial import bury, bury_the_dead, forget_the_past, is_supervised
-from .changes import apply, end, extending, pausing, resuming
-from .home import Home, is_sandbox_id
-from .making import chosen_python, make
-from .reading import page_of_ended, page_of_living
-from .records import read_json, read_record
-from .templates import TemplateShelf, canonical_id
-from .views import as_sandbox, is_living
+from . import lifecycle
+from .cleanup import clean_up, clean_up_dead, forget_ended
+from .conversion import ended_log_page, is_living, living_log_page, to_sandbox
+from .create import chosen_python, create_sandbox
+from .directory import read_json
+from .paths import Paths, is_sandbox_id
+from .templates import TemplateStore, canonical_id
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentTemplate
 
-    from .changes import Change
-    from .records import Record
+    from .._sandbox import LogPage, Sandbox, SandboxSpec
+    from .directory import Record
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -51,15 +49,15 @@ class LocalStore:
             raise ConfigurationError(
                 "local sandboxes need a POSIX system (signals, file locks): use WSL, or sandboxes on the platform"
             )
-        self._home = Home(home)
+        self._paths = Paths(home)
         self._python = python
-        self._templates = TemplateShelf(self._home)
+        self._templates = TemplateStore(self._paths)
         self._forget_at = 0.0
 
     @property
     def folder(self) -> Path:
         """The home's folder."""
-        return Path(self._home.root)
+        return Path(self._paths.root)
 
     def create(self, spec: SandboxSpec) -> Sandbox:
         """Return the living sandbox of the session, or make one and start its agent without waiting for it.
@@ -74,7 +72,7 @@ class LocalStore:
         _check_seconds(spec.timeout_seconds)
         self._clean_up()
         template_id = canonical_id(spec.template_id)
-        with self._home.session_lock(spec.session_id):
+        with self._paths.session_lock(spec.session_id):
             living = self._living(spec.session_id)
             if living is not None:
                 if living["template_id"] != template_id:
@@ -82,38 +80,38 @@ class LocalStore:
                         f"session {spec.session_id!r} has a living sandbox made from {living['template_id']!r}, not "
                         f"from {template_id!r}; close it first or use another session id"
                     )
-                return as_sandbox(living, created=False)
+                return to_sandbox(living, created=False)
             if spec.memory_limit is not None or spec.cpu_limit is not None:
-                _say_that_limits_mean_nothing()
+                _warn_about_limits()
             with self._templates.opened(spec.template_id) as source:
                 python = chosen_python(self._python or source.python)
-                record = make(self._home, spec, template_id=template_id, source=source, python=python)
-        return as_sandbox(record)
+                record = create_sandbox(self._paths, spec, template_id=template_id, source=source, python=python)
+        return to_sandbox(record)
 
     def find(self, session_id: str) -> Sandbox | None:
         """Return the living sandbox of a session, running or paused; None when there is none."""
         record = self._living(session_id)
-        return None if record is None else as_sandbox(record)
+        return None if record is None else to_sandbox(record)
 
     def get(self, sandbox_id: str) -> Sandbox | None:
         """Return a sandbox as it is now; one that ended is shown for ten minutes, with exit code and output."""
         if not is_sandbox_id(sandbox_id):
             return None
-        directory = self._home.sandbox(sandbox_id)
-        record = read_record(directory)
-        if record is not None and not is_supervised(directory, record):
-            bury(directory)
+        directory = self._paths.sandbox(sandbox_id)
+        record = directory.read()
+        if record is not None and not directory.is_supervised(record):
+            clean_up(directory)
             record = None
         if record is None:
-            record = read_json(self._home.ended_record(sandbox_id))
-        return None if record is None or record["state"] == "making" else as_sandbox(record)
+            record = read_json(self._paths.ended_record(sandbox_id))
+        return None if record is None or record["state"] == "creating" else to_sandbox(record)
 
     def list_sandboxes(self) -> list[Sandbox]:
         """Return every living sandbox of this home, whichever process made it, oldest first."""
         self._clean_up()
-        records = (read_record(self._home.sandbox(name)) for name in self._home.sandbox_ids())
+        records = (self._paths.sandbox(name).read() for name in self._paths.sandbox_ids())
         living = (record for record in records if record is not None and is_living(record))
-        return [as_sandbox(record) for record in sorted(living, key=lambda record: record["created_at"])]
+        return [to_sandbox(record) for record in sorted(living, key=lambda record: record["created_at"])]
 
     def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
         """Let the sandbox live for `timeout_seconds` from now; a paused one from its waking.
@@ -123,7 +121,7 @@ class LocalStore:
             ConfigurationError: The timeout is not a positive number.
         """
         _check_seconds(timeout_seconds)
-        return self._change(sandbox_id, extending(timeout_seconds))
+        return self._change(sandbox_id, lifecycle.extend(timeout_seconds))
 
     def pause(self, sandbox_id: str) -> Sandbox:
         """Stop the processes of the sandbox where they are (SIGSTOP) and keep the rest of its life for later.
@@ -133,7 +131,7 @@ class LocalStore:
         Raises:
             SandboxGoneError: It has ended.
         """
-        return self._change(sandbox_id, pausing)
+        return self._change(sandbox_id, lifecycle.pause)
 
     def resume(self, sandbox_id: str) -> Sandbox:
         """Let the processes of a paused sandbox go on, and its life with them. A running one stays as it is.
@@ -141,7 +139,7 @@ class LocalStore:
         Raises:
             SandboxGoneError: It has ended.
         """
-        return self._change(sandbox_id, resuming)
+        return self._change(sandbox_id, lifecycle.resume)
 
     def kill(self, sandbox_id: str) -> bool:
         """End every process of the sandbox at once (SIGKILL), and return when they are gone.
@@ -149,7 +147,7 @@ class LocalStore:
         Returns:
             True when this call ended it; False when it had ended before, or does not exist.
         """
-        return is_sandbox_id(sandbox_id) and end(self._home.sandbox(sandbox_id))
+        return is_sandbox_id(sandbox_id) and lifecycle.terminate(self._paths.sandbox(sandbox_id))
 
     def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
         """Return what the session's agent has written since `cursor`, or from the start; None when nothing is known.
@@ -158,10 +156,10 @@ class LocalStore:
         """
         record = self._living(session_id)
         if record is not None:
-            return page_of_living(self._home.sandbox(record["sandbox_id"]), record, cursor)
-        ended = (read_json(self._home.ended_record(each)) for each in self._home.ended_ids_of(session_id))
+            return living_log_page(self._paths.sandbox(record["sandbox_id"]), record, cursor)
+        ended = (read_json(self._paths.ended_record(each)) for each in self._paths.ended_ids_of(session_id))
         last = max(ended, key=lambda each: each["created_at"] if each else 0, default=None)
-        return None if last is None else page_of_ended(last, cursor)
+        return None if last is None else ended_log_page(last, cursor)
 
     def list_templates(self) -> list[AgentTemplate]:
         """Return what was deployed on this machine, by name. Folders can be used without."""
@@ -196,17 +194,17 @@ class LocalStore:
         return self._templates.delete(name)
 
     def _living(self, session_id: str) -> Record | None:
-        for sandbox_id in self._home.sandbox_ids_of(session_id):
-            directory = self._home.sandbox(sandbox_id)
-            record = read_record(directory)
-            if record is not None and is_living(record) and is_supervised(directory, record):
+        for sandbox_id in self._paths.sandbox_ids_of(session_id):
+            directory = self._paths.sandbox(sandbox_id)
+            record = directory.read()
+            if record is not None and is_living(record) and directory.is_supervised(record):
                 return record
         return None
 
-    def _change(self, sandbox_id: str, change: Change) -> Sandbox:
-        record = apply(self._home.sandbox(sandbox_id), change) if is_sandbox_id(sandbox_id) else None
+    def _change(self, sandbox_id: str, change: lifecycle.Change) -> Sandbox:
+        record = lifecycle.apply(self._paths.sandbox(sandbox_id), change) if is_sandbox_id(sandbox_id) else None
         if record is not None:
-            return as_sandbox(record)
+            return to_sandbox(record)
         ended = self.get(sandbox_id)
         raise SandboxGoneError(
             f"there is no living local sandbox {sandbox_id!r}: it was closed, its time was over, or its agent ended",
@@ -214,10 +212,10 @@ class LocalStore:
         )
 
     def _clean_up(self) -> None:
-        bury_the_dead(self._home)
+        clean_up_dead(self._paths)
         if time.monotonic() >= self._forget_at:
             self._forget_at = time.monotonic() + _FORGET_SECONDS
-            forget_the_past(self._home)
+            forget_ended(self._paths)
             self._templates.sweep()
 
 
@@ -229,6 +227,6 @@ def _check_seconds(seconds: float) -> None:
 
 
 @cache
-def _say_that_limits_mean_nothing() -> None:
+def _warn_about_limits() -> None:
     """Say so once per process."""
     logger.warning("local sandboxes are for development and do not enforce memory_limit and cpu_limit")

@@ -14,7 +14,7 @@ from functools import cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .records import Agent, Supervisor
+    from .directory import Agent, Supervisor
 
 _KILL_WAIT_SECONDS = 5.0
 """How long a killed process may take to go; only one that hangs in the kernel takes longer."""

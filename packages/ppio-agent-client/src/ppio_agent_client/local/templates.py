@@ -18,13 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError, TemplateNotFoundError
 
-from .copying import copy_folder
-from .ending import discard, remove
-from .home import Home, new_token
+from .agent_folder import NAME_RULE, AgentFolder, copy_folder, is_name, read_agent_folder, what_was_looked_for
+from .directory import LOCK_FILE, discard, read_json, remove, write_json
 from .locks import Lock
-from .names import LOCK_FILE
-from .records import read_json, write_json
-from .sources import NAME_RULE, Source, is_name, read_source, what_was_looked_for
+from .paths import Paths, new_token
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentTemplate
@@ -39,14 +36,14 @@ def canonical_id(template_id: str) -> str:
     return os.path.realpath(os.path.expanduser(template_id))
 
 
-class TemplateShelf:
+class TemplateStore:
     """The templates of one home."""
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
 
     @contextmanager
-    def opened(self, template_id: str) -> Iterator[Source]:
+    def opened(self, template_id: str) -> Iterator[AgentFolder]:
         """Give what a sandbox is made from; its folder does not go away before the block ends.
 
         Raises:
@@ -58,7 +55,7 @@ class TemplateShelf:
             return
         while True:
             version = self._pointer(template_id)["files"]
-            hold = Lock(os.path.join(self._home.templates, version, LOCK_FILE), shared=True)
+            hold = Lock(os.path.join(self._paths.templates, version, LOCK_FILE), shared=True)
             try:
                 hold.acquire()
             except FileNotFoundError:
@@ -66,7 +63,7 @@ class TemplateShelf:
             try:
                 facts = self._pointer(template_id)
                 if facts["files"] == version:
-                    source = _read_folder(os.path.join(self._home.templates, version, _FILES))
+                    source = _read_folder(os.path.join(self._paths.templates, version, _FILES))
                     yield replace(source, python=facts["metadata"].get("python"))
                     return
             finally:
@@ -102,14 +99,14 @@ class TemplateShelf:
         path = os.path.realpath(os.path.expanduser(folder))
         if not os.path.isdir(path):
             raise ConfigurationError(f"there is no folder {path!r} to deploy")
-        source = read_source(path)
+        source = read_agent_folder(path)
         if source is None:
             raise ConfigurationError(f"there is no agent in {path!r}: {what_was_looked_for()}")
         name = _checked_name(name if name is not None else source.name, path)
         version = f"{name}@{new_token()}"
         with self._new_version(version) as files:
             try:
-                copy_folder(path, files, without=self._home.root)
+                copy_folder(path, files, without=self._paths.root)
             except OSError as error:
                 raise ConfigurationError(f"{path!r} could not be copied to deploy it: {error}") from error
             facts = _facts(replace(source, name=name), name=name, folder=path)
@@ -118,7 +115,7 @@ class TemplateShelf:
             before = self._stored(name)
             if before is not None:
                 facts["created_at"] = before["created_at"]
-            with self._home.lock():
+            with self._paths.lock():
                 write_json(self._pointer_file(name), {**facts, "files": version})
         self.sweep()
         return _as_template(name, facts)
@@ -137,10 +134,10 @@ class TemplateShelf:
     def sweep(self) -> None:
         """Remove versions that no name points at: replaced, deleted, or never finished."""
         rubbish = []
-        with self._home.lock():
+        with self._paths.lock():
             pointed = {facts["files"] for name in self._names() if (facts := self._stored(name)) is not None}
-            for version in os.listdir(self._home.templates):
-                directory = os.path.join(self._home.templates, version)
+            for version in os.listdir(self._paths.templates):
+                directory = os.path.join(self._paths.templates, version)
                 if "@" not in version or version in pointed:
                     continue
                 hold = Lock(os.path.join(directory, LOCK_FILE))
@@ -153,9 +150,9 @@ class TemplateShelf:
     @contextmanager
     def _new_version(self, version: str) -> Iterator[str]:
         """Give the path for a new version's files, and keep it from being swept until the block ends."""
-        directory = os.path.join(self._home.templates, version)
+        directory = os.path.join(self._paths.templates, version)
         hold = Lock(os.path.join(directory, LOCK_FILE))
-        with self._home.lock():  # Nobody sweeps between the two.
+        with self._paths.lock():  # Nobody sweeps between the two.
             os.mkdir(directory, 0o700)
             hold.acquire()
         try:
@@ -174,10 +171,10 @@ class TemplateShelf:
         return facts
 
     def _pointer_file(self, name: str) -> str:
-        return os.path.join(self._home.templates, name + ".json")
+        return os.path.join(self._paths.templates, name + ".json")
 
     def _names(self) -> list[str]:
-        files = os.listdir(self._home.templates)
+        files = os.listdir(self._paths.templates)
         return sorted(stem for file in files if file.endswith(".json") and is_name(stem := file.removesuffix(".json")))
 
 
@@ -185,10 +182,10 @@ def _is_path(template_id: str) -> bool:
     return "/" in template_id or template_id.startswith((".", "~"))
 
 
-def _read_folder(folder: str) -> Source:
+def _read_folder(folder: str) -> AgentFolder:
     if not os.path.isdir(folder):
         raise TemplateNotFoundError(f"there is no folder {folder!r} to make a sandbox from")
-    source = read_source(folder)
+    source = read_agent_folder(folder)
     if source is None:
         raise TemplateNotFoundError(f"there is no agent in the folder {folder!r}: {what_was_looked_for()}")
     return source
@@ -215,7 +212,7 @@ def _not_found(name: str, names: list[str]) -> str:
     )
 
 
-def _facts(source: Source, *, name: str, folder: str) -> dict[str, Any]:
+def _facts(source: AgentFolder, *, name: str, folder: str) -> dict[str, Any]:
     now = time.time()
     metadata = {"folder": folder, "entrypoint": source.entrypoint}
     return {**source.about, "name": name, "created_at": now, "updated_at": now, "metadata": metadata}
