@@ -33,7 +33,7 @@ from .request import InvocationCall
 if TYPE_CHECKING:
     from .._engine.handler import Handler
     from .._http.exchange import Exchange
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .request import Form
 
 

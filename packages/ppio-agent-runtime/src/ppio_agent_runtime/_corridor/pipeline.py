@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .._engine.engine import Engine
     from .._engine.handler import Handler
     from .._http.exchange import Exchange
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .request import InvocationCall
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,9 +16,9 @@ from ppio_agent_models import (
     SerializationError,
 )
 
-from .._engine.log_ids import ids_of
 from .._http.sse import HEARTBEAT, PLAIN_END, plain_events
 from .._problems import ClientGoneError, handler_failure, problem_of
+from ..observability.logging import ids_of, logger
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Message, Receive, Scope, Send
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from .._engine.run import Run
     from .._http.exchange import Exchange
 
-logger = logging.getLogger("ppio_agent_runtime")
 
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()

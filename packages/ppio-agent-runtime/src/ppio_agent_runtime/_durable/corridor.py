@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .._engine.invocations import Invocations
     from .._http.exchange import Exchange
     from .._records.record import Record
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .invocations import DurableInvocations
 
 
