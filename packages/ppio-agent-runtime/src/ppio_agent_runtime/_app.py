@@ -62,7 +62,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         self._lock = threading.Lock()
         if config.rate_limit is not None or config.forwarded_allow_ips or config.event_store is not None:
             self._open_rooms()  # what these name is checked now, like every setting
-        for sentence in AgentConfig.unknown_variables(CLIENT_VARIABLES):
+        for sentence in config.unknown_variables(CLIENT_VARIABLES):
             logger.warning(sentence)
         if config.plugins:
             self._install_named(config.plugins)
