@@ -15,11 +15,6 @@ from .agents import write_agent
 
 
 @pytest.fixture
-def parrot(cli: CommandLine) -> Path:
-    return write_agent(cli.folder / "parrot")
-
-
-@pytest.fixture
 def living(cli: CommandLine, parrot: Path) -> str:
     """A session that lives."""
     command = ("invoke", "--local", "-t", "./parrot", "-i", "say something", "--keep", "--json")
