@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._corridor.invoke import InvocationStream as InvocationStream
     from ._door.rate_limiter import RateLimiter as RateLimiter
     from ._engine.context import RequestContext as RequestContext
-    from ._serve.server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
+    from .server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
     from ._settings.config import AgentConfig as AgentConfig
     from ._settings.rate_limit import RateLimit as RateLimit
     from ._watch.logging import configure_logging as configure_logging
@@ -47,7 +47,7 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
             "._watch.metrics": ("MetricsCollector",),
             "._settings.rate_limit": ("RateLimit",),
             "._door.rate_limiter": ("RateLimiter",),
-            "._serve.server": ("PPIOAgentRuntimeServer",),
+            ".server": ("PPIOAgentRuntimeServer",),
             "ppio_agent_models": (
                 "AgentError",
                 "ConfigurationError",

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ._asgi import ASGIApp
     from ._corridor.lifespan import LifespanFunction
     from ._engine.handler import Handler
-    from ._http.exchange import Answerer
     from ._serve.isolation import SecondLoop
     from ._settings.config import AgentConfig
 
@@ -94,10 +93,8 @@ class Rooms:
         fastapi: Callable[[], FastAPI],
         managers: Callable[[], list[Any]],
         websocket: ASGIApp | None,
-    ) -> tuple[ASGIApp, Answerer | None]:
-        """Return the ASGI app, the layers around the routes from the inside out, and the shortcut through it.
-
-        The shortcut answers a `POST /invocations` that has no `Origin`; it is None where a layer must be passed.
+    ) -> ASGIApp:
+        """Return the ASGI app: the layers around the routes from the inside out.
 
         Args:
             layers: The agent's own middleware.
@@ -114,25 +111,21 @@ class Rooms:
         page = self.observation.page
         router = Router(self._corridor, resources, self.health, uses_fastapi, fastapi, managers, page, websocket)
         app: ASGIApp = router
-        shortcut: Answerer | None = None if layers else self._corridor.answer
         for layer in layers:
             app = layer(app)
         if layers:
-            self._durably.has_middleware = True
             app = ErrorLayer(app, tells_errors=config.tells_errors)
         if config.api_keys or config.hmac_keys:
             from .middleware.access import AccessLayer
 
-            app = access = AccessLayer(app, config, self.engine.refused)
-            shortcut = shortcut and access.around(shortcut)
+            app = AccessLayer(app, config, self.engine.refused)
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
         if self.second_loop is not None:
             from ._serve.isolation import IsolatedApp
 
-            app = isolated = IsolatedApp(app, router.ping, self.second_loop)
-            shortcut = shortcut and isolated.around(shortcut)
-        return app, shortcut
+            app = IsolatedApp(app, router.ping, self.second_loop)
+        return app
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new work, let running work finish for `grace_seconds`, then stop it."""

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -19,14 +19,12 @@ from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError, Reques
 from .._corridor.respond import identity_headers
 from .._door.signatures import MAX_SKEW_SECONDS, RefusedError, Signature, SignedMessage, check_digest, verify
 from .._http.body import read_body
-from .._http.exchange import KEY_ID
 from .._http.handshake import refuse_handshake
-from .._http.headers import by_name, request_id_of
+from .._http.headers import KEY_ID, by_name, request_id_of
 from .._problems import ClientGoneError, problem_of, send_problem
 
 if TYPE_CHECKING:
     from .._asgi import ASGIApp, Headers, Message, Receive, Scope, Send
-    from .._http.exchange import Answerer, Exchange
     from .._settings.config import AgentConfig
 
 logger = logging.getLogger("ppio_agent_runtime")
@@ -72,17 +70,6 @@ class AccessLayer:
             return await self._refuse(error, scope, send)
         scope[KEY_ID] = key_id
         await self._app(scope, receive, send)
-
-    def around(self, answer: Answerer) -> Answerer:
-        """Return `answer` behind the API keys; who shows none of them comes in through ASGI, or not at all."""
-
-        def keyed(exchange: Exchange) -> Awaitable[None]:
-            exchange.key_id = self._api_keys.holder(exchange.headers)
-            if exchange.key_id is None:
-                return self(exchange.scope, exchange.receive, exchange.send)
-            return answer(exchange)
-
-        return keyed
 
     def _is_open(self, scope: Scope) -> bool:
         path: str = scope["path"]
