@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
@@ -48,12 +49,14 @@ def refuses_to_start(inside: Any) -> Any:
     return layer
 
 
-def dies_after_the_startup(inside: Any) -> Any:
+def dies_at_the_shutdown(inside: Any) -> Any:
     async def layer(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
-            return await inside(scope, receive, send)
+            await inside(scope, receive, send)
+            return
         await receive()
         await send({"type": "lifespan.startup.complete"})
+        await receive()
         raise LookupError("too late")
 
     return layer
@@ -76,8 +79,9 @@ def test_reason_that_a_layer_gives_is_in_the_log(caplog: pytest.LogCaptureFixtur
     assert "the disk is full" in caplog.text
 
 
-def test_lifespan_that_died_after_the_startup_does_not_end_the_service(caplog: pytest.LogCaptureFixture) -> None:
-    with running(agent(dies_after_the_startup)) as url:
+def test_layer_that_fails_at_the_shutdown_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "uvicorn.error")
+    with running(agent(dies_at_the_shutdown)) as url:
         assert invoke(url).result == "here"
     assert "too late" in caplog.text
 

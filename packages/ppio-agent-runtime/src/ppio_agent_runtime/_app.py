@@ -13,14 +13,14 @@ from ._corridor.lifespan import LifespanFunction
 from ._engine.context import RequestContext, current_context
 from ._engine.handler import Handler
 from ._extensions import AppExtensions
-from ._settings.config import CLIENT_VARIABLES, AgentConfig
+from .config import CLIENT_VARIABLES, AgentConfig
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ._asgi import ASGIApp, Receive, Scope, Send
     from ._rooms import Layers, Rooms
-    from ._watch.metrics import MetricsCollector
+    from .observability.metrics import MetricsCollector
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -61,7 +61,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         self._lock = threading.Lock()
         if config.rate_limit is not None or config.forwarded_allow_ips or config.event_store is not None:
             self._open_rooms()  # what these name is checked now, like every setting
-        for sentence in AgentConfig.unknown_variables(CLIENT_VARIABLES):
+        for sentence in config.unknown_variables(CLIENT_VARIABLES):
             logger.warning(sentence)
         if config.plugins:
             self._install_named(config.plugins)
@@ -99,7 +99,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         Raises:
             ConfigurationError: It cannot be called without arguments.
         """
-        self._rooms.health.use(function)
+        self._rooms.health.set_handler(function)
         return function
 
     def middleware(self, function: F) -> F:
@@ -133,7 +133,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
     @property
     def metrics(self) -> MetricsCollector:
         """The numbers of what happened, which `GET /metrics` shows too."""
-        return self._rooms.observation.metrics
+        return self._rooms.recorder.metrics
 
     @property
     def fastapi(self) -> FastAPI:
@@ -231,7 +231,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         managers = [lifespan(self) for lifespan in (*rooms.lifespans(), *self._lifespans)]
         if self._fastapi is not None:
             managers.append(self._fastapi.router.lifespan_context(self._fastapi))
-        return rooms.observation.lifespans(managers)
+        return rooms.recorder.lifespans(managers)
 
 
 AgentRuntimeApp = PPIOAgentRuntimeApp

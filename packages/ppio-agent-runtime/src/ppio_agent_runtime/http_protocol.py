@@ -138,6 +138,11 @@ class AgentHttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.scope is self.scope:
             self.headers = []  # trailers are shown to nobody (RFC 9110, section 6.5.1)
 
+    def on_message_complete(self) -> None:
+        """Note that the body is complete. To the parser an offer ends with its head."""
+        if not self._in_head:
+            super().on_message_complete()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
         super()._start_asgi_task(cycle, app)

@@ -18,15 +18,14 @@ import uvicorn
 
 from ppio_agent_models import ConfigurationError
 
-from ._watch.logging import configure_logging
 from .event_loop import OwnLoop, holds_up_exit
+from .observability.logging import configure_logging, logger
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from ._app import PPIOAgentRuntimeApp
 
-logger = logging.getLogger("ppio_agent_runtime")
 _uvicorn_logger = logging.getLogger("uvicorn.error")
 
 EXIT_FAILED: Final = 1
@@ -74,6 +73,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         self.servers: list[asyncio.base_events.Server] = []
         self._app = app
         self._socket: socket.socket | None = None
+        self._port: int = settings.port
         self._process_id = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -86,7 +86,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
     @property
     def port(self) -> int:
         """The port that is listened on; before `bind` the configured one."""
-        return self.config.port if self._socket is None else int(self._socket.getsockname()[1])
+        return self._port
 
     def bind(self) -> None:
         """Take the port, so that callers can connect before the app has started.
@@ -98,6 +98,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            self._port = self._socket.getsockname()[1]
             # Connections inherit it; asyncio's own loop, unlike uvloop, would let small answers wait for 40 ms.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
@@ -150,7 +151,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
                 self._loop.call_soon_threadsafe(self._start_drain)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app and listen. uvicorn raises SystemExit where that fails, with our exit code for something else."""
+        """Start the app and listen. Where that fails uvicorn raises SystemExit(3), which to us is something else."""
         try:
             await super().startup(sockets)
         except SystemExit:

@@ -29,9 +29,9 @@ from .negotiate import wanted_form
 from .request import InvocationCall
 
 if TYPE_CHECKING:
-    from .._engine.handler import Handler
     from .._asgi import Scope
-    from .._settings.config import AgentConfig
+    from .._engine.handler import Handler
+    from ..config import AgentConfig
     from .request import Form
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -16,9 +15,9 @@ from ppio_agent_models import (
     SerializationError,
 )
 
-from .._engine.log_ids import ids_of
 from .._http.sse import HEARTBEAT, PLAIN_END, plain_events
 from .._problems import ClientGoneError, handler_failure, problem_of
+from ..observability.logging import ids_of, logger
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Message, Receive, Scope, Send
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from .._engine.context import RequestContext
     from .._engine.run import Run
 
-logger = logging.getLogger("ppio_agent_runtime")
 
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .._engine.handler import Handler
     from .._engine.invocations import Invocations
     from .._records.record import Record
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .invocations import DurableInvocations
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .._corridor.request import Durability, InvocationCall
     from .._engine.engine import Engine
     from .._records.archive import Archive
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .run import DurableRun
 
 

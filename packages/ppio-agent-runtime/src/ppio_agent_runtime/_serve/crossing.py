@@ -14,7 +14,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .._asgi import Message, Receive, Scope, Send
+    from .._asgi import Message, Receive, Send
     from .mailbox import Mailbox
 
 _MOST_UNSENT_BYTES: Final = 64 * 1024
@@ -183,4 +183,3 @@ class Crossing:
         if not self._is_told:
             self._is_told = True
             self._here.post(self._arrived)
-

@@ -1,4 +1,4 @@
-"""Sandboxes on this machine: the room `_local` does the work, this is the door to it."""
+"""Sandboxes on this machine; `local` does the work, with blocking calls."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import ppio_agent_models as models
 
 from ..._io import _async as io
-from ..._local import LocalStore
 from ..._sandbox import LogPage, Sandbox, SandboxSpec
+from ...local import LocalStore
 
 
 class LocalSandboxProvider:
