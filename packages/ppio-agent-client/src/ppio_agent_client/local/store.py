@@ -34,7 +34,7 @@ _FORGET_SECONDS = 60.0
 
 
 class LocalStore:
-    """Sandboxes that are supervised processes on this machine: for development, not for isolation.
+    """Sandboxes that are supervised processes on this machine; what the verbs promise, `LocalSandboxProvider` says.
 
     Args:
         home: Where everything is kept; None for `PPIO_AGENT_HOME`, else `~/.ppio-agent`.
@@ -60,15 +60,7 @@ class LocalStore:
         return Path(self._paths.root)
 
     def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the living sandbox of the session, or make one and start its agent without waiting for it.
-
-        Asked at once by any number of threads and processes, it makes one sandbox; `created` tells who made it.
-
-        Raises:
-            TemplateNotFoundError: No such template.
-            ConfigurationError: Its manifest is wrong, or the timeout is not a positive number.
-            SandboxCreationError: It could not be made, or the session's sandbox was made from another template.
-        """
+        """Return the living sandbox of the session, or make one and start its agent without waiting for it."""
         _check_seconds(spec.timeout_seconds)
         self._clean_up()
         template_id = canonical_id(spec.template_id)
@@ -114,46 +106,24 @@ class LocalStore:
         return [to_sandbox(record) for record in sorted(living, key=lambda record: record["created_at"])]
 
     def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
-        """Let the sandbox live for `timeout_seconds` from now; a paused one from its waking.
-
-        Raises:
-            SandboxGoneError: It has ended.
-            ConfigurationError: The timeout is not a positive number.
-        """
+        """Let the sandbox live for `timeout_seconds` from now; a paused one from when it is resumed."""
         _check_seconds(timeout_seconds)
         return self._change(sandbox_id, lifecycle.extend(timeout_seconds))
 
     def pause(self, sandbox_id: str) -> Sandbox:
-        """Stop the processes of the sandbox where they are (SIGSTOP) and keep the rest of its life for later.
-
-        It is ended when nobody wakes it within 24 hours. A paused one stays as it is.
-
-        Raises:
-            SandboxGoneError: It has ended.
-        """
+        """Stop the processes of the sandbox where they are and keep the rest of its life for later."""
         return self._change(sandbox_id, lifecycle.pause)
 
     def resume(self, sandbox_id: str) -> Sandbox:
-        """Let the processes of a paused sandbox go on, and its life with them. A running one stays as it is.
-
-        Raises:
-            SandboxGoneError: It has ended.
-        """
+        """Let the processes of a paused sandbox go on, and its life with them."""
         return self._change(sandbox_id, lifecycle.resume)
 
     def kill(self, sandbox_id: str) -> bool:
-        """End every process of the sandbox at once (SIGKILL), and return when they are gone.
-
-        Returns:
-            True when this call ended it; False when it had ended before, or does not exist.
-        """
+        """End every process of the sandbox at once and return when they are gone; False when it had ended before."""
         return is_sandbox_id(sandbox_id) and lifecycle.terminate(self._paths.sandbox(sandbox_id))
 
     def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
-        """Return what the session's agent has written since `cursor`, or from the start; None when nothing is known.
-
-        Of an agent that has ended the last lines are kept, for ten minutes.
-        """
+        """Return what the session's agent has written since `cursor`; None when nothing is known."""
         record = self._living(session_id)
         if record is not None:
             return living_log_page(self._paths.sandbox(record["sandbox_id"]), record, cursor)
@@ -166,27 +136,11 @@ class LocalStore:
         return self._templates.all()
 
     def get_template(self, template_id: str) -> AgentTemplate:
-        """Return the template that a name or a folder's path stands for.
-
-        Raises:
-            TemplateNotFoundError: No such name or folder, or no agent in the folder.
-            ConfigurationError: The folder's manifest is wrong.
-        """
+        """Return the template that a name or a folder's path stands for."""
         return self._templates.get(template_id)
 
     def deploy(self, folder: str | Path, name: str | None = None, python: str | None = None) -> AgentTemplate:
-        """Copy a folder and let a name stand for the copy; what the name stood for before is replaced.
-
-        Sandboxes that were made from it before keep what they have.
-
-        Args:
-            folder: The agent's folder.
-            name: None for the manifest's `metadata.name`.
-            python: The interpreter that its agents run with, unless the store has one; None for the store's choice.
-
-        Raises:
-            ConfigurationError: There is no agent in the folder, or no proper name for it, or it cannot be copied.
-        """
+        """Copy a folder and let a name, its manifest's unless given, stand for the copy."""
         return self._templates.deploy(folder, name, python)
 
     def delete_template(self, name: str) -> bool:
