@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import SandboxCreationError
 
-from .._rules.agent_keys import closed_to_all_but
+from .._core.credentials import with_session_key
 from .agent_folder import copy_folder
 from .directory import discard, open_log, read_json, remove, tail, write_json
 from .paths import new_sandbox_id
@@ -56,7 +56,7 @@ def create_sandbox(paths: Paths, spec: SandboxSpec, *, template_id: str, source:
         try:
             copy_folder(source.folder, directory.app, without=paths.root)
             directory.make_wakeup_fifo()
-            variables = closed_to_all_but(record["token"], {**source.env_vars, **spec.env_vars})
+            variables = with_session_key(record["token"], {**source.env_vars, **spec.env_vars})
             environment = agent_environment(variables, port=record["port"])
             command = [python, "-m", "ppio_agent_runtime", source.entrypoint]
             started = start_supervisor(directory, command, environment, reservation=reservation)
