@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from .limits.admission import AdmissionControl
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
 from .observability.health import Health
+from .observability.logging import logger
 from .observability.recorder import InvocationRecorder
 
 if TYPE_CHECKING:
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
     from ._asgi import ASGIApp
     from ._corridor.lifespan import LifespanFunction
     from ._engine.handler import Handler
-    from ._http.exchange import Answerer
     from ._serve.isolation import SecondLoop
     from .config import AgentConfig
 
-logger = logging.getLogger("ppio_agent_runtime")
 
 Layers = list[Callable[["ASGIApp"], "ASGIApp"]]
 
@@ -97,10 +95,8 @@ class Rooms:
         fastapi: Callable[[], FastAPI],
         managers: Callable[[], list[Any]],
         websocket: ASGIApp | None,
-    ) -> tuple[ASGIApp, Answerer | None]:
-        """Return the ASGI app, the layers around the routes from the inside out, and the shortcut through it.
-
-        The shortcut answers a `POST /invocations` that has no `Origin`; it is None where a layer must be passed.
+    ) -> ASGIApp:
+        """Return the ASGI app: the layers around the routes from the inside out.
 
         Args:
             layers: The agent's own middleware.
@@ -117,25 +113,21 @@ class Rooms:
         metrics = self.recorder.endpoint
         router = Router(self._corridor, resources, self.health, uses_fastapi, fastapi, managers, metrics, websocket)
         app: ASGIApp = router
-        shortcut: Answerer | None = None if layers else self._corridor.answer
         for layer in layers:
             app = layer(app)
         if layers:
-            self._durably.has_middleware = True
             app = ErrorLayer(app, tells_errors=config.tells_errors)
         if config.api_keys or config.hmac_keys:
             from .security.authentication import AuthenticationMiddleware
 
-            app = authentication = AuthenticationMiddleware(app, config, self.engine.refused)
-            shortcut = shortcut and authentication.around(shortcut)
+            app = AuthenticationMiddleware(app, config, self.engine.refused)
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
         if self.second_loop is not None:
             from ._serve.isolation import IsolatedApp
 
-            app = isolated = IsolatedApp(app, router.ping, self.second_loop)
-            shortcut = shortcut and isolated.around(shortcut)
-        return app, shortcut
+            app = IsolatedApp(app, router.ping, self.second_loop)
+        return app
 
     def _agent_name(self) -> str:
         return "agent" if self.engine.handler is None else self.engine.handler.name

@@ -1,4 +1,4 @@
-"""An event loop of our own: made fast, and ended in bounded time whatever is left on it."""
+"""An event loop that is ended in bounded time, whatever is left on it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 _numbers = itertools.count(1)
 _stuck: list[threading.Thread] = []
 
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
 
 class OwnLoop:
-    """A new event loop: uvloop's, where there is one.
+    """A new event loop.
+
+    Args:
+        factory: Makes it; without one it is uvloop's where there is uvloop.
 
     Attributes:
         loop: The loop itself.
     """
 
-    def __init__(self) -> None:
-        try:
-            import uvloop
-        except ImportError:  # not on Windows
-            self.loop = asyncio.new_event_loop()
-        else:
-            self.loop = uvloop.new_event_loop()
+    def __init__(self, factory: LoopFactory | None = None) -> None:
+        self.loop = (factory or _best_factory())()
         # Our own default executor, because we have to know its threads: see `end`.
         self._threads = f"agent-executor-{next(_numbers)}"
         self._executor = ThreadPoolExecutor(thread_name_prefix=self._threads)
@@ -67,6 +67,14 @@ class OwnLoop:
         left = [thread for thread in threads if thread.is_alive()]
         _stuck.extend(left)
         return not left
+
+
+def _best_factory() -> LoopFactory:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 def holds_up_exit() -> bool:
