@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from optparse import OptionParser, Values
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -44,6 +44,13 @@ _VALUES: Final = (
 _FLAGS: Final = ("--no-index", "--prefer-binary", "--require-hashes", "--no-require-hashes", "--pre")
 
 
+class Problem(NamedTuple):
+    """Why pip refuses a line, in one sentence, and whether it does so elsewhere too."""
+
+    text: str
+    is_certain: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """What one line asks pip to install, or why pip would refuse it.
@@ -54,8 +61,7 @@ class Line:
         text: The line, without comments and with its variables.
         requirement: What is taken from an index or an address; None for a place on this machine.
         path: The place on this machine; None for what comes from elsewhere.
-        problem: Why pip would refuse it, in one sentence.
-        doubt: Why it may be refused elsewhere, in one sentence.
+        problem: Why pip refuses it.
     """
 
     file: str
@@ -63,8 +69,7 @@ class Line:
     text: str
     requirement: Requirement | None = None
     path: str | None = None
-    problem: str | None = None
-    doubt: str | None = None
+    problem: Problem | None = None
 
     @property
     def name(self) -> str | None:
@@ -94,13 +99,13 @@ def _read(folder: Path, file: str, around: tuple[str, ...], *, constraint: bool)
     try:
         text = _decoded((folder / file).read_bytes())
     except (OSError, UnicodeError, LookupError) as error:
-        yield Line(file, 1, "", problem=f"it cannot be read: {error}")
+        yield Line(file, 1, "", problem=Problem(f"it cannot be read: {error}"))
         return
     for number, line in _joined(text):
         try:
             wanted, options = _split(line)
         except ValueError as error:
-            yield Line(file, number, line, problem=f"pip cannot read {line[:60]!r}: {error}")
+            yield Line(file, number, line, problem=Problem(f"pip cannot read {line[:60]!r}: {error}"))
             continue
         if wanted or options.editable:
             if not constraint:
@@ -119,9 +124,9 @@ def _other(
         return  # pip fetches it where it installs
     path = os.path.normpath(os.path.join(os.path.dirname(file), name))  # noqa: PTH118, PTH120  # stays relative
     if path in (file, *around):
-        yield Line(file, number, line, problem=f"{name!r} names itself again, which pip refuses")
+        yield Line(file, number, line, problem=Problem(f"{name!r} names itself again, which pip refuses"))
     elif not (folder / path).is_file():
-        yield Line(file, number, line, **_unless_variable(name, f"there is no file {name!r}"))
+        yield Line(file, number, line, problem=_unless_variable(name, f"there is no file {name!r}"))
     else:
         yield from _read(folder, path, (file, *around), constraint=constraint)
 
@@ -192,10 +197,12 @@ def _line(folder: Path, file: str, number: int, wanted: str, *, editable: bool) 
         condition = Marker(marker) if marker else None
         if is_url:
             unnamed = editable and not ("+" in place.partition(":")[0] and "#egg=" in place)
-            problem = f"{place!r} needs #egg= and a name after -e" if unnamed and not place.startswith("file:") else None
-            return Line(file, number, wanted, path=place if place.startswith("file:") else None, problem=problem)
+            if place.startswith("file:"):
+                return Line(file, number, wanted, path=place)
+            problem = Problem(f"{place!r} needs #egg= and a name after -e") if unnamed else None
+            return Line(file, number, wanted, problem=problem)
         if (path := _path_in(folder, place, editable=editable)) is not None:
-            return Line(file, number, wanted, path=path, **_fault_of(folder, path))
+            return Line(file, number, wanted, path=path, problem=_problem_of(folder, path))
         found = Requirement(place)
         found.marker = found.marker or condition
         if not editable or _SCHEME.fullmatch(urlsplit(found.url or "").scheme):
@@ -209,7 +216,7 @@ def _line(folder: Path, file: str, number: int, wanted: str, *, editable: bool) 
             reason = "it looks like a folder, and there is none"
         elif "=" in wanted and not re.search(r"[=<>~!]=|[<>]", wanted):
             reason = "a version is written with =="
-    return Line(file, number, wanted, **_unless_variable(wanted, f"pip cannot read {wanted[:60]!r}: {reason}"))
+    return Line(file, number, wanted, problem=_unless_variable(wanted, f"pip cannot read {wanted[:60]!r}: {reason}"))
 
 
 def _path_in(folder: Path, place: str, *, editable: bool) -> str | None:
@@ -227,14 +234,14 @@ def _looks_like_path(text: str) -> bool:
     return os.sep in text or text.startswith(".")
 
 
-def _fault_of(folder: Path, path: str) -> dict[str, str]:
+def _problem_of(folder: Path, path: str) -> Problem | None:
     where = folder / path
     if where.is_dir() and not any((where / name).is_file() for name in ("pyproject.toml", "setup.py")):
-        return {"problem": f"{path!r} is no project: it has neither pyproject.toml nor setup.py"}
-    return {} if where.exists() else _unless_variable(path, f"there is no {path!r}")
+        return Problem(f"{path!r} is no project: it has neither pyproject.toml nor setup.py")
+    return None if where.exists() else _unless_variable(path, f"there is no {path!r}")
 
 
-def _unless_variable(text: str, problem: str) -> dict[str, str]:
-    """Return a problem, or a doubt where a variable stands that has a value where pip runs, and none here."""
+def _unless_variable(text: str, problem: str) -> Problem:
+    """Return a problem, or a doubt where a variable stands that may have a value where pip runs, and has none here."""
     unset = _VARIABLE.search(text)
-    return {"doubt": f"the variable {unset[1]} is not set here"} if unset else {"problem": problem}
+    return Problem(f"the variable {unset[1]} is not set here", is_certain=False) if unset else Problem(problem)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import ConfigurationError
 
+from ..deploy.context import IGNORE_FILE, ignore_rules
 from ..deploy.dockerfile import read_dockerfile
 from ..deploy.plan import DOCKERFILES
+from ..errors import UsageError
 from ..project import RUNTIME_LINE, has_runtime, import_agent
 from ..requirements import REQUIREMENTS_FILE, read_requirements
 from . import Finding, error, located, warning
@@ -33,10 +35,11 @@ def check_requirements(folder: Path) -> Iterator[Finding]:
         return
     lines = list(read_requirements(folder))
     for line in lines:
-        if line.problem:
-            yield error("requirements", line.file, line.number, line.problem)
-        elif line.doubt:
-            yield warning("requirements", line.file, line.number, f"{line.text!r} cannot be checked: {line.doubt}")
+        if line.problem and line.problem.is_certain:
+            yield error("requirements", line.file, line.number, line.problem.text)
+        elif line.problem:
+            doubt = f"{line.text!r} cannot be checked: {line.problem.text}"
+            yield warning("requirements", line.file, line.number, doubt)
         elif line.path is not None:
             advice = f"{line.text!r} is a place on this machine; does the Dockerfile copy it before pip installs?"
             yield warning("requirements", line.file, line.number, advice)
@@ -45,7 +48,11 @@ def check_requirements(folder: Path) -> Iterator[Finding]:
 
 
 def check_dockerfile(folder: Path) -> Iterator[Finding]:
-    """Yield what the platform cannot do in a Dockerfile; without one, that of `init` is used."""
+    """Yield what the platform cannot do in a Dockerfile; without one, that of `init` is used. And bad ignore patterns."""
+    try:
+        ignore_rules(folder)
+    except (ConfigurationError, UsageError) as problem:
+        yield located("dockerfile", IGNORE_FILE, problem)
     for name in DOCKERFILES:
         if (folder / name).is_file():
             try:
