@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ._app import AgentRuntimeApp as AgentRuntimeApp
     from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
-    from ._corridor.invoke import InvocationStream as InvocationStream
+    from .invocations.in_process import InvocationStream as InvocationStream
     from ._door.rate_limiter import RateLimiter as RateLimiter
     from ._engine.context import RequestContext as RequestContext
     from ._serve.server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
@@ -42,7 +42,7 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
             "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
             "._settings.config": ("AgentConfig",),
             "._engine.context": ("RequestContext",),
-            "._corridor.invoke": ("InvocationStream",),
+            ".invocations.in_process": ("InvocationStream",),
             "._watch.logging": ("configure_logging",),
             "._watch.metrics": ("MetricsCollector",),
             "._settings.rate_limit": ("RateLimit",),

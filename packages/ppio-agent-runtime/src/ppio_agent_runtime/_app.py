@@ -86,7 +86,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
             )
         self._handler = handler
         if self._opened is not None:
-            self._opened.engine.handler = handler
+            self._opened.invocations.handler = handler
         return function
 
     def ping(self, function: F) -> F:

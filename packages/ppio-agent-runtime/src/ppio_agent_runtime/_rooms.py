@@ -8,20 +8,18 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._corridor.pipeline import Corridor
 from ._corridor.router import Router
 from ._door.admission import Door
-from ._durable.corridor import DurableCorridor
-from ._durable.invocations import DurableInvocations
-from ._durable.resource import InvocationResources
 from ._engine.background import Background
-from ._engine.engine import Engine
-from ._engine.invocations import FAREWELL_SECONDS, TICK_SECONDS, Invocations
 from ._serialize import encode
 from ._watch.health import Health
 from ._watch.observation import Observation
+from .invocations.manager import SHUTDOWN_GRACE_SECONDS, InvocationManager
+from .invocations.ticker import TICK_SECONDS
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
+from .routes.invocation_resource import InvocationResource
+from .routes.invocations import InvocationsEndpoint
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -50,10 +48,8 @@ class Rooms:
         workers: The threads of plain functions.
         health: What `/ping` says.
         background: Work that is no invocation.
-        invocations: What is running.
-        engine: Runs the handler.
+        invocations: What is running, and what is held.
         observation: Who watches.
-        durable: Invocations that outlive their request.
 
     Raises:
         ConfigurationError: A setting names what does not exist, or needs an extra.
@@ -68,21 +64,18 @@ class Rooms:
         self.background = Background()
         self.health.further_work.append(self.background.keeps_busy)
         self.health.details.append(self.background.report)
-        self.invocations = Invocations(self.health)
-        self.engine = Engine(self.invocations, self.workers)
-        self.engine.handler = handler
-        self.engine.admission = None if self.door.is_open else self.door
-        self.observation = Observation(config, self.engine, self.door)
-        self.durable = self.observation.durable = DurableInvocations(config, self.engine)
-        self._durably = DurableCorridor(config, self.invocations, self.durable)
-        self._corridor = Corridor(config, self.engine, self._durably)
+        self.invocations = InvocationManager(config, self.workers, self.health)
+        self.invocations.handler = handler
+        self.invocations.admission = None if self.door.is_open else self.door
+        self.observation = Observation(config, self.invocations, self.door)
+        self._endpoint = InvocationsEndpoint(self.invocations)
         self._abandoned_loops = 0
 
     def lifespans(self) -> list[LifespanFunction]:
         """Return what is opened before the agent's own lifespans, and closed after them."""
         own: list[LifespanFunction] = []
         if self._config.event_store is not None:
-            own.append(lambda _: self.durable)
+            own.append(lambda _: self.invocations)
         if self.door.rate_limit is not None:
             own.append(self.door.lifespan)
         return own
@@ -108,22 +101,19 @@ class Rooms:
         """
         encode(None)  # for its first value pydantic_core imports uuid and pathlib, 6 ms: not within a request
         config = self._config
-        resources = InvocationResources(
-            config, self.invocations, self.durable, has_door=self.engine.admission is not None
-        )
+        resources = InvocationResource(self.invocations)
         page = self.observation.page
-        router = Router(self._corridor, resources, self.health, uses_fastapi, fastapi, managers, page, websocket)
+        router = Router(self._endpoint, resources, self.health, uses_fastapi, fastapi, managers, page, websocket)
         app: ASGIApp = router
-        shortcut: Answerer | None = None if layers else self._corridor.answer
+        shortcut: Answerer | None = None
         for layer in layers:
             app = layer(app)
         if layers:
-            self._durably.has_middleware = True
             app = ErrorLayer(app, tells_errors=config.tells_errors)
         if config.api_keys or config.hmac_keys:
             from .middleware.access import AccessLayer
 
-            app = access = AccessLayer(app, config, self.engine.refused)
+            app = access = AccessLayer(app, config, self.invocations.refused)
             shortcut = shortcut and access.around(shortcut)
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
@@ -142,13 +132,13 @@ class Rooms:
             await draining
         else:
             try:
-                await asyncio.wait_for(self.second_loop.run(draining), grace_seconds + FAREWELL_SECONDS + 1)
+                await asyncio.wait_for(self.second_loop.run(draining), grace_seconds + SHUTDOWN_GRACE_SECONDS + 1)
             except TimeoutError:  # a handler blocks that loop
                 logger.warning("The event loop of the handlers is blocked; the agent ends without it.")
                 self.second_loop.abandon()
         # Plain functions that were told by context.cancelled get the same time as async ones for their farewell.
         loop = asyncio.get_running_loop()
-        until = loop.time() + FAREWELL_SECONDS
+        until = loop.time() + SHUTDOWN_GRACE_SECONDS
         while self.workers.unfinished and loop.time() < until:  # noqa: ASYNC110  # other threads count it
             await asyncio.sleep(TICK_SECONDS)
 
@@ -159,13 +149,13 @@ class Rooms:
 
     async def can_shut_down(self) -> bool:
         """Say whether the handlers' event loop still listens; one that is blocked cannot leave the lifespan."""
-        return self.second_loop is None or await self.second_loop.answers(FAREWELL_SECONDS)
+        return self.second_loop is None or await self.second_loop.answers(SHUTDOWN_GRACE_SECONDS)
 
     def close(self) -> None:
         """End all threads, as far as they can be ended; a new life of the app starts new ones."""
         self.invocations.close()
         self.workers.close()
-        if self.second_loop is not None and not self.second_loop.close(FAREWELL_SECONDS):
+        if self.second_loop is not None and not self.second_loop.close(SHUTDOWN_GRACE_SECONDS):
             self._abandoned_loops += 1
 
     @property

@@ -15,15 +15,15 @@ from .._http.headers import by_name, request_id_of
 from .._problems import problem_of, send_problem
 from .._version import __version__
 from .lifespan import serve_lifespan
-from .respond import PROTOCOL, identity_headers
+from ..http.responses import PROTOCOL, identity_headers
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from .._asgi import ASGIApp, Headers, Receive, Scope, Send
-    from .._durable.resource import InvocationResources
+    from ..routes.invocation_resource import InvocationResource
     from .._watch.health import Health
-    from .pipeline import Corridor
+    from ..routes.invocations import InvocationsEndpoint
 
 
 class Router:
@@ -42,8 +42,8 @@ class Router:
 
     def __init__(
         self,
-        corridor: Corridor,
-        resources: InvocationResources,
+        corridor: InvocationsEndpoint,
+        resources: InvocationResource,
         health: Health,
         uses_fastapi: Callable[[], bool],
         fastapi: Callable[[], FastAPI],

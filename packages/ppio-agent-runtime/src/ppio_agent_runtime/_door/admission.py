@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from .._engine.workers import WorkerThreads
+from .._engine.context import current_context
+from ..invocations.worker_threads import WorkerThreads
 from .callers import counting_key
 from .concurrency import Concurrency
-from .holding import HoldingThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from .._engine.context import RequestContext
-    from .._engine.run import Run
+    from ..invocations.invocation import Invocation
     from .._settings.config import AgentConfig
     from .client_address import ClientAddress
     from .rate_limiter import RateLimiter
@@ -84,21 +84,22 @@ class Door:
             self.concurrency = Concurrency(
                 config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
             )
-            self.workers = HoldingThreads(config.sync_workers, self.concurrency)
+            hold = self.concurrency.hold  # a place lasts as long as its thread
+            self.workers.hold = lambda context: hold(context.get(current_context))
 
     @property
     def is_open(self) -> bool:
         """Nothing is limited: nobody needs to come through here."""
         return self.rate_limit is None and self.concurrency is None
 
-    def lets_in(self, run: Run) -> bool:
+    def lets_in(self, run: Invocation) -> bool:
         """See `_engine.engine.Admission.lets_in`."""
         # An agent that calls itself is no caller.
         if self.rate_limit is not None and run.context.parent is None and not self.rate_limit.check(run.context):
             return False
         return self.concurrency is None or self.concurrency.lets_in(run)
 
-    async def enter(self, run: Run) -> None:
+    async def enter(self, run: Invocation) -> None:
         """See `_engine.engine.Admission.enter`."""
         limit = self.rate_limit
         if limit is not None and run.context.parent is None and limit.limiter.needs_storage:
@@ -106,7 +107,7 @@ class Door:
         if self.concurrency is not None:
             await self.concurrency.enter(run)
 
-    def leave(self, run: Run) -> None:
+    def leave(self, run: Invocation) -> None:
         """See `_engine.engine.Admission.leave`."""
         if self.concurrency is not None:
             self.concurrency.leave(run)

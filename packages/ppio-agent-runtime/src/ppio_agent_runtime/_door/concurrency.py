@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from ppio_agent_models import InvocationCancelledError, SessionBusyError, UnavailableError
 
-from .._engine.invocations import draining_error
+from ..invocations.manager import draining_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._engine.context import RequestContext
-    from .._engine.run import Run
+    from ..invocations.invocation import Invocation
 
 WhenBusy = Literal["reject", "queue", "interrupt"]
 Reason = Literal["process_full", "session_busy", "queue_full", "draining"]
@@ -38,7 +38,7 @@ class _Place:
 
     __slots__ = ("holders", "over", "run", "session")
 
-    def __init__(self, run: Run, session: str | None) -> None:
+    def __init__(self, run: Invocation, session: str | None) -> None:
         self.run = run
         self.session = session
         self.holders = 1
@@ -50,7 +50,7 @@ class _Turn:
 
     __slots__ = ("place", "run", "session", "told")
 
-    def __init__(self, run: Run, session: str | None) -> None:
+    def __init__(self, run: Invocation, session: str | None) -> None:
         self.run = run
         self.session = session
         self.place: _Place | None = None
@@ -95,7 +95,7 @@ class Concurrency:
         """How many runs wait for one."""
         return len(self._queue)
 
-    def lets_in(self, run: Run) -> bool:
+    def lets_in(self, run: Invocation) -> bool:
         """Take a place for `run` if there is one, and say whether there was."""
         if (host := self._host_of(run)) is not None:
             self._guests[run.context] = host
@@ -107,7 +107,7 @@ class Concurrency:
         self._take(run, session)
         return True
 
-    async def enter(self, run: Run) -> None:
+    async def enter(self, run: Invocation) -> None:
         """Take a place for `run`, waiting for one where that is allowed.
 
         Raises:
@@ -120,8 +120,7 @@ class Concurrency:
         self._check_may_wait(session)
         turn = _Turn(run, session)
         self._queue[turn] = None
-        if run.on_queue is not None:
-            run.on_queue()
+        run.on_queue()
         try:
             admitted = await turn.told
         except asyncio.CancelledError:
@@ -133,7 +132,7 @@ class Concurrency:
             self.rejected["draining"] += 1
             raise draining_error()
 
-    def leave(self, run: Run) -> None:
+    def leave(self, run: Invocation) -> None:
         """Note that a run is over; its place is free once its threads have returned."""
         if (host := self._guests.pop(run.context, None)) is not None:
             return self._release(host)
@@ -157,12 +156,12 @@ class Concurrency:
         place.holders += 1
         return lambda: self._release(place)
 
-    def _host_of(self, run: Run) -> _Place | None:
+    def _host_of(self, run: Invocation) -> _Place | None:
         """Return the place of the invocation that made this one: waiting for another one might never end."""
         parent = run.context.parent
         return None if parent is None else self._places.get(parent) or self._guests.get(parent)
 
-    def _session_of(self, run: Run) -> str | None:
+    def _session_of(self, run: Invocation) -> str | None:
         return None if self._per_session is None else run.context.session_id
 
     def _has_room(self, session: str | None) -> bool:
@@ -173,7 +172,7 @@ class Concurrency:
             return True
         return len(self._sessions.get(session, ())) < self._per_session
 
-    def _take(self, run: Run, session: str | None) -> _Place:
+    def _take(self, run: Invocation, session: str | None) -> _Place:
         place = self._places[run.context] = _Place(run, session)
         if session is not None:
             self._sessions.setdefault(session, {})[place] = None
@@ -231,7 +230,7 @@ class Concurrency:
         assert self._per_session is not None
         running = [place.run for place in self._sessions.get(session, ()) if not place.over]
         waiting = [turn.run for turn in self._queue if turn.session == session]
-        alive = [run for run in running + waiting if run.reason is None]
+        alive = [run for run in running + waiting if run.stop_reason is None]
         for run in alive[: len(alive) - self._per_session + 1]:
             self.interrupted += 1
             run.stop(InvocationCancelledError("A newer invocation of the same session took over."))

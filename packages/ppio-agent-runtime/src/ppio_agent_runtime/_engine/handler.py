@@ -37,7 +37,7 @@ class Handler:
         code = code_of(function)
         self.name = f"{code.__module__}.{code.__qualname__}"
         self.generates = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
-        self.in_thread = not (_is_lazy(code) or _is_async(inspect.unwrap(code)))
+        self.in_thread = not _is_lazy(code)
         payload, context = _roles(function, self.name)
         self.call = _caller(function, payload, context)
         self.payload_type: Any = dict

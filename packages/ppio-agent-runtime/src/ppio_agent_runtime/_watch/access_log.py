@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._engine.log_ids import ID_FIELDS, makes_plain_records
 
 if TYPE_CHECKING:
-    from .._engine.run import Run
+    from ..invocations.invocation import Invocation
     from .metrics import Mode
 
 access_logger = logging.getLogger("ppio_agent_runtime.access")
@@ -22,7 +22,7 @@ _SAMPLE_SECONDS: Final = 1.0
 """For how long one record is the sample of the next ones."""
 
 
-def log_access(run: Run, mode: Mode) -> None:
+def log_access(run: Invocation, mode: Mode) -> None:
     """Write the line of a run that is over."""
     if not access_logger.isEnabledFor(logging.INFO):
         return

@@ -18,7 +18,7 @@ from .._engine.handler import code_of
 from .._serialize import encode
 
 if TYPE_CHECKING:
-    from .._engine.workers import WorkerThreads
+    from ..invocations.worker_threads import WorkerThreads
     from .._serve.isolation import SecondLoop
 
 HEALTHY, BUSY, UNHEALTHY = "Healthy", "HealthyBusy", "Unhealthy"

@@ -17,8 +17,7 @@ from .telemetry_setup import collector_is_named, is_disabled, program_has_set_up
 
 if TYPE_CHECKING:
     from .._door.admission import Door
-    from .._durable.invocations import DurableInvocations
-    from .._engine.engine import Engine
+    from ..invocations.manager import InvocationManager
     from .._settings.config import AgentConfig
 
 logger = logging.getLogger("ppio_agent_runtime")
@@ -30,21 +29,19 @@ class Observation:
     Attributes:
         metrics: The numbers; they stay 0 when `enable_metrics` is off.
         page: Answers `GET /metrics`; None when that is off.
-        durable: What is held for callers who come back; None before the app has it.
     """
 
-    def __init__(self, config: AgentConfig, engine: Engine, door: Door) -> None:
+    def __init__(self, config: AgentConfig, manager: InvocationManager, door: Door) -> None:
         self._config = config
-        self._engine = engine
+        self._manager = manager
         self._door = door
-        self.durable: DurableInvocations | None = None
         self.metrics = MetricsCollector(self._gauges)
         self.page = MetricsPage(self.metrics) if config.enable_metrics else None
         self._recorder = InvocationRecorder(
-            engine, self.metrics if config.enable_metrics else None, access_log=config.access_log
+            manager, self.metrics if config.enable_metrics else None, access_log=config.access_log
         )
         if config.enable_metrics or config.access_log:
-            engine.recorder = self._recorder
+            manager.recorder = self._recorder
 
     def lifespans(self, inner: list[Any]) -> list[Any]:
         """Return the app's context managers with those around them that begin and end the collection of spans."""
@@ -84,19 +81,19 @@ class Observation:
     def _collect(self) -> None:
         from .telemetry import Telemetry  # where nobody collects, it is not needed
 
-        handler = self._engine.handler
+        handler = self._manager.handler
         agent_name = "agent" if handler is None else handler.name
         self._recorder.telemetry = telemetry = Telemetry(agent_name, flush=self._config.telemetry_flush)
-        self._engine.recorder = self._recorder
-        self._engine.invocations.busy_also_while(lambda: telemetry.is_flushing)
+        self._manager.recorder = self._recorder
+        self._manager.busy_also_while(lambda: telemetry.is_flushing)
 
     def _gauges(self) -> dict[str, int]:
-        workers = self._engine.workers
+        workers = self._manager.workers
         queued = 0 if self._door.concurrency is None else self._door.concurrency.queued
         return {
-            "held": 0 if self.durable is None else self.durable.held,
-            "held_bytes": 0 if self.durable is None else self.durable.held_bytes,
-            "in_flight": self._engine.invocations.running - queued,
+            "held": self._manager.held,
+            "held_bytes": self._manager.held_bytes,
+            "in_flight": self._manager.running - queued,
             "queued": queued,
             "worker_threads": workers.threads,
             "worker_threads_busy": workers.unfinished,

@@ -11,8 +11,8 @@ from .._problems import ClientGoneError
 from .access_log import log_access
 
 if TYPE_CHECKING:
-    from .._engine.engine import Engine
-    from .._engine.run import Run
+    from ..invocations.invocation import Invocation
+    from ..invocations.manager import InvocationManager
     from .metrics import MetricsCollector, Mode, Outcome
     from .telemetry import Telemetry
 
@@ -36,7 +36,7 @@ class InvocationRecorder:
     """Hears from the engine how invocations begin and end.
 
     Args:
-        engine: Whose invocations they are.
+        manager: Whose invocations they are.
         metrics: Gets the numbers; None when nobody wants them.
         access_log: Write one INFO line for each invocation that succeeded; failures are logged in any case.
 
@@ -44,25 +44,23 @@ class InvocationRecorder:
         telemetry: Gets the spans; None while nobody collects any.
     """
 
-    def __init__(self, engine: Engine, metrics: MetricsCollector | None, *, access_log: bool) -> None:
-        self._engine = engine
+    def __init__(self, manager: InvocationManager, metrics: MetricsCollector | None, *, access_log: bool) -> None:
+        self._manager = manager
         self._metrics = metrics
         self._access_log = access_log
         self.telemetry: Telemetry | None = None
 
-    def started(self, run: Run) -> None:
+    def started(self, run: Invocation) -> None:
         """Note that a run is in flight. Called in the task that works for it."""
         if self.telemetry is not None:
             self.telemetry.begin(run)
 
-    def finished(self, run: Run, failure: BaseException | None) -> None:
+    def finished(self, run: Invocation, failure: BaseException | None) -> None:
         """Note that a run's answer is complete. Called in the task of `started`.
 
         Args:
-            failure: What ended it instead of a result, if it was not after the first chunk of a stream.
+            failure: What ended it instead of a result, if anything did.
         """
-        if failure is None and run.chunks is not None:
-            failure = run.chunks.error
         outcome: Outcome = "success" if failure is None else outcome_of(failure)
         mode: Mode = "stream" if run.streams else "json"
         if failure is not None and self._waits_at_the_door(run):
@@ -81,5 +79,5 @@ class InvocationRecorder:
         if self._metrics is not None:
             self._metrics.record_rejection(failure)
 
-    def _waits_at_the_door(self, run: Run) -> bool:
-        return self._engine.admission is not None and not run.admitted
+    def _waits_at_the_door(self, run: Invocation) -> bool:
+        return self._manager.admission is not None and not run.admitted

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
-from .._engine.workers import WorkerThreads
+from ..invocations.worker_threads import WorkerThreads
 from .._version import __version__
 
 if TYPE_CHECKING:

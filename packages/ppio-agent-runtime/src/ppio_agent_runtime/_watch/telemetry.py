@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
 
-from .._engine.workers import WorkerThreads
+from ..invocations.worker_threads import WorkerThreads
 from .._version import __version__
 from .genai import CHUNKS, ERROR_TYPE, MODE, OUTCOME, attributes_of, span_name
 from .telemetry_setup import make_provider, program_has_set_up, service_name
 
 if TYPE_CHECKING:
-    from .._engine.run import Run
+    from ..invocations.invocation import Invocation
     from .metrics import Outcome
 
 logger = logging.getLogger("ppio_agent_runtime")
@@ -60,14 +60,14 @@ class Telemetry:
         self._flushing: asyncio.Future[Any] | None = None
         self._flush_again = False
         self._thread = WorkerThreads(1)
-        self._open: dict[Run, tuple[Any, Any]] = {}
+        self._open: dict[Invocation, tuple[Any, Any]] = {}
 
     @property
     def is_flushing(self) -> bool:
         """Spans of finished invocations are on their way: whoever freezes idle sandboxes should wait for them."""
         return self._flushing is not None
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: Invocation) -> None:
         """Start the span of a run and make it the current one of the running task, and of what the task starts.
 
         Its parent is the span that is current already, as with an agent that calls itself; else the caller's, by the
@@ -86,7 +86,7 @@ class Telemetry:
         self._context.attach(self._trace.set_span_in_context(span, parent))
         self._open[run] = span, current
 
-    def end(self, run: Run, outcome: Outcome, failure: BaseException | None) -> None:
+    def end(self, run: Invocation, outcome: Outcome, failure: BaseException | None) -> None:
         """End the span of a run; of a failure it tells the type and nothing else, for messages can hold payloads."""
         opened = self._open.pop(run, None)
         if opened is None:  # it began before telemetry did
@@ -114,7 +114,7 @@ class Telemetry:
         except TimeoutError:
             logger.warning("The last spans did not leave within %g s; they are lost.", _CLOSE_SECONDS)
 
-    def _carrier(self, run: Run) -> dict[str, str]:
+    def _carrier(self, run: Invocation) -> dict[str, str]:
         """Return the headers that carry a trace; repeated ones joined (RFC 9110, section 5.3)."""
         values = {field: run.context.header_values(field.encode()) for field in self._fields}
         return {field: ",".join(found) for field, found in values.items() if found}

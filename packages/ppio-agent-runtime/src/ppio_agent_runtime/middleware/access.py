@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError, RequestReadTimeoutError, UnavailableError
 
-from .._corridor.respond import identity_headers
+from ..http.responses import identity_headers
 from .._door.signatures import MAX_SKEW_SECONDS, RefusedError, Signature, SignedMessage, check_digest, verify
 from .._http.body import read_body
 from .._http.exchange import KEY_ID

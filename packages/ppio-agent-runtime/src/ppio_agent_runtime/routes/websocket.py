@@ -23,20 +23,19 @@ from ppio_agent_models import (
     RequestError,
 )
 
-from .._engine.context import RequestContext, current_context
+from .._corridor.parse import context_of
+from .._engine.context import RequestContext
 from .._engine.handler import call_of, code_of
-from .._engine.run import STUBBORN_SECONDS
-from .._engine.unconnected import UnconnectedRun
 from .._http.handshake import POLICY_VIOLATION, close_reason, refuse_handshake
 from .._http.headers import by_name, request_id_of
 from .._problems import ClientGoneError, problem_of
-from .parse import context_of
-from .respond import identity_headers, log_failure
+from ..http.responses import headers_of, identity_headers
+from ..invocations.invocation import CANCEL_GRACE_SECONDS
 
 if TYPE_CHECKING:
     from .._asgi import Message, Receive, Scope, Send
-    from .._engine.engine import Engine
-    from .._settings.config import AgentConfig
+    from ..invocations.invocation import Invocation
+    from ..invocations.manager import InvocationManager
 
 _NORMAL: Final = 1000
 _TOO_LARGE: Final = 1009
@@ -47,97 +46,77 @@ _LEFT_PROPERLY: Final = frozenset({1000, 1001, 1005})
 
 
 class WebSocketHandler:
-    """A registered WebSocket function and how to call it; see `_engine.handler.Handler`."""
+    """A registered WebSocket function and how to call it; see `handler.Handler`."""
 
-    __slots__ = ("call", "in_thread", "name")
+    __slots__ = ("_call", "in_thread", "name")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         if not inspect.iscoroutinefunction(code_of(function)):
             raise ConfigurationError("@app.websocket goes above an 'async def handler(websocket, context)'.")
-        self.name, self.call = call_of(function)
+        self.name, self._call = call_of(function)
         self.in_thread = False
+
+    async def call(self, connection: Connection, context: RequestContext) -> None:
+        """Serve one connection, and close it when the function returns."""
+        try:
+            await self._call(WebSocket(connection.scope, connection.receive, connection.send), context)
+        except WebSocketDisconnect as error:
+            if error.code not in _LEFT_PROPERLY:
+                raise ClientGoneError from error
+        with suppress(OSError):  # the peer has left meanwhile
+            await connection.close(_NORMAL, "")  # while this is in flight: a drain hangs up when nothing is left
 
 
 class WebSocketRoute:
     """An ASGI endpoint for the WebSockets of one app."""
 
-    def __init__(self, engine: Engine, config: AgentConfig, handler: WebSocketHandler) -> None:
-        self._engine = engine
-        self._config = config
+    def __init__(self, manager: InvocationManager, handler: WebSocketHandler) -> None:
+        self._manager = manager
+        self._config = manager.config
         self.handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection from its handshake to its close."""
-        connection = Connection(receive, send, self._config.max_request_size)
+        connection = Connection(scope, receive, send, self._config.max_request_size)
         try:
             context = context_of(scope)
             context.begin(min(context.timeout, self._config.stream_timeout))
-            run = WebSocketRun(context, connection)
-            self._engine.start(run)
+            invocation = connection.invocation = self._manager.begin(context)
         except (RequestError, DrainingError) as error:
-            self._engine.refused(error)
-            await self._tell(error, request_id_of(by_name(scope["headers"])), None, scope, connection)
+            self._manager.refused(error)
+            await self._tell(error, request_id_of(by_name(scope["headers"])), None, connection)
             return
-        work = self._work(run, WebSocket(scope, connection.receive, connection.send), connection)
+        invocation.streams = True
         try:
-            await run.outcome(asyncio.get_running_loop().create_task(work))
-        except (ClientGoneError, OSError):
+            with invocation.subscribe(receive=connection.gone) as subscriber:
+                invocation.start(invocation.work(self.handler, connection))
+                await subscriber.until(lambda: invocation.is_over)
+            failure = invocation.error
+            if isinstance(failure, Exception) and not isinstance(failure, ClientGoneError):
+                with suppress(OSError):  # the peer has left meanwhile
+                    await self._tell(failure, context.request_id, context, connection)
+        except ClientGoneError:
             return
-        except Exception as error:  # noqa: BLE001  # the border where an exception becomes a close
-            with suppress(OSError):  # the peer has left meanwhile
-                await self._tell(error, context.request_id, context, scope, connection)
         finally:
             connection.stop_reading()
 
-    async def _work(self, run: WebSocketRun, websocket: WebSocket, connection: Connection) -> None:
-        current_context.set(run.context)  # this task is the connection's own
-        failure: BaseException | None = None
-        try:
-            await self._handle(run, websocket)
-            with suppress(OSError):  # the peer has left meanwhile
-                await connection.close(_NORMAL, "")  # while the run is in flight: a drain hangs up when none is left
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            self._engine.finish(run, failure)
-
-    async def _handle(self, run: WebSocketRun, websocket: WebSocket) -> None:
-        try:
-            run.check()  # it may have been stopped before this task got its first turn
-            await self._engine.work(run, self.handler, websocket)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # a peer that leaves is no failure
-            departure = _as_departure(error)
-            if departure is not None:
-                raise departure from error.__cause__
-
     async def _tell(
-        self, error: Exception, request_id: str, context: RequestContext | None, scope: Scope, connection: Connection
+        self, error: Exception, request_id: str, context: RequestContext | None, connection: Connection
     ) -> None:
         problem = problem_of(error, request_id=request_id, tells_errors=self._config.tells_errors)
-        session_id = invocation_id = None
-        further = []
-        if context is not None:
-            session_id, invocation_id, further = context.session_id, context.invocation_id, context.response_headers
-            if problem.status >= 500:
-                log_failure(error, context.request_id, context)
         if connection.is_new:
-            headers = identity_headers(request_id, session_id, invocation_id) + further
-            send = connection.send
-            await refuse_handshake(scope, send, problem, request_id=request_id, session_id=session_id, headers=headers)
+            session_id = None if context is None else context.session_id
+            headers = identity_headers(request_id, None) if context is None else headers_of(context)
+            await refuse_handshake(
+                connection.scope,
+                connection.send,
+                problem,
+                request_id=request_id,
+                session_id=session_id,
+                headers=headers,
+            )
         else:
             await connection.close(_close_code(error), problem.message)
-
-
-class WebSocketRun(UnconnectedRun):
-    """The run of one connection. It ends too when the peer is gone and the handler does not notice."""
-
-    __slots__ = ()
-
-    def __init__(self, context: RequestContext, connection: Connection) -> None:
-        super().__init__(context, connection.gone)
-        connection.run = self
-        self.streams = True
 
 
 class Connection:
@@ -146,13 +125,15 @@ class Connection:
     One message is read ahead, so that a hang-up is seen while the handler does something else.
 
     Attributes:
+        scope: Of its handshake.
         is_new: Nothing has been answered yet.
-        run: What is stopped when a message is too large.
+        invocation: What is stopped when a message is too large.
     """
 
-    def __init__(self, receive: Receive, send: Send, max_bytes: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
+        self.scope = scope
         self.is_new = True
-        self.run: WebSocketRun | None = None
+        self.invocation: Invocation | None = None
         self._receive = receive
         self._send = send
         self._max_bytes = max_bytes
@@ -169,9 +150,9 @@ class Connection:
         if message["type"] == "websocket.disconnect":
             self._closed = self._seen_leaving = True
         elif message["type"] == "websocket.receive" and self._size(message) > self._max_bytes:
-            assert self.run is not None
+            assert self.invocation is not None
             limit = f"The message is larger than {self._max_bytes} bytes, the limit 'max_request_size'."
-            self.run.stop(PayloadTooLargeError(limit))
+            self.invocation.stop(PayloadTooLargeError(limit))
             await asyncio.Event().wait()  # the stop cancels this
         return message
 
@@ -185,9 +166,9 @@ class Connection:
         except OSError:
             self._seen_leaving = True
             raise
-        if message["type"] == "websocket.send" and self.run is not None:
-            self.run.sent_chunks += 1
-            self.run.sent_bytes += len((message.get("text") or "").encode()) + len(message.get("bytes") or b"")
+        if message["type"] == "websocket.send" and self.invocation is not None:
+            self.invocation.sent_chunks += 1
+            self.invocation.sent_bytes += len((message.get("text") or "").encode()) + len(message.get("bytes") or b"")
 
     async def close(self, code: int, reason: str) -> None:
         """Close the connection unless either side has."""
@@ -205,7 +186,7 @@ class Connection:
             self._taken.clear()
             await asyncio.wait({ahead := self._ahead()})
             if ahead.cancelled() or ahead.exception() is not None or ahead.result()["type"] == "websocket.disconnect":
-                await asyncio.sleep(STUBBORN_SECONDS)
+                await asyncio.sleep(CANCEL_GRACE_SECONDS)
                 if not self._seen_leaving:
                     return {"type": "http.disconnect"}
             await self._taken.wait()
@@ -223,14 +204,6 @@ class Connection:
 
 async def _received(receive: Receive) -> Message:
     return await receive()
-
-
-def _as_departure(error: BaseException) -> BaseException | None:
-    """Return None for a peer that left properly, ClientGoneError for one that was cut off, else the error itself."""
-    cause = error.__cause__
-    if not isinstance(cause, WebSocketDisconnect):
-        return error
-    return None if cause.code in _LEFT_PROPERLY else ClientGoneError()
 
 
 def _close_code(error: Exception) -> int:

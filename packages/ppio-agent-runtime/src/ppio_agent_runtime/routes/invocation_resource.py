@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -11,26 +10,20 @@ from ppio_agent_models import (
     INVOCATION_ID_HEADER,
     LAST_EVENT_ID_HEADER,
     BadRequestError,
-    InvocationCancelledError,
     MethodNotAllowedError,
     NotFoundError,
 )
 
-from .._corridor.respond import STREAM_HEADERS, identity_headers, log_failure
 from .._http.headers import by_name, request_id_of
 from .._problems import ClientGoneError, problem_of, send_problem
-from .._records.record import QUEUED, RUNNING
-from .._records.resource_json import iso_time, resource_json
-from .attend import Attendance, send_json
+from ..http.responses import STREAM_HEADERS, identity_headers, is_failure, log_failure, send_json
+from ..invocations.event_log import NOT_READING
+from .responder import Responder
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Receive, Scope, Send
-    from .._engine.context import RequestContext
-    from .._engine.invocations import Invocations
-    from .._engine.run import Run
-    from .._records.record import Record
-    from .._settings.config import AgentConfig
-    from .invocations import DurableInvocations
+    from ..invocations.invocation import Invocation
+    from ..invocations.manager import InvocationManager
 
 _INVOCATION_ID = INVOCATION_ID_HEADER.lower().encode()
 _LAST_EVENT_ID = LAST_EVENT_ID_HEADER.lower().encode()
@@ -38,23 +31,12 @@ _MAX_WAIT_SECONDS = 300.0
 _MAX_DIGITS = 18
 
 
-class InvocationResources:
-    """The ASGI endpoint for everything below `/invocations/`.
+class InvocationResource:
+    """The ASGI endpoint for everything below `/invocations/`."""
 
-    Args:
-        config: How callers are treated.
-        invocations: What is running.
-        durable: What is held besides.
-        has_door: Runs may have to wait before they are admitted.
-    """
-
-    def __init__(
-        self, config: AgentConfig, invocations: Invocations, durable: DurableInvocations, *, has_door: bool
-    ) -> None:
-        self._config = config
-        self._has_door = has_door
-        self._invocations = invocations
-        self._durable = durable
+    def __init__(self, manager: InvocationManager) -> None:
+        self._config = manager.config
+        self._manager = manager
 
     async def __call__(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
@@ -70,7 +52,7 @@ class InvocationResources:
             return
         except Exception as error:  # noqa: BLE001  # every error on every route is an envelope
             problem = problem_of(error, request_id=request_id, tells_errors=self._config.tells_errors)
-            if problem.status >= 500:
+            if is_failure(error, problem.status):
                 log_failure(error, request_id)
             if isinstance(error, MethodNotAllowedError):
                 headers.append((b"allow", b"GET, HEAD" if path.endswith("/events") else b"GET, HEAD, DELETE"))
@@ -90,68 +72,48 @@ class InvocationResources:
 
     async def _show(self, invocation_id: str, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         wait_seconds = _wait_seconds(scope)
-        record = await self._durable.find(invocation_id)
-        if record is not None:
-            return await self._attendance(record, headers).resource(wait_seconds, receive, send)
-        run = self._invocations.find(invocation_id)
-        if run is None:
-            raise _unknown(invocation_id)
-        await send_json(send, 200, self._running(run), headers)
+        invocation = await self._find(invocation_id)
+        if not invocation.durable:
+            return await send_json(send, 200, invocation.resource(), headers)
+        named = [*headers, _names(invocation)]
+        with invocation.subscribe(position=NOT_READING, receive=receive) as subscriber:
+            await Responder(invocation, subscriber, send, named).resource(wait_seconds)
 
     async def _events(self, invocation_id: str, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
-        record = await self._durable.find(invocation_id)
-        if record is None:
+        invocation = await self._find(invocation_id)
+        if not invocation.durable:
             raise _unknown(invocation_id)
         after = _last_event_id(scope)
-        if record.was_interrupted:
-            record.log.resume_at(after + 1)
-        if after > record.last_event_id:
+        if invocation.was_interrupted:
+            invocation.resume_interrupted(after)
+        if after > invocation.last_event_id:
             raise BadRequestError(
                 f"The event {after} does not exist yet; the newest of invocation {invocation_id} is "
-                f"{record.last_event_id}."
+                f"{invocation.last_event_id}."
             )
         if scope["method"] == "HEAD":
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + headers})
             return await send({"type": "http.response.body", "body": b""})
-        await self._attendance(record, headers).events(after, receive, send)
+        named = [*headers, _names(invocation)]
+        seconds = self._config.heartbeat_seconds
+        with invocation.subscribe(position=after, receive=receive, heartbeat_seconds=seconds) as subscriber:
+            await Responder(invocation, subscriber, send, named).events(numbered=True, resumes=True)
 
     async def _cancel(self, invocation_id: str, send: Send, headers: Headers) -> None:
-        record = await self._durable.find(invocation_id)
-        if record is not None:
-            status = 200 if record.is_over else 202
-            record.cancel()
-            return await send_json(send, status, record.resource(), [*headers, _names(record.invocation_id)])
-        run = self._invocations.find(invocation_id)
-        if run is None:
+        invocation = await self._find(invocation_id)
+        status = 200 if invocation.is_over else 202
+        invocation.cancel()
+        await send_json(send, status, invocation.resource(), [*headers, _names(invocation)])
+
+    async def _find(self, invocation_id: str) -> Invocation:
+        invocation = await self._manager.find(invocation_id)
+        if invocation is None:
             raise _unknown(invocation_id)
-        run.stop(InvocationCancelledError("The invocation was cancelled."))
-        await send_json(send, 202, self._running(run), [*headers, _names(invocation_id)])
-
-    def _running(self, run: Run) -> bytes:
-        return _running_resource(run.context, is_queued=self._has_door and not run.admitted)
-
-    def _attendance(self, record: Record, headers: Headers) -> Attendance:
-        named = [*headers, _names(record.invocation_id)]
-        return Attendance(self._invocations, self._config.heartbeat_seconds, record, named)
+        return invocation
 
 
-def _running_resource(context: RequestContext, *, is_queued: bool) -> bytes:
-    """Return an invocation that was not asked for durably, and so can only be seen while it runs."""
-    began = iso_time(time.time() - context.elapsed())
-    return resource_json(
-        b"null",
-        invocation_id=context.invocation_id,
-        state=QUEUED if is_queued else RUNNING,
-        created_at=began,
-        started_at=None if is_queued else began,
-        finished_at=None,
-        last_event_id=0,
-        first_event_id=None,
-    )
-
-
-def _names(invocation_id: str) -> tuple[bytes, bytes]:
-    return (_INVOCATION_ID, invocation_id.encode())
+def _names(invocation: Invocation) -> tuple[bytes, bytes]:
+    return (_INVOCATION_ID, invocation.id.encode())
 
 
 def _unknown(invocation_id: str) -> NotFoundError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 LEAST_LOG_BYTES: Final = 64 * 1024
 """What a running log may hold however many there are."""
@@ -11,40 +11,11 @@ FIRST_BYTES: Final = 2048
 """What a log may hold before it asks for the first time: most answers fit."""
 _LEAST_GROWTH_BYTES: Final = 4 * 1024
 """By how much a log may grow before it asks again where memory is short: asking costs a fast stream time."""
-
 _MOST_GROWTH_BYTES: Final = 256 * 1024
 """By how much at most: what one was given and does not use, others lack."""
 
 
-class Allowance(Protocol):
-    """What one log may hold."""
-
-    def ask(self, held_bytes: int) -> tuple[int, int]:
-        """Return how many bytes the log may hold, and by how many it may grow before it asks again.
-
-        Args:
-            held_bytes: What it holds now.
-        """
-
-    def release(self) -> None:
-        """Note that the log is over. Called any number of times."""
-
-
-class FixedAllowance:
-    """The allowance of a log that shares with no other."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-
-    def ask(self, held_bytes: int) -> tuple[int, int]:
-        """See `Allowance`."""
-        return self._max_bytes, max(0, self._max_bytes - held_bytes)
-
-    def release(self) -> None:
-        """See `Allowance`."""
-
-
-class LogMemory:
+class MemoryBudget:
     """The bytes of all logs. A running one counts with what it may grow by before it asks again.
 
     Args:
@@ -73,9 +44,9 @@ class LogMemory:
         """Whether more is held than allowed."""
         return self.running_bytes + self.finished_bytes > self.max_bytes
 
-    def join(self) -> SharedAllowance:
-        """Return the allowance of a log that begins."""
-        return SharedAllowance(self)
+    def share(self) -> MemoryShare:
+        """Return the share of a log that begins."""
+        return MemoryShare(self)
 
     def count(self, delta: int) -> None:
         """Add to what the running ones hold."""
@@ -84,37 +55,55 @@ class LogMemory:
             self._make_room()
 
 
-class SharedAllowance:
-    """One running log's part of the memory: of one half that they share, and `LEAST_LOG_BYTES` in any case."""
+class MemoryShare:
+    """One running log's part of the budget: of one half that they share, and `LEAST_LOG_BYTES` in any case."""
 
-    __slots__ = ("_counted", "_is_over", "_memory")
+    __slots__ = ("_budget", "_counted", "_is_over")
 
-    def __init__(self, memory: LogMemory) -> None:
-        self._memory = memory
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
         self._counted = FIRST_BYTES
         self._is_over = False
-        memory.running += 1
-        memory.count(FIRST_BYTES)
+        budget.running += 1
+        budget.count(FIRST_BYTES)
 
     def ask(self, held_bytes: int) -> tuple[int, int]:
-        """See `Allowance`."""
+        """Return how many bytes the log may hold, and by how many it may grow before it asks again.
+
+        Args:
+            held_bytes: What it holds now.
+        """
         if self._is_over:
             return 0, 0
-        memory = self._memory
-        others_bytes = memory.running_bytes - self._counted
-        half = memory.max_bytes // 2
-        share = min(half // memory.running, half - others_bytes)
-        most = min(memory.max_log_bytes, max(LEAST_LOG_BYTES, share))
-        free = memory.max_bytes - memory.finished_bytes - others_bytes - held_bytes
-        growth = min(_MOST_GROWTH_BYTES, max(_LEAST_GROWTH_BYTES, free // (4 * memory.running)))
+        budget = self._budget
+        others_bytes = budget.running_bytes - self._counted
+        half = budget.max_bytes // 2
+        share = min(half // budget.running, half - others_bytes)
+        most = min(budget.max_log_bytes, max(LEAST_LOG_BYTES, share))
+        free = budget.max_bytes - budget.finished_bytes - others_bytes - held_bytes
+        growth = min(_MOST_GROWTH_BYTES, max(_LEAST_GROWTH_BYTES, free // (4 * budget.running)))
         growth = max(0, min(most - held_bytes, growth))
         counted, self._counted = self._counted, held_bytes + growth
-        memory.count(self._counted - counted)
+        budget.count(self._counted - counted)
         return most, growth
 
     def release(self) -> None:
-        """See `Allowance`."""
+        """Note that the log is over. May be called any number of times."""
         if not self._is_over:
             self._is_over = True
-            self._memory.running -= 1
-            self._memory.count(-self._counted)
+            self._budget.running -= 1
+            self._budget.count(-self._counted)
+
+
+class FixedShare:
+    """The share of a log that shares with no other."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+
+    def ask(self, held_bytes: int) -> tuple[int, int]:
+        """See `MemoryShare`."""
+        return self._max_bytes, max(0, self._max_bytes - held_bytes)
+
+    def release(self) -> None:
+        """See `MemoryShare`."""

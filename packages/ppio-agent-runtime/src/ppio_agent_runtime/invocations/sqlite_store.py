@@ -7,18 +7,26 @@ the process died is found by the next one, and told as failed with `Interrupted`
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ppio_agent_models import ConfigurationError
+
+from ..http.sse import chunks_in
+from .event_log import HeldEvents
+from .store import INTERRUPTED, KeyScope, StoredInvocation, interrupted
+
+if TYPE_CHECKING:
+    from .._asgi import Headers
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -29,38 +37,11 @@ _COST_BYTES: Final = 1024
 """What a row costs besides its events and its body."""
 
 
-@dataclass(slots=True, kw_only=True)
-class StoredInvocation:
-    """A row of the database; the fields are its columns."""
-
-    id: str
-    caller: str | None
-    session: str | None
-    key: str | None
-    fingerprint: bytes
-    state: str
-    form: str | None
-    request_id: str
-    session_id: str | None
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-    status: int | None
-    closing: bytes | None
-    headers: bytes
-    body: bytes | None
-    only_text: int
-    first_id: int
-    last_id: int
-    events: bytes
-    size: int
-
-    def cost(self) -> int:
-        """Return about how many bytes it takes."""
-        return len(self.events) + len(self.body or b"") + _COST_BYTES
-
-
-_NAMES: Final = tuple(field.name for field in fields(StoredInvocation))
+_NAMES: Final = (
+    "id", "caller", "session", "key", "fingerprint", "state", "form", "request_id", "session_id", "created_at",
+    "started_at", "finished_at", "status", "closing", "headers", "body", "only_text", "first_id", "last_id", "events",
+    "size",
+)  # fmt: skip
 _COLUMNS: Final = ", ".join(_NAMES)
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS invocations ({_COLUMNS}, PRIMARY KEY (id));
@@ -68,6 +49,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS invocations_by_key ON invocations (caller, ses
 CREATE INDEX IF NOT EXISTS invocations_by_age ON invocations (finished_at);
 """
 _SELECT: Final = f"SELECT {_COLUMNS} FROM invocations WHERE "  # noqa: S608  # our own column names
+_FINISHED: Final = "finished_at IS NOT NULL"
+"""The others run, or have just finished, in this process."""
 _MARKS: Final = ", ".join("?" * len(_NAMES))
 _REPLACE: Final = f"INSERT OR REPLACE INTO invocations ({_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608  # our own names
 _PRUNE: Final = """
@@ -89,8 +72,8 @@ class StoreBounds:
     max_bytes: int
 
 
-class EventStore:
-    """The database of one process.
+class SQLiteStore:
+    """The database of one process; see `InvocationStore`.
 
     Args:
         url: `sqlite:///relative/path` or `sqlite:////absolute/path`.
@@ -107,22 +90,68 @@ class EventStore:
         self._bounds = bounds
         self._jobs: SimpleQueue[Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         self._waiting_bytes = 0
         self._failing = False
 
-    async def open(self, interrupted: Callable[[StoredInvocation], StoredInvocation]) -> None:
+    async def open(self) -> None:
         """Open the database, and write what became of invocations that were running when it was used last.
 
         Raises:
             ConfigurationError: The file cannot be used, or another process uses it.
         """
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+            self._opening = asyncio.get_running_loop().create_task(self._start_thread())
+        await asyncio.shield(self._opening)
+
+    async def save(self, stored: StoredInvocation) -> None:
+        """Write an invocation, over what there was of it. Returns when that is done; a failure is logged."""
+        row = _row(stored)
+        cost = row[-1]
+        with self._lock:
+            if self._waiting_bytes + cost > self._bounds.max_bytes and self._waiting_bytes:
+                logger.error("The event store cannot keep up; invocation %s is not written.", stored.id)
+                return
+            self._waiting_bytes += cost
+
+        def write(database: sqlite3.Connection) -> None:
+            with self._lock:
+                self._waiting_bytes -= cost
+            with database:
+                database.execute(_REPLACE, row)
+                if stored.finished_at is not None:
+                    self._prune(database)
+            self._failing = False
+
+        await self._ask(write)
+
+    async def delete(self, invocation_id: str) -> None:
+        """Forget an invocation."""
+        await self._ask(lambda database: _execute(database, "DELETE FROM invocations WHERE id = ?", (invocation_id,)))
+
+    async def get(self, invocation_id: str) -> StoredInvocation | None:
+        """Return the finished invocation of this id. A database that cannot be read has none."""
+        return await self._ask(lambda database: _read(database, f"id = ? AND {_FINISHED}", (invocation_id,)))
+
+    async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
+        """Return the finished invocation that was asked for under this idempotency key."""
+        return await self._ask(lambda database: _read(database, f"caller = ? AND session = ? AND key = ? AND {_FINISHED}", scope))
+
+    async def close(self) -> None:
+        """Write what is waiting and close the database."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._jobs.put(None)
+            await asyncio.to_thread(thread.join)
+
+    async def _start_thread(self) -> None:
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
 
         def serve() -> None:
             try:
-                database = self._open(interrupted)
+                database = self._open()
             except (sqlite3.Error, OSError) as error:
                 _hand_over(loop, opened.set_exception, self._unusable(error))
                 return
@@ -133,51 +162,6 @@ class EventStore:
         thread.start()
         await opened
         self._thread = thread
-
-    async def save(self, row: StoredInvocation) -> None:
-        """Write an invocation, over what there was of it, and return when that is done; a failure is logged."""
-        if not self.save_soon(row):
-            return
-        await self._ask(lambda _: None)
-
-    def save_soon(self, row: StoredInvocation) -> bool:
-        """Write an invocation, over what there was of it. Returns at once; False when too much is waiting already."""
-        cost = row.cost()
-        with self._lock:
-            if self._waiting_bytes + cost > self._bounds.max_bytes and self._waiting_bytes:
-                logger.error("The event store cannot keep up; invocation %s is not written.", row.id)
-                return False
-            self._waiting_bytes += cost
-
-        def write(database: sqlite3.Connection) -> None:
-            with self._lock:
-                self._waiting_bytes -= cost
-            with database:
-                self._write(database, row)
-            self._failing = False
-
-        self._jobs.put(write)
-        return True
-
-    def drop(self, invocation_id: str) -> None:
-        """Forget an invocation. Returns at once."""
-        self._jobs.put(lambda database: _execute(database, "DELETE FROM invocations WHERE id = ?", (invocation_id,)))
-
-    async def find(self, invocation_id: str) -> StoredInvocation | None:
-        """Return the invocation of this id. A database that cannot be read has none."""
-        return await self._ask(lambda database: _read(database, "id = ?", (invocation_id,)))
-
-    async def find_by_key(self, caller: str, session: str, key: str) -> StoredInvocation | None:
-        """Return the invocation that was asked for under this idempotency key."""
-        condition = "caller = ? AND session = ? AND key = ?"
-        return await self._ask(lambda database: _read(database, condition, (caller, session, key)))
-
-    async def close(self) -> None:
-        """Write what is waiting and close the database."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._jobs.put(None)
-            await asyncio.to_thread(thread.join)
 
     async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T | None:
         if self._thread is None:
@@ -208,7 +192,7 @@ class EventStore:
         with suppress(sqlite3.Error):
             database.close()
 
-    def _open(self, interrupted: Callable[[StoredInvocation], StoredInvocation]) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self._path, timeout=1.0)
         try:
@@ -222,8 +206,8 @@ class EventStore:
                 database.executescript(_SCHEMA)
                 database.execute(f"PRAGMA user_version = {_VERSION}")
             with database:
-                for row in _read_all(database, "finished_at IS NULL"):
-                    self._write(database, interrupted(row))
+                for running in _read_all(database, "finished_at IS NULL"):
+                    database.execute(_REPLACE, _row(interrupted(running)))
                 self._prune(database)
         except BaseException:
             database.close()
@@ -233,12 +217,6 @@ class EventStore:
     def _unusable(self, error: Exception) -> ConfigurationError:
         reason = "another process uses it" if "locked" in str(error) else str(error)
         return ConfigurationError(f"event_store {str(self._path)!r} cannot be used: {reason}.")
-
-    def _write(self, database: sqlite3.Connection, row: StoredInvocation) -> None:
-        row.size = row.cost()
-        database.execute(_REPLACE, astuple(row))
-        if row.finished_at is not None:
-            self._prune(database)
 
     def _prune(self, database: sqlite3.Connection) -> None:
         bounds = self._bounds
@@ -263,7 +241,56 @@ def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...])
 
 def _read_all(database: sqlite3.Connection, condition: str, values: tuple[str, ...] = ()) -> list[StoredInvocation]:
     rows = database.execute(_SELECT + condition, values).fetchall()
-    return [StoredInvocation(**dict(zip(_NAMES, row, strict=True))) for row in rows]
+    return [_stored(*row) for row in rows]
+
+
+def _row(stored: StoredInvocation) -> tuple[Any, ...]:
+    """Return an invocation as the values of the columns."""
+    caller, session, key = stored.scope or (None, None, None)
+    blocks, last_id, only_text = stored.events or HeldEvents([], 0, only_text=True)
+    events = b"".join([block for _, block in blocks])
+    form = INTERRUPTED if stored.interrupted else stored.form
+    first_id = blocks[0][0] if blocks else last_id + 1
+    return (
+        stored.id, caller, session, key, stored.fingerprint, stored.state, form, stored.request_id, stored.session_id,
+        stored.created_at, stored.started_at, stored.finished_at, stored.status, stored.envelope,
+        _packed(stored.headers), stored.body, only_text, first_id, last_id, events,
+        len(events) + len(stored.body or b"") + _COST_BYTES,
+    )  # fmt: skip
+
+
+def _stored(*row: Any) -> StoredInvocation:
+    """Return what was written by `_row`."""
+    facts = dict(zip(_NAMES, row, strict=True))
+    form, events = facts["form"], facts["events"]
+    blocks = [(facts["first_id"], events)] if events else []
+    return StoredInvocation(
+        id=facts["id"],
+        scope=None if facts["key"] is None else KeyScope(facts["caller"], facts["session"], facts["key"]),
+        fingerprint=facts["fingerprint"],
+        state=facts["state"],
+        form=None if form == INTERRUPTED else form,
+        request_id=facts["request_id"],
+        session_id=facts["session_id"],
+        created_at=facts["created_at"],
+        started_at=facts["started_at"],
+        finished_at=facts["finished_at"],
+        interrupted=form == INTERRUPTED,
+        status=facts["status"] or 200,
+        envelope=facts["closing"] or b"",
+        value=chunks_in([events])[-1] if form == "value" and events else None,
+        headers=_unpacked(facts["headers"]),
+        body=facts["body"],
+        events=HeldEvents(blocks, facts["last_id"], only_text=bool(facts["only_text"])),
+    )
+
+
+def _packed(headers: Headers) -> bytes:
+    return json.dumps([[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]).encode()
+
+
+def _unpacked(packed: bytes) -> Headers:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(packed)]
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *values: Any) -> None:

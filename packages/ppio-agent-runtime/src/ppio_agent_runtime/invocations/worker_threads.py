@@ -9,12 +9,33 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
-_Job = tuple[Context, Callable[..., Any], tuple[Any, ...], "asyncio.Future[Any] | None"]
-_Jobs = SimpleQueue[_Job | None]
+Release = Callable[[], None]
+
+
+class EarlyResult(NamedTuple):
+    """What a job returns whose caller need not wait for its end.
+
+    Attributes:
+        value: The job's result.
+        rest: What its thread still has to do.
+    """
+
+    value: Any
+    rest: Callable[[], None]
+
+
+class _Job(NamedTuple):
+    context: Context
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    future: asyncio.Future[Any] | None
+    loop: asyncio.AbstractEventLoop | None
+    release: Release | None
 
 
 class WorkerThreads:
@@ -25,11 +46,14 @@ class WorkerThreads:
 
     Attributes:
         most: The same.
+        hold: Called on the event loop for each job with its context; what it returns, if anything, is called there
+            once the job's thread is done with it. So a limit of concurrency can count the work that nobody waits for.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._jobs: _Jobs = SimpleQueue()
+        self.hold: Callable[[Context], Release | None] | None = None
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads = 0
         self._lock = threading.Lock()
         self._unfinished = 0
@@ -46,13 +70,15 @@ class WorkerThreads:
 
     def run(self, context: Context, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Return a future of the running loop for `function(*args)`, called in a thread within `context`."""
-        future = asyncio.get_running_loop().create_future()
-        self._put((context, function, args, future))
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._put(_Job(context, function, args, future, loop, self.hold and self.hold(context)))
         return future
 
     def submit(self, context: Context, function: Callable[..., Any], *args: Any) -> None:
         """Call `function(*args)` in a thread within `context`; its result and errors go nowhere."""
-        self._put((context, function, args, None))
+        loop = asyncio.get_running_loop() if self.hold else None
+        self._put(_Job(context, function, args, None, loop, self.hold and self.hold(context)))
 
     def close(self) -> None:
         """Let the threads end, each when its job is done. The next job starts new ones."""
@@ -81,34 +107,45 @@ class WorkerThreads:
         else:
             self._threads += 1
 
-    def _work(self, jobs: _Jobs) -> None:
+    def _work(self, jobs: SimpleQueue[_Job | None]) -> None:
         while (job := jobs.get()) is not None:
-            context, function, args, future = job
+            context, function, args, future, loop, release = job
             result = error = None
             try:
                 if future is None or not future.cancelled():  # else its caller gave up while it waited for a thread
                     result = context.run(function, *args)
+                if type(result) is EarlyResult:
+                    rest = result.rest
+                    _hand_back(future, loop, result.value, None)
+                    future = result = None
+                    context.run(rest)
+                    del rest
             except BaseException as caught:  # noqa: BLE001  # also SystemExit: a handler must not end its thread
                 error = caught
             with self._lock:
                 self._unfinished -= 1
-            if future is not None:
-                _hand_back(future, result, error)
+            if release is not None and loop is not None:
+                with suppress(RuntimeError):  # the loop has been closed, and the service with it
+                    loop.call_soon_threadsafe(release)
+            _hand_back(future, loop, result, error)
             # Keep nothing of a finished job alive while waiting for the next one.
-            del job, context, function, args, future, result, error
+            del job, context, function, args, future, loop, release, result, error
 
 
-def _hand_back(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    try:
-        future.get_loop().call_soon_threadsafe(_settle, future, result, error)
-    except RuntimeError:  # the loop has been closed: nobody waits any more
+def _hand_back(
+    future: asyncio.Future[Any] | None, loop: asyncio.AbstractEventLoop | None, result: Any, error: BaseException | None
+) -> None:
+    if future is None or loop is None:
         return
+    with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        loop.call_soon_threadsafe(_settle, future, result, error)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     if future.done():
-        return
-    if error is None:
+        if hasattr(result, "abandon"):
+            result.abandon()
+    elif error is None:
         future.set_result(result)
     elif isinstance(error, StopIteration):  # a future cannot carry it
         future.set_exception(RuntimeError("the handler raised StopIteration"))
