@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppio_agent_client.cli._asking import Asked, payload_of, variables_of
-from ppio_agent_client.cli._deploying.manifest import read_agent, without_status, write_status
-from ppio_agent_client.cli._failures import UsageError
-from ppio_agent_client.cli._output import screen
-from ppio_agent_client.cli._rendering import readable, text_of
-from ppio_agent_client.cli._times import span
-from ppio_agent_models import AgentManifest
+from ppio_agent_client.cli.errors import UsageError
+from ppio_agent_client.cli.inputs import Asked, payload_of, variables_of
+from ppio_agent_client.cli.output import screen
+from ppio_agent_client.cli.project import Agent, read_agent, without_status, write_status
+from ppio_agent_client.cli.rendering import readable, span, text_of
+from ppio_agent_models import AgentManifest, ManifestDocument
 
 MANIFEST = """\
 # What it is.
@@ -138,6 +137,24 @@ def test_line_ends_stay_as_they_are(tmp_path: Path) -> None:
     assert file.read_bytes() == (MANIFEST + "status:\n  phase: deployed\n").replace("\n", "\r\n").encode()
 
 
+@pytest.mark.parametrize(
+    "text", [MANIFEST, MANIFEST.rstrip(), "status:\n  b: 1\n\n" + MANIFEST, '{"metadata": {"name": "a"}}']
+)
+@pytest.mark.parametrize("value", ["deployed", "no", "2026-01-02T03:04:05Z", "12e5", 'it\'s: # "x"', "é", " "])
+def test_any_status_is_read_as_it_was_written(tmp_path: Path, text: str, value: str) -> None:
+    (tmp_path / ".ppio-agent.yaml").write_text(text)
+    (tmp_path / "main.py").touch()
+    agent = Agent(tmp_path / ".ppio-agent.yaml", AgentManifest.model_construct())
+    write_status(agent, {"a": value})
+    write_status(agent, {"b": value})
+
+    document = ManifestDocument.parse((tmp_path / ".ppio-agent.yaml").read_text()).value
+    assert document["status"] == {"a": value, "b": value}
+    assert document["metadata"] == ManifestDocument.parse(text).value["metadata"]
+
+
 def test_a_status_in_the_middle_or_in_json_is_left_out_too() -> None:
     assert without_status("status:\n  phase: x\nmetadata:\n  name: a\n") == "metadata:\n  name: a\n"
+    assert without_status("a: 1\nstatus: {phase: x}\n\n# b\nb: 2") == "a: 1\n\n# b\nb: 2"
+    assert without_status("a: 1\n'status':\n  # why\n  phase: x\n") == "a: 1\n"
     assert json.loads(without_status('{"status": {}, "kind": "Agent"}')) == {"kind": "Agent"}

@@ -122,7 +122,7 @@ def test_sessions_are_listed_and_closed(cli: CommandLine, living: str) -> None:
         "session_id": living,
         "status": "closed",
     }
-    assert "None lives." in cli.run("sessions", "--local").err
+    assert "No sessions are running." in cli.run("sessions", "--local").err
     assert cli.run("sessions", "pause", living, "--local").code == 3
 
 

@@ -70,6 +70,7 @@ def test_a_reserved_port_is_the_agent_s(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.contract
 def test_the_port_is_held_for_an_agent_that_does_not_listen_yet_and_free_afterwards(place: Place) -> None:
     (place.template / "main.py").write_text("import signal\nsignal.pause()\n")
     sandbox = place.store.create(place.spec())

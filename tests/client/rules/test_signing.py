@@ -101,6 +101,13 @@ def test_a_signature_is_written_as_the_contract_says() -> None:
     )
 
 
+def test_headers_that_decide_for_whom_and_how_long_it_runs_are_covered() -> None:
+    request = signed(headers={"X-PPIO-User-Id": "u", "X-PPIO-Timeout": "3", "Idempotency-Key": "k", "Accept": "*/*"})
+    assert request.headers["Signature-Input"].startswith(
+        'sig1=("@method" "@path" "x-ppio-user-id" "x-ppio-timeout" "idempotency-key");'
+    )
+
+
 def test_only_what_is_there_is_covered() -> None:
     request = signed("GET", "http://a.example")
     assert request.headers["Signature-Input"].startswith('sig1=("@method" "@path");')

@@ -13,7 +13,7 @@ from ._corridor.lifespan import LifespanFunction
 from ._engine.context import RequestContext, current_context
 from ._engine.handler import Handler
 from ._extensions import AppExtensions
-from ._settings.config import CLIENT_VARIABLES, AgentConfig
+from .config import CLIENT_VARIABLES, AgentConfig
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._asgi import ASGIApp, Receive, Scope, Send
     from ._http.exchange import Answerer
     from ._rooms import Layers, Rooms
-    from ._watch.metrics import MetricsCollector
+    from .observability.metrics import MetricsCollector
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -100,7 +100,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         Raises:
             ConfigurationError: It cannot be called without arguments.
         """
-        self._rooms.health.use(function)
+        self._rooms.health.set_handler(function)
         return function
 
     def middleware(self, function: F) -> F:
@@ -134,7 +134,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
     @property
     def metrics(self) -> MetricsCollector:
         """The numbers of what happened, which `GET /metrics` shows too."""
-        return self._rooms.observation.metrics
+        return self._rooms.recorder.metrics
 
     @property
     def fastapi(self) -> FastAPI:
@@ -240,7 +240,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         managers = [lifespan(self) for lifespan in (*rooms.lifespans(), *self._lifespans)]
         if self._fastapi is not None:
             managers.append(self._fastapi.router.lifespan_context(self._fastapi))
-        return rooms.observation.lifespans(managers)
+        return rooms.recorder.lifespans(managers)
 
 
 AgentRuntimeApp = PPIOAgentRuntimeApp

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._corridor.router import Router
-from ._door.admission import Door
 from ._engine.background import Background
 from ._serialize import encode
-from ._watch.health import Health
-from ._watch.observation import Observation
 from .invocations.manager import SHUTDOWN_GRACE_SECONDS, InvocationManager
 from .invocations.ticker import TICK_SECONDS
+from .limits.admission import AdmissionControl
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
+from .observability.health import Health
+from .observability.recorder import InvocationRecorder
 from .routes.invocation_resource import InvocationResource
 from .routes.invocations import InvocationsEndpoint
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ._engine.handler import Handler
     from ._http.exchange import Answerer
     from ._serve.isolation import SecondLoop
-    from ._settings.config import AgentConfig
+    from .config import AgentConfig
 
 logger = logging.getLogger("ppio_agent_runtime")
 
@@ -44,12 +44,12 @@ class Rooms:
         handler: Its entrypoint; None while there is none.
 
     Attributes:
-        door: Who is let in.
+        admission: The limits.
         workers: The threads of plain functions.
         health: What `/ping` says.
         background: Work that is no invocation.
         invocations: What is running, and what is held.
-        observation: Who watches.
+        recorder: Counts, logs and traces invocations.
 
     Raises:
         ConfigurationError: A setting names what does not exist, or needs an extra.
@@ -57,17 +57,20 @@ class Rooms:
 
     def __init__(self, config: AgentConfig, handler: Handler | None) -> None:
         self._config = config
-        self.door = Door(config)
-        self.workers = self.door.workers
+        self.admission = AdmissionControl(config)
+        self.workers = self.admission.workers
         self.second_loop = _second_loop() if config.isolate_handlers else None
-        self.health = Health(self.workers, config.ping_timeout_seconds, self.second_loop)
+        self.health = Health(config.ping_timeout_seconds, None if self.second_loop is None else self.second_loop.run)
+        # A thread may still work for a caller who gave up: that is work in flight too.
+        self.health.busy_checks.append(lambda: self.workers.unfinished > 0)
         self.background = Background()
-        self.health.further_work.append(self.background.keeps_busy)
+        self.health.busy_checks.append(self.background.keeps_busy)
         self.health.details.append(self.background.report)
         self.invocations = InvocationManager(config, self.workers, self.health)
         self.invocations.handler = handler
-        self.invocations.admission = None if self.door.is_open else self.door
-        self.observation = Observation(config, self.invocations, self.door)
+        self.invocations.admission = self.admission if self.admission.limits_anything else None
+        self.recorder = self.invocations.recorder = InvocationRecorder(config, self._gauges, self._agent_name)
+        self.health.busy_checks.append(lambda: self.recorder.is_flushing)
         self._endpoint = InvocationsEndpoint(self.invocations)
         self._abandoned_loops = 0
 
@@ -76,8 +79,8 @@ class Rooms:
         own: list[LifespanFunction] = []
         if self._config.event_store is not None:
             own.append(lambda _: self.invocations)
-        if self.door.rate_limit is not None:
-            own.append(self.door.lifespan)
+        if self.admission.rate_limiter is not None:
+            own.append(self.admission.lifespan)
         return own
 
     def stack(
@@ -102,8 +105,8 @@ class Rooms:
         encode(None)  # for its first value pydantic_core imports uuid and pathlib, 6 ms: not within a request
         config = self._config
         resources = InvocationResource(self.invocations)
-        page = self.observation.page
-        router = Router(self._endpoint, resources, self.health, uses_fastapi, fastapi, managers, page, websocket)
+        metrics = self.recorder.endpoint
+        router = Router(self._endpoint, resources, self.health, uses_fastapi, fastapi, managers, metrics, websocket)
         app: ASGIApp = router
         shortcut: Answerer | None = None
         for layer in layers:
@@ -111,10 +114,10 @@ class Rooms:
         if layers:
             app = ErrorLayer(app, tells_errors=config.tells_errors)
         if config.api_keys or config.hmac_keys:
-            from .middleware.access import AccessLayer
+            from .security.authentication import AuthenticationMiddleware
 
-            app = access = AccessLayer(app, config, self.invocations.refused)
-            shortcut = shortcut and access.around(shortcut)
+            app = authentication = AuthenticationMiddleware(app, config, self.invocations.refused)
+            shortcut = shortcut and authentication.around(shortcut)
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
         if self.second_loop is not None:
@@ -123,6 +126,21 @@ class Rooms:
             app = isolated = IsolatedApp(app, router.ping, self.second_loop)
             shortcut = shortcut and isolated.around(shortcut)
         return app, shortcut
+
+    def _agent_name(self) -> str:
+        return "agent" if self.invocations.handler is None else self.invocations.handler.name
+
+    def _gauges(self) -> dict[str, int]:
+        queued = self.admission.queued
+        return {
+            "held": self.invocations.held,
+            "held_bytes": self.invocations.held_bytes,
+            "in_flight": self.invocations.running - queued,
+            "queued": queued,
+            "worker_threads": self.workers.threads,
+            "worker_threads_busy": self.workers.unfinished,
+            "worker_threads_limit": self.workers.most,
+        }
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new work, let running work finish for `grace_seconds`, then stop it."""

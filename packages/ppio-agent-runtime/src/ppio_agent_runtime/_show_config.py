@@ -11,7 +11,7 @@ from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from ._settings.config import AgentConfig
+    from .config import AgentConfig
 
 _MASK: Final = "***"
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#]*@")

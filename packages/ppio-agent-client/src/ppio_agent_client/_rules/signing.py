@@ -1,7 +1,7 @@
 """Requests signed with a key id and a secret: HTTP message signatures (RFC 9421) by HMAC-SHA256.
 
-Covered are method and path, the query when there is one, the digest of the body (RFC 9530) when there is one, and the
-session header when it is sent. Pure: the time and the nonce are given.
+Covered are method and path, the query when there is one, and of `SIGNED_HEADERS` what is sent: the digest of the body
+(RFC 9530), and whatever names session, user, time limit or key. Pure: the time and the nonce are given.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from ppio_agent_models import SESSION_ID_HEADER, ConfigurationError
+from ppio_agent_models import SIGNED_HEADERS, ConfigurationError
 
 from .addresses import address_of
 
 LABEL: Final = "sig1"
 
 _DIGEST: Final = "content-digest"
-_SESSION: Final = SESSION_ID_HEADER.lower()
+_COVERED: Final = tuple(map(str.lower, SIGNED_HEADERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def covered(method: str, url: str, fields: Mapping[str, str]) -> dict[str, str]:
     components = {"@method": method, "@path": path}
     if query:
         components["@query"] = mark + query
-    return components | {name: fields[name] for name in (_DIGEST, _SESSION) if name in fields}
+    return components | {name: fields[name] for name in _COVERED if name in fields}
 
 
 def signature_base(components: Mapping[str, str], parameters: str) -> bytes:

@@ -31,7 +31,7 @@ from .request import InvocationCall
 if TYPE_CHECKING:
     from .._engine.handler import Handler
     from .._asgi import Scope
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .request import Form
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .._asgi import ASGIApp, Headers, Receive, Scope, Send
     from ..routes.invocation_resource import InvocationResource
-    from .._watch.health import Health
+    from ..observability.health import Health
     from ..routes.invocations import InvocationsEndpoint
 
 

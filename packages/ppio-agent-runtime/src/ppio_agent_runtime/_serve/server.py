@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import ConfigurationError
 
-from .._watch.logging import configure_logging
+from ..observability.logging import configure_logging, logger
 from .loop import holds_up_exit
 from .serving import BACKLOG, EXIT_ABANDONED, Serving
 
 if TYPE_CHECKING:
     from .._app import PPIOAgentRuntimeApp
-
-logger = logging.getLogger("ppio_agent_runtime")
 
 EXIT_FAILED: Final = 1
 

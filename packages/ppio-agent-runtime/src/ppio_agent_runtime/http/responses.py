@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -16,14 +15,12 @@ from ppio_agent_models import (
     UnavailableError,
 )
 
-from .._engine.log_ids import ids_of
 from .._problems import problem_of, send_problem
+from ..observability.logging import ids_of, logger
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Send
     from .._engine.context import RequestContext
-
-logger = logging.getLogger("ppio_agent_runtime")
 
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()

@@ -32,7 +32,7 @@ from ..http.sse import as_one_value
 from .invocation import CANCEL_GRACE_SECONDS
 
 if TYPE_CHECKING:
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .invocation import Invocation
     from .manager import InvocationManager
     from .subscriber import Subscriber

@@ -200,8 +200,8 @@ class Invocation:
         if self.task is None:
             self.task = asyncio.current_task()
         if manager.recorder is not None:
-            manager.recorder.started(self)
-        if manager.admission is not None and not manager.admission.lets_in(self):
+            manager.recorder.started(self.context)
+        if manager.admission is not None and not manager.admission.try_acquire(self):
             await self.wait_for_admission(manager.admission)
         self.admitted = True
         self.state = "running"
@@ -238,7 +238,7 @@ class Invocation:
         self.task = self.task or asyncio.current_task()
         self._is_cancellable = True
         try:
-            await admission.enter(self)
+            await admission.acquire(self)
             self.admitted = True
         except asyncio.CancelledError:
             if self.stop_reason is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ppio_agent_models import ConfigurationError, DrainingError, IdempotencyKeyReusedError
 
 from .._engine.context import RequestContext
-from .._engine.log_ids import ids_of
-from .._engine.watchdog import LoopWatchdog
 from .._problems import ClientGoneError
+from ..observability.logging import ids_of, logger
+from ..observability.watchdog import LoopWatchdog
 from .invocation import Invocation
 from .store import KeyScope, MemoryStore
 from .ticker import Ticker
@@ -22,13 +21,12 @@ if TYPE_CHECKING:
     from .._asgi import Receive, Send
     from .._corridor.request import Durability, InvocationCall
     from .._engine.handler import Handler
-    from .._settings.config import AgentConfig
-    from .._watch.health import Health
+    from ..config import AgentConfig
+    from ..observability.health import Health
+    from ..observability.recorder import InvocationRecorder
     from .memory_budget import MemoryShare
     from .store import InvocationStore, StoredInvocation
     from .worker_threads import WorkerThreads
-
-logger = logging.getLogger("ppio_agent_runtime")
 
 SHUTDOWN_GRACE_SECONDS: Final = 5.0
 """How long stopped invocations may take to say goodbye to their callers."""
@@ -38,15 +36,15 @@ _RETRY_AFTER_SECONDS: Final = 1.0
 class Admission(Protocol):
     """What stands between a parsed request and the agent: rate limits, concurrency, queues."""
 
-    def lets_in(self, invocation: Invocation) -> bool:
-        """Let it in if that can be said at once; False when `enter` is to be waited for.
+    def try_acquire(self, invocation: Invocation) -> bool:
+        """Let it in if that can be said at once; False when `acquire` is to be waited for.
 
         Raises:
             InvocationError: It is refused; the caller is told this.
         """
 
-    async def enter(self, invocation: Invocation) -> None:
-        """Let it in, at once or later, where `lets_in` did not.
+    async def acquire(self, invocation: Invocation) -> None:
+        """Let it in, at once or later, where `try_acquire` did not.
 
         While it waits, its deadline, a disconnect and a drain end the wait.
 
@@ -54,29 +52,11 @@ class Admission(Protocol):
             InvocationError: It is refused; the caller is told this.
         """
 
-    def leave(self, invocation: Invocation) -> None:
+    def release(self, invocation: Invocation) -> None:
         """Note that one which came in is over, its code included. Called once for each."""
 
     def drain(self) -> None:
         """Refuse those who wait: the service shuts down."""
-
-
-class Recorder(Protocol):
-    """Counts what became of invocations."""
-
-    def started(self, invocation: Invocation) -> None:
-        """Note that the calling task begins to work for it."""
-
-    def finished(self, invocation: Invocation, failure: BaseException | None) -> None:
-        """Note that its answer is complete.
-
-        Args:
-            invocation: What is over.
-            failure: What ended it instead of a result.
-        """
-
-    def refused(self, failure: Exception) -> None:
-        """Note a request that was refused before an invocation began: its parser's reason, or a drain."""
 
 
 class InvocationManager:
@@ -107,14 +87,14 @@ class InvocationManager:
         self.workers = workers
         self.handler: Handler | None = None
         self.admission: Admission | None = None
-        self.recorder: Recorder | None = None
+        self.recorder: InvocationRecorder | None = None
         self.draining = False
         self._health = health
         self._running: dict[str, Invocation] = {}
         self._by_key: dict[KeyScope, Invocation] = {}  # of those that run
         self._watchdog = LoopWatchdog(self._is_running)
         self.ticker = Ticker(self._running, self._watchdog, self._note_whether_busy)
-        health.further_work.append(self._is_running)
+        health.busy_checks.append(self._is_running)
         self._was_seen_busy = False
         self._idle: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -136,7 +116,7 @@ class InvocationManager:
         self._by_key.clear()
         self._was_seen_busy = False
         self.ticker.reset()
-        self._health.reopen()
+        self._health.reset()
 
     def close(self) -> None:
         """Let the watchdog's thread end."""
@@ -173,10 +153,6 @@ class InvocationManager:
         """How many bytes they hold, about."""
         return self._memory.budget.finished_bytes + sum(invocation.held_bytes for invocation in self._durable())
 
-    def busy_also_while(self, holds: Callable[[], bool]) -> None:
-        """Let `/ping` be busy while `holds()`, also when nothing runs."""
-        self._health.further_work.append(holds)
-
     def registered(self) -> Handler:
         """Return the handler.
 
@@ -204,8 +180,8 @@ class InvocationManager:
         self._running[context.invocation_id] = invocation
         if not self._was_seen_busy:  # a service under load is told once in a tick, not for every call: 3 us of 46
             self._was_seen_busy = True
-            self._health.look()
-            self._watchdog.notice()  # after it was added: the watchdog's thread looks there before it sleeps
+            self._health.update()
+            self._watchdog.wake()  # after it was added: the watchdog's thread looks there before it sleeps
         self.ticker.start()
         return invocation
 
@@ -277,7 +253,9 @@ class InvocationManager:
             task.add_done_callback(lambda _: self._discard(invocation))
         if self.recorder is not None:
             invocation.count_sent()
-            self.recorder.finished(invocation, failure if failure is not None else invocation.error)
+            failure = failure if failure is not None else invocation.error
+            was_refused = self.admission is not None and not invocation.admitted
+            self.recorder.finished(invocation, failure, was_refused=was_refused)
 
     def refused(self, failure: Exception) -> None:
         """Note a request that was refused before an invocation began."""
@@ -351,10 +329,10 @@ class InvocationManager:
 
     def _note_whether_busy(self) -> None:
         if self._running:
-            self._watchdog.notice()
+            self._watchdog.wake()
         elif self._was_seen_busy:
             self._was_seen_busy = False
-            self._health.look()
+            self._health.update()
 
     async def _wait_until_idle(self, seconds: float) -> bool:
         if self._running:
@@ -368,7 +346,7 @@ class InvocationManager:
     def _discard(self, invocation: Invocation) -> None:
         self._running.pop(invocation.context.invocation_id, None)
         if invocation.admitted and self.admission is not None:
-            self.admission.leave(invocation)
+            self.admission.release(invocation)
         if not self._running and self._idle is not None:
             self._idle.set()
 

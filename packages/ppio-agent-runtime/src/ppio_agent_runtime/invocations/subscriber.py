@@ -136,7 +136,8 @@ class Subscriber(LogReader):
         Raises:
             ClientGoneError: The caller hung up.
         """
-        log, taken = self._invocation.log, []
+        log = self._invocation.log
+        taken: list[bytes] = []
         self._quiet_since = 0.0  # the clock notes the time at its next tick, more cheaply than every take
         self._heartbeat_is_due = False
         self._is_taking = True

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .._engine.watchdog import SLEPT_SECONDS
+from ..observability.watchdog import PAUSED_SECONDS
 
 if TYPE_CHECKING:
-    from .._engine.watchdog import LoopWatchdog
+    from ..observability.watchdog import LoopWatchdog
 
 TICK_SECONDS: Final = 0.05
 """How exact deadlines, heartbeats and the notice of a disconnect are."""
@@ -120,12 +120,12 @@ class Ticker:
         blocks the loop, which counts; the watchdog's thread knows, and until it has looked nobody is judged.
         """
         gap, self._last_tick = now - self._last_tick, now
-        if gap > SLEPT_SECONDS:
-            self._judged_from, self._looks = now + _DOUBT_SECONDS, self._watchdog.looks
+        if gap > PAUSED_SECONDS:
+            self._judged_from, self._looks = now + _DOUBT_SECONDS, self._watchdog.rounds
             self._gap_middle = now - gap / 2  # what began later has not slept
-        if slept := self._watchdog.take_slept_seconds():
+        if slept := self._watchdog.take_paused_seconds():
             for watched in (*self._invocations.values(), *self._others):
                 watched.postpone(slept, self._gap_middle)
             for task, (seconds, until) in self._limited.items():
                 self._limited[task] = (seconds, None if until is None else until + slept)
-        return now < self._judged_from and self._watchdog.looks == self._looks
+        return now < self._judged_from and self._watchdog.rounds == self._looks
