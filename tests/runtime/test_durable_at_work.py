@@ -42,7 +42,7 @@ class Agent:
         return self.app._rooms.durable._ledger.find(self.path.rpartition("/")[2])
 
     def runs(self) -> list[Any]:
-        return list(self.app._rooms.invocations._runs)
+        return list(self.app._rooms.invocations.running)
 
 
 def valued(agent: Agent) -> Agent:
@@ -187,7 +187,7 @@ def test_generator_that_ends_in_whatever_way_fails_its_invocation_alone(
         else:
             refusal(failed, 500, "HandlerError")
         assert invoke(url, headers=PROTOCOL_1).events[-1].kind == "done"
-        eventually(lambda: not app._rooms.invocations._runs, "nothing is left")
+        eventually(lambda: not app._rooms.invocations.running, "nothing is left")
 
 
 def test_reader_of_a_stopped_stream_does_not_wait_until_its_generator_has_cleaned_up() -> None:

@@ -246,7 +246,7 @@ def test_refusal_before_the_handler_began_is_not_stored(when: str) -> None:
             refusal(invoke(url, headers=KEY | JSON), 503, "UnavailableError")
             gate.open()
             other.result()
-            eventually(lambda: not app._rooms.invocations._runs, "idle")
+            eventually(lambda: not app._rooms.invocations.running, "idle")
         answer = invoke(url, headers=KEY | JSON)
     assert answer.result == "ab"
     assert "idempotency-replayed" not in answer.headers
@@ -359,7 +359,7 @@ def test_caller_of_a_streaming_response_who_hangs_up_ends_it() -> None:
         connection.post(headers=PROTOCOL_1)
         connection.read_head()
         connection.reset()
-        eventually(lambda: not app._rooms.invocations._runs, "idle")
+        eventually(lambda: not app._rooms.invocations.running, "idle")
 
 
 @pytest.mark.contract

@@ -284,7 +284,8 @@ class EventLog:
 
     def is_read(self, reader: LogReader) -> bool:
         """Say whether `reader` has been given everything that will ever come."""
-        return self.closed and reader.position >= (self._sealed_id if self._share is None else self.last_id)
+        last = self._sealed_id + len(self._pending) if self._share is None else self.last_id
+        return self.closed and reader.position >= last
 
     def wire(self, taken: list[bytes], *, numbered: bool, at_end: bool) -> bytes:
         """Return what `take` returned as it is sent.

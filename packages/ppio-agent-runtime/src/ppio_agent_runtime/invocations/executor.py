@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from .._serialize import encode
@@ -52,7 +52,7 @@ def call_in_thread(
     workers: WorkerThreads, call: Callable[[Any, Any], Any], payload: Any, context: RequestContext
 ) -> asyncio.Future[Outcome]:
     """Return a future for the outcome of a plain function. An awaitable that it returned is left to the caller."""
-    return workers.run(copy_context(), _call_here, call, payload, context, asyncio.get_running_loop())
+    return workers.run(copy_context(), _call_here, call, payload, context, workers, asyncio.get_running_loop())
 
 
 def outcome_of(result: Any) -> Outcome:
@@ -77,7 +77,7 @@ async def produce(stream: Outcome, log: EventLog, context: RequestContext, worke
     if hasattr(type(stream), "__anext__"):
         return await _produce_async(stream, log)
     if not isinstance(stream, ThreadedStream):
-        stream = ThreadedStream(stream, context, asyncio.get_running_loop())
+        stream = ThreadedStream(stream, context, workers, asyncio.get_running_loop())
         workers.submit(copy_context(), stream.run)
     await stream.produce_into(log)
 
@@ -89,7 +89,11 @@ def abandon(outcome: Outcome) -> None:
 
 
 def _call_here(
-    call: Callable[[Any, Any], Any], payload: Any, context: RequestContext, loop: asyncio.AbstractEventLoop
+    call: Callable[[Any, Any], Any],
+    payload: Any,
+    context: RequestContext,
+    workers: WorkerThreads,
+    loop: asyncio.AbstractEventLoop,
 ) -> Any:
     result = call(payload, context)
     kind = type(result)
@@ -98,7 +102,7 @@ def _call_here(
     if hasattr(kind, "__anext__") or is_response(result) or must_await(result):
         return result
     if hasattr(kind, "__next__"):
-        stream = ThreadedStream(result, context, loop)
+        stream = ThreadedStream(result, context, workers, loop)
         return EarlyResult(stream, stream.run)
     return encode(result)
 
@@ -135,15 +139,19 @@ class ThreadedStream:
     Args:
         iterator: What is pulled.
         context: Says when nobody wants its values any more.
+        workers: Whose thread it is; while it waits, it does not count as one of them.
         loop: Where they go.
     """
 
     __next__ = None
     """It is a stream."""
 
-    def __init__(self, iterator: Any, context: RequestContext, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, iterator: Any, context: RequestContext, workers: WorkerThreads, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._iterator = iterator
         self._context = context
+        self._workers = workers
         self._loop = loop
         self._log: EventLog | None = None
         self._report: Callable[[bytes], None] | None = None
@@ -158,7 +166,7 @@ class ThreadedStream:
     def run(self) -> None:
         """Make values as they are wanted, to the end or the close of the iterator. Takes a thread as long as that."""
         try:
-            while self._permits.get() and self._make_batch():
+            while self._is_permitted() and self._make_batch():
                 pass
         except BaseException as error:  # noqa: BLE001  # raised again by `produce_into`
             self._error = error
@@ -193,6 +201,13 @@ class ThreadedStream:
         """Close the iterator, at its next value if it is making one. May be called any number of times."""
         self._is_abandoned = True
         self._permits.put(False)
+
+    def _is_permitted(self) -> bool:
+        """Wait for permission to make a batch; False to close."""
+        with suppress(Empty):
+            return self._permits.get_nowait()
+        with self._workers.suspended():
+            return self._permits.get()
 
     def _make_batch(self) -> bool:
         """Make values until the iterator ends or is abandoned (False) or the hand-over is full (True)."""

@@ -643,7 +643,7 @@ class Invocation:
 
     def count_sent(self) -> None:
         """Note how much it said, for those who count; what its request has sent is counted there."""
-        if self._log is not None:
+        if self._log is not None and self.streams:
             self.sent_chunks = self._log.taken_chunks if self._is_answered_by_request else self._log.chunks
         if self.durable:
             if self.value is not None:

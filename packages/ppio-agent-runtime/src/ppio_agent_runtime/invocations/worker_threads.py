@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -57,6 +57,7 @@ class WorkerThreads:
         self._threads = 0
         self._lock = threading.Lock()
         self._unfinished = 0
+        self._suspended = 0
 
     @property
     def threads(self) -> int:
@@ -88,21 +89,39 @@ class WorkerThreads:
         for _ in range(threads):
             jobs.put(None)
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Let another thread do the work of the calling one, whose job has to wait inside. For use within a job.
+
+        When it goes on there may be more at work than `most`; the surplus ends as soon as jobs do.
+        """
+        with self._lock:
+            self._suspended += 1
+            if self._unfinished > self._threads:
+                self._start_thread()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._suspended -= 1
+
     def _put(self, job: _Job) -> None:
         with self._lock:
-            if self._unfinished >= self._threads < self.most:
-                self._start_thread()
             self._unfinished += 1
+            if self._unfinished > self._threads:
+                self._start_thread()
             self._jobs.put(job)
 
     def _start_thread(self) -> None:
+        if self._threads - self._suspended >= self.most:
+            return
         thread = threading.Thread(
             target=self._work, args=(self._jobs,), name=f"agent-worker-{self._threads + 1}", daemon=True
         )
         try:
             thread.start()
         except RuntimeError:  # the system gives no more of them: those that are there must do
-            if not self._threads:
+            if self._threads <= self._suspended:
                 raise
         else:
             self._threads += 1
@@ -124,12 +143,16 @@ class WorkerThreads:
                 error = caught
             with self._lock:
                 self._unfinished -= 1
+                is_surplus = self._jobs is jobs and self._threads - self._suspended > self.most
+                self._threads -= is_surplus
             if release is not None and loop is not None:
                 with suppress(RuntimeError):  # the loop has been closed, and the service with it
                     loop.call_soon_threadsafe(release)
             _hand_back(future, loop, result, error)
             # Keep nothing of a finished job alive while waiting for the next one.
             del job, context, function, args, future, loop, release, result, error
+            if is_surplus:
+                return
 
 
 def _hand_back(

@@ -138,6 +138,7 @@ class InvocationsEndpoint:
         with self._subscribe(invocation, channel) as subscriber:
             responder = Responder.to(invocation, subscriber, channel.send, call.context, replayed=replayed)
             if durability.background:
+                subscriber.channel = None
                 location = f"{channel.scope.get('root_path', '')}/invocations/{invocation.id}"
                 await responder.accepted(location.encode())
             else:
