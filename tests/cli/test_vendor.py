@@ -14,9 +14,7 @@ from ppio_agent_client.cli.commands import COMMANDS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shell scripts stand for programs")
 
-OURS = (
-    f"#!{sys.executable}\nimport sys\nfrom ppio_agent_client.cli.__main__ import vendor_main\nsys.exit(vendor_main())\n"
-)
+OURS = f"#!{sys.executable}\nfrom ppio_agent_client.cli.__main__ import vendor_main as main\nraise SystemExit(main())\n"
 THEIRS = '#!/bin/sh\nprintf "%s|" "$@"; cat; echo to-stderr >&2; exit 7\n'
 
 

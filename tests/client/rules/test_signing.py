@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_client import ConfigurationError
+from ppio_agent_client._core.signing import HmacSigner, content_digest, covered, signature_base
 from ppio_agent_client._rules.addresses import address_of
-from ppio_agent_client._rules.signing import HmacSigner, content_digest, covered, signature_base
 
 SECRETS = {"ak-1": "secret-1", "ak-2": "sécret-2", 'a"k\\3': "s"}
 CREATED = int(dt.datetime.now(dt.UTC).timestamp())

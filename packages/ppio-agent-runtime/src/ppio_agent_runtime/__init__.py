@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
     from .invocations.in_process import InvocationStream as InvocationStream
     from ._engine.context import RequestContext as RequestContext
-    from ._serve.server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
     from .config import AgentConfig as AgentConfig
     from .config import RateLimit as RateLimit
     from .limits.rate_limit import RateLimiter as RateLimiter
     from .observability.logging import configure_logging as configure_logging
     from .observability.metrics import MetricsCollector as MetricsCollector
+    from .server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
 else:  # Hidden from type checkers, so that they refuse a name that does not exist.
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
@@ -46,7 +46,7 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
             ".observability.logging": ("configure_logging",),
             ".observability.metrics": ("MetricsCollector",),
             ".limits.rate_limit": ("RateLimiter",),
-            "._serve.server": ("PPIOAgentRuntimeServer",),
+            ".server": ("PPIOAgentRuntimeServer",),
             "ppio_agent_models": (
                 "AgentError",
                 "ConfigurationError",

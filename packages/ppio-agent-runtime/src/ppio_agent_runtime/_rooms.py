@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ._asgi import ASGIApp
     from ._corridor.lifespan import LifespanFunction
     from ._engine.handler import Handler
-    from ._http.exchange import Answerer
     from ._serve.isolation import SecondLoop
     from .config import AgentConfig
 
@@ -90,10 +89,8 @@ class Rooms:
         fastapi: Callable[[], FastAPI],
         managers: Callable[[], list[Any]],
         websocket: ASGIApp | None,
-    ) -> tuple[ASGIApp, Answerer | None]:
-        """Return the ASGI app, the layers around the routes from the inside out, and the shortcut through it.
-
-        The shortcut answers a `POST /invocations` that has no `Origin`; it is None where a layer must be passed.
+    ) -> ASGIApp:
+        """Return the ASGI app: the layers around the routes from the inside out.
 
         Args:
             layers: The agent's own middleware.
@@ -108,7 +105,6 @@ class Rooms:
         metrics = self.recorder.endpoint
         router = Router(self._endpoint, resources, self.health, uses_fastapi, fastapi, managers, metrics, websocket)
         app: ASGIApp = router
-        shortcut: Answerer | None = None
         for layer in layers:
             app = layer(app)
         if layers:
@@ -116,16 +112,14 @@ class Rooms:
         if config.api_keys or config.hmac_keys:
             from .security.authentication import AuthenticationMiddleware
 
-            app = authentication = AuthenticationMiddleware(app, config, self.invocations.refused)
-            shortcut = shortcut and authentication.around(shortcut)
+            app = AuthenticationMiddleware(app, config, self.invocations.refused)
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
         if self.second_loop is not None:
             from ._serve.isolation import IsolatedApp
 
-            app = isolated = IsolatedApp(app, router.ping, self.second_loop)
-            shortcut = shortcut and isolated.around(shortcut)
-        return app, shortcut
+            app = IsolatedApp(app, router.ping, self.second_loop)
+        return app
 
     def _agent_name(self) -> str:
         return "agent" if self.invocations.handler is None else self.invocations.handler.name

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from ppio_agent_models import (
@@ -30,8 +29,7 @@ REDIS_SCHEMES = ("redis", "rediss", "redis+unix", "redis+cluster", "redis+sentin
 _SHORTHAND = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*")
 
 
-@dataclass(frozen=True, kw_only=False, repr=False)
-class RateLimit:
+class RateLimit(Settings):
     """How many requests each caller may make.
 
     Attributes:
@@ -48,23 +46,31 @@ class RateLimit:
         ConfigurationError: A value is out of range or unknown.
     """
 
-    max_requests: int = 100
-    window_seconds: int = 60
-    key: RateLimitKey = "client"
-    storage_uri: str = "memory://"
-    on_storage_failure: StorageFailure = "open"
+    max_requests: int = setting(default=100, at_least=1)
+    window_seconds: int = setting(default=60, at_least=1)
+    key: RateLimitKey = setting(default="client")
+    storage_uri: str = setting(default="memory://")
+    on_storage_failure: StorageFailure = setting(default="open")
 
     written: ClassVar[str] = "a RateLimit (in the environment: 100/60, requests per seconds, or a JSON object)"
 
-    def __post_init__(self) -> None:
-        for name in ("max_requests", "window_seconds"):
-            number = getattr(self, name)
-            if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-                raise ConfigurationError(f"RateLimit.{name} must be a whole number of at least 1, not {number!r}.")
-        for name, choices in (("key", ("client", "session", "api_key")), ("on_storage_failure", ("open", "closed"))):
-            if getattr(self, name) not in choices:
-                known = ", ".join(map(repr, choices))
-                raise ConfigurationError(f"RateLimit.{name} must be one of {known}, not {getattr(self, name)!r}.")
+    def __init__(
+        self,
+        max_requests: int = 100,
+        window_seconds: int = 60,
+        key: RateLimitKey = "client",
+        storage_uri: str = "memory://",
+        on_storage_failure: StorageFailure = "open",
+        **unknown: Any,
+    ) -> None:
+        super().__init__(
+            max_requests=max_requests,
+            window_seconds=window_seconds,
+            key=key,
+            storage_uri=storage_uri,
+            on_storage_failure=on_storage_failure,
+            **unknown,
+        )
         if self.scheme != MEMORY_SCHEME and self.scheme not in REDIS_SCHEMES:
             known = ", ".join(f"{scheme}://" for scheme in (MEMORY_SCHEME, *REDIS_SCHEMES))
             raise ConfigurationError(f"RateLimit.storage_uri must begin with one of {known}.")
@@ -81,13 +87,13 @@ class RateLimit:
         return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
 
     @classmethod
-    def from_text(cls, text: str) -> RateLimit | None:
+    def from_text(cls, text: str) -> Self | None:
         """Return the limit that `100/60` means, or None when `text` is something else."""
         found = _SHORTHAND.fullmatch(text)
         return None if found is None else cls(int(found[1]), int(found[2]))
 
     def __repr__(self) -> str:
-        # Not dataclass's own: the address may hold a password.
+        # Not the base's own: the address may hold a password.
         return (
             f"{type(self).__name__}(max_requests={self.max_requests}, window_seconds={self.window_seconds}, "
             f"key={self.key!r}, storage_uri={self.place!r}, on_storage_failure={self.on_storage_failure!r})"

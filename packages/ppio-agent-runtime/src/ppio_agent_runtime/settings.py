@@ -1,11 +1,11 @@
 """Settings with three sources: argument > environment > default, checked when they are made.
 
-A settings class lists annotated fields, each with `setting(default=...)`. What is wrong fails at once with the field's
-name, the value's source and the bound; what was meant is suggested.
+A settings class lists annotated fields, each with a default or `setting(default=...)`. What is wrong fails at once with
+the field's name, the value's source and the bound; what was meant is suggested.
 
-A structure among them, such as a rate limit, is a frozen dataclass. It is given as itself, as a mapping, or as a JSON
-object in a string; one that has a shorthand reads that too, through a class method `from_text`. Error messages name the
-field and never show the text that was given for a structure: it may hold a password.
+A field may be a structure, such as a rate limit: a settings class without variables of its own. It is given as itself,
+as a mapping, or as a JSON object or its shorthand in a string. Error messages name the field and never show the text
+that was given for a structure: it may hold a password.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import (
     Any,
@@ -44,22 +43,26 @@ _NO = frozenset({"0", "false", "no", "off"})
 class _Setting:
     """One field: its default, its bounds, and how a string becomes a value."""
 
-    __slots__ = ("above", "at_least", "at_most", "default", "kind", "name", "optional", "parse", "secret", "word")
+    __slots__ = ("above", "at_least", "at_most", "default", "optional", "parse", "secret", "shows_value", "word")
 
     parse: Parser
     word: str
 
     def __init__(
-        self, default: Any, at_least: float | None, at_most: float | None, above: float | None, secret: bool
+        self,
+        default: Any,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        above: float | None = None,
+        secret: bool = False,
     ) -> None:
         self.default = default
         self.secret = secret
         self.at_least = at_least
         self.at_most = at_most
         self.above = above
-        self.name = ""
-        self.kind: Any = str
         self.optional = False
+        self.shows_value = False
 
     def read(self, value: Any, where: str) -> Any:
         """Return `value` as the field's type.
@@ -67,6 +70,7 @@ class _Setting:
         Raises:
             ConfigurationError: It is of another type or out of bounds.
         """
+        shown = f"not {value!r}" if self.shows_value else f"not this {type(value).__name__}"
         if value is None and self.optional:
             return None
         try:
@@ -74,26 +78,21 @@ class _Setting:
         except ConfigurationError as error:  # from inside a structure
             raise ConfigurationError(f"{where} is wrong: {error}") from None
         if parsed is None:
-            raise ConfigurationError(f"{where} must be {self.word}{self._shown(value)}.")
+            raise ConfigurationError(f"{where} must be {self.word}, {shown}.")
         if isinstance(parsed, int | float) and not isinstance(parsed, bool):
-            self._check_bounds(parsed, where)
+            self._check_bounds(parsed, f"{where} must be", shown)
         if self.secret and (not parsed or any(not text.strip() for text in _texts(parsed))):
-            # Somebody meant to close the door: it must not stand open because a variable came out empty.
+            # Somebody meant to keep strangers out: they must not come in because a variable came out empty.
             raise ConfigurationError(f"{where} is set but empty, or has an empty text in it.")
         return parsed
 
-    def _shown(self, value: Any) -> str:
-        # A structure may hold a password: what was given for one is not repeated.
-        tells = not self.secret and (self.kind in _SIMPLE or get_origin(self.kind) is Literal)
-        return f", not {value!r}" if tells else f", not this {type(value).__name__}"
-
-    def _check_bounds(self, number: float, where: str) -> None:
+    def _check_bounds(self, number: float, begin: str, shown: str) -> None:
         if self.above is not None and not number > self.above:
-            raise ConfigurationError(f"{where} must be more than {self.above}, not {number!r}.")
+            raise ConfigurationError(f"{begin} more than {self.above}, {shown}.")
         if self.at_least is not None and number < self.at_least:
-            raise ConfigurationError(f"{where} must be at least {self.at_least}, not {number!r}.")
+            raise ConfigurationError(f"{begin} at least {self.at_least}, {shown}.")
         if self.at_most is not None and number > self.at_most:
-            raise ConfigurationError(f"{where} must be at most {self.at_most}, not {number!r}.")
+            raise ConfigurationError(f"{begin} at most {self.at_most}, {shown}.")
 
 
 def setting(
@@ -183,7 +182,6 @@ _PARSERS: dict[Any, tuple[Parser, str]] = {
     list[str]: (_parse_list, "a list of texts (in the environment: separated by commas, or JSON)"),
     dict[str, str]: (_parse_mapping, 'an object of texts (in the environment: JSON, as {"name": "text"})'),
 }
-_SIMPLE = _PARSERS.keys() - {dict[str, str]}
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
@@ -213,60 +211,58 @@ def _parser_of(kind: Any) -> tuple[Parser, str]:
     if get_origin(kind) is Literal:
         choices = get_args(kind)
         return lambda value: value if value in choices else None, f"one of {', '.join(map(repr, choices))}"
-    if is_dataclass(kind):
-        return _structure_parser(kind), getattr(kind, "written", "a JSON object")
+    if isinstance(kind, type) and issubclass(kind, Settings):
+        return _structure_parser(kind), kind.written
     raise TypeError(f"no setting can be of the type {kind!r}")
 
 
-def _structure_parser(kind: Any) -> Parser:
-    hints = get_type_hints(kind)
-    members = {field.name: _parser_of(hints[field.name]) for field in fields(kind)}
-    required = [field.name for field in fields(kind) if field.default is field.default_factory is MISSING]
-    from_text = getattr(kind, "from_text", None)
-
-    def parse(value: Any) -> Any:
+def _structure_parser(kind: type[Settings]) -> Parser:
+    def parse(value: Any) -> Settings | None:
         if isinstance(value, kind):
             return value
-        if isinstance(value, str) and from_text is not None and (short := from_text(value)) is not None:
+        if isinstance(value, str) and (short := kind.from_text(value)) is not None:
             return short
         given = _json_object(value)
-        if given is None:
-            return None
-        if missing := [name for name in required if name not in given]:
-            raise ConfigurationError(f"{kind.__name__} needs {missing[0]!r}.")
-        return kind(**{name: _read_member(kind, name, part, members) for name, part in given.items()})
+        return None if given is None else kind(**given)
 
     return parse
 
 
-def _read_member(kind: Any, name: str, value: Any, members: Mapping[str, tuple[Parser, str]]) -> Any:
-    if name not in members:
-        raise ConfigurationError(f"{kind.__name__} has no field {name!r}.{_suggestion(name, members)}")
-    parse, word = members[name]
-    if (parsed := parse(value)) is None:
-        raise ConfigurationError(f"{kind.__name__}.{name} must be {word}, not of type {type(value).__name__}.")
-    return parsed
-
-
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
 class Settings:
-    """Base of a settings class; see the module's docstring. Instances cannot be changed."""
+    """Base of a settings class; see the module's docstring. Fields of instances cannot be changed.
 
-    _prefix: ClassVar[str]
-    _fields: ClassVar[dict[str, _Setting]]
+    A subclass has the fields of its base and its own.
+
+    Attributes:
+        written: What a field of this class takes, as part of a sentence.
+    """
+
+    written: ClassVar[str] = "a JSON object"
+    _prefix: ClassVar[str | None] = None
+    _fields: ClassVar[dict[str, _Setting]] = {}
     _sources: dict[str, Source]
 
-    def __init_subclass__(cls, *, env_prefix: str) -> None:
-        cls._prefix = env_prefix
-        cls._fields = {}
-        hints = get_type_hints(cls)
-        for name, field in list(vars(cls).items()):
-            if isinstance(field, _Setting):
-                field.kind, field.optional = _without_none(hints[name])
-                field.parse, field.word = _parser_of(field.kind)
-                field.name = name
-                cls._fields[name] = field
-                delattr(cls, name)
+    def __init_subclass__(cls, *, env_prefix: str | None = None) -> None:
+        """Collect the fields.
+
+        Args:
+            env_prefix: How the variables begin in which the environment may give them; that of the base without it, and
+                without any a structure, which has no variables.
+        """
+        cls._prefix = env_prefix or cls._prefix
+        cls._fields = dict(cls._fields)
+        for name, hint in get_type_hints(cls).items():
+            if name not in vars(cls) or name.startswith("_") or get_origin(hint) is ClassVar:
+                continue
+            default = vars(cls)[name]
+            field = default if isinstance(default, _Setting) else _Setting(default)
+            kind, field.optional = _without_none(hint)
+            field.parse, field.word = _parser_of(kind)
+            is_structure = kind == dict[str, str] or (isinstance(kind, type) and issubclass(kind, Settings))
+            field.shows_value = cls._prefix is not None and not (field.secret or is_structure)
+            cls._fields[name] = field
+            delattr(cls, name)
 
     def __init__(self, **given: Any) -> None:
         unknown = [name for name in given if name not in self._fields]
@@ -276,21 +272,23 @@ class Settings:
             )
         sources: dict[str, Source] = {}
         for name, field in self._fields.items():
-            variable = self._prefix + name.upper()
+            variable = self.variable_of(name)
             if name in given:
                 sources[name], value = "argument", field.read(given[name], f"{type(self).__name__}.{name}")
-            elif variable in os.environ:
+            elif variable is not None and variable in os.environ:
                 sources[name], value = "environment", field.read(os.environ[variable], f"The variable {variable}")
             else:
                 default = field.default
                 sources[name], value = "default", list(default) if isinstance(default, list) else default
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "_sources", sources)
+            super().__setattr__(name, value)
+        self._sources = sources
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise ConfigurationError(
-            f"{type(self).__name__} cannot be changed; use replace({name}=...) to get another one."
-        )
+        if name in self._fields:
+            raise ConfigurationError(
+                f"{type(self).__name__} cannot be changed; use replace({name}=...) to get another one."
+            )
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         shown = ", ".join(
@@ -308,7 +306,7 @@ class Settings:
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, checked like new ones; the environment is not read again."""
         copy = type(self)(**{name: getattr(self, name) for name in self._fields} | changes)
-        object.__setattr__(copy, "_sources", self._sources | dict.fromkeys(changes, "argument"))
+        copy._sources = self._sources | dict.fromkeys(changes, "argument")
         return copy
 
     def explain(self) -> Mapping[str, tuple[Any, Source]]:
@@ -316,9 +314,14 @@ class Settings:
         return {name: (getattr(self, name), source) for name, source in self._sources.items()}
 
     @classmethod
-    def variable_of(cls, name: str) -> str:
-        """Return the name of the environment variable of a field."""
-        return cls._prefix + name.upper()
+    def from_text(cls, text: str) -> Self | None:
+        """Return what a shorthand in the environment means, or None when `text` is something else."""
+        return None
+
+    @classmethod
+    def variable_of(cls, name: str) -> str | None:
+        """Return the name of the environment variable of a field; None where there are none."""
+        return None if cls._prefix is None else cls._prefix + name.upper()
 
     @classmethod
     def secret_names(cls) -> frozenset[str]:
@@ -328,9 +331,10 @@ class Settings:
     @classmethod
     def unknown_variables(cls, known_elsewhere: frozenset[str]) -> list[str]:
         """Return a sentence for each variable with our prefix that means nothing here."""
-        known = {cls._prefix + name.upper() for name in cls._fields}
+        prefix = cls._prefix or ""
+        known = {prefix + name.upper() for name in cls._fields}
         return [
             f"The variable {name} means nothing to this version.{_suggestion(name, known)}"
             for name in sorted(os.environ)
-            if name.startswith(cls._prefix) and name not in known and name not in known_elsewhere
+            if name.startswith(prefix) and name not in known and name not in known_elsewhere
         ]

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from .commands import COMMANDS
-from .errors import EXIT_OK, reported
+from .errors import run_reported
 from .options import common_parameters
 from .output import screen
 
@@ -104,8 +104,9 @@ def run(arguments: Sequence[str], program: str) -> int:
     command = build(completion=" " not in program)
     if f"_{program}_COMPLETE".replace("-", "_").upper() in os.environ:
         command.main(list(arguments), prog_name=program)
-    with reported() as outcome:
+
+    def invoke() -> None:
         with command.make_context(program, list(arguments)) as context:
             command.invoke(context)
-        outcome.code = EXIT_OK
-    return outcome.code
+
+    return run_reported(invoke)

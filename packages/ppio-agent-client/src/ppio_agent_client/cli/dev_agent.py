@@ -98,7 +98,7 @@ class DevAgent:
         ready = False
         try:
             while not ready and process.poll() is None and not self._stopping.wait(_PAUSE_SECONDS):
-                ready = bool(self.look("/ping"))
+                ready = bool(self.media_type_of("/ping"))
             if ready:
                 self._on_ready()
             code = process.wait()
@@ -108,7 +108,7 @@ class DevAgent:
             if lifeline >= 0:
                 os.close(lifeline)
 
-    def look(self, path: str) -> str | None:
+    def media_type_of(self, path: str) -> str | None:
         """Return the media type that the agent answers a browser's `GET` with; None if it does not answer well."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         connection = http.client.HTTPConnection(host, self.port, timeout=_LOOK_SECONDS)

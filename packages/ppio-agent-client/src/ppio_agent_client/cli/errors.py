@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import typer
@@ -71,32 +70,24 @@ class UsageError(CommandError):
         super().__init__(message, code=EXIT_USAGE, hint=hint)
 
 
-@dataclass
-class Outcome:
-    """The exit code of the command inside `reported`."""
-
-    code: int = EXIT_FAILED
-
-
-@contextmanager
-def reported() -> Iterator[Outcome]:
-    """Tell what goes wrong inside, and keep the exit code for it."""
-    outcome = Outcome()
+def run_reported(command: Callable[[], object]) -> int:
+    """Run a command, tell what goes wrong in it, and return its exit code."""
+    code = EXIT_OK
     try:
-        yield outcome
+        command()
     except typer.Exit as end:
-        outcome.code = end.exit_code
+        code = end.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        outcome.code = EXIT_INTERRUPTED
+        code = EXIT_INTERRUPTED
         screen.note("Interrupted.")
     except BrokenPipeError:
-        outcome.code = EXIT_OK  # whoever read our output has seen enough
-        _forget_streams()
+        _forget_streams()  # whoever read our output has seen enough
     except Exception as error:  # noqa: BLE001  # the last door: everything is told, nothing is hidden
-        outcome.code = exit_code(error)
-        _tell(error, outcome.code)
+        code = exit_code(error)
+        _tell(error, code)
     with suppress(OSError, ValueError):
         sys.stdout.flush()
+    return code
 
 
 def exit_code(error: BaseException) -> int:
@@ -129,7 +120,7 @@ def _tell(error: Exception, code: int) -> None:
         return
     screen.error(message)
     if hint:
-        screen.hint(hint)
+        screen.note(hint)
 
 
 def _words(error: Exception) -> tuple[str, str | None]:

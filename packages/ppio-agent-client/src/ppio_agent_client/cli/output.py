@@ -11,9 +11,9 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,13 +36,6 @@ def _keep_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 codecs.register_error(_ERRORS, _keep_or_escape)
-
-
-class Step(Protocol):
-    """Something that is being done; it can say how far it is."""
-
-    def update(self, text: str) -> None:
-        """Say what is being done now."""
 
 
 class Output:
@@ -123,10 +116,6 @@ class Output:
         if not self.quiet:
             self._tell(text, style)
 
-    def hint(self, text: str) -> None:
-        """Tell what to do next."""
-        self.note(text)
-
     def detail(self, text: str) -> None:
         """Tell what only `--verbose` wants to know."""
         if self.verbose:
@@ -160,14 +149,17 @@ class Output:
         return answer.lower() in ("y", "yes")
 
     @contextmanager
-    def working(self, text: str) -> Iterator[Step]:
-        """Show that something is being done: a spinner on a terminal, else one line for each thing it says."""
+    def working(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show that something is being done: a spinner on a terminal, else one line for each thing it says.
+
+        What it gives takes the text of the next step.
+        """
         if not self.is_animated:
             self.note(text)
-            yield _Lines(self)
+            yield self.note
             return
         with _console(sys.stderr).status(text) as status:
-            yield status
+            yield status.update
 
     def console(self) -> Console:
         """Return a rich console on standard error, for progress bars."""
@@ -179,14 +171,6 @@ class Output:
             sys.stderr.flush()
         else:
             _console(sys.stderr).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-class _Lines:
-    def __init__(self, output: Output) -> None:
-        self._output = output
-
-    def update(self, text: str) -> None:
-        self._output.note(text)
 
 
 def _draws(stream: TextIO) -> bool:

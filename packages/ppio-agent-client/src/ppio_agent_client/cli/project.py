@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 REQUIREMENTS_FILE: Final = "requirements.txt"
 RUNTIME_LINE: Final = "pip install ppio-agent-runtime"
 _HAS_RUNTIME: Final = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ppio_agent_runtime') is None)"
-_ANSWER_SECONDS: Final = 30
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS: Final = {"false", "n", "no", "null", "off", "on", "true", "y", "yes"}
 """What readers of YAML 1.1 make something else of."""
@@ -167,10 +166,9 @@ def check_runtime(python: str) -> None:
 def has_runtime(python: str) -> bool:
     """Return whether agents can run with an interpreter."""
     try:
-        looked = subprocess.run([python, "-c", _HAS_RUNTIME], capture_output=True, timeout=_ANSWER_SECONDS, check=False)
+        return not subprocess.run([python, "-c", _HAS_RUNTIME], capture_output=True, timeout=30, check=False).returncode
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{python} does not run: {error}.") from error
-    return looked.returncode == 0
 
 
 def child_program(name: str) -> str:

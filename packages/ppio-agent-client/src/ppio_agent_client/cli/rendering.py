@@ -95,6 +95,11 @@ def exact(moment: datetime | None, now: datetime | None = None) -> str:
     return "" if moment is None else f"{_aware(moment).astimezone():%Y-%m-%d %H:%M:%S} ({ago(moment, now)})"
 
 
+def count(number: int, what: str) -> str:
+    """Return a number of things, such as "1 template" or "2 templates"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def span(seconds: float) -> str:
     """Return a number of seconds in its largest unit."""
     for size, unit in _UNITS:

@@ -29,8 +29,8 @@ from .negotiate import wanted_form
 from .request import InvocationCall
 
 if TYPE_CHECKING:
-    from .._engine.handler import Handler
     from .._asgi import Scope
+    from .._engine.handler import Handler
     from ..config import AgentConfig
     from .request import Form
 

@@ -85,7 +85,7 @@ class RateLimiter(RateLimit):
         self.storage_is_gone = False
         self._try_again_at = 0.0
         self._policy = (b"ratelimit-policy", f'"{key}";q={max_requests};w={window_seconds}'.encode())
-        self._fields = f'"{key}";r=%d;t=%d'.encode()
+        self._limit_field = f'"{key}";r=%d;t=%d'.encode()
         self._redis: RedisStorage | None = None
         self._windows = SlidingWindows(max_requests, window_seconds)
         if self.scheme != MEMORY_SCHEME:
@@ -129,32 +129,32 @@ class RateLimiter(RateLimit):
 
     def try_hit(self, key: str) -> RateLimitState | None:
         """Count one request of `key` as `hit` does; None where that has to be waited for, and nothing is counted."""
-        return self._windows.hit(key) if self._redis is None else None
+        return self._state(*self._windows.hit(key)) if self._redis is None else None
 
     async def hit(self, key: str) -> RateLimitState:
         """Count one request of `key` if it fits, and return what the limit says. Never raises for a storage."""
         if self._redis is None:
-            return self._windows.hit(key)
+            return self._state(*self._windows.hit(key))
         now = time.monotonic()
         if self.storage_is_gone and now < self._try_again_at:
             return self._without_storage()
         self._try_again_at = now + _STORAGE_SECONDS + _RETRY_STORAGE_SECONDS
         try:
             async with asyncio.timeout(_STORAGE_SECONDS):
-                allowed, previous, current, left = await self._redis.hit(key)
+                counts = await self._redis.hit(key)
         except Exception as error:  # noqa: BLE001  # a counter that fails must not fail the agent
             self._lost(error)
             return self._without_storage()
         if self.storage_is_gone:
             self.storage_is_gone = False
             logger.warning("The rate limit's storage %s answers again.", self.place)
-        return state_of(allowed, self.max_requests, self.window_seconds, previous, current, left)
+        return self._state(*counts)
 
     def response_headers(self, state: RateLimitState) -> Headers:
         """Return the response fields `RateLimit-Policy` and `RateLimit`; none while the storage is gone."""
         if not state.known:
             return []
-        return [self._policy, (b"ratelimit", self._fields % (state.remaining, math.ceil(state.reset_after)))]
+        return [self._policy, (b"ratelimit", self._limit_field % (state.remaining, math.ceil(state.reset_after)))]
 
     def refusal(self, state: RateLimitState) -> InvocationError:
         """Return the error for a request that is not allowed: RateLimitedError, or UnavailableError without storage."""
@@ -174,6 +174,17 @@ class RateLimiter(RateLimit):
         if self._redis is not None:
             await self._redis.close()
 
+    def _state(self, allowed: bool, previous: int, current: int, left: float) -> RateLimitState:
+        """Return the state of a key whose running window has `left` seconds to go, from the counts of the last two.
+
+        Of the window before, so much counts as still lies within one length back from now, as if it had been spread
+        evenly.
+        """
+        if not previous:
+            return RateLimitState(allowed, max(0, self.max_requests - current), left if current else 0.0)
+        weighted = int(previous * left / self.window_seconds) + current
+        return RateLimitState(allowed, max(0, self.max_requests - weighted), left % (self.window_seconds / previous))
+
     def _without_storage(self) -> RateLimitState:
         return RateLimitState(self.on_storage_failure == "open", 0, _RETRY_STORAGE_SECONDS, known=False)
 
@@ -192,19 +203,6 @@ class RateLimiter(RateLimit):
 
 def _digest(value: bytes) -> str:
     return blake2b(value, digest_size=16).hexdigest()
-
-
-def state_of(
-    allowed: bool, limit: int, window_seconds: int, previous: int, current: int, left: float
-) -> RateLimitState:
-    """Return the state of a key whose running window has `left` seconds to go.
-
-    Of the window before, so much counts as still lies within one length back from now, as if it had been spread evenly.
-    """
-    if not previous:
-        return RateLimitState(allowed, max(0, limit - current), left if current else 0.0)
-    weighted = int(previous * left / window_seconds) + current
-    return RateLimitState(allowed, max(0, limit - weighted), left % (window_seconds / previous))
 
 
 class _Window:
@@ -242,8 +240,12 @@ class SlidingWindows:
     def __len__(self) -> int:
         return len(self._windows)
 
-    def hit(self, key: str) -> RateLimitState:
-        """Count one request of `key` if it fits into the limit."""
+    def hit(self, key: str) -> tuple[bool, int, int, float]:
+        """Count one request of `key` if it fits into the limit.
+
+        Returns:
+            Whether it did, the counts of the previous and of the running window, and the seconds this one has left.
+        """
         now = self._clock()
         window = self._windows.get(key)
         if window is None:
@@ -257,7 +259,7 @@ class SlidingWindows:
         allowed = int(window.previous * left / self._window_seconds) + window.count < self._limit
         if allowed:
             window.count += 1
-        return state_of(allowed, self._limit, self._window_seconds, window.previous, window.count, left)
+        return allowed, window.previous, window.count, left
 
     def _turn(self, window: _Window, now: float) -> None:
         if now - window.begins >= 2 * self._window_seconds:

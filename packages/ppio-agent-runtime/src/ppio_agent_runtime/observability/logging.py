@@ -226,10 +226,6 @@ def _exception(error: BaseException) -> dict[str, str]:
     return {"type": name, "message": _text_of(error), "stacktrace": trace}
 
 
-def _encode(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, default=_text_of, separators=(",", ":"))
-
-
 def _plain(value: Any) -> Any:
     try:
         return json.loads(_encode(value))
@@ -242,6 +238,10 @@ def _text_of(value: Any) -> str:
         return str(value)
     except Exception as error:  # noqa: BLE001  # a formatter must not fail
         return f"<{type(value).__name__} whose text cannot be made: {type(error).__name__}>"
+
+
+# Made once: json.dumps makes an encoder for each call that wants anything special.
+_encode = json.JSONEncoder(allow_nan=False, default=_text_of, separators=(",", ":")).encode
 
 
 def _harmless(value: Any) -> str:

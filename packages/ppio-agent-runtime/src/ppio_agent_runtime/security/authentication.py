@@ -5,22 +5,20 @@ It stands inside CORS, so that preflights work, and around everything else: agen
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError
 
 from ..http.responses import identity_headers
-from .._http.exchange import KEY_ID
 from .._http.handshake import refuse_handshake
-from .._http.headers import by_name, request_id_of
+from .._http.headers import KEY_ID, by_name, request_id_of
 from .._problems import ClientGoneError, problem_of, send_problem
 from ..observability.logging import logger
 from .api_keys import ApiKeys, RefusedError
 
 if TYPE_CHECKING:
     from .._asgi import ASGIApp, Headers, Receive, Scope, Send
-    from .._http.exchange import Answerer, Exchange
     from ..config import AgentConfig
     from .signatures import SignatureVerifier
 
@@ -60,17 +58,6 @@ class AuthenticationMiddleware:
             return await self._refuse(error, scope, send)
         scope[KEY_ID] = key_id
         await self._app(scope, receive, send)
-
-    def around(self, answer: Answerer) -> Answerer:
-        """Return `answer` behind the API keys; who shows none of them comes in through ASGI, or not at all."""
-
-        def keyed(exchange: Exchange) -> Awaitable[None]:
-            exchange.key_id = self._api_keys.find(exchange.headers)
-            if exchange.key_id is None:
-                return self(exchange.scope, exchange.receive, exchange.send)
-            return answer(exchange)
-
-        return keyed
 
     def _is_open(self, scope: Scope) -> bool:
         path: str = scope["path"]

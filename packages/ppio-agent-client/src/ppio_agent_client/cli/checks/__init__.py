@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 _PLACE: Final = re.compile(r", line (\d+)(?:, column \d+)?: (.*)", re.DOTALL)
 
@@ -37,10 +37,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.severity}: {self.message}"
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
 
 
 def error(check: str, file: str, line: int, message: str) -> Finding:

@@ -54,7 +54,7 @@ def config(local: Local = False) -> None:
         rows = [(one.name, _shown(one.value), _from(one)) for one in found if one.side == side]
         screen.table(document, (f"{side} setting", "value", "from"), rows)
     if not document["agent"]:
-        screen.hint("In an agent's folder, with ppio-agent-runtime installed, its settings are shown too.")
+        screen.note("In an agent's folder, with ppio-agent-runtime installed, its settings are shown too.")
 
 
 def _client(local: bool) -> Iterator[Setting]:
@@ -73,13 +73,8 @@ def _client(local: bool) -> Iterator[Setting]:
         shown = _plain(value) if field.repr or value is None else MASK
         yield Setting("client", field.name, shown, origin, variable)
     home = os.environ.get(_HOME_VARIABLE)
-    yield Setting(
-        "client",
-        "home",
-        home or str(Path("~/.ppio-agent").expanduser()),
-        "environment" if home else "default",
-        _HOME_VARIABLE,
-    )
+    shown = home or str(Path("~/.ppio-agent").expanduser())
+    yield Setting("client", "home", shown, "environment" if home else "default", _HOME_VARIABLE)
 
 
 def _plain(value: Any) -> Any:

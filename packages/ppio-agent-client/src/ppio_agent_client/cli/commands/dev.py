@@ -96,7 +96,7 @@ class _Reloader:
             _event("ready", f"Running again at {self._url}", url=self._url)
             return
         self._told = True
-        page = self.agent.look("/") == "text/html"
+        page = self.agent.media_type_of("/") == "text/html"
         lines = [
             f"{self._name} runs at {self._url}. A save starts it again, Ctrl-C ends it.",
             *([f"  In a browser:  {self._url}/"] if page else []),

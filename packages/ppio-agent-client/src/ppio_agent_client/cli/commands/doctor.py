@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import typer
 
@@ -26,22 +27,22 @@ def doctor() -> None:
     Every look-up has a time limit. In an agent's folder the agent is imported too, to see what its start costs. Exit
     code 1 if there is an error.
     """
-    with screen.working("Looking around") as step:
-        found = list(_checks(step))
+    with screen.working("Looking around") as tell:
+        found = list(_checks(tell))
     failed = any(check.state is State.ERROR for check in found)
-    document = {"ok": not failed, "checks": [check.document() | {"name": check.name.strip()} for check in found]}
+    document = {"ok": not failed, "checks": [asdict(check) | {"name": check.name.strip()} for check in found]}
     screen.result(document, _shown(found))
     if failed:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _checks(step: Any) -> Iterator[Check]:
+def _checks(tell: Callable[[str], None]) -> Iterator[Check]:
     yield from check_versions()
-    step.update("Asking the platform")
+    tell("Asking the platform")
     yield from check_access()
-    step.update("Looking at what is on this machine")
+    tell("Looking at what is on this machine")
     yield from check_home()
-    step.update("Importing the agent")
+    tell("Importing the agent")
     yield from check_agent(Path.cwd())
 
 

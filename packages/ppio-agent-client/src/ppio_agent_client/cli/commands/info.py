@@ -31,4 +31,4 @@ def info(template_id: TemplateId, local: Local = False) -> None:
     ]
     shown = "".join(f"{name:<12} {value}\n" for name, value in rows if value)
     screen.result(template.model_dump(mode="json"), shown)
-    screen.hint(f"Ask it: {command('invoke', '--template-id', template.template_id, '--input ...', local=local)}")
+    screen.note(f"Ask it: {command('invoke', '--template-id', template.template_id, '--input ...', local=local)}")

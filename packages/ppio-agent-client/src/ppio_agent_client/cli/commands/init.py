@@ -231,4 +231,4 @@ def _tell(project: Project, folder: Path, written: list[str], kept: list[str]) -
     screen.result(document, shown)
     if "requirements.txt" in kept:
         screen.warn("requirements.txt was there: it must name ppio-agent-runtime.")
-    screen.hint("Next:" + "".join(f"\n  {step}" for step in steps))
+    screen.note("Next:" + "".join(f"\n  {step}" for step in steps))

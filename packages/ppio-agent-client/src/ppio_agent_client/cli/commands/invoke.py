@@ -53,8 +53,8 @@ Token = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+@dataclass(frozen=True, slots=True)
+class _Target:
     """Which agent is asked, and what becomes of its sandbox."""
 
     template_id: str | None
@@ -65,6 +65,11 @@ class _Place:
     local: bool
     url: str | None
     token: str | None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the sandbox lives on afterwards."""
+        return self.keep or self.session_id is not None
 
 
 @app.command()
@@ -91,38 +96,26 @@ def invoke(
     request = Asked(payload_of(given), timeout)
     if template_id is None and session_id is None and url is None:
         template_id = template_here(local)
-    place = _Place(
-        template_id=template_id,
-        session_id=session_id,
-        variables=variables,
-        keep=keep,
-        life=life or max(_LIFE_SECONDS, (timeout or 0) + _LIFE_BEYOND_TIMEOUT_SECONDS),
-        local=local,
-        url=url,
-        token=token,
-    )
+    life = life or max(_LIFE_SECONDS, (timeout or 0) + _LIFE_BEYOND_TIMEOUT_SECONDS)
+    target = _Target(template_id, session_id, variables, keep, life, local, url, token)
     _end_in_order_when_terminated()
     settings = {} if url is None else {"max_retries": 1, "retry_delay": 0.2}  # Nobody wants to wait for a typing error.
     with (
         client_of(local or url is not None, **settings) as client,
-        _session(client, place) as session,
-        _explained(session, place),
+        _session(client, target) as session,
+        _explained(session, target),
     ):
         if stream:
             _stream(session, request)
         else:
-            _invoke(session, request, place)
+            _invoke(session, request, target)
 
 
-def _invoke(session: SyncSandboxSession, request: Asked, place: _Place) -> None:
+def _invoke(session: SyncSandboxSession, request: Asked, target: _Target) -> None:
     with screen.working("Waiting for the answer"):
         # Somebody who presses Ctrl-C wants the agent to stop too.
         answer = session.invoke(request, on_disconnect="cancel")
-    facts = {
-        "session_id": session.session_id,
-        "template_id": session.template_id,
-        "kept": _is_kept(place),
-    }
+    facts = {"session_id": session.session_id, "template_id": session.template_id, "kept": target.is_kept}
     show_answer({**answer.model_dump(mode="json"), **facts}, answer.result)
 
 
@@ -148,88 +141,82 @@ def _stream(session: SyncSandboxSession, request: Asked) -> None:
 
 
 @contextmanager
-def _session(client: SyncAgentRuntimeClient, place: _Place) -> Iterator[SyncSandboxSession]:
+def _session(client: SyncAgentRuntimeClient, target: _Target) -> Iterator[SyncSandboxSession]:
     """Give the session to ask in, close it if it is for this question alone, and say how to go on if it is not."""
-    if place.url is not None:
-        yield client.attach(place.url, place.token)
+    if target.url is not None:
+        yield client.attach(target.url, target.token)
         return
-    session = _joined(client, place) or _made(client, place)
-    if not _is_kept(place):
+    session = _joined(client, target) or _made(client, target)
+    if not target.is_kept:
         with session:
             yield session
-        screen.hint("The sandbox was closed. --keep keeps it for a next question.")
+        screen.note("The sandbox was closed. --keep keeps it for a next question.")
         return
     worked = False
     try:
         yield session
         worked = True
     finally:
-        if worked or place.session_id is None:  # who gave the id has it
-            again = command("invoke", "-s", shlex.quote(session.session_id), "-i ...", local=place.local)
-            screen.hint(f"Session {session.session_id} lives on. Go on with it:\n  {again}")
+        if worked or target.session_id is None:  # who gave the id has it
+            again = command("invoke", "-s", shlex.quote(session.session_id), "-i ...", local=target.local)
+            screen.note(f"Session {session.session_id} lives on. Go on with it:\n  {again}")
 
 
-def _joined(client: SyncAgentRuntimeClient, place: _Place) -> SyncSandboxSession | None:
-    if place.session_id is None:
+def _joined(client: SyncAgentRuntimeClient, target: _Target) -> SyncSandboxSession | None:
+    if target.session_id is None:
         return None
-    session = client.get_session(place.session_id)
-    if session is None and place.template_id is None:
+    session = client.get_session(target.session_id)
+    if session is None and target.template_id is None:
         from ppio_agent_client import SessionNotFoundError
 
-        raise SessionNotFoundError(f"there is no session {place.session_id!r}; with --template-id a new one is made")
-    if session is None or place.template_id is not None:
+        raise SessionNotFoundError(f"there is no session {target.session_id!r}; with --template-id a new one is made")
+    if session is None or target.template_id is not None:
         return None  # made, or joined if it is of this template
-    if place.variables:
+    if target.variables:
         screen.warn("the session lives already, so --env does not reach its agent.")
     return session
 
 
-def _made(client: SyncAgentRuntimeClient, place: _Place) -> SyncSandboxSession:
+def _made(client: SyncAgentRuntimeClient, target: _Target) -> SyncSandboxSession:
     from ppio_agent_client import SandboxConfig
 
-    assert place.template_id is not None
-    with screen.working(f"Starting a sandbox from {'this folder' if place.template_id == '.' else place.template_id}"):
-        session = client.create_session(
-            place.template_id,
-            place.life,
-            SandboxConfig(env_vars=place.variables),
-            session_id=place.session_id,
-        )
+    assert target.template_id is not None
+    with screen.working(
+        f"Starting a sandbox from {'this folder' if target.template_id == '.' else target.template_id}"
+    ):
+        config = SandboxConfig(env_vars=target.variables)
+        session = client.create_session(target.template_id, target.life, config, session_id=target.session_id)
     screen.detail(f"session {session.session_id} in sandbox {session.sandbox_id} at {session.host_url}")
     return session
 
 
 @contextmanager
-def _explained(session: SyncSandboxSession, place: _Place) -> Iterator[None]:
+def _explained(session: SyncSandboxSession, target: _Target) -> Iterator[None]:
     """Say what to do next, in the words of the command line."""
     from ppio_agent_client import InvocationError, NetworkError, SandboxPausedError
 
     try:
         yield
     except SandboxPausedError as error:
-        again = command("sessions resume", shlex.quote(session.session_id), local=place.local)
+        again = command("sessions resume", shlex.quote(session.session_id), local=target.local)
         raise CommandError(f"The session {session.session_id!r} is paused.", hint=f"Wake it: {again}") from error
     except NetworkError as error:
-        if place.url is not None and error.retryable:
-            error.add_note(f"Does the agent run at {place.url}? In its folder, `ppio-agent dev` runs it.")
+        if target.url is not None and error.retryable:
+            error.add_note(f"Does the agent run at {target.url}? In its folder, `ppio-agent dev` runs it.")
         raise
     except InvocationError as error:
         if error.error_type == "HandlerError":
-            error.add_note(_where_the_log_is(session, place))
+            error.add_note(_where_the_log_is(session, target))
         raise
 
 
-def _where_the_log_is(session: SyncSandboxSession, place: _Place) -> str:
-    if place.url is not None:
+def _where_the_log_is(session: SyncSandboxSession, target: _Target) -> str:
+    if target.url is not None:
         return "The agent's log is where it runs."
-    log = command("logs", "-s", shlex.quote(session.session_id), local=place.local)
-    if is_local(place.local) or _is_kept(place):
+    log = command("logs", "-s", shlex.quote(session.session_id), local=target.local)
+    if is_local(target.local) or target.is_kept:
         return f"See it: {log}"
     return "The log went with the sandbox. Ask again with --keep; then `ppio-agent logs` shows it."
-
-
-def _is_kept(place: _Place) -> bool:
-    return place.keep or place.session_id is not None
 
 
 def _check_together(url: str | None, others: dict[str, Any]) -> None:

@@ -26,4 +26,4 @@ def list_templates(local: Local = False) -> None:
         ],
     )
     if not templates:
-        screen.hint(f"There is none yet. Make one: {command('deploy', local=local)}")
+        screen.note(f"There is none yet. Make one: {command('deploy', local=local)}")

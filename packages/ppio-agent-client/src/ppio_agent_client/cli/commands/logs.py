@@ -43,7 +43,7 @@ def logs(session_id: SessionId, follow: Follow = False, lines: Lines = None, loc
             page = _next(client, session_id, page)
             _show(page.text)
     if page.is_over:
-        screen.hint(f"The agent has ended{_how(page.exit_code)}.")
+        screen.note(f"The agent has ended{_how(page.exit_code)}.")
 
 
 def _how(exit_code: int | None) -> str:

@@ -47,7 +47,7 @@ def pause_session(context: typer.Context, session: Session, local: Local = False
     with client_of(here) as client:
         _found(client, session).pause()
     screen.result({"session_id": session, "status": "paused"}, f"Paused {session}.")
-    screen.hint(f"Wake it: {command('sessions resume', session, local=here)}")
+    screen.note(f"Wake it: {command('sessions resume', session, local=here)}")
 
 
 @app.command("resume")
@@ -69,7 +69,7 @@ def _list(local: bool) -> None:
         [(one.session_id, one.template_id, one.status, ago(one.created_at), ahead(one.expires_at)) for one in found],
     )
     if not found:
-        screen.hint(
+        screen.note(
             f"No sessions are running. Start one: {command('invoke', '--keep', '--template-id ...', local=local)}"
         )
 

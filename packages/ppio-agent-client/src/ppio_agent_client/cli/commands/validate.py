@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from ..errors import EXIT_FAILED
 from ..options import Folder
 from ..output import screen
 from ..project import manifest_path, project_python, read_text
+from ..rendering import count
 
 app = typer.Typer(add_completion=False)
 
@@ -37,10 +39,10 @@ def validate(
         found = sorted(_findings(manifest, imports=not no_import), key=lambda one: (one.file, one.line))
     failed = any(strict or finding.severity is Severity.ERROR for finding in found)
     shown = "\n".join(map(str, found)) or f"{manifest.parent.resolve().name} is fine."
-    screen.result({"ok": not failed, "findings": [finding.document() for finding in found]}, shown)
+    screen.result({"ok": not failed, "findings": [asdict(finding) for finding in found]}, shown)
     if found:
         errors = sum(finding.severity is Severity.ERROR for finding in found)
-        screen.note(f"{_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}.")
+        screen.note(f"{count(errors, 'error')}, {count(len(found) - errors, 'warning')}.")
     if failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -63,7 +65,3 @@ def _findings(path: Path, *, imports: bool) -> Iterator[Finding]:
     yield from check_size(file, document, manifest)
     named_at = file, document.line_of(("spec", "entrypoint"))
     yield from check_program(folder, project_python(folder), manifest, named_at, imports=imports)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -94,30 +94,19 @@ def _names(requirements: str) -> list[str]:
 
 
 def _is_installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
+    return next(iter(distributions(name=name)), None) is not None
 
 
 def _tell(agent: Agent, python: Path | None, *, dry_run: bool) -> None:
-    document = {
-        "template_id": agent.name,
-        "name": agent.name,
-        "version": agent.manifest.metadata.version,
-        "local": True,
-        "status": "deployed",
-        "folder": os.path.realpath(agent.folder),
-        "python": None if python is None else str(python),
-    }
+    version = agent.manifest.metadata.version
+    document = {"template_id": agent.name, "name": agent.name, "version": version, "local": True, "status": "deployed"}
+    document |= {"folder": os.path.realpath(agent.folder), "python": None if python is None else str(python)}
     if dry_run:
-        screen.result(
-            document | {"dry_run": True, "status": "pending"}, f"Nothing was done. {agent.name} would be copied."
-        )
+        document |= {"dry_run": True, "status": "pending"}
+        screen.result(document, f"Nothing was done. {agent.name} would be copied.")
         return
-    screen.result(document, f"Deployed {agent.name} {agent.manifest.metadata.version} on this machine.")
-    screen.hint(f'Ask it: ppio-agent invoke --local --template-id {agent.name} --input "hello"')
+    screen.result(document, f"Deployed {agent.name} {version} on this machine.")
+    screen.note(f'Ask it: ppio-agent invoke --local --template-id {agent.name} --input "hello"')
 
 
 def environment_for(home: Path, requirements: Path) -> Path:

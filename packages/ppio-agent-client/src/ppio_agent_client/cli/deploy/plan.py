@@ -10,6 +10,7 @@ from ppio_agent_models import MANIFEST_FILE, ConfigurationError
 
 from ..output import screen
 from ..project import Agent, read_text, sent_manifest
+from ..rendering import count
 from .context import Context, collect, unmatched
 from .dockerfile import BuildFile, Instruction, read_dockerfile
 
@@ -110,9 +111,7 @@ def show(plan: Plan) -> None:
     version = plan.agent.manifest.metadata.version
     screen.note(f"{plan.agent.name} {version} on {plan.build.image}, {plan.size}")
     files_count = len(plan.context.files)
-    screen.note(
-        f"{files_count} file{'' if files_count == 1 else 's'}, {readable_size(plan.context.size)}, will be sent:"
-    )
+    screen.note(f"{count(files_count, 'file')}, {readable_size(plan.context.size)}, will be sent:")
     shown = plan.context.files if screen.verbose or files_count <= _SHOWN_FILES else plan.context.files[:_SHOWN_FILES]
     for file in shown:
         screen.note(f"  {readable_size(file.size):>9}  {file.path}")
@@ -121,14 +120,14 @@ def show(plan: Plan) -> None:
     for detail in plan.build.details:
         screen.detail(detail)
     for note in plan.build.notes:
-        screen.hint(note)
+        screen.note(note)
     for warning in plan.warnings:
         screen.warn(warning)
 
 
-def readable_size(count: int) -> str:
+def readable_size(total: int) -> str:
     """Return a number of bytes as people say it."""
-    size = float(count)
+    size = float(total)
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

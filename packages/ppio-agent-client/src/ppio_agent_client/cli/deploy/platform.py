@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Final
 
 from ..errors import CommandError
 from ..output import screen
@@ -19,10 +19,6 @@ from .plan import Plan, readable_size, show
 _STEP: Final = re.compile(r"\[(?:[a-z ]+)?(?P<number>\d+)(?:/\d+)?\]")
 _OF_THE_SDK: Final = ("Requesting build", "Template created", "All file uploads", "Starting building")
 _LAST_LINES: Final = 20
-
-
-class _Progress(Protocol):
-    def log(self, level: str, text: str) -> None: ...
 
 
 def show_dry_run(plan: Plan) -> None:
@@ -42,12 +38,12 @@ def deploy_to_platform(plan: Plan, *, update: bool, timeout: float) -> None:
     earlier = _earlier(plan)
     if earlier is None:
         _refuse_to_overwrite(plan, update)
-    with _progress(plan) as progress:
-        build = earlier or _begun(plan, progress, timeout)
+    with _progress(plan) as log:
+        build = earlier or _begun(plan, log, timeout)
         try:
-            failure = builder.follow(build, progress.log, timeout=timeout)
+            failure = builder.follow(build, log, timeout=timeout)
         except KeyboardInterrupt:
-            screen.hint("The build goes on, on the platform. The same command waits for it again.")
+            screen.note("The build goes on, on the platform. The same command waits for it again.")
             raise
     if failure is not None:
         write_status(plan.agent, {"phase": "failed", "build_id": build.build_id})
@@ -84,8 +80,8 @@ def _refuse_to_overwrite(plan: Plan, update: bool) -> None:
     )
 
 
-def _begun(plan: Plan, progress: _Progress, timeout: float) -> Build:
-    build = builder.begin(plan, progress.log, timeout=timeout)
+def _begun(plan: Plan, log: builder.Log, timeout: float) -> Build:
+    build = builder.begin(plan, log, timeout=timeout)
     write_status(
         plan.agent,
         {
@@ -100,36 +96,25 @@ def _begun(plan: Plan, progress: _Progress, timeout: float) -> Build:
 
 
 @contextmanager
-def _progress(plan: Plan) -> Iterator[_Progress]:
-    """Show the log as it comes, with a bar under it on a terminal."""
-    steps = builder.steps_of(plan)
+def _progress(plan: Plan) -> Iterator[builder.Log]:
+    """Give what shows a line of the log as it comes, with a bar under it on a terminal."""
     if not screen.is_animated:
-        yield _Lines()
+        yield lambda level, text: screen.note(text.rstrip()) if _is_shown(text) else None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen.console(), transient=True) as bar:
-        yield _Bar(bar, bar.add_task("Building", total=len(steps)))
+        task = bar.add_task("Building", total=len(builder.steps_of(plan)))
 
+        def show_line(level: str, text: str) -> None:
+            if found := _STEP.match(text):
+                bar.update(task, completed=int(found["number"]))
+            if _is_shown(text):
+                style = {"error": "red", "warn": "yellow"}.get(level, "dim")
+                bar.console.print(text.rstrip(), style=style, markup=False, highlight=False)
 
-class _Lines:
-    def log(self, level: str, text: str) -> None:
-        if _is_shown(text):
-            screen.note(text.rstrip())
-
-
-class _Bar:
-    def __init__(self, bar: Any, task: Any) -> None:
-        self._bar = bar
-        self._task = task
-
-    def log(self, level: str, text: str) -> None:
-        if found := _STEP.match(text):
-            self._bar.update(self._task, completed=int(found["number"]))
-        if _is_shown(text):
-            style = {"error": "red", "warn": "yellow"}.get(level, "dim")
-            self._bar.console.print(text.rstrip(), style=style, markup=False, highlight=False)
+        yield show_line
 
 
 def _is_shown(text: str) -> bool:
@@ -174,7 +159,7 @@ def _tell(plan: Plan, build: Build, *, resumed: bool) -> None:
     }
     screen.result(document, f"Deployed {plan.agent.name} as the template {build.template_id}.")
     screen.detail(f"{len(plan.context.files)} files, {readable_size(plan.context.size)}, build {build.build_id}")
-    screen.hint(f'Ask it: ppio-agent invoke --template-id {build.template_id} --input "hello"')
+    screen.note(f'Ask it: ppio-agent invoke --template-id {build.template_id} --input "hello"')
 
 
 def _now() -> str:

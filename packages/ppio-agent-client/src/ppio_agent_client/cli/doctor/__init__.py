@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from importlib.util import find_spec
-from typing import Any
 
 
 class State(StrEnum):
@@ -34,20 +32,3 @@ class Check:
     state: State
     value: str
     hint: str | None = None
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
-
-
-def is_there(module: str) -> bool:
-    """Return whether a module can be imported, without importing it."""
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def count(number: int, what: str) -> str:
-    """Return `1 template` or `2 templates`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

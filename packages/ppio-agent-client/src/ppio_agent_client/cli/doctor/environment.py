@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,8 +18,9 @@ from urllib.parse import urlsplit
 from ppio_agent_models import AuthenticationError, ConfigurationError, PPIOAgentRuntimeError
 
 from ..project import RUNTIME_LINE
+from ..rendering import count
 from ..targets import without_credentials
-from . import Check, State, count, is_there
+from . import Check, State
 
 _OURS: Final = ("ppio-agent-client", "ppio-agent-models", "ppio-agent-runtime")
 _REACH_SECONDS: Final = 5.0
@@ -52,6 +54,14 @@ def check_versions() -> Iterator[Check]:
         there = is_there(module)
         state, value = (State.OK, "installed") if there else (State.NOTE, f"not installed: {use}")
         yield Check("installed", f"extra {name}", state, value, None if there else f"pip install '{extra}'")
+
+
+def is_there(module: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _version(name: str) -> str | None:
@@ -104,15 +114,14 @@ def check_access() -> Iterator[Check]:
     with SyncAgentRuntimeClient() as client:
         settings = client.config
     key = settings.api_key is not None
-    yield (
-        Check("platform", "key", State.OK, "PPIO_API_KEY is set")
-        if key
-        else Check("platform", "key", State.NOTE, "PPIO_API_KEY is not set", "Not needed with --local.")
-    )
+    if key:
+        yield Check("platform", "key", State.OK, "PPIO_API_KEY is set")
+    else:
+        yield Check("platform", "key", State.NOTE, "PPIO_API_KEY is not set", "Not needed with --local.")
     yield from _domain()
     if settings.provider:
         yield Check("platform", "provider", State.NOTE, f"PPIO_AGENT_PROVIDER={settings.provider}")
-    yield _in_time(_knock if key else _reach, settings)
+    yield _within_limit(_ask_with_key if key else _connect, settings)
 
 
 def _domain() -> Iterator[Check]:
@@ -140,7 +149,7 @@ def _address(settings: Any) -> str:
     return f"https://api.{domain or 'sandbox.ppio.cn'}"
 
 
-def _in_time(look: Callable[[Any], Check], settings: Any) -> Check:
+def _within_limit(look: Callable[[Any], Check], settings: Any) -> Check:
     """Look, but not longer than it may take: names are looked up without a limit of their own."""
     found: list[Check] = []
     thread = threading.Thread(target=lambda: found.append(look(settings)), daemon=True)
@@ -149,7 +158,7 @@ def _in_time(look: Callable[[Any], Check], settings: Any) -> Check:
     return next(iter(found), Check("platform", "api", State.ERROR, f"no answer within {_LOOK_SECONDS:.0f} s"))
 
 
-def _reach(settings: Any) -> Check:
+def _connect(settings: Any) -> Check:
     """Look whether anybody listens; without a key there is nothing to ask."""
     address = _address(settings)
     parts = urlsplit(address)
@@ -163,7 +172,7 @@ def _reach(settings: Any) -> Check:
     return Check("platform", "api", State.OK, f"{address} answers")
 
 
-def _knock(settings: Any) -> Check:
+def _ask_with_key(settings: Any) -> Check:
     """Ask for the list of templates: that needs a key that holds."""
     from ppio_agent_client import ClientConfig, SyncAgentRuntimeClient
 
