@@ -77,8 +77,8 @@ def test_hundred_concurrent_posts_with_one_key_run_the_handler_once_and_get_equa
     with opening(gate), running(app) as url:
         waiting = [aside(lambda: invoke(url, {"n": 1}, KEY | PROTOCOL_1)) for _ in range(100)]
         runs.wait_for(1)
-        (record,) = app._rooms.durable._ledger._running.values()
-        eventually(lambda: record.callers == 100, "all of them wait")
+        (invocation,) = app._rooms.invocations._running.values()
+        eventually(lambda: len(invocation.subscribers) == 100, "all of them wait")
         gate.open()
         answers = [each.result() for each in waiting]
     assert runs.value == 1

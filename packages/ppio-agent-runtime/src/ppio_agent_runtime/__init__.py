@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from ._app import AgentRuntimeApp as AgentRuntimeApp
     from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
-    from .invocations.in_process import InvocationStream as InvocationStream
     from ._engine.context import RequestContext as RequestContext
     from .config import AgentConfig as AgentConfig
     from .config import RateLimit as RateLimit
+    from .invocations.in_process import InvocationStream as InvocationStream
     from .limits.rate_limit import RateLimiter as RateLimiter
     from .observability.logging import configure_logging as configure_logging
     from .observability.metrics import MetricsCollector as MetricsCollector

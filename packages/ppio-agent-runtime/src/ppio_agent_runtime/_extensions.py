@@ -12,11 +12,11 @@ from ._engine.context import RequestContext
 
 if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp
-    from .invocations.in_process import InvocationStream
-    from .routes.websocket import WebSocketRoute
     from ._engine.background import BusyBlock
     from ._rooms import Rooms
     from .config import AgentConfig
+    from .invocations.in_process import InvocationStream
+    from .routes.websocket import WebSocketRoute
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")

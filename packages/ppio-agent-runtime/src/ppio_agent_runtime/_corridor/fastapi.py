@@ -16,8 +16,8 @@ from ppio_agent_models import AgentError
 from .._http.headers import by_name, request_id_of
 from .._problems import Problem, handler_failure, problem_of, problem_of_http_exception
 from .._version import __version__
-from .openapi import describe_agent
 from ..http.responses import identity_headers, log_failure
+from .openapi import describe_agent
 
 if TYPE_CHECKING:
     from .._engine.handler import Handler

@@ -14,15 +14,15 @@ from .._http.handshake import refuse_handshake
 from .._http.headers import by_name, request_id_of
 from .._problems import problem_of, send_problem
 from .._version import __version__
-from .lifespan import serve_lifespan
 from ..http.responses import PROTOCOL, identity_headers
+from .lifespan import serve_lifespan
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from .._asgi import ASGIApp, Headers, Receive, Scope, Send
-    from ..routes.invocation_resource import InvocationResource
     from ..observability.health import Health
+    from ..routes.invocation_resource import InvocationResource
     from ..routes.invocations import InvocationsEndpoint
 
 

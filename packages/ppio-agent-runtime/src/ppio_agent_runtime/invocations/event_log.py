@@ -265,9 +265,8 @@ class EventLog:
             Blocks of events where they are kept, else chunks; see `wire` and `chunks_of`.
         """
         position = reader.position
-        if position > self._read_up_to:
-            self._read_up_to = position  # what was taken before has been sent by now
-            self.look_again()
+        self._read_up_to = max(self._read_up_to, position)  # what was taken before has been sent by now
+        self.look_again()
         if position >= self._sealed_id and not (self._pending or self.closed):
             self._asleep.add(reader)
             try:

@@ -97,7 +97,9 @@ class InvocationStream(AsyncIterator[Any]):
                 self._loop.call_soon_threadsafe(leave, self._invocation, self._subscriber)
 
 
-async def invoke(manager: InvocationManager, payload: Any, context: RequestContext | None, *, stream: bool | None) -> Any:
+async def invoke(
+    manager: InvocationManager, payload: Any, context: RequestContext | None, *, stream: bool | None
+) -> Any:
     """Return the value or the stream, or raise what a caller is told; see `PPIOAgentRuntimeApp.invoke`."""
     config = manager.config
     context = _context_for(context)

@@ -135,7 +135,11 @@ class Invocation:
     _listener: asyncio.Task[None] | None = None
 
     def __init__(
-        self, manager: InvocationManager, context: RequestContext, receive: Receive | None = None, send: Send | None = None
+        self,
+        manager: InvocationManager,
+        context: RequestContext,
+        receive: Receive | None = None,
+        send: Send | None = None,
     ) -> None:
         self.context = context
         self.send = send

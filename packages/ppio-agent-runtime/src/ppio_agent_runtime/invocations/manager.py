@@ -294,9 +294,7 @@ class InvocationManager:
         if not await self._wait_until_idle(grace_seconds):
             logger.warning("%d invocations still run after %g s; they are stopped.", len(self._running), grace_seconds)
             for invocation in list(self._running.values()):
-                logger.warning(
-                    "Invocation %s is cut by the drain.", invocation.id, extra=ids_of(invocation.context)
-                )
+                logger.warning("Invocation %s is cut by the drain.", invocation.id, extra=ids_of(invocation.context))
                 invocation.stop(draining_error())
             await self._wait_until_idle(SHUTDOWN_GRACE_SECONDS)
 

@@ -136,7 +136,9 @@ class SQLiteStore:
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
         """Return the finished invocation that was asked for under this idempotency key."""
-        return await self._ask(lambda database: _read(database, f"caller = ? AND session = ? AND key = ? AND {_FINISHED}", scope))
+        return await self._ask(
+            lambda database: _read(database, f"caller = ? AND session = ? AND key = ? AND {_FINISHED}", scope)
+        )
 
     async def close(self) -> None:
         """Write what is waiting and close the database."""

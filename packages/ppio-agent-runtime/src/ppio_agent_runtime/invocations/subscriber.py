@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from .._problems import ClientGoneError
-from .event_log import NOT_READING, LogReader
+from .event_log import LogReader
 
 if TYPE_CHECKING:
     from .._asgi import Receive, Scope, Send

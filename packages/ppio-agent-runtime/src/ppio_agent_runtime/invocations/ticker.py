@@ -40,9 +40,7 @@ class Ticker:
         on_tick: Called at every tick.
     """
 
-    def __init__(
-        self, invocations: Mapping[str, Watched], watchdog: LoopWatchdog, on_tick: Callable[[], None]
-    ) -> None:
+    def __init__(self, invocations: Mapping[str, Watched], watchdog: LoopWatchdog, on_tick: Callable[[], None]) -> None:
         self._invocations = invocations
         self._watchdog = watchdog
         self._on_tick = on_tick

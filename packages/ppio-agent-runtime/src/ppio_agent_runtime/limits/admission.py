@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from .._door.client_address import ClientAddress
     from .._engine.context import RequestContext
-    from ..invocations.invocation import Invocation
     from ..config import AgentConfig
+    from ..invocations.invocation import Invocation
     from .concurrency import Concurrency
     from .rate_limit import RateLimiter, RateLimitState
 

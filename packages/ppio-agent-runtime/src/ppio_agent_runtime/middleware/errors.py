@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..http.responses import identity_headers, log_failure
 from .._http.headers import by_name, request_id_of
 from .._problems import handler_failure, problem_of, send_problem
+from ..http.responses import identity_headers, log_failure
 
 if TYPE_CHECKING:
     from .._asgi import ASGIApp, Message, Receive, Scope, Send

@@ -124,7 +124,7 @@ class Responder:
         if self._subscriber.took_response and invocation.head_sent:
             if invocation.state != "succeeded":
                 raise AnswerCutError
-            return
+            return None
         if invocation.form != "response" or invocation.state != "succeeded":
             body = invocation.answer(chunks)
             self._count(body)

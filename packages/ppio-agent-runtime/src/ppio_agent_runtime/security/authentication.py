@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError
 
-from ..http.responses import identity_headers
 from .._http.handshake import refuse_handshake
 from .._http.headers import KEY_ID, by_name, request_id_of
 from .._problems import ClientGoneError, problem_of, send_problem
+from ..http.responses import identity_headers
 from ..observability.logging import logger
 from .api_keys import ApiKeys, RefusedError
 
