@@ -19,6 +19,7 @@ from ppio_agent_runtime._engine.handler import Handler
 from ppio_agent_runtime.invocations.invocation import Invocation
 from ppio_agent_runtime.invocations.manager import InvocationManager
 from ppio_agent_runtime.invocations.subscriber import Subscriber
+from ppio_agent_runtime.routes.responder import resource_of
 
 OVER = ("succeeded", "failed", "cancelled")
 BACKGROUND = Durability(None, b"", background=True, on_disconnect=None)
@@ -58,6 +59,33 @@ class Script:
             self.ending.set_exception(error)
 
 
+async def play(step: str, invocation: Invocation, told: Script, subscribers: list[Subscriber]) -> None:
+    if step == "turn":
+        await asyncio.sleep(0)
+    elif step in ("finish", "fail"):
+        told.end(None if step == "finish" else AgentError("no"))
+    elif step == "cancel":
+        invocation.cancel()
+    elif step == "timeout":
+        invocation.stop(InvocationTimeoutError("late"))
+    elif step == "subscribe":
+        subscribers.append(invocation.subscribe())
+    elif step == "leave" and subscribers:
+        subscribers.pop().leave()
+    elif step == "read":
+        assert invocation.log.last_id >= 0
+    elif step == "report":
+        invocation.report(b"1")
+
+
+async def last_block(subscriber: Subscriber) -> bytes:
+    blocks = []
+    while not subscriber.at_end:
+        blocks += await subscriber.take()
+    subscriber.leave()
+    return blocks[-1]
+
+
 @given(st.lists(steps, max_size=12), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_state_only_goes_forward_and_everybody_is_told_the_one_end(script: list[str], streams: bool) -> None:
@@ -68,48 +96,23 @@ def test_state_only_goes_forward_and_everybody_is_told_the_one_end(script: list[
         subscribers: list[Subscriber] = []
         states = [invocation.state]
         for step in script:
-            if step == "turn":
-                await asyncio.sleep(0)
-            elif step == "finish":
-                told.end(None)
-            elif step == "fail":
-                told.end(AgentError("no"))
-            elif step == "cancel":
-                invocation.cancel()
-            elif step == "timeout":
-                invocation.stop(InvocationTimeoutError("late"))
-            elif step == "subscribe":
-                subscribers.append(invocation.subscribe())
-            elif step == "leave" and subscribers:
-                subscribers.pop().leave()
-            elif step == "read":
-                _ = invocation.log.last_id
-            elif step == "report":
-                invocation.report(b"1")
+            await play(step, invocation, told, subscribers)
             states.append(invocation.state)
         told.end(None)
-        waiter = invocation.subscribe()
+        subscribers.append(waiter := invocation.subscribe())
         await asyncio.wait_for(waiter.until(lambda: invocation.is_over), 5)
         assert invocation.task is not None
         await asyncio.wait({invocation.task})
         states.append(invocation.state)
-        order = ["queued", "running", *OVER]
-        assert states == sorted(states, key=order.index)
+        assert states == sorted(states, key=["queued", "running", *OVER].index)
         assert len({state for state in states if state in OVER}) == 1
-        answer, resource = invocation.answer(), invocation.resource()
-        await asyncio.sleep(0)
-        assert (invocation.answer(), invocation.resource()) == (answer, resource)
-        for subscriber in (*subscribers, waiter):
-            blocks = []
-            while not subscriber.at_end:
-                blocks += await subscriber.take()
-            kind = b"done" if invocation.state == "succeeded" else b"error"
-            assert b"event: %b\nid: %d\n" % (kind, invocation.last_event_id) in blocks[-1]
-            subscriber.leave()
+        end = b"event: %b\nid: " % (b"done" if invocation.state == "succeeded" else b"error")
+        for subscriber in subscribers:
+            assert end + b"%d\n" % invocation.last_event_id in await last_block(subscriber)
         assert invocations.running == 0
         found = await invocations.find(invocation.id)
         assert found is not None
-        assert (found.resource(), found.answer()) == (resource, answer)
+        assert (resource_of(found), found.whole_answer()) == (resource_of(invocation), invocation.whole_answer())
 
     asyncio.run(check())
 
@@ -126,7 +129,13 @@ def test_value_is_told_the_same_whether_somebody_read_events_or_nobody_did(value
             await invocation.complete(value)
         said = invocation.said_nothing(numbered=True), invocation.said_nothing(numbered=False)
         blocks = b"".join([block for _, block in invocation.log.held().blocks])
-        return invocation.state, invocation.value, blocks.count(b"id: "), said, invocation.last_event_id
+        return (
+            invocation.state,
+            invocation.answer and invocation.answer.value,
+            blocks.count(b"id: "),
+            said,
+            invocation.last_event_id,
+        )
 
     async def check() -> None:
         assert await told(early=True) == await told(early=False)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ppio_agent_runtime.invocations.event_log import EventLog
 from ppio_agent_runtime.invocations.memory_budget import LEAST_LOG_BYTES
-from ppio_agent_runtime.invocations.store import KeyScope, MemoryStore, StoredInvocation
+from ppio_agent_runtime.invocations.store import Answer, KeyScope, MemoryStore, StoredInvocation
 
 MIB = 1024 * 1024
 CHUNK = b'"%b"' % (b"x" * 1000)
@@ -42,8 +42,7 @@ def finished(name: str, size: int = 10) -> StoredInvocation:
         created_at=1.0,
         started_at=1.0,
         finished_at=2.0,
-        value=b'"%b"' % (b"x" * size),
-        headers=[],
+        answer=Answer(200, b"{}", b'"%b"' % (b"x" * size)),
     )
 
 

@@ -6,9 +6,9 @@ queued ──> running ──> succeeded
 
 A queued one can fail too: its time was up, or it was refused after its caller had been told 202.
 
-There is one way to work: call the handler, put what it makes into the log or keep it as the value, close. JSON, streams,
-202, resumed streams, `app.invoke` and WebSockets are subscribers. There is one way to stop: the first reason counts, the
-code is told, and whoever waits gets the reason.
+There is one way to work: call the handler, put what it makes into the log or keep it as the value, close. JSON,
+streams, 202, resumed streams, `app.invoke` and WebSockets are subscribers. There is one way to stop: the first reason
+counts, the code is told, and whoever waits gets the reason.
 
 A call that nobody can come back to and that wants a value runs in the task of its request, without a log and without a
 subscriber: a task more would cost more than everything else. Any other has a task of its own.
@@ -193,7 +193,7 @@ class Invocation:
         self.raise_if_stopped()
         await self.complete(await self.call(handler, payload))
 
-    async def call(self, handler: Callee, payload: Any) -> Outcome:
+    async def call(self, handler: Callee, payload: Any) -> Outcome:  # noqa: C901  # the hot path of a plain call
         """Call the handler once it is admitted, and return what came of it; see `executor.Outcome`.
 
         Raises:
@@ -222,7 +222,7 @@ class Invocation:
                 outcome = outcome_of(await outcome)
         except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
             raise
-        except BaseException as error:  # sys.exit() ends an invocation, not the service
+        except BaseException as error:  # noqa: BLE001  # sys.exit() ends an invocation, not the service
             if self.stop_reason is None:
                 self._raise_failure(error)
         finally:
@@ -346,7 +346,7 @@ class Invocation:
             await working
         except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
             raise
-        except BaseException as error:  # sys.exit() ends an invocation, not the service
+        except BaseException as error:  # noqa: BLE001  # sys.exit() ends an invocation, not the service
             if self.stop_reason is None:
                 self._raise_failure(error)
         finally:

@@ -1,4 +1,4 @@
-"""One caller of one invocation: waits for it, reads its events, is kept awake with heartbeats, noticed when it leaves."""
+"""One caller of one invocation: waits for it, reads its events, gets heartbeats, is noticed when it leaves."""
 
 from __future__ import annotations
 
