@@ -112,7 +112,8 @@ def test_state_only_goes_forward_and_everybody_is_told_the_one_end(script: list[
         assert invocations.running == 0
         found = await invocations.find(invocation.id)
         assert found is not None
-        assert (resource_of(found), found.whole_answer()) == (resource_of(invocation), invocation.whole_answer())
+        assert resource_of(found) == resource_of(invocation)
+        assert found.whole_answer() == invocation.whole_answer()
 
     asyncio.run(check())
 

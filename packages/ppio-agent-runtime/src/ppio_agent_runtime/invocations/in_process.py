@@ -137,7 +137,10 @@ async def invoke(
         raise_as_told(invocation.error, context, tells_errors=config.tells_errors)
     if invocation.form == "stream":
         return json.loads(as_one_value(chunks, only_text=invocation.log.only_text))
-    return invocation.own_response if invocation.form == "response" else json.loads(invocation.value or b"null")
+    if invocation.form == "response":
+        return invocation.own_response
+    assert invocation.answer is not None
+    return json.loads(invocation.answer.value or b"null")
 
 
 async def settled(invocation: Invocation) -> None:

@@ -16,6 +16,7 @@ from ..observability.watchdog import LoopWatchdog
 from .invocation import Invocation
 from .store import KeyScope, MemoryStore
 from .ticker import Ticker
+from .transcript import Transcript
 
 if TYPE_CHECKING:
     from .._asgi import Receive, Send
@@ -209,7 +210,7 @@ class InvocationManager:
         context.report_by(invocation.report)
         return invocation
 
-    async def known(self, context: RequestContext, durability: Durability) -> Invocation | None:
+    async def known(self, context: RequestContext, durability: Durability) -> Transcript | None:
         """Return the invocation that an earlier request with the same key began.
 
         Raises:
@@ -226,7 +227,7 @@ class InvocationManager:
             )
         return known
 
-    async def find(self, invocation_id: str) -> Invocation | None:
+    async def find(self, invocation_id: str) -> Transcript | None:
         """Return the invocation of this id, if it runs or is held."""
         invocation = self._running.get(invocation_id)
         if invocation is not None:
@@ -267,7 +268,7 @@ class InvocationManager:
         if self._store is not None:
             await self._store.save(invocation.stored())
 
-    def keep_finished(self, invocation: Invocation, *, was_accepted: bool) -> None:
+    def keep_finished(self, invocation: Transcript, *, was_accepted: bool) -> None:
         """Hold a durable invocation that is over.
 
         One that was refused is held only for those who were told 202, and without its key.
@@ -298,7 +299,7 @@ class InvocationManager:
                 invocation.stop(draining_error())
             await self._wait_until_idle(SHUTDOWN_GRACE_SECONDS)
 
-    async def _find_by_key(self, scope: KeyScope) -> Invocation | None:
+    async def _find_by_key(self, scope: KeyScope) -> Transcript | None:
         if (running := self._by_key.get(scope)) is not None:
             return running
         stored = self._memory.get_by_key(scope)
@@ -310,12 +311,12 @@ class InvocationManager:
             stored = self._memory.get_by_key(scope) or stored
         return self._restored(stored)
 
-    def _restored(self, stored: StoredInvocation | None) -> Invocation | None:
+    def _restored(self, stored: StoredInvocation | None) -> Transcript | None:
         if stored is None:
             return None
         context = RequestContext(request_id=stored.request_id, session_id=stored.session_id)
         context.invocation_id = stored.id
-        return Invocation.restored(self, context, stored)
+        return Transcript.restored(self, context, stored)
 
     def _later(self, keeping: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(keeping)

@@ -7,7 +7,7 @@ without taking it whole into memory: it goes to the caller who waits, live, and 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import SerializationError
@@ -16,9 +16,9 @@ from .._problems import handler_failure
 from ..http.responses import is_event_stream, log_failure
 
 if TYPE_CHECKING:
-    from .._asgi import Headers
+    from .._asgi import Headers, Message
     from .._engine.context import RequestContext
-    from .subscriber import Subscriber
+    from .subscriber import Channel, Subscriber
 
 
 def held_response(response: Any) -> tuple[int, Headers, bytes] | None:
@@ -38,6 +38,55 @@ async def after_sending(response: Any, context: RequestContext) -> None:
         await response.background()
     except Exception as error:  # noqa: BLE001  # the answer is out; nobody but the log can be told
         log_failure(handler_failure(error), context.request_id, context)
+
+
+class LiveResponse:
+    """A response object that sends itself to one caller, with our ids added to its headers.
+
+    Args:
+        channel: Where to.
+        extra: The further headers.
+        has_head: It is to go on in a stream that has begun.
+        on_head: Called when its head goes out.
+        on_end: Called when its last byte went out.
+
+    Attributes:
+        has_head: It has begun: no other answer can follow.
+        sent_bytes: Size of its body so far.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        extra: Headers,
+        *,
+        has_head: bool,
+        on_head: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self.has_head = has_head
+        self.sent_bytes = 0
+        self._channel = channel
+        self._extra = extra
+        self._on_head = on_head
+        self._on_end = on_end
+
+    async def run(self, response: Any) -> None:
+        """Let the response send itself."""
+        await response(self._channel.scope, self._channel.receive, self._send)
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._on_head()
+            if self.has_head:
+                return  # its events go on
+            self.has_head = True
+            message = {**message, "headers": [*message.get("headers", []), *self._extra]}
+        else:
+            self.sent_bytes += len(message.get("body", b""))
+        await self._channel.send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._on_end()
 
 
 def taker_of(response: Any, subscribers: Iterable[Subscriber]) -> Subscriber:

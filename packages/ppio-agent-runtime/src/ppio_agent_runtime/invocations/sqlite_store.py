@@ -23,7 +23,7 @@ from ppio_agent_models import ConfigurationError
 
 from ..http.sse import chunks_in
 from .event_log import HeldEvents
-from .store import INTERRUPTED, KeyScope, StoredInvocation, interrupted
+from .store import INTERRUPTED, Answer, KeyScope, StoredInvocation, interrupted
 
 if TYPE_CHECKING:
     from .._asgi import Headers
@@ -42,6 +42,10 @@ _NAMES: Final = (
     "started_at", "finished_at", "status", "closing", "headers", "body", "only_text", "first_id", "last_id", "events",
     "size",
 )  # fmt: skip
+_SAME: Final = (
+    "id", "fingerprint", "state", "request_id", "session_id", "created_at", "started_at", "finished_at",
+)  # fmt: skip
+"""Columns that are fields under the same name."""
 _COLUMNS: Final = ", ".join(_NAMES)
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS invocations ({_COLUMNS}, PRIMARY KEY (id));
@@ -243,7 +247,7 @@ def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...])
 
 def _read_all(database: sqlite3.Connection, condition: str, values: tuple[str, ...] = ()) -> list[StoredInvocation]:
     rows = database.execute(_SELECT + condition, values).fetchall()
-    return [_stored(*row) for row in rows]
+    return [_stored(row) for row in rows]
 
 
 def _row(stored: StoredInvocation) -> tuple[Any, ...]:
@@ -251,39 +255,52 @@ def _row(stored: StoredInvocation) -> tuple[Any, ...]:
     caller, session, key = stored.scope or (None, None, None)
     blocks, last_id, only_text = stored.events or HeldEvents([], 0, only_text=True)
     events = b"".join([block for _, block in blocks])
-    form = INTERRUPTED if stored.interrupted else stored.form
-    first_id = blocks[0][0] if blocks else last_id + 1
-    return (
-        stored.id, caller, session, key, stored.fingerprint, stored.state, form, stored.request_id, stored.session_id,
-        stored.created_at, stored.started_at, stored.finished_at, stored.status, stored.envelope,
-        _packed(stored.headers), stored.body, only_text, first_id, last_id, events,
-        len(events) + len(stored.body or b"") + _COST_BYTES,
-    )  # fmt: skip
+    answer = stored.answer
+    body = None if answer is None else answer.body
+    values = {
+        "id": stored.id,
+        "caller": caller,
+        "session": session,
+        "key": key,
+        "fingerprint": stored.fingerprint,
+        "state": stored.state,
+        "form": INTERRUPTED if stored.interrupted else stored.form,
+        "request_id": stored.request_id,
+        "session_id": stored.session_id,
+        "created_at": stored.created_at,
+        "started_at": stored.started_at,
+        "finished_at": stored.finished_at,
+        "status": None if answer is None else answer.status,
+        "closing": None if answer is None else answer.envelope,
+        "headers": _packed([] if answer is None else answer.headers),
+        "body": body,
+        "only_text": only_text,
+        "first_id": blocks[0][0] if blocks else last_id + 1,
+        "last_id": last_id,
+        "events": events,
+        "size": len(events) + len(body or b"") + _COST_BYTES,
+    }
+    return tuple(values[name] for name in _NAMES)
 
 
-def _stored(*row: Any) -> StoredInvocation:
+def _stored(row: tuple[Any, ...]) -> StoredInvocation:
     """Return what was written by `_row`."""
-    facts = dict(zip(_NAMES, row, strict=True))
-    form, events = facts["form"], facts["events"]
-    blocks = [(facts["first_id"], events)] if events else []
+    values = dict(zip(_NAMES, row, strict=True))
+    form, events = values["form"], values["events"]
+    answer = None
+    if values["closing"] is not None:
+        value = chunks_in([events])[-1] if form == "value" else None
+        headers = _unpacked(values["headers"])
+        answer = Answer(values["status"], values["closing"], value, headers, values["body"])
     return StoredInvocation(
-        id=facts["id"],
-        scope=None if facts["key"] is None else KeyScope(facts["caller"], facts["session"], facts["key"]),
-        fingerprint=facts["fingerprint"],
-        state=facts["state"],
+        scope=None if values["key"] is None else KeyScope(values["caller"], values["session"], values["key"]),
         form=None if form == INTERRUPTED else form,
-        request_id=facts["request_id"],
-        session_id=facts["session_id"],
-        created_at=facts["created_at"],
-        started_at=facts["started_at"],
-        finished_at=facts["finished_at"],
         interrupted=form == INTERRUPTED,
-        status=facts["status"] or 200,
-        envelope=facts["closing"] or b"",
-        value=chunks_in([events])[-1] if form == "value" and events else None,
-        headers=_unpacked(facts["headers"]),
-        body=facts["body"],
-        events=HeldEvents(blocks, facts["last_id"], only_text=bool(facts["only_text"])),
+        answer=answer,
+        events=HeldEvents(
+            [(values["first_id"], events)] if events else [], values["last_id"], only_text=bool(values["only_text"])
+        ),
+        **{name: values[name] for name in _SAME},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from .._problems import Problem
@@ -35,6 +35,30 @@ class KeyScope(NamedTuple):
     key: str
 
 
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """What an invocation is answered with once it is over, however often somebody asks.
+
+    Attributes:
+        status: HTTP status.
+        envelope: The answer as JSON, without its result.
+        value: The result as JSON, where the handler made a value.
+        headers: Further response headers; of a response object of the handler all of them.
+        body: Of a response object of the handler, if it can be sent again.
+    """
+
+    status: int
+    envelope: bytes
+    value: bytes | None = None
+    headers: Headers = field(default_factory=list)
+    body: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes."""
+        return len(self.envelope) + len(self.value or b"") + len(self.body or b"")
+
+
 @dataclass(slots=True, kw_only=True)
 class StoredInvocation:
     """An invocation as plain data.
@@ -44,12 +68,8 @@ class StoredInvocation:
         fingerprint: Digest of its body, to tell another request under the same key.
         form: What the handler made; None where nothing came of it.
         interrupted: Its process ended before it did; how many events there were is not known.
-        status: HTTP status of its answer, once there is one, as for what follows.
-        envelope: The answer without its result, as JSON.
-        value: The result as JSON, where it is a value.
-        headers: Further response headers; of a response of the agent's own all of them.
-        body: Of a response of the agent's own, if it can be sent again.
-        events: What it said; None where that follows from the value and the envelope.
+        answer: What it is answered with, once it is over.
+        events: What it said; None where that follows from the answer.
     """
 
     id: str
@@ -63,17 +83,13 @@ class StoredInvocation:
     started_at: float | None
     finished_at: float | None
     interrupted: bool = False
-    status: int = 200
-    envelope: bytes = b""
-    value: bytes | None = None
-    headers: Headers
-    body: bytes | None = None
+    answer: Answer | None = None
     events: HeldEvents | None = None
 
     def held_bytes(self) -> int:
         """Return how many bytes its answer and its events take."""
         events = 0 if self.events is None else sum(len(block) for _, block in self.events.blocks)
-        return len(self.envelope) + len(self.value or b"") + len(self.body or b"") + events
+        return events + (0 if self.answer is None else self.answer.size)
 
 
 class InvocationStore(Protocol):
@@ -106,9 +122,10 @@ def interrupted(stored: StoredInvocation) -> StoredInvocation:
     """Return what an invocation becomes whose process died while it ran."""
     problem = Problem(500, "The agent's process ended while the invocation was running.", INTERRUPTED)
     stored.state, stored.form, stored.interrupted = "failed", None, True
-    stored.status, stored.finished_at = problem.status, time.time()
-    stored.envelope = problem.envelope(stored.request_id, stored.session_id)
-    stored.events = HeldEvents([(1, event_block(b"error", 1, stored.envelope))], 1, only_text=True)
+    stored.finished_at = time.time()
+    envelope = problem.envelope(stored.request_id, stored.session_id)
+    stored.answer = Answer(problem.status, envelope)
+    stored.events = HeldEvents([(1, event_block(b"error", 1, envelope))], 1, only_text=True)
     return stored
 
 

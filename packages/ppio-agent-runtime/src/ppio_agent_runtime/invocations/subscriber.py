@@ -13,7 +13,7 @@ from .event_log import LogReader
 if TYPE_CHECKING:
     from .._asgi import Receive, Scope, Send
     from .event_log import EventLog
-    from .invocation import Invocation
+    from .transcript import Transcript
 
 TICKS_UNHEARD: Final = 1
 """How many ticks nobody listens for a hang-up: a short call of many at once mostly meets one, hardly two."""
@@ -34,7 +34,7 @@ async def disconnected(receive: Receive) -> None:
 
 
 class Subscriber(LogReader):
-    """A caller; see `Invocation.subscribe`. Leave it with `leave()` or `with`.
+    """A caller; see `Transcript.subscribe`. Leave it with `leave()` or `with`.
 
     The last one that leaves a running invocation decides about it: at once, or when its resume window is over, the work
     is stopped, unless it was to go on without callers. The clock of all invocations watches it, so a short wait costs
@@ -71,7 +71,7 @@ class Subscriber(LogReader):
 
     def __init__(
         self,
-        invocation: Invocation,
+        invocation: Transcript,
         position: int,
         receive: Receive | None,
         heartbeat_seconds: float,

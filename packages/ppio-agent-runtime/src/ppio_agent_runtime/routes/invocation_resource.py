@@ -18,12 +18,12 @@ from .._http.headers import by_name, request_id_of
 from .._problems import ClientGoneError, problem_of, send_problem
 from ..http.responses import STREAM_HEADERS, identity_headers, is_failure, log_failure, send_json
 from ..invocations.event_log import NOT_READING
-from .responder import Responder
+from .responder import Responder, resource_of
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Receive, Scope, Send
-    from ..invocations.invocation import Invocation
     from ..invocations.manager import InvocationManager
+    from ..invocations.transcript import Transcript
 
 _INVOCATION_ID = INVOCATION_ID_HEADER.lower().encode()
 _LAST_EVENT_ID = LAST_EVENT_ID_HEADER.lower().encode()
@@ -74,7 +74,7 @@ class InvocationResource:
         wait_seconds = _wait_seconds(scope)
         invocation = await self._find(invocation_id)
         if not invocation.durable:
-            return await send_json(send, 200, invocation.resource(), headers)
+            return await send_json(send, 200, resource_of(invocation), headers)
         named = [*headers, _names(invocation)]
         with invocation.subscribe(position=NOT_READING, receive=receive) as subscriber:
             await Responder(invocation, subscriber, send, named).resource(wait_seconds)
@@ -103,16 +103,16 @@ class InvocationResource:
         invocation = await self._find(invocation_id)
         status = 200 if invocation.is_over else 202
         invocation.cancel()
-        await send_json(send, status, invocation.resource(), [*headers, _names(invocation)])
+        await send_json(send, status, resource_of(invocation), [*headers, _names(invocation)])
 
-    async def _find(self, invocation_id: str) -> Invocation:
+    async def _find(self, invocation_id: str) -> Transcript:
         invocation = await self._manager.find(invocation_id)
         if invocation is None:
             raise _unknown(invocation_id)
         return invocation
 
 
-def _names(invocation: Invocation) -> tuple[bytes, bytes]:
+def _names(invocation: Transcript) -> tuple[bytes, bytes]:
     return (_INVOCATION_ID, invocation.id.encode())
 
 

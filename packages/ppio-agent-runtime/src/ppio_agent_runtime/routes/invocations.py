@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..invocations.invocation import Invocation
     from ..invocations.manager import InvocationManager
     from ..invocations.subscriber import Subscriber
+    from ..invocations.transcript import Transcript
 
 
 class InvocationsEndpoint:
@@ -128,7 +129,7 @@ class InvocationsEndpoint:
 
     async def _respond(
         self,
-        invocation: Invocation,
+        invocation: Transcript,
         call: InvocationCall,
         durability: Durability,
         channel: Channel,
@@ -144,7 +145,7 @@ class InvocationsEndpoint:
             else:
                 await responder.answer(call.wants, numbered=call.numbered)
 
-    def _subscribe(self, invocation: Invocation, channel: Channel) -> Subscriber:
+    def _subscribe(self, invocation: Transcript, channel: Channel) -> Subscriber:
         seconds = self._config.heartbeat_seconds
         return invocation.subscribe(receive=channel.receive, heartbeat_seconds=seconds, channel=channel)
 

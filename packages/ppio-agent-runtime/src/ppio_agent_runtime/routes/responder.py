@@ -5,7 +5,11 @@ Who began it, who comes back, and who asks again under the same key are all answ
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
+
+from pydantic_core import to_json
 
 from ppio_agent_models import IDEMPOTENCY_REPLAYED_HEADER, EventsEvictedError
 
@@ -17,8 +21,8 @@ from ..invocations.own_response import came_too_late
 if TYPE_CHECKING:
     from .._asgi import Headers, Send
     from .._engine.context import RequestContext
-    from ..invocations.invocation import Invocation
     from ..invocations.subscriber import Subscriber
+    from ..invocations.transcript import Transcript
 
 _REPLAYED = (IDEMPOTENCY_REPLAYED_HEADER.lower().encode(), b"true")
 
@@ -36,7 +40,7 @@ class Responder:
 
     def __init__(
         self,
-        invocation: Invocation,
+        invocation: Transcript,
         subscriber: Subscriber,
         send: Send,
         headers: Headers,
@@ -50,7 +54,7 @@ class Responder:
 
     @classmethod
     def to(
-        cls, invocation: Invocation, subscriber: Subscriber, send: Send, context: RequestContext, *, replayed: bool
+        cls, invocation: Transcript, subscriber: Subscriber, send: Send, context: RequestContext, *, replayed: bool
     ) -> Responder:
         """Return the answer to a `POST`.
 
@@ -97,7 +101,7 @@ class Responder:
         if invocation.is_refused and invocation.started_at is None:
             return await self.whole()
         headers: Headers = [*self._headers, (b"location", location), (b"preference-applied", b"respond-async")]
-        await send_json(self._send, 202, invocation.resource(), headers)
+        await send_json(self._send, 202, resource_of(invocation), headers)
 
     async def resource(self, wait_seconds: float) -> None:
         """Send the invocation as it is, after waiting for its end for `wait_seconds` at most.
@@ -108,7 +112,7 @@ class Responder:
         invocation = self._invocation
         if wait_seconds > 0:
             await self._subscriber.until(lambda: invocation.is_over, wait_seconds)
-        await send_json(self._send, 200, invocation.resource(), self._headers)
+        await send_json(self._send, 200, resource_of(invocation), self._headers)
 
     async def whole(self, chunks: list[bytes] | None = None) -> None:
         """Send the whole answer of an invocation that is over, unless the caller has it already.
@@ -120,24 +124,25 @@ class Responder:
             EventsEvictedError: It is not held any more.
             AnswerCutError: A response object of the handler broke after it had begun.
         """
-        invocation = self._invocation
+        invocation, answer = self._invocation, self._invocation.answer
+        assert answer is not None
         if self._subscriber.took_response and invocation.head_sent:
             if invocation.state != "succeeded":
                 raise AnswerCutError
             return None
         if invocation.form != "response" or invocation.state != "succeeded":
-            body = invocation.answer(chunks)
+            body = invocation.whole_answer(chunks)
             self._count(body)
-            return await send_json(self._send, invocation.status, body, [*self._headers, *invocation.headers])
-        if invocation.body is None:
+            return await send_json(self._send, answer.status, body, [*self._headers, *answer.headers])
+        if answer.body is None:
             raise EventsEvictedError(
                 "The agent answered with a response that can be sent only once, and it was sent to another caller.",
                 first_event_id=invocation.last_event_id,
             )
-        self._count(invocation.body)
-        headers = [*invocation.headers, *self._headers]
-        await self._send({"type": "http.response.start", "status": invocation.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": invocation.body})
+        self._count(answer.body)
+        headers = [*answer.headers, *self._headers]
+        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": answer.body})
 
     async def events(self, *, numbered: bool, resumes: bool = False) -> None:
         """Send the events from the subscriber's position on to the end of the log, all that are there at each turn.
@@ -195,3 +200,32 @@ class Responder:
     def _count(self, data: bytes) -> None:
         if not self._invocation.durable:
             self._invocation.sent_bytes += len(data)
+
+
+def resource_of(invocation: Transcript) -> bytes:
+    """Return an invocation as JSON; where the result is not held as one value, `first_event_id` says so."""
+    response, first_event_id = b"null", None
+    if invocation.answer is not None:
+        try:
+            response = invocation.whole_answer()
+        except EventsEvictedError as error:
+            response, first_event_id = invocation.answer.envelope, error.first_event_id
+    created_at = invocation.created_at or time.time() - invocation.context.elapsed()
+    started_at = invocation.started_at
+    if started_at is None and invocation.state == "running":  # nobody can come back to it: that is not noted
+        started_at = created_at
+    facts = {
+        "invocation_id": invocation.id,
+        "state": invocation.state,
+        "created_at": _iso_time(created_at),
+        "started_at": _iso_time(started_at),
+        "finished_at": _iso_time(invocation.finished_at),
+        "last_event_id": invocation.last_event_id,
+        "first_event_id": first_event_id,
+    }
+    return b'%b,"response":%b}' % (to_json(facts)[:-1], response)
+
+
+def _iso_time(moment: float | None) -> str | None:
+    """Return a time in unix seconds as ISO 8601 has it, in UTC."""
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()
