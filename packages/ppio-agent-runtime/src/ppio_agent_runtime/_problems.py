@@ -62,11 +62,17 @@ MEANT_FOR_CALLERS: Final = (AgentError, SerializationError)
 
 
 def handler_failure(error: BaseException) -> PPIOAgentRuntimeError:
-    """Return what an exception of the agent's code becomes: itself where its author meant it for the caller."""
-    if isinstance(error, MEANT_FOR_CALLERS):
-        return error
+    """Return what an exception of the agent's code becomes: itself where its author meant it for the caller.
+
+    One that comes out of task groups, and is the only one in them, counts as itself.
+    """
+    leaf = error
+    while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
+        leaf = leaf.exceptions[0]
+    if isinstance(leaf, MEANT_FOR_CALLERS):
+        return leaf
     failure = HandlerFailureError("The agent failed.")
-    failure.__cause__ = error
+    failure.__cause__ = leaf if _is_http_exception(leaf) else error
     return failure
 
 
@@ -100,8 +106,7 @@ def _facts(error: PPIOAgentRuntimeError, status: int) -> dict[str, Any]:
 
 
 def _problem_of_agent(cause: BaseException | None, request_id: str, tells_errors: bool) -> Problem:
-    module = sys.modules.get("starlette.exceptions")  # while it is not loaded, nobody can have raised its exception
-    if module is not None and isinstance(cause, module.HTTPException):
+    if _is_http_exception(cause):
         return problem_of_http_exception(cause)
     if isinstance(cause, PPIOAgentRuntimeError):
         # From a client that the agent used itself: the sentence is safe, its status would speak of another call.
@@ -109,6 +114,11 @@ def _problem_of_agent(cause: BaseException | None, request_id: str, tells_errors
     if tells_errors and cause is not None:
         return Problem(500, _described(cause), "HandlerError")
     return Problem(500, f"The agent failed. Its log has the reason under request id {request_id}.", "HandlerError")
+
+
+def _is_http_exception(error: BaseException | None) -> bool:
+    module = sys.modules.get("starlette.exceptions")  # while it is not loaded, nobody can have raised its exception
+    return module is not None and isinstance(error, module.HTTPException)
 
 
 def problem_of_http_exception(error: Any, error_type: str = "HTTPException") -> Problem:

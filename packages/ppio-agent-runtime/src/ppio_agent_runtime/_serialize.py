@@ -20,15 +20,19 @@ def encode(value: Any) -> bytes:
     """Return `value` as JSON (RFC 8259, UTF-8).
 
     Takes everything that pydantic can serialize: models, dataclasses, dates, UUID, Decimal, Enum, sets, and bytes as
-    URL-safe base64 (RFC 4648, section 5). NaN and infinities become null.
+    URL-safe base64 (RFC 4648, section 5). NaN and infinities become null. Private fields of dataclasses (`_name`) are
+    left out; keys of dicts are data, and stay.
 
     Raises:
         SerializationError: Something inside cannot become JSON; the message has its path and type.
     """
     try:
-        return to_json(value, inf_nan_mode="null", bytes_mode="base64")
+        data = to_json(value, inf_nan_mode="null", bytes_mode="base64")
+        if b"_" in data and b'"_' in data and (public := _public(value)) is not value:
+            return to_json(public, inf_nan_mode="null", bytes_mode="base64")
     except _REFUSALS as error:
         return _encode_or_explain(value, error)
+    return data
 
 
 def decode(body: bytes) -> Any:
@@ -45,12 +49,30 @@ def decode(body: bytes) -> Any:
         raise BadRequestError(f"The body is not valid JSON: {error}.") from None
 
 
+def _public(value: Any) -> Any:
+    """Return `value` without private fields of the dataclasses in it; itself where there is none."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        private = {name for name in names if name.startswith("_")}
+        if hasattr(type(value), "__pydantic_serializer__"):  # its fields may have serializers of their own
+            return to_jsonable_python(value, exclude=private, bytes_mode="base64") if private else value
+        shown = {name: _public(getattr(value, name)) for name in names if name not in private}
+        return shown if private or any(shown[name] is not getattr(value, name) for name in shown) else value
+    if isinstance(value, dict):
+        items = {key: _public(inner) for key, inner in value.items()}
+        return items if any(items[key] is not value[key] for key in items) else value
+    if isinstance(value, list | tuple):
+        inner = [_public(each) for each in value]
+        return inner if any(new is not old for new, old in zip(inner, value, strict=True)) else value
+    return value
+
+
 def _encode_or_explain(value: Any, error: Exception) -> bytes:
     """Serialize strings with lone surrogates, which pydantic_core refuses, as escapes; explain everything else."""
     offender = _offender(value, "result")
     if offender is None:
         if "surrogates not allowed" in str(error):
-            return json.dumps(_without_nan(_jsonable(value)), allow_nan=False).encode()
+            return json.dumps(_without_nan(_jsonable(_public(value))), allow_nan=False).encode()
         raise SerializationError("result cannot become JSON: a generator inside it made what cannot.") from error
     path, culprit, refusal = offender
     raise SerializationError(f"{path} cannot become JSON: {_reason(culprit, refusal)}.") from error
