@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ppio_agent_client import ClientConfig, NetworkError
-from ppio_agent_client._async._transport import Transport
 from ppio_agent_client._async.providers._envd import Envd
+from ppio_agent_client._async.transport import Transport
 from ppio_agent_client._rules.platform_frames import framed
 from tests.support.raw_server import Caller, answer, piece, raw_server, stream_head
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from ppio_agent_client import ClientConfig, NetworkError
-from ppio_agent_client._sync._transport import Transport
 from ppio_agent_client._sync.providers._envd import Envd
+from ppio_agent_client._sync.transport import Transport
 from ppio_agent_client._rules.platform_frames import framed
 from tests.support.raw_server import Caller, answer, piece, raw_server, stream_head
 

@@ -194,7 +194,6 @@ class SandboxSession(AgentCalls):
             self._handle.closed = False  # it may live: a second try must not take it for ended
             raise
         self._sandbox.forget(self._sandbox.now.sandbox_id)
-        await self._link.hang_up()
         return ended
 
     async def end_keeping(self) -> None:

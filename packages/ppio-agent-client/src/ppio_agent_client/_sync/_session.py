@@ -195,7 +195,6 @@ class SyncSandboxSession(AgentCalls):
             self._handle.closed = False  # it may live: a second try must not take it for ended
             raise
         self._sandbox.forget(self._sandbox.now.sandbox_id)
-        self._link.hang_up()
         return ended
 
     def end_keeping(self) -> None:
