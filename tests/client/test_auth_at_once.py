@@ -39,6 +39,7 @@ class SlowIssuer:
         return f"token-{number}"
 
 
+@pytest.mark.contract
 async def test_tasks_that_wait_for_one_key_get_the_same() -> None:
     issuer = SlowIssuer()
     auth = AuthManager(issuer)
@@ -71,6 +72,7 @@ async def test_while_one_task_renews_a_key_the_others_go_on_with_it(monkeypatch:
     assert await renewing == await auth.get_auth_headers() == {"Authorization": "Bearer token-2"}
 
 
+@pytest.mark.contract
 async def test_when_the_task_that_fetches_is_cancelled_another_takes_over() -> None:
     issuer = SlowIssuer()
     auth = AuthManager(issuer)
@@ -84,6 +86,7 @@ async def test_when_the_task_that_fetches_is_cancelled_another_takes_over() -> N
     assert issuer.calls == 2
 
 
+@pytest.mark.contract
 async def test_a_task_that_only_waits_can_leave() -> None:
     issuer = SlowIssuer()
     auth = AuthManager(issuer)
@@ -96,6 +99,7 @@ async def test_a_task_that_only_waits_can_leave() -> None:
     assert await first == SHOWN
 
 
+@pytest.mark.contract
 async def test_a_failure_is_told_to_everybody_who_waited_and_not_to_the_next() -> None:
     issuer = SlowIssuer()
     failing = True
@@ -117,6 +121,7 @@ async def test_a_failure_is_told_to_everybody_who_waited_and_not_to_the_next() -
     assert await auth.get_auth_headers() == {"Authorization": "Bearer token-2"}
 
 
+@pytest.mark.contract
 async def test_many_refusals_of_one_key_are_one_renewal() -> None:
     issuer = SlowIssuer()
     issuer.open.set()
@@ -126,6 +131,7 @@ async def test_many_refusals_of_one_key_are_one_renewal() -> None:
     assert issuer.calls == 2
 
 
+@pytest.mark.contract
 async def test_a_plain_function_does_not_hold_up_the_event_loop() -> None:
     may_return = threading.Event()
 
@@ -140,6 +146,7 @@ async def test_a_plain_function_does_not_hold_up_the_event_loop() -> None:
     assert await task == SHOWN
 
 
+@pytest.mark.contract
 def test_threads_that_wait_for_one_key_get_the_same() -> None:
     calls: list[int] = []
     everybody_is_here = threading.Barrier(MANY)
@@ -160,6 +167,7 @@ def test_threads_that_wait_for_one_key_get_the_same() -> None:
     assert len(calls) == 1
 
 
+@pytest.mark.contract
 def test_event_loops_of_several_threads_share_one_key() -> None:
     loops = 8
     calls: list[int] = []
@@ -183,6 +191,7 @@ def test_event_loops_of_several_threads_share_one_key() -> None:
     assert len(calls) == 1
 
 
+@pytest.mark.contract
 def test_a_coroutine_function_is_refused_by_the_blocking_client() -> None:
     async def fetch() -> str:
         return "token"
@@ -191,6 +200,7 @@ def test_a_coroutine_function_is_refused_by_the_blocking_client() -> None:
         SyncAuthManager(fetch).get_auth_headers()
 
 
+@pytest.mark.contract
 def test_credentials_of_the_other_kind_of_client_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="class AuthManager here, not SyncAuthManager"):
         AgentRuntimeClient().attach("http://a", auth=SyncAuthManager("key"))  # type: ignore[arg-type]

@@ -44,6 +44,7 @@ def silent_agent(caller: Caller) -> None:
     caller.wait_until_gone()
 
 
+@pytest.mark.contract
 async def test_a_sandbox_whose_making_is_cancelled_is_ended_when_it_is_there() -> None:
     shelf = SlowShelf("http://127.0.0.1:1")
     async with AgentRuntimeClient(provider=shelf) as client:
@@ -57,6 +58,7 @@ async def test_a_sandbox_whose_making_is_cancelled_is_ended_when_it_is_there() -
     assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["ended"]
 
 
+@pytest.mark.contract
 async def test_a_close_that_is_cancelled_before_its_sandbox_has_ended_can_be_repeated() -> None:
     with raw_server(answering(HEALTHY)) as server:
         shelf = Shelf(server.url)
@@ -73,6 +75,7 @@ async def test_a_close_that_is_cancelled_before_its_sandbox_has_ended_can_be_rep
     assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["ended"]
 
 
+@pytest.mark.contract
 async def test_a_client_whose_closing_is_cancelled_leaves_no_connection() -> None:
     with raw_server(sending(HEALTHY)) as first, raw_server(sending(HEALTHY)) as second:
         client = AgentRuntimeClient()
@@ -102,6 +105,7 @@ async def test_a_call_whose_time_is_over_does_not_wait_for_who_might_know_why(mo
                 await session.invoke("x")
 
 
+@pytest.mark.contract
 async def test_a_sandbox_whose_start_is_cancelled_is_ended() -> None:
     with raw_server(answering(SICK)) as server:
         shelf = Shelf(server.url)
@@ -114,6 +118,7 @@ async def test_a_sandbox_whose_start_is_cancelled_is_ended() -> None:
         assert shelf.sandboxes["b-1"].state == "ended"
 
 
+@pytest.mark.contract
 async def test_a_joined_sandbox_survives_a_cancelled_start() -> None:
     with raw_server(answering(SICK)) as server:
         shelf = Shelf(server.url)
@@ -127,6 +132,7 @@ async def test_a_joined_sandbox_survives_a_cancelled_start() -> None:
         assert shelf.sandboxes["b-1"].state == "running"
 
 
+@pytest.mark.contract
 async def test_a_cancelled_call_for_one_answer_ends_its_sandbox() -> None:
     with raw_server(silent_agent) as server:
         shelf = Shelf(server.url)
@@ -139,6 +145,7 @@ async def test_a_cancelled_call_for_one_answer_ends_its_sandbox() -> None:
         assert shelf.sandboxes["b-1"].state == "ended"
 
 
+@pytest.mark.contract
 async def test_a_cancelled_stream_of_an_agent_ends_its_sandbox() -> None:
     with raw_server(silent_agent) as server:
         shelf = Shelf(server.url)
@@ -151,6 +158,7 @@ async def test_a_cancelled_stream_of_an_agent_ends_its_sandbox() -> None:
         assert shelf.sandboxes["b-1"].state == "ended"
 
 
+@pytest.mark.contract
 async def test_a_cancelled_invocation_closes_its_connection() -> None:
     with raw_server(sending()) as server:
         async with AgentRuntimeClient() as client:
@@ -162,6 +170,7 @@ async def test_a_cancelled_invocation_closes_its_connection() -> None:
             assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
+@pytest.mark.contract
 async def test_a_cancelled_stream_closes_its_connection() -> None:
     with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
         async with AgentRuntimeClient() as client:
@@ -175,6 +184,7 @@ async def test_a_cancelled_stream_closes_its_connection() -> None:
             assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
+@pytest.mark.contract
 async def test_a_stream_that_is_closed_while_somebody_reads_was_interrupted() -> None:
     with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
         async with AgentRuntimeClient() as client:
@@ -188,6 +198,7 @@ async def test_a_stream_that_is_closed_while_somebody_reads_was_interrupted() ->
             assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
+@pytest.mark.contract
 async def test_a_stream_that_is_closed_while_somebody_reads_is_not_read_on() -> None:
     begin = stream_head(headers={"X-PPIO-Invocation-Id": "i-1"}) + piece(b"id: 1\ndata: 1\n\n")
     with raw_server(sending(begin), answering(answer(b"{}"))) as server:
@@ -202,6 +213,7 @@ async def test_a_stream_that_is_closed_while_somebody_reads_is_not_read_on() -> 
     assert [request.line.split()[0] for request in server.requests] == ["POST", "DELETE"]
 
 
+@pytest.mark.contract
 async def test_a_stream_that_is_closed_while_it_is_opened_cancels_the_invocation() -> None:
     arrived, closed = threading.Event(), threading.Event()
 
@@ -225,6 +237,7 @@ async def test_a_stream_that_is_closed_while_it_is_opened_cancels_the_invocation
     assert [request.line for request in server.requests[1:]] == ["DELETE /invocations/i-1 HTTP/1.1"]
 
 
+@pytest.mark.contract
 async def test_a_loop_that_is_left_without_a_block_closes_its_connection() -> None:
     with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
         async with AgentRuntimeClient() as client:
@@ -234,6 +247,7 @@ async def test_a_loop_that_is_left_without_a_block_closes_its_connection() -> No
             assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
+@pytest.mark.contract
 async def test_closing_the_client_ends_streams_that_are_open() -> None:
     with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
         client = AgentRuntimeClient()
@@ -244,6 +258,7 @@ async def test_closing_the_client_ends_streams_that_are_open() -> None:
         await stream.close()
 
 
+@pytest.mark.contract
 async def test_a_client_leaves_no_task_and_no_thread() -> None:
     with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
         tasks, threads = asyncio.all_tasks(), set(threading.enumerate())
@@ -259,6 +274,7 @@ async def test_a_client_leaves_no_task_and_no_thread() -> None:
 
 
 # What the first loop left open was its own: closing the client before the loop ends would have closed it.
+@pytest.mark.contract
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_a_client_can_be_used_in_one_event_loop_after_another() -> None:
     with raw_server(answering(answer(b"1"))) as server:

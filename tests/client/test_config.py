@@ -20,6 +20,7 @@ ENVIRONMENT = {
 }
 
 
+@pytest.mark.contract
 def test_the_defaults_are_those_of_the_contract() -> None:
     config = ClientConfig()
     limits = (config.connect_timeout, config.first_byte_timeout, config.idle_timeout, config.timeout)
@@ -52,10 +53,12 @@ def test_an_empty_variable_counts_as_not_set() -> None:
     assert settle(None, {}, {"PPIO_API_KEY": ""}).api_key is None
 
 
+@pytest.mark.contract
 def test_a_client_shows_the_settings_that_hold() -> None:
     assert AgentRuntimeClient("key", timeout=9, config=ClientConfig(idle_timeout=1)).config.timeout == 9
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     "settings",
     [
@@ -89,14 +92,17 @@ def test_a_setting_out_of_bounds_is_refused_by_name(settings: dict[str, Any]) ->
         ClientConfig(**settings)
 
 
+@pytest.mark.contract
 def test_limits_can_be_switched_off() -> None:
     assert ClientConfig(timeout=None, connect_timeout=None, idle_timeout=None, retry_budget=None).timeout is None
 
 
+@pytest.mark.contract
 def test_no_secret_is_in_the_repr() -> None:
     config = ClientConfig(api_key="secret-1", api_secret="secret-2", session_secret="secret-3")
     assert "secret-" not in repr(config)
 
 
+@pytest.mark.contract
 def test_a_proxy_may_have_a_password_which_is_not_shown() -> None:
     assert "secret" not in repr(ClientConfig(proxy="http://user:secret@proxy:3128"))

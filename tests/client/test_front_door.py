@@ -22,6 +22,7 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("name", ppio_agent_client.__all__)
 def test_every_name_is_there(name: str) -> None:
     assert getattr(ppio_agent_client, name).__name__ == name
@@ -40,11 +41,13 @@ def test_types_and_table_name_the_same_things() -> None:
     assert typed == set(ppio_agent_client.__all__)
 
 
+@pytest.mark.contract
 def test_the_door_itself_loads_nothing_heavy() -> None:
     loaded = loaded_by("import ppio_agent_client") - loaded_by("pass")
     assert loaded.isdisjoint({"typing", "re", "enum", "functools", "collections"})  # what all the heavy ones begin with
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("client", ["AgentRuntimeClient", "SyncAgentRuntimeClient"])
 def test_the_client_comes_without_what_only_calls_need(client: str) -> None:
     loaded = loaded_by(f"from ppio_agent_client import {client}") - loaded_by("pass")
@@ -79,6 +82,7 @@ def test_the_rules_are_pure() -> None:
     } == {}
 
 
+@pytest.mark.contract
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'Nothing'"):
         ppio_agent_client.Nothing  # noqa: B018  # the access is the test

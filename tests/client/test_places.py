@@ -40,6 +40,7 @@ with SyncAgentRuntimeClient() as client:
 """
 
 
+@pytest.mark.contract
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 @pytest.mark.parametrize(("what", "connections"), [("calls", 2), ("closes", 1)])
 def test_a_forked_process_leaves_the_connections_of_its_parent_alone(what: str, connections: int) -> None:
@@ -49,6 +50,7 @@ def test_a_forked_process_leaves_the_connections_of_its_parent_alone(what: str, 
     assert server.connections == connections
 
 
+@pytest.mark.contract
 def test_event_loops_side_by_side_have_connections_of_their_own() -> None:
     meeting = threading.Barrier(2)
 

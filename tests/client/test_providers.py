@@ -12,6 +12,8 @@ from ppio_agent_client import AgentRuntimeClient, ConfigurationError, SyncAgentR
 from tests.client._async.shelf import Shelf
 from tests.client._sync.shelf import Shelf as BlockingShelf
 
+pytestmark = pytest.mark.contract
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import asyncio

@@ -18,6 +18,8 @@ from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntime
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import Answer, address, connect, read_until, request
 
+pytestmark = pytest.mark.contract
+
 KEY, OTHER_KEY, SECRET = "sk-first-key", "sk-second-kéy", "hmac-secret"  # the second is not ASCII
 nonces = itertools.count()
 

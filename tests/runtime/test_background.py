@@ -10,6 +10,9 @@ import pytest
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import post, request, serving, until
+from tests.support.in_process import ping_status
+
+pytestmark = pytest.mark.contract
 
 
 def app_with(**settings: Any) -> PPIOAgentRuntimeApp:
@@ -120,7 +123,7 @@ def test_a_failure_ends_it_too() -> None:
         with pytest.raises(ValueError, match="broken"):
             async with app.busy("job"):
                 raise ValueError("broken")
-        assert not app._rooms.background.keeps_busy()
+        assert await ping_status(app) == "Healthy"
 
     asyncio.run(scene())
 

@@ -14,6 +14,8 @@ from tests.support.agent_process import agent_process
 from tests.support.gates import Count, Gate, eventually, opening
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, invoke, streaming
 
+pytestmark = pytest.mark.contract
+
 MIB = 1024 * 1024
 
 

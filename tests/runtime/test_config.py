@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 
@@ -101,7 +101,23 @@ def made(**given: Any) -> AgentConfig:
 
 
 def test_this_file_knows_every_field() -> None:
-    assert get_type_hints(AgentConfig).keys() - {"_prefix", "_fields", "_sources"} == DEFAULTS.keys() == OTHERS.keys()
+    assert AgentConfig().explain().keys() == DEFAULTS.keys() == OTHERS.keys()
+
+
+def test_it_can_be_the_base_of_an_agents_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(AgentConfig):
+        model: str = "small"
+        steps: int | None = None
+
+    monkeypatch.setenv("PPIO_AGENT_STEPS", "3")
+    mine = Mine(port=9000, model="large")
+
+    assert (mine.port, mine.model, mine.steps, mine.timeout) == (9000, "large", 3, AgentConfig().timeout)
+    assert PPIOAgentRuntimeApp(mine).config is mine
+    with pytest.raises(ConfigurationError, match=r"Mine has no setting 'modle'\. Did you mean 'model'\?"):
+        Mine(modle="x")  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match=r"Mine\.steps must be a whole number"):
+        Mine(steps="many")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
@@ -128,6 +144,7 @@ def test_argument_is_stronger_than_the_environment(
     assert getattr(made(**{name: default}), name) == default
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
@@ -175,6 +192,7 @@ def test_wrong_argument_fails_with_the_field_and_the_rule(name: str, value: Any,
         made(**{name: value})
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
@@ -199,17 +217,20 @@ def test_wrong_variable_fails_with_its_name_and_the_rule(
         AgentConfig()
 
 
+@pytest.mark.contract
 def test_wrong_variable_does_not_matter_under_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPIO_AGENT_PORT", "http")
 
     assert AgentConfig(port=1).port == 1
 
 
+@pytest.mark.contract
 def test_unknown_argument_fails_with_a_suggestion() -> None:
     with pytest.raises(ConfigurationError, match=r"AgentConfig has no setting 'prot'\. Did you mean 'port'\?"):
         made(prot=1)
 
 
+@pytest.mark.contract
 def test_unknown_variable_is_warned_about_with_a_suggestion(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,6 +244,7 @@ def test_unknown_variable_is_warned_about_with_a_suggestion(
     assert "s3cr3t" not in record.getMessage()
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("name", ["PPIO_AGENT_HOME", "PPIO_AGENT_PROVIDER", "PPIO_API_KEY"])
 def test_variable_of_other_parts_of_the_sdk_is_not_warned_about(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -234,6 +256,7 @@ def test_variable_of_other_parts_of_the_sdk_is_not_warned_about(
     assert name not in caplog.text
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     ("text", "origins"),
     [
@@ -253,6 +276,7 @@ def test_list_in_the_environment_is_comma_separated_or_json(
     assert AgentConfig().cors_origins == origins
 
 
+@pytest.mark.contract
 def test_list_is_copied() -> None:
     origins = ["a"]
     config = AgentConfig(cors_origins=origins)
@@ -261,12 +285,14 @@ def test_list_is_copied() -> None:
     assert config.cors_origins == ["a"]
 
 
+@pytest.mark.contract
 def test_default_list_is_not_shared() -> None:
     AgentConfig().cors_origins.append("x")
 
     assert AgentConfig().cors_origins == ["*"]
 
 
+@pytest.mark.contract
 def test_config_cannot_be_changed() -> None:
     config = AgentConfig()
 
@@ -274,12 +300,14 @@ def test_config_cannot_be_changed() -> None:
         config.port = 1  # type: ignore[misc]
 
 
+@pytest.mark.contract
 def test_replace_changes_some_fields_and_keeps_the_others() -> None:
     config = AgentConfig(port=1, timeout=2).replace(port=3)
 
     assert (config.port, config.timeout) == (3, 2)
 
 
+@pytest.mark.contract
 def test_replace_leaves_the_original_alone() -> None:
     config = AgentConfig(port=1)
     config.replace(port=3)
@@ -287,11 +315,13 @@ def test_replace_leaves_the_original_alone() -> None:
     assert config.port == 1
 
 
+@pytest.mark.contract
 def test_replace_checks_like_the_first_time() -> None:
     with pytest.raises(ConfigurationError, match=r"AgentConfig\.port"):
         AgentConfig().replace(port=-1)
 
 
+@pytest.mark.contract
 def test_replace_does_not_read_the_environment_again(monkeypatch: pytest.MonkeyPatch) -> None:
     config = AgentConfig()
     monkeypatch.setenv("PPIO_AGENT_PORT", "1")
@@ -299,6 +329,7 @@ def test_replace_does_not_read_the_environment_again(monkeypatch: pytest.MonkeyP
     assert config.replace(timeout=5).port == 8080
 
 
+@pytest.mark.contract
 def test_replace_keeps_where_values_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPIO_AGENT_HOST", "::1")
     sources = {name: source for name, (_, source) in AgentConfig(port=1).replace(timeout=5).explain().items()}
@@ -311,26 +342,31 @@ def test_replace_keeps_where_values_came_from(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
+@pytest.mark.contract
 def test_configs_with_the_same_values_are_equal() -> None:
     assert AgentConfig(port=8080) == AgentConfig()
     assert AgentConfig(port=1) != AgentConfig()
 
 
+@pytest.mark.contract
 def test_repr_shows_what_is_not_default() -> None:
     assert repr(AgentConfig(port=1, debug=True)) == "AgentConfig(port=1, debug=True)"
 
 
+@pytest.mark.contract
 def test_app_takes_its_config_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPIO_AGENT_PORT", "1")
 
     assert PPIOAgentRuntimeApp().config.port == 1
 
 
+@pytest.mark.contract
 def test_debug_of_the_app_is_debug_of_its_config() -> None:
     assert PPIOAgentRuntimeApp(debug=True).config.debug
     assert PPIOAgentRuntimeApp(AgentConfig(port=1), debug=True).config == AgentConfig(port=1, debug=True)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("config", [True, {"port": 1}, "main.py"])
 def test_app_refuses_a_config_of_another_type(config: Any) -> None:
     with pytest.raises(ConfigurationError, match="config must be an AgentConfig"):

@@ -15,6 +15,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.gates import aside
 from tests.support.raw_http import EVENT_STREAM, invoke
 
+pytestmark = pytest.mark.contract
+
 own: ContextVar[str] = ContextVar("own", default="unset")
 
 

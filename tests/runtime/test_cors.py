@@ -15,6 +15,8 @@ from tests.support.calls import call, refusal
 from tests.support.middleware import CallNext, breaks, make_app, serving
 from tests.support.raw_http import EVENT_STREAM, Answer, get, invoke
 
+pytestmark = pytest.mark.contract
+
 ORIGIN = "https://a.example"
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ppio_agent_runtime import PPIOAgentRuntimeApp
-from ppio_agent_runtime._serve.loop import OwnLoop
 from ppio_agent_runtime._serve.mailbox import Mailbox
+from ppio_agent_runtime.event_loop import OwnLoop
 from ppio_agent_runtime.testing import running
 from tests.runtime.test_backpressure import Standstill
 from tests.runtime.test_isolation import isolated
@@ -19,6 +19,7 @@ from tests.support.gates import Count, aside, eventually
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, invoke, request
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("kind", ["async", "sync"])
 def test_producer_waits_for_a_slow_reader_and_then_goes_on_where_it_was(kind: str) -> None:
     app, made, total = isolated(), Count(), 2000
@@ -43,6 +44,7 @@ def test_producer_waits_for_a_slow_reader_and_then_goes_on_where_it_was(kind: st
     assert done.kind == "done"
 
 
+@pytest.mark.contract
 def test_body_that_comes_in_pieces_is_complete_and_a_large_answer_too() -> None:
     app = isolated()
 
@@ -59,6 +61,7 @@ def test_body_that_comes_in_pieces_is_complete_and_a_large_answer_too() -> None:
             assert caller.read_answer().result == "x" * 900_000
 
 
+@pytest.mark.contract
 def test_caller_that_waits_for_100_continue_gets_it() -> None:
     app = isolated()
 
@@ -74,7 +77,7 @@ def test_caller_that_waits_for_100_continue_gets_it() -> None:
         assert caller.read_answer().result == "here"
 
 
-def test_answer_that_is_no_http_is_a_500_and_the_next_one_is_served() -> None:
+def test_answer_that_is_no_http_is_cut_and_the_next_one_is_served() -> None:
     app = isolated()
 
     async def around(scope: Any, receive: Any, send: Any) -> None:
@@ -94,10 +97,13 @@ def test_answer_that_is_no_http_is_a_500_and_the_next_one_is_served() -> None:
 
     app.add_middleware(layer)
     with running(app) as url:
-        assert get(url, "/broken").status == 500
+        with Connection(url) as caller:
+            caller.send(b"GET /broken HTTP/1.1\r\nHost: agent\r\n\r\n")
+            assert caller.read_to_the_end() == b""
         assert invoke(url).result == "here"
 
 
+@pytest.mark.contract
 def test_context_of_the_app_that_serves_it_reaches_the_handler() -> None:
     tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
     inner = isolated()

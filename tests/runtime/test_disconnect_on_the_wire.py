@@ -7,11 +7,15 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
+import pytest
+
 from ppio_agent_runtime import PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.support.gated import never_ending
 from tests.support.gates import Gate, aside, eventually
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, request, streaming
+
+pytestmark = pytest.mark.contract
 
 
 def test_half_closed_connection_counts_as_vanished() -> None:
@@ -89,4 +93,3 @@ def test_thousand_callers_that_vanish_at_any_moment_leave_nothing_in_flight() ->
         for done in [aside(lambda: come_and_go(250)) for _ in range(4)]:
             done.result()
         eventually(lambda: get(url, "/ping").json["status"] == "Healthy", "idle again")
-    assert not app._rooms.invocations._runs

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.runtime.draining import BRIEF, SYNC, begun, wait_until_draining
 from tests.support.agent_process import agent_process
 from tests.support.raw_http import Connection
+
+pytestmark = pytest.mark.contract
 
 
 def assert_the_call_is_refused_and_the_process_ends_with_3(folder: Path, program: str) -> None:

@@ -10,6 +10,8 @@ from tests.runtime.draining import VALUE, begun, wait_until_draining
 from tests.support.agent_process import agent_process
 from tests.support.raw_http import Connection, get
 
+pytestmark = pytest.mark.contract
+
 
 def test_ctrl_c_ends_with_0_and_says_how_to_hurry(tmp_path: Path) -> None:
     with agent_process(tmp_path, VALUE) as agent:

@@ -10,9 +10,9 @@ import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.testing import running
-from tests.support.durable import events, finished, in_state, resource
+from tests.support.durable import events, finished, in_state
 from tests.support.gates import Gate, aside, eventually, opening
-from tests.support.raw_http import PROTOCOL_1, Connection, streaming
+from tests.support.raw_http import PROTOCOL_1, Connection, settle, streaming
 
 Leave = Callable[[Connection], None]
 
@@ -20,6 +20,8 @@ CANCEL = {"X-PPIO-On-Disconnect": "cancel"}
 CONTINUE = {"X-PPIO-On-Disconnect": "continue"}
 LONG = AgentConfig(resume_window_seconds=3600)
 SHORT = AgentConfig(resume_window_seconds=0.05)
+NOTICED_SECONDS = 0.3
+"""In so long a caller's leaving is noticed: nothing announces it where it must have no consequence."""
 
 by_any_way = pytest.mark.parametrize(
     "leave", [Connection.close, Connection.reset, Connection.half_close], ids=["FIN", "RST", "half-open"]
@@ -88,6 +90,7 @@ class Watched:
                 yield "b"
 
 
+@pytest.mark.contract
 @by_any_way
 @all_kinds
 @pytest.mark.parametrize("headers", [{}, CANCEL, PROTOCOL_1 | CANCEL, {"Idempotency-Key": "k"}], ids=str)
@@ -102,6 +105,7 @@ def test_cancel_is_the_default_without_protocol_and_can_be_chosen_with_it(
         agent.cancelled.wait()
 
 
+@pytest.mark.contract
 @by_any_way
 @all_kinds
 @pytest.mark.parametrize("headers", [CONTINUE, PROTOCOL_1 | CONTINUE], ids=["plain", "protocol 1"])
@@ -111,12 +115,13 @@ def test_continue_works_to_the_end_without_its_caller(kind: str, headers: dict[s
         connection.post(headers=headers)
         agent.begun.wait()
         leave(connection)
-        eventually(lambda: not record_of(agent).callers, "the caller is seen to be gone")
+        settle(url, NOTICED_SECONDS)
         agent.go_on.open()
         assert finished(url, agent.path)["response"]["result"] == "ab"
     assert not agent.cancelled.is_open
 
 
+@pytest.mark.contract
 @by_any_way
 @all_kinds
 def test_protocol_1_goes_on_for_the_window_so_that_the_caller_can_come_back(kind: str, leave: Leave) -> None:
@@ -131,6 +136,7 @@ def test_protocol_1_goes_on_for_the_window_so_that_the_caller_can_come_back(kind
     assert not agent.cancelled.is_open
 
 
+@pytest.mark.contract
 @all_kinds
 def test_protocol_1_is_cancelled_when_the_window_is_over(kind: str) -> None:
     agent = Watched(kind, SHORT)
@@ -166,33 +172,38 @@ def record_of(agent: Watched) -> Any:
     return agent.app._rooms.durable._ledger.find(agent.path.rpartition("/")[2])
 
 
+@pytest.mark.contract
 def test_one_of_two_callers_who_leaves_changes_nothing() -> None:
     agent = Watched("async", AgentConfig(resume_window_seconds=0))
     with opening(agent.go_on), running(agent.app) as url, Connection(url) as first:
         first.post(headers=PROTOCOL_1)
         agent.begun.wait()
-        second = aside(lambda: events(url, agent.path))
-        eventually(lambda: record_of(agent).callers == 2, "both wait")
-        first.close()
-        eventually(lambda: record_of(agent).callers == 1, "one of them")
-        agent.go_on.open()
-        assert second.result().events[-1].kind == "done"
+        with Connection(url) as second:
+            second.send(f"GET {agent.path}/events HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
+            second.read_head()
+            first.close()
+            settle(url, NOTICED_SECONDS)
+            agent.go_on.open()
+            assert list(second.events())[-1].kind == "done"
     assert not agent.cancelled.is_open
 
 
+@pytest.mark.contract
 def test_looking_at_an_invocation_counts_as_coming_back() -> None:
     agent = Watched("async", SHORT)
     with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
         connection.post(headers=PROTOCOL_1)
         agent.begun.wait()
-        waiting = aside(lambda: resource(url, agent.path, wait=60))
-        eventually(lambda: record_of(agent).callers == 2, "both wait")
-        connection.close()
-        eventually(lambda: record_of(agent).callers == 1, "one of them")
-        agent.go_on.open()
-        assert waiting.result()["state"] == "succeeded"
+        with Connection(url) as back:
+            back.send(f"GET {agent.path}?wait=60 HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
+            settle(url)
+            connection.close()
+            settle(url, NOTICED_SECONDS)
+            agent.go_on.open()
+            assert back.read_answer().json["state"] == "succeeded"
 
 
+@pytest.mark.contract
 def test_sync_generator_is_closed_at_its_next_yield_and_sync_value_runs_out_unheard() -> None:
     app, begun, closed = PPIOAgentRuntimeApp(AgentConfig(resume_window_seconds=0)), Gate("begun"), Gate("closed")
     after: list[int] = []
@@ -216,6 +227,7 @@ def test_sync_generator_is_closed_at_its_next_yield_and_sync_value_runs_out_unhe
     assert after == []
 
 
+@pytest.mark.contract
 def test_unknown_policy_is_400() -> None:
     agent = Watched("async", LONG)
     with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
@@ -224,6 +236,7 @@ def test_unknown_policy_is_400() -> None:
     assert (answer.status, answer.json["error_type"]) == (400, "BadRequestError")
 
 
+@pytest.mark.contract
 def test_slow_reader_slows_neither_the_agent_nor_other_readers_within_its_log() -> None:
     app = PPIOAgentRuntimeApp()
     text = "x" * 1000
@@ -243,6 +256,7 @@ def test_slow_reader_slows_neither_the_agent_nor_other_readers_within_its_log() 
         assert len(list(slow.events())) == 3001
 
 
+@pytest.mark.contract
 def test_slow_reader_holds_the_producer_at_the_bound_of_the_log() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(event_log_max_bytes_per_invocation=256 * 1024))
     made = 0

@@ -24,6 +24,8 @@ from tests.support.gates import aside, eventually
 from tests.support.processes import environment
 from tests.support.raw_http import PROTOCOL_1, Connection, invoke
 
+pytestmark = pytest.mark.contract
+
 LIMIT_SECONDS = 10.0
 PAUSE_SECONDS = 11.0
 

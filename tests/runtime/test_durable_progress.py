@@ -15,6 +15,8 @@ from tests.support.calls import refusal
 from tests.support.durable import events, finished, submit
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, invoke
 
+pytestmark = pytest.mark.contract
+
 isolated_too = pytest.mark.parametrize("isolated", [False, True], ids=["", "isolated"])
 MANY = 2000
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -15,6 +16,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.durable import cancel, events, in_state, resource, submit
 from tests.support.gates import Gate
 from tests.support.raw_http import invoke
+
+pytestmark = pytest.mark.contract
 
 PLACES = 2
 FINAL = {"succeeded": "done", "failed": "error", "cancelled": "error"}

@@ -19,6 +19,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
 from tests.support.raw_http import Answer, Connection, get, invoke
 
+pytestmark = pytest.mark.contract
+
 
 class BrokenError(Exception):
     def __str__(self) -> str:

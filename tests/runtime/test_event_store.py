@@ -119,6 +119,7 @@ def agent(program: Path, store: Path) -> Iterator[Agent]:
         started.process.stderr.close()
 
 
+@pytest.mark.contract
 def test_kill_in_the_middle_keeps_the_finished_and_tells_the_running_as_interrupted(program: Path, store: Path) -> None:
     with agent(program, store) as first:
         invoke(first.url, headers=KEY | PROTOCOL_1)
@@ -145,6 +146,7 @@ def test_kill_in_the_middle_keeps_the_finished_and_tells_the_running_as_interrup
         assert invoke(url, {"do": "runs"}).result == 1
 
 
+@pytest.mark.contract
 def test_polite_restart_keeps_everything_and_a_plain_response_too(program: Path, store: Path) -> None:
     with agent(program, store) as first:
         before = invoke(first.url, {"do": "respond"}, KEY)
@@ -155,6 +157,7 @@ def test_polite_restart_keeps_everything_and_a_plain_response_too(program: Path,
     assert after.headers["content-type"] == before.headers["content-type"]
 
 
+@pytest.mark.contract
 def test_submitted_invocation_is_on_disk_before_its_caller_is_told_202(program: Path, store: Path) -> None:
     for _ in range(5):
         with agent(program, store) as first:
@@ -164,6 +167,7 @@ def test_submitted_invocation_is_on_disk_before_its_caller_is_told_202(program: 
             assert resource(second.url, path)["response"]["error_type"] == "Interrupted"
 
 
+@pytest.mark.contract
 def test_second_process_on_the_same_file_fails_at_start_and_says_why(program: Path, store: Path) -> None:
     with agent(program, store) as first:
         path = submit(first.url, {"do": "hang"})
@@ -180,6 +184,7 @@ def test_second_process_on_the_same_file_fails_at_start_and_says_why(program: Pa
         assert resource(first.url, path)["state"] == "running"
 
 
+@pytest.mark.contract
 def test_full_disk_is_logged_once_and_does_not_break_invocations(program: Path, store: Path) -> None:
     with agent(program, store) as first:
         assert invoke(first.url, {"do": "fill the disk"}, KEY).result == "full"
@@ -210,6 +215,7 @@ def test_store_keeps_what_memory_has_let_go(tmp_path: Path) -> None:
     assert runs.value == 2
 
 
+@pytest.mark.contract
 def test_store_is_bounded_in_count_and_bytes(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     config = AgentConfig(event_store=f"sqlite:///{path}", event_log_max_invocations=50, event_log_max_bytes=512 * 1024)
@@ -252,6 +258,7 @@ def test_refused_invocation_is_not_in_the_store(tmp_path: Path) -> None:
     assert count == 1
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("isolated", [False, True], ids=["", "isolated"])
 def test_store_of_an_app_whose_lifespan_nobody_runs_is_opened_when_it_is_needed(tmp_path: Path, isolated: bool) -> None:
     from fastapi import FastAPI
@@ -278,12 +285,14 @@ def test_store_of_an_app_whose_lifespan_nobody_runs_is_opened_when_it_is_needed(
         assert path.exists()
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("url", ["sqlite://x.db", "events.db", "sqlite:///", "redis://x"])
 def test_wrong_url_fails_when_the_app_is_made(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"event_store must be 'sqlite:///path'"):
         PPIOAgentRuntimeApp(AgentConfig(event_store=url))
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("content", [b"this is no database" * 100, None], ids=["other file", "folder"])
 def test_file_that_is_no_database_fails_at_start(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "events.db"
@@ -311,6 +320,7 @@ def test_file_of_another_version_fails_at_start(tmp_path: Path) -> None:
     asyncio.run(check())
 
 
+@pytest.mark.contract
 def test_making_an_app_touches_no_file(tmp_path: Path) -> None:
     PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{tmp_path}/folder/events.db"))
     assert not (tmp_path / "folder").exists()

@@ -118,6 +118,7 @@ def _throw(url: str, count: int, seed: int) -> None:
             connection.close()
 
 
+@pytest.mark.contract
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts another process's descriptors in /proc")
 def test_five_thousand_pieces_of_garbage_leave_the_server_as_it_was(tmp_path: Path) -> None:
     with agent_process(tmp_path, AGENT) as agent:
@@ -141,6 +142,7 @@ def test_five_thousand_pieces_of_garbage_leave_the_server_as_it_was(tmp_path: Pa
         assert agent.wait() == 0
 
 
+@pytest.mark.contract
 def test_thousand_idle_connections_keep_nobody_from_being_served() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -157,6 +159,7 @@ def test_thousand_idle_connections_keep_nobody_from_being_served() -> None:
         assert get(url, "/ping").json["status"] == "Healthy"
 
 
+@pytest.mark.contract
 def test_garbage_behind_a_request_does_not_get_into_its_stream() -> None:
     app = PPIOAgentRuntimeApp()
 

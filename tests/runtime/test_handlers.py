@@ -17,6 +17,8 @@ from tests.support.raw_http import EVENT_STREAM, Answer, invoke
 if TYPE_CHECKING:
     from collections import OrderedDict
 
+pytestmark = pytest.mark.contract
+
 HandlerFunction = Callable[..., Any]
 Decorator = Callable[[HandlerFunction], HandlerFunction]
 

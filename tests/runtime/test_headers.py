@@ -14,6 +14,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
 from tests.support.raw_http import Answer, Connection, invoke
 
+pytestmark = pytest.mark.contract
+
 CEILING = 100.0
 
 

@@ -18,6 +18,8 @@ from tests.support.calls import refusal
 from tests.support.gates import Gate, opening
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, invoke, streaming
 
+pytestmark = pytest.mark.contract
+
 HEARTBEAT = b": keep-alive"
 NEVER_SECONDS = 3600.0
 both_protocols = pytest.mark.parametrize("protocol", [{}, PROTOCOL_1], ids=["plain", "protocol 1"])

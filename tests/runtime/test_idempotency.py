@@ -88,6 +88,7 @@ def test_hundred_concurrent_posts_with_one_key_run_the_handler_once_and_get_equa
     assert len({answer.headers["x-ppio-invocation-id"] for answer in answers}) == 1
 
 
+@pytest.mark.contract
 def test_replay_is_marked_and_the_first_answer_is_not() -> None:
     app, runs = counting()
     with running(app) as url:
@@ -98,6 +99,7 @@ def test_replay_is_marked_and_the_first_answer_is_not() -> None:
     assert runs.value == 1
 
 
+@pytest.mark.contract
 def test_either_form_comes_from_the_same_run() -> None:
     app, runs = counting()
     with running(app) as url:
@@ -111,6 +113,7 @@ def test_either_form_comes_from_the_same_run() -> None:
     assert runs.value == 1
 
 
+@pytest.mark.contract
 def test_value_can_be_replayed_as_a_stream_of_one_chunk() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -123,6 +126,7 @@ def test_value_can_be_replayed_as_a_stream_of_one_chunk() -> None:
         assert chunks(invoke(url, headers=KEY | PROTOCOL_1 | EVENT_STREAM).events) == [[1, 2]]
 
 
+@pytest.mark.contract
 def test_another_body_under_the_key_is_422() -> None:
     app, runs = counting()
     with running(app) as url:
@@ -132,6 +136,7 @@ def test_another_body_under_the_key_is_422() -> None:
     assert runs.value == 1
 
 
+@pytest.mark.contract
 def test_same_value_in_other_bytes_is_another_body() -> None:
     app, _ = counting()
     with running(app) as url:
@@ -139,6 +144,7 @@ def test_same_value_in_other_bytes_is_another_body() -> None:
         assert call(url, body=b'{"n": 1}', headers=KEY).status == 422
 
 
+@pytest.mark.contract
 def test_key_is_scoped_by_session() -> None:
     app, runs = counting()
     with running(app) as url:
@@ -148,6 +154,7 @@ def test_key_is_scoped_by_session() -> None:
     assert runs.value == 3
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("key", ["x" * 256, "", "kéy", "tab\there"])
 def test_key_that_is_not_1_to_255_printable_ascii_characters_is_400(key: str) -> None:
     app, runs = counting()
@@ -157,6 +164,7 @@ def test_key_that_is_not_1_to_255_printable_ascii_characters_is_400(key: str) ->
     assert runs.value == 0
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("key", ["x", "x" * 255, '"quoted, key" ~!'])
 def test_key_of_1_to_255_printable_ascii_characters_is_taken(key: str) -> None:
     app, runs = counting()
@@ -181,6 +189,7 @@ def failing_app(runs: Count) -> PPIOAgentRuntimeApp:
     return app
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     ("how", "status", "error_type"),
     [("own", 418, "Teapot"), ("crash", 500, "HandlerError"), ("hang", 504, "InvocationTimeoutError")],
@@ -195,6 +204,7 @@ def test_failure_is_replayed_as_it_was(how: str, status: int, error_type: str) -
     assert runs.value == 1
 
 
+@pytest.mark.contract
 def test_cancel_is_replayed_as_it_was() -> None:
     runs = Count()
     with running(failing_app(runs)) as url:
@@ -206,6 +216,7 @@ def test_cancel_is_replayed_as_it_was() -> None:
     assert runs.value == 1
 
 
+@pytest.mark.contract
 def test_failed_stream_is_replayed_with_its_chunks() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -241,6 +252,7 @@ def test_refusal_before_the_handler_began_is_not_stored(when: str) -> None:
     assert "idempotency-replayed" not in answer.headers
 
 
+@pytest.mark.contract
 def test_key_is_free_again_when_the_run_is_not_held_any_more() -> None:
     app, runs = counting(config=AgentConfig(event_log_max_invocations=1))
     with running(app) as url:
@@ -251,6 +263,7 @@ def test_key_is_free_again_when_the_run_is_not_held_any_more() -> None:
     assert runs.value == 3
 
 
+@pytest.mark.contract
 def test_caller_who_comes_back_joins_the_running_stream_from_its_start() -> None:
     gate = Gate()
     app, runs = counting(gate)
@@ -266,6 +279,7 @@ def test_caller_who_comes_back_joins_the_running_stream_from_its_start() -> None
     assert runs.value == 1
 
 
+@pytest.mark.contract
 def test_plain_response_of_the_agent_is_replayed_whole_and_its_background_task_runs_once() -> None:
     app, runs, background = PPIOAgentRuntimeApp(), Count(), Count()
 
@@ -302,6 +316,7 @@ def streaming_response_app(gate: Gate, runs: Count) -> PPIOAgentRuntimeApp:
     return app
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("headers", [KEY, PROTOCOL_1, PROTOCOL_1 | EVENT_STREAM], ids=["key", "p1", "p1 stream"])
 def test_streaming_response_of_the_agent_goes_live_to_the_caller_who_waits(headers: dict[str, str]) -> None:
     gate, runs = Gate(), Count()
@@ -315,6 +330,7 @@ def test_streaming_response_of_the_agent_goes_live_to_the_caller_who_waits(heade
     assert (status, found["content-type"].split(";")[0]) == (203, "text/x-own")
 
 
+@pytest.mark.contract
 def test_streaming_response_of_the_agent_cannot_be_replayed_and_says_so() -> None:
     gate, runs = Gate(), Count()
     gate.open()
@@ -325,6 +341,7 @@ def test_streaming_response_of_the_agent_cannot_be_replayed_and_says_so() -> Non
     assert runs.value == 1
 
 
+@pytest.mark.contract
 def test_streaming_response_of_the_agent_is_an_error_where_nobody_waits() -> None:
     gate, runs = Gate(), Count()
     gate.open()
@@ -345,6 +362,7 @@ def test_caller_of_a_streaming_response_who_hangs_up_ends_it() -> None:
         eventually(lambda: not app._rooms.invocations._runs, "idle")
 
 
+@pytest.mark.contract
 def test_plain_text_response_is_not_taken_for_a_value() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -357,6 +375,7 @@ def test_plain_text_response_is_not_taken_for_a_value() -> None:
         assert invoke(url, headers=PROTOCOL_1 | EVENT_STREAM).body == b"hello"
 
 
+@pytest.mark.contract
 def test_replay_to_respond_async_is_202_and_marked() -> None:
     app, runs = counting()
     with running(app) as url:

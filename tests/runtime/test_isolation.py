@@ -14,6 +14,8 @@ from tests.support.gated import never_ending
 from tests.support.gates import Gate, aside, eventually, opening
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, invoke, request, streaming
 
+pytestmark = pytest.mark.contract
+
 
 def isolated(**settings: Any) -> PPIOAgentRuntimeApp:
     return PPIOAgentRuntimeApp(AgentConfig(isolate_handlers=True, **settings))

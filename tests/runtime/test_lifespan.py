@@ -17,6 +17,8 @@ from tests.support.agent_process import agent_process
 from tests.support.gates import Gate, aside, eventually, opening
 from tests.support.raw_http import Connection, get, invoke
 
+pytestmark = pytest.mark.contract
+
 
 @pytest.mark.parametrize("isolated", [False, True], ids=["one loop", "isolated"])
 def test_lifespan_and_handlers_share_one_event_loop(isolated: bool) -> None:

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp, configure_logging
-from ppio_agent_runtime._watch.log_formats import JsonFormatter, TextFormatter
+from ppio_agent_runtime.observability.logging import JsonFormatter, TextFormatter
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import Answer, post, request
 
@@ -78,6 +78,7 @@ def ids(answer: Answer) -> dict[str, str]:
     }
 
 
+@pytest.mark.contract
 def test_json_lines_of_every_logger_and_worker_thread_carry_the_ids(tmp_path: Path) -> None:
     with agent_process(tmp_path, PPIO_AGENT_LOG_FORMAT="json", PPIO_AGENT_ACCESS_LOG="true") as (url, lines):
         answer = post(url, {"n": 1}, session="s1", X_PPIO_Request_Id="r1")
@@ -97,6 +98,7 @@ def test_json_lines_of_every_logger_and_worker_thread_carry_the_ids(tmp_path: Pa
     assert "request_id" not in records[0]
 
 
+@pytest.mark.contract
 def test_text_lines_carry_the_ids_and_nothing_is_said_about_success(tmp_path: Path) -> None:
     with agent_process(tmp_path) as (url, lines):
         answer = post(url, {"n": 1}, session="s1", X_PPIO_Request_Id="r1")
@@ -120,6 +122,7 @@ def test_lines_of_uvicorn_have_the_same_format(tmp_path: Path) -> None:
     assert "color_message" not in found[0]
 
 
+@pytest.mark.contract
 def test_a_program_with_its_own_logging_keeps_it_and_has_the_ids(tmp_path: Path) -> None:
     setup = "logging.basicConfig(level='WARNING', format='OWN %(message)s %(invocation_id)s')\n"
     program = AGENT.replace("app = ", f"{setup}app = ").replace("log.info", "log.warning")
@@ -139,6 +142,70 @@ with running(main.app) as url:
     assert all(line.startswith("OWN ") for line in ran.stderr.splitlines())
 
 
+DISABLING = {
+    "dictConfig": """logging.config.dictConfig({
+        "version": 1,
+        "handlers": {"h": {"class": "logging.StreamHandler"}},
+        "root": {"handlers": ["h"], "level": "INFO"},
+    })""",
+    "fileConfig": "logging.config.fileConfig('log.ini')",
+}
+LOG_INI = (
+    "[loggers]\nkeys=root\n[handlers]\nkeys=h\n[formatters]\nkeys=\n"
+    "[logger_root]\nlevel=INFO\nhandlers=h\n[handler_h]\nclass=StreamHandler\nargs=()\n"
+)
+
+
+@pytest.mark.parametrize("how", list(DISABLING))
+@pytest.mark.parametrize("when", ["before", "inside"])
+def test_failures_are_logged_after_logging_was_configured_with_its_defaults(
+    tmp_path: Path, how: str, when: str
+) -> None:
+    (tmp_path / "log.ini").write_text(LOG_INI, encoding="utf-8")
+    program = f"""
+import logging.config
+from ppio_agent_runtime import PPIOAgentRuntimeApp
+app = PPIOAgentRuntimeApp()
+def configure():
+    {DISABLING[how]}
+if {when == "before"}:
+    configure()
+
+@app.entrypoint
+def agent(request: dict):
+    if {when == "inside"}:
+        configure()
+    raise ValueError("the reason is 4711")
+"""
+    with agent_process(tmp_path, program, PPIO_AGENT_ACCESS_LOG="1") as (url, lines):
+        assert post(url).status == 500
+    text = "".join(lines)
+    assert text.count("ValueError: the reason is 4711") == 1
+    assert "Invocation" in text
+
+
+def test_debug_raises_the_level_of_our_own_loggers_and_gives_each_request_a_line(tmp_path: Path) -> None:
+    program = """
+import logging
+from ppio_agent_runtime import PPIOAgentRuntimeApp
+app = PPIOAgentRuntimeApp()
+
+@app.entrypoint
+def agent(request: dict):
+    logging.getLogger("httpcore.connection").debug("NOISE")
+    return 1
+"""
+    with agent_process(tmp_path, program, PPIO_AGENT_DEBUG="1") as (url, lines):
+        answers = [post(url), post(url)]
+        request(url, "POST", "/invocations", b"{")
+    text = "".join(lines)
+    assert "NOISE" not in text
+    for answer in answers:
+        assert len([line for line in lines if answer.headers["x-ppio-invocation-id"] in line]) == 1
+    assert len([line for line in lines if "refused" in line and "BadRequestError" in line]) == 1
+
+
+@pytest.mark.contract
 def test_a_format_that_the_operator_names_wins_over_basic_config(tmp_path: Path) -> None:
     program = AGENT.replace("app = ", "logging.basicConfig(level='INFO')\napp = ")
     with agent_process(tmp_path, program, PPIO_AGENT_LOG_FORMAT="json") as (url, lines):
@@ -146,6 +213,7 @@ def test_a_format_that_the_operator_names_wins_over_basic_config(tmp_path: Path)
     assert all(json.loads(line) for line in lines)
 
 
+@pytest.mark.contract
 def test_neither_payload_nor_header_value_nor_key_is_logged_at_info(tmp_path: Path) -> None:
     quiet = AGENT.replace('log.info("works on %s", request["n"])', "pass")
     with agent_process(tmp_path, quiet, PPIO_AGENT_ACCESS_LOG="1") as (url, lines):
@@ -157,6 +225,7 @@ def test_neither_payload_nor_header_value_nor_key_is_logged_at_info(tmp_path: Pa
     assert not any(secret in text for secret in ("PAYLOAD", "HEADERKEY", "USERID"))
 
 
+@pytest.mark.contract
 def test_what_the_drain_cuts_is_logged_by_invocation_id(tmp_path: Path) -> None:
     program = """
     import asyncio
@@ -182,6 +251,7 @@ def test_what_the_drain_cuts_is_logged_by_invocation_id(tmp_path: Path) -> None:
     assert {record["invocation_id"] for record in cut} == invocations
 
 
+@pytest.mark.contract
 async def test_ids_reach_records_in_all_handler_kinds_and_end_with_the_invocation() -> None:
     heard: list[Any] = []
 
@@ -299,6 +369,7 @@ def test_an_id_of_the_caller_cannot_forge_a_line() -> None:
     assert "\n" not in formatted(TextFormatter(), "hello", extra=extra)
 
 
+@pytest.mark.contract
 def test_the_helper_serves_programs_that_another_server_runs() -> None:
     program = """
 import logging, sys
@@ -321,6 +392,7 @@ def test_the_record_factory_is_wrapped_once() -> None:
     assert logging.getLogRecordFactory() is factory
 
 
+@pytest.mark.contract
 def test_a_wrong_format_is_refused_at_start() -> None:
     with pytest.raises(ConfigurationError, match=r"AgentConfig\.log_format must be one of 'text', 'json'"):
         AgentConfig(log_format="xml")  # type: ignore[arg-type]

@@ -17,6 +17,8 @@ from tests.support.gates import Gate
 from tests.support.middleware import CallNext, Middleware, breaks, make_app, serving
 from tests.support.raw_http import EVENT_STREAM, get, invoke, streaming
 
+pytestmark = pytest.mark.contract
+
 
 async def adds_a_header(request: Request, call_next: CallNext) -> Any:
     response = await call_next(request)

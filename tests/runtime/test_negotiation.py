@@ -13,6 +13,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
 from tests.support.raw_http import PROTOCOL_1, Answer, Connection, invoke
 
+pytestmark = pytest.mark.contract
+
 JSON, STREAM = "application/json", "text/event-stream"
 
 

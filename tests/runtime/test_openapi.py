@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit
 from ppio_agent_runtime.testing import running
 
+pytestmark = pytest.mark.contract
+
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed; it brings httpx along")
 openapi_checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 

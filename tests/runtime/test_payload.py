@@ -20,6 +20,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
 from tests.support.raw_http import Answer, invoke
 
+pytestmark = pytest.mark.contract
+
 SECRET = "s3cr3t-value"
 
 

@@ -14,6 +14,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.gates import Count, Gate, eventually, opening
 from tests.support.raw_http import EVENT_STREAM, Connection, get, invoke
 
+pytestmark = pytest.mark.contract
+
 
 def test_ping_answers_between_blocked_handlers_of_every_kind() -> None:
     app, go_on, inside = PPIOAgentRuntimeApp(), Gate("go on"), Count()

@@ -18,7 +18,7 @@ from ppio_agent_runtime._corridor.negotiate import wanted_form
 from ppio_agent_runtime._http.sse import plain_events
 from ppio_agent_runtime._records.event_blocks import chunk_block
 from ppio_agent_runtime._serialize import decode, encode
-from ppio_agent_runtime._watch.health import read_answer
+from ppio_agent_runtime.observability.health import read_answer
 from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection
@@ -48,16 +48,19 @@ def url() -> Iterator[str]:
         yield address
 
 
+@pytest.mark.contract
 def test_the_strategies_reach_the_agent(url: str) -> None:
     assert call(url, body=b"1").result == 1
 
 
+@pytest.mark.contract
 @over_the_wire
 @given(value=values)
 def test_json_value_comes_back_as_it_went(url: str, value: Any) -> None:
     assert call(url, body=json.dumps(value).encode()).result == value
 
 
+@pytest.mark.contract
 @over_the_wire
 @given(value=values)
 def test_json_value_comes_back_through_both_framings(url: str, value: Any) -> None:
@@ -71,6 +74,7 @@ def test_json_value_comes_back_through_both_framings(url: str, value: Any) -> No
     assert numbered[0].data == value
 
 
+@pytest.mark.contract
 @over_the_wire
 @given(body=bodies)
 def test_any_body_is_taken_or_refused_as_the_callers_fault(url: str, body: bytes) -> None:
@@ -80,6 +84,7 @@ def test_any_body_is_taken_or_refused_as_the_callers_fault(url: str, body: bytes
         refusal(answer, 400, "BadRequestError")
 
 
+@pytest.mark.contract
 @over_the_wire
 @given(
     name=st.sampled_from(
@@ -106,6 +111,7 @@ def test_any_header_is_taken_or_refused_as_the_callers_fault(url: str, name: str
         refusal(answer, answer.status, answer.json["error_type"])
 
 
+@pytest.mark.contract
 @over_the_wire
 @given(data=st.binary(min_size=1, max_size=100))
 def test_any_bytes_instead_of_a_request_are_400(url: str, data: bytes) -> None:

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import ConfigurationError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RateLimiter, RequestContext
-from ppio_agent_runtime._door.callers import counting_key
 from ppio_agent_runtime._door.client_address import ClientAddress
-from ppio_agent_runtime._door.sliding_window import MAX_KEYS, SlidingWindows
+from ppio_agent_runtime.limits.rate_limit import MAX_KEYS, SlidingWindows
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import Answer, address, post, request
 
@@ -30,6 +29,7 @@ def limited(rate_limit: RateLimit | None, **config: Any) -> PPIOAgentRuntimeApp:
     return app
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("isolated", [False, True])
 def test_one_request_too_many_gets_429_and_everybody_is_told_what_is_left(isolated: bool) -> None:
     with running(limited(RateLimit(2, 3600), isolate_handlers=isolated)) as url:
@@ -47,6 +47,7 @@ def test_one_request_too_many_gets_429_and_everybody_is_told_what_is_left(isolat
     assert int(refused.headers["retry-after"]) == int(refused.headers["ratelimit"].rpartition("t=")[2])
 
 
+@pytest.mark.contract
 def test_a_stream_and_a_failure_carry_the_fields_too() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(rate_limit=RateLimit(10, 3600)))
 
@@ -61,17 +62,30 @@ def test_a_stream_and_a_failure_carry_the_fields_too() -> None:
         assert post(url, {"fail": True}).headers["ratelimit"].startswith('"client";r=8')
 
 
+@pytest.mark.contract
 def test_browsers_may_read_the_fields() -> None:
     with running(limited(RateLimit(10, 3600))) as url:
         exposed = post(url, Origin="https://page.example").headers["access-control-expose-headers"]
     assert {"ratelimit", "ratelimit-policy", "retry-after"} <= set(exposed.split(", "))
 
 
+def test_a_limiter_shows_its_arguments_and_may_be_the_setting() -> None:
+    limiter = RateLimiter(max_requests=1, window_seconds=3600)
+    assert (limiter.max_requests, limiter.window_seconds, limiter.key) == (1, 3600, "client")
+    assert repr(limiter).startswith("RateLimiter(max_requests=1, window_seconds=3600")
+    with running(limited(limiter)) as url:
+        assert [post(url).status for _ in range(2)] == [200, 429]
+    with running(limited(limiter)) as url:
+        assert post(url).status == 429  # its counts are those of whoever uses it
+
+
+@pytest.mark.contract
 def test_without_a_limit_there_are_no_fields() -> None:
     with running(limited(None)) as url:
         assert not [name for name in post(url).headers if name.startswith("ratelimit")]
 
 
+@pytest.mark.contract
 def test_sessions_are_counted_apart_and_requests_without_one_by_address() -> None:
     with running(limited(RateLimit(1, 3600, key="session"))) as url:
         assert [post(url, session=name).status for name in ("s", "t", "s", "%C3%A9")] == [200, 200, 429, 200]
@@ -80,6 +94,7 @@ def test_sessions_are_counted_apart_and_requests_without_one_by_address() -> Non
         assert post(url, {"session_id": "u"}).status == 429
 
 
+@pytest.mark.contract
 def test_credentials_are_counted_apart() -> None:
     with running(limited(RateLimit(1, 3600, key="api_key"))) as url:
         statuses = [post(url, Authorization=f"Bearer {key}").status for key in ("one", "two", "one")]
@@ -88,6 +103,7 @@ def test_credentials_are_counted_apart() -> None:
         assert [post(url).status for _ in range(2)] == [200, 429]
 
 
+@pytest.mark.contract
 def test_ping_is_never_limited() -> None:
     with running(limited(RateLimit(1, 3600))) as url:
         assert post(url).status == 200
@@ -95,6 +111,7 @@ def test_ping_is_never_limited() -> None:
         assert [request(url, "GET", "/ping").status for _ in range(3)] == [200] * 3
 
 
+@pytest.mark.contract
 def test_a_refused_request_leaves_its_connection_usable() -> None:
     with running(limited(RateLimit(1, 3600))) as url, closing(HTTPConnection(*address(url))) as connection:
         statuses = []
@@ -110,6 +127,7 @@ def forwarded_as(url: str, *chain: str) -> Answer:
     return post(url, X_Forwarded_For=", ".join(chain))
 
 
+@pytest.mark.contract
 def test_a_forwarded_address_counts_only_for_listed_peers() -> None:
     with running(limited(RateLimit(1, 3600))) as url:
         assert [forwarded_as(url, name).status for name in ("192.0.2.1", "192.0.2.2")] == [200, 429]
@@ -165,8 +183,8 @@ def test_no_header_breaks_the_search_for_the_client(lines: list[str]) -> None:
 @given(st.text(max_size=256))
 def test_keys_are_short_and_hold_nothing_that_was_sent(text: str) -> None:
     context = RequestContext(session_id=text or None, raw_headers=[(b"authorization", b"Bearer secret-token")])
-    assert len(counting_key("session", context, "192.0.2.1")) < 64
-    assert "secret" not in counting_key("api_key", context, "192.0.2.1")
+    assert len(RateLimiter(key="session").key_of(context, "192.0.2.1")) < 64
+    assert "secret" not in RateLimiter(key="api_key").key_of(context, "192.0.2.1")
 
 
 async def test_a_hundred_thousand_keys_take_bounded_memory() -> None:
@@ -248,6 +266,7 @@ async def test_whoever_waits_as_told_is_let_in(max_requests: int, window: int, p
         assert (await limiter.hit("k")).allowed
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
@@ -267,6 +286,7 @@ def test_a_limit_can_be_written_into_the_environment(
     assert AgentConfig().rate_limit == expected
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     ("written", "named"),
     [
@@ -288,6 +308,7 @@ def test_a_wrong_limit_fails_at_start_and_is_named(written: str, named: str, mon
     assert "PPIO_AGENT_RATE_LIMIT" in str(caught.value)
 
 
+@pytest.mark.contract
 def test_a_password_in_the_storage_address_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     uri = "redis://user:hunter2@redis.example:6379/3?ssl_password=hunter2"
     limit = RateLimit(storage_uri=uri)
@@ -299,18 +320,21 @@ def test_a_password_in_the_storage_address_is_never_shown(monkeypatch: pytest.Mo
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("entry", ["localhost", "10.0.0.0/99", ""])
 def test_a_wrong_proxy_address_fails_at_start(entry: str) -> None:
     with pytest.raises(ConfigurationError, match="forwarded_allow_ips"):
         PPIOAgentRuntimeApp(AgentConfig(forwarded_allow_ips=[entry]))
 
 
+@pytest.mark.contract
 def test_lists_are_separated_by_commas_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
     for written in ("10.0.0.1, 10.1.0.0/16", '["10.0.0.1", "10.1.0.0/16"]'):
         monkeypatch.setenv("PPIO_AGENT_FORWARDED_ALLOW_IPS", written)
         assert AgentConfig().forwarded_allow_ips == ["10.0.0.1", "10.1.0.0/16"]
 
 
+@pytest.mark.contract
 def test_an_agent_without_a_shared_limit_never_imports_the_library() -> None:
     program = """
 import sys, threading

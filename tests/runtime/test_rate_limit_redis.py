@@ -21,9 +21,12 @@ from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, Rate
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import PATIENCE_SECONDS, post, request, until
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="redis-server is not installed: apt-get install redis-server"
-)
+pytestmark = [
+    pytest.mark.contract,
+    pytest.mark.skipif(
+        shutil.which("redis-server") is None, reason="redis-server is not installed: apt-get install redis-server"
+    ),
+]
 pytest.importorskip("redis", reason="the extra [redis] is not installed")
 
 

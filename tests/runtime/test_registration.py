@@ -10,6 +10,8 @@ import pytest
 
 from ppio_agent_runtime import ConfigurationError, PPIOAgentRuntimeApp
 
+pytestmark = pytest.mark.contract
+
 HandlerFunction = Callable[..., Any]
 
 

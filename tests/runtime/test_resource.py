@@ -27,8 +27,10 @@ from tests.support.durable import (
     submit,
 )
 from tests.support.gated import app_of
-from tests.support.gates import Gate, aside, eventually, opening
-from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, invoke
+from tests.support.gates import Gate, aside, opening
+from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, invoke, settle
+
+pytestmark = pytest.mark.contract
 
 all_kinds = pytest.mark.parametrize("kind", ["async", "sync", "async generator", "sync generator"])
 isolated_too = pytest.mark.parametrize("isolated", [False, True], ids=["", "isolated"])
@@ -142,28 +144,21 @@ def test_wait_returns_at_the_limit_when_the_invocation_goes_on() -> None:
 
 @all_kinds
 def test_delete_cancels_a_running_invocation_and_every_waiting_caller_is_told(kind: str) -> None:
-    gate = Gate()
+    gate, key = Gate(), {"Idempotency-Key": "k"}
     app = app_of(kind, gate)
-    with opening(gate), running(app) as url:
-        first = aside(lambda: invoke(url, headers={"Idempotency-Key": "k", "Accept": "application/json"}))
-        eventually(lambda: len(app._rooms.invocations._runs) == 1, "it runs")
-        path = f"/invocations/{next(iter(app._rooms.invocations._runs)).context.invocation_id}"
-        second = aside(lambda: invoke(url, headers={"Idempotency-Key": "k", "Accept": "application/json"}))
-        in_state(url, path, "running")
+    with opening(gate), running(app) as url, Connection(url) as first, Connection(url) as second:
+        path = submit(url, headers=key)
+        for caller in (first, second):
+            caller.post(headers=key | {"Accept": "application/json"})
+        settle(url)
         answer = cancel(url, path)
         assert (answer.status, answer.json["invocation_id"]) == (202, path.rpartition("/")[2])
-        for waiting in (first, second):
-            refusal_of(waiting.result().body, "InvocationCancelledError")
-            assert waiting.result().status == 409
+        for told in (first.read_answer(), second.read_answer()):
+            assert (told.status, told.json["error_type"]) == (409, "InvocationCancelledError")
         assert finished(url, path)["state"] == "cancelled"
         again = cancel(url, path)
         gate.open()
     assert (again.status, again.json["state"]) == (200, "cancelled")
-
-
-def refusal_of(body: bytes, error_type: str) -> None:
-    envelope = json.loads(body)
-    assert (envelope["status"], envelope["error_type"]) == ("error", error_type)
 
 
 def test_cancelled_stream_ends_with_an_error_event() -> None:
@@ -210,27 +205,23 @@ def test_invocation_that_was_not_asked_for_durably_can_be_seen_and_cancelled_whi
         refusal(call(url, paths[0], method="GET"), 404, "NotFoundError")
 
 
-@pytest.mark.parametrize("headers", [ASYNC, PROTOCOL_1 | EVENT_STREAM, {}], ids=["async", "protocol 1", "plain"])
+@pytest.mark.parametrize("headers", [PROTOCOL_1 | EVENT_STREAM, {}], ids=["protocol 1", "plain"])
 def test_queued_invocation_is_seen_as_queued_and_can_be_cancelled(headers: dict[str, str]) -> None:
-    gate = Gate()
+    gate, key = Gate(), {"Idempotency-Key": "k"}
     app = app_of("async", gate, AgentConfig(max_concurrency=1, when_busy="queue"))
-    with opening(gate), running(app) as url:
-        first = aside(lambda: invoke(url))
-        eventually(lambda: app._rooms.invocations.running == 1, "the first runs")
-        second = aside(lambda: invoke(url, {"second": True}, headers))
-        eventually(lambda: app._rooms.invocations.running == 2, "the second is queued")
-        ids = [run.context.invocation_id for run in app._rooms.invocations._runs if not run.admitted]
-        path = f"/invocations/{ids[0]}"
+    with opening(gate), running(app) as url, Connection(url) as second:
+        first = submit(url)
+        in_state(url, first, "running")
+        second.post(headers=headers | key)
+        path = submit(url, headers=key)
         seen = resource(url, path)
         assert (seen["state"], seen["started_at"]) == ("queued", None)
         assert cancel(url, path).status == 202
-        if headers == ASYNC:
-            assert second.result().status == 202
-            assert finished(url, path)["state"] == "cancelled"
-        else:
-            refusal(second.result(), 409, "InvocationCancelledError")
+        told = second.read_answer()
+        assert (told.status, told.json["error_type"]) == (409, "InvocationCancelledError")
+        assert finished(url, path)["state"] == "cancelled"
         gate.open()
-        assert first.result().result == "ab"
+        assert finished(url, first)["response"]["result"] == "ab"
 
 
 @pytest.mark.parametrize(
@@ -259,17 +250,18 @@ def test_drain_stops_submitted_work_and_tells_everybody() -> None:
     app = app_of("async", gate, AgentConfig(shutdown_grace_seconds=0))
     with opening(gate):
         with running(app) as url:
-            waiting = aside(lambda: invoke(url, headers=PROTOCOL_1))
             path = submit(url)
             in_state(url, path, "running")
-            following = aside(lambda: events(url, path))
-            polling = aside(lambda: resource(url, path, wait=60))
-            held = app._rooms.durable._ledger._running.values()
-            eventually(lambda: sum(record.callers for record in held) == 3, "all three wait")
-        refusal(waiting.result(), 503, "DrainingError")
-        assert waiting.result().headers["retry-after"] == "1"
-        assert following.result().events[-1].data["error_type"] == "DrainingError"
-        assert (polling.result()["state"], polling.result()["response"]["error_type"]) == ("failed", "DrainingError")
+            waiting, following, polling = Connection(url), Connection(url), Connection(url)
+            waiting.post(headers=PROTOCOL_1)
+            following.send(f"GET {path}/events HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
+            polling.send(f"GET {path}?wait=60 HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
+            settle(url)
+        with waiting, following, polling:
+            refusal(waiting.read_answer(), 503, "DrainingError")
+            assert following.read_answer().events[-1].data["error_type"] == "DrainingError"
+            seen = polling.read_answer().json
+            assert (seen["state"], seen["response"]["error_type"]) == ("failed", "DrainingError")
 
 
 def test_failure_of_the_agent_is_failed_with_its_envelope() -> None:

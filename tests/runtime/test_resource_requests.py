@@ -10,6 +10,8 @@ from tests.support.durable import events, finished, resource, submit
 from tests.support.gated import app_of
 from tests.support.gates import Gate, eventually, opening
 
+pytestmark = pytest.mark.contract
+
 ID = "0" * 32
 
 

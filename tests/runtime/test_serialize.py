@@ -251,16 +251,19 @@ def ask(url: str, what: str, headers: dict[str, str] | None = None) -> Answer:
     return invoke(url, {"return": what}, headers)
 
 
+@pytest.mark.contract
 def test_caller_of_a_value_is_told_path_and_type(url: str) -> None:
     sentence = refusal(ask(url, "opaque"), 500, "SerializationError")
 
     assert sentence.startswith(f"result.items[1] cannot become JSON: it is of type {__name__}.Opaque.")
 
 
+@pytest.mark.contract
 def test_unserializable_value_is_a_true_status_for_a_stream_too(url: str) -> None:
     refusal(ask(url, "opaque", EVENT_STREAM), 500, "SerializationError")
 
 
+@pytest.mark.contract
 def test_unserializable_chunk_ends_the_stream_with_the_error(url: str) -> None:
     *_, last = ask(url, "generator of opaque", PROTOCOL_1).events
 
@@ -268,18 +271,22 @@ def test_unserializable_chunk_ends_the_stream_with_the_error(url: str) -> None:
     assert last.data["error_type"] == "SerializationError"
 
 
+@pytest.mark.contract
 def test_lone_surrogate_travels_as_an_escape(url: str) -> None:
     assert b'"result":"a\\ud800b"' in ask(url, "surrogate").body
 
 
+@pytest.mark.contract
 def test_key_that_is_no_unicode_is_an_error_that_can_be_read(url: str) -> None:
     assert "not valid Unicode" in refusal(ask(url, "surrogate key"), 500, "SerializationError")
 
 
+@pytest.mark.contract
 def test_model_that_can_be_iterated_is_a_value(url: str) -> None:
     assert ask(url, "model").result == ["a", "b"]
 
 
+@pytest.mark.contract
 def test_response_passes_through_with_its_status_headers_and_body(url: str) -> None:
     answer = ask(url, "plain")
 
@@ -288,6 +295,7 @@ def test_response_passes_through_with_its_status_headers_and_body(url: str) -> N
     assert answer.headers["x-own"] == "1"
 
 
+@pytest.mark.contract
 def test_response_that_passes_through_has_our_ids(url: str) -> None:
     headers = ask(url, "plain", {"X-PPIO-Session-Id": "s", "X-PPIO-Request-Id": "r"}).headers
 
@@ -295,20 +303,24 @@ def test_response_that_passes_through_has_our_ids(url: str) -> None:
     assert headers["x-ppio-invocation-id"]
 
 
+@pytest.mark.contract
 def test_json_response_is_not_wrapped(url: str) -> None:
     assert ask(url, "json").body == b'{"own":true}'
 
 
+@pytest.mark.contract
 def test_redirect_passes_through(url: str) -> None:
     answer = ask(url, "redirect")
 
     assert (answer.status, answer.headers["location"]) == (307, "/elsewhere")
 
 
+@pytest.mark.contract
 def test_binary_response_passes_through(url: str) -> None:
     assert ask(url, "bytes").body == b"\x89PNG"
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
 @pytest.mark.parametrize(("what", "body"), [("stream", b"ab"), ("plain", b"hello")])
 def test_response_passes_through_whatever_form_was_asked_for(url: str, accept: str, what: str, body: bytes) -> None:

@@ -9,7 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ppio_agent_runtime import AgentConfig
+
+pytestmark = pytest.mark.contract
 
 AGENT = """
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp

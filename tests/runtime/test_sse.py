@@ -16,6 +16,8 @@ from tests.support.calls import refusal
 from tests.support.gates import Gate
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Answer, invoke, streaming
 
+pytestmark = pytest.mark.contract
+
 
 def _three() -> Iterator[Any]:
     yield "a\nb"

@@ -12,6 +12,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.gates import Gate, aside, opening
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, invoke, streaming
 
+pytestmark = pytest.mark.contract
+
 
 def test_sync_generator_that_blocks_has_delivered_what_it_yielded_before() -> None:
     app, go_on = PPIOAgentRuntimeApp(), Gate("go on")

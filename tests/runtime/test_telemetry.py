@@ -22,6 +22,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tests.runtime.test_logging import agent_process
 from tests.runtime.wire import connect, post, read_until, request, send_post, until
 
+pytestmark = pytest.mark.contract
+
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PARENT_ID = "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"

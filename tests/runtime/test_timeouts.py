@@ -12,6 +12,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.gates import Gate, eventually, opening
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, invoke, streaming
 
+pytestmark = pytest.mark.contract
+
 SHORT = 0.05
 """Seconds; what is limited by it never ends by itself."""
 

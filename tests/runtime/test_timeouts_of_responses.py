@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
+
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.support.gates import Gate, opening
 from tests.support.raw_http import Connection, invoke
+
+pytestmark = pytest.mark.contract
 
 SHORT = 0.05
 

@@ -17,6 +17,7 @@ from tests.support.gates import Gate, eventually, opening
 from tests.support.raw_http import Connection, get, invoke
 
 
+@pytest.mark.contract
 def test_blocking_async_handler_is_named_with_its_file_and_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -46,6 +47,7 @@ def test_blocking_async_handler_is_named_with_its_file_and_line(
     assert f"{__file__}:{line} in handler" in record.getMessage()
 
 
+@pytest.mark.contract
 def test_async_handler_that_only_waits_is_not_named(caplog: pytest.LogCaptureFixture) -> None:
     app, go_on = PPIOAgentRuntimeApp(), Gate("go on")
 
@@ -75,6 +77,7 @@ def test_watchdog_wakes_up_again_after_a_silence(caplog: pytest.LogCaptureFixtur
     assert any("blocks the event loop" in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.contract
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads how often threads wake up from /proc")
 def test_threads_of_an_idle_service_sleep(tmp_path: Path) -> None:
     program = """

@@ -22,6 +22,8 @@ from ppio_agent_runtime import AgentConfig, AgentError, PPIOAgentRuntimeApp, Req
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import request, serving, until
 
+pytestmark = pytest.mark.contract
+
 
 def app_with(handler: Any = None, **settings: Any) -> PPIOAgentRuntimeApp:
     app = PPIOAgentRuntimeApp(AgentConfig(**settings))

@@ -9,6 +9,8 @@ from starlette.websockets import WebSocket
 
 from ppio_agent_runtime import ConfigurationError, PPIOAgentRuntimeApp
 
+pytestmark = pytest.mark.contract
+
 
 @pytest.mark.parametrize("function", [lambda websocket: None, 5, None])
 def test_only_async_functions_are_handlers(function: Any) -> None:

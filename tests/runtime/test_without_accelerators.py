@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.processes import run_to_the_end
+
+pytestmark = pytest.mark.contract
 
 AGENT = """
 import sys

@@ -14,6 +14,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.gates import Count, Gate, aside, eventually, opening
 from tests.support.raw_http import EVENT_STREAM, Connection, get, invoke
 
+pytestmark = pytest.mark.contract
+
 
 class Unusual(BaseException):
     """What some libraries raise to get past every `except Exception`."""

@@ -10,10 +10,7 @@ from typing import Any
 import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
-from ppio_agent_runtime._door.concurrency import Concurrency
-from tests.runtime.wire import (
-    PATIENCE_SECONDS,
-)
+from tests.runtime.wire import PATIENCE_SECONDS, metric
 
 on_both_loops = pytest.mark.parametrize("isolated", [False, True], ids=["one loop", "second loop"])
 each_kind = pytest.mark.parametrize("kind", ["coroutine", "function"])
@@ -28,17 +25,9 @@ class Turns:
         self.ended: list[str] = []
         self.gates: dict[str, threading.Event] = {}
 
-    @property
-    def places(self) -> Concurrency:
-        places = self.app._rooms.door.concurrency
-        assert places is not None
-        return places
-
-    def wait(self, count: int) -> bool:
-        return bool(self.began) and self.places.queued == count
-
-    def interrupted(self, count: int) -> bool:
-        return self.places.interrupted == count
+    def wait(self, url: str, count: int) -> bool:
+        """Whether one has begun and so many wait for a place."""
+        return bool(self.began) and metric(url, "ppio_agent_invocations_queued") == count
 
     def open(self, *names: str) -> None:
         for name in names:

@@ -58,6 +58,12 @@ def post(url: str, payload: Any = None, *, session: str | None = None, **headers
     return request(url, "POST", "/invocations", json.dumps(payload or {}).encode(), given)
 
 
+def metric(url: str, name: str) -> float:
+    """Return a number of `/metrics`, without labels or with those in `name`."""
+    page = request(url, "GET", "/metrics").body.decode()
+    return next(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.rpartition(" ")[0] == name)
+
+
 @contextmanager
 def serving(app: PPIOAgentRuntimeApp) -> Iterator[tuple[str, PPIOAgentRuntimeServer]]:
     """Like `ppio_agent_runtime.testing.running`, with the server, so that a test can stop it itself."""

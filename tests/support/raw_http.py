@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -190,6 +191,21 @@ def get(url: str, path: str) -> Answer:
     with Connection(url) as connection:
         connection.send(f"GET {path} HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
         return connection.read_answer()
+
+
+def settle(url: str, seconds: float = 0.0) -> None:
+    """Return once the server has read what was sent to it before this call.
+
+    The kernel hands it over at once, so it is ready no later than these requests, and one turn of the loop reads it.
+
+    Args:
+        seconds: Go on for so long: for what must not happen after a caller has left, which nothing announces.
+    """
+    end = time.monotonic() + seconds
+    for _ in range(3):
+        get(url, "/ping")
+    while time.monotonic() < end:
+        get(url, "/ping")
 
 
 @contextmanager

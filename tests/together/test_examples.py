@@ -18,6 +18,8 @@ from ppio_agent_client import (
 )
 from tests.support.processes import run_to_the_end, serving
 
+pytestmark = pytest.mark.contract
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NUMBERED = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("[0-9]*.py")) + sorted(
     path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.glob("[0-9]*/main.py")

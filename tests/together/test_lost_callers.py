@@ -16,6 +16,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.processes import environment, run_to_the_end, serving
 from tests.support.worker import Worker
 
+pytestmark = pytest.mark.contract
+
 CHUNKS = 10_000
 CALLERS = 100
 AGENT = f"""

@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ppio_agent_client import SyncLocalSandboxProvider
 from tests.support.agents import write_agent
+
+pytestmark = pytest.mark.contract
 
 BEGIN = """
     session = await client.create_session("worker", session_id="chat", metadata={"user": "u-1"})

@@ -12,6 +12,8 @@ import pytest
 from ppio_agent_client import AgentRuntimeClient, LocalSandboxProvider, SandboxCreationError
 from tests.support.agents import write_agent, write_code
 
+pytestmark = pytest.mark.contract
+
 
 @pytest.fixture
 async def provider(home: Path) -> LocalSandboxProvider:

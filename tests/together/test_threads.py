@@ -5,8 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from ppio_agent_client import SyncAgentRuntimeClient, SyncLocalSandboxProvider
 from tests.support.agents import write_agent
+
+pytestmark = pytest.mark.contract
 
 
 def test_threads_share_a_client_and_a_session(home: Path) -> None:

@@ -10,6 +10,8 @@ from ppio_agent_client import SyncLocalSandboxProvider
 from tests.support.agents import write_agent
 from tests.support.design_examples import BACKEND, BACKEND_PRINTS, SERVICE, SERVICE_PRINTS, TEMPLATES, run
 
+pytestmark = pytest.mark.contract
+
 
 @pytest.fixture
 def environment(home: Path) -> dict[str, str]:

@@ -35,6 +35,7 @@ async def use(url: str) -> None:
         assert (await session.invoke("x")).result == 42
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_calls_and_streams_share_a_connection(host: str) -> None:
     with raw_server(answering(OK, EVENTS, OK)) as server:
@@ -51,6 +52,7 @@ def test_calls_and_streams_go_over_tls(tmp_path: Path, monkeypatch: pytest.Monke
     assert server.connections == 1
 
 
+@pytest.mark.contract
 def test_limits_hold_and_connections_are_closed() -> None:
     async def work() -> None:
         config = ClientConfig(idle_timeout=0.1, max_retries=0)

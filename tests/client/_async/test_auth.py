@@ -62,6 +62,7 @@ class Issuer:
         return AccessToken(f"token-{self.calls}", self._clock.now + 3600)
 
 
+@pytest.mark.contract
 async def test_a_key_is_shown_as_the_platform_wants_it() -> None:
     auth = AuthManager("key-1")
     assert await auth.authorize("GET", URL, {}) == {"X-API-KEY": "key-1"}
@@ -69,6 +70,7 @@ async def test_a_key_is_shown_as_the_platform_wants_it() -> None:
     assert await auth.get_auth_headers() == {"Authorization": "Bearer key-1"}
 
 
+@pytest.mark.contract
 async def test_with_a_secret_each_attempt_is_signed_anew_and_neither_is_shown() -> None:
     auth = AuthManager("ak-1", "secret-1")
     first, second = await auth.authorize("POST", URL, {}, b"{}"), await auth.authorize("POST", URL, {}, b"{}")
@@ -78,6 +80,7 @@ async def test_with_a_secret_each_attempt_is_signed_anew_and_neither_is_shown() 
     assert "secret-1" not in str(first)
 
 
+@pytest.mark.contract
 async def test_a_signature_cannot_be_had_without_its_request() -> None:
     with pytest.raises(ConfigurationError, match="authorize"):
         await AuthManager("ak-1", "secret-1").get_auth_headers()
@@ -96,6 +99,7 @@ async def test_a_signer_of_somebody_else_takes_the_place_of_key_and_secret(clock
     assert shown == {"X-Stamp": f"PUT http://a/b {{'A': '1'}} b'x' {NOW:.0f} 22"}
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("key", [None, ""])
 async def test_nothing_to_show_is_an_error_that_says_what_to_do(key: str | None) -> None:
     auth = AuthManager(key)
@@ -106,6 +110,7 @@ async def test_nothing_to_show_is_an_error_that_says_what_to_do(key: str | None)
         auth.session_token("s-1")
 
 
+@pytest.mark.contract
 async def test_what_is_neither_key_nor_callable_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="bytes"):
         AuthManager(b"key")  # type: ignore[arg-type]
@@ -179,11 +184,13 @@ async def test_a_key_that_somebody_else_has_renewed_already_will_do(clock: Clock
     assert issuer.calls == 2
 
 
+@pytest.mark.contract
 async def test_the_same_key_again_is_no_reason_for_another_attempt() -> None:
     auth = AuthManager(lambda: "always-the-same")
     assert await auth.renew(await auth.authorize("GET", URL, {})) is False
 
 
+@pytest.mark.contract
 async def test_a_fixed_key_cannot_be_renewed() -> None:
     auth = AuthManager("key-1")
     assert await auth.renew() is False
@@ -201,6 +208,7 @@ async def test_a_key_can_be_renewed_by_hand(clock: Clock) -> None:
 # --- Tokens of sessions ---
 
 
+@pytest.mark.contract
 async def test_the_token_of_a_session_depends_on_the_best_secret_there_is() -> None:
     by_key = AuthManager("key").session_token("s-1")
     by_secret = AuthManager("key", "secret").session_token("s-1")
@@ -211,6 +219,7 @@ async def test_the_token_of_a_session_depends_on_the_best_secret_there_is() -> N
     assert by_own == AuthManager(lambda: "k", session_secret="own").session_token("s-1")
 
 
+@pytest.mark.contract
 async def test_a_key_that_ends_gives_no_token_to_a_session() -> None:
     with pytest.raises(ConfigurationError, match=r"session_secret.*PPIO_AGENT_SESSION_SECRET"):
         AuthManager(lambda: "k").session_token("s-1")
@@ -219,6 +228,7 @@ async def test_a_key_that_ends_gives_no_token_to_a_session() -> None:
 # --- What nobody sees ---
 
 
+@pytest.mark.contract
 async def test_an_auth_manager_shows_its_secrets_to_nobody() -> None:
     auth = AuthManager("secret-1", "secret-2", session_secret="secret-3")
     assert "secret-" not in repr(auth)
@@ -226,6 +236,7 @@ async def test_an_auth_manager_shows_its_secrets_to_nobody() -> None:
         pickle.dumps(auth)
 
 
+@pytest.mark.contract
 async def test_a_client_has_the_credentials_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PPIO_API_KEY", "PPIO_API_SECRET", "PPIO_AGENT_SESSION_SECRET"):
         monkeypatch.delenv(name, raising=False)
@@ -264,6 +275,7 @@ async def test_a_second_401_is_what_the_caller_hears(clock: Clock) -> None:
     assert (len(server.requests), issuer.calls) == (2, 2)
 
 
+@pytest.mark.contract
 async def test_a_fixed_key_that_is_refused_is_not_shown_again() -> None:
     with raw_server(answering(UNAUTHORIZED)) as server:
         async with AgentRuntimeClient() as client:
@@ -272,6 +284,7 @@ async def test_a_fixed_key_that_is_refused_is_not_shown_again() -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.contract
 async def test_a_token_and_credentials_are_one_too_many() -> None:
     async with AgentRuntimeClient() as client:
         with pytest.raises(ConfigurationError, match="not both"):

@@ -11,6 +11,8 @@ from ppio_agent_client import (
 from tests.client._async.shelf import Shelf, agent
 from tests.support.raw_server import raw_server
 
+pytestmark = pytest.mark.contract
+
 
 async def test_close_session_says_whether_one_lived() -> None:
     shelf = Shelf()

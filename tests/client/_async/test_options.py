@@ -16,6 +16,8 @@ from ppio_agent_client import (
 from tests.client._async.shelf import Shelf
 from tests.support.raw_server import OK, answer, answering, raw_server, sending
 
+pytestmark = pytest.mark.contract
+
 FULL = answer(b"{}", "503 Service Unavailable")
 
 

@@ -18,6 +18,8 @@ from ppio_agent_client import (
 from tests.client._async.shelf import BORN, HEALTHY, Shelf, agent
 from tests.support.raw_server import answer, answering, closed_port, raw_server
 
+pytestmark = pytest.mark.contract
+
 SICK = answer(b'{"status":"Unhealthy","message":"no database"}', "503 x")
 
 

@@ -11,6 +11,8 @@ from ppio_agent_client import (
 )
 from tests.client._async.shelf import Shelf
 
+pytestmark = pytest.mark.contract
+
 
 async def test_templates_are_asked_for_once() -> None:
     shelf = Shelf()

@@ -11,6 +11,8 @@ from ppio_agent_client import (
     ConfigurationError,
 )
 
+pytestmark = pytest.mark.contract
+
 
 async def test_without_a_key_and_a_provider_the_error_names_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PPIO_API_KEY", raising=False)

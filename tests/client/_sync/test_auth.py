@@ -63,6 +63,7 @@ class Issuer:
         return AccessToken(f"token-{self.calls}", self._clock.now + 3600)
 
 
+@pytest.mark.contract
 def test_a_key_is_shown_as_the_platform_wants_it() -> None:
     auth = SyncAuthManager("key-1")
     assert auth.authorize("GET", URL, {}) == {"X-API-KEY": "key-1"}
@@ -70,6 +71,7 @@ def test_a_key_is_shown_as_the_platform_wants_it() -> None:
     assert auth.get_auth_headers() == {"Authorization": "Bearer key-1"}
 
 
+@pytest.mark.contract
 def test_with_a_secret_each_attempt_is_signed_anew_and_neither_is_shown() -> None:
     auth = SyncAuthManager("ak-1", "secret-1")
     first, second = auth.authorize("POST", URL, {}, b"{}"), auth.authorize("POST", URL, {}, b"{}")
@@ -79,6 +81,7 @@ def test_with_a_secret_each_attempt_is_signed_anew_and_neither_is_shown() -> Non
     assert "secret-1" not in str(first)
 
 
+@pytest.mark.contract
 def test_a_signature_cannot_be_had_without_its_request() -> None:
     with pytest.raises(ConfigurationError, match="authorize"):
         SyncAuthManager("ak-1", "secret-1").get_auth_headers()
@@ -97,6 +100,7 @@ def test_a_signer_of_somebody_else_takes_the_place_of_key_and_secret(clock: Cloc
     assert shown == {"X-Stamp": f"PUT http://a/b {{'A': '1'}} b'x' {NOW:.0f} 22"}
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("key", [None, ""])
 def test_nothing_to_show_is_an_error_that_says_what_to_do(key: str | None) -> None:
     auth = SyncAuthManager(key)
@@ -107,6 +111,7 @@ def test_nothing_to_show_is_an_error_that_says_what_to_do(key: str | None) -> No
         auth.session_token("s-1")
 
 
+@pytest.mark.contract
 def test_what_is_neither_key_nor_callable_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="bytes"):
         SyncAuthManager(b"key")  # type: ignore[arg-type]
@@ -180,11 +185,13 @@ def test_a_key_that_somebody_else_has_renewed_already_will_do(clock: Clock) -> N
     assert issuer.calls == 2
 
 
+@pytest.mark.contract
 def test_the_same_key_again_is_no_reason_for_another_attempt() -> None:
     auth = SyncAuthManager(lambda: "always-the-same")
     assert auth.renew(auth.authorize("GET", URL, {})) is False
 
 
+@pytest.mark.contract
 def test_a_fixed_key_cannot_be_renewed() -> None:
     auth = SyncAuthManager("key-1")
     assert auth.renew() is False
@@ -202,6 +209,7 @@ def test_a_key_can_be_renewed_by_hand(clock: Clock) -> None:
 # --- Tokens of sessions ---
 
 
+@pytest.mark.contract
 def test_the_token_of_a_session_depends_on_the_best_secret_there_is() -> None:
     by_key = SyncAuthManager("key").session_token("s-1")
     by_secret = SyncAuthManager("key", "secret").session_token("s-1")
@@ -212,6 +220,7 @@ def test_the_token_of_a_session_depends_on_the_best_secret_there_is() -> None:
     assert by_own == SyncAuthManager(lambda: "k", session_secret="own").session_token("s-1")
 
 
+@pytest.mark.contract
 def test_a_key_that_ends_gives_no_token_to_a_session() -> None:
     with pytest.raises(ConfigurationError, match=r"session_secret.*PPIO_AGENT_SESSION_SECRET"):
         SyncAuthManager(lambda: "k").session_token("s-1")
@@ -220,6 +229,7 @@ def test_a_key_that_ends_gives_no_token_to_a_session() -> None:
 # --- What nobody sees ---
 
 
+@pytest.mark.contract
 def test_an_auth_manager_shows_its_secrets_to_nobody() -> None:
     auth = SyncAuthManager("secret-1", "secret-2", session_secret="secret-3")
     assert "secret-" not in repr(auth)
@@ -227,6 +237,7 @@ def test_an_auth_manager_shows_its_secrets_to_nobody() -> None:
         pickle.dumps(auth)
 
 
+@pytest.mark.contract
 def test_a_client_has_the_credentials_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PPIO_API_KEY", "PPIO_API_SECRET", "PPIO_AGENT_SESSION_SECRET"):
         monkeypatch.delenv(name, raising=False)
@@ -265,6 +276,7 @@ def test_a_second_401_is_what_the_caller_hears(clock: Clock) -> None:
     assert (len(server.requests), issuer.calls) == (2, 2)
 
 
+@pytest.mark.contract
 def test_a_fixed_key_that_is_refused_is_not_shown_again() -> None:
     with raw_server(answering(UNAUTHORIZED)) as server:
         with SyncAgentRuntimeClient() as client:
@@ -273,6 +285,7 @@ def test_a_fixed_key_that_is_refused_is_not_shown_again() -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.contract
 def test_a_token_and_credentials_are_one_too_many() -> None:
     with SyncAgentRuntimeClient() as client:
         with pytest.raises(ConfigurationError, match="not both"):

@@ -33,6 +33,7 @@ from tests.support.raw_server import (
 from tests.support.tls_server import tls_server
 
 
+@pytest.mark.contract
 def test_a_call_waits_for_a_connection_no_longer_than_for_one_to_be_made() -> None:
     config = ClientConfig(max_connections=1, connect_timeout=1, max_retries=0)
     with raw_server(sending(stream_head())) as server:
@@ -45,6 +46,7 @@ def test_a_call_waits_for_a_connection_no_longer_than_for_one_to_be_made() -> No
     assert server.connections == 1
 
 
+@pytest.mark.contract
 def test_a_failed_call_gives_its_place_to_the_next() -> None:
     with raw_server(sending(then=Caller.reset), answering(OK)) as server:
         with SyncAgentRuntimeClient(config=ClientConfig(max_connections=1, max_retries=0)) as client:
@@ -54,6 +56,7 @@ def test_a_failed_call_gives_its_place_to_the_next() -> None:
             assert (client.attach(server.url).invoke("x")).result == 42
 
 
+@pytest.mark.contract
 def test_the_connection_that_waits_for_longest_is_closed_for_a_newer_one() -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(raw_server(keeping)) for _ in range(4)]
@@ -67,6 +70,7 @@ def test_the_connection_that_waits_for_longest_is_closed_for_a_newer_one() -> No
         assert [server.connections for server in servers] == [2, 2, 2, 2]
 
 
+@pytest.mark.contract
 def test_an_idle_connection_makes_room_for_a_call_to_elsewhere() -> None:
     with raw_server(keeping) as first, raw_server(keeping) as second:
         with SyncAgentRuntimeClient(config=ClientConfig(max_connections=1)) as client:
@@ -87,6 +91,7 @@ def test_a_connection_that_has_waited_too_long_is_not_used_again(monkeypatch: py
     assert server.connections == 2
 
 
+@pytest.mark.contract
 def test_a_connection_on_which_something_comes_unasked_is_not_used_again() -> None:
     def babbling(caller: Caller) -> None:
         caller.read_request()
@@ -104,6 +109,7 @@ def test_a_connection_on_which_something_comes_unasked_is_not_used_again() -> No
     assert server.connections == 3
 
 
+@pytest.mark.contract
 def test_a_server_that_says_close_is_believed() -> None:
     with raw_server(answering(answer(b"1", headers={"Connection": "close"}))) as server:
         with SyncAgentRuntimeClient() as client:
@@ -112,6 +118,7 @@ def test_a_server_that_says_close_is_believed() -> None:
     assert server.connections == 2
 
 
+@pytest.mark.contract
 def test_a_body_without_a_length_is_read_to_the_end_of_its_connection() -> None:
     with raw_server(sending(b"HTTP/1.0 200 OK\r\n\r\n", b'"all ', b'of it"', then=Caller.finish)) as server:
         with SyncAgentRuntimeClient() as client:
@@ -124,6 +131,7 @@ def test_interim_answers_are_passed_over() -> None:
             assert (client.attach(server.url).invoke("x")).result == 42
 
 
+@pytest.mark.contract
 def test_a_large_request_and_a_large_answer_go_through() -> None:
     large = "x" * 3_000_000
     with raw_server(answering(answer(b'"' + large.encode() + b'"'))) as server:
@@ -142,6 +150,7 @@ def test_a_coding_that_is_not_known_is_named(coding: str) -> None:
                 client.attach(server.url).invoke("x")
 
 
+@pytest.mark.contract
 def test_a_compressed_answer_that_is_broken_is_no_answer() -> None:
     with raw_server(answering(answer(b"not compressed", headers={"Content-Encoding": "gzip"}))) as server:
         with SyncAgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
@@ -163,6 +172,7 @@ def test_calls_and_streams_go_over_tls(tmp_path: Path, monkeypatch: pytest.Monke
     assert server.connections == 1
 
 
+@pytest.mark.contract
 def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
     with tls_server(tmp_path / "authority.pem", answering(OK)) as server:
         with SyncAgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
@@ -172,6 +182,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
     assert server.requests == []
 
 
+@pytest.mark.contract
 def test_a_configured_proxy_is_asked_about_other_machines_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "agent.invalid")
     with raw_server(answering(OK)) as proxy, raw_server(answering(OK)) as near:
@@ -182,6 +193,7 @@ def test_a_configured_proxy_is_asked_about_other_machines_only(monkeypatch: pyte
     assert (proxy.connections, near.connections) == (1, 1)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("proxy", ["gopher://u:secret@proxy", "http://u:secret@proxy:x"])
 def test_a_proxy_that_cannot_be_is_a_matter_of_configuration(proxy: str) -> None:
     with SyncAgentRuntimeClient(config=ClientConfig(proxy=proxy)) as client:
@@ -190,6 +202,7 @@ def test_a_proxy_that_cannot_be_is_a_matter_of_configuration(proxy: str) -> None
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.contract
 def test_a_stream_through_a_proxy_can_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_server(sending(stream_head(numbered=False) + piece(b"data: 1\n\n"))) as proxy:
         with SyncAgentRuntimeClient(config=ClientConfig(proxy=proxy.url)) as client:
@@ -198,6 +211,7 @@ def test_a_stream_through_a_proxy_can_be_left(monkeypatch: pytest.MonkeyPatch) -
             assert proxy.hung_up.acquire(timeout=60)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("url", ["http://agent.invalid:99999", "http://a b", "http://" + "x" * 70 + ".invalid"])
 def test_an_address_that_is_none_is_said(url: str) -> None:
     with SyncAgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
@@ -205,6 +219,7 @@ def test_an_address_that_is_none_is_said(url: str) -> None:
             client.attach(url).invoke("x")
 
 
+@pytest.mark.contract
 def test_a_path_travels_percent_encoded() -> None:
     with raw_server(answering(OK)) as server:
         with SyncAgentRuntimeClient() as client:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from ppio_agent_client import ClientConfig, NetworkError
-from ppio_agent_client._sync.providers._envd import Envd
+from ppio_agent_client._sync.providers.platform.envd import Envd
 from ppio_agent_client._sync.transport import Transport
-from ppio_agent_client._rules.platform_frames import framed
+from ppio_agent_client._core.platform.frames import encode_frame
 from tests.support.raw_server import Caller, answer, piece, raw_server, stream_head
 
 
@@ -20,7 +20,7 @@ def test_an_envd_that_only_says_that_it_lives_has_not_started_anything() -> None
             return
         caller.send(stream_head())
         while not server.closed.acquire(timeout=0.02):
-            caller.send(piece(framed({"event": {"keepalive": {}}})))
+            caller.send(piece(encode_frame({"event": {"keepalive": {}}})))
 
     transport = Transport(ClientConfig())
 

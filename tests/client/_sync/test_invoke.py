@@ -40,6 +40,8 @@ from tests.support.raw_server import (
     sending,
 )
 
+pytestmark = pytest.mark.contract
+
 ENVELOPE = b'{"result":42,"status":"success","duration":0.5,"metadata":{"request_id":"r-1"}}'
 OK = answer(ENVELOPE)
 

@@ -14,6 +14,8 @@ from ppio_agent_client import (
 from tests.client._sync.shelf import HEALTHY, Shelf, agent, invoked
 from tests.support.raw_server import answer, answering, raw_server
 
+pytestmark = pytest.mark.contract
+
 
 def test_a_call_without_a_session_opens_one_and_ends_it() -> None:
     with raw_server(agent) as server:

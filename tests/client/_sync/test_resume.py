@@ -31,6 +31,8 @@ from tests.support.raw_server import (
     stream_head,
 )
 
+pytestmark = pytest.mark.contract
+
 PROTOCOL = {"PPIO-Agent-Protocol": "1"}
 HEAD = stream_head(headers={"X-PPIO-Request-Id": "r-9", "X-PPIO-Invocation-Id": "i-1"})
 ONE = piece(b'id: 1\ndata: {"n":1}\n\n')

@@ -17,6 +17,8 @@ from ppio_agent_client import (
 from tests.client._sync.shelf import BORN, Shelf, agent, invoked
 from tests.support.raw_server import closed_port, raw_server
 
+pytestmark = pytest.mark.contract
+
 QUICK = ClientConfig(retry_delay=0)
 
 

@@ -19,6 +19,8 @@ from ppio_agent_client import (
 from tests.client._sync.shelf import BORN, HEALTHY, Shelf, agent
 from tests.support.raw_server import answer, answering, closed_port, raw_server
 
+pytestmark = pytest.mark.contract
+
 SICK = answer(b'{"status":"Unhealthy","message":"no database"}', "503 x")
 
 

@@ -29,6 +29,8 @@ from tests.support.raw_server import (
     stream_head,
 )
 
+pytestmark = pytest.mark.contract
+
 ONE = piece(b'id: 1\ndata: {"n":1}\n\n')
 TWO = piece(b"id: 2\ndata: 2\n\n")
 DONE = piece(b'id: 3\nevent: done\ndata: {"status":"success","result":null,"duration":1.5}\n\n')

@@ -12,6 +12,8 @@ from ppio_agent_client import (
 )
 from tests.client._sync.shelf import Shelf
 
+pytestmark = pytest.mark.contract
+
 
 def test_templates_are_asked_for_once() -> None:
     shelf = Shelf()

@@ -10,13 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from .support import Place, answers, ask, eventually, in_another_process
 
 T = TypeVar("T")
 
 CREATE_AT_A_SIGN = """
 import sys, pathlib
-from ppio_agent_client._local import LocalStore
+from ppio_agent_client.local import LocalStore
 from ppio_agent_client._sandbox import SandboxSpec
 home, python, template = sys.argv[1:]
 store = LocalStore(pathlib.Path(home), python=python)
@@ -39,6 +41,7 @@ def all_at_once(count: int, work: Callable[[int], T]) -> list[T]:
         return list(pool.map(start, range(count)))
 
 
+@pytest.mark.contract
 def test_twenty_threads_make_one_sandbox_of_one_session(place: Place) -> None:
     sandboxes = all_at_once(20, lambda _: place.another_store().create(place.spec("s")))
     assert len({sandbox.sandbox_id for sandbox in sandboxes}) == 1
@@ -62,6 +65,7 @@ def test_eight_processes_make_one_sandbox_of_one_session(place: Place) -> None:
     assert len(place.store.list_sandboxes()) == 1
 
 
+@pytest.mark.contract
 def test_twenty_sandboxes_side_by_side_have_twenty_ports(place: Place) -> None:
     sandboxes = all_at_once(20, lambda number: place.store.create(place.spec(f"s{number}")))
     assert len({sandbox.url for sandbox in sandboxes}) == 20
@@ -71,11 +75,13 @@ def test_twenty_sandboxes_side_by_side_have_twenty_ports(place: Place) -> None:
     assert len(place.store.list_sandboxes()) == 20
 
 
+@pytest.mark.contract
 def test_one_of_many_killers_is_told_that_it_was_the_one(place: Place) -> None:
     sandbox = place.create()
     assert sorted(all_at_once(8, lambda _: place.another_store().kill(sandbox.sandbox_id))) == [False] * 7 + [True]
 
 
+@pytest.mark.contract
 def test_pauses_and_wakings_at_once_leave_a_sandbox_that_works(place: Place) -> None:
     sandbox = place.create()
     verbs = (place.store.pause, place.store.resume)
@@ -84,6 +90,7 @@ def test_pauses_and_wakings_at_once_leave_a_sandbox_that_works(place: Place) -> 
     eventually(lambda: answers(sandbox))
 
 
+@pytest.mark.contract
 def test_a_caller_keeps_neither_descriptors_nor_children(place: Place) -> None:
     place.store.kill(place.create().sandbox_id)
     before = len(list(Path("/proc/self/fd").iterdir())), children()

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from ppio_agent_client._local import changes, processes
-from ppio_agent_client._local.locks import Lock
-from ppio_agent_client._local.records import write_record
+from ppio_agent_client.local import lifecycle, processes
+from ppio_agent_client.local.directory import SandboxDirectory
+from ppio_agent_client.local.locks import Lock
 
 from .support import Place, answers, ask, eventually, in_another_process, lives, state_of
 
 CREATE_AND_WAIT = """
 import sys, pathlib, time
-from ppio_agent_client._local import LocalStore
+from ppio_agent_client.local import LocalStore
 from ppio_agent_client._sandbox import SandboxSpec
 home, python, template = sys.argv[1:]
 store = LocalStore(pathlib.Path(home), python=python)
@@ -34,7 +34,7 @@ def make_stale(place: Place, sandbox_id: str, **facts: Any) -> None:
     record = {**place.record(sandbox_id), **facts}
     os.kill(place.supervisor_pid(sandbox_id), signal.SIGKILL)
     eventually(lambda: not lives(place.supervisor_pid(sandbox_id)))
-    write_record(str(directory), record)  # type: ignore[arg-type]
+    SandboxDirectory(str(directory)).write(record)  # type: ignore[arg-type]
 
 
 def test_a_sandbox_outlives_a_client_that_is_killed(place: Place) -> None:
@@ -61,6 +61,7 @@ def test_a_sandbox_outlives_the_terminal_of_its_client(place: Place) -> None:
     assert os.getpgid(place.agent_pid(sandbox.sandbox_id)) == place.agent_pid(sandbox.sandbox_id)
 
 
+@pytest.mark.contract
 def test_the_agent_dies_with_its_supervisor(place: Place) -> None:
     sandbox = place.create()
     agent = place.agent_pid(sandbox.sandbox_id)
@@ -68,6 +69,7 @@ def test_the_agent_dies_with_its_supervisor(place: Place) -> None:
     eventually(lambda: not lives(agent))
 
 
+@pytest.mark.contract
 def test_a_stopped_agent_dies_with_its_supervisor(place: Place) -> None:
     sandbox = place.create()
     place.store.pause(sandbox.sandbox_id)
@@ -77,6 +79,7 @@ def test_a_stopped_agent_dies_with_its_supervisor(place: Place) -> None:
     eventually(lambda: not lives(agent))
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("verb", ["list", "create", "get"])
 def test_the_next_caller_ends_the_children_of_an_agent_without_supervisor(place: Place, verb: str) -> None:
     sandbox = place.create()
@@ -95,6 +98,7 @@ def test_the_next_caller_ends_the_children_of_an_agent_without_supervisor(place:
     assert not place.directory(sandbox.sandbox_id).exists()
 
 
+@pytest.mark.contract
 def test_a_sandbox_without_supervisor_is_not_found(place: Place) -> None:
     sandbox = place.create()
     os.kill(place.supervisor_pid(sandbox.sandbox_id), signal.SIGKILL)
@@ -103,7 +107,7 @@ def test_a_sandbox_without_supervisor_is_not_found(place: Place) -> None:
 
 
 def test_kill_ends_a_supervisor_that_hangs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "KILL_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(lifecycle, "TERMINATE_WAIT_SECONDS", 0.2)
     sandbox = place.create()
     child = ask(sandbox, "spawn")["pid"]
     os.kill(place.supervisor_pid(sandbox.sandbox_id), signal.SIGSTOP)
@@ -112,6 +116,7 @@ def test_kill_ends_a_supervisor_that_hangs(place: Place, monkeypatch: pytest.Mon
     assert place.left_behind() == []
 
 
+@pytest.mark.contract
 def test_a_supervisor_that_is_asked_to_end_lets_its_agent_drain(place: Place) -> None:
     sandbox = place.create()
     os.kill(place.supervisor_pid(sandbox.sandbox_id), signal.SIGTERM)
@@ -119,6 +124,7 @@ def test_a_supervisor_that_is_asked_to_end_lets_its_agent_drain(place: Place) ->
     assert (ended.exit_code, ended.output) == (0, "hello\nasked to end\ndrained")
 
 
+@pytest.mark.contract
 def test_a_removed_directory_takes_its_processes_along(place: Place) -> None:
     sandbox = place.create()
     child = ask(sandbox, "spawn")["pid"]
@@ -161,6 +167,7 @@ def test_a_group_that_got_a_recycled_number_is_not_killed(place: Place) -> None:
         os.killpg(leader.pid, signal.SIGKILL)
 
 
+@pytest.mark.contract
 def test_a_directory_of_a_creator_that_was_killed_at_once_is_removed(place: Place) -> None:
     half_made = place.directory("local-0123456789abcdef-20000-01234567")
     half_made.mkdir()
@@ -197,8 +204,8 @@ def test_an_agent_whose_creator_died_before_telling_anybody_is_ended(place: Plac
     sandbox = place.create()
     agent = place.agent_pid(sandbox.sandbox_id)
     record = place.record(sandbox.sandbox_id)
-    record["state"] = "making"
-    write_record(str(place.directory(sandbox.sandbox_id)), record)
+    record["state"] = "creating"
+    SandboxDirectory(str(place.directory(sandbox.sandbox_id))).write(record)
     os.kill(place.supervisor_pid(sandbox.sandbox_id), signal.SIGCHLD)  # Wakes it.
     eventually(lambda: not lives(agent))
     eventually(lambda: not place.left_behind())
@@ -206,12 +213,14 @@ def test_an_agent_whose_creator_died_before_telling_anybody_is_ended(place: Plac
     assert place.store.get(sandbox.sandbox_id) is None
 
 
+@pytest.mark.contract
 def test_what_others_did_not_finish_removing_is_removed(place: Place) -> None:
     (place.home / "trash" / "something" / "in it").mkdir(parents=True)
     place.another_store().list_sandboxes()
     assert list((place.home / "trash").iterdir()) == []
 
 
+@pytest.mark.contract
 def test_a_record_that_a_crash_of_the_machine_emptied_stops_nobody(place: Place) -> None:
     broken = place.directory("local-0123456789abcdef-20000-01234567")
     broken.mkdir()
@@ -221,6 +230,7 @@ def test_a_record_that_a_crash_of_the_machine_emptied_stops_nobody(place: Place)
     assert place.create().created
 
 
+@pytest.mark.contract
 def test_a_supervisor_sleeps_between_what_it_has_to_do(place: Place) -> None:
     sandbox = place.create()
     supervisor = place.supervisor_pid(sandbox.sandbox_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client._local import LocalStore, store
+from ppio_agent_client.local import LocalStore, store
 from ppio_agent_models import ConfigurationError
 
 from .support import Place, answers, ask, eventually
@@ -22,6 +22,7 @@ def environment_of(place: Place, **more: object) -> dict[str, str]:
     return environment
 
 
+@pytest.mark.contract
 def test_the_environment_is_minimal(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PPIO_API_KEY", "PPIO_AGENT_API_KEYS", "PPIO_AGENT_HOME", "AWS_SECRET_ACCESS_KEY", "PYTHONPATH"):
         monkeypatch.setenv(name, "a secret")
@@ -45,12 +46,14 @@ def test_the_environment_is_minimal(place: Place, monkeypatch: pytest.MonkeyPatc
     }
 
 
+@pytest.mark.contract
 def test_the_supervisor_knows_no_more_than_the_agent(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPIO_API_KEY", "a secret")
     sandbox = place.create()
     assert b"a secret" not in Path(f"/proc/{place.supervisor_pid(sandbox.sandbox_id)}/environ").read_bytes()
 
 
+@pytest.mark.contract
 def test_variables_of_the_session_win_over_those_of_the_manifest(place: Place) -> None:
     (place.template / ".ppio-agent.yaml").write_text(
         'metadata: {"name": "x"}\nspec:\n  entrypoint: main.py\n  envVars:\n    A: manifest\n    B: manifest\n'
@@ -59,18 +62,21 @@ def test_variables_of_the_session_win_over_those_of_the_manifest(place: Place) -
     assert (environment["A"], environment["B"], environment["B2"]) == ("session", "manifest", "ja — 是")
 
 
+@pytest.mark.contract
 def test_host_and_port_cannot_be_overridden(place: Place) -> None:
     environment = environment_of(place, env_vars={"PPIO_AGENT_HOST": "0.0.0.0", "PPIO_AGENT_PORT": "1"})
     assert environment["PPIO_AGENT_HOST"] == "127.0.0.1"
     assert int(environment["PPIO_AGENT_PORT"]) >= 20000
 
 
+@pytest.mark.contract
 def test_secrets_of_a_session_are_in_no_file(place: Place) -> None:
     place.create(env_vars={"PPIO_AGENT_API_KEYS": "the session's token"})
     files = [path for path in place.home.rglob("*") if path.is_file()]
     assert [path for path in files if b"the session's token" in path.read_bytes()] == []
 
 
+@pytest.mark.contract
 def test_the_agent_inherits_no_descriptor_of_the_caller(place: Place) -> None:
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
@@ -82,6 +88,7 @@ def test_the_agent_inherits_no_descriptor_of_the_caller(place: Place) -> None:
     assert [name for name in descriptors if name.startswith(("pipe:", "/dev/null"))] == ["/dev/null"]
 
 
+@pytest.mark.contract
 def test_the_agent_inherits_no_ignored_or_blocked_signal(place: Place) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
@@ -96,6 +103,7 @@ def test_the_agent_inherits_no_ignored_or_blocked_signal(place: Place) -> None:
         assert f"SigBlk:\t{0:016x}" in status
 
 
+@pytest.mark.contract
 def test_a_sandbox_outlives_the_thread_that_made_it(place: Place) -> None:
     made = []
     thread = threading.Thread(target=lambda: made.append(place.store.create(place.spec())))
@@ -162,7 +170,7 @@ def test_the_interpreter_comes_from_the_environment(place: Place, monkeypatch: p
 
 
 def test_limits_are_said_to_mean_nothing_once(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    store._say_that_limits_mean_nothing.cache_clear()
+    store._warn_about_limits.cache_clear()
     with caplog.at_level(logging.WARNING, "ppio_agent_client"):
         for number in range(2):
             place.store.create(place.spec(f"s{number}", memory_limit="512Mi", cpu_limit="1"))

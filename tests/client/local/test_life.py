@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client._local import changes
-from ppio_agent_client._local.logs import MAX_LOG_BYTES
+from ppio_agent_client.local import lifecycle
+from ppio_agent_client.local.directory import MAX_LOG_BYTES
 from ppio_agent_models import SandboxGoneError
 
 from .support import Place, answers, ask, eventually, lives, state_of
@@ -22,6 +22,7 @@ def remaining_seconds(expires_at: datetime | None) -> float:
     return (expires_at - datetime.now(UTC)).total_seconds()
 
 
+@pytest.mark.contract
 def test_a_sandbox_ends_at_its_time_and_may_drain(place: Place) -> None:
     sandbox = place.create()
     place.store.extend(sandbox.sandbox_id, 0.2)
@@ -29,6 +30,7 @@ def test_a_sandbox_ends_at_its_time_and_may_drain(place: Place) -> None:
     assert (ended.state, ended.exit_code, ended.output) == ("ended", 0, "hello\nasked to end\ndrained")
 
 
+@pytest.mark.contract
 def test_an_agent_that_does_not_end_when_asked_is_killed_with_its_children(place: Place) -> None:
     sandbox = place.create()
     ask(sandbox, "refuse-to-end")
@@ -38,11 +40,12 @@ def test_an_agent_that_does_not_end_when_asked_is_killed_with_its_children(place
     assert not lives(child)
 
 
+@pytest.mark.contract
 def test_a_draining_sandbox_is_no_longer_living(place: Place) -> None:
     sandbox = place.create()
     ask(sandbox, "refuse-to-end")
     place.store.extend(sandbox.sandbox_id, 0.1)
-    eventually(lambda: place.record(sandbox.sandbox_id)["state"] == "ending")
+    eventually(lambda: place.record(sandbox.sandbox_id)["state"] == "terminating")
     shown = place.store.get(sandbox.sandbox_id)
     assert shown is not None
     assert (shown.state, shown.exit_code) == ("ended", None)
@@ -51,16 +54,18 @@ def test_a_draining_sandbox_is_no_longer_living(place: Place) -> None:
     assert place.store.create(place.spec()).created
 
 
+@pytest.mark.contract
 def test_kill_does_not_wait_for_a_drain_and_does_not_claim_it(place: Place) -> None:
     sandbox = place.create()
     ask(sandbox, "refuse-to-end")
     place.store.extend(sandbox.sandbox_id, 0.1)
-    eventually(lambda: place.record(sandbox.sandbox_id)["state"] == "ending")
+    eventually(lambda: place.record(sandbox.sandbox_id)["state"] == "terminating")
     agent = place.agent_pid(sandbox.sandbox_id)
     assert place.store.kill(sandbox.sandbox_id) is False
     assert not lives(agent)
 
 
+@pytest.mark.contract
 def test_extend_counts_from_now(place: Place) -> None:
     sandbox = place.create(life=30)
     extended = place.store.extend(sandbox.sandbox_id, 5000)
@@ -68,6 +73,7 @@ def test_extend_counts_from_now(place: Place) -> None:
     assert place.store.get(sandbox.sandbox_id) == extended
 
 
+@pytest.mark.contract
 def test_extend_keeps_a_sandbox_over_its_first_time(place: Place) -> None:
     short = place.create("short", life=600)
     long = place.create("long", life=600)
@@ -78,6 +84,7 @@ def test_extend_keeps_a_sandbox_over_its_first_time(place: Place) -> None:
     assert answers(long)
 
 
+@pytest.mark.contract
 def test_a_crash_is_told_with_exit_code_and_last_lines(place: Place) -> None:
     (place.template / "main.py").write_text("for n in range(50): print('line', n)\nraise RuntimeError('no ключ')\n")
     sandbox = place.store.create(place.spec())
@@ -89,12 +96,14 @@ def test_a_crash_is_told_with_exit_code_and_last_lines(place: Place) -> None:
     assert len(lines) == 20
 
 
+@pytest.mark.contract
 def test_an_exit_code_is_kept_as_it_is(place: Place) -> None:
     sandbox = place.create()
     ask(sandbox, "leave", code=42)
     assert place.ended(sandbox.sandbox_id).exit_code == 42
 
 
+@pytest.mark.contract
 def test_children_of_a_crashed_agent_end_with_it(place: Place) -> None:
     sandbox = place.create()
     children = [ask(sandbox, "spawn")["pid"], ask(sandbox, "spawn", own_session=1)["pid"]]
@@ -103,6 +112,7 @@ def test_children_of_a_crashed_agent_end_with_it(place: Place) -> None:
     assert [pid for pid in children if lives(pid)] == []
 
 
+@pytest.mark.contract
 def test_an_orphan_of_a_living_agent_is_reaped_when_it_ends(place: Place) -> None:
     sandbox = place.create()
     child = ask(sandbox, "abandon")["pid"]
@@ -111,6 +121,7 @@ def test_an_orphan_of_a_living_agent_is_reaped_when_it_ends(place: Place) -> Non
     assert answers(sandbox)
 
 
+@pytest.mark.contract
 def test_the_output_is_at_most_eight_kibibytes(place: Place) -> None:
     sandbox = place.create()
     for _ in range(5):
@@ -133,6 +144,7 @@ def test_the_log_of_a_talkative_agent_stays_bounded(place: Place) -> None:
     assert log.read_text().endswith("\nthe end\n")
 
 
+@pytest.mark.contract
 def test_pause_stops_the_agent_and_its_children(place: Place) -> None:
     sandbox = place.create()
     child = ask(sandbox, "spawn")["pid"]
@@ -142,6 +154,7 @@ def test_pause_stops_the_agent_and_its_children(place: Place) -> None:
         eventually(lambda pid=pid: state_of(pid) == "T")  # type: ignore[misc]
 
 
+@pytest.mark.contract
 def test_resume_lets_them_go_on(place: Place) -> None:
     sandbox = place.create()
     place.store.pause(sandbox.sandbox_id)
@@ -153,12 +166,14 @@ def test_resume_lets_them_go_on(place: Place) -> None:
     assert place.agent_pid(sandbox.sandbox_id) == agent
 
 
+@pytest.mark.contract
 def test_pause_and_resume_twice_change_nothing_more(place: Place) -> None:
     sandbox = place.create()
     assert place.store.pause(sandbox.sandbox_id) == place.store.pause(sandbox.sandbox_id)
     assert place.store.resume(sandbox.sandbox_id) == place.store.resume(sandbox.sandbox_id)
 
 
+@pytest.mark.contract
 def test_a_paused_sandbox_is_found_and_joined_without_waking_it(place: Place) -> None:
     sandbox = place.create()
     paused = place.store.pause(sandbox.sandbox_id)
@@ -170,6 +185,7 @@ def test_a_paused_sandbox_is_found_and_joined_without_waking_it(place: Place) ->
     assert state_of(agent) == "T"
 
 
+@pytest.mark.contract
 def test_paused_time_does_not_count(place: Place) -> None:
     sandbox = place.create(life=600)
     place.store.extend(sandbox.sandbox_id, 100)
@@ -182,6 +198,7 @@ def test_paused_time_does_not_count(place: Place) -> None:
     assert resumed.expires_at.timestamp() >= before + rest
 
 
+@pytest.mark.contract
 def test_a_paused_sandbox_does_not_end_at_the_time_it_had(place: Place) -> None:
     sleeper = place.create("sleeper")
     other = place.create("other")
@@ -194,6 +211,7 @@ def test_a_paused_sandbox_does_not_end_at_the_time_it_had(place: Place) -> None:
     assert found.state == "paused"
 
 
+@pytest.mark.contract
 def test_extending_a_paused_sandbox_sets_the_life_after_its_waking(place: Place) -> None:
     sandbox = place.create(life=10)
     place.store.pause(sandbox.sandbox_id)
@@ -202,7 +220,7 @@ def test_extending_a_paused_sandbox_sets_the_life_after_its_waking(place: Place)
 
 
 def test_a_sandbox_that_sleeps_too_long_is_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "MAX_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(lifecycle, "MAX_PAUSE_SECONDS", 0.2)
     sandbox = place.create()
     place.store.pause(sandbox.sandbox_id)
     assert place.ended(sandbox.sandbox_id).exit_code == -9
@@ -210,6 +228,7 @@ def test_a_sandbox_that_sleeps_too_long_is_ended(place: Place, monkeypatch: pyte
         place.store.resume(sandbox.sandbox_id)
 
 
+@pytest.mark.contract
 def test_a_paused_sandbox_can_be_killed(place: Place) -> None:
     sandbox = place.create()
     child = ask(sandbox, "spawn")["pid"]

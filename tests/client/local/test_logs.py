@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppio_agent_client._local import LocalStore
+import pytest
+
+from ppio_agent_client.local import LocalStore
 
 from .support import Place, eventually
 
 
+@pytest.mark.contract
 def test_a_log_is_read_from_its_start_and_goes_on_at_the_cursor(place: Place) -> None:
     sandbox = place.create("chatty")
     log = Path(place.home, "sandboxes", sandbox.sandbox_id, "agent.log")
@@ -27,6 +30,7 @@ def test_a_log_is_read_from_its_start_and_goes_on_at_the_cursor(place: Place) ->
     assert (second.text, third.text, third.is_over) == ("grüße ", "世!\n", False)
 
 
+@pytest.mark.contract
 def test_of_an_agent_that_ended_the_lines_that_were_not_seen_are_kept(place: Place) -> None:
     (place.template / "main.py").write_text("print('hello', flush=True)\nraise SystemExit('no more')\n")
     place.store.create(place.spec("short"))
@@ -43,6 +47,7 @@ def test_of_an_agent_that_ended_the_lines_that_were_not_seen_are_kept(place: Pla
     assert (again.text, again.is_over) == ("", True)
 
 
+@pytest.mark.contract
 def test_a_log_that_was_cut_goes_on_at_its_end(place: Place) -> None:
     sandbox = place.create("long")
     page = place.store.logs("long", f"{sandbox.sandbox_id}:999999")
@@ -52,6 +57,7 @@ def test_a_log_that_was_cut_goes_on_at_its_end(place: Place) -> None:
     assert int(page.cursor.rpartition(":")[2]) < 999999
 
 
+@pytest.mark.contract
 def test_nothing_is_known_of_a_session_that_never_was(place: Place) -> None:
     assert place.store.logs("nobody") is None
 

@@ -11,6 +11,8 @@ from ppio_agent_models import ConfigurationError, SandboxCreationError, SandboxG
 
 from .support import Place, answers, ask, eventually, lives
 
+pytestmark = pytest.mark.contract
+
 
 def test_a_sandbox_runs_its_agent_at_its_url(place: Place) -> None:
     sandbox = place.store.create(place.spec("s", metadata={"team": "blue"}))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client._local import LocalStore, sources, templates
-from ppio_agent_client._local.locks import Lock
+from ppio_agent_client.local import LocalStore, agent_folder, templates
+from ppio_agent_client.local.locks import Lock
 from ppio_agent_models import AgentManifest, ConfigurationError, TemplateNotFoundError
 
 from .support import Place, answers, ask, eventually, in_another_process
@@ -40,6 +40,7 @@ def write_manifest(folder: Path, text: str = MANIFEST) -> None:
     (folder / ".ppio-agent.yaml").write_text(text)
 
 
+@pytest.mark.contract
 def test_a_folder_with_a_manifest_is_a_template(place: Place) -> None:
     write_manifest(place.template)
     template = place.store.get_template(str(place.template))
@@ -47,6 +48,7 @@ def test_a_folder_with_a_manifest_is_a_template(place: Place) -> None:
     assert (template.description, template.author, template.tags) == ("Says hello", "Ada", ["a", "b"])
 
 
+@pytest.mark.contract
 def test_the_manifest_says_how_the_agent_starts(place: Place) -> None:
     write_manifest(place.template)
     sandbox = place.create()
@@ -56,6 +58,7 @@ def test_the_manifest_says_how_the_agent_starts(place: Place) -> None:
     assert sandbox.start_timeout_seconds == 7
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("present", [("main.py", "app.py", "agent.py"), ("app.py", "agent.py"), ("agent.py",)])
 def test_a_folder_without_a_manifest_starts_with_the_first_usual_file(place: Place, present: tuple[str, ...]) -> None:
     (place.template / "main.py").unlink()
@@ -66,10 +69,12 @@ def test_a_folder_without_a_manifest_starts_with_the_first_usual_file(place: Pla
     assert sandbox.start_timeout_seconds == 60
 
 
+@pytest.mark.contract
 def test_a_folder_by_its_path_is_called_by_its_last_name(place: Place) -> None:
     assert place.store.get_template(str(place.template)).name == place.template.name
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("spelling", ["./it", "it/", "../start/it", ".", "~/it", "~/start/../it"])
 def test_a_path_has_a_slash_or_starts_with_a_dot_or_tilde(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
@@ -84,6 +89,7 @@ def test_a_path_has_a_slash_or_starts_with_a_dot_or_tilde(
     assert place.store.get_template(spelling).template_id == str(folder)
 
 
+@pytest.mark.contract
 def test_an_empty_folder_says_what_was_looked_for(place: Place, tmp_path: Path) -> None:
     tmp_path.joinpath("empty").mkdir()
     for verb in (place.store.get_template, lambda it: place.store.create(place.spec(template_id=it))):
@@ -95,12 +101,14 @@ def test_an_empty_folder_says_what_was_looked_for(place: Place, tmp_path: Path) 
         place.store.deploy(tmp_path / "empty", "x")
 
 
+@pytest.mark.contract
 def test_a_wrong_manifest_is_named_with_its_field(place: Place) -> None:
     write_manifest(place.template, MANIFEST.replace("timeout: 7", "timeout: 0"))
     with pytest.raises(ConfigurationError, match=r"\.ppio-agent\.yaml.*spec\.runtime\.timeout"):
         place.store.create(place.spec())
 
 
+@pytest.mark.contract
 def test_an_entrypoint_that_is_not_there_is_named(place: Place) -> None:
     write_manifest(place.template)
     (place.template / "sub" / "start.py").unlink()
@@ -108,6 +116,7 @@ def test_an_entrypoint_that_is_not_there_is_named(place: Place) -> None:
         place.store.deploy(place.template)
 
 
+@pytest.mark.contract
 def test_deploy_gives_a_folder_a_name(place: Place) -> None:
     write_manifest(place.template)
     template = place.store.deploy(place.template)
@@ -117,17 +126,20 @@ def test_deploy_gives_a_folder_a_name(place: Place) -> None:
     assert place.another_store().get_template("my-agent") == template
 
 
+@pytest.mark.contract
 def test_an_argument_wins_over_the_manifest_s_name(place: Place) -> None:
     write_manifest(place.template)
     assert place.store.deploy(str(place.template), "other").template_id == "other"
     assert [template.name for template in place.store.list_templates()] == ["other"]
 
 
+@pytest.mark.contract
 def test_a_folder_without_a_name_says_how_to_give_one(place: Place) -> None:
     with pytest.raises(ConfigurationError, match=r"give one, or write it into \.ppio-agent\.yaml as metadata\.name"):
         place.store.deploy(place.template)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a.b", "a/b", "..", "x" * 64, "a\n"])
 def test_a_bad_name_is_refused_with_the_rule(place: Place, name: str) -> None:
     with pytest.raises(ConfigurationError, match="1 to 63 lower-case letters, digits and inner hyphens"):
@@ -140,16 +152,18 @@ def test_the_rule_of_names_is_the_manifest_s(name: str) -> None:
     try:
         AgentManifest.from_yaml(manifest)
     except ConfigurationError:
-        assert not sources.is_name(name)
+        assert not agent_folder.is_name(name)
     else:
-        assert sources.is_name(name)
+        assert agent_folder.is_name(name)
 
 
+@pytest.mark.contract
 def test_a_folder_that_is_not_there_cannot_be_deployed(place: Place) -> None:
     with pytest.raises(ConfigurationError, match="no folder '/no/such"):
         place.store.deploy("/no/such", "x")
 
 
+@pytest.mark.contract
 def test_an_unknown_name_is_answered_with_near_ones_and_the_way_to_deploy(place: Place) -> None:
     place.store.deploy(place.template, "weather-agent")
     with pytest.raises(TemplateNotFoundError, match=r"did you mean 'weather-agent'\?.*LocalSandboxProvider\(\).deploy"):
@@ -158,6 +172,7 @@ def test_an_unknown_name_is_answered_with_near_ones_and_the_way_to_deploy(place:
         place.store.create(place.spec(template_id="My Agent"))
 
 
+@pytest.mark.contract
 def test_a_sandbox_is_made_from_a_name(place: Place) -> None:
     place.store.deploy(place.template, "a-name")
     (place.template / "main.py").unlink()
@@ -165,6 +180,7 @@ def test_a_sandbox_is_made_from_a_name(place: Place) -> None:
     assert sandbox.template_id == "a-name"
 
 
+@pytest.mark.contract
 def test_a_redeploy_replaces_the_template_and_no_running_sandbox(place: Place) -> None:
     version = place.template / "version.txt"
     version.write_text("one")
@@ -179,6 +195,7 @@ def test_a_redeploy_replaces_the_template_and_no_running_sandbox(place: Place) -
     assert len(list((place.home / "templates").glob("it@*"))) == 1
 
 
+@pytest.mark.contract
 def test_a_template_can_be_redeployed_while_many_sandboxes_are_made_from_it(place: Place) -> None:
     for number in range(200):
         (place.template / f"{number}.txt").touch()
@@ -203,6 +220,7 @@ def test_a_template_can_be_redeployed_while_many_sandboxes_are_made_from_it(plac
     assert len(list((place.home / "templates").glob("it@*"))) == 1
 
 
+@pytest.mark.contract
 def test_delete_template_forgets_the_name_and_its_files(place: Place) -> None:
     place.store.deploy(place.template, "it")
     sandbox = place.create(template_id="it")
@@ -216,18 +234,18 @@ def test_delete_template_forgets_the_name_and_its_files(place: Place) -> None:
 
 def test_a_version_that_is_being_copied_from_is_kept_until_then(place: Place) -> None:
     place.store.deploy(place.template, "it")
-    shelf = templates.TemplateShelf(place.store._home)
-    with shelf.opened("it") as source:
+    template_store = templates.TemplateStore(place.store._paths)
+    with template_store.opened("it") as source:
         place.store.delete_template("it")
         assert Path(source.folder, "main.py").exists()
-    shelf.sweep()
+    template_store.sweep()
     assert list((place.home / "templates").iterdir()) == []
 
 
 def test_a_half_made_version_of_a_deployer_that_was_killed_is_removed(place: Place) -> None:
     program = """
 import os, pathlib, sys
-from ppio_agent_client._local import LocalStore, templates
+from ppio_agent_client.local import LocalStore, templates
 templates.copy_folder = lambda *args, **options: (print("copying", flush=True), sys.stdin.readline())
 LocalStore(pathlib.Path(sys.argv[1])).deploy(sys.argv[2], "it")
 """
@@ -242,6 +260,7 @@ LocalStore(pathlib.Path(sys.argv[1])).deploy(sys.argv[2], "it")
     assert list((place.home / "templates").iterdir()) == []
 
 
+@pytest.mark.contract
 def test_what_an_agent_does_not_need_is_not_copied(place: Place) -> None:
     for name in (".git", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache", "sub/__pycache__"):
         (place.template / name).mkdir(parents=True)
@@ -254,6 +273,7 @@ def test_what_an_agent_does_not_need_is_not_copied(place: Place) -> None:
     assert copied == {"main.py", "sub", "sub/.env", "empty"}
 
 
+@pytest.mark.contract
 def test_links_within_the_folder_are_kept_and_others_left_out_with_a_warning(
     place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -274,6 +294,7 @@ def test_links_within_the_folder_are_kept_and_others_left_out_with_a_warning(
     assert message.endswith("because they point out of the folder: sub/out, sub/out too")
 
 
+@pytest.mark.contract
 def test_sockets_and_pipes_are_not_copied(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(place.template / "a pipe")
     monkeypatch.chdir(place.template)
@@ -282,6 +303,7 @@ def test_sockets_and_pipes_are_not_copied(place: Place, monkeypatch: pytest.Monk
     assert ask(place.create(), "facts")["files"] == ["main.py"]
 
 
+@pytest.mark.contract
 def test_a_program_in_the_folder_stays_one_and_a_closed_file_can_be_changed(place: Place) -> None:
     (place.template / "tool").write_text("#!/bin/sh\n")
     (place.template / "tool").chmod(0o555)
@@ -301,7 +323,7 @@ def test_a_version_that_somebody_holds_is_not_swept(place: Place) -> None:
     version = place.home / "templates" / "it@01234567"
     version.mkdir()
     with Lock(str(version / "lock"), shared=True):
-        templates.TemplateShelf(place.store._home).sweep()
+        templates.TemplateStore(place.store._paths).sweep()
         assert version.exists()
-    templates.TemplateShelf(place.store._home).sweep()
+    templates.TemplateStore(place.store._paths).sweep()
     assert not version.exists()

@@ -19,7 +19,7 @@ from ppio_agent_client import (
     SessionStatus,
     TemplateNotFoundError,
 )
-from ppio_agent_client._async.providers import _platform_agents
+from ppio_agent_client._async.providers.platform import startup
 from ppio_agent_client._io import _async as io
 from tests.support.platform import Platform
 from tests.support.platform_agent import agent_folder, settings
@@ -116,7 +116,7 @@ async def test_an_unknown_template_is_told(url: str) -> None:
 async def test_an_agent_that_has_ended_is_started_again_by_who_joins(
     platform: Platform, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_platform_agents, "_JOIN_SECONDS", 1.0)
+    monkeypatch.setattr(startup, "_JOIN_SECONDS", 1.0)
     platform.add_template("t-1", agent_folder(tmp_path / "agent"))
     async with AgentRuntimeClient(config=settings(url)) as client:
         session = await client.create_session("t-1", 600, SandboxConfig(env_vars={"GREETING": "hi"}), session_id="s")

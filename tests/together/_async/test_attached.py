@@ -11,6 +11,8 @@ from ppio_agent_runtime import PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.testing import running
 from tests.support.payloads import VALUES
 
+pytestmark = pytest.mark.contract
+
 
 def echo_app() -> PPIOAgentRuntimeApp:
     app = PPIOAgentRuntimeApp()

@@ -24,6 +24,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.gates import opening
 from tests.support.worker import Worker
 
+pytestmark = pytest.mark.contract
+
 
 async def test_work_is_handed_in_and_its_result_fetched_later() -> None:
     worker = Worker()

@@ -19,6 +19,8 @@ from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.testing import running
 from tests.support.cutting_proxy import cutting_proxy
 
+pytestmark = pytest.mark.contract
+
 SECRETS = {"ak-1": "sécret-1", 'a"k\\2': "secret-2"}
 
 

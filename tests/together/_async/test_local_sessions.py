@@ -36,10 +36,12 @@ async def deployed(home: Path, kind: str) -> LocalSandboxProvider:
     return provider
 
 
+@pytest.mark.contract
 async def test_the_local_provider_is_a_provider(home: Path) -> None:
     assert isinstance(LocalSandboxProvider(home), SandboxProvider)
 
 
+@pytest.mark.contract
 async def test_an_agent_remembers_a_conversation(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
         async with await client.create_session("worker") as session:
@@ -51,6 +53,7 @@ async def test_an_agent_remembers_a_conversation(home: Path) -> None:
         assert await client.list_sessions() == []
 
 
+@pytest.mark.contract
 async def test_an_agent_answers_its_session_alone(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
         session = await client.create_session("worker")
@@ -61,6 +64,7 @@ async def test_an_agent_answers_its_session_alone(home: Path) -> None:
         assert (await session.invoke("x")).result == 1
 
 
+@pytest.mark.contract
 async def test_another_client_finds_the_session_and_goes_on(home: Path) -> None:
     provider = await deployed(home, "worker")
     async with AgentRuntimeClient(provider=provider) as client:
@@ -76,12 +80,14 @@ async def test_another_client_finds_the_session_and_goes_on(home: Path) -> None:
         assert not await client.close_session("Ünï/ one")
 
 
+@pytest.mark.contract
 async def test_the_agent_sees_the_session_id_as_it_is(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
         session = await client.create_session("worker", session_id="Ünï/ 1%")
         assert (await session.invoke({"do": "session"})).result == "Ünï/ 1%"
 
 
+@pytest.mark.contract
 async def test_a_session_id_is_bound_to_its_template(home: Path) -> None:
     provider = await deployed(home, "worker")
     await provider.deploy(write_agent(home.parent / "agents" / "answerer", "answerer"))
@@ -91,6 +97,7 @@ async def test_a_session_id_is_bound_to_its_template(home: Path) -> None:
             await client.create_session("answerer", session_id="one")
 
 
+@pytest.mark.contract
 async def test_environment_variables_reach_the_agent_and_the_callers_own_do_not(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +109,7 @@ async def test_environment_variables_reach_the_agent_and_the_callers_own_do_not(
     assert "sk_secret" not in environment.values()
 
 
+@pytest.mark.contract
 async def test_a_folder_is_a_template_without_being_deployed(home: Path) -> None:
     folder = write_agent(home.parent / "agents" / "answerer", "answerer")
     async with AgentRuntimeClient(provider=LocalSandboxProvider(home)) as client:
@@ -110,6 +118,7 @@ async def test_a_folder_is_a_template_without_being_deployed(home: Path) -> None
         assert (await client.get_template(str(folder))).name == "answerer"
 
 
+@pytest.mark.contract
 async def test_templates_come_and_go(home: Path) -> None:
     provider = await deployed(home, "worker")
     async with AgentRuntimeClient(provider=provider) as client:
@@ -121,6 +130,7 @@ async def test_templates_come_and_go(home: Path) -> None:
             await client.create_session("worker")
 
 
+@pytest.mark.contract
 async def test_a_crash_on_import_fails_at_once_with_the_last_output(home: Path) -> None:
     provider = LocalSandboxProvider(home)
     await provider.deploy(
@@ -133,6 +143,7 @@ async def test_a_crash_on_import_fails_at_once_with_the_last_output(home: Path) 
         assert await client.list_sessions() == []
 
 
+@pytest.mark.contract
 async def test_an_agent_that_never_answers_is_given_up_and_ended(home: Path) -> None:
     provider = LocalSandboxProvider(home)
     await provider.deploy(write_code(home.parent / "mute", "import time\ntime.sleep(3600)\n", timeout=1))
@@ -142,6 +153,7 @@ async def test_an_agent_that_never_answers_is_given_up_and_ended(home: Path) -> 
         assert await client.list_sessions() == []
 
 
+@pytest.mark.contract
 async def test_a_sandbox_that_dies_in_the_middle_is_gone(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
         session = await client.create_session("worker")
@@ -154,6 +166,7 @@ async def test_a_sandbox_that_dies_in_the_middle_is_gone(home: Path) -> None:
         assert await session.get_status() is SessionStatus.ERROR
 
 
+@pytest.mark.contract
 async def test_a_stream_whose_agent_dies_is_gone(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "streamer")) as client:
         session = await client.create_session("streamer")
@@ -163,6 +176,7 @@ async def test_a_stream_whose_agent_dies_is_gone(home: Path) -> None:
         assert isinstance(caught.value.__cause__, StreamInterruptedError)
 
 
+@pytest.mark.contract
 async def test_a_session_that_somebody_closed_is_gone(home: Path) -> None:
     provider = await deployed(home, "worker")
     async with AgentRuntimeClient(provider=provider) as client, AgentRuntimeClient(provider=provider) as other:
@@ -172,6 +186,7 @@ async def test_a_session_that_somebody_closed_is_gone(home: Path) -> None:
             await session.invoke("x")
 
 
+@pytest.mark.contract
 async def test_a_paused_session_sleeps_until_it_is_woken(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
         session = await client.create_session("worker")
@@ -188,6 +203,7 @@ async def test_a_paused_session_sleeps_until_it_is_woken(home: Path) -> None:
         assert (await session.invoke("x")).result == 2
 
 
+@pytest.mark.contract
 async def test_a_sandbox_that_somebody_paused_is_told_after_the_time_limit(home: Path) -> None:
     provider = await deployed(home, "worker")
     config = ClientConfig(timeout=1)
@@ -203,6 +219,7 @@ async def test_a_sandbox_that_somebody_paused_is_told_after_the_time_limit(home:
             await session.invoke("x")
 
 
+@pytest.mark.contract
 async def test_a_refresh_lets_the_sandbox_live_on(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
         session = await client.create_session("worker", timeout_seconds=60)
@@ -224,6 +241,7 @@ async def test_a_sandbox_ends_at_its_time(home: Path) -> None:
         assert (await client.create_session("worker", session_id=session.session_id)).sandbox_id != session.sandbox_id
 
 
+@pytest.mark.contract
 async def test_an_agents_own_error_keeps_its_words(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
         session = await client.create_session("worker")
@@ -233,6 +251,7 @@ async def test_an_agents_own_error_keeps_its_words(home: Path) -> None:
         assert caught.value.request_id
 
 
+@pytest.mark.contract
 async def test_a_failing_handler_keeps_its_secrets(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
         session = await client.create_session("worker")
@@ -242,6 +261,7 @@ async def test_a_failing_handler_keeps_its_secrets(home: Path) -> None:
         assert caught.value.request_id
 
 
+@pytest.mark.contract
 async def test_the_timeout_of_a_request_stops_the_handler(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
         session = await client.create_session("worker")
@@ -249,6 +269,7 @@ async def test_the_timeout_of_a_request_stops_the_handler(home: Path) -> None:
             await session.invoke({"do": "sleep", "timeout": 0.2})
 
 
+@pytest.mark.contract
 async def test_a_stream_is_read_to_its_end(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "streamer")) as client:
         session = await client.create_session("streamer")
@@ -259,6 +280,7 @@ async def test_a_stream_is_read_to_its_end(home: Path) -> None:
             assert stream.request_id
 
 
+@pytest.mark.contract
 async def test_an_error_in_a_stream_comes_behind_its_chunks(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "streamer")) as client:
         session = await client.create_session("streamer")
@@ -281,6 +303,7 @@ async def test_leaving_a_stream_early_stops_the_agents_generator(home: Path) -> 
         assert await session.get_status() is SessionStatus.ACTIVE
 
 
+@pytest.mark.contract
 async def test_a_stream_of_an_agent_leaves_no_sandbox(home: Path) -> None:
     async with AgentRuntimeClient(provider=await deployed(home, "streamer")) as client:
         assert [chunk["number"] async for chunk in client.stream_agent("streamer", {"count": 3})] == [1, 2, 3]
@@ -289,6 +312,7 @@ async def test_a_stream_of_an_agent_leaves_no_sandbox(home: Path) -> None:
         assert await client.list_sessions() == []
 
 
+@pytest.mark.contract
 async def test_the_provider_is_found_by_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPIO_AGENT_HOME", str(home))
     await deployed(home, "answerer")

@@ -14,6 +14,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.talkers import KINDS, RUNS, SAID, VALUES
 
+pytestmark = pytest.mark.contract
+
 CUTS = 1000
 CONFIG = ClientConfig(retry_delay=0, max_retries=1000, retry_budget=None, idle_timeout=0.25)
 

@@ -37,10 +37,12 @@ def deployed(home: Path, kind: str) -> SyncLocalSandboxProvider:
     return provider
 
 
+@pytest.mark.contract
 def test_the_local_provider_is_a_provider(home: Path) -> None:
     assert isinstance(SyncLocalSandboxProvider(home), SyncSandboxProvider)
 
 
+@pytest.mark.contract
 def test_an_agent_remembers_a_conversation(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
         with client.create_session("worker") as session:
@@ -52,6 +54,7 @@ def test_an_agent_remembers_a_conversation(home: Path) -> None:
         assert client.list_sessions() == []
 
 
+@pytest.mark.contract
 def test_an_agent_answers_its_session_alone(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
         session = client.create_session("worker")
@@ -62,6 +65,7 @@ def test_an_agent_answers_its_session_alone(home: Path) -> None:
         assert (session.invoke("x")).result == 1
 
 
+@pytest.mark.contract
 def test_another_client_finds_the_session_and_goes_on(home: Path) -> None:
     provider = deployed(home, "worker")
     with SyncAgentRuntimeClient(provider=provider) as client:
@@ -77,12 +81,14 @@ def test_another_client_finds_the_session_and_goes_on(home: Path) -> None:
         assert not client.close_session("Ünï/ one")
 
 
+@pytest.mark.contract
 def test_the_agent_sees_the_session_id_as_it_is(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
         session = client.create_session("worker", session_id="Ünï/ 1%")
         assert (session.invoke({"do": "session"})).result == "Ünï/ 1%"
 
 
+@pytest.mark.contract
 def test_a_session_id_is_bound_to_its_template(home: Path) -> None:
     provider = deployed(home, "worker")
     provider.deploy(write_agent(home.parent / "agents" / "answerer", "answerer"))
@@ -92,6 +98,7 @@ def test_a_session_id_is_bound_to_its_template(home: Path) -> None:
             client.create_session("answerer", session_id="one")
 
 
+@pytest.mark.contract
 def test_environment_variables_reach_the_agent_and_the_callers_own_do_not(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +110,7 @@ def test_environment_variables_reach_the_agent_and_the_callers_own_do_not(
     assert "sk_secret" not in environment.values()
 
 
+@pytest.mark.contract
 def test_a_folder_is_a_template_without_being_deployed(home: Path) -> None:
     folder = write_agent(home.parent / "agents" / "answerer", "answerer")
     with SyncAgentRuntimeClient(provider=SyncLocalSandboxProvider(home)) as client:
@@ -111,6 +119,7 @@ def test_a_folder_is_a_template_without_being_deployed(home: Path) -> None:
         assert (client.get_template(str(folder))).name == "answerer"
 
 
+@pytest.mark.contract
 def test_templates_come_and_go(home: Path) -> None:
     provider = deployed(home, "worker")
     with SyncAgentRuntimeClient(provider=provider) as client:
@@ -122,6 +131,7 @@ def test_templates_come_and_go(home: Path) -> None:
             client.create_session("worker")
 
 
+@pytest.mark.contract
 def test_a_crash_on_import_fails_at_once_with_the_last_output(home: Path) -> None:
     provider = SyncLocalSandboxProvider(home)
     provider.deploy(
@@ -134,6 +144,7 @@ def test_a_crash_on_import_fails_at_once_with_the_last_output(home: Path) -> Non
         assert client.list_sessions() == []
 
 
+@pytest.mark.contract
 def test_an_agent_that_never_answers_is_given_up_and_ended(home: Path) -> None:
     provider = SyncLocalSandboxProvider(home)
     provider.deploy(write_code(home.parent / "mute", "import time\ntime.sleep(3600)\n", timeout=1))
@@ -143,6 +154,7 @@ def test_an_agent_that_never_answers_is_given_up_and_ended(home: Path) -> None:
         assert client.list_sessions() == []
 
 
+@pytest.mark.contract
 def test_a_sandbox_that_dies_in_the_middle_is_gone(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
         session = client.create_session("worker")
@@ -155,6 +167,7 @@ def test_a_sandbox_that_dies_in_the_middle_is_gone(home: Path) -> None:
         assert session.get_status() is SessionStatus.ERROR
 
 
+@pytest.mark.contract
 def test_a_stream_whose_agent_dies_is_gone(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "streamer")) as client:
         session = client.create_session("streamer")
@@ -164,6 +177,7 @@ def test_a_stream_whose_agent_dies_is_gone(home: Path) -> None:
         assert isinstance(caught.value.__cause__, StreamInterruptedError)
 
 
+@pytest.mark.contract
 def test_a_session_that_somebody_closed_is_gone(home: Path) -> None:
     provider = deployed(home, "worker")
     with SyncAgentRuntimeClient(provider=provider) as client, SyncAgentRuntimeClient(provider=provider) as other:
@@ -173,6 +187,7 @@ def test_a_session_that_somebody_closed_is_gone(home: Path) -> None:
             session.invoke("x")
 
 
+@pytest.mark.contract
 def test_a_paused_session_sleeps_until_it_is_woken(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
         session = client.create_session("worker")
@@ -189,6 +204,7 @@ def test_a_paused_session_sleeps_until_it_is_woken(home: Path) -> None:
         assert (session.invoke("x")).result == 2
 
 
+@pytest.mark.contract
 def test_a_sandbox_that_somebody_paused_is_told_after_the_time_limit(home: Path) -> None:
     provider = deployed(home, "worker")
     config = ClientConfig(timeout=1)
@@ -204,6 +220,7 @@ def test_a_sandbox_that_somebody_paused_is_told_after_the_time_limit(home: Path)
             session.invoke("x")
 
 
+@pytest.mark.contract
 def test_a_refresh_lets_the_sandbox_live_on(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
         session = client.create_session("worker", timeout_seconds=60)
@@ -225,6 +242,7 @@ def test_a_sandbox_ends_at_its_time(home: Path) -> None:
         assert (client.create_session("worker", session_id=session.session_id)).sandbox_id != session.sandbox_id
 
 
+@pytest.mark.contract
 def test_an_agents_own_error_keeps_its_words(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
         session = client.create_session("worker")
@@ -234,6 +252,7 @@ def test_an_agents_own_error_keeps_its_words(home: Path) -> None:
         assert caught.value.request_id
 
 
+@pytest.mark.contract
 def test_a_failing_handler_keeps_its_secrets(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
         session = client.create_session("worker")
@@ -243,6 +262,7 @@ def test_a_failing_handler_keeps_its_secrets(home: Path) -> None:
         assert caught.value.request_id
 
 
+@pytest.mark.contract
 def test_the_timeout_of_a_request_stops_the_handler(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
         session = client.create_session("worker")
@@ -250,6 +270,7 @@ def test_the_timeout_of_a_request_stops_the_handler(home: Path) -> None:
             session.invoke({"do": "sleep", "timeout": 0.2})
 
 
+@pytest.mark.contract
 def test_a_stream_is_read_to_its_end(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "streamer")) as client:
         session = client.create_session("streamer")
@@ -260,6 +281,7 @@ def test_a_stream_is_read_to_its_end(home: Path) -> None:
             assert stream.request_id
 
 
+@pytest.mark.contract
 def test_an_error_in_a_stream_comes_behind_its_chunks(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "streamer")) as client:
         session = client.create_session("streamer")
@@ -282,6 +304,7 @@ def test_leaving_a_stream_early_stops_the_agents_generator(home: Path) -> None:
         assert session.get_status() is SessionStatus.ACTIVE
 
 
+@pytest.mark.contract
 def test_a_stream_of_an_agent_leaves_no_sandbox(home: Path) -> None:
     with SyncAgentRuntimeClient(provider=deployed(home, "streamer")) as client:
         assert [chunk["number"] for chunk in client.stream_agent("streamer", {"count": 3})] == [1, 2, 3]
@@ -290,6 +313,7 @@ def test_a_stream_of_an_agent_leaves_no_sandbox(home: Path) -> None:
         assert client.list_sessions() == []
 
 
+@pytest.mark.contract
 def test_the_provider_is_found_by_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPIO_AGENT_HOME", str(home))
     deployed(home, "answerer")

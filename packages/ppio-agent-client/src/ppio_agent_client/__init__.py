@@ -63,9 +63,9 @@ if TYPE_CHECKING:
     from ._async._session import SandboxSession as SandboxSession
     from ._async._stream import InvocationStream as InvocationStream
     from ._async._templates import TemplateManager as TemplateManager
-    from ._async.providers._protocol import SandboxProvider as SandboxProvider
     from ._async.providers.local import LocalSandboxProvider as LocalSandboxProvider
-    from ._async.providers.platform import PlatformSandboxProvider as PlatformSandboxProvider
+    from ._async.providers.platform.provider import PlatformSandboxProvider as PlatformSandboxProvider
+    from ._async.providers.protocol import SandboxProvider as SandboxProvider
     from ._async.transport import DefaultAsyncHttpxClient as DefaultAsyncHttpxClient
     from ._config import ClientConfig as ClientConfig
     from ._credentials import AccessToken as AccessToken
@@ -79,9 +79,9 @@ if TYPE_CHECKING:
     from ._sync._session import SyncSandboxSession as SyncSandboxSession
     from ._sync._stream import SyncInvocationStream as SyncInvocationStream
     from ._sync._templates import SyncTemplateManager as SyncTemplateManager
-    from ._sync.providers._protocol import SyncSandboxProvider as SyncSandboxProvider
     from ._sync.providers.local import SyncLocalSandboxProvider as SyncLocalSandboxProvider
-    from ._sync.providers.platform import SyncPlatformSandboxProvider as SyncPlatformSandboxProvider
+    from ._sync.providers.platform.provider import SyncPlatformSandboxProvider as SyncPlatformSandboxProvider
+    from ._sync.providers.protocol import SyncSandboxProvider as SyncSandboxProvider
     from ._sync.transport import DefaultHttpxClient as DefaultHttpxClient
 
 __version__ = "0.2.0"
@@ -96,9 +96,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._async._session": ("SandboxSession",),
         "._async._stream": ("InvocationStream",),
         "._async._templates": ("TemplateManager",),
-        "._async.providers._protocol": ("SandboxProvider",),
+        "._async.providers.protocol": ("SandboxProvider",),
         "._async.providers.local": ("LocalSandboxProvider",),
-        "._async.providers.platform": ("PlatformSandboxProvider",),
+        "._async.providers.platform.provider": ("PlatformSandboxProvider",),
         "._async.transport": ("DefaultAsyncHttpxClient",),
         "._config": ("ClientConfig",),
         "._credentials": ("AccessToken", "RequestSigner"),
@@ -109,9 +109,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._sync._session": ("SyncSandboxSession",),
         "._sync._stream": ("SyncInvocationStream",),
         "._sync._templates": ("SyncTemplateManager",),
-        "._sync.providers._protocol": ("SyncSandboxProvider",),
+        "._sync.providers.protocol": ("SyncSandboxProvider",),
         "._sync.providers.local": ("SyncLocalSandboxProvider",),
-        "._sync.providers.platform": ("SyncPlatformSandboxProvider",),
+        "._sync.providers.platform.provider": ("SyncPlatformSandboxProvider",),
         "._sync.transport": ("DefaultHttpxClient",),
         "ppio_agent_models": (
             "AgentClientError",

@@ -11,8 +11,8 @@ import ppio_agent_models as models
 from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
 
 from .._config import NOT_GIVEN, ClientConfig, NotGiven, with_options
+from .._core import lifecycle
 from .._io import _async as io
-from .._rules import lifecycle
 from .._sandbox import Sandbox
 from ._calls import PING_SECONDS, AgentCalls
 from ._exchange import AgentLink
@@ -194,6 +194,7 @@ class SandboxSession(AgentCalls):
             self._handle.closed = False  # it may live: a second try must not take it for ended
             raise
         self._sandbox.forget(self._sandbox.now.sandbox_id)
+        await self._link.hang_up()
         return ended
 
     async def end_keeping(self) -> None:

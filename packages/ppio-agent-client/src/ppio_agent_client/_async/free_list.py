@@ -94,6 +94,15 @@ class FreeList:
         self._places.leave()
         await _close(stale)
 
+    async def close_idle(self, scheme: bytes, host: bytes, port: int | None) -> None:
+        """Close the connections to an origin that wait for their next request."""
+        origin = scheme, host, port or {b"http": 80, b"https": 443}[scheme]
+        with self._guard:
+            waiting = list(self._idle_to.get(origin, ()))
+            for connection in waiting:
+                self._remove(connection)
+        await _close(waiting)
+
     async def aclose(self) -> None:
         """Close every connection; requests under way end with an error."""
         self._closed = True

@@ -157,7 +157,7 @@ class Transport:
     def __init__(self, config: ClientConfig, http_client: HttpClient | None = None) -> None:
         self._config = config
         self._given = http_client
-        self._own: dict[object, httpx.AsyncClient] = {}
+        self._own: dict[object, DefaultAsyncHttpxClient] = {}
         self._closed = False
         if http_client is None:
             tls_context()  # now, where no event loop waits for it
@@ -193,6 +193,11 @@ class Transport:
             raise failed(Failure.LOST, reason, call, limits, io.now())
         return answer
 
+    async def close_idle(self, url: str) -> None:
+        """Close the connections of its own to an agent that has ended."""
+        if (client := self._own.get(io.place())) is not None:
+            await client.close_idle(httpx.URL(url))
+
     async def close(self) -> None:
         """Close every connection of its own, those in use as well."""
         self._closed = True
@@ -204,7 +209,7 @@ class Transport:
         if self._closed:
             raise AgentClientError("this client was closed meanwhile; make a new one")
 
-    async def _new_client(self) -> httpx.AsyncClient:
+    async def _new_client(self) -> DefaultAsyncHttpxClient:
         """Return a client for the place where this runs, and let go of those whose place is no more."""
         config = self._config
         try:
@@ -243,6 +248,12 @@ class DefaultAsyncHttpxClient(httpx.AsyncClient):
             for pattern, transport in self._mounts.items()
         }
         self._mounts = mounts
+
+    async def close_idle(self, url: httpx.URL) -> None:
+        """Close the connections to the origin of `url` that wait for their next request."""
+        free_list = getattr(self._transport_for_url(url), "_pool", None)
+        if isinstance(free_list, FreeList):
+            await free_list.close_idle(url.raw_scheme, url.raw_host, url.port)
 
     # httpx makes its transports in these two, as httpx-aiohttp knows as well.
     def _init_transport(self, *arguments: Any, **settings: Any) -> httpx.AsyncBaseTransport:

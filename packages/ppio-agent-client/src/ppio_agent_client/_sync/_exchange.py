@@ -167,6 +167,10 @@ class AgentLink:
             body = answer.read()
         return ping_of(answer.status, answer.headers, body, unix_now=io.unix_now())
 
+    def hang_up(self) -> None:
+        """Close the connections that wait for the next call: there will be none."""
+        (self._transport()).close_idle(self.url)
+
     def _send(self, call: Call, limits: Limits) -> Answer:
         """Send a call once; once more where a 401 lets the credential be renewed, for then nothing has run."""
         wire = self._transport()

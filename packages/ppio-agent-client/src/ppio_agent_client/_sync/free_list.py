@@ -95,6 +95,15 @@ class FreeList:
         self._places.leave()
         _close(stale)
 
+    def close_idle(self, scheme: bytes, host: bytes, port: int | None) -> None:
+        """Close the connections to an origin that wait for their next request."""
+        origin = scheme, host, port or {b"http": 80, b"https": 443}[scheme]
+        with self._guard:
+            waiting = list(self._idle_to.get(origin, ()))
+            for connection in waiting:
+                self._remove(connection)
+        _close(waiting)
+
     def close(self) -> None:
         """Close every connection; requests under way end with an error."""
         self._closed = True

@@ -1,5 +1,0 @@
-"""Where `transport` was."""
-
-from .transport import Answer, Transport
-
-__all__ = ["Answer", "Transport"]
