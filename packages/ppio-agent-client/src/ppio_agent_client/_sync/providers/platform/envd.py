@@ -190,7 +190,7 @@ class StartWatch:
             io.sleep(max(0.0, began_at + seconds - io.now()))
 
     def close(self) -> None:
-        """Stop watching. The agent goes on."""
+        """Stop watching. The agent keeps running."""
         if self._reading is not None:
             self._reading.stop(self._answer.close)
             self._parts.close()
