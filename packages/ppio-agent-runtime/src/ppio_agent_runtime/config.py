@@ -111,6 +111,8 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         stream_timeout: The same for a stream.
         max_request_size: Largest request body, in bytes as they arrive.
         request_read_timeout_seconds: Longest time for a request's body to arrive.
+        keep_alive_seconds: How long an idle connection is kept for the next request; more than the 60 of usual load
+            balancers, which would else send one into a connection that was just closed.
         cors_origins: Origins that browsers may call from, `*` for any; never with credentials. An empty list leaves
             preflights to the agent's own middleware.
         rate_limit: How many requests a caller may make, as `RateLimit(...)` or `"100/60"`; None for any number.
@@ -163,6 +165,7 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     event_store: str | None = setting(default=None)
     max_request_size: int = setting(default=DEFAULT_MAX_REQUEST_BYTES, at_least=1)
     request_read_timeout_seconds: float = setting(default=30.0, above=0)
+    keep_alive_seconds: float = setting(default=75.0, above=0)
     cors_origins: list[str] = setting(default=["*"])
     rate_limit: RateLimit | None = setting(default=None)
     forwarded_allow_ips: list[str] = setting(default=[])
@@ -187,7 +190,30 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     plugins: list[str] = setting(default=[])
     expose_errors: bool | None = setting(default=None)
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        if self.forwarded_allow_ips:
+            _check_proxies(self.forwarded_allow_ips)
+
     @property
     def tells_errors(self) -> bool:
         """Whether callers are told class and message of an agent's own exceptions."""
         return self.debug if self.expose_errors is None else self.expose_errors
+
+
+def _check_proxies(entries: list[str]) -> None:
+    """Refuse what uvicorn would take for a name that no peer has.
+
+    Raises:
+        ConfigurationError: An entry is neither an address nor a network.
+    """
+    from ipaddress import ip_network  # few agents stand behind a proxy that they trust
+
+    for entry in entries:
+        try:
+            if entry != "*":
+                ip_network(entry)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"forwarded_allow_ips takes addresses and networks such as 10.0.0.0/8, or '*', not {entry!r}: {error}."
+            ) from None
