@@ -4,6 +4,8 @@ import base64
 import datetime as dt
 import hashlib
 import string
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -371,3 +373,15 @@ def test_any_pair_of_headers_is_refused_or_accepted_never_a_crash(signature_inpu
 
     with pytest.raises(RefusedError):
         verify(SignedMessage("GET", b"/", b"", headers), SECRETS, now=NOW, max_age_seconds=300)
+
+
+def test_without_hmac_keys_nothing_that_reads_signatures_is_imported() -> None:
+    program = """
+import sys
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
+for keys in ({"api_keys": ["k"]}, {"hmac_keys": {"id": "secret"}}):
+    PPIOAgentRuntimeApp(AgentConfig(**keys)).stack
+    print("http_sf" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -14,6 +13,7 @@ from ._engine.context import RequestContext, current_context
 from ._engine.handler import Handler
 from ._extensions import AppExtensions
 from .config import CLIENT_VARIABLES, AgentConfig
+from .observability.logging import logger
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ._rooms import Layers, Rooms
     from .observability.metrics import MetricsCollector
 
-logger = logging.getLogger("ppio_agent_runtime")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from .limits.admission import AdmissionControl
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
 from .observability.health import Health
+from .observability.logging import logger
 from .observability.recorder import InvocationRecorder
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ._serve.isolation import SecondLoop
     from .config import AgentConfig
 
-logger = logging.getLogger("ppio_agent_runtime")
 
 Layers = list[Callable[["ASGIApp"], "ASGIApp"]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import shutil
@@ -22,6 +23,7 @@ _GRACE_SECONDS: Final = 3
 """How long an agent may take to end before its group is killed."""
 _PAUSE_SECONDS: Final = 0.05
 _LOOK_SECONDS: Final = 2
+_TAKEN_ERRORS: Final = {errno.EADDRINUSE, errno.EACCES, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)}
 _LISTENS: Final = "0A"
 _HIGHEST: Final = 65535
 
@@ -85,11 +87,11 @@ class DevAgent:
             return
         try:
             if process.poll() is None:
-                _end(process)
+                _signal_group(process, signal.SIGTERM)
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_GRACE_SECONDS)
         finally:
-            _kill(process)
+            _signal_group(process, getattr(signal, "SIGKILL", signal.SIGTERM))
             process.wait()
             if self._watcher is not None:
                 self._watcher.join()
@@ -129,20 +131,12 @@ def _apart(lifeline: int) -> dict[str, Any]:
     return {"start_new_session": True, "pass_fds": [lifeline]}
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
     if sys.platform == "win32":
-        process.terminate()
-        return
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if sys.platform == "win32":
-        process.kill()
+        process.terminate()  # At once and for good: there is nothing gentler.
         return
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)
 
 
 def is_free(host: str, port: int) -> bool:
@@ -155,7 +149,7 @@ def is_free(host: str, port: int) -> bool:
     try:
         socket.create_server((host, port), family=family).close()
     except (OSError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno in _taken_errors():
+        if isinstance(error, OSError) and error.errno in _TAKEN_ERRORS:
             return False
         raise CommandError(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error
     return True
@@ -175,12 +169,6 @@ def holder(port: int) -> str:
     with suppress(OSError, ValueError, subprocess.SubprocessError):
         found = _holder_by_proc(port) if sys.platform == "linux" else _holder_by_lsof(port)
     return found or "another program"
-
-
-def _taken_errors() -> set[int]:
-    import errno
-
-    return {errno.EADDRINUSE, errno.EACCES} | {getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)}
 
 
 def _holder_by_proc(port: int) -> str | None:

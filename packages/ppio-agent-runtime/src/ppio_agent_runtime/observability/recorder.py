@@ -104,6 +104,8 @@ class InvocationRecorder:
             )
         if self._logs_access and failure is None:
             log_access(invocation.context, mode, invocation.sent_bytes, invocation.sent_chunks)
+        elif outcome in ("cancelled", "disconnected"):  # which are no failures, and logged nowhere else
+            logger.debug("Invocation %s was %s.", invocation.context.invocation_id, outcome)
         if self._tracing is not None:
             self._tracing.end(invocation.context, outcome, failure, mode=mode, chunks=invocation.sent_chunks)
 

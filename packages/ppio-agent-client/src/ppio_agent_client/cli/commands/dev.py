@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -119,15 +119,11 @@ def _event(name: str, shown: str, **facts: object) -> None:
         screen.note(shown, {"ready": "green", "failed": "yellow", "ended": "yellow"}.get(name))
 
 
-def _filter() -> Any:
+def _filter() -> Callable[[Any, str], bool]:
     from watchfiles import DefaultFilter
 
-    class AgentFiles(DefaultFilter):
-        def __call__(self, change: Any, path: str) -> bool:
-            name = Path(path).name
-            return name.endswith(_WATCHED) and super().__call__(change, path)
-
-    return AgentFiles()
+    default = DefaultFilter()
+    return lambda change, path: path.endswith(_WATCHED) and default(change, path)
 
 
 def _curl(url: str) -> str:

@@ -26,6 +26,7 @@ from ..output import screen
 
 NAME_RULE: Final = "1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end"
 _PLACE: Final = re.compile(r"\{\{(\w+)\}\}")
+_ADDRESS: Final = re.compile(r"[\w.+-]+@[\w.-]+")
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
 app = typer.Typer(add_completion=False)
 _ENTRYPOINT: Final = "main.py"
@@ -190,9 +191,7 @@ def _git_address() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     address = told.stdout.decode("utf-8", "replace").strip()
-    return (
-        address if "@" in address and address.isprintable() and not set(address) & set(" '\"#:{}[],&*!|>%`") else None
-    )
+    return address if _ADDRESS.fullmatch(address) else None
 
 
 def _write(folder: Path, files: dict[str, str], *, force: bool) -> tuple[list[str], list[str]]:
@@ -216,15 +215,8 @@ def _write(folder: Path, files: dict[str, str], *, force: bool) -> tuple[list[st
 def _tell(project: Project, folder: Path, written: list[str], kept: list[str]) -> None:
     steps = [] if folder.resolve() == Path.cwd() else [f"cd {folder}"]
     steps += ["pip install -r requirements.txt", "ppio-agent dev"]
-    document = {
-        "name": project.name,
-        "folder": str(folder.resolve()),
-        "template": project.kind,
-        "entrypoint": project.entrypoint,
-        "written": written,
-        "kept": kept,
-        "next": steps,
-    }
+    document: dict[str, Any] = {"name": project.name, "folder": str(folder.resolve()), "template": project.kind}
+    document |= {"entrypoint": project.entrypoint, "written": written, "kept": kept, "next": steps}
     shown = f"Made the agent {project.name} ({ABOUT[project.kind][0].lower()}{ABOUT[project.kind][1:]}):"
     shown += "".join(f"\n  {name}" for name in written)
     shown += "".join(f"\n  {name} was there and stays as it is" for name in kept)

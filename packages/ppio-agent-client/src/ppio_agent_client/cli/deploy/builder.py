@@ -96,16 +96,9 @@ def begin(plan: Plan, log: Log, *, timeout: float) -> Build:
 
     with _translated(), TemporaryDirectory(prefix="ppio-agent-") as folder:
         template = _template(plan, Path(folder))
-        call = partial(
-            Template.build_in_background,
-            template,
-            plan.agent.name,
-            tags=plan.tags or None,
-            cpu_count=plan.size.cpus,
-            memory_mb=plan.size.memory_mib,
-            on_build_logs=lambda entry: log(entry.level, entry.message),
-        )
-        info = _within(timeout, call)
+        size: dict[str, Any] = {"cpu_count": plan.size.cpus, "memory_mb": plan.size.memory_mib}
+        build = partial(Template.build_in_background, template, plan.agent.name, tags=plan.tags or None, **size)
+        info = _within(timeout, lambda: build(on_build_logs=lambda entry: log(entry.level, entry.message)))
     return Build(info.template_id, info.build_id, info.name, tuple(info.tags))
 
 

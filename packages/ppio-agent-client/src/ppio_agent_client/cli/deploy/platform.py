@@ -125,15 +125,9 @@ def _failed(plan: Plan, build: Build, failure: Failure) -> CommandError:
     step = "" if failure.step is None else _step_in_words(plan, failure.step)
     unseen = [line for line in failure.log if line != failure.message] if screen.quiet or screen.as_json else []
     log = "".join(f"\n  {line}" for line in unseen[-_LAST_LINES:])
-    facts = {
-        "template_id": build.template_id,
-        "build_id": build.build_id,
-        "step": failure.step,
-        "log": failure.log,
-    }
-    return CommandError(
-        f"The build failed{step}: {failure.message}{log}", hint="Mend it and run the same command again.", facts=facts
-    )
+    facts = {"template_id": build.template_id, "build_id": build.build_id, "step": failure.step, "log": failure.log}
+    message = f"The build failed{step}: {failure.message}{log}"
+    return CommandError(message, hint="Mend it and run the same command again.", facts=facts)
 
 
 def _step_in_words(plan: Plan, step: int) -> str:
