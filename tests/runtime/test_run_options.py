@@ -126,14 +126,14 @@ def test_port_in_use_ends_with_1_and_names_it(capsys: pytest.CaptureFixture[str]
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as ended:
         agent().run(port=taken.getsockname()[1], host="127.0.0.1")
     assert ended.value.code == 1
-    assert f"cannot listen on 127.0.0.1:{taken.getsockname}"[:20] in capsys.readouterr().err
+    assert "cannot listen on 127.0.0.1:" in capsys.readouterr().err
 
 
-def test_unix_socket_in_no_folder_ends_with_1(caplog: pytest.LogCaptureFixture) -> None:
+def test_unix_socket_in_no_folder_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         agent().run(uds="/no/such/folder/agent.sock")
     assert ended.value.code == 1
-    assert "Cannot listen on unix:/no/such/folder/agent.sock" in caplog.text
+    assert "cannot listen on unix:/no/such/folder/agent.sock" in capsys.readouterr().err
 
 
 async def test_run_inside_a_running_loop_names_the_ways_out() -> None:

@@ -190,8 +190,7 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     plugins: list[str] = setting(default=[])
     expose_errors: bool | None = setting(default=None)
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+    def _check(self) -> None:
         if self.forwarded_allow_ips:
             _check_proxies(self.forwarded_allow_ips)
 

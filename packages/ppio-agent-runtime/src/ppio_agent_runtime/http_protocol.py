@@ -109,9 +109,8 @@ class AgentHttpProtocol(HttpToolsProtocol):
                 self._stop_timer()
                 self.handle_websocket_upgrade()
                 return
-            head = [
-                b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
-            ]
+            version = self.parser.get_http_version().encode()
+            head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
             head += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)

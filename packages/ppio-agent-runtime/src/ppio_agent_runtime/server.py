@@ -199,7 +199,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         except SystemExit:
             self._startup_failed = self.should_exit = True
         except OSError as error:  # a Unix socket or a file descriptor
-            logger.error("Cannot listen on %s: %s.", self._place(), error.strerror or error)
+            sys.stderr.write(f"ppio-agent-runtime: cannot listen on {self._place()}: {error.strerror or error}.\n")
             self._startup_failed = self.should_exit = True
             await self.lifespan.shutdown()
 

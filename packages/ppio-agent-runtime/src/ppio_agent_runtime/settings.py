@@ -282,6 +282,14 @@ class Settings:
                 sources[name], value = "default", list(default) if isinstance(default, list) else default
             super().__setattr__(name, value)
         self._sources = sources
+        self._check()
+
+    def _check(self) -> None:
+        """Check what one field's own rules do not; for subclasses.
+
+        Raises:
+            ConfigurationError: A value is wrong.
+        """
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._fields:
