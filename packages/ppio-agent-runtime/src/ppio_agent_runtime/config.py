@@ -133,7 +133,7 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         event_store: `sqlite:///path` to keep them beyond the process; None for memory only.
         sync_workers: Most threads for `def` handlers and generators; they are started when needed.
         isolate_handlers: Run everything but `/ping` on a second event loop, so that an async handler that blocks
-            cannot delay `/ping`. Costs about a fifth of the throughput of tiny handlers.
+            cannot delay `/ping`. Costs about half of the throughput of tiny handlers.
         heartbeat_seconds: A stream that is silent for so long gets a comment line.
         ping_timeout_seconds: Longest time for a custom ping handler.
         shutdown_grace_seconds: How long running work may go on after SIGTERM.
