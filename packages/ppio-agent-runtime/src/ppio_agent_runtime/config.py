@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from ppio_agent_models import (
@@ -29,7 +29,7 @@ REDIS_SCHEMES = ("redis", "rediss", "redis+unix", "redis+cluster", "redis+sentin
 _SHORTHAND = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*")
 
 
-class RateLimit(Settings):
+class RateLimit(Settings, kw_only=False):
     """How many requests each caller may make.
 
     Attributes:
@@ -54,23 +54,7 @@ class RateLimit(Settings):
 
     written: ClassVar[str] = "a RateLimit (in the environment: 100/60, requests per seconds, or a JSON object)"
 
-    def __init__(
-        self,
-        max_requests: int = 100,
-        window_seconds: int = 60,
-        key: RateLimitKey = "client",
-        storage_uri: str = "memory://",
-        on_storage_failure: StorageFailure = "open",
-        **unknown: Any,
-    ) -> None:
-        super().__init__(
-            max_requests=max_requests,
-            window_seconds=window_seconds,
-            key=key,
-            storage_uri=storage_uri,
-            on_storage_failure=on_storage_failure,
-            **unknown,
-        )
+    def _prepare(self) -> None:
         if self.scheme != MEMORY_SCHEME and self.scheme not in REDIS_SCHEMES:
             known = ", ".join(f"{scheme}://" for scheme in (MEMORY_SCHEME, *REDIS_SCHEMES))
             raise ConfigurationError(f"RateLimit.storage_uri must begin with one of {known}.")
@@ -190,7 +174,7 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     plugins: list[str] = setting(default=[])
     expose_errors: bool | None = setting(default=None)
 
-    def _check(self) -> None:
+    def _prepare(self) -> None:
         if self.forwarded_allow_ips:
             _check_proxies(self.forwarded_allow_ips)
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import UnionType
 from typing import (
     Any,
@@ -40,29 +42,19 @@ _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"0", "false", "no", "off"})
 
 
+@dataclass(eq=False)
 class _Setting:
     """One field: its default, its bounds, and how a string becomes a value."""
 
-    __slots__ = ("above", "at_least", "at_most", "default", "optional", "parse", "secret", "shows_value", "word")
-
-    parse: Parser
-    word: str
-
-    def __init__(
-        self,
-        default: Any,
-        at_least: float | None = None,
-        at_most: float | None = None,
-        above: float | None = None,
-        secret: bool = False,
-    ) -> None:
-        self.default = default
-        self.secret = secret
-        self.at_least = at_least
-        self.at_most = at_most
-        self.above = above
-        self.optional = False
-        self.shows_value = False
+    default: Any
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    secret: bool = False
+    optional: bool = field(default=False, init=False)
+    shows_value: bool = field(default=False, init=False)
+    parse: Parser = field(init=False)
+    word: str = field(init=False)
 
     def read(self, value: Any, where: str) -> Any:
         """Return `value` as the field's type.
@@ -87,12 +79,13 @@ class _Setting:
         return parsed
 
     def _check_bounds(self, number: float, begin: str, shown: str) -> None:
-        if self.above is not None and not number > self.above:
-            raise ConfigurationError(f"{begin} more than {self.above}, {shown}.")
-        if self.at_least is not None and number < self.at_least:
-            raise ConfigurationError(f"{begin} at least {self.at_least}, {shown}.")
-        if self.at_most is not None and number > self.at_most:
-            raise ConfigurationError(f"{begin} at most {self.at_most}, {shown}.")
+        for bound, words, fits in (
+            (self.above, "more than", operator.gt),
+            (self.at_least, "at least", operator.ge),
+            (self.at_most, "at most", operator.le),
+        ):
+            if bound is not None and not fits(number, bound):
+                raise ConfigurationError(f"{begin} {words} {bound}, {shown}.")
 
 
 def setting(
@@ -240,55 +233,61 @@ class Settings:
 
     written: ClassVar[str] = "a JSON object"
     _prefix: ClassVar[str | None] = None
+    _by_position: ClassVar[bool] = False
     _fields: ClassVar[dict[str, _Setting]] = {}
     _sources: dict[str, Source]
 
-    def __init_subclass__(cls, *, env_prefix: str | None = None) -> None:
+    def __init_subclass__(cls, *, env_prefix: str | None = None, kw_only: bool = True) -> None:
         """Collect the fields.
 
         Args:
             env_prefix: How the variables begin in which the environment may give them; that of the base without it, and
                 without any a structure, which has no variables.
+            kw_only: False lets fields be given by position too.
         """
+        cls._by_position = not kw_only
         cls._prefix = env_prefix or cls._prefix
         cls._fields = dict(cls._fields)
         for name, hint in get_type_hints(cls).items():
             if name not in vars(cls) or name.startswith("_") or get_origin(hint) is ClassVar:
                 continue
             default = vars(cls)[name]
-            field = default if isinstance(default, _Setting) else _Setting(default)
-            kind, field.optional = _without_none(hint)
-            field.parse, field.word = _parser_of(kind)
+            own = default if isinstance(default, _Setting) else _Setting(default)
+            kind, own.optional = _without_none(hint)
+            own.parse, own.word = _parser_of(kind)
             is_structure = kind == dict[str, str] or (isinstance(kind, type) and issubclass(kind, Settings))
-            field.shows_value = cls._prefix is not None and not (field.secret or is_structure)
-            cls._fields[name] = field
+            own.shows_value = cls._prefix is not None and not (own.secret or is_structure)
+            cls._fields[name] = own
             delattr(cls, name)
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, *values: Any, **given: Any) -> None:
+        if len(values) > (len(self._fields) if self._by_position else 0):
+            raise ConfigurationError(f"{type(self).__name__} takes settings by name, as in port=8080.")
+        given |= zip(self._fields, values, strict=False)
         unknown = [name for name in given if name not in self._fields]
         if unknown:
             raise ConfigurationError(
                 f"{type(self).__name__} has no setting {unknown[0]!r}.{_suggestion(unknown[0], self._fields)}"
             )
         sources: dict[str, Source] = {}
-        for name, field in self._fields.items():
+        for name, own in self._fields.items():
             variable = self.variable_of(name)
             if name in given:
-                sources[name], value = "argument", field.read(given[name], f"{type(self).__name__}.{name}")
+                sources[name], value = "argument", own.read(given[name], f"{type(self).__name__}.{name}")
             elif variable is not None and variable in os.environ:
-                sources[name], value = "environment", field.read(os.environ[variable], f"The variable {variable}")
+                sources[name], value = "environment", own.read(os.environ[variable], f"The variable {variable}")
             else:
-                default = field.default
+                default = own.default
                 sources[name], value = "default", list(default) if isinstance(default, list) else default
             super().__setattr__(name, value)
         self._sources = sources
-        self._check()
+        self._prepare()
 
-    def _check(self) -> None:
-        """Check what one field's own rules do not; for subclasses.
+    def _prepare(self) -> None:
+        """Complete an instance whose fields are set: check what concerns several of them, or make what depends on them.
 
         Raises:
-            ConfigurationError: A value is wrong.
+            ConfigurationError: They do not fit together.
         """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -334,7 +333,7 @@ class Settings:
     @classmethod
     def secret_names(cls) -> frozenset[str]:
         """Return the names of the fields whose values nobody may see."""
-        return frozenset(name for name, field in cls._fields.items() if field.secret)
+        return frozenset(name for name, own in cls._fields.items() if own.secret)
 
     @classmethod
     def unknown_variables(cls, known_elsewhere: frozenset[str]) -> list[str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from ppio_agent_models import InvocationError, RateLimitedError, UnavailableError
 
-from ..config import MEMORY_SCHEME, RateLimit, RateLimitKey, StorageFailure
+from ..config import MEMORY_SCHEME, RateLimit
 from ..observability.logging import logger
 
 if TYPE_CHECKING:
@@ -52,18 +52,13 @@ class RateLimitState(NamedTuple):
     known: bool = True
 
 
-class RateLimiter(RateLimit):
+class RateLimiter(RateLimit, kw_only=False):
     """A limit of `max_requests` in any `window_seconds`, for each key on its own, and the counts of these keys.
 
     The service makes its own from `AgentConfig.rate_limit`, or uses the one that is given there; an agent can use more
     of them for its own ends.
 
-    Args:
-        max_requests: Requests that one key may make.
-        window_seconds: In a span of so many seconds.
-        key: What the keys are; names the policy in the response fields.
-        storage_uri: See `RateLimit`.
-        on_storage_failure: See `RateLimit`.
+    It is made with the arguments of `RateLimit`.
 
     Attributes:
         storage_is_gone: Redis could not be reached when it was last asked.
@@ -72,22 +67,14 @@ class RateLimiter(RateLimit):
         ConfigurationError: A value is wrong, or the extra `[redis]` is not installed.
     """
 
-    def __init__(
-        self,
-        max_requests: int = 100,
-        window_seconds: int = 60,
-        *,
-        key: RateLimitKey = "client",
-        storage_uri: str = "memory://",
-        on_storage_failure: StorageFailure = "open",
-    ) -> None:
-        super().__init__(max_requests, window_seconds, key, storage_uri, on_storage_failure)
+    def _prepare(self) -> None:
+        super()._prepare()
         self.storage_is_gone = False
         self._try_again_at = 0.0
-        self._policy = (b"ratelimit-policy", f'"{key}";q={max_requests};w={window_seconds}'.encode())
-        self._limit_field = f'"{key}";r=%d;t=%d'.encode()
+        self._policy = (b"ratelimit-policy", f'"{self.key}";q={self.max_requests};w={self.window_seconds}'.encode())
+        self._limit_field = f'"{self.key}";r=%d;t=%d'.encode()
         self._redis: RedisStorage | None = None
-        self._windows = SlidingWindows(max_requests, window_seconds)
+        self._windows = SlidingWindows(self.max_requests, self.window_seconds)
         if self.scheme != MEMORY_SCHEME:
             from .redis_storage import RedisStorage
 
@@ -98,13 +85,7 @@ class RateLimiter(RateLimit):
         """Return a limiter for `rate_limit`: itself if it is one."""
         if isinstance(rate_limit, cls):
             return rate_limit
-        return cls(
-            rate_limit.max_requests,
-            rate_limit.window_seconds,
-            key=rate_limit.key,
-            storage_uri=rate_limit.storage_uri,
-            on_storage_failure=rate_limit.on_storage_failure,
-        )
+        return cls(**{name: value for name, (value, _) in rate_limit.explain().items()})
 
     def key_of(self, context: RequestContext, address: str) -> str:
         """Return what a request counts for, in few characters and without a credential in it.
