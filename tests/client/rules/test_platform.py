@@ -26,7 +26,7 @@ from ppio_agent_client import (
     TotalTimeoutError,
 )
 from ppio_agent_client._core.credentials import keys_with
-from ppio_agent_client._core.platform import errors, models, requests, start
+from ppio_agent_client._core.platform import models, requests, start
 from ppio_agent_client._core.platform.urls import platform_urls
 
 JSON = st.recursive(
@@ -115,7 +115,7 @@ def test_ids_cannot_leave_their_place_in_a_path() -> None:
 
 
 def failed(status: int, value: Any = None, **headers: str) -> Exception:
-    return errors.error_of(status, headers, value, "create a sandbox", unix_now=0)
+    return requests.error_of(status, headers, value, "create a sandbox", unix_now=0)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_a_gateways_page_is_not_quoted() -> None:
     ],
 )
 def test_only_what_cannot_happen_twice_is_repeated(error: Any, once: bool, twice: bool, lost: bool) -> None:
-    assert errors.may_retry(error, is_idempotent=False) is once
-    assert errors.may_retry(error, is_idempotent=True) is twice
-    assert errors.is_lost(error) is lost
+    assert requests.may_retry(error, is_idempotent=False) is once
+    assert requests.may_retry(error, is_idempotent=True) is twice
+    assert requests.is_lost(error) is lost
 
 
 def test_a_refused_create_is_an_error_of_creation() -> None:
-    error = errors.not_created(PlatformError("no", status_code=400, request_id="r"))
+    error = requests.not_created(PlatformError("no", status_code=400, request_id="r"))
     assert type(error) is SandboxCreationError
     assert (error.status_code, error.request_id) == (400, "r")
 
@@ -176,7 +176,7 @@ def test_answers_of_any_shape_break_nothing(value: Any) -> None:
     models.read_templates(value)
     item = {"templateID": "t", "metadata": {"agent_runtime": value}, "aliases": value, "createdAt": value}
     assert [each.template_id for each in models.read_templates([item])] == ["t"]
-    errors.error_of(500, {}, value, "x", unix_now=0)
+    requests.error_of(500, {}, value, "x", unix_now=0)
     odd = dict.fromkeys(("templateID", "alias", "state", "startedAt", "endAt", "envdVersion", "metadata"), value)
     assert models.read_sandbox({"sandboxID": "i1", **odd}, is_legacy=True).sandbox_id == "i1"
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from ppio_agent_client._core.platform.frames import (
     MAX_MESSAGE_BYTES,
     MAX_OUTPUT_BYTES,
-    Frame,
     FrameError,
     FrameReader,
     ProcessReport,
@@ -32,18 +31,18 @@ def test_messages_come_back_however_the_bytes_are_cut(
     messages: list[tuple[dict[str, Any], bool]], cuts: list[int]
 ) -> None:
     data = b"".join(encode_frame(message, is_end=is_end) for message, is_end in messages)
-    reader, found = FrameReader(), list[Frame]()
+    reader, found = FrameReader(), list[tuple[dict[str, Any], bool]]()
     for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(data)], strict=True):
         found += reader.feed(data[start:end])
-    assert [(frame.value, frame.is_end) for frame in found] == messages
+    assert found == messages
 
 
 def test_every_single_cut_gives_the_same() -> None:
     data = encode_frame({"event": {"start": {"pid": 7}}}) + encode_frame({}, is_end=True)
     for cut in range(len(data) + 1):
-        reader, report = FrameReader(), ProcessReport()
-        for frame in [*reader.feed(data[:cut]), *reader.feed(data[cut:])]:
-            report.update(frame)
+        report = ProcessReport()
+        report.feed(data[:cut])
+        report.feed(data[cut:])
         assert (report.has_started, report.is_closed, report.error) == (True, True, "")
 
 
@@ -65,7 +64,7 @@ def test_what_is_no_such_stream_is_refused(data: bytes, what: str) -> None:
 def report(**event: Any) -> ProcessReport:
     """Return what a process is after one event."""
     found = ProcessReport()
-    found.update(Frame({"event": event}))
+    found.feed(encode_frame({"event": event}))
     return found
 
 
@@ -76,7 +75,7 @@ def test_what_a_process_prints_to_any_stream_is_its_output(stream: str) -> None:
 
 def test_only_the_last_of_the_output_is_kept() -> None:
     found = report(data={"stdout": base64.b64encode(b"x" * 100_000).decode()})
-    found.update(Frame({"event": {"data": {"stdout": base64.b64encode(b"the end").decode()}}}))
+    found.feed(encode_frame({"event": {"data": {"stdout": base64.b64encode(b"the end").decode()}}}))
     assert found.output.endswith("xthe end")
     assert len(found.output) == MAX_OUTPUT_BYTES
 
@@ -104,7 +103,7 @@ def test_a_message_that_keeps_the_stream_alive_says_nothing() -> None:
 
 def test_a_stream_that_ends_with_an_error_says_it() -> None:
     found = ProcessReport()
-    found.update(Frame({"error": {"code": "invalid_argument", "message": "no such cwd"}}, is_end=True))
+    found.feed(encode_frame({"error": {"code": "invalid_argument", "message": "no such cwd"}}, is_end=True))
     assert (found.is_known, found.error) == (True, "invalid_argument: no such cwd")
 
 
@@ -121,5 +120,5 @@ def test_a_message_of_any_shape_breaks_nothing(value: Any) -> None:
     for key in ("start", "data", "end", "keepalive", "other"):
         report(**{key: value})
     found = ProcessReport()
-    found.update(Frame({"event": value}))
-    found.update(Frame({"error": value}, is_end=True))
+    found.feed(encode_frame({"event": value}))
+    found.feed(encode_frame({"error": value}, is_end=True))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ..._rules import json_codec
@@ -35,19 +34,6 @@ class FrameError(ValueError):
     """The bytes aren't such a stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One message.
-
-    Attributes:
-        value: The decoded JSON object.
-        is_end: Whether it closes the stream and tells how that went.
-    """
-
-    value: dict[str, Any]
-    is_end: bool = False
-
-
 def encode_frame(message: object, *, is_end: bool = False) -> bytes:
     """Return one message as it travels."""
     body = json_codec.dump(message)
@@ -60,8 +46,8 @@ class FrameReader:
     def __init__(self) -> None:
         self._pending = bytearray()
 
-    def feed(self, piece: bytes) -> Iterator[Frame]:
-        """Yield every message that `piece` completes.
+    def feed(self, piece: bytes) -> Iterator[tuple[dict[str, Any], bool]]:
+        """Yield every message that `piece` completes, and whether it closes the stream and tells how that went.
 
         Raises:
             FrameError: It isn't such a stream.
@@ -75,7 +61,7 @@ class FrameReader:
                 return
             body = bytes(self._pending[_HEAD.size : _HEAD.size + length])
             del self._pending[: _HEAD.size + length]
-            yield Frame(_json_object(body), bool(flags & _END))
+            yield _json_object(body), bool(flags & _END)
 
 
 class ProcessReport:
@@ -93,6 +79,7 @@ class ProcessReport:
         self.has_started = self.has_ended = self.is_closed = False
         self.exit_code: int | None = None
         self.error = ""
+        self._frames = FrameReader()
         self._printed = bytearray()
 
     @property
@@ -105,22 +92,28 @@ class ProcessReport:
         """The last of what it printed, to either stream."""
         return self._printed.decode("utf-8", "replace")
 
-    def update(self, frame: Frame) -> None:
-        """Take in one message; one that only keeps the stream alive changes nothing."""
-        if frame.is_end:
-            self.is_closed = True
-            error = frame.value.get("error")
-            self.error = error_text(error) if isinstance(error, dict) else ""
-            return
-        event = _object(frame.value, "event")
+    def feed(self, piece: bytes) -> None:
+        """Take in a piece of the stream.
+
+        Raises:
+            FrameError: It isn't such a stream.
+        """
+        for message, is_end in self._frames.feed(piece):
+            if is_end:
+                self.is_closed = True
+                self.error = error_text(message["error"]) if isinstance(message.get("error"), dict) else ""
+            elif isinstance(event := message.get("event"), dict):
+                self._update(event)
+
+    def _update(self, event: dict[str, Any]) -> None:
         if isinstance(event.get("start"), dict):
             self.has_started = True
-        elif isinstance(event.get("data"), dict):
-            self._printed += _printed(event["data"])
+        elif isinstance(data := event.get("data"), dict):
+            self._printed += b"".join(_decoded(data.get(stream)) for stream in ("stdout", "stderr", "pty"))
             del self._printed[:-MAX_OUTPUT_BYTES]
-        elif isinstance(event.get("end"), dict):
+        elif isinstance(end := event.get("end"), dict):
             self.has_ended = True
-            self.exit_code = _exit_code(event["end"])
+            self.exit_code = _exit_code(end)
 
 
 def error_text(error: dict[str, Any]) -> str:
@@ -139,20 +132,13 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:
-    value = fields.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _printed(data: dict[str, Any]) -> bytes:
-    printed = b""
-    for encoded in (data.get("stdout"), data.get("stderr"), data.get("pty")):
-        if isinstance(encoded, str):
-            try:
-                printed += base64.b64decode(encoded)
-            except ValueError:  # not base64
-                printed += encoded.encode("utf-8", "replace")
-    return printed
+def _decoded(encoded: object) -> bytes:
+    if not isinstance(encoded, str):
+        return b""
+    try:
+        return base64.b64decode(encoded)
+    except ValueError:
+        return encoded.encode("utf-8", "replace")
 
 
 def _exit_code(end: dict[str, Any]) -> int | None:

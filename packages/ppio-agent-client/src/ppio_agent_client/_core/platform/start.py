@@ -18,13 +18,14 @@ from .models import manifest_of
 PROCESS_TAG: Final = "ppio-agent"
 """The name by which envd lists the agent's process."""
 DEFAULT_START_SECONDS: Final = 60.0
-MAX_CPUS: Final = 8
-MAX_MEMORY_MB: Final = 8192
+_MAX_CPUS: Final = "8"
+_MAX_MEMORY: Final = "8Gi"
 
 _DEFAULT_COMMAND = "cd /app && exec python -m ppio_agent_runtime"
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 _MEMORY = re.compile(r"([0-9]+)(Mi|Gi)")
 _CPU = re.compile(r"([0-9]+)(m?)")
+_UNITS = {"Mi": 1, "Gi": 1024, "": 1, "m": 0.001}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +90,13 @@ def check_limits(memory_limit: str | None, cpu_limit: str | None, template: mode
         ConfigurationError: No sandbox of the platform can have that.
         SandboxCreationError: The template's have less.
     """
-    memory_mb = None if memory_limit is None else _memory_mb(memory_limit)
-    cpus = None if cpu_limit is None else _cpus(cpu_limit)
+    memory_mb = _parsed("memory_limit", memory_limit, _MEMORY, _MAX_MEMORY, "'512Mi' or '1Gi'")
+    cpus = _parsed("cpu_limit", cpu_limit, _CPU, _MAX_CPUS, "'1' or '1000m'")
     if template is None:
         return
     short = [
-        f"{has} {unit}, less than {wanted}"
-        for has, least, unit, wanted in (
+        f"{has} {unit}, less than {limit}"
+        for has, least, unit, limit in (
             (template.memory_mb, memory_mb, "MiB of memory", memory_limit),
             (template.cpu_count, cpus, "processors", cpu_limit),
         )
@@ -108,25 +109,18 @@ def check_limits(memory_limit: str | None, cpu_limit: str | None, template: mode
         )
 
 
-def _memory_mb(limit: str) -> int:
-    match = _MEMORY.fullmatch(limit)
-    memory_mb = 0 if match is None else int(match[1]) * (1024 if match[2] == "Gi" else 1)
-    if not 0 < memory_mb <= MAX_MEMORY_MB:
-        raise ConfigurationError(
-            f"memory_limit is such as '512Mi' or '1Gi' and at most {MAX_MEMORY_MB // 1024}Gi on the platform, "
-            f"not {limit!r}"
-        )
-    return memory_mb
+def _parsed(name: str, limit: str | None, pattern: re.Pattern[str], most: str, valid: str) -> float | None:
+    if limit is None:
+        return None
+    value, highest = _value(pattern, limit), _value(pattern, most)
+    if not 0 < value <= highest:
+        raise ConfigurationError(f"{name} is such as {valid} and at most {most} on the platform, not {limit!r}")
+    return value
 
 
-def _cpus(limit: str) -> float:
-    match = _CPU.fullmatch(limit)
-    cpus = 0.0 if match is None else int(match[1]) / (1000 if match[2] else 1)
-    if not 0 < cpus <= MAX_CPUS:
-        raise ConfigurationError(
-            f"cpu_limit is such as '1' or '1000m' and at most {MAX_CPUS} on the platform, not {limit!r}"
-        )
-    return cpus
+def _value(pattern: re.Pattern[str], text: str) -> float:
+    match = pattern.fullmatch(text)
+    return 0.0 if match is None else int(match[1]) * _UNITS[match[2]]
 
 
 def _command(entrypoint: str | None) -> str:

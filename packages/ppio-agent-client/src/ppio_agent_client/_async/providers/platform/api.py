@@ -13,7 +13,6 @@ import ppio_agent_models as models
 from ppio_agent_models import JSON_MEDIA_TYPE, AuthenticationError, NetworkError, PlatformError, PPIOAgentRuntimeError
 
 from ...._config import ClientConfig
-from ...._core.platform import errors
 from ...._core.platform.models import (
     PAGE_SIZE,
     PlatformSandbox,
@@ -25,7 +24,16 @@ from ...._core.platform.models import (
     read_sandboxes,
     read_templates,
 )
-from ...._core.platform.requests import PlatformRequest, about_sandbox, create_request, list_request, whole_seconds
+from ...._core.platform.requests import (
+    PlatformRequest,
+    about_sandbox,
+    create_request,
+    error_of,
+    is_refusal,
+    list_request,
+    may_retry,
+    whole_seconds,
+)
 from ...._core.platform.urls import PlatformUrls
 from ...._io import _async as io
 from ...._rules import json_codec
@@ -37,7 +45,7 @@ from ...._sandbox import LogPage, SandboxSpec
 
 if TYPE_CHECKING:
     from ..._auth import AuthManager
-    from ..._transport import Transport
+    from ...transport import Transport
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -227,7 +235,7 @@ class PlatformApi:
             if pause is None:
                 raise error
             failures += 1
-            was_repeated = was_repeated or not errors.is_refusal(error)
+            was_repeated = was_repeated or not is_refusal(error)
             logger.debug("attempt %d to %s follows in %.2f s", failures + 1, request.action, pause)
             await io.sleep(pause)
 
@@ -248,13 +256,13 @@ class PlatformApi:
         failure = None
         if not 200 <= answer.status < 300:
             now = io.unix_now()
-            failure = errors.error_of(answer.status, answer.headers, value, request.action, unix_now=now)
+            failure = error_of(answer.status, answer.headers, value, request.action, unix_now=now)
         return Reply(answer.status, answer.headers, value, failure)
 
     def _pause(
         self, request: PlatformRequest, error: PPIOAgentRuntimeError, failures: int, limits: Limits
     ) -> float | None:
-        if not errors.may_retry(error, is_idempotent=request.is_idempotent):
+        if not may_retry(error, is_idempotent=request.is_idempotent):
             return None
         left = limits.remaining(io.now())
         pause = self._policy.pause(failures, chance=io.chance(), retry_after=error.retry_after, remaining=left)

@@ -119,7 +119,8 @@ class PlatformSandboxes:
     def as_sandbox(self, told: PlatformSandbox, *, is_partial: bool = False) -> Sandbox:
         """Return a sandbox of this SDK as the platform has told of it."""
         assert told.labels is not None
-        url, headers = self._urls.agent(told.sandbox_id, self._domain(told.sandbox_id))
+        known = self._connection(told.sandbox_id)
+        url, headers = self._urls.agent(told.sandbox_id, known.domain)
         headers["Authorization"] = f"Bearer {self._auth.session_token(told.labels.session_id)}"
         template_id = told.template_id or told.labels.template
         return Sandbox(
@@ -133,21 +134,20 @@ class PlatformSandboxes:
             life_seconds=told.labels.life_seconds,
             wakes=told.labels.wakes,
             start_timeout_seconds=agent_start(self._templates.cached(template_id)).timeout_seconds,
-            headers=headers | self._traffic_headers(told.sandbox_id),
+            headers=headers | _traffic_headers(known),
             metadata=told.labels.metadata,
             is_partial=is_partial,
         )
 
     def envd(self, sandbox_id: str) -> tuple[str, dict[str, str]]:
         """Return where the envd of a sandbox listens, and the headers that it and the way to it want."""
-        url, headers = self._urls.envd(sandbox_id, self._domain(sandbox_id))
-        headers |= self._traffic_headers(sandbox_id)
-        known = self._known.get(sandbox_id)
-        if known is not None and known.envd_token is not None:
+        known = self._connection(sandbox_id)
+        url, headers = self._urls.envd(sandbox_id, known.domain)
+        if known.envd_token is not None:
             headers[ENVD_TOKEN_HEADER] = known.envd_token
-        if known is not None and needs_user(known.envd_version):
+        if needs_user(known.envd_version):
             headers["Authorization"] = _ENVD_USER
-        return url, headers
+        return url, headers | _traffic_headers(known)
 
     def official(self, sandbox_id: str) -> OfficialSandbox:
         """Return the official SDK's handle of a sandbox. See `OfficialSource`."""
@@ -204,13 +204,13 @@ class PlatformSandboxes:
         is_private = listed.labels is not None and listed.labels.is_private
         return known is None or (is_private and known.traffic_token is None)
 
-    def _domain(self, sandbox_id: str) -> str | None:
-        known = self._known.get(sandbox_id)
-        return None if known is None else known.domain
+    def _connection(self, sandbox_id: str) -> PlatformSandbox:
+        """Return what is known of the way to a sandbox, perhaps nothing."""
+        return self._known.get(sandbox_id) or PlatformSandbox.model_construct(sandbox_id=sandbox_id)
 
-    def _traffic_headers(self, sandbox_id: str) -> dict[str, str]:
-        known = self._known.get(sandbox_id)
-        return {} if known is None or known.traffic_token is None else {TRAFFIC_TOKEN_HEADER: known.traffic_token}
+
+def _traffic_headers(known: PlatformSandbox) -> dict[str, str]:
+    return {} if known.traffic_token is None else {TRAFFIC_TOKEN_HEADER: known.traffic_token}
 
 
 def _now() -> datetime:

@@ -16,8 +16,9 @@ from ppio_agent_models import (
 )
 
 from ...._core import lifecycle
-from ...._core.platform import errors, labels
+from ...._core.platform import labels
 from ...._core.platform.models import PlatformSandbox
+from ...._core.platform.requests import is_lost, not_created
 from ...._core.platform.start import check_limits
 from ...._io import _sync as io
 from ...._sandbox import Sandbox, SandboxSpec
@@ -112,7 +113,7 @@ class SandboxCreator:
         try:
             return self._create_or_adopt(spec, template_id, metadata)
         except PPIOAgentRuntimeError as error:
-            raise errors.not_created(error) from error.__cause__
+            raise not_created(error) from error.__cause__
         except BaseException:
             # Cancelled while it waited: what it may have made belongs to nobody.
             io.to_the_end(self._clean_up(metadata))
@@ -122,7 +123,7 @@ class SandboxCreator:
         try:
             return self._send(spec, template_id, metadata)
         except PPIOAgentRuntimeError as error:
-            if not errors.is_lost(error):
+            if not is_lost(error):
                 raise
             lost = error
         logger.warning("the answer to a create was lost (%s); looking for what it made", lost)
@@ -140,7 +141,7 @@ class SandboxCreator:
             made = self._send(spec, template_id, metadata)
         except PPIOAgentRuntimeError as error:
             # The first one may have arrived late, and taken the room of this one.
-            self._clean_up(metadata, _SEARCH_PAUSES_SECONDS if errors.is_lost(error) else _ONE_SEARCH)
+            self._clean_up(metadata, _SEARCH_PAUSES_SECONDS if is_lost(error) else _ONE_SEARCH)
             raise
         self._clean_up(metadata, _ONE_SEARCH, spare=made.sandbox_id)
         return made

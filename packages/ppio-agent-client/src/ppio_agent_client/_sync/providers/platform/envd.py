@@ -12,14 +12,15 @@ from ppio_agent_models import JSON_MEDIA_TYPE, NetworkError, PPIOAgentRuntimeErr
 
 from ...._config import ClientConfig
 from ...._core.lifecycle import pauses
-from ...._core.platform.frames import FrameError, FrameReader, ProcessReport, encode_frame, error_text
+from ...._core.platform.frames import FrameError, ProcessReport, encode_frame, error_text
 from ...._io import _sync as io
 from ...._rules import json_codec
 from ...._rules.limits import call_limits
 from ...._rules.requests import USER_AGENT, Call
+from ...._sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from ..._transport import Answer, Transport
+    from ...transport import Answer, Transport
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -54,7 +55,7 @@ class Envd:
         self._config = config
         self._transport = transport
 
-    def start(self, request: dict[str, Any], seconds: float) -> StartedProcess | None:
+    def start(self, request: dict[str, Any], seconds: float, watch: StartWatch) -> None:
         """Start a process that lives as long as its sandbox, whoever watches it.
 
         envd ends a process at the deadline of the request that started it, so this one has none.
@@ -62,9 +63,7 @@ class Envd:
         Args:
             request: Of `process.Process/Start`, with a tag of its own.
             seconds: How long envd may take to come up.
-
-        Returns:
-            The process, watched; None where it runs, and the stream that tells of it was lost.
+            watch: Follows the process, unless the stream that tells of it is lost.
 
         Raises:
             SandboxCreationError: envd refused.
@@ -74,14 +73,14 @@ class Envd:
         call = self._call("Start", encode_frame(request), _STREAM_MEDIA_TYPE)
         call.headers["Keepalive-Ping-Interval"] = str(_KEEPALIVE_SECONDS)
         for pause in pauses():
-            outcome = self._attempt(call, seconds)
-            if isinstance(outcome, StartedProcess):
-                return outcome
+            error = self._attempt(call, seconds, watch)
+            if error is None:
+                return
             # A start whose answer was lost may have happened, and twice is once too often.
-            if not (isinstance(outcome, NetworkError) and outcome.retryable) and self.runs(request["tag"]):
-                return None
+            if not (isinstance(error, NetworkError) and error.retryable) and self.runs(request["tag"]):
+                return
             if io.now() + pause >= deadline:
-                raise outcome
+                raise error
             io.sleep(pause)
         raise AssertionError("pauses() does not end")
 
@@ -98,15 +97,16 @@ class Envd:
         listed = processes if isinstance(processes, list) else []
         return any(isinstance(each, dict) and each.get("tag") == tag for each in listed)
 
-    def _attempt(self, call: Call, seconds: float) -> StartedProcess | NetworkError | SandboxCreationError:
+    def _attempt(
+        self, call: Call, seconds: float, watch: StartWatch
+    ) -> NetworkError | SandboxCreationError | None:
         limits = call_limits(self._config, None, io.now())
         limits = replace(limits, first_byte=limits.first_byte or seconds)
         try:
             answer = (self._transport()).open(call, limits)
             if answer.status == 200:
-                process = StartedProcess(answer)
-                process.begin(seconds)
-                return process
+                watch.follow(answer, seconds)
+                return None
             value = json_codec.load_or_text(answer.read())
         except NetworkError as error:
             return error
@@ -125,30 +125,41 @@ class Envd:
         return Call("POST", f"{self._url}/process.Process/{verb}", headers, body)
 
 
-class StartedProcess:
-    """A process that envd has started, and what its stream tells of it, in `report`."""
+class StartWatch:
+    """Tells how a starting agent is: from its process's stream as long as that lasts, else from the platform.
 
-    def __init__(self, answer: Answer) -> None:
-        self.report = ProcessReport()
-        self._answer = answer
-        self._parts = answer.parts()
-        self._frames = FrameReader()
+    Args:
+        sandbox: Where it runs, as it was made.
+        start_timeout_seconds: How long the agent may take until `/ping` answers.
+        get: Asks the platform for the sandbox.
+    """
+
+    def __init__(
+        self, sandbox: Sandbox, start_timeout_seconds: float, get: Callable[[str], Sandbox | None]
+    ) -> None:
+        self.start_timeout_seconds = start_timeout_seconds
+        self._sandbox = sandbox
+        self._get = get
+        self._report = ProcessReport()
         self._reading: io.Background | None = None
 
-    def begin(self, seconds: float) -> None:
+    def follow(self, answer: Answer, seconds: float) -> None:
         """Read until envd says that the process runs, or why it does not, and go on reading in the background.
 
         Args:
+            answer: The stream.
             seconds: How long envd may take for that, however often it says that it still lives.
 
         Raises:
             NetworkError: The stream was lost before, so nobody knows.
         """
         deadline = io.now() + seconds
+        self._answer, self._parts = answer, answer.parts()
+        report = self._report = ProcessReport()
         try:
-            while not self.report.is_known:
-                self._feed(next(self._parts))
-                if io.now() >= deadline and not self.report.is_known:
+            while not report.is_known:
+                report.feed(next(self._parts))
+                if io.now() >= deadline and not report.is_known:
                     self._parts.close()
                     raise NetworkError(f"envd did not say within {seconds:g} s whether the agent's process runs")
         except (StopIteration, FrameError) as error:
@@ -156,24 +167,37 @@ class StartedProcess:
             raise NetworkError("envd's answer to the start of the agent was cut or not one of its streams") from error
         self._reading = io.Background(self._read)
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until the stream is over, at most so long, and return whether it is."""
-        assert self._reading is not None
-        return self._reading.wait(seconds)
+    def poll(self) -> Sandbox | None:
+        """Return the sandbox as it is now: ended as soon as the agent's process has.
+
+        Raises:
+            SandboxCreationError: envd could not start the process.
+        """
+        report = self._report
+        if report.has_ended:
+            return replace(self._sandbox, state="ended", exit_code=report.exit_code, output=report.output)
+        if report.error:
+            raise SandboxCreationError(f"envd could not start the agent: {report.error}", output=report.output)
+        if self._reading is None or self._reading.wait(0):
+            found = self._get(self._sandbox.sandbox_id)
+            return None if found is None else replace(found, output=report.output)
+        return replace(self._sandbox, output=report.output)
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until the agent ends."""
+        began_at = io.now()
+        if self._reading is None or (self._reading.wait(seconds) and not self._report.has_ended):
+            io.sleep(max(0.0, began_at + seconds - io.now()))
 
     def close(self) -> None:
-        """Stop reading; the process goes on."""
+        """Stop watching. The agent keeps running."""
         if self._reading is not None:
             self._reading.stop(self._answer.close)
-        self._parts.close()
+            self._parts.close()
 
     def _read(self, _: io.Background) -> None:
         try:
             for piece in self._parts:
-                self._feed(piece)
+                self._report.feed(piece)
         except (NetworkError, FrameError) as error:
             logger.debug("the stream of a starting agent was lost: %s", error)
-
-    def _feed(self, piece: bytes) -> None:
-        for frame in self._frames.feed(piece):
-            self.report.update(frame)

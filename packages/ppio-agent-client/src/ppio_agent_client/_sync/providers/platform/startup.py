@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import NetworkError, SandboxCreationError
+from ppio_agent_models import NetworkError
 
 from ...._config import ClientConfig
 from ...._core.lifecycle import PING_SECONDS
@@ -17,11 +16,11 @@ from ...._io import _sync as io
 from ...._rules.limits import call_limits
 from ...._rules.requests import USER_AGENT, Call
 from ...._sandbox import Sandbox, SandboxSpec
-from .envd import Envd, StartedProcess
+from .envd import Envd, StartWatch
 from .sandboxes import PlatformSandboxes
 
 if TYPE_CHECKING:
-    from ..._transport import Transport
+    from ...transport import Transport
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -75,8 +74,9 @@ class AgentStartup:
     def start(self, sandbox: Sandbox, spec: SandboxSpec, start: AgentStart, token: str) -> StartWatch:
         """Start the agent of a session, closed to everybody without the session's token."""
         request = start.envd_request(spec.env_vars, token)
-        process = self._envd(sandbox).start(request, min(_ENVD_SECONDS, start.timeout_seconds))
-        return StartWatch(process, sandbox, start.timeout_seconds, self._sandboxes)
+        watch = StartWatch(sandbox, start.timeout_seconds, self._sandboxes.get)
+        self._envd(sandbox).start(request, min(_ENVD_SECONDS, start.timeout_seconds), watch)
+        return watch
 
     def _envd(self, sandbox: Sandbox) -> Envd:
         url, headers = self._sandboxes.envd(sandbox.sandbox_id)
@@ -103,56 +103,3 @@ class AgentStartup:
                 return answer.status, answer.read()
         except NetworkError:
             return 0, b""
-
-
-class StartWatch:
-    """Tells how a starting agent is: from its process's stream as long as that lasts, else from the platform.
-
-    Args:
-        process: The process; None where its stream was lost.
-        sandbox: Where it runs, as it was made.
-        start_timeout_seconds: How long the agent may take until `/ping` answers.
-        sandboxes: Asks the platform for the sandbox.
-    """
-
-    def __init__(
-        self,
-        process: StartedProcess | None,
-        sandbox: Sandbox,
-        start_timeout_seconds: float,
-        sandboxes: PlatformSandboxes,
-    ) -> None:
-        self.start_timeout_seconds = start_timeout_seconds
-        self._process = process
-        self._sandbox = sandbox
-        self._sandboxes = sandboxes
-
-    def poll(self) -> Sandbox | None:
-        """Return the sandbox as it is now: ended as soon as the agent's process has.
-
-        Raises:
-            SandboxCreationError: envd could not start the process.
-        """
-        if self._process is None:
-            return self._sandboxes.get(self._sandbox.sandbox_id)
-        report = self._process.report
-        if report.has_ended:
-            return replace(self._sandbox, state="ended", exit_code=report.exit_code, output=report.output)
-        if report.error:
-            raise SandboxCreationError(f"envd could not start the agent: {report.error}", output=report.output)
-        if self._process.wait(0):
-            found = self._sandboxes.get(self._sandbox.sandbox_id)
-            return None if found is None else replace(found, output=report.output)
-        return replace(self._sandbox, output=report.output)
-
-    def wait(self, seconds: float) -> None:
-        """Wait so long, or until the agent ends."""
-        began_at = io.now()
-        process = self._process
-        if process is None or (process.wait(seconds) and not process.report.has_ended):
-            io.sleep(max(0.0, began_at + seconds - io.now()))
-
-    def close(self) -> None:
-        """Stop watching. The agent goes on."""
-        if self._process is not None:
-            self._process.close()
