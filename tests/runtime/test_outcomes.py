@@ -172,7 +172,7 @@ def test_error_for_callers_that_is_alone_in_its_groups_counts_as_itself(headers:
     async def two() -> None:
         raise ExceptionGroup("both", [AgentError("a", status_code=429), AgentError("b", status_code=429)])
 
-    assert refusal(answer_of(agents_own, headers), 429, "AgentError") is None
+    assert refusal(answer_of(agents_own, headers), 429, "AgentError") == "quota used up"
     assert answer_of(http, headers).status == 404
     assert answer_of(two, headers).status == 500
 

@@ -34,7 +34,8 @@ _END: Final = object()
 
 def is_stream(outcome: Outcome) -> bool:
     """Say whether an outcome is a stream: it has `__anext__`, or `__next__` and then a thread of its own."""
-    return hasattr(type(outcome), "__anext__") or hasattr(type(outcome), "__next__")
+    kind = type(outcome)
+    return kind is ThreadedStream or hasattr(kind, "__anext__") or hasattr(kind, "__next__")
 
 
 def must_await(result: Any) -> bool:
@@ -142,9 +143,6 @@ class ThreadedStream:
         workers: Whose thread it is; while it waits, it does not count as one of them.
         loop: Where they go.
     """
-
-    __next__ = None
-    """It is a stream."""
 
     def __init__(
         self, iterator: Any, context: RequestContext, workers: WorkerThreads, loop: asyncio.AbstractEventLoop

@@ -131,7 +131,7 @@ class Invocation(Transcript):
         self.state = "running"
         if self.durable:
             self._note_begin()
-        outcome = None
+        outcome = failure = None
         self._is_cancellable = True
         try:
             if handler.in_thread:
@@ -143,13 +143,17 @@ class Invocation(Transcript):
         except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
             raise
         except BaseException as error:  # noqa: BLE001  # sys.exit() ends an invocation, not the service
-            if self.stop_reason is None:
-                self._raise_failure(error)
+            failure = None if self.stop_reason is not None else self._failure_of(error)
         finally:
             self._is_cancellable = False
         if self.stop_reason is not None:
             abandon(outcome)
             self._raise_stopped()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback holds this frame
         return outcome
 
     async def wait_for_admission(self, admission: Admission) -> None:
@@ -260,30 +264,32 @@ class Invocation(Transcript):
 
     async def _guarded(self, working: Coroutine[Any, Any, None]) -> None:
         """Let code of the agent work, which `stop` cancels."""
+        failure = None
         self._is_cancellable = True
         try:
             await working
         except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
             raise
         except BaseException as error:  # noqa: BLE001  # sys.exit() ends an invocation, not the service
-            if self.stop_reason is None:
-                self._raise_failure(error)
+            failure = None if self.stop_reason is not None else self._failure_of(error)
         finally:
             self._is_cancellable = False
         if self.stop_reason is not None and self._stopped_at:
             self._raise_stopped()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback holds this frame
 
-    def _raise_failure(self, error: BaseException) -> None:
-        """Raise what came out of the agent's code as callers are told of it; a cancel from outside goes on as it is."""
+    def _failure_of(self, error: BaseException) -> BaseException:
+        """Return what came out of the agent's code as callers are told of it; a cancel from outside as it is."""
+        if isinstance(error, ClientGoneError):
+            return error
         if isinstance(error, asyncio.CancelledError) and self.task is not None and self.task.cancelling():
             self.context.cancel()
-            raise error
-        if isinstance(error, ClientGoneError):
-            raise error
-        failure = handler_failure(error)
-        if failure is error:
-            raise error
-        raise failure from failure.__cause__
+            return error
+        return handler_failure(error)
 
     def _raise_stopped(self) -> None:
         """Raise why it was stopped, and take back the cancel of `stop`, so that the task can go on and answer."""
