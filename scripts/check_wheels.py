@@ -45,7 +45,7 @@ class Wheel:
 
 
 WHEELS = (
-    Wheel(MODELS, frozenset({"pydantic"}), frozenset()),
+    Wheel(MODELS, frozenset({"pydantic", "pyyaml"}), frozenset()),
     Wheel(
         "ppio-agent-runtime",
         None,

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from typing import Any, Final
 
 import uvloop
@@ -27,7 +28,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, configure_logging
-from ppio_agent_runtime._http.protocol import AgentHttpProtocol
+from ppio_agent_runtime.http_protocol import AgentHttpProtocol
 
 from .loads import SMALL
 
@@ -87,30 +88,20 @@ async def bare(_scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-class Bare:
-    """`bare`, as our protocol wants its app."""
-
-    config = AgentConfig()
-    stack = staticmethod(bare)
-    shortcut = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await bare(scope, receive, send)
-
-
 def connection(variant: str) -> tuple[Any, ServerState, Nowhere]:
     """Return a new connection to the variant."""
-    app: Any = bare if variant == "raw" else Bare()
+    app: Any = bare
     if variant not in ("raw", "connection"):
-        app = PPIOAgentRuntimeApp(AgentConfig(**VARIANTS[variant]))
-        app.entrypoint(handler)
+        agent = PPIOAgentRuntimeApp(AgentConfig(**VARIANTS[variant]))
+        agent.entrypoint(handler)
         if variant == "middleware":
-            app.middleware(around)
-        if app.config.access_log:
-            configure_logging(app.config.log_format)
+            agent.middleware(around)
+        app = agent.stack
+        if agent.config.access_log:
+            configure_logging(agent.config.log_format)
             logging.root.handlers[0].setStream(tempfile.TemporaryFile("w"))  # type: ignore[attr-defined]  # noqa: SIM115  # till the end
-    kind: Any = HttpToolsProtocol if variant == "raw" else AgentHttpProtocol
-    config = Config(app, http=kind, ws="none", lifespan="off", access_log=False, proxy_headers=variant == "raw")
+    kind: Any = HttpToolsProtocol if variant == "raw" else partial(AgentHttpProtocol, read_timeout_seconds=30)
+    config = Config(app, http=kind, ws="none", interface="asgi3", lifespan="off", access_log=False, proxy_headers=False)
     config.load()
     state = ServerState()
     state.default_headers = [(b"date", b"Sun, 22 Nov 2026 19:56:47 GMT")]

@@ -213,7 +213,7 @@ def time_the_recorder() -> None:
     run = Run(RequestContext(), nobody, nobody)
 
     def record() -> None:
-        recorder.started(run)
+        recorder.started(run.context)
         recorder.finished(run, None)
 
     best = min(timeit.repeat(record, number=50_000, repeat=7)) / 50_000

@@ -1,8 +1,13 @@
-"""An agent for the command line to look after: what it does is in the prompt."""
+"""An agent for the command line to look after: what it does is in the prompt. And where it is looked after."""
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+
+from tests.support.platform import API_KEY, Server
+
+MODERN_DOMAIN = "cn-beijing-1.sandbox.ppio.com"
 
 MAIN = """
 import os, sys, time
@@ -78,3 +83,16 @@ def write_agent(folder: Path, name: str = "parrot", main: str = MAIN) -> Path:
     (folder / ".ppio-agent.yaml").write_text(MANIFEST.format(name=name), encoding="utf-8")
     (folder / "requirements.txt").write_text("ppio-agent-runtime\n")
     return folder
+
+
+def variables_of(platform: Server) -> dict[str, str]:
+    """Return the variables with which the emulator is the platform."""
+    urls = {"PPIO_API_URL": platform.url, "PPIO_SANDBOX_URL": platform.url}
+    return {**urls, "PPIO_API_KEY": API_KEY, "PPIO_DOMAIN": MODERN_DOMAIN}
+
+
+def free_port() -> int:
+    """Return a port of this machine on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port

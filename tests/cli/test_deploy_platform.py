@@ -12,11 +12,10 @@ import pytest
 
 from ppio_agent_models import AgentManifest
 from tests.support.command_line import CommandLine, Finished
-from tests.support.platform import API_KEY, FAILS, Platform, Server, Template, serving
+from tests.support.platform import FAILS, Platform, Server, Template, serving
 
-from .agents import write_agent
+from .agents import variables_of, write_agent
 
-MODERN = "cn-beijing-1.sandbox.ppio.com"
 DOCKERFILE = "FROM python:3.12-slim\nWORKDIR /app\nCOPY . .\n{more}\nCMD python main.py\n"
 DEPLOY = ("deploy", "--config", ".ppio-agent.yaml")
 
@@ -30,8 +29,7 @@ class Account:
     server: Server
 
     def variables(self, **more: str) -> dict[str, str]:
-        known = {"PPIO_API_URL": self.server.url, "PPIO_SANDBOX_URL": self.server.url, "PPIO_API_KEY": API_KEY}
-        return known | {"PPIO_DOMAIN": MODERN} | more
+        return variables_of(self.server) | more
 
     def run(self, *arguments: str, **more: str) -> Finished:
         return self.cli.run(*arguments, **self.variables(**more))

@@ -20,6 +20,8 @@ import pytest
 
 from tests.support.command_line import PPIO_AGENT, CommandLine, Terminal
 
+from .agents import free_port
+
 PROGRAM = """
 import os, subprocess, sys
 from pathlib import Path
@@ -44,12 +46,6 @@ def agent(cli: CommandLine) -> CommandLine:
     )
     (cli.folder / "main.py").write_text(PROGRAM, encoding="utf-8")
     return cli
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
 
 
 @contextmanager

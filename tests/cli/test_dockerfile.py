@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_client import ConfigurationError
-from ppio_agent_client.cli._deploying.context import collect, unmatched
-from ppio_agent_client.cli._deploying.dockerfile import read_dockerfile
-from ppio_agent_client.cli._deploying.ignore import IgnoreRules
-from ppio_agent_client.cli._deploying.sizes import size_of
+from ppio_agent_client.cli.deploy.context import IgnoreRules, collect, unmatched
+from ppio_agent_client.cli.deploy.dockerfile import read_dockerfile
+from ppio_agent_client.cli.deploy.plan import size_of
 
 
 def steps(text: str) -> list[str]:

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ppio_agent_client import SyncAgentRuntimeClient, SyncLocalSandboxProvider
 from tests.support.command_line import CommandLine, Finished
-from tests.support.platform import API_KEY, Platform, Server, serving
+from tests.support.platform import API_KEY, Server
+
+from .agents import free_port
 
 SECRET = "sk-very-secret"
 
 
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Server]:
-    with serving(Platform(tmp_path / "platform")) as server:
-        yield server
-
-
 def checks(ended: Finished) -> dict[str, Any]:
     return {check["name"]: check for check in ended.document["checks"]}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
 
 
 def test_without_a_key_nothing_is_an_error(cli: CommandLine, platform: Server) -> None:

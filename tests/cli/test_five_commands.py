@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from ppio_agent_models import AgentManifest
 from tests.support.command_line import CommandLine
-from tests.support.platform import API_KEY, Platform, serving
+from tests.support.platform import Server
+
+from .agents import variables_of
 
 SCRIPTS = Path(sys.executable).parent
 SPELLINGS = {
@@ -23,18 +25,6 @@ SPELLINGS = {
 def spelled(request: pytest.FixtureRequest, cli: CommandLine) -> CommandLine:
     """The command line as it is installed."""
     return CommandLine(cli.folder, cli.home, SPELLINGS[request.param])
-
-
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The variables with which the emulator is the platform."""
-    with serving(Platform(tmp_path / "platform")) as server:
-        yield {
-            "PPIO_API_URL": server.url,
-            "PPIO_SANDBOX_URL": server.url,
-            "PPIO_API_KEY": API_KEY,
-            "PPIO_DOMAIN": "cn-beijing-1.sandbox.ppio.com",
-        }
 
 
 def walk_through(cli: CommandLine, variables: Mapping[str, str]) -> str:
@@ -60,23 +50,24 @@ def test_they_work_on_this_machine(spelled: CommandLine) -> None:
     assert walk_through(spelled, {"PPIO_AGENT_PROVIDER": "local"}) == "my-agent"
 
 
-def test_they_work_on_the_platform(spelled: CommandLine, platform: dict[str, str]) -> None:
-    walk_through(spelled, platform)
+def test_they_work_on_the_platform(spelled: CommandLine, platform: Server) -> None:
+    walk_through(spelled, variables_of(platform))
 
 
-def test_a_session_on_the_platform_is_looked_after(cli: CommandLine, platform: dict[str, str]) -> None:
-    cli.run("init", "--name", "my-agent", "--template", "streaming", **platform)
+def test_a_session_on_the_platform_is_looked_after(cli: CommandLine, platform: Server) -> None:
+    variables = variables_of(platform)
+    cli.run("init", "--name", "my-agent", "--template", "streaming")
     (cli.folder / "main.py").write_text("print('up and away')\n" + (cli.folder / "main.py").read_text())
-    template_id = cli.run("deploy", "--json", **platform).document["template_id"]
-    kept = cli.run("invoke", "--keep", "--env", "A=1", "--input", "x", "--json", **platform).document
+    template_id = cli.run("deploy", "--json", **variables).document["template_id"]
+    kept = cli.run("invoke", "--keep", "--env", "A=1", "--input", "x", "--json", **variables).document
     session = kept["session_id"]
 
     assert (kept["template_id"], "".join(kept["result"])[:11]) == (template_id, "You said: x")
-    assert "up and away\n" in cli.run("logs", "--session-id", session, **platform).out
-    assert cli.run("sessions", "pause", session, **platform).code == 0
-    [listed] = cli.run("sessions", "--json", **platform).document
+    assert "up and away\n" in cli.run("logs", "--session-id", session, **variables).out
+    assert cli.run("sessions", "pause", session, **variables).code == 0
+    [listed] = cli.run("sessions", "--json", **variables).document
     assert (listed["session_id"], listed["status"]) == (session, "paused")
-    assert cli.run("delete", "--session-id", session, "--yes", **platform).code == 0
-    assert cli.run("logs", "--session-id", session, **platform).code == 3
-    assert cli.run("delete", "--template-id", template_id, "--yes", **platform).code == 0
-    assert cli.run("invoke", "--template-id", template_id, "--input", "x", **platform).code == 3
+    assert cli.run("delete", "--session-id", session, "--yes", **variables).code == 0
+    assert cli.run("logs", "--session-id", session, **variables).code == 3
+    assert cli.run("delete", "--template-id", template_id, "--yes", **variables).code == 0
+    assert cli.run("invoke", "--template-id", template_id, "--input", "x", **variables).code == 3

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ppio_agent_client.cli._commands import COMMANDS
+from ppio_agent_client.cli.commands import COMMANDS
 from tests.support.command_line import CommandLine
 
 
@@ -27,9 +27,9 @@ def test_help_imports_neither_the_client_nor_a_command_nor_pydantic() -> None:
     program = "import sys; from ppio_agent_client.cli.__main__ import main; main(['--help']); print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     modules = set(ended.stdout.split())
-    heavy = {"httpx", "pydantic", "ruamel.yaml", "watchfiles", "ppio_sandbox", "asyncio"}
+    heavy = {"httpx", "pydantic", "yaml", "watchfiles", "ppio_sandbox", "asyncio"}
     assert not modules & heavy
-    assert not modules & {f"ppio_agent_client.cli.{name}" for name in COMMANDS}
+    assert not modules & {f"ppio_agent_client.cli.commands.{name}" for name in COMMANDS}
 
 
 def test_the_version_is_told_to_people_and_programs(cli: CommandLine) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ppio_agent_client.cli._project import Kind
+from ppio_agent_client.cli.commands.init import Kind
 from ppio_agent_models import AgentManifest
 from tests.support.command_line import CommandLine
 from tests.support.processes import serving

@@ -19,11 +19,6 @@ LOCAL = ("--local", "--template-id", "./parrot")
 
 
 @pytest.fixture
-def parrot(cli: CommandLine) -> Path:
-    return write_agent(cli.folder / "parrot")
-
-
-@pytest.fixture
 def living(cli: CommandLine, parrot: Path) -> str:
     """A session that lives."""
     session_id: str = cli.run("invoke", *LOCAL, "-i", "heard", "--keep", "--json").document["session_id"]

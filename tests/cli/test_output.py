@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from ppio_agent_client.cli._failures import CommandError, UsageError, exit_code
+from ppio_agent_client.cli.errors import CommandError, UsageError, exit_code
 from ppio_agent_models import ERROR_TYPES, AgentError
 from tests.support.command_line import PPIO_AGENT, CommandLine
 
@@ -137,7 +137,7 @@ def test_a_shell_completes_commands_and_their_options(cli: CommandLine) -> None:
 
 def test_what_is_no_text_is_written_as_it_can_be(cli: CommandLine) -> None:
     program = (
-        "from ppio_agent_client.cli._output import screen\n"
+        "from ppio_agent_client.cli.output import screen\n"
         "screen.begin([]); screen.text('a\\udcff b\\ud800 c\\udc80\\n')"
     )
     ended = subprocess.run([PPIO_AGENT[0], "-c", program], capture_output=True, check=True, timeout=60)

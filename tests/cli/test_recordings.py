@@ -1,23 +1,22 @@
-"""What docs/cli.md shows is what the commands show, in a terminal of 80 columns."""
+"""What docs/cli.md shows is what the commands show, in a terminal of 80 columns; of real runs, and of the emulator."""
 
 from __future__ import annotations
 
 import re
-import socket
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.command_line import CommandLine, Terminal
-from tests.support.platform import API_KEY, Platform, serving
+from tests.support.platform import FAILS, Server
 from tests.support.recordings import check
 
+from .agents import free_port, variables_of
+
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
+PLAIN = {"NO_COLOR": "1", "TERM": "dumb"}
+SESSION, TEMPLATE = "0f4f1b5c6d7e4c1d9a3b2c1d0e9f8a7b", "5a63266aeddb5ba4c34d"
 
 
 def shown(command: str, cli: CommandLine, text: str) -> str:
@@ -77,18 +76,41 @@ def test_validate(cli: CommandLine) -> None:
     check(PAGE, "validate", shown("ppio-agent validate", cli, screen(terminal)))
 
 
-def test_doctor(cli: CommandLine, tmp_path: Path) -> None:
+def test_doctor(cli: CommandLine, platform: Server) -> None:
     cli.run("init", "--name", "my-agent")
-    with serving(Platform(tmp_path / "platform")) as server:
-        variables = {
-            "PPIO_API_URL": server.url,
-            "PPIO_API_KEY": API_KEY,
-            "PPIO_DOMAIN": "cn-beijing-1.sandbox.ppio.com",
-        }
-        ended = cli.run("doctor", **variables)
+    ended = cli.run("doctor", **variables_of(platform))
     assert ended.code == 0
-    text = ended.out.replace(server.url, "https://api.cn-beijing-1.sandbox.ppio.com")
+    text = ended.out.replace(platform.url, "https://api.cn-beijing-1.sandbox.ppio.com")
     head, start, packages = text.partition("its import takes")
     lines = packages.splitlines()
     assert all(re.fullmatch(r"    \S.* +\d+ ms", line) for line in lines[1:])
     check(PAGE, "doctor", shown("ppio-agent doctor", cli, f"{head}{start}{lines[0]}"))
+
+
+@pytest.fixture
+def project(cli: CommandLine) -> CommandLine:
+    cli.run("init", "--name", "my-agent", "--template", "streaming", "--author", "ada@example.com")
+    return cli
+
+
+def record(cli: CommandLine, name: str, *arguments: str, code: int = 0, variables: dict[str, str] = PLAIN) -> None:
+    with cli.terminal(*arguments, **{**PLAIN, **variables}) as terminal:
+        assert terminal.end() == code
+    text = re.sub(r"\b[0-9a-f]{32}\b", SESSION, terminal.screen)
+    text = re.sub(r"\b[0-9a-f]{20}\b", TEMPLATE, text)
+    typed = " ".join(f'"{each}"' if " " in each else each for each in arguments)
+    check(PAGE, name, shown(f"ppio-agent {typed}", cli, text))
+
+
+def test_deploy_and_invoke_on_this_machine(project: CommandLine) -> None:
+    record(project, "deploy-local", "deploy", "--local")
+    question = ("invoke", "--local", "--template-id", "my-agent", "--input")
+    record(project, "invoke", *question, "Hello", "--stream")
+    record(project, "invoke-keep", *question, "My name is Ada", "--keep")
+
+
+def test_deploy_to_the_platform(project: CommandLine, platform: Server) -> None:
+    record(project, "deploy", "deploy", variables=variables_of(platform))
+    dockerfile = project.folder / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("RUN pip install", f"RUN {FAILS} pip install"))
+    record(project, "deploy-fails", "deploy", "--quiet", code=1, variables=variables_of(platform))

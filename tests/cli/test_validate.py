@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ppio_agent_client.cli._checks.requirements import check_requirements
-from ppio_agent_client.cli._checks.secrets import check_secrets
-from ppio_agent_client.cli._project import Kind
+from ppio_agent_client.cli.checks.files import check_requirements
+from ppio_agent_client.cli.checks.manifest import check_secrets
+from ppio_agent_client.cli.commands.init import Kind
 from tests.support.command_line import CommandLine, Finished
 
 MANIFEST = ".ppio-agent.yaml"
@@ -61,7 +61,7 @@ def test_a_new_agent_of_a_framework_needs_nothing_but_the_framework(cli: Command
         ('    cpu_limit: "1"', "    cpu_limit: 500m", 18, "size", "whole CPUs"),
         ('    cpu_limit: "1"', "    cpu_limit: 64", 18, "size", "1 to 8"),
         ("    memory_limit: 1Gi", "    memory_limit: 64Gi", 17, "size", "8192Mi"),
-        ("  envVars: {}", "  envVars: &here {}", 14, "yaml", "uses '&'"),
+        ("  envVars: {}", "  envVars: &here {}", 14, "yaml", "uses the anchor 'here'"),
         ("  envVars: {}", "  envVars:\n    DB_PASSWORD: hunter2", 15, "secret", "DB_PASSWORD looks like a secret"),
         ("  envVars: {}", "  envVars:\n    X: sk-abcdefghijklmnop0123", 15, "secret", "X is a key of a model service"),
         ("  envVars: {}", '  envVars:\n    "A B": x', 15, "schema", "cannot be the name of a variable"),
@@ -147,8 +147,16 @@ def test_a_warning_fails_it_with_strict_only(agent: CommandLine) -> None:
 def test_people_read_file_and_line(agent: CommandLine) -> None:
     change(agent, MANIFEST, "timeout: 300", "timeuot: 300")
     ended = agent.run("validate")
-    assert ended.out.startswith(f"{MANIFEST}:16: warning: nobody reads 'spec.runtime.timeuot'; did you mean 'timeout'?")
+    words = "unknown field 'spec.runtime.timeuot', ignored; did you mean 'timeout'?"
+    assert ended.out.startswith(f"{MANIFEST}:16: warning: {words}")
     assert "0 errors, 1 warning." in ended.err
+
+
+def test_a_deployment_warns_about_unknown_fields_too(agent: CommandLine) -> None:
+    change(agent, MANIFEST, "timeout: 300", "timeuot: 300")
+    ended = agent.run("deploy", "--local", "--dry-run")
+    assert ended.code == 0
+    assert f"Warning: {MANIFEST}, line 16: unknown field 'spec.runtime.timeuot', ignored; did you mean" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client.cli._commands import COMMANDS
-from ppio_agent_client.cli._vendor import is_ours
+from ppio_agent_client.cli.__main__ import is_ours
+from ppio_agent_client.cli.commands import COMMANDS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shell scripts stand for programs")
 
-OURS = f"#!{sys.executable}\nimport sys\nfrom ppio_agent_client.cli._vendor import main\nsys.exit(main())\n"
+OURS = f"#!{sys.executable}\nfrom ppio_agent_client.cli.__main__ import vendor_main as main\nraise SystemExit(main())\n"
 THEIRS = '#!/bin/sh\nprintf "%s|" "$@"; cat; echo to-stderr >&2; exit 7\n'
 
 

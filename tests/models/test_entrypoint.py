@@ -28,11 +28,11 @@ def test_the_fast_way_takes_what_the_model_takes(entrypoint: str) -> None:
     assert written_entrypoint(text, source="it") == wanted
 
 
-@pytest.mark.parametrize("text", ["", "spec: main.py", "spec:\n  entrypoint: 7", "metadata:\n  name: agent"])
+@pytest.mark.parametrize("text", ["", "spec: main.py", "spec:\n  entrypoint: [a]", "metadata:\n  name: agent"])
 def test_a_manifest_without_an_entrypoint_has_none(text: str) -> None:
     assert written_entrypoint(text, source="it") is None
 
 
 def test_what_cannot_be_read_is_refused_with_its_line() -> None:
-    with pytest.raises(ConfigurationError, match="it, line 1"):
+    with pytest.raises(ConfigurationError, match="it, line 1, column 1"):
         written_entrypoint("&anchor a: 1", source="it")

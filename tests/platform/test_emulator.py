@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from ppio_agent_client._rules.signing import HmacSigner
+from ppio_agent_client._core.signing import HmacSigner
 from tests.platform.conftest import Account
 from tests.support.agents import write_agent
 from tests.support.gates import eventually

@@ -10,7 +10,6 @@ import pytest
 
 from ppio_agent_client import (
     AgentRuntimeClient,
-    ClientConfig,
     FirstByteTimeoutError,
     NetworkError,
     PPIOAgentRuntimeError,
@@ -18,6 +17,7 @@ from ppio_agent_client import (
     SandboxStartTimeoutError,
 )
 from tests.support.platform import API_KEY, Platform, serving
+from tests.support.platform_agent import agent_folder, settings
 
 PROGRAM = """
 import time
@@ -44,23 +44,13 @@ def start_seconds(endpoint: str, kind: str) -> int:
 
 
 async def start(folder: Path, endpoint: str, kind: str, outcome: type[PPIOAgentRuntimeError]) -> None:
-    source = folder / "source"
-    source.mkdir(parents=True)
-    (source / "main.py").write_text(PROGRAM, encoding="utf-8")
-    manifest = {
-        "apiVersion": "v1",
-        "kind": "Agent",
-        "metadata": {"name": "sleeper", "version": "1.0.0", "author": "dev@example.com"},
-        "spec": {"entrypoint": "main.py", "runtime": {"timeout": start_seconds(endpoint, kind)}},
-    }
+    source = agent_folder(folder / "source", program=PROGRAM)
+    manifest = {"spec": {"entrypoint": "main.py", "runtime": {"timeout": start_seconds(endpoint, kind)}}}
     platform = Platform(folder / "platform")
     platform.add_template("t-1", source, metadata={"agent_runtime": json.dumps(manifest)})
     with serving(platform) as server:
         platform.faults.add(endpoint, kind, times=1000)
-        config = ClientConfig(
-            api_key=API_KEY, base_url=server.url, sandbox_url=server.url, domain="emulator.test", max_retries=1
-        )
-        async with AgentRuntimeClient(config=config) as client:
+        async with AgentRuntimeClient(config=settings(server.url, max_retries=1)) as client:
             with pytest.raises(outcome) as caught:
                 await client.create_session("t-1")
         if kind.isdigit() and endpoint == "start":

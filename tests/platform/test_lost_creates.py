@@ -9,13 +9,13 @@ import pytest
 
 from ppio_agent_client import (
     AgentRuntimeClient,
-    ClientConfig,
     NetworkError,
     PPIOAgentRuntimeError,
     SandboxCreationError,
     TotalTimeoutError,
 )
-from tests.support.platform import API_KEY, Platform, light_agent, serving
+from tests.support.platform import Platform, light_agent, serving
+from tests.support.platform_agent import settings
 
 OUTCOMES: dict[str, type[PPIOAgentRuntimeError]] = {
     "hang": TotalTimeoutError,
@@ -32,14 +32,7 @@ async def lost_create(folder: Path, kind: str, *, times: int) -> None:
     platform.add_template("t-1", agent=light_agent)
     with serving(platform) as server:
         platform.faults.add("create", kind, times=times)
-        config = ClientConfig(
-            api_key=API_KEY,
-            base_url=server.url,
-            sandbox_url=server.url,
-            domain="emulator.test",
-            platform_timeout=1.0 if kind == "hang" else 60.0,
-            max_retries=0,
-        )
+        config = settings(server.url, platform_timeout=1.0 if kind == "hang" else 60.0, max_retries=0)
         async with AgentRuntimeClient(config=config) as client:
             if kind == "hang" or times > 1:
                 with pytest.raises(OUTCOMES[kind]) as caught:
@@ -60,10 +53,7 @@ async def test_a_sandbox_that_is_found_and_cannot_be_had_is_ended(tmp_path: Path
     with serving(platform) as server:
         platform.faults.add("create", "reset", after_effect=True)
         platform.faults.add("connect", "500", times=1000)
-        config = ClientConfig(
-            api_key=API_KEY, base_url=server.url, sandbox_url=server.url, domain="emulator.test", max_retries=0
-        )
-        async with AgentRuntimeClient(config=config) as client:
+        async with AgentRuntimeClient(config=settings(server.url, max_retries=0)) as client:
             with pytest.raises(SandboxCreationError):
                 await client.create_session("t-1")
         assert platform.sandboxes.made == 1

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import pytest
 
 from ppio_agent_client import AgentRuntimeClient, ClientConfig, SandboxSession, SyncAgentRuntimeClient
-from tests.support.platform import API_KEY, Platform, light_agent
+from tests.support.platform import Platform, light_agent
+from tests.support.platform_agent import settings
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ AT_ONCE = 64
 @pytest.fixture
 def config(platform: Platform, url: str) -> ClientConfig:
     platform.add_template("t-1", agent=light_agent)
-    return ClientConfig(api_key=API_KEY, base_url=url, sandbox_url=url, domain="emulator.test")
+    return settings(url)
 
 
 async def each(count: int, work: Callable[[int], Awaitable[T]]) -> list[T]:
@@ -69,6 +70,7 @@ async def test_a_thousand_sessions_of_one_client_are_listed_asked_and_closed(
         assert [answer.result["sandbox_id"] for answer in answers] == ids(sessions)
         assert set(ids(listed)) == set(ids(sessions))
         assert len(listed) == SESSIONS
+        assert (times := [each.created_at for each in listed]) == sorted(times)
         assert pages == SESSIONS // 100
 
         await each(SESSIONS, lambda number: sessions[number].close())

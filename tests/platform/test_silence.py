@@ -14,7 +14,8 @@ from ppio_agent_client import AgentRuntimeClient, ClientConfig, NetworkError, Sy
 from tests.platform._async.test_faults import CALLS, do
 from tests.platform._sync.test_faults import do as do_blocking
 from tests.support.gates import eventually
-from tests.support.platform import API_KEY, Platform, light_agent, serving
+from tests.support.platform import Platform, light_agent, serving
+from tests.support.platform_agent import settings
 
 SILENT = sorted(CALLS.keys() - {"create", "ping"})
 """Creates have a file of their own; a ping has a limit that is fixed, and tested where it is used."""
@@ -26,19 +27,7 @@ def silent(folder: Path, what: str) -> Iterator[tuple[Platform, ClientConfig]]:
     platform = Platform(folder / what)
     platform.add_template("t-1", agent=light_agent)
     with serving(platform) as server:
-        yield (
-            platform,
-            ClientConfig(
-                api_key=API_KEY,
-                base_url=server.url,
-                sandbox_url=server.url,
-                domain="emulator.test",
-                platform_timeout=6,
-                timeout=2,
-                max_retries=1,
-                retry_delay=0.01,
-            ),
-        )
+        yield platform, settings(server.url, platform_timeout=6, timeout=2, max_retries=1, retry_delay=0.01)
         eventually(lambda: server.connections == 0, "the end of all connections")
         assert len(platform.sandboxes) == 0
 

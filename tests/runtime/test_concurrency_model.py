@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import InvocationError
 from ppio_agent_runtime import RequestContext
-from ppio_agent_runtime._door.concurrency import Concurrency, WhenBusy
 from ppio_agent_runtime._engine.run import Run
+from ppio_agent_runtime.limits.concurrency import Concurrency, WhenBusy
 
 
 class Model:
@@ -20,7 +20,7 @@ class Model:
 
     def __init__(self, limit: int | None, per_session: int | None, when_busy: WhenBusy, max_queue: int) -> None:
         self.limit, self.per_session, self.max_queue = limit, per_session, max_queue
-        self.door = Concurrency(limit, per_session, when_busy, max_queue)
+        self.slots = Concurrency(limit, per_session, when_busy, max_queue)
         self.entering: dict[Run, asyncio.Task[None]] = {}
         self.inside: list[Run] = []
         self.admitted: list[Run] = []
@@ -32,12 +32,12 @@ class Model:
 
         run = Run(RequestContext(session_id=session), nothing, nothing)
         self.arrived.append(run)
-        self.entering[run] = asyncio.create_task(run.enter(self.door))
+        self.entering[run] = asyncio.create_task(run.enter(self.slots))
         await self.settle()
 
     async def leave(self, number: int) -> None:
         if self.inside:
-            self.door.leave(self.inside.pop(number % len(self.inside)))
+            self.slots.release(self.inside.pop(number % len(self.inside)))
             await self.settle()
 
     async def give_up(self, number: int) -> None:
@@ -50,7 +50,7 @@ class Model:
         for _ in range(5):
             await asyncio.sleep(0)
         # In the order of places taken, which is that of the door's own book.
-        order = {place.run: number for number, place in enumerate(self.door._places.values())}
+        order = {place.run: number for number, place in enumerate(self.slots._slots.values())}
         done = [run for run, task in self.entering.items() if task.done()]
         for run in sorted(done, key=lambda run: order.get(run, -1)):
             if self.entering.pop(run).exception() is None:
@@ -59,14 +59,14 @@ class Model:
         self.check()
 
     def check(self) -> None:
-        assert self.door.in_flight == len(self.inside)
-        assert self.door.queued == len(self.entering) <= self.max_queue
+        assert self.slots.in_flight == len(self.inside)
+        assert self.slots.queued == len(self.entering) <= self.max_queue
         assert self.limit is None or len(self.inside) <= self.limit
         sessions = Counter(run.context.session_id for run in self.inside)
         del sessions[None]
         assert self.per_session is None or not sessions or max(sessions.values()) <= self.per_session
         for run in self.entering:  # nobody waits for a place that is free
-            assert not self.door._has_room(None if self.per_session is None else run.context.session_id)
+            assert not self.slots._has_room(None if self.per_session is None else run.context.session_id)
 
 
 limits = st.none() | st.integers(1, 3)
@@ -88,8 +88,8 @@ async def test_a_queue_is_fair_and_forgets_nobody(
     while model.inside:
         await model.leave(0)
     assert not model.entering
-    assert model.door.in_flight == model.door.queued == 0
-    assert not model.door._sessions
+    assert model.slots.in_flight == model.slots.queued == 0
+    assert not model.slots._sessions
     for session in ("s", "t", "u"):
         turns = [run for run in model.admitted if run.context.session_id == session]
         assert turns == [run for run in model.arrived if run in turns]
@@ -104,7 +104,7 @@ async def test_reject_never_lets_anybody_wait(
         await getattr(model, step)(argument)
         assert not model.entering
     refused = len(model.arrived) - len(model.admitted)
-    assert sum(model.door.rejected.values()) == refused
+    assert sum(model.slots.rejected.values()) == refused
 
 
 @given(st.integers(1, 3), st.lists(st.sampled_from(["s", "t"]), max_size=30))

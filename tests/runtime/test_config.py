@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 
@@ -101,7 +101,23 @@ def made(**given: Any) -> AgentConfig:
 
 
 def test_this_file_knows_every_field() -> None:
-    assert get_type_hints(AgentConfig).keys() - {"_prefix", "_fields", "_sources"} == DEFAULTS.keys() == OTHERS.keys()
+    assert AgentConfig().explain().keys() == DEFAULTS.keys() == OTHERS.keys()
+
+
+def test_it_can_be_the_base_of_an_agents_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(AgentConfig):
+        model: str = "small"
+        steps: int | None = None
+
+    monkeypatch.setenv("PPIO_AGENT_STEPS", "3")
+    mine = Mine(port=9000, model="large")
+
+    assert (mine.port, mine.model, mine.steps, mine.timeout) == (9000, "large", 3, AgentConfig().timeout)
+    assert PPIOAgentRuntimeApp(mine).config is mine
+    with pytest.raises(ConfigurationError, match=r"Mine has no setting 'modle'\. Did you mean 'model'\?"):
+        Mine(modle="x")  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match=r"Mine\.steps must be a whole number"):
+        Mine(steps="many")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "value"), DEFAULTS.items())

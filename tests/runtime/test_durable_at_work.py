@@ -1,4 +1,4 @@
-"""The request that begins an invocation may work for it in its own task: nobody can tell but by the time it takes."""
+"""The work for a durable invocation, which goes on without those who wait for it."""
 
 from __future__ import annotations
 
@@ -97,16 +97,6 @@ class Impatient:
         except TimeoutError:
             await send({"type": "http.response.start", "status": 504, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body", "body": b""})
-
-
-def test_value_has_no_task_besides_that_of_the_request_which_began_it() -> None:
-    agent = valued(Agent())
-    with opening(agent.go_on), running(agent.app) as url:
-        waiting = aside(lambda: invoke(url, headers=PROTOCOL_1))
-        agent.begun.wait()
-        assert not agent.app._rooms.durable._tasks
-        agent.go_on.open()
-        assert waiting.result().result == "ab"
 
 
 def test_middleware_that_gives_up_on_its_caller_does_not_stop_the_work() -> None:
@@ -242,7 +232,6 @@ def test_events_of_a_value_that_nobody_read_while_it_was_made_are_those_of_one_t
         of_unread = invoke(url, headers=PROTOCOL_1).json
         later = [events(url, unread.path, after).events for after in range(3)]
         assert resource(url, unread.path)["last_event_id"] == 2
-        assert unread.record()._log is None
     assert [event.kind for event in live] == [event.kind for event in later[0]] == ["chunk", "done"]
     assert live[0] == later[0][0]
     assert later[1:] == [later[0][1:], later[0][2:]]

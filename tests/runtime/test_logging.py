@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp, configure_logging
-from ppio_agent_runtime._watch.log_formats import JsonFormatter, TextFormatter
+from ppio_agent_runtime.observability.logging import JsonFormatter, TextFormatter
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import Answer, post, request
 
@@ -140,6 +140,69 @@ with running(main.app) as url:
     ran = subprocess.run([sys.executable, "-c", driver], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert f"OWN works on 1 {ran.stdout.strip()}\n" in ran.stderr
     assert all(line.startswith("OWN ") for line in ran.stderr.splitlines())
+
+
+DISABLING = {
+    "dictConfig": """logging.config.dictConfig({
+        "version": 1,
+        "handlers": {"h": {"class": "logging.StreamHandler"}},
+        "root": {"handlers": ["h"], "level": "INFO"},
+    })""",
+    "fileConfig": "logging.config.fileConfig('log.ini')",
+}
+LOG_INI = (
+    "[loggers]\nkeys=root\n[handlers]\nkeys=h\n[formatters]\nkeys=\n"
+    "[logger_root]\nlevel=INFO\nhandlers=h\n[handler_h]\nclass=StreamHandler\nargs=()\n"
+)
+
+
+@pytest.mark.parametrize("how", list(DISABLING))
+@pytest.mark.parametrize("when", ["before", "inside"])
+def test_failures_are_logged_after_logging_was_configured_with_its_defaults(
+    tmp_path: Path, how: str, when: str
+) -> None:
+    (tmp_path / "log.ini").write_text(LOG_INI, encoding="utf-8")
+    program = f"""
+import logging.config
+from ppio_agent_runtime import PPIOAgentRuntimeApp
+app = PPIOAgentRuntimeApp()
+def configure():
+    {DISABLING[how]}
+if {when == "before"}:
+    configure()
+
+@app.entrypoint
+def agent(request: dict):
+    if {when == "inside"}:
+        configure()
+    raise ValueError("the reason is 4711")
+"""
+    with agent_process(tmp_path, program, PPIO_AGENT_ACCESS_LOG="1") as (url, lines):
+        assert post(url).status == 500
+    text = "".join(lines)
+    assert text.count("ValueError: the reason is 4711") == 1
+    assert "Invocation" in text
+
+
+def test_debug_raises_the_level_of_our_own_loggers_and_gives_each_request_a_line(tmp_path: Path) -> None:
+    program = """
+import logging
+from ppio_agent_runtime import PPIOAgentRuntimeApp
+app = PPIOAgentRuntimeApp()
+
+@app.entrypoint
+def agent(request: dict):
+    logging.getLogger("httpcore.connection").debug("NOISE")
+    return 1
+"""
+    with agent_process(tmp_path, program, PPIO_AGENT_DEBUG="1") as (url, lines):
+        answers = [post(url), post(url)]
+        request(url, "POST", "/invocations", b"{")
+    text = "".join(lines)
+    assert "NOISE" not in text
+    for answer in answers:
+        assert len([line for line in lines if answer.headers["x-ppio-invocation-id"] in line]) == 1
+    assert len([line for line in lines if "refused" in line and "BadRequestError" in line]) == 1
 
 
 @pytest.mark.contract

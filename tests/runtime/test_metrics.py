@@ -343,6 +343,19 @@ def test_the_collector_is_readable_in_process_as_plain_data() -> None:
     assert snapshot["duration_seconds"]["json"]["count"] == 2
 
 
+def test_any_word_counts_and_the_last_times_can_be_read() -> None:
+    metrics = MetricsCollector()
+    metrics.record_request(0.1, "success")
+    metrics.record_request(0.2, "failed")
+    assert (metrics.request_count, metrics.error_count) == (2, 1)
+    assert metrics.snapshot()["invocations"]["json"]["failed"] == 1
+    assert list(metrics.response_times) == [0.1, 0.2]
+    for number in range(2000):
+        metrics.record_request(float(number), "success")
+    assert len(metrics.response_times) == 1000
+    assert metrics.response_times[-1] == 1999.0
+
+
 def test_prometheus_is_not_imported_before_the_first_scrape() -> None:
     program = """
 import http.client, json, sys

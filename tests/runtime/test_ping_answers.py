@@ -217,7 +217,7 @@ def test_head_of_ping_has_the_status_without_a_body(agent: Agent) -> None:
 
 def test_time_of_last_update_moves_only_with_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("ppio_agent_runtime._watch.health.time.time", lambda: now[0])
+    monkeypatch.setattr("ppio_agent_runtime.observability.health.time.time", lambda: now[0])
 
     with serving(asynchronous=False) as patient:
 

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import ConfigurationError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RateLimiter, RequestContext
-from ppio_agent_runtime._door.callers import counting_key
 from ppio_agent_runtime._door.client_address import ClientAddress
-from ppio_agent_runtime._door.sliding_window import MAX_KEYS, SlidingWindows
+from ppio_agent_runtime.limits.rate_limit import MAX_KEYS, SlidingWindows
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import Answer, address, post, request
 
@@ -68,6 +67,16 @@ def test_browsers_may_read_the_fields() -> None:
     with running(limited(RateLimit(10, 3600))) as url:
         exposed = post(url, Origin="https://page.example").headers["access-control-expose-headers"]
     assert {"ratelimit", "ratelimit-policy", "retry-after"} <= set(exposed.split(", "))
+
+
+def test_a_limiter_shows_its_arguments_and_may_be_the_setting() -> None:
+    limiter = RateLimiter(max_requests=1, window_seconds=3600)
+    assert (limiter.max_requests, limiter.window_seconds, limiter.key) == (1, 3600, "client")
+    assert repr(limiter).startswith("RateLimiter(max_requests=1, window_seconds=3600")
+    with running(limited(limiter)) as url:
+        assert [post(url).status for _ in range(2)] == [200, 429]
+    with running(limited(limiter)) as url:
+        assert post(url).status == 429  # its counts are those of whoever uses it
 
 
 @pytest.mark.contract
@@ -174,8 +183,8 @@ def test_no_header_breaks_the_search_for_the_client(lines: list[str]) -> None:
 @given(st.text(max_size=256))
 def test_keys_are_short_and_hold_nothing_that_was_sent(text: str) -> None:
     context = RequestContext(session_id=text or None, raw_headers=[(b"authorization", b"Bearer secret-token")])
-    assert len(counting_key("session", context, "192.0.2.1")) < 64
-    assert "secret" not in counting_key("api_key", context, "192.0.2.1")
+    assert len(RateLimiter(key="session").key_of(context, "192.0.2.1")) < 64
+    assert "secret" not in RateLimiter(key="api_key").key_of(context, "192.0.2.1")
 
 
 async def test_a_hundred_thousand_keys_take_bounded_memory() -> None:

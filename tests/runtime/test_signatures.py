@@ -4,10 +4,13 @@ import base64
 import datetime as dt
 import hashlib
 import string
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import http_sf
 import pytest
 from http_message_signatures import (
     HTTPMessageSigner,
@@ -19,20 +22,14 @@ from http_message_signatures import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppio_agent_runtime._door.signatures import (
-    RefusedError,
+from ppio_agent_runtime.security.api_keys import RefusedError
+from ppio_agent_runtime.security.signatures import (
+    COVERED_HEADERS,
     SignedMessage,
     check_digest,
     sign,
     signature_base,
     verify,
-)
-from ppio_agent_runtime._door.structured_fields import (
-    InnerList,
-    Item,
-    parse_dictionary,
-    serialize_dictionary,
-    serialize_member,
 )
 
 NOW = 1_700_000_000
@@ -54,10 +51,10 @@ def test_the_vector_of_rfc_9421_b_2_5() -> None:
             (b"content-length", b"18"),
         ],
     )
-    covered = parse_dictionary(
-        'sig-b25=("date" "@authority" "content-type");created=1618884473;keyid="test-shared-secret"'
-    )["sig-b25"]
-    assert isinstance(covered, InnerList)
+    covered: Any = (
+        [("date", {}), ("@authority", {}), ("content-type", {})],
+        {"created": 1618884473, "keyid": "test-shared-secret"},
+    )
 
     base = signature_base(message, covered)
 
@@ -105,7 +102,7 @@ def signed_by_them(
         request.headers["Content-Digest"] = digest_of(request.body)
     wanted = ["@method", "@path"]
     wanted += ["@query"] if "?" in request.url else []
-    wanted += [name for name in ("content-digest", "x-ppio-session-id") if name in map(str.lower, request.headers)]
+    wanted += [name for name in COVERED_HEADERS if name in map(str.lower, request.headers)]
     HTTPMessageSigner(signature_algorithm=algorithms.HMAC_SHA256, key_resolver=Keys()).sign(
         request,
         key_id=key_id,
@@ -120,10 +117,10 @@ def signed_by_them(
 
 
 def signed_by_us(request: Request, *names: str, key_id: str = "ak-1", secret: bytes, **more: int | str) -> Request:
-    covered = InnerList([Item(name) for name in names], {"created": NOW, "nonce": "n-1", "keyid": key_id, **more})
+    covered: Any = ([(name, {}) for name in names], {"created": NOW, "nonce": "n-1", "keyid": key_id, **more})
     signature = sign(signature_base(request.as_received(), covered), secret)
-    request.headers["Signature-Input"] = f"sig1={serialize_member(covered)}"
-    request.headers["Signature"] = serialize_dictionary({"sig1": Item(signature)})
+    request.headers["Signature-Input"] = http_sf.ser({"sig1": covered})
+    request.headers["Signature"] = http_sf.ser({"sig1": signature})
     return request
 
 
@@ -269,9 +266,25 @@ def test_a_signature_that_says_when_it_expires_is_taken_at_its_word() -> None:
         (Request(), ("@method",)),
         (Request(url="http://agent.example/?x=1"), ("@method", "@path")),
         (Request(headers={"X-PPIO-Session-Id": "s1"}), ("@method", "@path")),
+        (Request(headers={"X-PPIO-User-Id": "root"}), ("@method", "@path")),
+        (Request(headers={"X-PPIO-Timeout": "1"}), ("@method", "@path")),
+        (Request(headers={"Idempotency-Key": "k"}), ("@method", "@path")),
+        (Request(headers={"X-Amzn-Bedrock-AgentCore-Runtime-Session-Id": "s1"}), ("@method", "@path")),
+        (Request(headers={"X-Amzn-Bedrock-AgentCore-Runtime-User-Id": "root"}), ("@method", "@path")),
         (Request(body=b"{}"), ("@method", "@path")),
     ],
-    ids=["method", "path", "query", "session", "digest"],
+    ids=[
+        "method",
+        "path",
+        "query",
+        "session",
+        "user",
+        "timeout",
+        "key",
+        "AgentCore session",
+        "AgentCore user",
+        "digest",
+    ],
 )
 def test_a_signature_must_cover_what_the_contract_names(request_: Request, components: tuple[str, ...]) -> None:
     with pytest.raises(RefusedError) as refused:
@@ -360,3 +373,15 @@ def test_any_pair_of_headers_is_refused_or_accepted_never_a_crash(signature_inpu
 
     with pytest.raises(RefusedError):
         verify(SignedMessage("GET", b"/", b"", headers), SECRETS, now=NOW, max_age_seconds=300)
+
+
+def test_without_hmac_keys_nothing_that_reads_signatures_is_imported() -> None:
+    program = """
+import sys
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
+for keys in ({"api_keys": ["k"]}, {"hmac_keys": {"id": "secret"}}):
+    PPIOAgentRuntimeApp(AgentConfig(**keys)).stack
+    print("http_sf" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True"]

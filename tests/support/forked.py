@@ -23,7 +23,7 @@ from .processes import environment
 PIPE_BYTES: Final = 32768
 """What a pipe takes at once, as standard input."""
 _LENGTH: Final = 8
-_MODULES: Final = ("ppio_agent_client", "rich.console", "rich.table", "ruamel.yaml", "typer.rich_utils")
+_MODULES: Final = ("ppio_agent_client", "rich.console", "rich.table", "yaml", "typer.rich_utils")
 
 
 class Forge:
@@ -116,9 +116,9 @@ def _serve(channel: socket.socket) -> int | None:
 
 
 def _main() -> NoReturn:
-    from ppio_agent_client.cli._commands import COMMANDS
+    from ppio_agent_client.cli.commands import COMMANDS
 
-    for name in (*_MODULES, *(f"ppio_agent_client.cli.{command}" for command in COMMANDS)):
+    for name in (*_MODULES, *(f"ppio_agent_client.cli.commands.{command}" for command in COMMANDS)):
         import_module(name)
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         code = _serve(channel)

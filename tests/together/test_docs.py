@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ppio_agent_client import ClientConfig
 from ppio_agent_models import ERROR_TYPES
-from ppio_agent_runtime._settings.config import CLIENT_VARIABLES
+from ppio_agent_runtime.config import CLIENT_VARIABLES
 
 DOCS = Path(__file__).parents[2] / "docs"
 INNER_CLASSES = {"PPIOAgentRuntimeError", "AgentClientError"}

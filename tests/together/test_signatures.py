@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppio_agent_client._core.signing import HmacSigner
 from ppio_agent_client._rules.addresses import address_of
 from ppio_agent_client._rules.requests import encoded_session_id
-from ppio_agent_client._rules.signing import HmacSigner
-from ppio_agent_runtime._door.signatures import RefusedError, SignedMessage, check_digest, verify
+from ppio_agent_runtime.security.api_keys import RefusedError
+from ppio_agent_runtime.security.signatures import SignedMessage, check_digest, verify
 
 NOW = 1_700_000_000
 PATHS = st.from_regex(r"(/[a-zA-Z0-9\-._~!$&'()*+,;=:@% é]{0,9}){0,3}", fullmatch=True)

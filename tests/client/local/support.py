@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from ppio_agent_client._local import LocalStore
-from ppio_agent_client._local.processes import Process, processes
-from ppio_agent_client._local.records import read_record
 from ppio_agent_client._sandbox import Sandbox, SandboxSpec
+from ppio_agent_client.local import LocalStore
+from ppio_agent_client.local.directory import SandboxDirectory
+from ppio_agent_client.local.processes import Process, processes
 
 if TYPE_CHECKING:
-    from ppio_agent_client._local.records import Record
+    from ppio_agent_client.local.directory import Record
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 60.0
@@ -82,7 +82,7 @@ class Place:
         return self.home / "sandboxes" / sandbox_id
 
     def record(self, sandbox_id: str) -> Record:
-        record = read_record(str(self.directory(sandbox_id)))
+        record = SandboxDirectory(str(self.directory(sandbox_id))).read()
         assert record is not None
         return record
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from ppio_agent_client._local import changes, processes
-from ppio_agent_client._local.locks import Lock
-from ppio_agent_client._local.records import write_record
+from ppio_agent_client.local import lifecycle, processes
+from ppio_agent_client.local.directory import SandboxDirectory
+from ppio_agent_client.local.locks import Lock
 
 from .support import Place, answers, ask, eventually, in_another_process, lives, state_of
 
 CREATE_AND_WAIT = """
 import sys, pathlib, time
-from ppio_agent_client._local import LocalStore
+from ppio_agent_client.local import LocalStore
 from ppio_agent_client._sandbox import SandboxSpec
 home, python, template = sys.argv[1:]
 store = LocalStore(pathlib.Path(home), python=python)
@@ -34,7 +34,7 @@ def make_stale(place: Place, sandbox_id: str, **facts: Any) -> None:
     record = {**place.record(sandbox_id), **facts}
     os.kill(place.supervisor_pid(sandbox_id), signal.SIGKILL)
     eventually(lambda: not lives(place.supervisor_pid(sandbox_id)))
-    write_record(str(directory), record)  # type: ignore[arg-type]
+    SandboxDirectory(str(directory)).write(record)  # type: ignore[arg-type]
 
 
 def test_a_sandbox_outlives_a_client_that_is_killed(place: Place) -> None:
@@ -107,7 +107,7 @@ def test_a_sandbox_without_supervisor_is_not_found(place: Place) -> None:
 
 
 def test_kill_ends_a_supervisor_that_hangs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "KILL_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(lifecycle, "TERMINATE_WAIT_SECONDS", 0.2)
     sandbox = place.create()
     child = ask(sandbox, "spawn")["pid"]
     os.kill(place.supervisor_pid(sandbox.sandbox_id), signal.SIGSTOP)
@@ -204,8 +204,8 @@ def test_an_agent_whose_creator_died_before_telling_anybody_is_ended(place: Plac
     sandbox = place.create()
     agent = place.agent_pid(sandbox.sandbox_id)
     record = place.record(sandbox.sandbox_id)
-    record["state"] = "making"
-    write_record(str(place.directory(sandbox.sandbox_id)), record)
+    record["state"] = "creating"
+    SandboxDirectory(str(place.directory(sandbox.sandbox_id))).write(record)
     os.kill(place.supervisor_pid(sandbox.sandbox_id), signal.SIGCHLD)  # Wakes it.
     eventually(lambda: not lives(agent))
     eventually(lambda: not place.left_behind())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client._local import LocalStore, store
+from ppio_agent_client.local import LocalStore, store
 from ppio_agent_models import ConfigurationError
 
 from .support import Place, answers, ask, eventually
@@ -170,7 +170,7 @@ def test_the_interpreter_comes_from_the_environment(place: Place, monkeypatch: p
 
 
 def test_limits_are_said_to_mean_nothing_once(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    store._say_that_limits_mean_nothing.cache_clear()
+    store._warn_about_limits.cache_clear()
     with caplog.at_level(logging.WARNING, "ppio_agent_client"):
         for number in range(2):
             place.store.create(place.spec(f"s{number}", memory_limit="512Mi", cpu_limit="1"))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client._local import changes
-from ppio_agent_client._local.logs import MAX_LOG_BYTES
+from ppio_agent_client.local import lifecycle
+from ppio_agent_client.local.directory import MAX_LOG_BYTES
 from ppio_agent_models import SandboxGoneError
 
 from .support import Place, answers, ask, eventually, lives, state_of
@@ -45,7 +45,7 @@ def test_a_draining_sandbox_is_no_longer_living(place: Place) -> None:
     sandbox = place.create()
     ask(sandbox, "refuse-to-end")
     place.store.extend(sandbox.sandbox_id, 0.1)
-    eventually(lambda: place.record(sandbox.sandbox_id)["state"] == "ending")
+    eventually(lambda: place.record(sandbox.sandbox_id)["state"] == "terminating")
     shown = place.store.get(sandbox.sandbox_id)
     assert shown is not None
     assert (shown.state, shown.exit_code) == ("ended", None)
@@ -59,7 +59,7 @@ def test_kill_does_not_wait_for_a_drain_and_does_not_claim_it(place: Place) -> N
     sandbox = place.create()
     ask(sandbox, "refuse-to-end")
     place.store.extend(sandbox.sandbox_id, 0.1)
-    eventually(lambda: place.record(sandbox.sandbox_id)["state"] == "ending")
+    eventually(lambda: place.record(sandbox.sandbox_id)["state"] == "terminating")
     agent = place.agent_pid(sandbox.sandbox_id)
     assert place.store.kill(sandbox.sandbox_id) is False
     assert not lives(agent)
@@ -220,7 +220,7 @@ def test_extending_a_paused_sandbox_sets_the_life_after_its_waking(place: Place)
 
 
 def test_a_sandbox_that_sleeps_too_long_is_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "MAX_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(lifecycle, "MAX_PAUSE_SECONDS", 0.2)
     sandbox = place.create()
     place.store.pause(sandbox.sandbox_id)
     assert place.ended(sandbox.sandbox_id).exit_code == -9

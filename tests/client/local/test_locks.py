@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client._local.locks import Lock
+from ppio_agent_client.local.locks import Lock
 
 from .support import in_another_process
 
 HOLD = """
 import sys
-from ppio_agent_client._local.locks import Lock
+from ppio_agent_client.local.locks import Lock
 with Lock(sys.argv[1]):
     print("mine", flush=True)
     sys.stdin.readline()

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client._local import ports
+from ppio_agent_client.local import create
 from ppio_agent_models import SandboxCreationError
 
 from .support import Place, eventually
 
 
 def choose(root: Path, used: set[int] | None = None) -> int:
-    with ports.reserve_port(str(root), used or set()) as reservation:
+    with create.reserve_port(str(root), used or set()) as reservation:
         return int(reservation.getsockname()[1])
 
 
@@ -39,8 +39,8 @@ def test_a_freed_port_is_not_given_again_soon(tmp_path: Path) -> None:
 
 def test_ports_come_round_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = choose(tmp_path)
-    monkeypatch.setattr(ports, "FIRST_PORT", port)
-    monkeypatch.setattr(ports, "LAST_PORT", port)
+    monkeypatch.setattr(create, "FIRST_PORT", port)
+    monkeypatch.setattr(create, "LAST_PORT", port)
     assert [choose(tmp_path) for _ in range(3)] == [port] * 3
 
 
@@ -57,14 +57,14 @@ def test_a_port_of_another_program_is_passed_over(tmp_path: Path, address: str) 
 
 
 def test_homes_that_want_the_same_port_get_two(tmp_path: Path) -> None:
-    with ports.reserve_port(str(tmp_path), set()) as reservation:
+    with create.reserve_port(str(tmp_path), set()) as reservation:
         port = reservation.getsockname()[1]
-        (tmp_path / "next-port").write_text(str(port - ports.FIRST_PORT))
+        (tmp_path / "next-port").write_text(str(port - create.FIRST_PORT))
         assert choose(tmp_path) != port
 
 
 def test_a_reserved_port_is_the_agent_s(tmp_path: Path) -> None:
-    with ports.reserve_port(str(tmp_path), set()) as reservation:
+    with create.reserve_port(str(tmp_path), set()) as reservation:
         address = reservation.getsockname()
         with socket.create_server(address), socket.create_connection(address):
             pass
@@ -87,4 +87,4 @@ def test_no_free_port_is_an_error_that_names_the_range(tmp_path: Path) -> None:
 
 def test_an_ending_sandbox_keeps_its_port(place: Place) -> None:
     sandbox = place.create()
-    assert place.store._home.used_ports() == {int(sandbox.url.rpartition(":")[2])}
+    assert place.store._paths.used_ports() == {int(sandbox.url.rpartition(":")[2])}

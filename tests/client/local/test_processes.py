@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client._local import processes
+from ppio_agent_client.local import processes
 
 from .support import eventually, state_of
 

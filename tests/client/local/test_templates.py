@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client._local import LocalStore, sources, templates
-from ppio_agent_client._local.locks import Lock
+from ppio_agent_client.local import LocalStore, agent_folder, templates
+from ppio_agent_client.local.locks import Lock
 from ppio_agent_models import AgentManifest, ConfigurationError, TemplateNotFoundError
 
 from .support import Place, answers, ask, eventually, in_another_process
@@ -152,9 +152,9 @@ def test_the_rule_of_names_is_the_manifest_s(name: str) -> None:
     try:
         AgentManifest.from_yaml(manifest)
     except ConfigurationError:
-        assert not sources.is_name(name)
+        assert not agent_folder.is_name(name)
     else:
-        assert sources.is_name(name)
+        assert agent_folder.is_name(name)
 
 
 @pytest.mark.contract
@@ -234,18 +234,18 @@ def test_delete_template_forgets_the_name_and_its_files(place: Place) -> None:
 
 def test_a_version_that_is_being_copied_from_is_kept_until_then(place: Place) -> None:
     place.store.deploy(place.template, "it")
-    shelf = templates.TemplateShelf(place.store._home)
-    with shelf.opened("it") as source:
+    template_store = templates.TemplateStore(place.store._paths)
+    with template_store.opened("it") as source:
         place.store.delete_template("it")
         assert Path(source.folder, "main.py").exists()
-    shelf.sweep()
+    template_store.sweep()
     assert list((place.home / "templates").iterdir()) == []
 
 
 def test_a_half_made_version_of_a_deployer_that_was_killed_is_removed(place: Place) -> None:
     program = """
 import os, pathlib, sys
-from ppio_agent_client._local import LocalStore, templates
+from ppio_agent_client.local import LocalStore, templates
 templates.copy_folder = lambda *args, **options: (print("copying", flush=True), sys.stdin.readline())
 LocalStore(pathlib.Path(sys.argv[1])).deploy(sys.argv[2], "it")
 """
@@ -323,7 +323,7 @@ def test_a_version_that_somebody_holds_is_not_swept(place: Place) -> None:
     version = place.home / "templates" / "it@01234567"
     version.mkdir()
     with Lock(str(version / "lock"), shared=True):
-        templates.TemplateShelf(place.store._home).sweep()
+        templates.TemplateStore(place.store._paths).sweep()
         assert version.exists()
-    templates.TemplateShelf(place.store._home).sweep()
+    templates.TemplateStore(place.store._paths).sweep()
     assert not version.exists()

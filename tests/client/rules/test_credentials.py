@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_client import AccessToken, ConfigurationError
-from ppio_agent_client._rules.credentials import kept_token, key_headers, session_token
+from ppio_agent_client._core.credentials import kept_token, key_headers, session_token
 
 NOW = 1_700_000_000.0
 

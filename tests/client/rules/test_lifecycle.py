@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 
 from ppio_agent_client import NetworkError, PingResponse, PingStatus, Sandbox, SessionStatus
-from ppio_agent_client._rules import lifecycle, readiness
+from ppio_agent_client._core import lifecycle
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 SANDBOX = Sandbox(
@@ -72,7 +72,7 @@ def test_the_meant_life_is_from_birth_to_end() -> None:
 
 
 def test_pauses_grow_from_50_ms_and_stay_within_a_second() -> None:
-    pauses = list(islice(readiness.pauses(), 40))
+    pauses = list(islice(lifecycle.pauses(), 40))
     assert pauses[0] == 0.05
     assert pauses == sorted(pauses)
     assert pauses[-1] == 1.0
@@ -88,11 +88,11 @@ def test_pauses_grow_from_50_ms_and_stay_within_a_second() -> None:
     ],
 )
 def test_an_agent_that_answers_well_is_ready(answer: PingResponse | Exception, ready: bool) -> None:
-    assert readiness.is_ready(answer) is ready
+    assert lifecycle.is_ready(answer) is ready
 
 
 def test_an_early_end_is_told_with_exit_code_and_the_tail_of_the_output() -> None:
-    error = readiness.ended_early(ended(1, "\n".join(map(str, range(100)))), "t-1")
+    error = lifecycle.ended_early(ended(1, "\n".join(map(str, range(100)))), "t-1")
     assert "'t-1'" in str(error)
     assert "exit code 1" in str(error)
     assert str(error).endswith("95\n96\n97\n98\n99")
@@ -100,11 +100,11 @@ def test_an_early_end_is_told_with_exit_code_and_the_tail_of_the_output() -> Non
 
 
 def test_an_early_end_that_nobody_saw_is_told_too() -> None:
-    assert "exit code unknown" in str(readiness.ended_early(None, "t-1"))
+    assert "exit code unknown" in str(lifecycle.ended_early(None, "t-1"))
 
 
 def test_a_slow_start_is_told_with_its_limit_and_the_last_ping() -> None:
     assert "within 20 s; its last ping said Unhealthy: no database" in str(
-        readiness.never_ready(SANDBOX, UNHEALTHY, None)
+        lifecycle.never_ready(SANDBOX, UNHEALTHY, None)
     )
-    assert "its last ping failed: refused" in str(readiness.never_ready(SANDBOX, NetworkError("refused"), SANDBOX))
+    assert "its last ping failed: refused" in str(lifecycle.never_ready(SANDBOX, NetworkError("refused"), SANDBOX))

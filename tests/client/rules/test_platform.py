@@ -25,16 +25,9 @@ from ppio_agent_client import (
     SandboxSpec,
     TotalTimeoutError,
 )
-from ppio_agent_client._rules import (
-    platform_answers,
-    platform_calls,
-    platform_logs,
-    platform_start,
-    platform_templates,
-)
-from ppio_agent_client._rules.agent_keys import keys_with
-from ppio_agent_client._rules.platform_addresses import addresses_of
-from ppio_agent_client._rules.platform_frames import ProcessEnded, ProcessOutput
+from ppio_agent_client._core.credentials import keys_with
+from ppio_agent_client._core.platform import models, requests, start
+from ppio_agent_client._core.platform.urls import platform_urls
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -55,21 +48,21 @@ JSON = st.recursive(
     ],
 )
 def test_addresses_are_those_of_the_settings(settings: dict[str, str], api: str, agent: str, envd: str | None) -> None:
-    addresses = addresses_of(ClientConfig(**settings))  # type: ignore[arg-type]  # all of them are text
-    assert addresses.api == api
-    assert addresses.of_agent("i1", None)[0] == agent
+    urls = platform_urls(ClientConfig(**settings))  # type: ignore[arg-type]  # all of them are text
+    assert urls.api == api
+    assert urls.agent("i1", None)[0] == agent
     if envd is not None:
-        assert addresses.of_envd("i1", None)[0] == envd
+        assert urls.envd("i1", None)[0] == envd
 
 
 def test_one_address_for_all_is_told_apart_by_headers() -> None:
-    addresses = addresses_of(ClientConfig(sandbox_url="http://gate"))
-    assert addresses.of_agent("i1", "d")[1] == {"PPIO-Sandbox-Id": "i1", "PPIO-Sandbox-Port": "8080"}
-    assert addresses.of_envd("i1", "d")[1] == {"PPIO-Sandbox-Id": "i1", "PPIO-Sandbox-Port": "49983"}
+    urls = platform_urls(ClientConfig(sandbox_url="http://gate"))
+    assert urls.agent("i1", "d")[1] == {"PPIO-Sandbox-Id": "i1", "PPIO-Sandbox-Port": "8080"}
+    assert urls.envd("i1", "d")[1] == {"PPIO-Sandbox-Id": "i1", "PPIO-Sandbox-Port": "49983"}
 
 
 def test_the_platform_may_say_where_a_sandbox_is() -> None:
-    assert addresses_of(ClientConfig()).of_agent("i1", "cn-7.example") == ("https://8080-i1.cn-7.example", {})
+    assert platform_urls(ClientConfig()).agent("i1", "cn-7.example") == ("https://8080-i1.cn-7.example", {})
 
 
 @pytest.mark.parametrize(
@@ -77,7 +70,7 @@ def test_the_platform_may_say_where_a_sandbox_is() -> None:
 )
 def test_what_is_no_address_is_refused(settings: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
-        addresses_of(ClientConfig(**settings))  # type: ignore[arg-type]  # all of them are text
+        platform_urls(ClientConfig(**settings))  # type: ignore[arg-type]  # all of them are text
 
 
 def spec(**more: Any) -> SandboxSpec:
@@ -85,7 +78,7 @@ def spec(**more: Any) -> SandboxSpec:
 
 
 def body(*, is_legacy: bool, **more: Any) -> dict[str, Any]:
-    found = json.loads(platform_calls.create(spec(**more), "t", {"a": "b"}, is_legacy=is_legacy).body)
+    found = json.loads(requests.create_request(spec(**more), "t", {"a": "b"}, is_legacy=is_legacy).body)
     assert isinstance(found, dict)
     return found
 
@@ -114,15 +107,15 @@ def test_wishes_reach_the_body() -> None:
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 24 * 3600 + 1])
 def test_a_life_that_is_none_is_refused(seconds: float) -> None:
     with pytest.raises(ConfigurationError, match="life"):
-        platform_calls.whole_seconds(seconds)
+        requests.whole_seconds(seconds)
 
 
 def test_ids_cannot_leave_their_place_in_a_path() -> None:
-    assert platform_calls.kill("../x?y").path == "/sandboxes/..%2Fx%3Fy"
+    assert requests.about_sandbox("../x?y", "end", "DELETE").path == "/sandboxes/..%2Fx%3Fy"
 
 
 def failed(status: int, value: Any = None, **headers: str) -> Exception:
-    return platform_answers.failure(status, headers, value, "create a sandbox", unix_now=0)
+    return requests.error_of(status, headers, value, "create a sandbox", unix_now=0)
 
 
 @pytest.mark.parametrize(
@@ -166,48 +159,51 @@ def test_a_gateways_page_is_not_quoted() -> None:
     ],
 )
 def test_only_what_cannot_happen_twice_is_repeated(error: Any, once: bool, twice: bool, lost: bool) -> None:
-    assert platform_answers.may_repeat(error, is_repeatable=False) is once
-    assert platform_answers.may_repeat(error, is_repeatable=True) is twice
-    assert platform_answers.is_lost(error) is lost
+    assert requests.may_retry(error, is_idempotent=False) is once
+    assert requests.may_retry(error, is_idempotent=True) is twice
+    assert requests.is_lost(error) is lost
 
 
 def test_a_refused_create_is_an_error_of_creation() -> None:
-    error = platform_answers.not_created(PlatformError("no", status_code=400, request_id="r"))
+    error = requests.not_created(PlatformError("no", status_code=400, request_id="r"))
     assert type(error) is SandboxCreationError
     assert (error.status_code, error.request_id) == (400, "r")
 
 
 @given(value=JSON)
 def test_answers_of_any_shape_break_nothing(value: Any) -> None:
-    assert platform_answers.seen_sandboxes(value, is_legacy=True) == []
-    assert isinstance(platform_templates.templates_of(value), list)
-    platform_templates.template_of({"templateID": "t", "metadata": {"agent_runtime": value}, "aliases": value})
-    platform_answers.failure(500, {}, value, "x", unix_now=0)
-    platform_answers.moment(value)
+    assert models.read_sandboxes(value, is_legacy=True) == []
+    models.read_templates(value)
+    item = {"templateID": "t", "metadata": {"agent_runtime": value}, "aliases": value, "createdAt": value}
+    assert [each.template_id for each in models.read_templates([item])] == ["t"]
+    requests.error_of(500, {}, value, "x", unix_now=0)
+    odd = dict.fromkeys(("templateID", "alias", "state", "startedAt", "endAt", "envdVersion", "metadata"), value)
+    assert models.read_sandbox({"sandboxID": "i1", **odd}, is_legacy=True).sandbox_id == "i1"
 
 
 def test_the_older_dialects_ids_have_two_parts() -> None:
     said = {"sandboxID": "i1", "clientID": "c1", "templateID": "t"}
-    assert platform_answers.made_sandbox(said, is_legacy=True).sandbox_id == "i1-c1"
-    assert platform_answers.made_sandbox(said, is_legacy=False).sandbox_id == "i1"
-    assert platform_answers.made_sandbox(said | {"sandboxID": "i1-c1"}, is_legacy=True).sandbox_id == "i1-c1"
+    assert models.read_sandbox(said, is_legacy=True).sandbox_id == "i1-c1"
+    assert models.read_sandbox(said, is_legacy=False).sandbox_id == "i1"
+    assert models.read_sandbox(said | {"sandboxID": "i1-c1"}, is_legacy=True).sandbox_id == "i1-c1"
     with pytest.raises(PlatformError, match="sandboxID"):
-        platform_answers.made_sandbox({}, is_legacy=False)
+        models.read_sandbox({}, is_legacy=False)
 
 
 @pytest.mark.parametrize("strange", ["a/b", "x@elsewhere", "a.b", "a b", "ü", "a\n"])
 @pytest.mark.parametrize("field", ["sandboxID", "domain"])
 def test_no_token_goes_to_an_address_that_the_platform_cannot_have_meant(field: str, strange: str) -> None:
     said = {"sandboxID": "i1", "domain": "sandbox.example:8443"}
-    assert platform_answers.made_sandbox(said, is_legacy=False).domain == "sandbox.example:8443"
+    assert models.read_sandbox(said, is_legacy=False).domain == "sandbox.example:8443"
     if (field, strange) != ("domain", "a.b"):
-        with pytest.raises(PlatformError, match="no address"):
-            platform_answers.made_sandbox(said | {field: strange}, is_legacy=False)
+        with pytest.raises(PlatformError, match=f"lacks a {field} that can be part of an address") as caught:
+            models.read_sandbox(said | {field: strange}, is_legacy=False)
+        assert strange not in f"{caught.value} {caught.value.__cause__}"
 
 
 def test_tokens_are_in_no_repr() -> None:
     said = {"sandboxID": "i1", "envdAccessToken": "hush-1", "trafficAccessToken": "hush-2"}
-    assert "hush" not in repr(platform_answers.made_sandbox(said, is_legacy=False))
+    assert "hush" not in repr(models.read_sandbox(said, is_legacy=False))
 
 
 def test_a_template_is_read_as_far_as_it_goes() -> None:
@@ -221,14 +217,12 @@ def test_a_template_is_read_as_far_as_it_goes() -> None:
         "memoryMB": 512,
         "metadata": {"agent_runtime": json.dumps(manifest), "number": 7, "nested": {"a": [1]}},
     }
-    template = platform_templates.template_of(item)
-    assert template is not None
+    [template] = models.read_templates([item, {"aliases": ["no id"]}])
     assert (template.name, template.version, template.author) == ("chat", "2.0.0", "dev@example.com")
     assert (template.tags, template.status, template.aliases) == (["a"], "deployed", ["one"])
     assert (template.memory_mb, template.cpu_count) == (512, None)
     assert template.metadata == item["metadata"]
     assert template.created_at == datetime(2026, 1, 2, 3, 4, 5, 123456, UTC)
-    assert platform_templates.template_of({"aliases": ["no id"]}) is None
 
 
 KNOWN = [
@@ -251,19 +245,19 @@ KNOWN = [
     ],
 )
 def test_a_name_means_one_template_or_none(name: str, template_id: str | None) -> None:
-    found = platform_templates.meant(name, KNOWN)
+    found = models.find_template(name, KNOWN)
     assert (found and found.template_id) == template_id
 
 
-def started_by(entrypoint: object, **spec_fields: Any) -> platform_start.Start:
+def started_by(entrypoint: object, **spec_fields: Any) -> start.AgentStart:
     manifest = json.dumps({"spec": {"entrypoint": entrypoint, **spec_fields}})
     template = AgentTemplate(template_id="t", name="t", metadata={"agent_runtime": manifest})
-    return platform_start.start_of(template)
+    return start.agent_start(template)
 
 
 def test_an_agent_without_metadata_starts_as_all_of_ours_do() -> None:
-    assert platform_start.start_of(None) == platform_start.Start()
-    assert platform_start.Start().command == "cd /app && exec python -m ppio_agent_runtime"
+    assert start.agent_start(None) == start.AgentStart()
+    assert start.AgentStart().command == "cd /app && exec python -m ppio_agent_runtime"
     assert started_by(None).command == "cd /app && exec python -m ppio_agent_runtime"
     assert started_by("agent:app").command == "cd /app && exec python -m ppio_agent_runtime agent:app"
     assert started_by("-c.py").command == "cd /app && exec python ./-c.py"
@@ -283,15 +277,15 @@ def test_the_time_to_start_is_that_of_the_manifest(said: object, seconds: float)
 
 
 def test_the_session_wins_over_the_manifest_and_its_token_over_all() -> None:
-    start = started_by("main.py", envVars={"A": "1", "B": "2", "C": 3})
-    request = platform_start.request_of(start, {"B": "4", "PPIO_AGENT_API_KEYS": "own"}, "token")
+    agent = started_by("main.py", envVars={"A": "1", "B": "2", "C": 3})
+    request = agent.envd_request({"B": "4", "PPIO_AGENT_API_KEYS": "own"}, "token")
     assert request["process"]["envs"] == {
         "PYTHONUNBUFFERED": "1",
         "A": "1",
         "B": "4",
         "PPIO_AGENT_API_KEYS": "token,own",
     }
-    assert request["process"]["args"] == ["-l", "-c", start.command]
+    assert request["process"]["args"] == ["-l", "-c", agent.command]
 
 
 @pytest.mark.parametrize(
@@ -314,51 +308,26 @@ def test_keys_are_put_together(others: str, keys: str) -> None:
     ],
 )
 def test_a_gateway_is_not_taken_for_an_agent(status: int, answer: bytes, is_agent: bool) -> None:
-    assert platform_start.is_somebody(status, answer) is is_agent
-
-
-def test_last_words_are_the_last() -> None:
-    words = platform_start.LastWords()
-    words.note(ProcessOutput(b"x" * 100_000))
-    words.note(ProcessOutput(b"the end"))
-    assert words.output.endswith("xthe end")
-    assert len(words.output) == platform_start.MAX_OUTPUT_BYTES
-    assert words.exit_code is None
-
-
-@pytest.mark.parametrize(
-    ("ended", "exit_code"),
-    [
-        (ProcessEnded(1, "exit status 1"), 1),
-        (ProcessEnded(-1, "signal: killed"), -9),
-        (ProcessEnded(-1, "signal: segmentation fault (core dumped)"), -11),
-        (ProcessEnded(-1, "signal: 47"), None),
-        (ProcessEnded(None, ""), None),
-    ],
-)
-def test_an_end_is_told_as_pythons_are(ended: ProcessEnded, exit_code: int | None) -> None:
-    words = platform_start.LastWords()
-    words.note(ended)
-    assert words.exit_code == exit_code
+    assert start.is_agent(status, answer) is is_agent
 
 
 @pytest.mark.parametrize(("version", "wanted"), [("0.3.9", True), ("0.4.0", False), ("1.0", False), ("", False)])
 def test_an_old_envd_is_told_its_user(version: str, wanted: bool) -> None:
-    assert platform_start.wants_user(version) is wanted
+    assert start.needs_user(version) is wanted
 
 
 @pytest.mark.parametrize(("memory", "cpu"), [("lots", None), ("9Gi", None), ("0Mi", None), (None, "9"), (None, "x")])
 def test_limits_that_nobody_has_are_refused(memory: str | None, cpu: str | None) -> None:
     with pytest.raises(ConfigurationError):
-        platform_start.check_limits(memory, cpu, None)
+        start.check_limits(memory, cpu, None)
 
 
 def test_limits_are_compared_with_the_template() -> None:
     small = AgentTemplate(template_id="t", name="t", cpu_count=1, memory_mb=512)
-    platform_start.check_limits("512Mi", "1000m", small)
-    platform_start.check_limits("8Gi", "8", None)
+    start.check_limits("512Mi", "1000m", small)
+    start.check_limits("8Gi", "8", None)
     with pytest.raises(SandboxCreationError, match="512 MiB of memory, less than 1Gi and 1 processors, less than 2"):
-        platform_start.check_limits("1Gi", "2", small)
+        start.check_limits("1Gi", "2", small)
 
 
 def entry(milliseconds: int, text: str) -> dict[str, str]:
@@ -371,15 +340,15 @@ def test_a_log_that_grows_is_read_once(moments: list[int], cuts: list[int]) -> N
     lines = [entry(1_700_000_000_000 + when, f"line {number}") for number, when in enumerate(sorted(moments))]
     text, cursor = "", None
     for end in [*sorted(cuts), len(lines)]:
-        page = platform_logs.page_of({"logEntries": lines[:end]}, cursor)
+        page = models.read_log({"logEntries": lines[:end]}, cursor)
         text, cursor = text + page.text, page.cursor
     assert text == "".join(f"line {number}\n" for number in range(len(lines)))
 
 
 @given(value=JSON, cursor=st.none() | st.text(max_size=5))
 def test_a_log_of_any_shape_breaks_nothing(value: Any, cursor: str | None) -> None:
-    assert platform_logs.page_of(value, cursor).text == ""
-    platform_logs.page_of({"logEntries": [value, {"message": value, "timestamp": value}]}, cursor)
+    assert models.read_log(value, cursor).text == ""
+    models.read_log({"logEntries": [value, {"message": value, "timestamp": value}]}, cursor)
 
 
 @given(text=st.text(alphabet="ab\n", max_size=20), cuts=st.lists(st.integers(0, 20), max_size=6), older=st.booleans())
@@ -390,4 +359,4 @@ def test_a_log_is_what_processes_have_written_wherever_envd_cuts_it(text: str, c
     for line, piece in zip(entries, pieces, strict=True):
         record = {"logger": "process", "event_type": "stdout", "data": piece}
         line.update({"line": json.dumps({"message": line.pop("message"), **record})} if older else {"fields": record})
-    assert platform_logs.page_of({"logs" if older else "logEntries": entries}, None).text == text
+    assert models.read_log({"logs" if older else "logEntries": entries}, None).text == text

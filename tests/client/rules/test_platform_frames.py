@@ -9,17 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppio_agent_client._rules.platform_frames import (
+from ppio_agent_client._core.platform.frames import (
     MAX_MESSAGE_BYTES,
-    Frame,
+    MAX_OUTPUT_BYTES,
     FrameError,
     FrameReader,
-    ProcessEnded,
-    ProcessOutput,
-    ProcessStarted,
-    StreamClosed,
-    framed,
-    process_event,
+    ProcessReport,
+    encode_frame,
 )
 
 MESSAGES = st.lists(
@@ -34,20 +30,20 @@ MESSAGES = st.lists(
 def test_messages_come_back_however_the_bytes_are_cut(
     messages: list[tuple[dict[str, Any], bool]], cuts: list[int]
 ) -> None:
-    data = b"".join(framed(message, is_end=is_end) for message, is_end in messages)
-    reader, found = FrameReader(), list[Frame]()
+    data = b"".join(encode_frame(message, is_end=is_end) for message, is_end in messages)
+    reader, found = FrameReader(), list[tuple[dict[str, Any], bool]]()
     for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(data)], strict=True):
         found += reader.feed(data[start:end])
-    assert [(frame.value, frame.is_end) for frame in found] == messages
-    assert reader.is_between
+    assert found == messages
 
 
 def test_every_single_cut_gives_the_same() -> None:
-    data = framed({"event": {"start": {"pid": 7}}}) + framed({}, is_end=True)
+    data = encode_frame({"event": {"start": {"pid": 7}}}) + encode_frame({}, is_end=True)
     for cut in range(len(data) + 1):
-        reader = FrameReader()
-        frames = [*reader.feed(data[:cut]), *reader.feed(data[cut:])]
-        assert [process_event(frame) for frame in frames] == [ProcessStarted(7), StreamClosed("")]
+        report = ProcessReport()
+        report.feed(data[:cut])
+        report.feed(data[cut:])
+        assert (report.has_started, report.is_closed, report.error) == (True, True, "")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +52,7 @@ def test_every_single_cut_gives_the_same() -> None:
         (b"\x01\x00\x00\x00\x02{}", "flags 1"),
         (b"\x00" + (MAX_MESSAGE_BYTES + 1).to_bytes(4, "big"), "bytes"),
         (b"\x00\x00\x00\x00\x02{]", "not JSON"),
-        (b"\x00\x00\x00\x00\x02[]", "no JSON object"),
+        (b"\x00\x00\x00\x00\x02[]", "not a JSON object"),
         (b"HTTP/1.1 502 Bad Gateway\r\n", "cannot be read"),
     ],
 )
@@ -65,34 +61,64 @@ def test_what_is_no_such_stream_is_refused(data: bytes, what: str) -> None:
         list(FrameReader().feed(data))
 
 
-def event(**fields: Any) -> Any:
-    return process_event(Frame({"event": fields}))
+def report(**event: Any) -> ProcessReport:
+    """Return what a process is after one event."""
+    found = ProcessReport()
+    found.feed(encode_frame({"event": event}))
+    return found
 
 
-def test_events_say_what_they_say() -> None:
-    text = base64.b64encode("häppy\n".encode()).decode()
-    assert event(data={"stdout": text}) == ProcessOutput("häppy\n".encode())
-    assert event(data={"stderr": text}) == ProcessOutput("häppy\n".encode())
-    assert event(keepalive={}) is None
-    assert event(end={"exitCode": 3, "exited": True, "status": "exit status 3"}) == ProcessEnded(3, "exit status 3")
-    assert event(end={"exited": True, "status": "exit status 0"}) == ProcessEnded(0, "exit status 0")
-    assert event(end={"exitCode": -1, "status": "signal: killed"}) == ProcessEnded(-1, "signal: killed")
-    assert event(end={"error": "gone"}) == ProcessEnded(None, "gone")
+@pytest.mark.parametrize("stream", ["stdout", "stderr", "pty"])
+def test_what_a_process_prints_to_any_stream_is_its_output(stream: str) -> None:
+    assert report(data={stream: base64.b64encode("häppy\n".encode()).decode()}).output == "häppy\n"
 
 
-def test_an_end_with_an_error_says_it() -> None:
-    closed = process_event(Frame({"error": {"code": "invalid_argument", "message": "no such cwd"}}, is_end=True))
-    assert closed == StreamClosed("invalid_argument: no such cwd")
+def test_only_the_last_of_the_output_is_kept() -> None:
+    found = report(data={"stdout": base64.b64encode(b"x" * 100_000).decode()})
+    found.feed(encode_frame({"event": {"data": {"stdout": base64.b64encode(b"the end").decode()}}}))
+    assert found.output.endswith("xthe end")
+    assert len(found.output) == MAX_OUTPUT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("end", "exit_code"),
+    [
+        ({"exitCode": 3, "exited": True, "status": "exit status 3"}, 3),
+        ({"exited": True, "status": "exit status 0"}, 0),
+        ({"exitCode": -1, "status": "signal: killed"}, -9),
+        ({"exitCode": -1, "status": "signal: segmentation fault (core dumped)"}, -11),
+        ({"exitCode": -1, "status": "signal: 47"}, None),
+        ({"error": "gone"}, None),
+        ({}, None),
+    ],
+)
+def test_an_exit_code_is_told_as_pythons_are(end: dict[str, Any], exit_code: int | None) -> None:
+    assert report(end=end).has_ended
+    assert report(end=end).exit_code == exit_code
+
+
+def test_a_message_that_keeps_the_stream_alive_says_nothing() -> None:
+    assert not report(keepalive={}).is_known
+
+
+def test_a_stream_that_ends_with_an_error_says_it() -> None:
+    found = ProcessReport()
+    found.feed(encode_frame({"error": {"code": "invalid_argument", "message": "no such cwd"}}, is_end=True))
+    assert (found.is_known, found.error) == (True, "invalid_argument: no such cwd")
 
 
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
-        lambda each: st.lists(each) | st.dictionaries(st.text(), each),
+        lambda each: (
+            st.lists(each)
+            | st.dictionaries(st.sampled_from(["stdout", "exitCode", "exited", "status", "code"]) | st.text(), each)
+        ),
     )
 )
 def test_a_message_of_any_shape_breaks_nothing(value: Any) -> None:
     for key in ("start", "data", "end", "keepalive", "other"):
-        process_event(Frame({"event": {key: value}}))
-    process_event(Frame({"event": value}))
-    process_event(Frame({"error": value}, is_end=True))
+        report(**{key: value})
+    found = ProcessReport()
+    found.feed(encode_frame({"event": value}))
+    found.feed(encode_frame({"error": value}, is_end=True))

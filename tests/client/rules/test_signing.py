@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_client import ConfigurationError
+from ppio_agent_client._core.signing import HmacSigner, content_digest, covered, signature_base
 from ppio_agent_client._rules.addresses import address_of
-from ppio_agent_client._rules.signing import HmacSigner, content_digest, covered, signature_base
 
 SECRETS = {"ak-1": "secret-1", "ak-2": "sécret-2", 'a"k\\3': "s"}
 CREATED = int(dt.datetime.now(dt.UTC).timestamp())
@@ -98,6 +98,13 @@ def test_a_signature_is_written_as_the_contract_says() -> None:
     assert request.headers["Signature-Input"] == (
         'sig1=("@method" "@path" "@query" "content-digest" "x-ppio-session-id")'
         f';created={CREATED};nonce="n-1";keyid="ak-1"'
+    )
+
+
+def test_headers_that_decide_for_whom_and_how_long_it_runs_are_covered() -> None:
+    request = signed(headers={"X-PPIO-User-Id": "u", "X-PPIO-Timeout": "3", "Idempotency-Key": "k", "Accept": "*/*"})
+    assert request.headers["Signature-Input"].startswith(
+        'sig1=("@method" "@path" "x-ppio-user-id" "x-ppio-timeout" "idempotency-key");'
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppio_agent_client import AgentTemplate
-from ppio_agent_client._rules.template_cache import TemplateCache
+from ppio_agent_client._core.template_cache import TemplateCache
 
 ONE, TWO = (AgentTemplate(template_id=name, name=name) for name in ("one", "two"))
 

@@ -12,7 +12,7 @@ from ppio_agent_client import (
     AuthenticationError,
     AuthManager,
     ConfigurationError,
-    PPIOAgentRuntimeError,
+    SandboxConfig,
     TemplateManager,
 )
 from ppio_agent_client._io import _async as io
@@ -124,7 +124,56 @@ async def test_no_error_of_the_platform_shows_a_secret(platform: Platform, url: 
         settings(url, api_key=lambda: "wrong-token-1"),
     ):
         async with AgentRuntimeClient(config=config) as client:
-            with pytest.raises(PPIOAgentRuntimeError) as caught:
+            with pytest.raises(AuthenticationError, match="PPIO_API_KEY") as caught:
                 await client.list_templates()
-        assert isinstance(caught.value, AuthenticationError)
+        assert caught.value.status_code == 401
         assert "wrong-" not in f"{caught.value!r} {vars(caught.value)} {caught.value.__reduce__()}"
+
+
+async def test_the_key_of_the_platform_stays_with_the_platform(client: AgentRuntimeClient, platform: Platform) -> None:
+    session = await client.create_session("t-1", session_id="secretive")
+    result = (await session.invoke("x")).result
+    await session.get_status()
+    await session.close()
+    assert result["key"] is None
+    assert [call.endpoint for call in platform.log if call.target != "control" and call.mentions(API_KEY)] == []
+    (start,) = platform.log.of("start")
+    assert start.connect_timeout_ms is None
+    token = client.auth_manager.session_token("secretive")
+    assert f'"PPIO_AGENT_API_KEYS":"{token}"'.encode() in start.body
+    (invocation,) = platform.log.of("agent/invocations")
+    assert invocation.headers["authorization"] == f"Bearer {token}"
+
+
+async def test_a_stranger_is_not_let_in(platform: Platform, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    stranger = settings(url, session_secret="another")
+    async with AgentRuntimeClient(config=settings(url)) as client, AgentRuntimeClient(config=stranger) as other:
+        session = await client.create_session("t-1")
+        found = await other.get_session(session.session_id)
+        assert found is not None
+        with pytest.raises(AuthenticationError):
+            await found.invoke("x")
+        await session.close()
+
+
+async def test_private_traffic_is_open_to_the_session_from_any_client(
+    platform: Platform, url: str, tmp_path: Path
+) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    async with AgentRuntimeClient(config=settings(url)) as first, AgentRuntimeClient(config=settings(url)) as second:
+        session = await first.create_session("t-1", 600, SandboxConfig(private_traffic=True), session_id="s")
+        await session.invoke("x")
+        (made,) = platform.sandboxes
+        ends_at = made.end_at
+        (listed,) = await second.list_sessions()
+        assert (await listed.invoke("x")).result["turns"] == 2
+        assert made.end_at == ends_at
+        await session.pause()
+        async with AgentRuntimeClient(config=settings(url)) as third:
+            asleep = await third.get_session("s")
+            assert asleep is not None
+            assert made.state == "paused"
+            await asleep.resume()
+            assert (await asleep.invoke("x")).result["turns"] == 3
+            await asleep.close()

@@ -19,21 +19,19 @@ from ppio_agent_client import (
     SessionStatus,
     TemplateNotFoundError,
 )
-from ppio_agent_client._async.providers import _platform_agents
+from ppio_agent_client._async.providers.platform import startup
 from ppio_agent_client._io import _async as io
 from tests.support.platform import Platform
 from tests.support.platform_agent import agent_folder, settings
 
 
 async def test_an_agent_is_started_with_its_environment_and_remembers(
-    platform: Platform, url: str, tmp_path: Path
+    client: AgentRuntimeClient, platform: Platform
 ) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"), name="my-agent")
-    async with AgentRuntimeClient(config=settings(url)) as client:
-        config = SandboxConfig(env_vars={"GREETING": "hi there, 'you'"}, metadata={"customer": "7"})
-        async with await client.create_session("my-agent", 600, config) as session:
-            answers = [(await session.invoke("x")).result for _ in range(2)]
-            info = await session.info()
+    config = SandboxConfig(env_vars={"GREETING": "hi there, 'you'"}, metadata={"customer": "7"})
+    async with await client.create_session("my-agent", 600, config) as session:
+        answers = [(await session.invoke("x")).result for _ in range(2)]
+        info = await session.info()
     assert [answer["turns"] for answer in answers] == [1, 2]
     assert answers[0]["greeting"] == "hi there, 'you'"
     assert (info.template_id, info.status, info.metadata) == ("t-1", SessionStatus.ACTIVE, {"customer": "7"})
@@ -96,15 +94,13 @@ async def test_an_agent_that_runs_already_is_not_started_and_an_open_one_is_told
     assert len([record for record in caplog.records if "before their session" in record.message]) == 1
 
 
-async def test_limits_belong_to_the_template(platform: Platform, url: str, tmp_path: Path) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
-    async with AgentRuntimeClient(config=settings(url)) as client:
-        with pytest.raises(SandboxCreationError, match=r"1024 MiB of memory, less than 4Gi.*template"):
-            await client.create_session("t-1", config=SandboxConfig(memory_limit="4Gi"))
-        with pytest.raises(ConfigurationError, match="cpu_limit"):
-            await client.create_session("t-1", config=SandboxConfig(cpu_limit="64"))
-        async with await client.create_session("t-1", config=SandboxConfig(memory_limit="512Mi", cpu_limit="2000m")):
-            assert len(platform.log.of("create")) == 1
+async def test_limits_belong_to_the_template(client: AgentRuntimeClient, platform: Platform) -> None:
+    with pytest.raises(SandboxCreationError, match=r"1024 MiB of memory, less than 4Gi.*template"):
+        await client.create_session("t-1", config=SandboxConfig(memory_limit="4Gi"))
+    with pytest.raises(ConfigurationError, match="cpu_limit"):
+        await client.create_session("t-1", config=SandboxConfig(cpu_limit="64"))
+    async with await client.create_session("t-1", config=SandboxConfig(memory_limit="512Mi", cpu_limit="2000m")):
+        assert len(platform.log.of("create")) == 1
 
 
 async def test_an_unknown_template_is_told(url: str) -> None:
@@ -114,20 +110,18 @@ async def test_an_unknown_template_is_told(url: str) -> None:
 
 
 async def test_an_agent_that_has_ended_is_started_again_by_who_joins(
-    platform: Platform, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: AgentRuntimeClient, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_platform_agents, "_JOIN_SECONDS", 1.0)
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
-    async with AgentRuntimeClient(config=settings(url)) as client:
-        session = await client.create_session("t-1", 600, SandboxConfig(env_vars={"GREETING": "hi"}), session_id="s")
-        assert (await session.invoke("x")).result["turns"] == 1
-        (made,) = platform.sandboxes
-        for process in list(made.processes.values()):
-            process.signal(signal.SIGKILL)
-        while await session.get_status() is not SessionStatus.INACTIVE:
-            await io.sleep(0.01)
-        again = await client.create_session("t-1", session_id="s")
-        assert again.sandbox_id == session.sandbox_id
-        result = (await again.invoke("x")).result
-        assert (result["turns"], result["greeting"]) == (1, "hi")
-        await again.close()
+    monkeypatch.setattr(startup, "_JOIN_SECONDS", 1.0)
+    session = await client.create_session("t-1", 600, SandboxConfig(env_vars={"GREETING": "hi"}), session_id="s")
+    assert (await session.invoke("x")).result["turns"] == 1
+    (made,) = platform.sandboxes
+    for process in list(made.processes.values()):
+        process.signal(signal.SIGKILL)
+    while await session.get_status() is not SessionStatus.INACTIVE:
+        await io.sleep(0.01)
+    again = await client.create_session("t-1", session_id="s")
+    assert again.sandbox_id == session.sandbox_id
+    result = (await again.invoke("x")).result
+    assert (result["turns"], result["greeting"]) == (1, "hi")
+    await again.close()

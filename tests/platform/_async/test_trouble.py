@@ -12,7 +12,7 @@ from ppio_agent_client import (
     FirstByteTimeoutError,
     NetworkError,
     PlatformError,
-    PlatformSandboxProvider,
+    QuotaExceededError,
     RateLimitedError,
     SandboxCreationError,
     SandboxGoneError,
@@ -44,18 +44,6 @@ async def test_a_silent_platform_is_not_waited_for_forever(platform: Platform, u
     assert len(platform.log.of("list")) == 2
 
 
-async def test_an_outage_is_told_as_it_is(platform: Platform, url: str) -> None:
-    async with AgentRuntimeClient(config=settings(url, max_retries=1)) as client:
-        platform.faults.add("info", "500", times=100)
-        provider = PlatformSandboxProvider(settings(url, max_retries=0))
-        with pytest.raises(PlatformError):
-            await provider.get("i1")
-        await provider.close()
-        platform.faults.add("list", "429", times=100)
-        with pytest.raises(RateLimitedError):
-            await client.list_sessions()
-
-
 async def test_a_platform_that_is_not_there_is_a_network_error(unused_url: str) -> None:
     async with AgentRuntimeClient(config=settings(unused_url, max_retries=1)) as client:
         with pytest.raises(NetworkError) as failed:
@@ -63,25 +51,12 @@ async def test_a_platform_that_is_not_there_is_a_network_error(unused_url: str) 
     assert failed.value.retryable is True
 
 
-@pytest.mark.parametrize("kind", ["401", "404", "500", "502", "reset", "cut"])
-async def test_an_envd_in_trouble_leaves_no_sandbox(platform: Platform, url: str, tmp_path: Path, kind: str) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+@pytest.mark.parametrize("kind", ["502", "reset", "cut"])
+async def test_a_start_that_is_disturbed_happens_once(
+    client: AgentRuntimeClient, platform: Platform, kind: str
+) -> None:
     platform.faults.add("start", kind)
-    async with AgentRuntimeClient(config=settings(url)) as client:
-        try:
-            session = await client.create_session("t-1")
-        except SandboxCreationError:
-            assert kind in {"401", "404", "500"}
-        else:
-            assert (await session.invoke("x")).result["turns"] == 1
-            await session.close()
-    assert len(list(platform.sandboxes)) == 0
-
-
-async def test_a_start_whose_answer_was_lost_happens_once(platform: Platform, url: str, tmp_path: Path) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
-    platform.faults.add("start", "cut")
-    async with AgentRuntimeClient(config=settings(url)) as client, await client.create_session("t-1") as session:
+    async with await client.create_session("t-1") as session:
         assert (await session.invoke("x")).result["turns"] == 1
         (made,) = platform.sandboxes
         assert len(made.processes) == 1
@@ -96,30 +71,26 @@ async def test_a_sandbox_that_ends_while_it_starts_is_told(platform: Platform, u
     assert len(list(platform.sandboxes)) == 0
 
 
-async def test_a_sandbox_that_expired_is_gone(platform: Platform, url: str, tmp_path: Path) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
-    async with AgentRuntimeClient(config=settings(url)) as client:
-        session = await client.create_session("t-1", 600)
+async def test_a_sandbox_that_expired_is_gone(client: AgentRuntimeClient, platform: Platform) -> None:
+    session = await client.create_session("t-1", 600)
+    await session.invoke("x")
+    await session.refresh(0.5)
+    while list(platform.sandboxes):
+        await client.list_sessions()
+    with pytest.raises(SandboxGoneError):
         await session.invoke("x")
-        await session.refresh(0.5)
-        while list(platform.sandboxes):
-            await client.list_sessions()
-        with pytest.raises(SandboxGoneError):
-            await session.invoke("x")
-        with pytest.raises(SandboxGoneError):
-            async for _ in session.stream("x"):
-                pass
-        with pytest.raises(SandboxGoneError):
-            await session.resume()
-        assert await session.close() is False
+    with pytest.raises(SandboxGoneError):
+        async for _ in session.stream("x"):
+            pass
+    with pytest.raises(SandboxGoneError):
+        await session.resume()
+    assert await session.close() is False
 
 
-async def test_an_end_whose_answer_was_lost_is_an_end(platform: Platform, url: str, tmp_path: Path) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
-    async with AgentRuntimeClient(config=settings(url)) as client:
-        session = await client.create_session("t-1")
-        platform.faults.add("kill", "reset", after_effect=True)
-        assert await session.close() is True
+async def test_an_end_whose_answer_was_lost_is_an_end(client: AgentRuntimeClient, platform: Platform) -> None:
+    session = await client.create_session("t-1")
+    platform.faults.add("kill", "reset", after_effect=True)
+    assert await session.close() is True
 
 
 async def test_a_list_of_templates_that_fails_stops_no_session(
@@ -148,3 +119,20 @@ async def test_nothing_is_left_in_this_process(platform: Platform, server: Serve
     assert {thread.name for thread in left if not thread.name.startswith("platform")} == set()
     while server.connections:
         pass
+
+
+async def test_quota_is_told_apart_from_rate(platform: Platform, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    async with AgentRuntimeClient(config=settings(url, max_retries=1)) as client:
+        platform.faults.add("create", "quota")
+        with pytest.raises(QuotaExceededError, match="maximum number of concurrent") as refused:
+            await client.create_session("t-1")
+        assert (refused.value.status_code, refused.value.request_id) == (429, "req-of-a-fault")
+        assert len(platform.log.of("create")) == 1
+        platform.faults.add("create", "429", times=2, retry_after="0")
+        with pytest.raises(RateLimitedError) as limited:
+            await client.create_session("t-1")
+        assert (limited.value.retryable, limited.value.retry_after) == (True, 0)
+        platform.faults.add("create", "429", retry_after="0")
+        async with await client.create_session("t-1") as session:
+            assert (await session.invoke("x")).result["turns"] == 1

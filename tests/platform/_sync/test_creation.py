@@ -19,16 +19,6 @@ from tests.support.platform import Platform
 from tests.support.platform_agent import agent_folder, settings
 
 
-def test_many_who_ask_at_once_get_one_sandbox(platform: Platform, url: str, tmp_path: Path) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
-    with SyncAgentRuntimeClient(config=settings(url)) as client:
-        sessions = io.gather([partial(client.create_session, "t-1", session_id="one") for _ in range(50)])
-        assert len({id(session) for session in sessions}) == 1
-        assert len(platform.log.of("create")) == 1
-        client.close_all_sessions()
-    assert len(list(platform.sandboxes)) == 0
-
-
 def test_of_two_who_race_from_two_clients_one_wins(platform: Platform, url: str, tmp_path: Path) -> None:
     platform.add_template("t-1", agent_folder(tmp_path / "agent"))
     platform.faults.add("create", "latency", times=2, seconds=0.3)  # both have looked by then, and found nobody

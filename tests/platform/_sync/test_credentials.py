@@ -13,7 +13,7 @@ from ppio_agent_client import (
     AuthenticationError,
     SyncAuthManager,
     ConfigurationError,
-    PPIOAgentRuntimeError,
+    SandboxConfig,
     SyncTemplateManager,
 )
 from ppio_agent_client._io import _sync as io
@@ -125,7 +125,56 @@ def test_no_error_of_the_platform_shows_a_secret(platform: Platform, url: str) -
         settings(url, api_key=lambda: "wrong-token-1"),
     ):
         with SyncAgentRuntimeClient(config=config) as client:
-            with pytest.raises(PPIOAgentRuntimeError) as caught:
+            with pytest.raises(AuthenticationError, match="PPIO_API_KEY") as caught:
                 client.list_templates()
-        assert isinstance(caught.value, AuthenticationError)
+        assert caught.value.status_code == 401
         assert "wrong-" not in f"{caught.value!r} {vars(caught.value)} {caught.value.__reduce__()}"
+
+
+def test_the_key_of_the_platform_stays_with_the_platform(client: SyncAgentRuntimeClient, platform: Platform) -> None:
+    session = client.create_session("t-1", session_id="secretive")
+    result = (session.invoke("x")).result
+    session.get_status()
+    session.close()
+    assert result["key"] is None
+    assert [call.endpoint for call in platform.log if call.target != "control" and call.mentions(API_KEY)] == []
+    (start,) = platform.log.of("start")
+    assert start.connect_timeout_ms is None
+    token = client.auth_manager.session_token("secretive")
+    assert f'"PPIO_AGENT_API_KEYS":"{token}"'.encode() in start.body
+    (invocation,) = platform.log.of("agent/invocations")
+    assert invocation.headers["authorization"] == f"Bearer {token}"
+
+
+def test_a_stranger_is_not_let_in(platform: Platform, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    stranger = settings(url, session_secret="another")
+    with SyncAgentRuntimeClient(config=settings(url)) as client, SyncAgentRuntimeClient(config=stranger) as other:
+        session = client.create_session("t-1")
+        found = other.get_session(session.session_id)
+        assert found is not None
+        with pytest.raises(AuthenticationError):
+            found.invoke("x")
+        session.close()
+
+
+def test_private_traffic_is_open_to_the_session_from_any_client(
+    platform: Platform, url: str, tmp_path: Path
+) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    with SyncAgentRuntimeClient(config=settings(url)) as first, SyncAgentRuntimeClient(config=settings(url)) as second:
+        session = first.create_session("t-1", 600, SandboxConfig(private_traffic=True), session_id="s")
+        session.invoke("x")
+        (made,) = platform.sandboxes
+        ends_at = made.end_at
+        (listed,) = second.list_sessions()
+        assert (listed.invoke("x")).result["turns"] == 2
+        assert made.end_at == ends_at
+        session.pause()
+        with SyncAgentRuntimeClient(config=settings(url)) as third:
+            asleep = third.get_session("s")
+            assert asleep is not None
+            assert made.state == "paused"
+            asleep.resume()
+            assert (asleep.invoke("x")).result["turns"] == 3
+            asleep.close()

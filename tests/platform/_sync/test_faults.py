@@ -30,6 +30,7 @@ from ppio_agent_client import (
 )
 from tests.support.gates import eventually
 from tests.support.platform import API_KEY, Platform, Server, light_agent
+from tests.support.platform_agent import settings
 
 NONE = type(None)
 """Stands for a call that succeeds all the same."""
@@ -94,9 +95,7 @@ def do(what: str, client: SyncAgentRuntimeClient, session: SyncSandboxSession) -
 @pytest.fixture
 def config(platform: Platform, url: str) -> ClientConfig:
     platform.add_template("t-1", agent=light_agent)
-    return ClientConfig(
-        api_key=API_KEY, base_url=url, sandbox_url=url, domain="emulator.test", max_retries=1, retry_delay=0.01
-    )
+    return settings(url, max_retries=1, retry_delay=0.01)
 
 
 def threads() -> set[str]:

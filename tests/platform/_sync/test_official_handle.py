@@ -20,16 +20,14 @@ from ppio_agent_client import (
 from tests.platform.conftest import Account
 from tests.support.agents import write_agent
 from tests.support.platform import API_KEY, light_agent
+from tests.support.platform_agent import settings
 
 
 
 @pytest.fixture
 def config(account: Account) -> ClientConfig:
     account.platform.add_template("t-1", agent=light_agent)
-    options = account.options
-    return ClientConfig(
-        api_key=API_KEY, base_url=options["api_url"], sandbox_url=options["sandbox_url"], domain=options["domain"]
-    )
+    return settings(account.server.url, domain=account.options["domain"])
 
 
 def test_it_has_the_files_and_the_commands_of_the_session(account: Account, config: ClientConfig) -> None:
@@ -88,10 +86,7 @@ def test_signed_credentials_open_what_is_inside_and_never_show_the_secret(
 ) -> None:
     monkeypatch.delenv("PPIO_API_KEY", raising=False)
     modern.platform.add_template("t-1", agent=light_agent)
-    url = modern.server.url
-    config = ClientConfig(
-        api_key="ak-1", api_secret="a secret", base_url=url, sandbox_url=url, domain=modern.options["domain"]
-    )
+    config = settings(modern.server.url, api_key="ak-1", api_secret="a secret", domain=modern.options["domain"])
     with SyncAgentRuntimeClient(config=config) as client:
         session = client.create_session("t-1")
 

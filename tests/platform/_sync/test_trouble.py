@@ -13,7 +13,7 @@ from ppio_agent_client import (
     FirstByteTimeoutError,
     NetworkError,
     PlatformError,
-    SyncPlatformSandboxProvider,
+    QuotaExceededError,
     RateLimitedError,
     SandboxCreationError,
     SandboxGoneError,
@@ -45,18 +45,6 @@ def test_a_silent_platform_is_not_waited_for_forever(platform: Platform, url: st
     assert len(platform.log.of("list")) == 2
 
 
-def test_an_outage_is_told_as_it_is(platform: Platform, url: str) -> None:
-    with SyncAgentRuntimeClient(config=settings(url, max_retries=1)) as client:
-        platform.faults.add("info", "500", times=100)
-        provider = SyncPlatformSandboxProvider(settings(url, max_retries=0))
-        with pytest.raises(PlatformError):
-            provider.get("i1")
-        provider.close()
-        platform.faults.add("list", "429", times=100)
-        with pytest.raises(RateLimitedError):
-            client.list_sessions()
-
-
 def test_a_platform_that_is_not_there_is_a_network_error(unused_url: str) -> None:
     with SyncAgentRuntimeClient(config=settings(unused_url, max_retries=1)) as client:
         with pytest.raises(NetworkError) as failed:
@@ -64,25 +52,12 @@ def test_a_platform_that_is_not_there_is_a_network_error(unused_url: str) -> Non
     assert failed.value.retryable is True
 
 
-@pytest.mark.parametrize("kind", ["401", "404", "500", "502", "reset", "cut"])
-def test_an_envd_in_trouble_leaves_no_sandbox(platform: Platform, url: str, tmp_path: Path, kind: str) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+@pytest.mark.parametrize("kind", ["502", "reset", "cut"])
+def test_a_start_that_is_disturbed_happens_once(
+    client: SyncAgentRuntimeClient, platform: Platform, kind: str
+) -> None:
     platform.faults.add("start", kind)
-    with SyncAgentRuntimeClient(config=settings(url)) as client:
-        try:
-            session = client.create_session("t-1")
-        except SandboxCreationError:
-            assert kind in {"401", "404", "500"}
-        else:
-            assert (session.invoke("x")).result["turns"] == 1
-            session.close()
-    assert len(list(platform.sandboxes)) == 0
-
-
-def test_a_start_whose_answer_was_lost_happens_once(platform: Platform, url: str, tmp_path: Path) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
-    platform.faults.add("start", "cut")
-    with SyncAgentRuntimeClient(config=settings(url)) as client, client.create_session("t-1") as session:
+    with client.create_session("t-1") as session:
         assert (session.invoke("x")).result["turns"] == 1
         (made,) = platform.sandboxes
         assert len(made.processes) == 1
@@ -97,30 +72,26 @@ def test_a_sandbox_that_ends_while_it_starts_is_told(platform: Platform, url: st
     assert len(list(platform.sandboxes)) == 0
 
 
-def test_a_sandbox_that_expired_is_gone(platform: Platform, url: str, tmp_path: Path) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
-    with SyncAgentRuntimeClient(config=settings(url)) as client:
-        session = client.create_session("t-1", 600)
+def test_a_sandbox_that_expired_is_gone(client: SyncAgentRuntimeClient, platform: Platform) -> None:
+    session = client.create_session("t-1", 600)
+    session.invoke("x")
+    session.refresh(0.5)
+    while list(platform.sandboxes):
+        client.list_sessions()
+    with pytest.raises(SandboxGoneError):
         session.invoke("x")
-        session.refresh(0.5)
-        while list(platform.sandboxes):
-            client.list_sessions()
-        with pytest.raises(SandboxGoneError):
-            session.invoke("x")
-        with pytest.raises(SandboxGoneError):
-            for _ in session.stream("x"):
-                pass
-        with pytest.raises(SandboxGoneError):
-            session.resume()
-        assert session.close() is False
+    with pytest.raises(SandboxGoneError):
+        for _ in session.stream("x"):
+            pass
+    with pytest.raises(SandboxGoneError):
+        session.resume()
+    assert session.close() is False
 
 
-def test_an_end_whose_answer_was_lost_is_an_end(platform: Platform, url: str, tmp_path: Path) -> None:
-    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
-    with SyncAgentRuntimeClient(config=settings(url)) as client:
-        session = client.create_session("t-1")
-        platform.faults.add("kill", "reset", after_effect=True)
-        assert session.close() is True
+def test_an_end_whose_answer_was_lost_is_an_end(client: SyncAgentRuntimeClient, platform: Platform) -> None:
+    session = client.create_session("t-1")
+    platform.faults.add("kill", "reset", after_effect=True)
+    assert session.close() is True
 
 
 def test_a_list_of_templates_that_fails_stops_no_session(
@@ -149,3 +120,20 @@ def test_nothing_is_left_in_this_process(platform: Platform, server: Server, url
     assert {thread.name for thread in left if not thread.name.startswith("platform")} == set()
     while server.connections:
         pass
+
+
+def test_quota_is_told_apart_from_rate(platform: Platform, url: str, tmp_path: Path) -> None:
+    platform.add_template("t-1", agent_folder(tmp_path / "agent"))
+    with SyncAgentRuntimeClient(config=settings(url, max_retries=1)) as client:
+        platform.faults.add("create", "quota")
+        with pytest.raises(QuotaExceededError, match="maximum number of concurrent") as refused:
+            client.create_session("t-1")
+        assert (refused.value.status_code, refused.value.request_id) == (429, "req-of-a-fault")
+        assert len(platform.log.of("create")) == 1
+        platform.faults.add("create", "429", times=2, retry_after="0")
+        with pytest.raises(RateLimitedError) as limited:
+            client.create_session("t-1")
+        assert (limited.value.retryable, limited.value.retry_after) == (True, 0)
+        platform.faults.add("create", "429", retry_after="0")
+        with client.create_session("t-1") as session:
+            assert (session.invoke("x")).result["turns"] == 1

@@ -62,9 +62,9 @@ if TYPE_CHECKING:
     from ._async._session import SandboxSession as SandboxSession
     from ._async._stream import InvocationStream as InvocationStream
     from ._async._templates import TemplateManager as TemplateManager
-    from ._async.providers._protocol import SandboxProvider as SandboxProvider
     from ._async.providers.local import LocalSandboxProvider as LocalSandboxProvider
-    from ._async.providers.platform import PlatformSandboxProvider as PlatformSandboxProvider
+    from ._async.providers.platform.provider import PlatformSandboxProvider as PlatformSandboxProvider
+    from ._async.providers.protocol import SandboxProvider as SandboxProvider
     from ._config import ClientConfig as ClientConfig
     from ._credentials import AccessToken as AccessToken
     from ._credentials import RequestSigner as RequestSigner
@@ -77,9 +77,9 @@ if TYPE_CHECKING:
     from ._sync._session import SyncSandboxSession as SyncSandboxSession
     from ._sync._stream import SyncInvocationStream as SyncInvocationStream
     from ._sync._templates import SyncTemplateManager as SyncTemplateManager
-    from ._sync.providers._protocol import SyncSandboxProvider as SyncSandboxProvider
     from ._sync.providers.local import SyncLocalSandboxProvider as SyncLocalSandboxProvider
-    from ._sync.providers.platform import SyncPlatformSandboxProvider as SyncPlatformSandboxProvider
+    from ._sync.providers.platform.provider import SyncPlatformSandboxProvider as SyncPlatformSandboxProvider
+    from ._sync.providers.protocol import SyncSandboxProvider as SyncSandboxProvider
 
 __version__ = "0.2.0"
 
@@ -92,9 +92,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._async._session": ("SandboxSession",),
         "._async._stream": ("InvocationStream",),
         "._async._templates": ("TemplateManager",),
-        "._async.providers._protocol": ("SandboxProvider",),
+        "._async.providers.protocol": ("SandboxProvider",),
         "._async.providers.local": ("LocalSandboxProvider",),
-        "._async.providers.platform": ("PlatformSandboxProvider",),
+        "._async.providers.platform.provider": ("PlatformSandboxProvider",),
         "._config": ("ClientConfig",),
         "._credentials": ("AccessToken", "RequestSigner"),
         "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
@@ -104,9 +104,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._sync._session": ("SyncSandboxSession",),
         "._sync._stream": ("SyncInvocationStream",),
         "._sync._templates": ("SyncTemplateManager",),
-        "._sync.providers._protocol": ("SyncSandboxProvider",),
+        "._sync.providers.protocol": ("SyncSandboxProvider",),
         "._sync.providers.local": ("SyncLocalSandboxProvider",),
-        "._sync.providers.platform": ("SyncPlatformSandboxProvider",),
+        "._sync.providers.platform.provider": ("SyncPlatformSandboxProvider",),
         "ppio_agent_models": (
             "AgentClientError",
             "AgentError",

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from ._headers import PROTOCOL_VERSION as PROTOCOL_VERSION
     from ._headers import REQUEST_ID_HEADER as REQUEST_ID_HEADER
     from ._headers import SESSION_ID_HEADER as SESSION_ID_HEADER
+    from ._headers import SIGNED_HEADERS as SIGNED_HEADERS
     from ._headers import SSE_MEDIA_TYPE as SSE_MEDIA_TYPE
     from ._headers import TIMEOUT_HEADER as TIMEOUT_HEADER
     from ._headers import USER_ID_HEADER as USER_ID_HEADER
@@ -78,6 +79,8 @@ if TYPE_CHECKING:
     from ._invocation import InvocationState as InvocationState
     from ._invocation import StreamEvent as StreamEvent
     from ._manifest import AgentManifest as AgentManifest
+    from ._manifest import ManifestDocument as ManifestDocument
+    from ._manifest import UnknownField as UnknownField
     from ._session import SandboxConfig as SandboxConfig
     from ._session import SessionInfo as SessionInfo
     from ._session import SessionStatus as SessionStatus
@@ -150,6 +153,7 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "PROTOCOL_VERSION",
                 "REQUEST_ID_HEADER",
                 "SESSION_ID_HEADER",
+                "SIGNED_HEADERS",
                 "SSE_MEDIA_TYPE",
                 "TIMEOUT_HEADER",
                 "USER_ID_HEADER",
@@ -165,7 +169,11 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "InvocationResponse",
                 "StreamEvent",
             ),
-            "._manifest": ("AgentManifest",),
+            "._manifest": (
+                "AgentManifest",
+                "ManifestDocument",
+                "UnknownField",
+            ),
             "._session": (
                 "SandboxConfig",
                 "SessionInfo",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from ._yaml import read_yaml
-
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 
 
@@ -28,7 +26,9 @@ def written_entrypoint(text: str, *, source: str) -> str | None:
     Raises:
         ConfigurationError: It is not readable.
     """
-    manifest = read_yaml(text, source=source)
+    from ._yaml import read_yaml  # With it comes PyYAML, which an agent that is started by its file does without.
+
+    manifest, _ = read_yaml(text, source=source)
     spec = manifest.get("spec") if isinstance(manifest, dict) else None
     entrypoint = spec.get("entrypoint") if isinstance(spec, dict) else None
     return entrypoint if isinstance(entrypoint, str) and is_entrypoint(entrypoint) else None

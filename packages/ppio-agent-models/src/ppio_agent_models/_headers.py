@@ -29,6 +29,18 @@ AGENTCORE_SESSION_ID_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Session-I
 AGENTCORE_REQUEST_ID_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Request-Id"
 AGENTCORE_USER_ID_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-User-Id"
 
+SIGNED_HEADERS: Final = (
+    "Content-Digest",
+    SESSION_ID_HEADER,
+    USER_ID_HEADER,
+    TIMEOUT_HEADER,
+    IDEMPOTENCY_KEY_HEADER,
+    AGENTCORE_SESSION_ID_HEADER,
+    AGENTCORE_USER_ID_HEADER,
+)
+"""What a signature (RFC 9421) covers beside method, path and query, where it is sent: whoever could add one of these to
+a signed request would turn it into another's, or change how long it may take."""
+
 JSON_MEDIA_TYPE: Final = "application/json"
 SSE_MEDIA_TYPE: Final = "text/event-stream"
 

@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AliasChoices, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ._base import Contract
 from ._entrypoint import is_entrypoint
 from ._errors import ConfigurationError
 from ._template import AgentMetadata
-from ._yaml import read_yaml
 
 _NAME_RULE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+_NULLS: Final = ("null", "~")
+_NEAR: Final = 0.5
+"""How alike an unknown field and a known one must be (`difflib`) for the one to be meant by the other."""
 
 
-class ManifestMetadata(AgentMetadata):
+class _ManifestPart(Contract):
+    """A part of the manifest. A field that is written without a value, or as null, has its default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        may_be_none = {name for name, about in cls.model_fields.items() if about.default is None}
+        return {
+            key: item for key, item in value.items() if item is not None and not (key in may_be_none and item in _NULLS)
+        }
+
+
+class ManifestMetadata(AgentMetadata, _ManifestPart):
     """Who the agent is; a name is 1 to 63 lower-case letters, digits and inner hyphens."""
 
     name: Annotated[str, StringConstraints(pattern=_NAME_RULE)]
     created: str | None = None
 
 
-class ManifestRuntime(Contract):
+class ManifestRuntime(_ManifestPart):
     """What the agent asks of its sandbox.
 
     Attributes:
@@ -35,13 +62,8 @@ class ManifestRuntime(Contract):
     memory_limit: Annotated[str, StringConstraints(pattern=r"^[0-9]+(Mi|Gi)$")] | None = None
     cpu_limit: Annotated[str, StringConstraints(pattern=r"^[0-9]+m?$")] | None = None
 
-    @field_validator("cpu_limit", "memory_limit", mode="before")
-    @classmethod
-    def _number_as_text(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
-
-class ManifestSpec(Contract):
+class ManifestSpec(_ManifestPart):
     """How the agent starts.
 
     Attributes:
@@ -65,18 +87,8 @@ class ManifestSpec(Contract):
             raise ValueError("must be a .py file inside the agent's folder, such as 'main.py', or 'module:app'")
         return value
 
-    @field_validator("env_vars", mode="before")
-    @classmethod
-    def _integers_as_text(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        if unclear := [name for name, item in value.items() if isinstance(item, bool | float)]:
-            # `1.10` has become 1.1 and `yes` may mean anything by now; only the writer knows.
-            raise ValueError(f"quote the value of {', '.join(map(repr, unclear))}, so that it arrives as it is written")
-        return {name: str(item) if isinstance(item, int) else item for name, item in value.items()}
 
-
-class AgentManifest(Contract):
+class AgentManifest(_ManifestPart):
     """The whole file. `status` belongs to the tools that deploy; people write the rest."""
 
     api_version: str = Field(
@@ -89,19 +101,115 @@ class AgentManifest(Contract):
 
     @classmethod
     def from_yaml(cls, text: str, *, source: str = "the manifest") -> Self:
-        """Return the manifest written in `text`.
+        """Return the manifest written in `text`, which is YAML (or JSON) of at most 64 KiB.
+
+        Every scalar is read as text, so that environment variables arrive as they are written.
 
         Args:
-            text: The file's content, in the plain part of YAML that `_yaml` reads.
+            text: The file's content.
             source: What to call the file in an error.
 
         Raises:
             ConfigurationError: It is not readable, or a field is missing or wrong; the message names each one.
         """
+        return cls.from_document(ManifestDocument.parse(text, source=source))
+
+    @classmethod
+    def from_document(cls, document: ManifestDocument) -> Self:
+        """Return the manifest that a document is.
+
+        Raises:
+            ConfigurationError: A field is missing or wrong; the message names each one, `__cause__` is pydantic's.
+        """
         try:
-            return cls.model_validate(read_yaml(text, source=source))
+            return cls.model_validate(document.value)
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}" for problem in error.errors()
             )
-            raise ConfigurationError(f"{source} is not a valid agent manifest: {problems}") from error
+            raise ConfigurationError(f"{document.source} is not a valid agent manifest: {problems}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownField:
+    """A field of a manifest that means nothing to this version.
+
+    Attributes:
+        path: The keys that lead to it.
+        line: Where it is, from 1.
+        known: The fields that can be there.
+    """
+
+    path: tuple[str, ...]
+    line: int
+    known: tuple[str, ...]
+
+    @property
+    def nearest(self) -> str | None:
+        """The known field that was probably meant."""
+        return next(iter(get_close_matches(self.path[-1], self.known, n=1, cutoff=_NEAR)), None)
+
+    def __str__(self) -> str:
+        hint = f"did you mean {self.nearest!r}?" if self.nearest else f"known here: {', '.join(sorted(self.known))}"
+        return f"unknown field {'.'.join(self.path)!r}, ignored; {hint}"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestDocument:
+    """A manifest as it is written, whether or not its fields are right.
+
+    Attributes:
+        value: Dicts, lists and strings; None where nothing is written.
+        source: What to call the file.
+    """
+
+    value: Any
+    source: str
+    _lines: dict[tuple[str, ...], int] = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str, *, source: str = "the manifest") -> Self:
+        """Return the document in `text`.
+
+        Raises:
+            ConfigurationError: It is no YAML that can be read in one way only, or larger than 64 KiB; the message has
+                source, line and column.
+        """
+        from ._yaml import read_yaml  # With it comes PyYAML.
+
+        value, lines = read_yaml(text, source=source)
+        return cls(value, source, lines)
+
+    def line_of(self, path: Sequence[str | int]) -> int:
+        """Return the line of a key, from 1, or of what is around it where there is no such key."""
+        known = tuple(map(str, path))
+        while known and known not in self._lines:
+            known = known[:-1]
+        return self._lines[known]
+
+    def unknown_fields(self) -> list[UnknownField]:
+        """Return the fields that `AgentManifest` does not know, in the order in which they are written."""
+        return list(self._unknown(AgentManifest, self.value, ()))
+
+    def _unknown(self, model: type[BaseModel], value: Any, path: tuple[str, ...]) -> Iterator[UnknownField]:
+        fields = _fields(model)
+        for key, item in value.items() if isinstance(value, dict) else ():
+            here = (*path, key)
+            if key not in fields:
+                yield UnknownField(here, self.line_of(here), _written_names(model))
+            elif (inner := fields[key]) is not None:
+                yield from self._unknown(inner, item, here)
+
+
+def _fields(model: type[BaseModel]) -> dict[str, type[BaseModel] | None]:
+    """Return the keys that a model reads, in both spellings, with the model of what is below."""
+    found: dict[str, type[BaseModel] | None] = {}
+    for name, about in model.model_fields.items():
+        kind = about.annotation
+        inner = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        found[about.serialization_alias or name] = found[name] = inner
+    return found
+
+
+def _written_names(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(about.serialization_alias or name for name, about in model.model_fields.items())

@@ -1,223 +1,110 @@
-"""Reads the plain part of YAML that a manifest is written in, so that agent images need no YAML library.
+"""Reads the YAML of a manifest: every scalar is text, and what could be read in two ways is refused with its place.
 
-Understood: nested mappings, lists of scalars or of mappings, comments, plain and quoted scalars on one line, `[]` and
-`{}` in JSON spelling, and a file that is JSON altogether. Everything else (anchors, tags, block scalars, several
-documents) is refused with its line number, never guessed: what this reads, a full YAML library reads the same way.
-Scalars follow the YAML 1.2 core schema (section 10.3.2); keys are always text.
+PyYAML parses, with its C parser where that is built. The values are made here from its events and not by one of its
+loaders, which resolve tags and aliases, let the last of two equal keys win, and recurse as deep as a file is nested.
+Text keeps what people wrote: `version: 1.10` is no number, and `country: NO` no boolean.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NoReturn
+
+import yaml
 
 from ._errors import ConfigurationError
 
-_DOUBLE = r'"(?:[^"\\]|\\.)*"'
-_SINGLE = r"'(?:[^']|'')*'"
-_PLAIN_KEY = r"""(?![-?:](?: |$))[^ '"\[\]{}#&*!|>%@`,][^#]*?"""
-_KEY = re.compile(rf"(?P<key>{_DOUBLE}|{_SINGLE}|{_PLAIN_KEY}) *:(?: +(?P<value>.*))?$")
-_SINGLE_QUOTED = re.compile(_SINGLE)
-_QUOTED = re.compile(rf"({_DOUBLE}|{_SINGLE}) *(?: #.*)?$")
-_COMMENT = re.compile(r"(?:^| +)#")
-_NOT_PLAIN = re.compile(r"[-?:](?: |$)|.*:(?: |$)")
-_LINE_BREAK = re.compile(r"\r\n|\r|\n")
-_MARKER = re.compile(r"(---|\.\.\.)( |$)")
-_REFUSED = re.compile("[^\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-"""What no YAML file contains (section 5.1), line breaks of YAML 1.1 only, and byte order marks inside the text."""
+MAX_YAML_BYTES: Final = 64 * 1024
+MAX_YAML_DEPTH: Final = 32
+"""Mappings and lists around a value."""
 
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
-_WORDS: Final[dict[str, bool | None]] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
+_NO_LINE_BREAK = re.compile("[\x85\u2028\u2029]")
+"""Line breaks of YAML 1.1 that are none in 1.2."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
-_Line = tuple[int, int, str]
-"""Line number from 1, indentation in spaces, content."""
+Lines = dict[tuple[str, ...], int]
+"""The line, from 1, of every key by its path: `("spec", "entrypoint")`; items of lists count as keys, from 0."""
 
 
-def read_yaml(text: str, *, source: str = "the file") -> Any:
-    """Return the document in `text` as dicts, lists, strings, numbers, booleans and None.
+def read_yaml(text: str, *, source: str = "the file") -> tuple[Any, Lines]:
+    """Return the document in `text` as dicts, lists and strings, and where its keys are.
+
+    A value that is not written at all (`key:`) is None. So is a text without a document.
 
     Raises:
-        ConfigurationError: The text is outside the plain part of YAML; the message has source and line.
+        ConfigurationError: It is no YAML, is larger than 64 KiB or nested deeper than 32, repeats a key, or has
+            anchors, aliases, merge keys, tags or several documents; the message has source, line and column.
     """
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_YAML_BYTES:
+        raise ConfigurationError(f"{source} is larger than {MAX_YAML_BYTES // 1024} KiB")
     text = text.removeprefix("\ufeff")
+    if text.lstrip().startswith("{"):
+        text = text.replace("\t", " ")  # JSON: a tab can only be between values, and one of the parsers refuses it.
+    if found := yaml.reader.Reader.NON_PRINTABLE.search(text) or _NO_LINE_BREAK.search(text):
+        line, column = text.count("\n", 0, found.start()) + 1, found.start() - text.rfind("\n", 0, found.start())
+        raise ConfigurationError(f"{source}, line {line}, column {column}: has the character {found[0]!r}")
+    reader = _Reader(yaml.parse(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader)), source)
     try:
-        if not text.lstrip().startswith("{"):
-            return _Reader(text, source).read()
-        return _json(text)
-    except RecursionError:
-        raise ConfigurationError(f"{source} is nested too deeply") from None
-    except ValueError as error:
-        raise ConfigurationError(f"{source} is not valid JSON: {error}") from error
+        return reader.read(), reader.lines
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        reader.refuse(mark, error.problem or error.context or "is no YAML")
 
 
 class _Reader:
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, events: Iterator[Any], source: str) -> None:
+        self._events = events
         self._source = source
-        self._at = 0
-        self._begun = False
-        self._lines: list[_Line] = []
-        for number, raw in enumerate(_LINE_BREAK.split(text), 1):
-            if line := self._line(number, raw):
-                self._lines.append(line)
+        self.lines: Lines = {(): 1}
 
     def read(self) -> Any:
-        if not self._lines:
-            return None
-        value = self._block(self._lines[0][1])
-        if self._at < len(self._lines):
-            raise self._error(self._lines[self._at][0], "does not continue the block before it")
+        value = None
+        documents = 0
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self.refuse(event.start_mark, "begins a second document; a manifest is one")
+            elif isinstance(event, yaml.NodeEvent):
+                value = self._value(event, ())
         return value
 
-    def _line(self, number: int, raw: str) -> _Line | None:
-        if found := _REFUSED.search(raw):
-            raise self._error(number, f"contains the character {found[0]!r}")
-        content = raw.rstrip(" ")
-        stripped = content.lstrip(" ")
-        if not stripped or stripped.startswith("#"):
-            return None
-        if "\t" in raw:
-            raise self._error(number, "contains a tab; use spaces")
-        if _MARKER.match(content):
-            if content == "---" and not self._begun:
-                self._begun = True
-                return None
-            raise self._error(number, "ends the document; a manifest is one document")
-        self._begun = True
-        return number, len(content) - len(stripped), stripped
+    def refuse(self, mark: Any, problem: str) -> NoReturn:
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigurationError(f"{self._source}{place}: {problem}")
 
-    def _block(self, indent: int) -> Any:
-        content = self._lines[self._at][2]
-        return self._list(indent) if _is_item(content) else self._mapping(indent)
+    def _value(self, event: Any, path: tuple[str, ...]) -> Any:
+        if event.anchor is not None:
+            self.refuse(event.start_mark, f"uses the anchor {event.anchor!r}; write the value where it is meant")
+        if event.tag is not None:
+            self.refuse(event.start_mark, f"uses the tag {event.tag!r}, which a manifest does without")
+        if isinstance(event, yaml.ScalarEvent):
+            if _SURROGATE.search(event.value):  # JSON's way to write emoji; the C parser refuses it by itself.
+                self.refuse(event.start_mark, "escapes half a character; write the whole character instead")
+            return event.value if event.value or not event.implicit[0] else None
+        if len(path) >= MAX_YAML_DEPTH:
+            self.refuse(event.start_mark, f"is nested deeper than {MAX_YAML_DEPTH}")
+        return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
 
-    def _mapping(self, indent: int) -> dict[str, Any]:
-        mapping: dict[str, Any] = {}
-        while (line := self._line_at(indent)) is not None:
-            number, _, content = line
-            if _is_item(content):
-                break
-            found = _KEY.match(content)
-            if found is None:
-                raise self._error(number, "is not 'key: value'")
-            key = self._key(number, found["key"])
-            if key in mapping:
-                raise self._error(number, f"repeats the key {key!r}")
-            self._at += 1
-            mapping[key] = self._value(number, _without_comment(found["value"] or ""), indent, lists_may_align=True)
-        return mapping
-
-    def _list(self, indent: int) -> list[Any]:
+    def _list(self, path: tuple[str, ...]) -> list[Any]:
         items: list[Any] = []
-        while (line := self._line_at(indent)) is not None:
-            number, _, content = line
-            if not _is_item(content):
-                break
-            rest = content[1:].lstrip(" ")
-            if _KEY.match(rest):
-                # A mapping that begins on the dash's own line: read it as if it stood on a line of its own.
-                inner = indent + len(content) - len(rest)
-                self._lines[self._at] = (number, inner, rest)
-                items.append(self._mapping(inner))
-                continue
-            self._at += 1
-            items.append(self._value(number, _without_comment(rest), indent, lists_may_align=False))
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            here = (*path, str(len(items)))
+            self.lines[here] = event.start_mark.line + 1
+            items.append(self._value(event, here))
         return items
 
-    def _value(self, number: int, text: str, indent: int, *, lists_may_align: bool) -> Any:
-        if text:
-            return self._scalar(number, text)
-        if self._at == len(self._lines):
-            return None
-        _, next_indent, content = self._lines[self._at]
-        aligned_list = lists_may_align and next_indent == indent and _is_item(content)
-        return self._block(next_indent) if next_indent > indent or aligned_list else None
-
-    def _line_at(self, indent: int) -> _Line | None:
-        if self._at == len(self._lines):
-            return None
-        line = self._lines[self._at]
-        if line[1] > indent:
-            raise self._error(line[0], "is indented more than the lines before it")
-        return line if line[1] == indent else None
-
-    def _key(self, number: int, text: str) -> str:
-        if text[0] in "'\"":
-            return str(self._quoted(number, text))
-        if text == "<<":
-            raise self._error(number, "uses '<<', which manifests do without")
-        return text
-
-    def _scalar(self, number: int, text: str) -> Any:
-        if text[0] in "'\"[{":
-            return self._quoted(number, text)
-        if text[0] in "&*!|>%@`,]}":
-            raise self._error(number, f"uses {text[0]!r}, which manifests do without; quote it if it is text")
-        if _NOT_PLAIN.match(text):
-            raise self._error(number, f"has a value that must be quoted: {text[:20]!r}")
-        if text in _WORDS:
-            return _WORDS[text]
-        if _LEADING_ZERO.fullmatch(text):
-            raise self._error(number, f"has a number with a leading zero: {text[:20]!r}; quote it to keep the zero")
-        if _INT.fullmatch(text):
-            return self._integer(number, text)
-        if _FLOAT.fullmatch(text):
-            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        return text
-
-    def _integer(self, number: int, text: str) -> int:
-        try:
-            return int(text, 0)
-        except ValueError:  # Python limits the digits that it reads.
-            raise self._error(number, f"has a number of {len(text)} digits; quote it if it is text") from None
-
-    def _quoted(self, number: int, text: str) -> Any:
-        if text[0] == "'":
-            if _SINGLE_QUOTED.fullmatch(text):
-                return text[1:-1].replace("''", "'")
-            raise self._error(number, f"has a single quote that does not pair up: {text[:20]!r}")
-        try:
-            return _json(text)
-        except ValueError:
-            hint = "a string in double quotes" if text[0] == '"' else "JSON, with strings in double quotes"
-            raise self._error(number, f"has a value that is not {hint}, on one line: {text[:20]!r}") from None
-
-    def _error(self, number: int, problem: str) -> ConfigurationError:
-        return ConfigurationError(f"{self._source}, line {number} {problem}")
-
-
-def _is_item(content: str) -> bool:
-    return content == "-" or content.startswith("- ")
-
-
-def _without_comment(text: str) -> str:
-    """Return `text` without a trailing comment: a `#` after a space, outside quotes and JSON."""
-    if quoted := _QUOTED.match(text):
-        return quoted[1]
-    start = 0
-    if text.startswith(("[", "{")):
-        with suppress(ValueError):
-            start = json.JSONDecoder().raw_decode(text)[1]
-    comment = _COMMENT.search(text, start)
-    return text[: comment.start()] if comment else text
-
-
-def _json(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_without_repetition, parse_constant=_no_constant)
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        raise ValueError("a key is repeated")
-    return mapping
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+    def _mapping(self, path: tuple[str, ...]) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._value(event, path) if isinstance(event, yaml.ScalarEvent | yaml.AliasEvent) else None
+            if not isinstance(key, str):
+                self.refuse(event.start_mark, "has a key that is no text")
+            if key == "<<" and event.implicit[0]:
+                self.refuse(event.start_mark, "uses the merge key '<<', which a manifest does without")
+            if key in mapping:
+                self.refuse(event.start_mark, f"repeats the key {key!r}")
+            self.lines[*path, key] = event.start_mark.line + 1
+            mapping[key] = self._value(next(self._events), (*path, key))
+        return mapping

@@ -28,26 +28,25 @@ if TYPE_CHECKING:
     from ._app import AgentRuntimeApp as AgentRuntimeApp
     from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
     from ._corridor.invoke import InvocationStream as InvocationStream
-    from ._door.rate_limiter import RateLimiter as RateLimiter
     from ._engine.context import RequestContext as RequestContext
-    from ._serve.server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
-    from ._settings.config import AgentConfig as AgentConfig
-    from ._settings.rate_limit import RateLimit as RateLimit
-    from ._watch.logging import configure_logging as configure_logging
-    from ._watch.metrics import MetricsCollector as MetricsCollector
+    from .config import AgentConfig as AgentConfig
+    from .config import RateLimit as RateLimit
+    from .limits.rate_limit import RateLimiter as RateLimiter
+    from .observability.logging import configure_logging as configure_logging
+    from .observability.metrics import MetricsCollector as MetricsCollector
+    from .server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
 else:  # Hidden from type checkers, so that they refuse a name that does not exist.
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
         {
             "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
-            "._settings.config": ("AgentConfig",),
+            ".config": ("AgentConfig", "RateLimit"),
             "._engine.context": ("RequestContext",),
             "._corridor.invoke": ("InvocationStream",),
-            "._watch.logging": ("configure_logging",),
-            "._watch.metrics": ("MetricsCollector",),
-            "._settings.rate_limit": ("RateLimit",),
-            "._door.rate_limiter": ("RateLimiter",),
-            "._serve.server": ("PPIOAgentRuntimeServer",),
+            ".observability.logging": ("configure_logging",),
+            ".observability.metrics": ("MetricsCollector",),
+            ".limits.rate_limit": ("RateLimiter",),
+            ".server": ("PPIOAgentRuntimeServer",),
             "ppio_agent_models": (
                 "AgentError",
                 "ConfigurationError",

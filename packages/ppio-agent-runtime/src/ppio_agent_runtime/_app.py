@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -13,17 +12,16 @@ from ._corridor.lifespan import LifespanFunction
 from ._engine.context import RequestContext, current_context
 from ._engine.handler import Handler
 from ._extensions import AppExtensions
-from ._settings.config import CLIENT_VARIABLES, AgentConfig
+from .config import CLIENT_VARIABLES, AgentConfig
+from .observability.logging import logger
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ._asgi import ASGIApp, Receive, Scope, Send
-    from ._http.exchange import Answerer
     from ._rooms import Layers, Rooms
-    from ._watch.metrics import MetricsCollector
+    from .observability.metrics import MetricsCollector
 
-logger = logging.getLogger("ppio_agent_runtime")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,12 +55,12 @@ class PPIOAgentRuntimeApp(AppExtensions):
             self.on_lifespan(lifespan)
         self._layers: Layers = []
         self._opened: Rooms | None = None
-        self._stack: tuple[ASGIApp, Answerer | None] | None = None
+        self._stack: ASGIApp | None = None
         self._fastapi: FastAPI | None = None
         self._lock = threading.Lock()
         if config.rate_limit is not None or config.forwarded_allow_ips or config.event_store is not None:
             self._open_rooms()  # what these name is checked now, like every setting
-        for sentence in AgentConfig.unknown_variables(CLIENT_VARIABLES):
+        for sentence in config.unknown_variables(CLIENT_VARIABLES):
             logger.warning(sentence)
         if config.plugins:
             self._install_named(config.plugins)
@@ -100,7 +98,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         Raises:
             ConfigurationError: It cannot be called without arguments.
         """
-        self._rooms.health.use(function)
+        self._rooms.health.set_handler(function)
         return function
 
     def middleware(self, function: F) -> F:
@@ -134,7 +132,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
     @property
     def metrics(self) -> MetricsCollector:
         """The numbers of what happened, which `GET /metrics` shows too."""
-        return self._rooms.observation.metrics
+        return self._rooms.recorder.metrics
 
     @property
     def fastapi(self) -> FastAPI:
@@ -157,7 +155,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
             ConfigurationError: No entrypoint, or a bad host or port.
             SystemExit: With 1 when it cannot start, with 3 when a thread had to be abandoned.
         """
-        from ._serve.server import PPIOAgentRuntimeServer, leave_in_time  # tests and other servers do not need it
+        from .server import PPIOAgentRuntimeServer, leave_in_time  # tests and other servers do not need it
 
         code = PPIOAgentRuntimeServer(self, port=port, host=host).run()
         leave_in_time(code)
@@ -192,22 +190,14 @@ class PPIOAgentRuntimeApp(AppExtensions):
     @property
     def stack(self) -> ASGIApp:
         """The ASGI app inside: the layers and the routes, put together at first use."""
-        return self._routes()[0]
-
-    @property
-    def shortcut(self) -> Answerer | None:
-        """What answers a `POST /invocations` that has no `Origin`, past ASGI; None where a layer must be passed."""
-        return self._routes()[1]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.stack(scope, receive, send)
-
-    def _routes(self) -> tuple[ASGIApp, Answerer | None]:
         if self._stack is None:
             self._stack = self._rooms.stack(
                 self._layers, self._uses_fastapi, lambda: self.fastapi, self._lifespan_managers, self._websocket
             )
         return self._stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.stack(scope, receive, send)
 
     @property
     def _rooms(self) -> Rooms:
@@ -240,7 +230,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         managers = [lifespan(self) for lifespan in (*rooms.lifespans(), *self._lifespans)]
         if self._fastapi is not None:
             managers.append(self._fastapi.router.lifespan_context(self._fastapi))
-        return rooms.observation.lifespans(managers)
+        return rooms.recorder.lifespans(managers)
 
 
 AgentRuntimeApp = PPIOAgentRuntimeApp

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._corridor.websocket import WebSocketRoute
     from ._engine.background import BusyBlock
     from ._rooms import Rooms
-    from ._settings.config import AgentConfig
+    from .config import AgentConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")

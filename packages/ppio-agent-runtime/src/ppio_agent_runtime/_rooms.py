@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._corridor.pipeline import Corridor
 from ._corridor.router import Router
-from ._door.admission import Door
 from ._durable.corridor import DurableCorridor
 from ._durable.invocations import DurableInvocations
 from ._durable.resource import InvocationResources
@@ -18,10 +16,12 @@ from ._engine.background import Background
 from ._engine.engine import Engine
 from ._engine.invocations import FAREWELL_SECONDS, TICK_SECONDS, Invocations
 from ._serialize import encode
-from ._watch.health import Health
-from ._watch.observation import Observation
+from .limits.admission import AdmissionControl
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
+from .observability.health import Health
+from .observability.logging import logger
+from .observability.recorder import InvocationRecorder
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
     from ._asgi import ASGIApp
     from ._corridor.lifespan import LifespanFunction
     from ._engine.handler import Handler
-    from ._http.exchange import Answerer
     from ._serve.isolation import SecondLoop
-    from ._settings.config import AgentConfig
+    from .config import AgentConfig
 
-logger = logging.getLogger("ppio_agent_runtime")
 
 Layers = list[Callable[["ASGIApp"], "ASGIApp"]]
 
@@ -46,13 +44,13 @@ class Rooms:
         handler: Its entrypoint; None while there is none.
 
     Attributes:
-        door: Who is let in.
+        admission: The limits.
         workers: The threads of plain functions.
         health: What `/ping` says.
         background: Work that is no invocation.
         invocations: What is running.
         engine: Runs the handler.
-        observation: Who watches.
+        recorder: Counts, logs and traces invocations.
         durable: Invocations that outlive their request.
 
     Raises:
@@ -61,19 +59,22 @@ class Rooms:
 
     def __init__(self, config: AgentConfig, handler: Handler | None) -> None:
         self._config = config
-        self.door = Door(config)
-        self.workers = self.door.workers
+        self.admission = AdmissionControl(config)
+        self.workers = self.admission.workers
         self.second_loop = _second_loop() if config.isolate_handlers else None
-        self.health = Health(self.workers, config.ping_timeout_seconds, self.second_loop)
+        self.health = Health(config.ping_timeout_seconds, None if self.second_loop is None else self.second_loop.run)
+        # A thread may still work for a caller who gave up: that is work in flight too.
+        self.health.busy_checks.append(lambda: self.workers.unfinished > 0)
         self.background = Background()
-        self.health.further_work.append(self.background.keeps_busy)
+        self.health.busy_checks.append(self.background.keeps_busy)
         self.health.details.append(self.background.report)
         self.invocations = Invocations(self.health)
         self.engine = Engine(self.invocations, self.workers)
         self.engine.handler = handler
-        self.engine.admission = None if self.door.is_open else self.door
-        self.observation = Observation(config, self.engine, self.door)
-        self.durable = self.observation.durable = DurableInvocations(config, self.engine)
+        self.engine.admission = self.admission if self.admission.limits_anything else None
+        self.durable = DurableInvocations(config, self.engine)
+        self.recorder = self.engine.recorder = InvocationRecorder(config, self._gauges, self._agent_name)
+        self.health.busy_checks.append(lambda: self.recorder.is_flushing)
         self._durably = DurableCorridor(config, self.invocations, self.durable)
         self._corridor = Corridor(config, self.engine, self._durably)
         self._abandoned_loops = 0
@@ -83,8 +84,8 @@ class Rooms:
         own: list[LifespanFunction] = []
         if self._config.event_store is not None:
             own.append(lambda _: self.durable)
-        if self.door.rate_limit is not None:
-            own.append(self.door.lifespan)
+        if self.admission.rate_limiter is not None:
+            own.append(self.admission.lifespan)
         return own
 
     def stack(
@@ -94,10 +95,8 @@ class Rooms:
         fastapi: Callable[[], FastAPI],
         managers: Callable[[], list[Any]],
         websocket: ASGIApp | None,
-    ) -> tuple[ASGIApp, Answerer | None]:
-        """Return the ASGI app, the layers around the routes from the inside out, and the shortcut through it.
-
-        The shortcut answers a `POST /invocations` that has no `Origin`; it is None where a layer must be passed.
+    ) -> ASGIApp:
+        """Return the ASGI app: the layers around the routes from the inside out.
 
         Args:
             layers: The agent's own middleware.
@@ -111,28 +110,39 @@ class Rooms:
         resources = InvocationResources(
             config, self.invocations, self.durable, has_door=self.engine.admission is not None
         )
-        page = self.observation.page
-        router = Router(self._corridor, resources, self.health, uses_fastapi, fastapi, managers, page, websocket)
+        metrics = self.recorder.endpoint
+        router = Router(self._corridor, resources, self.health, uses_fastapi, fastapi, managers, metrics, websocket)
         app: ASGIApp = router
-        shortcut: Answerer | None = None if layers else self._corridor.answer
         for layer in layers:
             app = layer(app)
         if layers:
-            self._durably.has_middleware = True
             app = ErrorLayer(app, tells_errors=config.tells_errors)
         if config.api_keys or config.hmac_keys:
-            from .middleware.access import AccessLayer
+            from .security.authentication import AuthenticationMiddleware
 
-            app = access = AccessLayer(app, config, self.engine.refused)
-            shortcut = shortcut and access.around(shortcut)
+            app = AuthenticationMiddleware(app, config, self.engine.refused)
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
         if self.second_loop is not None:
             from ._serve.isolation import IsolatedApp
 
-            app = isolated = IsolatedApp(app, router.ping, self.second_loop)
-            shortcut = shortcut and isolated.around(shortcut)
-        return app, shortcut
+            app = IsolatedApp(app, router.ping, self.second_loop)
+        return app
+
+    def _agent_name(self) -> str:
+        return "agent" if self.engine.handler is None else self.engine.handler.name
+
+    def _gauges(self) -> dict[str, int]:
+        queued = self.admission.queued
+        return {
+            "held": self.durable.held,
+            "held_bytes": self.durable.held_bytes,
+            "in_flight": self.invocations.running - queued,
+            "queued": queued,
+            "worker_threads": self.workers.threads,
+            "worker_threads_busy": self.workers.unfinished,
+            "worker_threads_limit": self.workers.most,
+        }
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new work, let running work finish for `grace_seconds`, then stop it."""

@@ -7,11 +7,12 @@ import re
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from .settings import Settings
+
 if TYPE_CHECKING:
-    from ._settings.config import AgentConfig
+    from .config import AgentConfig
 
 _MASK: Final = "***"
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#]*@")
@@ -86,8 +87,8 @@ def _masked(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+    if isinstance(value, Settings):
+        return _plain({name: part for name, (part, _) in value.explain().items()})
     if isinstance(value, Mapping):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

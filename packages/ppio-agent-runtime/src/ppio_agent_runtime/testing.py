@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ._serve.server import EXIT_FAILED, PPIOAgentRuntimeServer
+from .server import EXIT_FAILED, PPIOAgentRuntimeServer
 
 if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp

@@ -9,11 +9,11 @@ from typing import NoReturn
 
 from ppio_agent_models import AuthenticationError, ConfigurationError, PPIOAgentRuntimeError
 
+from .._core import credentials
+from .._core.credentials import KeptToken
+from .._core.signing import HmacSigner
 from .._credentials import Credential, RequestSigner
 from .._io import _async as io
-from .._rules import credentials
-from .._rules.credentials import KeptToken
-from .._rules.signing import HmacSigner
 
 logger = logging.getLogger("ppio_agent_client")
 

@@ -31,7 +31,7 @@ from ._stream import InvocationStream
 from ._templates import TemplateManager
 
 if TYPE_CHECKING:
-    from .providers._protocol import SandboxProvider
+    from .providers.protocol import SandboxProvider
 
 
 class AgentRuntimeClient:

@@ -13,11 +13,11 @@ from .._rules.budget import RetryBudget
 from .._sandbox import Sandbox
 from ._auth import AuthManager
 from ._exchange import AgentLink
-from .providers._by_name import checked_provider, provider_for
+from .providers.registry import checked_provider, provider_for
 
 if TYPE_CHECKING:
     from ._transport import Transport
-    from .providers._protocol import SandboxProvider
+    from .providers.protocol import SandboxProvider
 
 
 class Desk:

@@ -15,16 +15,16 @@ from ppio_agent_models import (
     StreamInterruptedError,
 )
 
+from .._core import lifecycle
 from .._io import _async as io
-from .._rules import lifecycle
 from .._sandbox import Sandbox
 from ._exchange import AgentLink
-from .providers._protocol import OfficialSource
+from .providers.protocol import OfficialSource
 
 if TYPE_CHECKING:
     from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
 
-    from .providers._protocol import SandboxProvider
+    from .providers.protocol import SandboxProvider
 
 logger = logging.getLogger("ppio_agent_client")
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import PPIOAgentRuntimeError, SessionNotFoundError
 
+from .._core.lifecycle import other_template
 from .._io import _async as io
 from .._rules.durable import Terms
-from .._rules.lifecycle import other_template
 from .._rules.requests import Request
 from ._session import SandboxSession
 from ._sources import InvocationSource

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import ppio_agent_models as models
 from ppio_agent_models import PPIOAgentRuntimeError
 
+from .._core.lifecycle import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
 from .._io import _async as io
-from .._rules.readiness import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
 from .._sandbox import Sandbox, SandboxSpec
 from ._exchange import AgentLink
-from .providers._protocol import AgentStarter
+from .providers.protocol import AgentStarter
 
 if TYPE_CHECKING:
-    from .providers._protocol import AgentWatch, SandboxProvider
+    from .providers.protocol import AgentWatch, SandboxProvider
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -72,14 +72,14 @@ async def until_ready(
         answer = await _answer_of(link, max(LAST_PING_SECONDS, min(PING_SECONDS, deadline - io.now())))
         if is_ready(answer):
             return
-        seen = await (provider.get(sandbox.sandbox_id) if watch is None else watch.look())
+        seen = await (provider.get(sandbox.sandbox_id) if watch is None else watch.poll())
         if seen is None or seen.state == "ended":
             raise ended_early(seen, sandbox.template_id)
         if seen.state == "paused":
             return
         if io.now() + pause >= deadline:
             raise never_ready(sandbox, answer, seen)
-        await (io.sleep(pause) if watch is None else watch.rest(pause))
+        await (io.sleep(pause) if watch is None else watch.wait(pause))
 
 
 async def _until_started(provider: SandboxProvider, spec: SandboxSpec, sandbox: Sandbox, link: AgentLink) -> None:

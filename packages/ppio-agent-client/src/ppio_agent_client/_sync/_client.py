@@ -32,7 +32,7 @@ from ._stream import SyncInvocationStream
 from ._templates import SyncTemplateManager
 
 if TYPE_CHECKING:
-    from .providers._protocol import SyncSandboxProvider
+    from .providers.protocol import SyncSandboxProvider
 
 
 class SyncAgentRuntimeClient:

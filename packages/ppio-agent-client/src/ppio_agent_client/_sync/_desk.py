@@ -14,11 +14,11 @@ from .._rules.budget import RetryBudget
 from .._sandbox import Sandbox
 from ._auth import SyncAuthManager
 from ._exchange import AgentLink
-from .providers._by_name import checked_provider, provider_for
+from .providers.registry import checked_provider, provider_for
 
 if TYPE_CHECKING:
     from ._transport import Transport
-    from .providers._protocol import SyncSandboxProvider
+    from .providers.protocol import SyncSandboxProvider
 
 
 class Desk:

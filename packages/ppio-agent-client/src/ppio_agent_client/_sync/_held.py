@@ -16,16 +16,16 @@ from ppio_agent_models import (
     StreamInterruptedError,
 )
 
+from .._core import lifecycle
 from .._io import _sync as io
-from .._rules import lifecycle
 from .._sandbox import Sandbox
 from ._exchange import AgentLink
-from .providers._protocol import OfficialSource
+from .providers.protocol import OfficialSource
 
 if TYPE_CHECKING:
     from ppio_sandbox.core import Sandbox as OfficialSandbox
 
-    from .providers._protocol import SyncSandboxProvider
+    from .providers.protocol import SyncSandboxProvider
 
 logger = logging.getLogger("ppio_agent_client")
 

@@ -12,8 +12,8 @@ import ppio_agent_models as models
 from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
 
 from .._config import NOT_GIVEN, ClientConfig, NotGiven, with_options
+from .._core import lifecycle
 from .._io import _sync as io
-from .._rules import lifecycle
 from .._sandbox import Sandbox
 from ._calls import PING_SECONDS, AgentCalls
 from ._exchange import AgentLink

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import ppio_agent_models as models
 from ppio_agent_models import PPIOAgentRuntimeError
 
+from .._core.lifecycle import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
 from .._io import _sync as io
-from .._rules.readiness import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
 from .._sandbox import Sandbox, SandboxSpec
 from ._exchange import AgentLink
-from .providers._protocol import AgentStarter
+from .providers.protocol import AgentStarter
 
 if TYPE_CHECKING:
-    from .providers._protocol import AgentWatch, SyncSandboxProvider
+    from .providers.protocol import AgentWatch, SyncSandboxProvider
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -73,14 +73,14 @@ def until_ready(
         answer = _answer_of(link, max(LAST_PING_SECONDS, min(PING_SECONDS, deadline - io.now())))
         if is_ready(answer):
             return
-        seen = (provider.get(sandbox.sandbox_id) if watch is None else watch.look())
+        seen = (provider.get(sandbox.sandbox_id) if watch is None else watch.poll())
         if seen is None or seen.state == "ended":
             raise ended_early(seen, sandbox.template_id)
         if seen.state == "paused":
             return
         if io.now() + pause >= deadline:
             raise never_ready(sandbox, answer, seen)
-        (io.sleep(pause) if watch is None else watch.rest(pause))
+        (io.sleep(pause) if watch is None else watch.wait(pause))
 
 
 def _until_started(provider: SyncSandboxProvider, spec: SandboxSpec, sandbox: Sandbox, link: AgentLink) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Self
 import ppio_agent_models as models
 
 from .._config import ClientConfig, settle
+from .._core.template_cache import TemplateCache
 from .._io import _sync as io
-from .._rules.template_cache import TemplateCache
 from ._auth import SyncAuthManager, checked_auth
-from .providers._by_name import provider_for
+from .providers.registry import provider_for
 
 if TYPE_CHECKING:
-    from .providers._protocol import SyncSandboxProvider
+    from .providers.protocol import SyncSandboxProvider
 
 
 class SyncTemplateManager:

@@ -21,7 +21,7 @@ from .respond import identity_headers, log_failure
 
 if TYPE_CHECKING:
     from .._engine.handler import Handler
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
 
 
 def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI:

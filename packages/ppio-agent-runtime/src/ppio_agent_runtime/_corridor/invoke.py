@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .._engine.chunks import ChunkBuffer
     from .._engine.engine import Engine
     from .._engine.handler import Handler
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
 
 
 class InvocationStream(AsyncIterator[Any]):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..observability.logging import logger
+
 if TYPE_CHECKING:
     from .._asgi import Receive, Scope, Send
 
-logger = logging.getLogger("ppio_agent_runtime")
 
 LifespanFunction = Callable[[Any], Any]
 """An async context manager function that takes the app, or the async generator function under one."""

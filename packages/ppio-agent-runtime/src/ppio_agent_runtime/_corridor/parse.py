@@ -22,18 +22,16 @@ from ppio_agent_models import (
 )
 
 from .._engine.context import RequestContext
-from .._http.body import body_too_large
-from .._http.exchange import KEY_ID
-from .._http.headers import by_name, request_id_of
+from .._http.headers import KEY_ID, by_name, request_id_of
 from .._serialize import decode
 from .durability import DURABILITY_HEADERS, durability_of
 from .negotiate import wanted_form
 from .request import InvocationCall
 
 if TYPE_CHECKING:
+    from .._asgi import Scope
     from .._engine.handler import Handler
-    from .._http.exchange import Exchange
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .request import Form
 
 
@@ -85,17 +83,26 @@ def parse_head(found: dict[bytes, bytes]) -> Head:
 
 
 def parse(
-    exchange: Exchange, body: bytes, request_id: str | None, config: AgentConfig, handler: Handler
+    scope: Scope,
+    found: dict[bytes, bytes],
+    head: Head,
+    body: bytes,
+    request_id: str | None,
+    config: AgentConfig,
+    handler: Handler,
 ) -> InvocationCall:
     """Return what the request asks for, its payload made and validated.
+
+    Args:
+        found: Its headers by name.
+        head: What these ask for.
+        body: The whole body.
+        request_id: The caller's own, if it may be repeated.
 
     Raises:
         RequestError: It is refused: see the subclasses for the reasons and their statuses.
     """
-    found = exchange.found
-    session_id, user_id, wants, timeout = parse_head(found)
-    if len(body) > config.max_request_size:
-        raise body_too_large(config.max_request_size)
+    session_id, user_id, wants, timeout = head
     value = decode(body)
     metadata = None
     if type(value) is dict and not value.keys().isdisjoint(_HINTS):
@@ -111,10 +118,10 @@ def parse(
         session_id=session_id,
         user_id=user_id,
         metadata=metadata,
-        raw_headers=exchange.headers,
+        raw_headers=scope["headers"],
         timeout=config.timeout if timeout is None or timeout > config.timeout else timeout,
-        client=exchange.client,
-        key_id=exchange.key_id,
+        client=scope.get("client"),
+        key_id=scope.get(KEY_ID),
     )
     numbered = found.get(_PROTOCOL) == b"1"
     durable = numbered or not DURABILITY_HEADERS.isdisjoint(found)

@@ -6,7 +6,7 @@ This is the HTTP around `_engine`: parse, let it work, respond or refuse.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import RequestReadTimeoutError, UnavailableError
@@ -16,8 +16,7 @@ from .._engine.invocations import draining_error
 from .._engine.outcome import GENERATOR_TYPES, is_event_stream, is_response
 from .._engine.run import Run
 from .._http.body import read_body
-from .._http.exchange import AsgiExchange
-from .._http.headers import given_request_id
+from .._http.headers import by_name, given_request_id
 from .._problems import ClientGoneError, problem_of, send_problem
 from .._serialize import encode
 from .parse import parse, parse_head
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
     from .._engine.chunks import ChunkBuffer
     from .._engine.engine import Engine
     from .._engine.handler import Handler
-    from .._http.exchange import Exchange
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .request import InvocationCall
 
 
@@ -60,35 +58,30 @@ class Corridor:
         return self._engine.handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request of any ASGI server."""
-        await self.answer(AsgiExchange(scope, receive, send))
-
-    async def answer(self, exchange: Exchange) -> None:
         """Answer one request."""
-        request_id = given_request_id(exchange.found)
+        found = by_name(scope["headers"])
+        request_id = given_request_id(found)
         context: RequestContext | None = None
         run: Run | None = None
         engine = self._engine
         try:
             handler = engine.registered()
-            body = exchange.take_body() or await self._read(exchange)
-            call = parse(exchange, body, request_id, self._config, handler)
+            head = parse_head(found)
+            body = await self._read(found, receive)
+            call = parse(scope, found, head, body, request_id, self._config, handler)
             context = call.context
             if call.durability is not None:
-                return await self._durably(call, call.durability, handler, exchange)
-            run = Run(context, exchange.receive, exchange.send)
+                return await self._durably(call, call.durability, handler, scope, receive, send)
+            run = Run(context, receive, send)
             engine.start(run)
             token = current_context.set(context)  # until the last byte is sent
             try:
                 working = engine.work(run, handler, call.payload)
                 if call.wants == "stream":
                     chunks = run.stream_work(working, engine.workers, self._stream_timeout(call))
-                    await self._stream(run, chunks, exchange)
+                    await self._stream(run, chunks, scope, receive)
                 else:
-                    run.task = exchange.task
-                    sending = self._respond(run, await working, call, exchange)
-                    if sending is not None:
-                        await sending
+                    await self._respond(run, await working, call, scope, receive)
             except BaseException as error:
                 engine.finish(run, error)
                 raise
@@ -102,7 +95,7 @@ class Corridor:
             if run is None:
                 engine.refused(error)
             if run is None or not run.answered_late:
-                await self._refuse(error, request_id, context, exchange.send)
+                await self._refuse(error, request_id, context, send)
 
     async def _answer_late(self, run: Run) -> None:
         """Tell the caller of a stopped handler that refuses to end."""
@@ -110,16 +103,14 @@ class Corridor:
         if not isinstance(run.reason, ClientGoneError):
             await self._refuse(run.reason, run.context.request_id, run.context, run.send)
 
-    async def _read(self, exchange: Exchange) -> bytes:
-        """Read a body that is still on its way, once nothing in the head speaks against it."""
-        parse_head(exchange.found)
-        task = exchange.task
+    async def _read(self, found: dict[bytes, bytes], receive: Receive) -> bytes:
+        """Read the body within the limits of size and time."""
+        task = asyncio.current_task()
         assert task is not None
         self._invocations.reading_began(task)
         in_time = True
         try:
-            declared = exchange.found.get(b"content-length")
-            return await read_body(exchange.receive, declared, self._config.max_request_size)
+            return await read_body(receive, found.get(b"content-length"), self._config.max_request_size)
         except asyncio.CancelledError:
             in_time = self._invocations.reading_ended(task)
             if in_time or task.uncancel() > 0:
@@ -134,43 +125,43 @@ class Corridor:
             if in_time:
                 self._invocations.reading_ended(task)
 
-    def _respond(self, run: Run, result: Any, call: InvocationCall, exchange: Exchange) -> Awaitable[None] | None:
-        """Answer with the result; what is returned has to be awaited."""
+    def _respond(
+        self, run: Run, result: Any, call: InvocationCall, scope: Scope, receive: Receive
+    ) -> Coroutine[Any, Any, None]:
+        """Return what answers with the result."""
         if type(result) in GENERATOR_TYPES:
-            return self._respond_made(run, result, call, exchange)
+            return self._respond_made(run, result, call, scope, receive)
         if is_response(result):
-            limit = self._config.stream_timeout
-            return pass_through(result, exchange.scope, exchange.receive, exchange.send, run, limit)
-        return respond_json(encode(result), run, exchange)
+            return pass_through(result, scope, receive, run.send, run, self._config.stream_timeout)
+        return respond_json(encode(result), run)
 
-    async def _respond_made(self, run: Run, generator: Any, call: InvocationCall, exchange: Exchange) -> None:
+    async def _respond_made(
+        self, run: Run, generator: Any, call: InvocationCall, scope: Scope, receive: Receive
+    ) -> None:
         """Answer with what a generator makes: as a stream unless a value was asked for."""
         if call.wants is None:
             chunks = run.start_stream(generator, self._engine.workers, self._stream_timeout(call))
-            return await self._stream(run, chunks, exchange)
+            return await self._stream(run, chunks, scope, receive)
         chunks = run.start_stream(generator, self._engine.workers, run.context.timeout)  # the limit of values stays
-        sending = respond_json(await collect(chunks), run, exchange)
-        if sending is not None:
-            await sending
+        await respond_json(await collect(chunks), run)
 
     def _stream_timeout(self, call: InvocationCall) -> float:
         limit = self._config.stream_timeout
         return limit if call.timeout is None else min(call.timeout, limit)
 
-    async def _stream(self, run: Run, chunks: ChunkBuffer, exchange: Exchange) -> None:
+    async def _stream(self, run: Run, chunks: ChunkBuffer, scope: Scope, receive: Receive) -> None:
         chunks.heartbeat_seconds = self._config.heartbeat_seconds
         stream = StreamResponse(run, tells_errors=self._config.tells_errors)
-        await stream.send_all(chunks, exchange)
+        await stream.send_all(chunks)
         own = run.own_response
         if own is None:
             return None
         run.streams = run.head_sent = stream.begun
         if stream.begun and not is_event_stream(own):
             chunks.error = came_too_late()
-            return await stream.end(chunks.error, exchange)
+            return await stream.end(chunks.error)
         run.leave_stream()
-        limit = self._config.stream_timeout
-        await pass_through(own, exchange.scope, exchange.receive, exchange.send, run, limit)
+        await pass_through(own, scope, receive, run.send, run, self._config.stream_timeout)
 
     async def _refuse(
         self, error: Exception, request_id: str | None, context: RequestContext | None, send: Send

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
@@ -17,18 +15,16 @@ from ppio_agent_models import (
     SerializationError,
 )
 
-from .._engine.log_ids import ids_of
 from .._http.sse import HEARTBEAT, PLAIN_END, plain_events
 from .._problems import ClientGoneError, handler_failure, problem_of
+from ..observability.logging import ids_of, logger
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Message, Receive, Scope, Send
     from .._engine.chunks import ChunkBuffer
     from .._engine.context import RequestContext
     from .._engine.run import Run
-    from .._http.exchange import Exchange
 
-logger = logging.getLogger("ppio_agent_runtime")
 
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()
@@ -40,11 +36,6 @@ STREAM_HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
-
-_IDS: Final = b"%b: %%b\r\n%b: %%b\r\n%b: %b\r\n" % (_REQUEST_ID, _INVOCATION_ID, *PROTOCOL)
-_JSON_FIELDS: Final = _IDS + b"%b: %b\r\ncontent-length: %%d\r\n" % JSON_TYPE
-_STREAM_FIELDS: Final = _IDS + b"".join([b"%b: %b\r\n" % field for field in STREAM_HEADERS])
-"""Header lines for request id, invocation id and length: as a list of pairs they were 2 us of a small call."""
 
 
 def identity_headers(request_id: str, session_id: str | None, invocation_id: str | None = None) -> Headers:
@@ -75,25 +66,18 @@ def envelope_around(result: bytes, context: RequestContext) -> bytes:
     return b"".join((b'{"result":', result, rest))  # `%b` takes ten times as long for 1 MB
 
 
-def respond_json(result: bytes, run: Run, exchange: Exchange) -> Awaitable[None] | None:
-    """Answer 200 with the success envelope around `result`; what is returned has to be awaited."""
+async def respond_json(result: bytes, run: Run) -> None:
+    """Answer 200 with the success envelope around `result`."""
     body = envelope_around(result, run.context)
     run.sent_bytes = len(body)
-    return answer_json(body, run.context, exchange)
+    headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), *_headers_of(run.context)]
+    await run.send({"type": "http.response.start", "status": 200, "headers": headers})
+    await run.send({"type": "http.response.body", "body": body})
 
 
-def answer_json(body: bytes, context: RequestContext, exchange: Exchange) -> Awaitable[None] | None:
-    """Answer 200 with an envelope; what is returned has to be awaited."""
-    fields = _JSON_FIELDS % (context.request_id.encode(), context.invocation_id.encode(), len(body))
-    return exchange.answer(fields + _further_fields(context), body)
-
-
-def _further_fields(context: RequestContext) -> bytes:
-    """Return the header lines that not every answer has."""
-    lines = [b"%b: %b\r\n" % field for field in context.response_headers]
-    if context.session_id is not None:
-        lines.append(b"%b: %b\r\n" % (_SESSION_ID, _percent_encoded(context.session_id)))
-    return b"".join(lines)
+def _headers_of(context: RequestContext) -> Headers:
+    identity = identity_headers(context.request_id, context.session_id, context.invocation_id)
+    return identity + context.response_headers if context.response_headers else identity
 
 
 async def collect(chunks: ChunkBuffer) -> bytes:
@@ -124,7 +108,7 @@ class StreamResponse:
         self._tells_errors = tells_errors
         self.begun = False
 
-    async def send_all(self, chunks: ChunkBuffer, exchange: Exchange) -> None:
+    async def send_all(self, chunks: ChunkBuffer) -> None:
         """Send the stream to its end, with a comment whenever it was silent for the buffer's `heartbeat_seconds`.
 
         The headers wait for the first chunk, one heartbeat at most, so that an early failure gets a status of its own.
@@ -144,16 +128,14 @@ class StreamResponse:
                 run.first_chunk = run.context.elapsed()
             run.sent_chunks += len(ready)
             is_last = chunks.ended and chunks.error is None and run.own_response is None
-            sending = self._send(data + PLAIN_END if is_last else data, exchange, more=not is_last)
-            if sending is not None:
-                await sending
+            await self._send(data + PLAIN_END if is_last else data, more=not is_last)
             if is_last:
                 return
             ready = await chunks.take()
         if run.own_response is None:
-            await self.end(chunks.error, exchange)
+            await self.end(chunks.error)
 
-    async def end(self, error: BaseException | None, exchange: Exchange) -> None:
+    async def end(self, error: BaseException | None) -> None:
         """Say how the stream ended.
 
         Raises:
@@ -167,19 +149,16 @@ class StreamResponse:
             log_failure(error, context.request_id, context)
             problem = problem_of(error, request_id=context.request_id, tells_errors=self._tells_errors)
             data = plain_events([problem.envelope(context.request_id, context.session_id, context.elapsed())])
-        sending = self._send(data, exchange, more=False)
-        if sending is not None:
-            await sending
+        await self._send(data, more=False)
 
-    def _send(self, data: bytes, exchange: Exchange, *, more: bool) -> Awaitable[None] | None:
-        fields = b""
+    async def _send(self, data: bytes, *, more: bool) -> None:
+        run = self._run
         if not self.begun:
             self.begun = True
-            context = self._run.context
-            fields = _STREAM_FIELDS % (context.request_id.encode(), context.invocation_id.encode())
-            fields += _further_fields(context)
-        self._run.sent_bytes += len(data)
-        return exchange.stream(fields, data, more=more)
+            headers = [*STREAM_HEADERS, *_headers_of(run.context)]
+            await run.send({"type": "http.response.start", "status": 200, "headers": headers})
+        run.sent_bytes += len(data)
+        await run.send({"type": "http.response.body", "body": data, "more_body": more})
 
 
 def log_failure(error: BaseException, request_id: str, context: RequestContext | None = None) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .._asgi import ASGIApp, Headers, Receive, Scope, Send
     from .._durable.resource import InvocationResources
-    from .._watch.health import Health
+    from ..observability.health import Health
     from .pipeline import Corridor
 
 

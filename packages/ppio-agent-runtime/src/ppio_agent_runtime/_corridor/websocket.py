@@ -36,7 +36,7 @@ from .respond import identity_headers, log_failure
 if TYPE_CHECKING:
     from .._asgi import Message, Receive, Scope, Send
     from .._engine.engine import Engine
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
 
 _NORMAL: Final = 1000
 _TOO_LARGE: Final = 1009

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .._corridor.request import Durability, InvocationCall
     from .._engine.engine import Engine
     from .._records.archive import Archive
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .run import DurableRun
 
 
@@ -179,7 +179,6 @@ class DurableInvocations:
         if type(result) in GENERATOR_TYPES:
             run.streams = run.call.wants != "json"
             record.knows_form("stream")
-            run.answer_aside()
             await run.produce(result, self._engine.workers, self._stream_timeout(run))
             return self._close(record, SUCCEEDED, Answer(200, envelope_around(b"null", context)))
         record.knows_form("response")
@@ -198,7 +197,6 @@ class DurableInvocations:
 
     def _fail_late(self, run: DurableRun) -> None:
         self._fail(run.record, run.reason)
-        run.answer_aside()
 
     def _fail(self, record: Record, error: BaseException | None) -> None:
         """Close a record with an error; one of a stopped handler that refuses to end may be closed already."""

@@ -18,7 +18,7 @@ from .._records.answer import Answer
 if TYPE_CHECKING:
     from .._engine.context import RequestContext
     from .._engine.run import Run
-    from .presence import Taker
+    from .presence import Presence
 
 
 def held_response(response: Any, context: RequestContext) -> Answer | None:
@@ -41,7 +41,7 @@ async def after_sending(response: Any, context: RequestContext) -> None:
         log_failure(handler_failure(error), context.request_id, context)
 
 
-async def send_live(response: Any, taker: Taker | None, run: Run, timeout: float) -> Answer:
+async def send_live(response: Any, taker: Presence | None, run: Run, timeout: float) -> Answer:
     """Send a response that can be sent once to the caller who waits for it; later callers are told that it is gone.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .._problems import ClientGoneError
 
@@ -14,15 +14,6 @@ if TYPE_CHECKING:
     from .._records.event_reader import EventReader
 
 Channel = tuple["Scope", "Receive", "Send"]
-
-
-class Taker(Protocol):
-    """A caller who may be sent a response of the agent's own."""
-
-    @property
-    def can_take_response(self) -> bool: ...
-
-    def take_channel(self) -> Channel: ...
 
 
 class Presence:

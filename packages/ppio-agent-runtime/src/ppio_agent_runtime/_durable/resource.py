@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .._engine.invocations import Invocations
     from .._engine.run import Run
     from .._records.record import Record
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .invocations import DurableInvocations
 
 _INVOCATION_ID = INVOCATION_ID_HEADER.lower().encode()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, Self, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
+from ..observability.logging import logger
 from .handler import code_of
-
-logger = logging.getLogger("ppio_agent_runtime")
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ppio_agent_models import ConfigurationError
 
 if TYPE_CHECKING:
+    from ..observability.recorder import InvocationRecorder
     from .handler import Callee, Handler
     from .invocations import Invocations
     from .run import Run
@@ -19,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class Admission(Protocol):
-    """The door between a parsed request and the agent: rate limits, concurrency, queues."""
+    """What stands between a parsed request and the agent: rate limits, concurrency, queues."""
 
-    def lets_in(self, run: Run) -> bool:
-        """Let the run in if that can be said at once; False when `enter` is to be waited for.
+    def try_acquire(self, run: Run) -> bool:
+        """Let the run in if that can be said at once; False when `acquire` is to be waited for.
 
         Raises:
             InvocationError: It is refused; the caller is told this.
         """
 
-    async def enter(self, run: Run) -> None:
-        """Let the run in, at once or later, where `lets_in` did not.
+    async def acquire(self, run: Run) -> None:
+        """Let the run in, at once or later, where `try_acquire` did not.
 
         While it waits, its deadline, a disconnect and a drain end the wait.
 
@@ -37,30 +38,11 @@ class Admission(Protocol):
             InvocationError: It is refused; the caller is told this.
         """
 
-    def leave(self, run: Run) -> None:
+    def release(self, run: Run) -> None:
         """Note that a run which came in is over, its code included. Called once for each."""
 
     def drain(self) -> None:
         """Refuse those who wait: the service shuts down."""
-
-
-class Recorder(Protocol):
-    """Counts what became of invocations."""
-
-    def started(self, run: Run) -> None:
-        """Note that the calling task begins to work for a run."""
-
-    def finished(self, run: Run, failure: BaseException | None) -> None:
-        """Note that a run's answer is complete.
-
-        Args:
-            run: It has `context`, `chunks` (None when nothing was streamed) and `reason` (why it was stopped).
-            failure: What ended it instead of a result; a stream that failed after its first chunk has it in
-                `run.chunks.error`.
-        """
-
-    def refused(self, failure: Exception) -> None:
-        """Note a request that was refused before a run began: its parser's reason, or a drain."""
 
 
 class Engine:
@@ -68,7 +50,7 @@ class Engine:
 
     Attributes:
         handler: The agent's function, once it is registered.
-        admission: The door; None when nothing is configured.
+        admission: The limits; None when nothing is configured.
         recorder: Who counts; None when nobody does.
         workers: Threads for plain functions.
         invocations: What is running.
@@ -77,7 +59,7 @@ class Engine:
     def __init__(self, invocations: Invocations, workers: WorkerThreads) -> None:
         self.handler: Handler | None = None
         self.admission: Admission | None = None
-        self.recorder: Recorder | None = None
+        self.recorder: InvocationRecorder | None = None
         self.workers = workers
         self.invocations = invocations
         invocations.on_end = self._left
@@ -103,19 +85,19 @@ class Engine:
         return run
 
     def work(self, run: Run, handler: Callee, payload: Any) -> Coroutine[Any, Any, Any]:
-        """Pass the door and return the coroutine that calls the handler; a generator comes back as such.
+        """Ask for admission and return the coroutine that calls the handler; a generator comes back as such.
 
-        Where the door has to be waited for, the coroutine does.
+        Where admission has to be waited for, the coroutine does.
 
         Raises:
             InvocationError: It was refused, failed, ran out of time, or was stopped.
             ClientGoneError: The caller hung up.
         """
         if self.recorder is not None:
-            self.recorder.started(run)
+            self.recorder.started(run.context)
         if self.admission is None:
             return run.result(handler, payload, self.workers)
-        if self.admission.lets_in(run):
+        if self.admission.try_acquire(run):
             run.admitted = True
             return run.result(handler, payload, self.workers)
         return self._admitted(self.admission, run, handler, payload)
@@ -123,8 +105,10 @@ class Engine:
     def finish(self, run: Run, failure: BaseException | None) -> None:
         """Note that the answer is complete. Code that was cancelled and does not end keeps the run in flight."""
         self.invocations.finish(run)
+        if failure is None and run.chunks is not None:
+            failure = run.chunks.error
         if self.recorder is not None:
-            self.recorder.finished(run, failure)
+            self.recorder.finished(run, failure, was_refused=self.admission is not None and not run.admitted)
 
     def refused(self, failure: Exception) -> None:
         """Note a request that was refused before a run began."""
@@ -137,7 +121,7 @@ class Engine:
 
     def _left(self, run: Run) -> None:
         if self.admission is not None:
-            self.admission.leave(run)
+            self.admission.release(run)
 
     def _drained(self) -> None:
         if self.admission is not None:

@@ -7,20 +7,17 @@ that ticks while anything runs; an invocation that is over before the next tick 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ppio_agent_models import DrainingError
 
-from .log_ids import ids_of
-from .watchdog import SLEPT_SECONDS, LoopWatchdog
+from ..observability.logging import ids_of, logger
+from ..observability.watchdog import PAUSED_SECONDS, LoopWatchdog
 
 if TYPE_CHECKING:
-    from .._watch.health import Health
+    from ..observability.health import Health
     from .run import Run
-
-logger = logging.getLogger("ppio_agent_runtime")
 
 TICK_SECONDS: Final = 0.05
 """How exact deadlines, heartbeats and the notice of a disconnect are."""
@@ -57,7 +54,7 @@ class Invocations:
         self._health = health
         self._watchdog = LoopWatchdog(self._is_running)
         self._runs: set[Run] = set()
-        health.further_work.append(self._is_running)
+        health.busy_checks.append(self._is_running)
         self._was_seen_busy = False
         self._reading: dict[asyncio.Task[Any], float | None] = {}  # until when; the first tick knows
         self._clock: asyncio.TimerHandle | None = None
@@ -83,7 +80,7 @@ class Invocations:
         self._was_seen_busy = False
         self._watched.clear()
         self._last_tick = 0.0
-        self._health.reopen()
+        self._health.reset()
 
     def close(self) -> None:
         """Let the watchdog's thread end."""
@@ -91,7 +88,7 @@ class Invocations:
 
     def busy_also_while(self, holds: Callable[[], bool]) -> None:
         """Let `/ping` be busy while `holds()`, also when nothing runs."""
-        self._health.further_work.append(holds)
+        self._health.busy_checks.append(holds)
 
     @property
     def running(self) -> int:
@@ -109,8 +106,8 @@ class Invocations:
         self._runs.add(run)
         if not self._was_seen_busy:  # a service under load is told once in a tick, not for every run: 3 us of 46
             self._was_seen_busy = True
-            self._health.look()
-            self._watchdog.notice()  # after the run was added: the watchdog's thread looks there before it sleeps
+            self._health.update()
+            self._watchdog.wake()  # after the run was added: the watchdog's thread looks there before it sleeps
         if self._clock is None:
             self._start_clock()
 
@@ -175,17 +172,17 @@ class Invocations:
         blocks the loop, which counts; the watchdog's thread knows, and until it has looked nobody is judged.
         """
         gap, self._last_tick = now - self._last_tick, now
-        if gap > SLEPT_SECONDS:
-            self._judged_from, self._looks = now + _DOUBT_SECONDS, self._watchdog.looks
+        if gap > PAUSED_SECONDS:
+            self._judged_from, self._looks = now + _DOUBT_SECONDS, self._watchdog.rounds
             self._gap_middle = now - gap / 2  # what began later has not slept
-        if slept := self._watchdog.take_slept_seconds():
+        if slept := self._watchdog.take_paused_seconds():
             for run in self._runs:
                 run.context.postpone(slept, self._gap_middle)
             for watched in self._watched:
                 watched.postpone(slept, self._gap_middle)
             for task, until in self._reading.items():
                 self._reading[task] = None if until is None else until + slept
-        return now < self._judged_from and self._watchdog.looks == self._looks
+        return now < self._judged_from and self._watchdog.rounds == self._looks
 
     def _start_clock(self) -> None:
         loop = asyncio.get_running_loop()
@@ -220,10 +217,10 @@ class Invocations:
 
     def _note_whether_busy(self) -> None:
         if self._runs:
-            self._watchdog.notice()
+            self._watchdog.wake()
         elif self._was_seen_busy:
             self._was_seen_busy = False
-            self._health.look()
+            self._health.update()
 
     async def _wait_until_idle(self, seconds: float) -> bool:
         if self._runs:

@@ -48,7 +48,7 @@ class Run:
         answered_late: The stopped handler refused to end, and its caller was told without it.
         head_sent: A response object of the handler has begun to send itself: no other answer can follow.
         own_response: The response object that the handler returned where a stream was asked for, or None.
-        admitted: It came through the door, and must be seen out.
+        admitted: It was admitted, and what it acquired must be released.
         task: Which one works for it, once that is known.
         streams: Its answer is a stream.
         sent_bytes: Size of the answer's body so far.
@@ -83,17 +83,17 @@ class Run:
         self.send = send
         self._receive = receive
 
-    async def enter(self, door: Admission) -> None:
-        """Wait until the door lets this run in; whatever stops the run ends the wait.
+    async def enter(self, admission: Admission) -> None:
+        """Wait until this run is admitted; whatever stops the run ends the wait.
 
         Raises:
-            InvocationError: The door refused it, or it was stopped meanwhile.
+            InvocationError: It was refused, or it was stopped meanwhile.
             ClientGoneError: The caller hung up.
         """
         self.task = self.task or asyncio.current_task()
         self._waiting = True
         try:
-            await door.enter(self)
+            await admission.acquire(self)
             self.admitted = True
         except asyncio.CancelledError:
             if self.reason is None:

@@ -11,6 +11,8 @@ from ppio_agent_models import AGENTCORE_REQUEST_ID_HEADER, REQUEST_ID_HEADER
 if TYPE_CHECKING:
     from .._asgi import Headers
 
+KEY_ID = "ppio_agent.key_id"
+"""Where in the scope the access layer notes which key opened the door."""
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _AWS_REQUEST_ID = AGENTCORE_REQUEST_ID_HEADER.lower().encode()
 _LISTS = frozenset({b"accept", b"prefer"})

@@ -17,7 +17,7 @@ from .record import FAILED, Record, Scope
 
 if TYPE_CHECKING:
     from .._asgi import Headers
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .record import RecordForm
 
 INTERRUPTED = "Interrupted"

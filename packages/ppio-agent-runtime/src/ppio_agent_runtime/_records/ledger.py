@@ -11,7 +11,7 @@ from .allowance import LogMemory
 from .record import Record, Scope
 
 if TYPE_CHECKING:
-    from .._settings.config import AgentConfig
+    from ..config import AgentConfig
     from .allowance import Allowance
 
 _SWEEP_SECONDS = 2.0

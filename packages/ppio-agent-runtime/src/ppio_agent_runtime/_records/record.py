@@ -24,7 +24,7 @@ from .event_log import EventLog
 from .resource_json import iso_time, resource_json
 
 if TYPE_CHECKING:
-    from .._durable.presence import Presence, Taker
+    from .._durable.presence import Presence
     from .._engine.run import Run
     from .allowance import Allowance
 
@@ -58,7 +58,6 @@ class Record:
         is_refused: The door refused it, or the service drained, before the handler began.
         was_interrupted: The process ended before it did; how many events there were is not known.
         answer: What it is answered with, from the end on.
-        host: The caller in whose task the work is done, while it is there.
         was_abandoned: There was a time in which nobody waited for it.
         held_since: When it was over, by the clock of the ledger.
         held_cost: How many bytes the ledger counts for it since then.
@@ -74,11 +73,10 @@ class Record:
     started_at: float | None = None
     finished_at: float | None = None
     answer: Answer | ValueAnswer | None = None
-    host: Taker | None = None
     was_abandoned = False
     held_since = 0.0
     held_cost = 0
-    _callers: dict[Presence, None] | None = None  # most have a host and nobody else
+    _callers: dict[Presence, None] | None = None
     _log: EventLog | None = None
     _abandoned_at: float | None = None
 
@@ -167,7 +165,7 @@ class Record:
     @property
     def callers(self) -> int:
         """How many callers wait for it, or look at it."""
-        return len(self._callers or ()) + (self.host is not None)
+        return len(self._callers or ())
 
     @property
     def is_abandoned(self) -> bool:
@@ -175,12 +173,9 @@ class Record:
         return self._abandoned_at is not None
 
     @property
-    def taker(self) -> Taker | None:
+    def taker(self) -> Presence | None:
         """Return the caller who has waited longest and can be sent a response of the agent's own."""
-        takers: list[Taker] = [*(self._callers or ())]
-        if self.host is not None:
-            takers.insert(0, self.host)
-        return next((caller for caller in takers if caller.can_take_response), None)
+        return next((caller for caller in self._callers or () if caller.can_take_response), None)
 
     def accepted(self) -> None:
         """Note that it waits in the queue."""
@@ -266,11 +261,6 @@ class Record:
         """Note that a caller is gone; the last one starts the window."""
         assert self._callers is not None
         self._callers.pop(caller, None)
-        self._begin_window()
-
-    def leave_host(self) -> None:
-        """Note that the caller is gone in whose task the work is done."""
-        self.host = None
         self._begin_window()
 
     def watch(self, now: float) -> None:

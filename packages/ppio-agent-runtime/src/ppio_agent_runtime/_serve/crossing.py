@@ -13,11 +13,8 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
-from .._http.cycle import Cycle
-
 if TYPE_CHECKING:
-    from .._asgi import Message, Receive, Scope, Send
-    from .._http.exchange import Answerer, Exchange
+    from .._asgi import Message, Receive, Send
     from .mailbox import Mailbox
 
 _MOST_UNSENT_BYTES: Final = 64 * 1024
@@ -60,12 +57,6 @@ class Crossing:
         Raises:
             Exception: What it raised, or what `send` raised.
         """
-        cycle = getattr(self._receive_here, "__self__", None)
-        if type(cycle) is Cycle and not cycle.more_body:
-            self._incoming.append(await self._receive_here())  # it is here already, and nobody waits
-        await self._pass_on(app)
-
-    async def _pass_on(self, app: Callable[[], Awaitable[None]]) -> None:
         self._there.post(self._far_begin, app, copy_context())
         try:
             await self._take_answer()
@@ -192,70 +183,3 @@ class Crossing:
         if not self._is_told:
             self._is_told = True
             self._here.post(self._arrived)
-
-
-class CrossingExchange(Crossing):
-    """An exchange of the server, as the corridor sees it from its loop.
-
-    Args:
-        near: The exchange.
-        here: Reaches the server's loop.
-        there: Reaches the corridor's loop.
-    """
-
-    def __init__(self, near: Exchange, here: Mailbox, there: Mailbox) -> None:
-        super().__init__(near.receive, near.send, here, there)
-        self._near = near
-        self._body = near.take_body()
-        self.headers = near.headers
-        self.found = near.found
-        self.client = near.client
-        self.key_id = near.key_id
-
-    def answer_past_asgi(self, answer: Answerer) -> Awaitable[None]:
-        """Let `answer` do it, on the corridor's loop. Raises as `answer_by` does."""
-        return self._pass_on(lambda: answer(self))
-
-    @property
-    def task(self) -> asyncio.Task[Any] | None:
-        """Where the request is answered."""
-        return self._far_task
-
-    @property
-    def scope(self) -> Scope:
-        """The request as ASGI has it."""
-        return self._near.scope
-
-    def take_body(self) -> bytes | None:
-        """Return the whole body if it came along."""
-        body, self._body = self._body, None
-        return body
-
-    async def receive(self) -> Message:
-        """Return the next message of the request."""
-        body = self.take_body()
-        return await super().receive() if body is None else {"type": "http.request", "body": body, "more_body": False}
-
-    def answer(self, fields: bytes, body: bytes) -> Awaitable[None] | None:
-        """Answer 200; what is returned has to be awaited."""
-        return self._far_send((False, fields, body, False), len(body), more=False)
-
-    def stream(self, fields: bytes, data: bytes, *, more: bool) -> Awaitable[None] | None:
-        """Answer 200 with a part of a stream; what is returned has to be awaited."""
-        return self._far_send((True, fields, data, more), len(data), more=more)
-
-    async def _take(self, message: Any) -> int:
-        if type(message) is not tuple:
-            return await super()._take(message)
-        streams, fields, data, more = message
-        if more and self._outgoing:
-            parts = [data]
-            while more and self._outgoing and type(self._outgoing[0]) is tuple:
-                *_, part, more = self._outgoing.popleft()
-                parts.append(part)
-            data = b"".join(parts)
-        near = self._near
-        sending = near.stream(fields, data, more=more) if streams else near.answer(fields, data)
-        if sending is not None:
-            await sending
-        return len(data)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .crossing import Crossing, CrossingExchange
-from .loop import OwnLoop
+from ..event_loop import OwnLoop
+from .crossing import Crossing
 from .mailbox import Mailbox
 
 if TYPE_CHECKING:
     from .._asgi import ASGIApp, Message, Receive, Scope, Send
-    from .._http.exchange import Answerer, Exchange
 
 T = TypeVar("T")
 
@@ -114,14 +113,6 @@ class IsolatedApp:
             return await self._step_by_step(scope, receive, send)
         crossing = Crossing(receive, send, self._mailbox_here(), self._loop.mailbox)
         await crossing.answer_by(lambda: self._app(scope, crossing.receive, crossing.send))
-
-    def around(self, answer: Answerer) -> Answerer:
-        """Return `answer`, run on the second loop."""
-
-        def isolated(exchange: Exchange) -> Awaitable[None]:
-            return CrossingExchange(exchange, self._mailbox_here(), self._loop.mailbox).answer_past_asgi(answer)
-
-        return isolated
 
     def _mailbox_here(self) -> Mailbox:
         here = asyncio.get_running_loop()

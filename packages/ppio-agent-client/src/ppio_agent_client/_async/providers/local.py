@@ -1,4 +1,4 @@
-"""Sandboxes on this machine: the room `_local` does the work, this is the door to it."""
+"""Sandboxes on this machine; `local` does the work, with blocking calls."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 import ppio_agent_models as models
 
 from ..._io import _async as io
-from ..._local import LocalStore
 from ..._sandbox import LogPage, Sandbox, SandboxSpec
+from ...local import LocalStore
 
 
 class LocalSandboxProvider:
     """Sandboxes that are processes of this machine, for development without an account.
 
     Each has its own directory, port, environment and time to live, and outlives the program that made it. Every program
-    of the same user with the same `home` sees the same sandboxes and templates. It keeps agents apart from each other
-    by habit and not by force: do not run code in it that you do not trust.
+    of the same user with the same `home` sees the same sandboxes and templates. They are separate processes, not a
+    security boundary: do not run code in them that you do not trust.
 
     Args:
         home: Where everything is kept; `PPIO_AGENT_HOME`, else `~/.ppio-agent`, unless given.
@@ -34,8 +34,11 @@ class LocalSandboxProvider:
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Return the living sandbox of `spec.session_id`, or make one and start its agent, without waiting for it.
 
+        Asked at once by any number of threads and processes, it makes one sandbox; `created` tells who made it.
+
         Raises:
             TemplateNotFoundError: No such template.
+            ConfigurationError: Its manifest is wrong, or the timeout is not a positive number.
             SandboxCreationError: It could not be made, or the session's sandbox was made from another template.
         """
         return await io.run_blocking(self._store.create, spec)
@@ -45,7 +48,7 @@ class LocalSandboxProvider:
         return await io.run_blocking(self._store.find, session_id)
 
     async def get(self, sandbox_id: str) -> Sandbox | None:
-        """Return a sandbox as it is now, or how it ended; None when it is not known any more."""
+        """Return a sandbox as it is now, or for ten minutes how it ended; None when it is not known any more."""
         return await io.run_blocking(self._store.get, sandbox_id)
 
     async def list_sandboxes(self) -> list[Sandbox]:
@@ -53,15 +56,18 @@ class LocalSandboxProvider:
         return await io.run_blocking(self._store.list_sandboxes)
 
     async def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
-        """Let the sandbox live for `timeout_seconds` from now.
+        """Let the sandbox live for `timeout_seconds` from now; a paused one from when it is resumed.
 
         Raises:
             SandboxGoneError: It has ended.
+            ConfigurationError: The timeout is not a positive number.
         """
         return await io.run_blocking(self._store.extend, sandbox_id, timeout_seconds)
 
     async def pause(self, sandbox_id: str) -> Sandbox:
-        """Stop the sandbox's processes where they are; a paused one stays as it is.
+        """Stop the sandbox's processes where they are (SIGSTOP) and keep the rest of its life for later.
+
+        It is ended when nobody resumes it within 24 hours. A paused one stays as it is.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -69,7 +75,7 @@ class LocalSandboxProvider:
         return await io.run_blocking(self._store.pause, sandbox_id)
 
     async def resume(self, sandbox_id: str) -> Sandbox:
-        """Let the sandbox's processes go on; a running one stays as it is.
+        """Let the sandbox's processes go on, and its life with them; a running one stays as it is.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -77,7 +83,11 @@ class LocalSandboxProvider:
         return await io.run_blocking(self._store.resume, sandbox_id)
 
     async def kill(self, sandbox_id: str) -> bool:
-        """End the sandbox and everything in it; False when it had ended before."""
+        """End every process of the sandbox at once (SIGKILL), and return when they are gone.
+
+        Returns:
+            True when this call ended it; False when it had ended before, or does not exist.
+        """
         return await io.run_blocking(self._store.kill, sandbox_id)
 
     async def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
@@ -88,14 +98,15 @@ class LocalSandboxProvider:
         return await io.run_blocking(self._store.logs, session_id, cursor)
 
     async def list_templates(self) -> list[models.AgentTemplate]:
-        """Return every template that was deployed here."""
+        """Return every template that was deployed here, by name. Folders can be used without."""
         return await io.run_blocking(self._store.list_templates)
 
     async def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template: by the name it was deployed under, or by the path of an agent's folder.
 
         Raises:
-            TemplateNotFoundError: There is none.
+            TemplateNotFoundError: There is none, or no agent in the folder.
+            ConfigurationError: The folder's manifest is wrong.
         """
         return await io.run_blocking(self._store.get_template, template_id)
 
@@ -104,6 +115,8 @@ class LocalSandboxProvider:
     ) -> models.AgentTemplate:
         """Copy an agent's folder here as a template, in place of an older one of the same name.
 
+        Sandboxes that were made from the older one keep what they have.
+
         Args:
             folder: The folder with `.ppio-agent.yaml`.
             name: The template's id; the name in the manifest unless given.
@@ -111,7 +124,7 @@ class LocalSandboxProvider:
                 wins over it.
 
         Raises:
-            ConfigurationError: The folder is no agent, or the name cannot be one.
+            ConfigurationError: The folder is no agent, or has no proper name, or cannot be copied.
         """
         return await io.run_blocking(self._store.deploy, Path(folder), name, python)
 

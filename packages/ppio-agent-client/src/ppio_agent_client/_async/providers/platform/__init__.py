@@ -1,0 +1,1 @@
+"""Sandboxes and templates on the PPIO platform, over its HTTP API."""

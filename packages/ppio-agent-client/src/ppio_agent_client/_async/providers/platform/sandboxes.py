@@ -1,0 +1,217 @@
+"""Sandboxes of the PPIO platform as the client sees them: what the platform says, and what their addresses need."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from ppio_agent_models import ConfigurationError, SandboxGoneError
+
+from ...._core.platform import labels
+from ...._core.platform.models import PlatformSandbox
+from ...._core.platform.start import agent_start, needs_user
+from ...._core.platform.urls import ENVD_TOKEN_HEADER, TRAFFIC_TOKEN_HEADER, PlatformUrls
+from ...._io import _async as io
+from ...._sandbox import Sandbox
+from .api import PlatformApi
+from .templates import PlatformTemplates
+
+if TYPE_CHECKING:
+    from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
+
+    from ..._auth import AuthManager
+
+INSTALL_LINE: Final = "pip install 'ppio-agent-client[sandbox]'"
+_OLDEST_ENVD: Final = "0.1.0"
+"""What every envd since understands."""
+_ENVD_USER: Final = "Basic dXNlcjo="
+"""The user `user`, which an envd before 0.4.0 must be told."""
+_TOKEN_LIFE_SECONDS = 1
+"""A running sandbox is asked for its traffic token with this life, which is never more than it has."""
+_MAX_KNOWN = 20_000
+"""Sandboxes whose tokens are kept; the platform is asked about an older one again."""
+_CONNECTION_FIELDS = ("domain", "envd_token", "envd_version", "traffic_token")
+
+
+class PlatformSandboxes:
+    """Finds sandboxes, and keeps what only `create` and `connect` tell of them: domains and tokens.
+
+    Args:
+        api: The control plane.
+        urls: Of this installation of the platform.
+        auth: Derives the tokens of sessions.
+        templates: Those that were listed say how long a start may take.
+    """
+
+    def __init__(self, api: PlatformApi, urls: PlatformUrls, auth: AuthManager, templates: PlatformTemplates) -> None:
+        self._api = api
+        self._urls = urls
+        self._auth = auth
+        self._templates = templates
+        self._known: dict[str, PlatformSandbox] = {}
+
+    def remember(self, told: PlatformSandbox) -> None:
+        """Keep what the platform said of a sandbox; what it didn't say again is still true."""
+        before = self._known.pop(told.sandbox_id, told)
+        kept = {name: getattr(before, name) for name in _CONNECTION_FIELDS if getattr(told, name) is None}
+        self._known[told.sandbox_id] = told.model_copy(update=kept)
+        if len(self._known) > _MAX_KNOWN:
+            self._known.pop(next(iter(self._known)))
+
+    def forget(self, sandbox_id: str) -> None:
+        """Forget a sandbox that has ended."""
+        self._known.pop(sandbox_id, None)
+
+    def gone(self, sandbox_id: str) -> SandboxGoneError:
+        """Forget a sandbox, and return the error that says that it has ended."""
+        self.forget(sandbox_id)
+        return SandboxGoneError(f"sandbox {sandbox_id!r} was closed or its time is over; create a new session")
+
+    async def living(self, session_id: str) -> list[PlatformSandbox]:
+        """Return the living sandboxes of a session, the one that counts first; more than one is a race."""
+        found = await self._api.list_sandboxes(labels.OURS | labels.session_label(session_id))
+        return [each for each in found if each.labels and each.labels.session_id == session_id]
+
+    async def list_all(self) -> list[Sandbox]:
+        """Return every living sandbox of this SDK, oldest first, as far as a list tells."""
+        listed = await self._api.list_sandboxes(labels.OURS)
+        return [self.as_sandbox(each, is_partial=self._lacks(each)) for each in listed]
+
+    async def get(self, sandbox_id: str) -> Sandbox | None:
+        """Return a sandbox as it is now; None when it has ended, or isn't one of this SDK."""
+        found = await self._look_up(sandbox_id)
+        return None if found is None else await self._with_token(found)
+
+    async def complete(self, listed: PlatformSandbox) -> Sandbox | None:
+        """Return a listed sandbox with all that calls to it need; None when it has ended meanwhile."""
+        return await self.get(listed.sandbox_id) if self._lacks(listed) else self.as_sandbox(listed)
+
+    async def resume(self, sandbox_id: str) -> Sandbox:
+        """Wake a sandbox for as long as it was made for. See `PlatformSandboxProvider.resume`."""
+        found = await self._look_up(sandbox_id)
+        if found is None or found.labels is None:
+            raise self.gone(sandbox_id)
+        if found.state == "running":
+            return await self._with_token(found)
+        life_seconds = found.labels.life_seconds
+        connected = await self._api.connect(sandbox_id, life_seconds)
+        if connected is None:
+            raise self.gone(sandbox_id)
+        self.remember(connected)
+        ends_at = _now() + timedelta(seconds=life_seconds)
+        return self.as_sandbox(found.model_copy(update={"state": "running", "ends_at": ends_at}))
+
+    def as_new(self, made: PlatformSandbox, metadata: dict[str, str], timeout_seconds: float) -> Sandbox:
+        """Return a sandbox that was made just now, with this metadata and life."""
+        now = _now()
+        self.remember(made)
+        return self.as_sandbox(
+            made.model_copy(
+                update={
+                    "labels": labels.read_labels(metadata),
+                    "state": "running",
+                    "started_at": now,
+                    "ends_at": now + timedelta(seconds=timeout_seconds),
+                }
+            )
+        )
+
+    def as_sandbox(self, told: PlatformSandbox, *, is_partial: bool = False) -> Sandbox:
+        """Return a sandbox of this SDK as the platform has told of it."""
+        assert told.labels is not None
+        known = self._connection(told.sandbox_id)
+        url, headers = self._urls.agent(told.sandbox_id, known.domain)
+        headers["Authorization"] = f"Bearer {self._auth.session_token(told.labels.session_id)}"
+        template_id = told.template_id or told.labels.template
+        return Sandbox(
+            sandbox_id=told.sandbox_id,
+            session_id=told.labels.session_id,
+            template_id=template_id,
+            url=url,
+            state=told.state,
+            created_at=told.started_at,
+            expires_at=None if told.state == "paused" else told.ends_at,
+            life_seconds=told.labels.life_seconds,
+            wakes=told.labels.wakes,
+            start_timeout_seconds=agent_start(self._templates.cached(template_id)).timeout_seconds,
+            headers=headers | _traffic_headers(known),
+            metadata=told.labels.metadata,
+            is_partial=is_partial,
+        )
+
+    def envd(self, sandbox_id: str) -> tuple[str, dict[str, str]]:
+        """Return where the envd of a sandbox listens, and the headers that it and the way to it want."""
+        known = self._connection(sandbox_id)
+        url, headers = self._urls.envd(sandbox_id, known.domain)
+        if known.envd_token is not None:
+            headers[ENVD_TOKEN_HEADER] = known.envd_token
+        if needs_user(known.envd_version):
+            headers["Authorization"] = _ENVD_USER
+        return url, headers | _traffic_headers(known)
+
+    def official(self, sandbox_id: str) -> OfficialSandbox:
+        """Return the official SDK's handle of a sandbox. See `OfficialSource`."""
+        known = self._known.get(sandbox_id)
+        if known is None:
+            raise ConfigurationError(
+                f"what the official SDK needs of sandbox {sandbox_id!r} was not asked of the platform yet; "
+                "`get_status()` of its session does that"
+            )
+        try:
+            from packaging.version import Version
+            from ppio_sandbox.core import AsyncSandbox as Official
+            from ppio_sandbox.core.connection_config import ConnectionConfig
+        except ImportError as error:
+            raise ConfigurationError(f"session.sandbox needs the platform's own SDK: {INSTALL_LINE}") from error
+        url, headers = self._urls.envd(sandbox_id, known.domain)
+        if known.envd_token is not None:
+            headers[ENVD_TOKEN_HEADER] = known.envd_token
+        config = ConnectionConfig(
+            domain=self._urls.domain,
+            api_key=self._auth.fixed_key,  # shown to the platform and nobody else
+            api_url=self._urls.api,
+            sandbox_url=url,
+            extra_sandbox_headers=headers,
+        )
+        return Official(
+            sandbox_id=sandbox_id,
+            sandbox_domain=known.domain,
+            envd_version=Version(known.envd_version or _OLDEST_ENVD),
+            envd_access_token=known.envd_token,
+            traffic_access_token=known.traffic_token,
+            connection_config=config,
+        )
+
+    async def _look_up(self, sandbox_id: str) -> PlatformSandbox | None:
+        found = await self._api.get(sandbox_id)
+        if found is None or found.labels is None:
+            self.forget(sandbox_id)
+            return None
+        self.remember(found)
+        return found
+
+    async def _with_token(self, found: PlatformSandbox) -> Sandbox:
+        """Return the sandbox with its traffic token, which only `connect` tells."""
+        if found.state == "running" and self._lacks(found):
+            connected = await self._api.connect(found.sandbox_id, _TOKEN_LIFE_SECONDS)
+            if connected is not None:
+                self.remember(connected)
+        return self.as_sandbox(found)
+
+    def _lacks(self, listed: PlatformSandbox) -> bool:
+        """Tell whether calls to this sandbox need something that lists leave out."""
+        known = self._known.get(listed.sandbox_id)
+        is_private = listed.labels is not None and listed.labels.is_private
+        return known is None or (is_private and known.traffic_token is None)
+
+    def _connection(self, sandbox_id: str) -> PlatformSandbox:
+        """Return what is known of the way to a sandbox, perhaps nothing."""
+        return self._known.get(sandbox_id) or PlatformSandbox.model_construct(sandbox_id=sandbox_id)
+
+
+def _traffic_headers(known: PlatformSandbox) -> dict[str, str]:
+    return {} if known.traffic_token is None else {TRAFFIC_TOKEN_HEADER: known.traffic_token}
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(io.unix_now(), UTC)

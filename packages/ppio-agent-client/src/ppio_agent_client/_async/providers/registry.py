@@ -1,0 +1,81 @@
+"""Which provider a client uses: an object, a name, or the reason why there is none."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from ppio_agent_models import ConfigurationError
+
+from ..._config import PROVIDER_GROUP, ClientConfig
+from ..._io import _async as io
+from .._auth import missing_credential
+
+if TYPE_CHECKING:
+    from ..._rules.budget import RetryBudget
+    from .._auth import AuthManager
+    from .._transport import Transport
+    from .protocol import SandboxProvider
+
+LOCAL = "local"
+PLATFORM = "platform"
+
+
+def provider_for(
+    config: ClientConfig,
+    auth: AuthManager,
+    transport: Callable[[], Awaitable[Transport]] | None = None,
+    budget: RetryBudget | None = None,
+) -> SandboxProvider:
+    """Return a new provider as `config` names it: the platform where there is a key and no name.
+
+    Args:
+        config: The client's settings.
+        auth: The client's credentials.
+        transport: Returns the client's connections; the provider has its own unless given.
+        budget: The repetitions that the client can afford; the provider has its own unless given.
+
+    Raises:
+        AuthenticationError: Neither a provider nor a key of the platform is named.
+        ConfigurationError: There is no provider of that name, or it does not fit this client.
+    """
+    name = config.provider
+    if name == LOCAL:
+        from .local import LocalSandboxProvider
+
+        return LocalSandboxProvider()
+    if name and name != PLATFORM:
+        return _plugged_in(name, config)
+    if auth.has_credential:
+        from .platform.provider import PlatformSandboxProvider
+
+        return PlatformSandboxProvider(config, auth=auth, transport=transport, budget=budget)
+    raise missing_credential()
+
+
+def checked_provider(provider: SandboxProvider) -> SandboxProvider:
+    """Return `provider` if its verbs fit this client.
+
+    Raises:
+        ConfigurationError: It belongs to the other kind of client.
+    """
+    create = getattr(provider, "create", None)
+    if create is None or inspect.iscoroutinefunction(create) is not io.IS_ASYNC:
+        wanted = "coroutine functions" if io.IS_ASYNC else "plain functions"
+        raise ConfigurationError(
+            f"provider {type(provider).__qualname__} does not fit: for this client its verbs are {wanted}"
+        )
+    return provider
+
+
+def _plugged_in(name: str, config: ClientConfig) -> SandboxProvider:
+    from importlib.metadata import entry_points  # slow to import, and most clients name no provider
+
+    found = {entry.name: entry for entry in entry_points(group=PROVIDER_GROUP)}
+    if name not in found:
+        known = ", ".join(repr(each) for each in [LOCAL, PLATFORM, *sorted(found)])
+        raise ConfigurationError(
+            f"there is no provider {name!r}; known are {known} (others come as entry points of {PROVIDER_GROUP!r})"
+        )
+    return checked_provider(found[name].load()(config))

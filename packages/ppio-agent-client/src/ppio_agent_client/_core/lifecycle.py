@@ -1,0 +1,154 @@
+"""What the state of a sandbox means for its session: starting, ready, paused, gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import ppio_agent_models as models
+from ppio_agent_models import (
+    DEFAULT_SANDBOX_SECONDS,
+    SandboxCreationError,
+    SandboxGoneError,
+    SandboxPausedError,
+    SandboxStartTimeoutError,
+)
+
+from .._sandbox import Sandbox
+
+FIRST_PAUSE_SECONDS = 0.05
+MAX_PAUSE_SECONDS = 1.0
+PAUSE_GROWTH = 1.4
+PING_SECONDS = 5.0
+"""Longest time of one ping while waiting; a runtime gives its ping handler 2 seconds."""
+LAST_PING_SECONDS = 1.0
+"""What a ping gets however little of the start's time is left, so that its answer can be told."""
+_QUOTED_LINES = 5
+# SIGINT, SIGKILL and SIGTERM are how sandboxes are closed; any other end is the agent's own.
+_ORDINARY_ENDS = frozenset({None, 0, -2, -9, -15})
+
+
+def pauses() -> Iterator[float]:
+    """Yield the pauses between two pings, in seconds, growing, without end."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * PAUSE_GROWTH, MAX_PAUSE_SECONDS)
+
+
+def is_ready(answer: models.PingResponse | Exception) -> bool:
+    """Tell whether a ping's outcome says that the agent takes work; a busy agent does."""
+    return isinstance(answer, models.PingResponse) and answer.status is not models.PingStatus.UNHEALTHY
+
+
+def ended_early(sandbox: Sandbox | None, template_id: str) -> SandboxCreationError:
+    """Return the error of an agent that ended while it started, with its last words."""
+    output = "" if sandbox is None else sandbox.output
+    how = how_it_ended(None if sandbox is None else sandbox.exit_code)
+    return SandboxCreationError(
+        f"the agent of template {template_id!r} ended while it started ({how}){last_lines(output)}", output=output
+    )
+
+
+def never_ready(
+    sandbox: Sandbox, answer: models.PingResponse | Exception, sandbox_now: Sandbox | None
+) -> SandboxStartTimeoutError:
+    """Return the error of an agent that did not become healthy in time, with what its last ping said."""
+    output = sandbox_now.output if sandbox_now is not None else ""
+    if isinstance(answer, models.PingResponse):
+        said = f"its last ping said {answer.status.value}" + (f": {answer.message}" if answer.message else "")
+    else:
+        said = f"its last ping failed: {answer}"
+    return SandboxStartTimeoutError(
+        f"the agent of template {sandbox.template_id!r} was not healthy within {sandbox.start_timeout_seconds:g} s; "
+        f"{said}{last_lines(output)}",
+        output=output,
+    )
+
+
+def how_it_ended(exit_code: int | None) -> str:
+    """Return the end of a process in words."""
+    if exit_code is None:
+        return "exit code unknown"
+    return f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+
+
+def last_lines(output: str) -> str:
+    """Return the tail of what an agent printed, to be put behind a sentence."""
+    lines = output.strip().splitlines()[-_QUOTED_LINES:]
+    return "; its last output:\n" + "\n".join(lines) if lines else ""
+
+
+def gone(session_id: str, sandbox: Sandbox | None) -> SandboxGoneError:
+    """Return the error of a session whose sandbox has ended."""
+    output = "" if sandbox is None else sandbox.output
+    if sandbox is None or sandbox.exit_code in _ORDINARY_ENDS:
+        return SandboxGoneError(
+            f"the sandbox of session {session_id!r} was closed or expired; create a new session", output=output
+        )
+    return SandboxGoneError(
+        f"the agent of session {session_id!r} ended by itself ({how_it_ended(sandbox.exit_code)}); "
+        f"create a new session{last_lines(output)}",
+        output=output,
+    )
+
+
+def asleep(session_id: str) -> SandboxPausedError:
+    """Return the error of a session whose sandbox is paused."""
+    return SandboxPausedError(f"the sandbox of session {session_id!r} is paused; call resume() on the session first")
+
+
+def other_template(session_id: str, bound: str | None, wanted: str) -> SandboxCreationError:
+    """Return the error of a session id that is bound to another template."""
+    return SandboxCreationError(
+        f"session {session_id!r} runs template {bound!r}, not {wanted!r}; close it first or choose another session id"
+    )
+
+
+def status_of(sandbox: Sandbox | None, answer: models.PingResponse | None) -> models.SessionStatus:
+    """Return the state of a session.
+
+    Args:
+        sandbox: What its provider says; None when it does not know the sandbox any more.
+        answer: What the agent's ping said; None when it said nothing, or was not asked.
+    """
+    if sandbox is None:
+        return models.SessionStatus.CLOSED
+    if sandbox.state == "ended":
+        return models.SessionStatus.CLOSED if sandbox.exit_code in _ORDINARY_ENDS else models.SessionStatus.ERROR
+    if sandbox.state == "paused":
+        return models.SessionStatus.PAUSED
+    return status_of_ping(answer)
+
+
+def status_of_ping(answer: models.PingResponse | None) -> models.SessionStatus:
+    """Return the state of an agent that runs."""
+    if answer is None:
+        return models.SessionStatus.INACTIVE
+    return models.SessionStatus.ERROR if answer.status is models.PingStatus.UNHEALTHY else models.SessionStatus.ACTIVE
+
+
+def life_of(sandbox: Sandbox) -> float:
+    """Return how long a sandbox was meant to live, in seconds, for who did not make it.
+
+    Never less than that: where its provider does not know, an extended sandbox counts from its creation, so a refresh
+    cannot cut a life short.
+    """
+    if sandbox.life_seconds is not None:
+        return sandbox.life_seconds
+    if sandbox.expires_at is None:
+        return float(DEFAULT_SANDBOX_SECONDS)
+    return max(1.0, (sandbox.expires_at - sandbox.created_at).total_seconds())
+
+
+def until_extended(life_seconds: float, since: float | None) -> float:
+    """Return how long to wait before a life is extended, in seconds.
+
+    Args:
+        life_seconds: How long it is each time.
+        since: How long ago it was last extended; None when that is not known. Beyond half of the life, what was to
+            extend it has failed.
+    """
+    if since is None:
+        return 0.0
+    half = life_seconds / 2
+    return half - since if since < half else min(half, max(1.0, (life_seconds - since) / 4))

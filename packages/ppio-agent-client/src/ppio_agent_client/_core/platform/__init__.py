@@ -1,0 +1,1 @@
+"""The PPIO platform without its network: addresses, answers, labels, and how agents are started there."""

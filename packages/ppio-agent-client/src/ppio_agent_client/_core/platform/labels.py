@@ -1,0 +1,134 @@
+"""What this SDK writes into the metadata of its sandboxes, so that any process with the same key finds them again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ppio_agent_models import DEFAULT_SANDBOX_SECONDS, ConfigurationError
+
+from ... import __version__
+from ..._sandbox import SandboxSpec
+
+OURS: Final = {"ppio_agent_client": "1"}
+"""The label that every sandbox of this SDK has."""
+CREATE: Final = "ppio_agent_create"
+"""One value per call of `create`: the sandbox of a lost answer is found by it."""
+_PREFIX: Final = "ppio_agent_"
+"""Begin of the names that belong to this SDK."""
+_SESSION: Final = "ppio_agent_session"
+_TEMPLATE: Final = "ppio_agent_template"
+_LIFE: Final = "ppio_agent_life_seconds"
+_PRIVATE: Final = "ppio_agent_private"
+_WAKES: Final = "ppio_agent_wakes"
+_CREATED_BY: Final = "created_by"
+
+_UNESCAPED = re.compile(r"[A-Za-z0-9.-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the metadata of a sandbox says.
+
+    Attributes:
+        session_id: The session it belongs to.
+        template: The template as its creator called it.
+        life_seconds: How long it was made for.
+        is_private: Whether its addresses want a traffic token.
+        wakes: Whether a request wakes it when it is paused.
+        create_id: The call of `create` that made it.
+        metadata: The strings of its creator, without ours.
+    """
+
+    session_id: str
+    template: str
+    life_seconds: float
+    is_private: bool
+    wakes: bool
+    create_id: str
+    metadata: dict[str, str]
+
+
+def labels_for(spec: SandboxSpec, create_id: str, *, is_legacy: bool) -> dict[str, str]:
+    """Return the metadata of a new sandbox.
+
+    Args:
+        spec: What it is made from.
+        create_id: The value of `CREATE`.
+        is_legacy: Whether the platform speaks the older dialect.
+
+    Raises:
+        ConfigurationError: A name of the caller's is one of ours.
+    """
+    taken = sorted(name for name in spec.metadata if name.startswith(_PREFIX))
+    if taken:
+        raise ConfigurationError(f"metadata names that begin with {_PREFIX!r} belong to this SDK; rename {taken[0]!r}")
+    labels = {
+        _CREATED_BY: f"ppio-agent-client/{__version__}",
+        **spec.metadata,
+        **OURS,
+        **session_label(spec.session_id),
+        CREATE: create_id,
+        _TEMPLATE: escape(spec.template_id),
+        _LIFE: f"{spec.timeout_seconds:g}",
+    }
+    if spec.private_traffic:
+        labels[_PRIVATE] = "1"
+    if spec.auto_resume:
+        labels[_WAKES] = "1"
+    if spec.auto_resume and is_legacy:
+        labels["auto_resume"] = "true"  # where the older dialect has it
+    return labels
+
+
+def session_label(session_id: str) -> dict[str, str]:
+    """Return the label of a session's sandbox."""
+    return {_SESSION: escape(session_id)}
+
+
+def read_labels(metadata: object) -> Labels | None:
+    """Return what the metadata of a sandbox says; None when the sandbox isn't one of this SDK."""
+    if not isinstance(metadata, dict) or not OURS.items() <= metadata.items() or _SESSION not in metadata:
+        return None
+    texts = {name: value for name, value in metadata.items() if isinstance(name, str) and isinstance(value, str)}
+    return Labels(
+        session_id=unescape(texts.get(_SESSION, "")),
+        template=unescape(texts.get(_TEMPLATE, "")),
+        life_seconds=_seconds(texts.get(_LIFE, "")),
+        is_private=texts.get(_PRIVATE) == "1",
+        wakes=texts.get(_WAKES) == "1",
+        create_id=texts.get(CREATE, ""),
+        metadata={name: value for name, value in texts.items() if not _is_ours(name, value)},
+    )
+
+
+def escape(text: str) -> str:
+    """Return any text in letters, digits, `.`, `-` and `_`, which no filter or query reads as anything else."""
+    return "".join(each if _UNESCAPED.fullmatch(each) else _escaped(each) for each in text)
+
+
+def unescape(text: str) -> str:
+    """Return the text that `escape` was given."""
+    head, *rest = text.split("_")
+    try:
+        parts = [bytes.fromhex(part[:2]) + part[2:].encode("ascii") for part in rest]
+        return (head.encode("ascii") + b"".join(parts)).decode("utf-8", "surrogatepass")
+    except ValueError:
+        return text  # somebody else wrote it
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"_{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return float(DEFAULT_SANDBOX_SECONDS)
+    return seconds if 0 < seconds < float("inf") else float(DEFAULT_SANDBOX_SECONDS)
+
+
+def _is_ours(name: str, value: str) -> bool:
+    return name.startswith(_PREFIX) or (name == _CREATED_BY and value.startswith("ppio-agent-client/"))

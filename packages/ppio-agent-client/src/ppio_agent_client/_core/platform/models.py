@@ -1,0 +1,307 @@
+"""What the control plane of the PPIO platform answers: sandboxes, templates, logs.
+
+Unknown fields are ignored, and a field of another type than expected counts as missing. Only an answer that should name
+a sandbox and doesn't is an error, and so is a name that can't be part of an address: tokens are sent there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    OnErrorOmit,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic.alias_generators import to_camel
+
+import ppio_agent_models as models
+from ppio_agent_models import PlatformError
+
+from ..._rules import json_codec
+from ..._sandbox import LogPage
+from .labels import Labels, read_labels
+from .urls import DOMAIN_PATTERN
+
+PAGE_SIZE: Final = 100
+"""Sandboxes or templates that one answer lists; the platform gives no more."""
+MAX_START_SECONDS: Final = 3600
+"""The longest start that a manifest can ask for."""
+_AGENT_METADATA = "agent_runtime"
+"""Where the vendor's command line keeps the manifest of an agent in a template, as JSON in a string."""
+_BUILD_STATES = dict.fromkeys(("ready", "uploaded", "success"), "deployed") | {"error": "failed", "waiting": "building"}
+_HOST_LABEL = r"^[A-Za-z0-9_-]+$"
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+T = TypeVar("T")
+
+
+def _or(default: object) -> WrapValidator:
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            return default
+
+    return WrapValidator(validate)
+
+
+def _state(value: object) -> str:
+    return "paused" if isinstance(value, str) and value.lower() in {"paused", "pausing"} else "running"
+
+
+Lenient = Annotated[T | None, _or(None)]
+"""The value where it has this type, else None."""
+_Object = BeforeValidator(lambda value: value if isinstance(value, dict) else {})
+_Text = Annotated[str, Field(min_length=1)]
+_Texts = Annotated[list[OnErrorOmit[str]], BeforeValidator(lambda value: value if isinstance(value, list) else [])]
+_TextOrNone = BeforeValidator(lambda value: value if isinstance(value, str) and value else None)
+_Moment = Annotated[
+    datetime, Strict(strict=False), AfterValidator(lambda when: when if when.tzinfo else when.replace(tzinfo=UTC))
+]
+
+
+class Answer(BaseModel):
+    """Something that the platform said: names in camel case, types as they are."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True
+    )
+
+
+class PlatformSandbox(Answer):
+    """A sandbox, as far as one answer tells of it.
+
+    Attributes:
+        sandbox_id: As it stands in addresses and paths.
+        client_id: The second part of its id in the older dialect.
+        template_id: The platform's own id of the template.
+        alias: The template's other name.
+        domain: Of its addresses; None for the configured one. Lists have no domain and no tokens.
+        envd_token: What its envd wants; None where it wants nothing.
+        envd_version: Such as `"0.4.2"`.
+        traffic_token: What its other addresses want; None where they are public.
+        labels: What this SDK wrote into its metadata; None for a sandbox of somebody else.
+        state: Whether it is paused.
+        started_at: When it was made.
+        ends_at: When it ends by itself.
+    """
+
+    sandbox_id: str = Field(alias="sandboxID", pattern=_HOST_LABEL)
+    client_id: Annotated[str | None, Field(pattern=_HOST_LABEL), _TextOrNone] = Field(None, alias="clientID")
+    template_id: Lenient[_Text] = Field(None, alias="templateID")
+    alias: Lenient[_Text] = None
+    domain: Annotated[str | None, Field(pattern=DOMAIN_PATTERN), _TextOrNone] = None
+    envd_token: Lenient[_Text] = Field(None, alias="envdAccessToken", repr=False)
+    envd_version: Lenient[_Text] = None
+    traffic_token: Lenient[_Text] = Field(None, alias="trafficAccessToken", repr=False)
+    labels: Annotated[Labels | None, BeforeValidator(read_labels)] = Field(None, alias="metadata")
+    state: Annotated[Literal["running", "paused"], BeforeValidator(_state)] = "running"
+    started_at: Annotated[_Moment, _or(_EPOCH)] = _EPOCH
+    ends_at: Lenient[_Moment] = Field(None, alias="endAt")
+
+    def is_made_from(self, template: str) -> bool:
+        """Tell whether `template` is a name of what it was made from."""
+        return template in {self.template_id, self.alias, self.labels.template if self.labels else None}
+
+
+def read_sandbox(value: object, *, is_legacy: bool) -> PlatformSandbox:
+    """Return the sandbox that an answer tells of.
+
+    Raises:
+        PlatformError: It names none, or one that can't have an address; the message names the field.
+    """
+    try:
+        sandbox = PlatformSandbox.model_validate(value if isinstance(value, dict) else {})
+    except ValidationError as error:
+        names = " and ".join(str(each["loc"][0]) for each in error.errors(include_input=False, include_url=False))
+        raise PlatformError(
+            f"the platform's answer lacks a {names} that can be part of an address; is base_url the address of its API?"
+        ) from error
+    client_id = sandbox.client_id
+    if is_legacy and client_id and not sandbox.sandbox_id.endswith(f"-{client_id}"):
+        # The older dialect's addresses have both.
+        return sandbox.model_copy(update={"sandbox_id": f"{sandbox.sandbox_id}-{client_id}"})
+    return sandbox
+
+
+def read_sandboxes(value: object, *, is_legacy: bool) -> list[PlatformSandbox]:
+    """Return the sandboxes of this SDK in one page of a list."""
+    items = value.get("sandboxes") if isinstance(value, dict) else value
+    ours = [each for each in (items if isinstance(items, list) else ()) if _is_ours(each)]
+    return [read_sandbox(each, is_legacy=is_legacy) for each in ours]
+
+
+def _is_ours(item: object) -> bool:
+    return isinstance(item, dict) and bool(item.get("sandboxID")) and read_labels(item.get("metadata")) is not None
+
+
+def oldest_first(sandboxes: Iterable[PlatformSandbox]) -> list[PlatformSandbox]:
+    """Return the sandboxes in the order that every process agrees on."""
+    return sorted(sandboxes, key=lambda each: (each.started_at, each.sandbox_id))
+
+
+class TemplateManifest(Answer):
+    """The manifest that a template carries, read as far as it goes: other tools write it too."""
+
+    name: Lenient[_Text] = Field(None, validation_alias=AliasPath("metadata", "name"))
+    version: Lenient[_Text] = Field(None, validation_alias=AliasPath("metadata", "version"))
+    description: Lenient[_Text] = Field(None, validation_alias=AliasPath("metadata", "description"))
+    author: Lenient[_Text] = Field(None, validation_alias=AliasPath("metadata", "author"))
+    tags: _Texts = Field([], validation_alias=AliasPath("metadata", "tags"))
+    entrypoint: Lenient[_Text] = Field(None, validation_alias=AliasPath("spec", "entrypoint"))
+    env_vars: Annotated[dict[str, OnErrorOmit[str]], _Object] = Field({}, validation_alias=AliasPath("spec", "envVars"))
+    start_timeout: Lenient[Annotated[float, Field(ge=1, le=MAX_START_SECONDS)]] = Field(
+        None, validation_alias=AliasPath("spec", "runtime", "timeout")
+    )
+    phase: Lenient[_Text] = Field(None, validation_alias=AliasPath("status", "phase"))
+
+
+def manifest_of(metadata: dict[str, Any]) -> TemplateManifest:
+    """Return the manifest that a template's metadata carries, as text or as an object; an empty one without."""
+    value = metadata.get(_AGENT_METADATA)
+    try:
+        return TemplateManifest.model_validate(json_codec.load(value) if isinstance(value, str) else value)
+    except ValueError:
+        return TemplateManifest.model_validate({})
+
+
+class _PlatformTemplate(Answer):
+    template_id: _Text = Field(alias="templateID")
+    aliases: _Texts = []
+    names: _Texts = []
+    description: Lenient[_Text] = None
+    creator: Lenient[_Text] = Field(None, validation_alias=AliasPath("createdBy", "email"))
+    tags: _Texts = []
+    created_at: Lenient[_Moment] = None
+    updated_at: Lenient[_Moment] = None
+    build_status: Lenient[_Text] = None
+    status: Lenient[_Text] = None
+    metadata: Annotated[dict[str, Any], _Object] = {}
+    cpu_count: Lenient[int] = None
+    memory_mb: Lenient[int] = Field(None, alias="memoryMB")
+
+    def public(self) -> models.AgentTemplate:
+        manifest = manifest_of(self.metadata)
+        aliases = self.aliases or self.names
+        status = (self.build_status or self.status or manifest.phase or "deployed").lower()
+        return models.AgentTemplate(
+            template_id=self.template_id,
+            name=manifest.name or next(iter(aliases), self.template_id),
+            version=manifest.version or "1.0.0",
+            description=manifest.description or self.description,
+            author=manifest.author or self.creator,
+            tags=manifest.tags or self.tags,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            status=_BUILD_STATES.get(status, status),
+            metadata=self.metadata,
+            aliases=aliases,
+            cpu_count=self.cpu_count,
+            memory_mb=self.memory_mb,
+        )
+
+
+_TEMPLATES = TypeAdapter(list[OnErrorOmit[_PlatformTemplate]])
+
+
+def read_templates(value: object) -> list[models.AgentTemplate]:
+    """Return the templates of one answer; items without an id are none."""
+    items = value.get("templates") if isinstance(value, dict) else value
+    return [each.public() for each in _TEMPLATES.validate_python(items if isinstance(items, list) else [])]
+
+
+def is_last_page(value: object, page: int) -> bool:
+    """Tell whether no page of templates follows `page`, counted from 1."""
+    if not isinstance(value, dict):
+        return True
+    total = value.get("totalPages")
+    return page >= total if isinstance(total, int) else len(value.get("templates") or ()) < PAGE_SIZE
+
+
+def find_template(name: str, templates: Iterable[models.AgentTemplate]) -> models.AgentTemplate | None:
+    """Return the template that `name` means.
+
+    It may be the platform's id, an alias, or what the vendor's tools call an agent: `<name with _ for ->-<id>`, or an
+    ARN that ends in `agent/` and one of these.
+    """
+    known = list(templates)
+    name = name.rpartition("/")[2] if name.startswith("arn:") else name
+    head, hyphen, tail = name.rpartition("-")
+    return (
+        next((each for each in known if each.template_id == name), None)
+        or next((each for each in known if name in each.aliases), None)
+        or next((each for each in known if hyphen and each.template_id == tail and _is_called(each, head)), None)
+    )
+
+
+def _is_called(template: models.AgentTemplate, vendor_name: str) -> bool:
+    return vendor_name in {each.replace("-", "_") for each in (template.name, *template.aliases)}
+
+
+class _LogEntry(Answer):
+    timestamp: _Moment
+    output: Lenient[str] = Field(None, validation_alias=AliasPath("fields", "data"))
+    line: Lenient[str] = None
+    message: Lenient[str] = None
+
+    @property
+    def milliseconds(self) -> int:
+        return int(self.timestamp.timestamp() * 1000)
+
+    @property
+    def text(self) -> str:
+        """What a process has written, as it wrote it: envd sends pieces, which end anywhere, also within a line."""
+        output = self._output_in_line() if self.output is None else self.output
+        if output is not None:
+            return output
+        text = (self.line if self.message is None else self.message) or ""
+        return text if not text or text.endswith("\n") else f"{text}\n"
+
+    def _output_in_line(self) -> str | None:
+        """Return the same from an answer of the older API, where the line is the whole record of envd."""
+        if self.line is None or not self.line.startswith("{"):
+            return None
+        try:
+            data = json_codec.load(self.line).get("data")
+        except ValueError:
+            return None
+        return data if isinstance(data, str) else None
+
+
+_LOG = TypeAdapter(list[OnErrorOmit[_LogEntry]])
+
+
+def log_position(cursor: str | None) -> tuple[int, int]:
+    """Return from when on a page is asked for, in unix milliseconds, and how many lines of that moment are known."""
+    when, _, known = (cursor or "").partition(":")
+    return (int(when), int(known)) if when.isdecimal() and known.isdecimal() else (0, 0)
+
+
+def read_log(value: object, cursor: str | None) -> LogPage:
+    """Return what of an answer wasn't known at `cursor`.
+
+    Lines carry no number, so the cursor is the moment of the last one and how many there were of it.
+    """
+    begin, known = log_position(cursor)
+    entries = (value.get("logEntries") or value.get("logs")) if isinstance(value, dict) else None
+    lines = _LOG.validate_python(entries if isinstance(entries, list) else [])
+    lines.sort(key=lambda line: line.milliseconds)  # stable: lines of one moment stay in order
+    fresh = [line for line in lines if line.milliseconds >= begin]
+    fresh = fresh[min(known, sum(line.milliseconds == begin for line in fresh)) :]
+    if not fresh:
+        return LogPage(text="", cursor=f"{begin}:{known}")
+    last = fresh[-1].milliseconds
+    count = sum(line.milliseconds == last for line in fresh) + (known if last == begin else 0)
+    return LogPage(text="".join(line.text for line in fresh), cursor=f"{last}:{count}")

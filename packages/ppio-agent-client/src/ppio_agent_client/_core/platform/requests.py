@@ -1,0 +1,204 @@
+"""What the control plane of the PPIO platform is asked, in both of its dialects, and what its refusals mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from ppio_agent_models import (
+    AuthenticationError,
+    ConfigurationError,
+    NetworkError,
+    PlatformError,
+    PPIOAgentRuntimeError,
+    QuotaExceededError,
+    RateLimitedError,
+    SandboxCreationError,
+    TotalTimeoutError,
+)
+
+from ..._rules import json_codec
+from ..._rules.responses import request_id_of, retry_after_of
+from ..._sandbox import SandboxSpec
+from .models import PAGE_SIZE
+
+MAX_LIFE_SECONDS: Final = 24 * 3600
+"""The longest life that can be asked for; most accounts may have less (the platform says so)."""
+_TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
+_QUOTA_STATUSES = frozenset({400, 402, 403, 409, 429})
+_QUOTA_WORDS = ("quota", "concurrent", "maximum number", "insufficient", "resource limit", "exceeds the limit")
+_MAX_QUOTED_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformRequest:
+    """One request to the control plane.
+
+    Attributes:
+        action: What it does, in words for errors: "cannot <action>".
+        method: Of HTTP.
+        path: With its query.
+        body: JSON, or nothing.
+        is_idempotent: Whether twice is as good as once.
+        bearer: Whether it wants the key as bearer token, as the list of templates does.
+        max_seconds: How long it may take in all, where that is less than `platform_timeout`.
+    """
+
+    action: str
+    method: str
+    path: str
+    body: bytes = field(default=b"", repr=False)
+    is_idempotent: bool = True
+    bearer: bool = False
+    max_seconds: float = math.inf
+
+
+def about_sandbox(
+    sandbox_id: str,
+    action: str,
+    method: str,
+    ending: str = "",
+    body: Mapping[str, object] | None = None,
+    *,
+    version: str = "",
+    max_seconds: float = math.inf,
+) -> PlatformRequest:
+    """Return a request about one sandbox, whose id can't leave its place in the path."""
+    return PlatformRequest(
+        f"{action} sandbox {sandbox_id!r}",
+        method,
+        f"{version}/sandboxes/{quote(sandbox_id, safe='')}{ending}",
+        b"" if body is None else json_codec.dump(body),
+        max_seconds=max_seconds,
+    )
+
+
+def create_request(
+    spec: SandboxSpec, template_id: str, labels: Mapping[str, str], *, is_legacy: bool
+) -> PlatformRequest:
+    """Return the request that creates a sandbox.
+
+    Raises:
+        ConfigurationError: The platform cannot create it like that.
+    """
+    body: dict[str, object] = {
+        "templateID": template_id,
+        "timeout": whole_seconds(spec.timeout_seconds),
+        "metadata": dict(labels),
+        "envVars": dict(spec.env_vars),
+        "secure": True,
+        "autoPause": spec.auto_pause or spec.auto_resume,
+    }
+    if is_legacy:
+        if spec.private_traffic:
+            raise ConfigurationError(
+                "private_traffic needs a newer domain of the platform than this one; set PPIO_DOMAIN or domain="
+            )
+        body["allowInternetAccess"] = spec.internet_access
+    else:
+        body["allow_internet_access"] = spec.internet_access  # the one name here that is not in camel case
+        body["autoResume"] = {"enabled": spec.auto_resume}
+        if spec.private_traffic:
+            body["network"] = {"allowPublicTraffic": False}
+    return PlatformRequest("create a sandbox", "POST", "/sandboxes", json_codec.dump(body), is_idempotent=False)
+
+
+def list_request(labels: Mapping[str, str], page_token: str | None, max_seconds: float = math.inf) -> PlatformRequest:
+    """Return the request that lists living sandboxes with these strings in their metadata, a page at a time."""
+    # Quoted three times on the wire: by us, as a form of its own, and as one value of the query.
+    wanted = urlencode({quote(name): quote(value) for name, value in labels.items()})
+    query = {"metadata": wanted, "state": "running,paused", "limit": str(PAGE_SIZE)}
+    if page_token:
+        query["nextToken"] = page_token
+    path = f"/v2/sandboxes?{urlencode(query)}"
+    return PlatformRequest("list sandboxes", "GET", path, max_seconds=max_seconds)
+
+
+def whole_seconds(seconds: float) -> int:
+    """Return a life as the platform wants it.
+
+    Raises:
+        ConfigurationError: It isn't one.
+    """
+    if not 0 < seconds <= MAX_LIFE_SECONDS:
+        raise ConfigurationError(
+            f"the life of a sandbox is more than 0 and at most {MAX_LIFE_SECONDS} seconds, not {seconds!r}"
+        )
+    return math.ceil(seconds)
+
+
+def error_of(
+    status: int, headers: Mapping[str, str], value: object, action: str, *, unix_now: float
+) -> PPIOAgentRuntimeError:
+    """Return the exception for an answer other than those that its request expects.
+
+    Args:
+        status: HTTP status.
+        headers: Found by lower-case names.
+        value: The decoded body.
+        action: What was asked, to stand behind "cannot".
+        unix_now: The time, in unix seconds, for a `Retry-After` that is a date.
+    """
+    fields = value if isinstance(value, dict) else {}
+    message = _message(value)
+    reason = f"cannot {action}: the platform answered {status}" + (f" ({message})" if message else "")
+    facts: dict[str, Any] = {"status_code": status, "request_id": _request_id(headers, fields)}
+    if status in _QUOTA_STATUSES and any(word in message.lower() for word in _QUOTA_WORDS):
+        return QuotaExceededError(f"{reason}; close sandboxes, or ask for a larger quota", **facts)
+    if status in {401, 403}:
+        return AuthenticationError(f"{reason}; check the key (PPIO_API_KEY or api_key=) and what it may do", **facts)
+    facts["retry_after"] = retry_after_of(headers, unix_now=unix_now)
+    if status == 429:
+        return RateLimitedError(reason, **facts)
+    return PlatformError(reason, retryable=status in _TRANSIENT_STATUSES, **facts)
+
+
+def is_refusal(error: PPIOAgentRuntimeError) -> bool:
+    """Tell whether an error says that nothing was done: never sent, or turned away before anybody looked at it."""
+    return error.retryable if isinstance(error, NetworkError) else isinstance(error, RateLimitedError)
+
+
+def is_lost(error: PPIOAgentRuntimeError) -> bool:
+    """Tell whether what was asked for may have been done, although the answer is an error or none."""
+    if isinstance(error, NetworkError):
+        return not error.retryable
+    return isinstance(error, PlatformError) and (error.status_code is None or error.status_code >= 500)
+
+
+def may_retry(error: PPIOAgentRuntimeError, *, is_idempotent: bool) -> bool:
+    """Tell whether a request that came to this error may be sent again."""
+    if isinstance(error, TotalTimeoutError):
+        return False
+    return is_refusal(error) or (is_idempotent and is_lost(error))
+
+
+def not_created(error: PPIOAgentRuntimeError) -> PPIOAgentRuntimeError:
+    """Return the error of a sandbox that wasn't made; one that is about the key or the rate stays what it is."""
+    if not isinstance(error, PlatformError):
+        return error
+    return SandboxCreationError(
+        error.message,
+        status_code=error.status_code,
+        request_id=error.request_id,
+        retry_after=error.retry_after,
+        retryable=error.retryable,
+    )
+
+
+def _message(value: object) -> str:
+    text = value
+    if isinstance(value, dict):
+        text = value.get("message") or value.get("error") or value.get("detail")
+        text = text.get("message") if isinstance(text, dict) else text
+    text = text.strip() if isinstance(text, str) else ""
+    if text.startswith("<"):
+        return ""  # the page of a gateway
+    return text if len(text) <= _MAX_QUOTED_CHARS else text[:_MAX_QUOTED_CHARS] + "…"
+
+
+def _request_id(headers: Mapping[str, str], fields: Mapping[str, Any]) -> str | None:
+    found = request_id_of(headers, fields) or headers.get("x-trace-id") or fields.get("requestId")
+    return found if isinstance(found, str) and found else None

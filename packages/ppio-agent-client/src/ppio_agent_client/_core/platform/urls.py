@@ -1,0 +1,83 @@
+"""Where the PPIO platform and what runs on it are found: the control plane, envd and the agent of each sandbox."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ppio_agent_models import AGENT_PORT, ConfigurationError
+
+from ..._config import ClientConfig
+from ..._rules.requests import checked_url, is_loopback
+
+DEFAULT_DOMAIN: Final = "sandbox.ppio.cn"
+"""The one of the official SDK."""
+ENVD_PORT: Final = 49983
+"""The port of envd, which starts processes in a sandbox."""
+DOMAIN_PATTERN: Final = r"^[A-Za-z0-9._-]+(:[0-9]{1,5})?$"
+"""A host name, with a port or without."""
+
+SANDBOX_ID_HEADER: Final = "PPIO-Sandbox-Id"
+SANDBOX_PORT_HEADER: Final = "PPIO-Sandbox-Port"
+TRAFFIC_TOKEN_HEADER: Final = "E2B-Traffic-Access-Token"  # noqa: S105  # the name of a header
+ENVD_TOKEN_HEADER: Final = "X-Access-Token"  # noqa: S105  # the name of a header
+
+_LEGACY_DOMAINS = frozenset({"sandbox.ppio.cn", "sandbox-test.ppio.cn"})
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformUrls:
+    """The addresses of one installation of the platform.
+
+    Attributes:
+        api: The control plane, without a trailing slash.
+        domain: Of sandboxes, unless the platform says otherwise for one of them.
+        sandbox_url: One address for all sandboxes, which a gateway tells apart by headers; None where each has its own.
+    """
+
+    api: str
+    domain: str
+    sandbox_url: str | None = None
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether the platform speaks the older dialect: other request bodies, no network rules."""
+        return self.domain.lower() in _LEGACY_DOMAINS
+
+    def agent(self, sandbox_id: str, domain: str | None) -> tuple[str, dict[str, str]]:
+        """Return where the agent of a sandbox listens, and the headers that lead there."""
+        return self._port_of(sandbox_id, AGENT_PORT, domain)
+
+    def envd(self, sandbox_id: str, domain: str | None) -> tuple[str, dict[str, str]]:
+        """Return where the envd of a sandbox listens, and the headers that lead there."""
+        return self._port_of(sandbox_id, ENVD_PORT, domain)
+
+    def _port_of(self, sandbox_id: str, port: int, domain: str | None) -> tuple[str, dict[str, str]]:
+        if self.sandbox_url is not None:
+            return self.sandbox_url, {SANDBOX_ID_HEADER: sandbox_id, SANDBOX_PORT_HEADER: str(port)}
+        return _url(f"{port}-{sandbox_id}.{domain or self.domain}"), {}
+
+
+def platform_urls(config: ClientConfig) -> PlatformUrls:
+    """Return the addresses that the settings name.
+
+    Raises:
+        ConfigurationError: One of them isn't an address.
+    """
+    domain = config.domain or DEFAULT_DOMAIN
+    if re.fullmatch(DOMAIN_PATTERN, domain) is None:
+        raise ConfigurationError(
+            f"domain is a host name such as {DEFAULT_DOMAIN!r}, with a port if need be: {domain!r}"
+        )
+    return PlatformUrls(
+        api=checked_url(config.base_url or _url(f"api.{domain}")),
+        domain=domain,
+        sandbox_url=None if config.sandbox_url is None else checked_url(config.sandbox_url),
+    )
+
+
+def _url(host: str) -> str:
+    """Return an https address, but an http one for names of this machine: an emulator has no certificate."""
+    scheme = "http" if is_loopback(host.partition(":")[0]) else "https"
+    return f"{scheme}://{host}"

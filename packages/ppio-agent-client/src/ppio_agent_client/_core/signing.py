@@ -1,0 +1,98 @@
+"""Requests signed with a key id and a secret: HTTP message signatures (RFC 9421) by HMAC-SHA256.
+
+Covered are method and path, the query when there is one, and of `SIGNED_HEADERS` what is sent: the digest of the body
+(RFC 9530), and whatever names session, user, time limit or key. Pure: the time and the nonce are given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+from ppio_agent_models import SIGNED_HEADERS, ConfigurationError
+
+from .._rules.addresses import address_of
+
+LABEL: Final = "sig1"
+
+_DIGEST: Final = "content-digest"
+_COVERED: Final = tuple(map(str.lower, SIGNED_HEADERS))
+
+
+@dataclass(frozen=True, slots=True)
+class HmacSigner:
+    """Signs with a shared secret.
+
+    Args:
+        key_id: Whose secret it is; sent with each request.
+        secret: Never sent.
+
+    Raises:
+        ConfigurationError: The key id cannot stand in a header.
+    """
+
+    key_id: str
+    secret: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not (self.key_id and self.key_id.isascii() and self.key_id.isprintable()):
+            raise ConfigurationError("an api_key that signs is printable ASCII, and not empty")
+        if not self.secret:
+            raise ConfigurationError("an api_secret must not be empty")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signer holds a secret and is not pickled; make one in each process")
+
+    def sign(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, created: int, nonce: str
+    ) -> dict[str, str]:
+        """Return the signature's headers, and the digest of the body where there is a body."""
+        fields = {name.lower(): value.strip(" \t") for name, value in headers.items()}
+        added: dict[str, str] = {}
+        if body and _DIGEST not in fields:
+            added["Content-Digest"] = fields[_DIGEST] = content_digest(body)
+        components = covered(method, url, fields)
+        parameters = f";created={created};nonce={_string(nonce)};keyid={_string(self.key_id)}"
+        names = f"({' '.join(_string(name) for name in components)}){parameters}"
+        signature = hmac.digest(self.secret.encode(), signature_base(components, names), "sha256")
+        return {
+            **added,
+            "Signature-Input": f"{LABEL}={names}",
+            "Signature": f"{LABEL}=:{b64encode(signature).decode()}:",
+        }
+
+
+def content_digest(body: bytes) -> str:
+    """Return the digest of a body as a field value (RFC 9530, section 2)."""
+    return f"sha-256=:{b64encode(hashlib.sha256(body).digest()).decode()}:"
+
+
+def covered(method: str, url: str, fields: Mapping[str, str]) -> dict[str, str]:
+    """Return what a signature covers, in order: names of components and their values (RFC 9421, section 2).
+
+    Args:
+        method: As sent.
+        url: The whole address.
+        fields: Header fields by lower-case names.
+    """
+    path, mark, query = address_of(url).path.partition("?")
+    components = {"@method": method, "@path": path}
+    if query:
+        components["@query"] = mark + query
+    return components | {name: fields[name] for name in _COVERED if name in fields}
+
+
+def signature_base(components: Mapping[str, str], parameters: str) -> bytes:
+    """Return what is signed (RFC 9421, section 2.5)."""
+    lines = [f"{_string(name)}: {value}" for name, value in components.items()]
+    return "\n".join([*lines, f'"@signature-params": {parameters}']).encode("latin-1")
+
+
+def _string(text: str) -> str:
+    """Return a string as structured fields write it (RFC 8941, section 4.1.6)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

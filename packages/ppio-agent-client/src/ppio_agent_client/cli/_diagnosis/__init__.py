@@ -1,1 +1,0 @@
-"""What `doctor` looks at: one file per topic, each a function to its checks. Each takes a bounded time."""

@@ -1,0 +1,112 @@
+"""The program: finds the command, and imports it only when it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from .commands import COMMANDS
+from .errors import run_reported
+from .options import common_parameters
+from .output import screen
+
+_HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+class LazyGroup(TyperGroup):
+    """Lists commands by their summaries; a command is imported when it is to run, or to be completed."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.params.extend(common_parameters())
+        for name, summary in COMMANDS.items():
+            self.add_command(TyperCommand(name=name, help=summary.text, rich_help_panel=summary.group))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Put the command itself in the place of its summary."""
+        if args and args[0] in COMMANDS:
+            self.add_command(_loaded(args[0]))
+        return super().resolve_command(ctx, args)
+
+
+def _loaded(name: str) -> Any:
+    command: Any = get_command(import_module(f".commands.{name}", __package__).app)
+    command.name = name
+    for one in [command, *getattr(command, "commands", {}).values()]:
+        one.context_settings = {**_HELP_OPTIONS, **one.context_settings}
+        one.params.extend(common_parameters())
+        one.rich_markup_mode = "markdown"
+        _without_types_of_flags(one)
+    return command
+
+
+def _without_types_of_flags(command: Any) -> None:
+    """Keep the help from saying that a flag is a `<bool>`."""
+    for parameter in command.params:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    help_option = command.get_help_option
+
+    def without_type(context: Any) -> Any:
+        option = help_option(context)
+        option.metavar = ""
+        return option
+
+    command.get_help_option = without_type
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from ppio_agent_client import __version__
+
+        screen.result({"version": __version__}, f"ppio-agent {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """From an empty folder to a running agent.
+
+    Begin with `ppio-agent init`, then `ppio-agent dev`. Neither needs an account.
+    """
+    if context.invoked_subcommand is None:
+        screen.text(f"{context.get_help()}\n".lstrip("\n"))
+
+
+def build(*, completion: bool = True) -> Any:
+    """Return the whole program as one command, with nothing imported for its parts."""
+    app = typer.Typer(
+        cls=LazyGroup,
+        add_completion=completion,
+        invoke_without_command=True,
+        context_settings=_HELP_OPTIONS,
+        rich_markup_mode="markdown",
+    )
+    app.callback()(_root)
+    program = get_command(app)
+    _without_types_of_flags(program)
+    return program
+
+
+def run(arguments: Sequence[str], program: str) -> int:
+    """Run one command and return its exit code; whatever goes wrong is told here."""
+    screen.begin(arguments)
+    command = build(completion=" " not in program)
+    if f"_{program}_COMPLETE".replace("-", "_").upper() in os.environ:
+        command.main(list(arguments), prog_name=program)
+
+    def invoke() -> None:
+        with command.make_context(program, list(arguments)) as context:
+            command.invoke(context)
+
+    return run_reported(invoke)

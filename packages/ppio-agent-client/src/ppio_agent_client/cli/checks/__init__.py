@@ -1,0 +1,55 @@
+"""What is wrong with an agent's folder, where, and how bad that is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+_PLACE: Final = re.compile(r", line (\d+)(?:, column \d+)?: (.*)", re.DOTALL)
+
+
+class Severity(StrEnum):
+    """An error keeps the agent from being deployed or from starting; a warning is for somebody to think about."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        check: Which check found it, such as `"schema"`.
+        severity: How bad it is.
+        file: Path inside the agent's folder.
+        line: Line in it, from 1.
+        message: One sentence.
+    """
+
+    check: str
+    severity: Severity
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.severity}: {self.message}"
+
+
+def error(check: str, file: str, line: int, message: str) -> Finding:
+    """Return a finding that stops the agent."""
+    return Finding(check, Severity.ERROR, file, line, message)
+
+
+def warning(check: str, file: str, line: int, message: str) -> Finding:
+    """Return a finding to think about."""
+    return Finding(check, Severity.WARNING, file, line, message)
+
+
+def located(check: str, file: str, problem: Exception) -> Finding:
+    """Return a finding that stops the agent, at the line that the message of `problem` names."""
+    place = _PLACE.search(str(problem))
+    return error(check, file, int(place[1]), place[2]) if place else error(check, file, 1, str(problem))

@@ -1,0 +1,63 @@
+"""`ppio-agent deploy`: from a folder to a template, on the platform or on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppio_agent_models import MANIFEST_FILE
+
+from ..errors import UsageError
+from ..options import Local
+from ..project import read_agent
+from ..targets import check_templates_are_ours, is_local
+
+app = typer.Typer(add_completion=False)
+
+Config = Annotated[Path, typer.Option("--config", "-c", metavar="PATH", help="The agent's manifest, or its folder.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent and built, and send nothing.")]
+Update = Annotated[bool, typer.Option("--update", help="Replace a template of this name that another folder made.")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for this build. Repeatable.")]
+Prestart = Annotated[
+    bool, typer.Option("--prestart", help="Start the agent at build time: faster, but --env does not reach it.")
+]
+Install = Annotated[
+    bool, typer.Option("--install", help="With --local: an environment of its own, from requirements.txt.")
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Longest wait for the build.")]
+
+
+@app.command()
+def deploy(
+    config: Config = Path(MANIFEST_FILE),
+    local: Local = False,
+    dry_run: DryRun = False,
+    update: Update = False,
+    tag: Tag = None,
+    prestart: Prestart = False,
+    install: Install = False,
+    timeout: Timeout = 1800,
+) -> None:
+    """Make a template of an agent, to start sandboxes from."""
+    check_templates_are_ours(local)
+    here = is_local(local)
+    if here and (tag or prestart):
+        raise UsageError("--tag and --prestart are for the platform; a local template has neither.")
+    if install and not here:
+        raise UsageError("--install is for --local; on the platform the Dockerfile installs.")
+    agent = read_agent(config)
+    if here:
+        from ..deploy.local import deploy_locally
+
+        deploy_locally(agent, update=update, install=install, dry_run=dry_run)
+        return
+    from ..deploy.plan import plan_of
+    from ..deploy.platform import deploy_to_platform, show_dry_run
+
+    plan = plan_of(agent, prestart=prestart, tags=tag or [])
+    if dry_run:
+        show_dry_run(plan)
+    else:
+        deploy_to_platform(plan, update=update, timeout=timeout)

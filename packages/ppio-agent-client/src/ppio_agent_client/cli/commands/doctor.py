@@ -1,0 +1,60 @@
+"""`ppio-agent doctor`: what is installed, configured and reachable, and what to do where something is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from ..doctor import Check, State
+from ..doctor.agent import check_agent
+from ..doctor.environment import check_access, check_home, check_versions
+from ..errors import EXIT_FAILED
+from ..output import screen
+
+app = typer.Typer(add_completion=False)
+
+_SIGNS: Final = {State.OK: " ", State.NOTE: "-", State.WARNING: "!", State.ERROR: "x"}
+
+
+@app.command()
+def doctor() -> None:
+    """Check what is installed, configured and reachable.
+
+    Every look-up has a time limit. In an agent's folder the agent is imported too, to see what its start costs. Exit
+    code 1 if there is an error.
+    """
+    with screen.working("Looking around") as tell:
+        found = list(_checks(tell))
+    failed = any(check.state is State.ERROR for check in found)
+    document = {"ok": not failed, "checks": [asdict(check) | {"name": check.name.strip()} for check in found]}
+    screen.result(document, _shown(found))
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _checks(tell: Callable[[str], None]) -> Iterator[Check]:
+    yield from check_versions()
+    tell("Asking the platform")
+    yield from check_access()
+    tell("Looking at what is on this machine")
+    yield from check_home()
+    tell("Importing the agent")
+    yield from check_agent(Path.cwd())
+
+
+def _shown(found: list[Check]) -> str:
+    """Return the checks as text: a line each, under its topic, with what to do below it."""
+    width = max(len(check.name) for check in found)
+    lines, topic = list[str](), ""
+    for check in found:
+        if check.topic != topic:
+            lines += [*([""] if topic else []), check.topic]
+            topic = check.topic
+        lines.append(f"{_SIGNS[check.state]} {check.name:<{width}}  {check.value}")
+        if check.hint:
+            lines.append(f"    -> {check.hint}")
+    return "\n".join(lines)

@@ -1,0 +1,226 @@
+"""`ppio-agent init`: an agent that runs, in a folder of its own.
+
+Its files are those in `templates/`, with the words of one agent in the places of `{{words}}`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from ppio_agent_models import MANIFEST_FILE
+
+from ..errors import CommandError, UsageError
+from ..options import Force, NoInput
+from ..output import screen
+
+NAME_RULE: Final = "1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end"
+_PLACE: Final = re.compile(r"\{\{(\w+)\}\}")
+_ADDRESS: Final = re.compile(r"[\w.+-]+@[\w.-]+")
+_NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
+app = typer.Typer(add_completion=False)
+_ENTRYPOINT: Final = "main.py"
+
+
+class Kind(StrEnum):
+    """What a new agent is written with."""
+
+    PLAIN = "plain"
+    STREAMING = "streaming"
+    LANGGRAPH = "langgraph"
+    OPENAI_AGENTS = "openai-agents"
+    PYDANTIC_AI = "pydantic-ai"
+
+
+ABOUT: Final = {
+    Kind.PLAIN: "Answers at once",
+    Kind.STREAMING: "Answers word by word",
+    Kind.LANGGRAPH: "Talks with a language model, by LangGraph",
+    Kind.OPENAI_AGENTS: "Talks with a language model, by the OpenAI Agents SDK",
+    Kind.PYDANTIC_AI: "Talks with a language model, by Pydantic AI",
+}
+_WITHOUT_MODEL: Final = (Kind.PLAIN, Kind.STREAMING)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A new agent.
+
+    Raises:
+        UsageError: The name or the entrypoint cannot be one; the message has the rule.
+    """
+
+    name: str
+    entrypoint: str
+    kind: Kind
+    author: str | None = None
+
+    def __post_init__(self) -> None:
+        if "name" in self._faults():
+            raise UsageError(f"{self.name!r} cannot be an agent's name: it has {NAME_RULE}.")
+        if "entrypoint" in self._faults() or not self.entrypoint.endswith(".py") or "\\" in self.entrypoint:
+            raise UsageError(
+                f"{self.entrypoint!r} cannot be the entrypoint: it is a .py file inside the agent's folder, with '/' "
+                "between folders, such as 'main.py'."
+            )
+
+    def files(self) -> dict[str, str]:
+        """Return the text of every file by its path inside the agent's folder."""
+        from ppio_agent_client import __version__
+
+        words = {
+            "name": self.name,
+            "entrypoint": self.entrypoint,
+            "description": ABOUT[self.kind],
+            "author": f"author: {self.author}" if self.author else "# author: you@example.com",
+            "created": datetime.now(UTC).date().isoformat(),
+            "version": __version__,
+            "variables": "" if self.kind in _WITHOUT_MODEL else _text("common", "variables.md"),
+        }
+        return {
+            self.entrypoint: _filled(_text(self.kind, "main.py"), words),
+            MANIFEST_FILE: _filled(_text("common", "manifest.yaml"), words),
+            "requirements.txt": _filled(_text(self.kind, "requirements.txt"), words),
+            "Dockerfile": _filled(_text("common", "Dockerfile"), words),
+            ".dockerignore": _text("common", "dockerignore"),
+            "README.md": _filled(_text("common", "README.md"), words),
+        }
+
+    def _faults(self) -> set[Any]:
+        from pydantic import ValidationError
+
+        from ppio_agent_models import AgentManifest
+
+        try:
+            AgentManifest.model_validate({"metadata": {"name": self.name}, "spec": {"entrypoint": self.entrypoint}})
+        except ValidationError as error:
+            return {problem["loc"][-1] for problem in error.errors()}
+        return set()
+
+
+def name_from(folder: Path) -> str:
+    """Return a name for an agent in `folder`: that of the folder, as far as it can be one."""
+    letters = _NOT_IN_A_NAME.sub("-", folder.resolve().name.lower()).strip("-")
+    return letters[:63].strip("-") or "my-agent"
+
+
+def _text(folder: str, name: str) -> str:
+    return (files("ppio_agent_client.cli") / "templates" / folder / name).read_text(encoding="utf-8")
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    return _PLACE.sub(lambda place: words[place[1]], text)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write it.", show_default="this folder")] = Path(),
+    name: Annotated[str | None, typer.Option("--name", "-n", help="What the agent is called.")] = None,
+    entrypoint: Annotated[
+        str | None, typer.Option("--entrypoint", "-e", help="Its program.", show_default=_ENTRYPOINT)
+    ] = None,
+    kind: Annotated[
+        Kind | None,
+        typer.Option("--template", "-t", metavar="KIND", help=f"{', '.join(Kind)}.", show_default=Kind.PLAIN),
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option("--author", "-a", help="Your e-mail address.", show_default="git's user.email")
+    ] = None,
+    no_input: NoInput = False,
+    force: Force = False,
+) -> None:
+    """Make a new agent: program, manifest, Dockerfile.
+
+    Asks for the name and the template unless they are given. Files that exist stay as they are without --force.
+    """
+    if (folder / MANIFEST_FILE).exists() and not force:
+        raise UsageError(f"{folder / MANIFEST_FILE} exists.", hint="To write everything anew, add --force.")
+    asks = screen.can_ask and not no_input
+    project = Project(
+        name=name or (_asked_name(folder) if asks else name_from(folder)),
+        entrypoint=entrypoint or _ENTRYPOINT,
+        kind=kind or (_asked_kind() if asks else Kind.PLAIN),
+        author=author or _git_address(),
+    )
+    written, kept = _write(folder, project.files(), force=force)
+    _tell(project, folder, written, kept)
+
+
+def _asked_name(folder: Path) -> str:
+    while True:
+        name = screen.ask("Name of the agent", name_from(folder))
+        try:
+            Project(name, _ENTRYPOINT, Kind.PLAIN)
+        except UsageError as error:
+            screen.error(error.message)
+        else:
+            return name
+
+
+def _asked_kind() -> Kind:
+    kinds = list(Kind)
+    screen.note("Templates:")
+    for number, kind in enumerate(kinds, 1):
+        screen.note(f"  {number}  {kind:<14} {ABOUT[kind]}")
+    while True:
+        answer = screen.ask("Template", Kind.PLAIN)
+        if answer in kinds:
+            return Kind(answer)
+        if answer.isdecimal() and 1 <= int(answer) <= len(kinds):
+            return kinds[int(answer) - 1]
+        screen.error(f"{answer!r} is not one of them; type its number or its name.")
+
+
+def _git_address() -> str | None:
+    """Return the e-mail address that commits carry here, if there is git and one is set."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    try:
+        told = subprocess.run([git, "config", "user.email"], capture_output=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    address = told.stdout.decode("utf-8", "replace").strip()
+    return address if _ADDRESS.fullmatch(address) else None
+
+
+def _write(folder: Path, files: dict[str, str], *, force: bool) -> tuple[list[str], list[str]]:
+    """Write what is not there; return which files were written, and which were there and were kept."""
+    written, kept = [], []
+    try:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
+                    file.write(text)
+                written.append(name)
+            except FileExistsError:
+                kept.append(name)
+    except OSError as error:
+        raise CommandError(f"{error.filename or folder} cannot be written: {error.strerror or error}.") from error
+    return written, kept
+
+
+def _tell(project: Project, folder: Path, written: list[str], kept: list[str]) -> None:
+    steps = [] if folder.resolve() == Path.cwd() else [f"cd {folder}"]
+    steps += ["pip install -r requirements.txt", "ppio-agent dev"]
+    document: dict[str, Any] = {"name": project.name, "folder": str(folder.resolve()), "template": project.kind}
+    document |= {"entrypoint": project.entrypoint, "written": written, "kept": kept, "next": steps}
+    shown = f"Made the agent {project.name} ({ABOUT[project.kind][0].lower()}{ABOUT[project.kind][1:]}):"
+    shown += "".join(f"\n  {name}" for name in written)
+    shown += "".join(f"\n  {name} was there and stays as it is" for name in kept)
+    screen.result(document, shown)
+    if "requirements.txt" in kept:
+        screen.warn("requirements.txt was there: it must name ppio-agent-runtime.")
+    screen.note("Next:" + "".join(f"\n  {step}" for step in steps))

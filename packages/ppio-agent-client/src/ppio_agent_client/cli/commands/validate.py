@@ -1,0 +1,67 @@
+"""`ppio-agent validate`: what is wrong with an agent's folder, before somebody waits for a build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppio_agent_models import AgentManifest, ConfigurationError, ManifestDocument
+
+from ..checks import Finding, Severity, located
+from ..checks.files import check_dockerfile, check_program, check_requirements
+from ..checks.manifest import check_schema, check_secrets, check_size
+from ..errors import EXIT_FAILED
+from ..options import Folder
+from ..output import screen
+from ..project import manifest_path, project_python, read_text
+from ..rendering import count
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def validate(
+    folder: Folder = Path(),
+    no_import: Annotated[bool, typer.Option("--no-import", help="Do not run the agent's program.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Let a warning fail it too.")] = False,
+) -> None:
+    """Check an agent's folder before it is deployed.
+
+    Looks at the manifest, the program (which is imported with the folder's own Python), requirements.txt, the
+    Dockerfile, the sizes that the platform has, and secrets where they should not be. Exit code 1 if there is an error.
+    """
+    manifest = manifest_path(folder)
+    with screen.working(f"Checking {manifest.parent.resolve().name}"):
+        found = sorted(_findings(manifest, imports=not no_import), key=lambda one: (one.file, one.line))
+    failed = any(strict or finding.severity is Severity.ERROR for finding in found)
+    shown = "\n".join(map(str, found)) or f"{manifest.parent.resolve().name} is fine."
+    screen.result({"ok": not failed, "findings": [asdict(finding) for finding in found]}, shown)
+    if found:
+        errors = sum(finding.severity is Severity.ERROR for finding in found)
+        screen.note(f"{count(errors, 'error')}, {count(len(found) - errors, 'warning')}.")
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _findings(path: Path, *, imports: bool) -> Iterator[Finding]:
+    folder, file, text = path.parent, path.name, read_text(path)
+    yield from check_secrets(file, text)
+    yield from check_requirements(folder)
+    yield from check_dockerfile(folder)
+    try:
+        document = ManifestDocument.parse(text, source=file)
+    except ConfigurationError as problem:
+        yield located("yaml", file, problem)
+        return
+    yield from check_schema(file, document)
+    try:
+        manifest = AgentManifest.from_document(document)
+    except ConfigurationError:
+        return  # told above
+    yield from check_size(file, document, manifest)
+    named_at = file, document.line_of(("spec", "entrypoint"))
+    yield from check_program(folder, project_python(folder), manifest, named_at, imports=imports)

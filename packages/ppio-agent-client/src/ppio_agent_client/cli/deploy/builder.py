@@ -1,0 +1,239 @@
+"""The platform's builder, through the official SDK: begins a build, follows it, knows what became of an earlier one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Any, Final, TypeVar
+
+from ppio_agent_models import AuthenticationError, NetworkError, PlatformError, RateLimitedError, TotalTimeoutError
+
+from ..errors import CommandError, UsageError
+from .plan import READY_COMMAND, START_COMMAND, Plan
+
+_LOOK_SECONDS: Final = 0.3
+_STATUS: Final = re.compile(r"(?P<code>[1-5]\d\d): (?P<text>.*)", re.DOTALL)
+_ANSWER_SECONDS: Final = 60.0
+"""Longest wait for an answer that takes no work."""
+_PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Between two questions about a build after answers that were lost."""
+_SERVER_ERROR: Final = 500
+_OWN_STEPS: Final = 2
+"""Steps that the SDK puts before those of a Dockerfile: a user and a folder."""
+
+T = TypeVar("T")
+Log = Callable[[str, str], None]
+"""Takes the level and the text of a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A build on the platform."""
+
+    template_id: str
+    build_id: str
+    name: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a build failed.
+
+    Attributes:
+        step: The number of the step, from 1; None when it is none of them.
+        log: The last lines of the step.
+    """
+
+    message: str
+    step: int | None
+    log: list[str]
+
+
+def check_domain() -> None:
+    """Do nothing if templates can be built on the domain that is configured.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    from ppio_sandbox.core.connection_config import DEFAULT_PPIO_API_URLS, ConnectionConfig
+
+    config = ConnectionConfig()
+    if config.is_legacy_domain:
+        modern = next(iter(DEFAULT_PPIO_API_URLS))
+        raise UsageError(
+            f"Templates cannot be built on {config.domain}, the older half of the platform, which is used unless "
+            "PPIO_DOMAIN names another domain.",
+            hint=f"Take the newer half: PPIO_DOMAIN={modern} ppio-agent deploy\nOr work on this machine: --local",
+        )
+
+
+def exists(name: str) -> bool:
+    """Return whether the platform has a template of this name, whoever made it."""
+    from ppio_sandbox.core import Template
+
+    with _translated():
+        return _within(_ANSWER_SECONDS, lambda: bool(Template.exists(name)))
+
+
+def begin(plan: Plan, log: Log, *, timeout: float) -> Build:
+    """Send the files and start the build; the build goes on by itself.
+
+    Raises:
+        TotalTimeoutError: The platform did not take them in time.
+    """
+    from ppio_sandbox.core import Template
+
+    with _translated(), TemporaryDirectory(prefix="ppio-agent-") as folder:
+        template = _template(plan, Path(folder))
+        size: dict[str, Any] = {"cpu_count": plan.size.cpus, "memory_mb": plan.size.memory_mib}
+        build = partial(Template.build_in_background, template, plan.agent.name, tags=plan.tags or None, **size)
+        info = _within(timeout, lambda: build(on_build_logs=lambda entry: log(entry.level, entry.message)))
+    return Build(info.template_id, info.build_id, info.name, tuple(info.tags))
+
+
+def steps_of(plan: Plan) -> list[str]:
+    """Return the steps as the platform counts them, from the first."""
+    with TemporaryDirectory(prefix="ppio-agent-") as folder:
+        from ppio_sandbox.core import Template
+
+        steps: list[dict[str, Any]] = json.loads(Template.to_json(_template(plan, Path(folder))))["steps"]
+    return [f"{step['type']} {' '.join(filter(None, step['args']))}" for step in steps]
+
+
+def line_of(plan: Plan, step: int) -> int | None:
+    """Return the line of the Dockerfile that a step stands for; None for one that is not in it."""
+    number = step - _OWN_STEPS - 1
+    instructions = plan.build.instructions
+    return instructions[number].line or None if 0 <= number < len(instructions) else None
+
+
+def is_running(build: Build) -> bool | None:
+    """Return whether a build goes on, None when it is over and good, False when it is lost or failed."""
+    try:
+        status = _status(build, 0)
+    except PlatformError:
+        return False
+    return None if status.status.value == "ready" else status.status.value in ("building", "waiting")
+
+
+def follow(build: Build, log: Log, *, timeout: float) -> Failure | None:
+    """Wait for the end of a build and tell its log; None when it is good.
+
+    Raises:
+        TotalTimeoutError: It did not end in time; it goes on.
+    """
+    deadline = time.monotonic() + timeout
+    told = 0
+    while True:
+        status = _status_in_the_end(build, told)
+        for entry in status.log_entries:
+            log(entry.level, entry.message)
+        told += len(status.log_entries)
+        if status.log_entries:
+            continue  # An answer has not all of a long log.
+        if status.status.value == "ready":
+            return None
+        if status.status.value == "error":
+            return _failure(status.reason)
+        if time.monotonic() > deadline:
+            raise TotalTimeoutError(f"the build {build.build_id} did not end within {timeout:g} s; it goes on")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _status_in_the_end(build: Build, offset: int) -> Any:
+    """Ask for the state of a build, again where an answer is lost: the build does not mind."""
+    for pause in _PAUSES_SECONDS:
+        try:
+            return _status(build, offset)
+        except (NetworkError, RateLimitedError):
+            time.sleep(pause)
+        except PlatformError as error:
+            if (error.status_code or 0) < _SERVER_ERROR:
+                raise
+            time.sleep(pause)
+    return _status(build, offset)
+
+
+def _status(build: Build, offset: int) -> Any:
+    from ppio_sandbox.core import Template
+    from ppio_sandbox.core.template.types import BuildInfo
+
+    info = BuildInfo(template_id=build.template_id, build_id=build.build_id, name=build.name, alias=build.name)
+    with _translated():
+        return _within(_ANSWER_SECONDS, lambda: Template.get_build_status(info, logs_offset=offset))
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what a call returns: the official SDK itself waits for a silent platform without end.
+
+    Raises:
+        TotalTimeoutError: It did not return in time; it is left to itself, and ends with the program.
+    """
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+            future.set_exception(error)
+
+    Thread(target=work, name="platform", daemon=True).start()
+    try:
+        return future.result(seconds)
+    except TimeoutError as error:
+        raise TotalTimeoutError(f"the platform did not answer within {seconds:g} s") from error
+
+
+def _failure(reason: Any) -> Failure:
+    if reason is None:
+        return Failure("the build failed, and the platform does not say why", None, [])
+    step = int(reason.step) if reason.step and str(reason.step).isdecimal() else None
+    return Failure(reason.message, step, [entry.message for entry in reason.log_entries])
+
+
+def _template(plan: Plan, folder: Path) -> Any:
+    from ppio_sandbox.core import Template
+
+    plan.context.put_into(folder, plan.manifest)
+    template = Template(file_context_path=str(folder)).from_dockerfile(plan.build.text)
+    return template.set_start_cmd(START_COMMAND, READY_COMMAND) if plan.prestart else template
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the errors of the official SDK into ours, and keep it from writing about them itself."""
+    from ppio_sandbox.core import exceptions
+    from ppio_sandbox.core.connection_config import ConnectionConfig
+
+    logger = logging.getLogger("ppio_sandbox")
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
+    try:
+        yield
+    except exceptions.AuthenticationException as error:
+        raise AuthenticationError(f"the platform refused the key: {error}") from error
+    except exceptions.RateLimitException as error:
+        raise RateLimitedError(f"the platform wants us to slow down: {error}") from error
+    except (exceptions.SandboxException, exceptions.BuildException) as error:
+        found = _STATUS.fullmatch(str(error))
+        status, text = (int(found["code"]), found["text"]) if found else (None, str(error))
+        raise PlatformError(f"the platform says: {text}", status_code=status) from error
+    except ValueError as error:
+        raise CommandError(f"The template cannot be built: {error}") from error
+    except Exception as error:
+        if not type(error).__module__.startswith(("httpx", "httpcore")):
+            raise
+        kind = TotalTimeoutError if "Timeout" in type(error).__name__ else NetworkError
+        reason = str(error) or type(error).__name__
+        raise kind(f"the platform at {ConnectionConfig().api_url} cannot be reached: {reason}") from error

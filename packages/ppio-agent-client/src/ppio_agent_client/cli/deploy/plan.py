@@ -1,0 +1,215 @@
+"""What would be built on the platform: which files travel, on which image, with which steps. Nothing is sent here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+from ppio_agent_models import MANIFEST_FILE, ConfigurationError
+
+from ..output import screen
+from ..project import Agent, read_text, sent_manifest
+from ..rendering import count
+from .context import Context, collect, unmatched
+from .dockerfile import BuildFile, Instruction, read_dockerfile
+
+APP_FOLDER: Final = "/app"
+START_COMMAND: Final = f"cd {APP_FOLDER} && exec python -m ppio_agent_runtime"
+READY_COMMAND: Final = (
+    "python -c \"from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/ping', timeout=2)\""
+)
+PRESTART_COST: Final = (
+    "--prestart starts the agent while the template is built: sandboxes answer at once, but neither --env nor the "
+    "session's own token reaches the agent, so that whoever knows a sandbox's address can call it."
+)
+DOCKERFILES: Final = ("ppio.Dockerfile", "Dockerfile")
+_SHOWN_FILES: Final = 20
+MAX_CPUS: Final = 8
+MEMORY_STEP_MIB: Final = 512
+MAX_MEMORY_MIB: Final = 8192
+_MAX_MIB_PER_CPU: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A template that is to be built.
+
+    Attributes:
+        manifest: The text of the manifest as it is sent.
+        prestart: Whether the agent is started while the template is built.
+        warnings: What somebody should know before.
+    """
+
+    agent: Agent
+    build: BuildFile
+    context: Context
+    size: Size
+    manifest: str
+    prestart: bool
+    tags: list[str]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """A hash of what is built: equal for equal templates."""
+        return self.context.digest(self.manifest, self.build.text, str(self.size), str(self.prestart), *self.tags)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The plan for machines."""
+        return {
+            "name": self.agent.name,
+            "version": self.agent.manifest.metadata.version,
+            "local": False,
+            "dry_run": True,
+            "image": self.build.image,
+            "cpus": self.size.cpus,
+            "memory_mib": self.size.memory_mib,
+            "tags": self.tags,
+            "files": [{"path": file.path, "size": file.size} for file in self.context.files],
+            "bytes": self.context.size,
+            "steps": [str(step) for step in self.build.instructions],
+            "start_command": START_COMMAND if self.prestart else None,
+            "warnings": self.warnings,
+            "notes": self.build.notes,
+        }
+
+
+def plan_of(agent: Agent, *, prestart: bool, tags: list[str]) -> Plan:
+    """Return what a deployment of an agent would build.
+
+    Raises:
+        ConfigurationError: Something in it cannot be built; the message says where.
+    """
+    build = _build_file(agent)
+    context = collect(agent.folder, build.sources)
+    if missing := unmatched(context, build.sources):
+        raise ConfigurationError(
+            f"the Dockerfile copies {missing[0]!r}, which is not in {agent.folder.resolve()}, or is left out by "
+            ".dockerignore"
+        )
+    build.instructions.append(Instruction(0, "COPY", f"{MANIFEST_FILE} {APP_FOLDER}/{MANIFEST_FILE}"))
+    manifest = sent_manifest(agent)
+    context = context.with_file(MANIFEST_FILE, len(manifest.encode()))
+    runtime = agent.manifest.spec.runtime
+    plan = Plan(
+        agent=agent,
+        build=build,
+        context=context,
+        size=size_of(runtime.cpu_limit, runtime.memory_limit),
+        manifest=manifest,
+        prestart=prestart,
+        tags=tags,
+    )
+    plan.warnings.extend(_warnings(plan))
+    return plan
+
+
+def show(plan: Plan) -> None:
+    """Tell what is going to be built."""
+    version = plan.agent.manifest.metadata.version
+    screen.note(f"{plan.agent.name} {version} on {plan.build.image}, {plan.size}")
+    files_count = len(plan.context.files)
+    screen.note(f"{count(files_count, 'file')}, {readable_size(plan.context.size)}, will be sent:")
+    shown = plan.context.files if screen.verbose or files_count <= _SHOWN_FILES else plan.context.files[:_SHOWN_FILES]
+    for file in shown:
+        screen.note(f"  {readable_size(file.size):>9}  {file.path}")
+    if len(shown) < files_count:
+        screen.note(f"  and {files_count - len(shown)} more; --verbose lists them")
+    for detail in plan.build.details:
+        screen.detail(detail)
+    for note in plan.build.notes:
+        screen.note(note)
+    for warning in plan.warnings:
+        screen.warn(warning)
+
+
+def readable_size(total: int) -> str:
+    """Return a number of bytes as people say it."""
+    size = float(total)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _build_file(agent: Agent) -> BuildFile:
+    for name in DOCKERFILES:
+        if (agent.folder / name).is_file():
+            return read_dockerfile(read_text(agent.folder / name), source=name)
+    text = (files("ppio_agent_client.cli") / "templates" / "common" / "Dockerfile").read_text(encoding="utf-8")
+    build = read_dockerfile(text, source="the Dockerfile of `init`")
+    build.notes[:] = ["There is no Dockerfile in the folder; the one that `ppio-agent init` writes is used."]
+    return build
+
+
+def _warnings(plan: Plan) -> list[str]:
+    found = []
+    if plan.context.secrets:
+        found.append(
+            f"{', '.join(plan.context.secrets)} would become part of the template; name what is secret in "
+            ".dockerignore, and give it with --env when the agent is called."
+        )
+    if plan.context.strays:
+        found.append(f"{', '.join(plan.context.strays)} points out of the folder and is not sent.")
+    if not any(APP_FOLDER in step.value for step in plan.build.instructions[:-1]):
+        found.append(
+            f"the Dockerfile never mentions {APP_FOLDER}, where the agent is started; add WORKDIR {APP_FOLDER}."
+        )
+    if plan.prestart:
+        found.append(PRESTART_COST)
+    return found
+
+
+class Size(NamedTuple):
+    """CPUs and memory of a sandbox on the platform.
+
+    Its documents say: 1 to 8 whole CPUs, 512 to 8192 MiB in steps of 512, and 512 to 4096 MiB for each CPU.
+    """
+
+    cpus: int
+    memory_mib: int
+
+    def __str__(self) -> str:
+        return f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}, {self.memory_mib} MiB"
+
+
+def size_of(cpu_limit: str | None, memory_limit: str | None) -> Size:
+    """Return the size that a manifest asks for; what it does not say is chosen to fit, 2 CPUs and 1024 MiB if possible.
+
+    Raises:
+        ConfigurationError: The platform has no sandboxes of this size.
+    """
+    cpus = None if cpu_limit is None else _cpus(cpu_limit)
+    memory = None if memory_limit is None else _memory_mib(memory_limit)
+    if memory is None:
+        memory = max(1024, (cpus or 0) * MEMORY_STEP_MIB)
+    if cpus is None:
+        cpus = min(2, memory // MEMORY_STEP_MIB)
+    if not cpus * MEMORY_STEP_MIB <= memory <= cpus * _MAX_MIB_PER_CPU:
+        raise ConfigurationError(
+            f"{cpus} CPUs with {memory} MiB do not fit: the platform gives each CPU {MEMORY_STEP_MIB} to "
+            f"{_MAX_MIB_PER_CPU} MiB; change cpu_limit or memory_limit in spec.runtime"
+        )
+    return Size(cpus, memory)
+
+
+def _cpus(limit: str) -> int:
+    thousandths = int(limit.removesuffix("m")) * (1 if limit.endswith("m") else 1000)
+    if thousandths % 1000 or not 1 <= thousandths // 1000 <= MAX_CPUS:
+        raise ConfigurationError(
+            f"spec.runtime.cpu_limit is {limit!r}, and the platform has whole CPUs, 1 to {MAX_CPUS}"
+        )
+    return thousandths // 1000
+
+
+def _memory_mib(limit: str) -> int:
+    mib = int(limit[:-2]) * (1024 if limit.endswith("Gi") else 1)
+    if mib % MEMORY_STEP_MIB or not MEMORY_STEP_MIB <= mib <= MAX_MEMORY_MIB:
+        raise ConfigurationError(
+            f"spec.runtime.memory_limit is {limit!r}, and the platform has {MEMORY_STEP_MIB}Mi to {MAX_MEMORY_MIB}Mi "
+            f"in steps of {MEMORY_STEP_MIB}Mi"
+        )
+    return mib

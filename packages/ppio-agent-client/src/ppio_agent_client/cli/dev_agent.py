@@ -1,0 +1,205 @@
+"""The agent of `dev`: a process group of its own, started again and again on one port."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from .errors import CommandError
+from .project import child_program
+
+_GRACE_SECONDS: Final = 3
+"""How long an agent may take to end before its group is killed."""
+_PAUSE_SECONDS: Final = 0.05
+_LOOK_SECONDS: Final = 2
+_TAKEN_ERRORS: Final = {errno.EADDRINUSE, errno.EACCES, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)}
+_LISTENS: Final = "0A"
+_HIGHEST: Final = 65535
+
+
+class DevAgent:
+    """Runs one agent at a time; it and whatever it started end together.
+
+    Args:
+        python: The interpreter.
+        folder: Where it runs.
+        host: Where it listens.
+        port: Where it listens.
+        on_ready: Called in another thread when `/ping` has answered.
+        on_end: Called in another thread when it ended by itself, with its exit code and whether it had been ready.
+    """
+
+    def __init__(
+        self,
+        python: str,
+        folder: Path,
+        host: str,
+        port: int,
+        *,
+        on_ready: Callable[[], None],
+        on_end: Callable[[int, bool], None],
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._python = python
+        self._folder = folder
+        self._on_ready = on_ready
+        self._on_end = on_end
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: threading.Thread | None = None
+        self._stopping = threading.Event()
+
+    def start(self, entrypoint: str, variables: Mapping[str, str]) -> None:
+        """Start it; `on_ready` or `on_end` tells what came of that."""
+        self._stopping.clear()
+        ours, theirs = (-1, -1) if sys.platform == "win32" else os.pipe()[::-1]
+        arguments = [entrypoint, "--host", self.host, "--port", str(self.port)]
+        try:
+            self._process = subprocess.Popen(
+                [self._python, "-c", child_program("serve"), str(theirs), *arguments],
+                cwd=self._folder,
+                env=dict(variables),
+                stdout=sys.stderr,  # what an agent prints is no data of `dev`
+                **_apart(theirs),
+            )
+        finally:
+            if theirs >= 0:
+                os.close(theirs)
+        self._watcher = threading.Thread(target=self._watch, args=[self._process, ours], daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """End it and everything in its group; return when it is gone."""
+        process, self._process = self._process, None
+        self._stopping.set()
+        if process is None:
+            return
+        try:
+            if process.poll() is None:
+                _signal_group(process, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE_SECONDS)
+        finally:
+            _signal_group(process, getattr(signal, "SIGKILL", signal.SIGTERM))
+            process.wait()
+            if self._watcher is not None:
+                self._watcher.join()
+
+    def _watch(self, process: subprocess.Popen[bytes], lifeline: int) -> None:
+        ready = False
+        try:
+            while not ready and process.poll() is None and not self._stopping.wait(_PAUSE_SECONDS):
+                ready = bool(self.media_type_of("/ping"))
+            if ready:
+                self._on_ready()
+            code = process.wait()
+            if not self._stopping.is_set():
+                self._on_end(code, ready)
+        finally:
+            if lifeline >= 0:
+                os.close(lifeline)
+
+    def media_type_of(self, path: str) -> str | None:
+        """Return the media type that the agent answers a browser's `GET` with; None if it does not answer well."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        connection = http.client.HTTPConnection(host, self.port, timeout=_LOOK_SECONDS)
+        try:
+            connection.request("GET", path, headers={"Accept": "text/html"})
+            answer = connection.getresponse()
+            return answer.headers.get_content_type() if answer.status == http.HTTPStatus.OK else None
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+
+def _apart(lifeline: int) -> dict[str, Any]:
+    """Return what keeps Ctrl-C from reaching the agent before us, and hands it the end of its lifeline."""
+    if sys.platform == "win32":
+        return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    return {"start_new_session": True, "pass_fds": [lifeline]}
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    if sys.platform == "win32":
+        process.terminate()  # At once and for good: there is nothing gentler.
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Return whether a server could listen there.
+
+    Raises:
+        CommandError: The address is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno in _TAKEN_ERRORS:
+            return False
+        raise CommandError(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error
+    return True
+
+
+def next_free(host: str, port: int) -> int:
+    """Return the first free port after `port`."""
+    for candidate in range(port + 1, min(port + 100, _HIGHEST + 1)):
+        if is_free(host, candidate):
+            return candidate
+    raise CommandError(f"no port from {port} to {port + 99} is free on {host}.")
+
+
+def holder(port: int) -> str:
+    """Return who listens on a port, such as `python (pid 4711)`, as far as this user may know."""
+    found = None
+    with suppress(OSError, ValueError, subprocess.SubprocessError):
+        found = _holder_by_proc(port) if sys.platform == "linux" else _holder_by_lsof(port)
+    return found or "another program"
+
+
+def _holder_by_proc(port: int) -> str | None:
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            rows = [line.split() for line in Path(table).read_text(encoding="ascii").splitlines()[1:]]
+            inodes |= {row[9] for row in rows if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port}
+    links = {f"socket:[{inode}]" for inode in inodes}
+    for process in Path("/proc").iterdir():
+        if links and process.name.isdecimal() and _has_open(process, links):
+            name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+            return f"{name} (pid {process.name})"
+    return None
+
+
+def _has_open(process: Path, links: set[str]) -> bool:
+    with suppress(OSError):
+        for descriptor in (process / "fd").iterdir():
+            with suppress(OSError):
+                if str(descriptor.readlink()) in links:
+                    return True
+    return False
+
+
+def _holder_by_lsof(port: int) -> str | None:
+    lsof = shutil.which("lsof")
+    if lsof is None:
+        return None
+    told = subprocess.run(
+        [lsof, "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"], capture_output=True, timeout=5, check=False
+    )
+    facts = {line[0]: line[1:] for line in told.stdout.decode("utf-8", "replace").splitlines() if line}
+    return f"{facts['c']} (pid {facts['p']})" if {"c", "p"} <= facts.keys() else None

@@ -1,0 +1,76 @@
+"""The agent of a folder: can it start, and what its import costs, with Python's own clock for each module."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ppio_agent_models import MANIFEST_FILE, PPIOAgentRuntimeError
+
+from ..errors import CommandError
+from ..project import RUNTIME_LINE, has_runtime, import_agent, project_python, read_manifest
+from . import Check, State
+
+if TYPE_CHECKING:
+    from ppio_agent_models import AgentManifest
+
+_SHOWN_PACKAGES: Final = 5
+_SLOW_START_SECONDS: Final = 2.0
+_MAX_IMPORT_SECONDS: Final = 60
+_IMPORT: Final = re.compile(rb"import time:\s+(?P<own>\d+) \|\s+\d+ \|\s+(?P<module>\S+)")
+
+
+def check_agent(folder: Path) -> Iterator[Check]:
+    """Yield what the start of the agent in a folder costs; nothing where there is none."""
+    if not (folder / MANIFEST_FILE).is_file():
+        return
+    try:
+        manifest = read_manifest(folder / MANIFEST_FILE)
+    except (PPIOAgentRuntimeError, CommandError) as error:
+        yield Check("agent", "manifest", State.ERROR, str(error), "ppio-agent validate")
+        return
+    python = project_python(folder)
+    yield Check("agent", "name", State.OK, f"{manifest.metadata.name} {manifest.metadata.version}")
+    yield Check("agent", "python", State.OK, python)
+    if not has_runtime(python):
+        yield Check("agent", "start", State.ERROR, "its Python has no ppio-agent-runtime", RUNTIME_LINE)
+        return
+    costs = import_costs(folder, python, manifest)
+    if costs is None:
+        yield Check("agent", "start", State.ERROR, "it cannot be imported", "ppio-agent validate")
+        return
+    slow = sum(costs.values()) > _SLOW_START_SECONDS * 1e6
+    hint = "Import what is heavy inside functions: each sandbox waits for it." if slow else None
+    total = f"its import takes {_milliseconds(sum(costs.values()))}"
+    yield Check("agent", "start", State.NOTE if slow else State.OK, total, hint)
+    for package, cost in costs.most_common(_SHOWN_PACKAGES):
+        yield Check("agent", f"  {package}", State.OK, _milliseconds(cost))
+
+
+def import_costs(folder: Path, python: str, manifest: AgentManifest) -> Counter[str] | None:
+    """Return what importing an agent costs here; None if it cannot be imported.
+
+    Returns:
+        Microseconds by top-level package; Python's own modules count as one.
+    """
+    try:
+        ran = import_agent(folder, python, manifest, "-X", "importtime", timeout=_MAX_IMPORT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if b'"app": true' not in ran.stdout:
+        return None
+    costs: Counter[str] = Counter()
+    for match in _IMPORT.finditer(ran.stderr):
+        package = match["module"].decode("utf-8", "replace").partition(".")[0]
+        own = package in sys.stdlib_module_names or package.startswith("_")
+        costs["Python's own" if own else package] += int(match["own"])
+    return costs
+
+
+def _milliseconds(microseconds: int) -> str:
+    return f"{microseconds / 1000:.0f} ms"

@@ -1,0 +1,189 @@
+"""What is installed, what is on this machine, and whether the platform answers. Nothing of the key is told."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ppio_agent_models import AuthenticationError, ConfigurationError, PPIOAgentRuntimeError
+
+from ..project import RUNTIME_LINE
+from ..rendering import count
+from ..targets import without_credentials
+from . import Check, State
+
+_OURS: Final = ("ppio-agent-client", "ppio-agent-models", "ppio-agent-runtime")
+_REACH_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 10.0
+_EXTRAS: Final = {
+    "sandbox": (
+        "ppio-agent-client[sandbox]",
+        "ppio_sandbox",
+        "files, commands and terminals of a sandbox, template builds",
+    ),
+    "otel": ("ppio-agent-runtime[otel]", "opentelemetry.sdk", "traces"),
+    "redis": ("ppio-agent-runtime[redis]", "limits", "rate limits of several replicas together"),
+    "websocket": ("ppio-agent-runtime[websocket]", "websockets", "WebSockets"),
+}
+
+
+def check_versions() -> Iterator[Check]:
+    """Yield what is installed."""
+    where = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Check("installed", "python", State.OK, where)
+    yield Check("installed", "interpreter", State.OK, sys.executable)
+    versions = {name: _version(name) for name in _OURS}
+    differ = len({found for found in versions.values() if found}) > 1
+    for name, found in versions.items():
+        if found is None:
+            yield Check("installed", name, State.NOTE, "not installed", f"Needed for `dev`: {RUNTIME_LINE}")
+        else:
+            state = State.ERROR if differ else State.OK
+            yield Check("installed", name, state, found, "Install the same version of all three." if differ else None)
+    for name, (extra, module, use) in _EXTRAS.items():
+        there = is_there(module)
+        state, value = (State.OK, "installed") if there else (State.NOTE, f"not installed: {use}")
+        yield Check("installed", f"extra {name}", state, value, None if there else f"pip install '{extra}'")
+
+
+def is_there(module: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def check_home() -> Iterator[Check]:
+    """Yield what is on this machine."""
+    home = Path(os.environ.get("PPIO_AGENT_HOME") or "~/.ppio-agent").expanduser()
+    if sys.platform == "win32":
+        yield Check("local", "home", State.NOTE, "sandboxes on this machine need Linux or macOS")
+        return
+    if not home.is_dir():
+        yield Check("local", "home", State.OK, f"{home} (not made yet)")
+        return
+    from ppio_agent_client import SyncLocalSandboxProvider
+
+    try:
+        provider = SyncLocalSandboxProvider()
+        sandboxes, templates = provider.list_sandboxes(), provider.list_templates()
+    except ConfigurationError as error:
+        yield Check("local", "home", State.ERROR, str(error))
+        return
+    yield Check("local", "home", State.OK, f"{home}, {_size(home)}")
+    yield Check("local", "templates", State.OK, count(len(templates), "template"))
+    yield Check("local", "sandboxes", State.OK, _sandboxes(sandboxes))
+    if gone := [template for template in templates if not Path(str(template.metadata.get("folder", "/"))).exists()]:
+        names = ", ".join(template.template_id for template in gone)
+        hint = f"ppio-agent delete --local --template-id {gone[0].template_id}"
+        yield Check("local", "stale", State.NOTE, f"made from folders that are gone: {names}", hint)
+
+
+def _sandboxes(sandboxes: Any) -> str:
+    states = Counter(str(sandbox.state) for sandbox in sandboxes)
+    return ", ".join(f"{number} {state}" for state, number in states.items()) or "none live"
+
+
+def _size(folder: Path) -> str:
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return f"{size / 1e6:.1f} MB"
+
+
+def check_access() -> Iterator[Check]:
+    """Yield whether the platform can be reached, and whether it takes the key. Nothing of the key is told."""
+    from ppio_agent_client import SyncAgentRuntimeClient
+
+    with SyncAgentRuntimeClient() as client:
+        settings = client.config
+    key = settings.api_key is not None
+    if key:
+        yield Check("platform", "key", State.OK, "PPIO_API_KEY is set")
+    else:
+        yield Check("platform", "key", State.NOTE, "PPIO_API_KEY is not set", "Not needed with --local.")
+    yield from _domain()
+    if settings.provider:
+        yield Check("platform", "provider", State.NOTE, f"PPIO_AGENT_PROVIDER={settings.provider}")
+    yield _within_limit(_ask_with_key if key else _connect, settings)
+
+
+def _domain() -> Iterator[Check]:
+    """Yield which half of the platform is meant; templates are built on the modern one only."""
+    if not is_there("ppio_sandbox"):
+        return
+    from ppio_sandbox.core.connection_config import ConnectionConfig
+
+    config = ConnectionConfig()
+    if config.is_legacy_domain:
+        hint = "Templates are built on newer domains only; PPIO_DOMAIN chooses one."
+        yield Check("platform", "domain", State.NOTE, f"{config.domain}, one of the older ones", hint)
+    else:
+        yield Check("platform", "domain", State.OK, config.domain)
+
+
+def _address(settings: Any) -> str:
+    domain = getattr(settings, "domain", None)
+    if settings.base_url:
+        return without_credentials(str(settings.base_url))
+    if domain is None and is_there("ppio_sandbox"):
+        from ppio_sandbox.core.connection_config import ConnectionConfig
+
+        return str(ConnectionConfig().api_url)
+    return f"https://api.{domain or 'sandbox.ppio.cn'}"
+
+
+def _within_limit(look: Callable[[Any], Check], settings: Any) -> Check:
+    """Look, but not longer than it may take: names are looked up without a limit of their own."""
+    found: list[Check] = []
+    thread = threading.Thread(target=lambda: found.append(look(settings)), daemon=True)
+    thread.start()
+    thread.join(_LOOK_SECONDS)
+    return next(iter(found), Check("platform", "api", State.ERROR, f"no answer within {_LOOK_SECONDS:.0f} s"))
+
+
+def _connect(settings: Any) -> Check:
+    """Look whether anybody listens; without a key there is nothing to ask."""
+    address = _address(settings)
+    parts = urlsplit(address)
+    try:
+        place = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        socket.create_connection(place, _REACH_SECONDS).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = "Not reached, and not needed with --local. Are PPIO_API_URL and PPIO_DOMAIN right?"
+        return Check("platform", "api", State.WARNING, f"{address}: {reason}", hint)
+    return Check("platform", "api", State.OK, f"{address} answers")
+
+
+def _ask_with_key(settings: Any) -> Check:
+    """Ask for the list of templates: that needs a key that holds."""
+    from ppio_agent_client import ClientConfig, SyncAgentRuntimeClient
+
+    address = _address(settings)
+    config = ClientConfig(connect_timeout=_REACH_SECONDS, first_byte_timeout=_REACH_SECONDS, max_retries=0)
+    try:
+        with SyncAgentRuntimeClient(config=config) as client:
+            number = len(client.list_templates())
+    except AuthenticationError as error:
+        hint = f"{error}. Keys are made at https://ppio.com/settings/key-management"
+        return Check("platform", "api", State.ERROR, f"{address} refuses the key", hint)
+    except PPIOAgentRuntimeError as error:
+        return Check("platform", "api", State.ERROR, f"{address} does not answer well", str(error))
+    return Check("platform", "api", State.OK, f"{address} takes the key; {count(number, 'template')}")

@@ -1,0 +1,136 @@
+"""What a user hands to an agent: the input of a call, and variables for its process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from .errors import UsageError
+from .output import screen
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LINE: Final = re.compile(r"(?:export\s+)?(?P<name>[^=\s]+)\s*=\s*(?P<value>.*)")
+
+
+class Asked(dict[str, Any]):
+    """A JSON object that is sent as it is, with a time limit beside it instead of in it.
+
+    Args:
+        payload: What is sent.
+        seconds: Longest time of the answer; None for what the payload itself says, or the default.
+    """
+
+    def __init__(self, payload: dict[str, Any], seconds: float | None) -> None:
+        super().__init__(payload)
+        self._seconds = seconds
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Answer as a dict does, but for the time limit, which the client looks for under this name."""
+        return self._seconds if key == "timeout" and self._seconds is not None else super().get(key, default)
+
+
+def payload_of(given: str | None) -> dict[str, Any]:
+    """Return the JSON object to send: an object as it is, and any other text as `prompt`.
+
+    Args:
+        given: The text itself, `-` for standard input, `@path` for a file, `@@text` for text that begins with `@`;
+            None for standard input if it is not a terminal.
+
+    Raises:
+        UsageError: There is no input, or it is not UTF-8.
+    """
+    text = _text_of(given)
+    if not text.strip():
+        raise UsageError("The input is empty.", hint='Say something: --input "hello", or --input @file, or --input -')
+    if not text.lstrip().startswith("{"):
+        return {"prompt": text}
+    try:
+        payload: dict[str, Any] = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        screen.warn(f"the input begins like JSON and is none ({error}); it is sent as text.")
+        return {"prompt": text}
+    return payload
+
+
+def variables_of(given: Iterable[str] | None, file: Path | None) -> dict[str, str]:
+    """Return variables for the agent's process; those given one by one win over those of the file.
+
+    Args:
+        given: `NAME=VALUE`, or `NAME` alone for the value that it has here.
+        file: Lines of `NAME=VALUE`, with comments, `export` and quotes.
+
+    Raises:
+        UsageError: A name or a line is wrong, or the file cannot be read. No value is shown.
+    """
+    variables = {} if file is None else _from_file(file)
+    for one in given or ():
+        name, has_value, value = one.partition("=")
+        if not has_value:
+            if name not in os.environ:
+                raise UsageError(
+                    f"--env {name} takes the value that {name} has here, and it has none; give {name}=VALUE."
+                )
+            value = os.environ[name]
+        variables[_checked(name, "--env")] = value
+    return variables
+
+
+def _text_of(given: str | None) -> str:
+    if given is None and sys.stdin.isatty():
+        raise UsageError("There is no input.", hint='Say something: --input "hello", or --input @file, or --input -')
+    if given is None or given == "-":
+        return _decoded(sys.stdin.buffer.read(), "standard input")
+    if given.startswith("@@"):
+        given = given[1:]
+    elif given.startswith("@"):
+        return _decoded(_read(Path(given[1:]), hint="Text that begins with @ is written with two: @@"), given[1:])
+    return _decoded(os.fsencode(given), "--input", whole=True)
+
+
+def _decoded(data: bytes, source: str, *, whole: bool = False) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}.") from error
+    return text if whole else text.removesuffix("\n").removesuffix("\r")
+
+
+def _read(path: Path, *, hint: str | None = None) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=hint) from error
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    variables = {}
+    for number, raw in enumerate(_decoded(_read(path), str(path)).splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        found = _LINE.fullmatch(line)
+        if found is None:
+            raise UsageError(f"{path}, line {number} is not NAME=VALUE.")
+        variables[_checked(found["name"], f"{path}, line {number}:")] = _unquoted(found["value"])
+    return variables
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] in "'\"" and value.endswith(value[0]):
+        return value[1:-1]
+    return re.split(r"\s+#", value, maxsplit=1)[0].rstrip()
+
+
+def _checked(name: str, where: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{where} {name!r} cannot be the name of a variable; write NAME=VALUE.")
+    return name
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,63 @@
+"""Options that several commands have, each declared once. Those of `common_parameters` every command has by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from .output import screen
+
+Local = Annotated[bool, typer.Option("--local", help="Use sandboxes on this machine instead of the platform.")]
+TemplateId = Annotated[str, typer.Option("--template-id", "-t", help="What sandboxes are started from.")]
+SessionId = Annotated[str | None, typer.Option("--session-id", "-s", help="The session to go on with.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is ended or deleted.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+NoInput = Annotated[bool, typer.Option("--no-input", help="Ask nothing; take what is given and the defaults.")]
+Folder = Annotated[Path, typer.Argument(help="The agent's folder.", show_default="this folder")]
+EnvVars = Annotated[
+    list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="A variable for the agent. Repeatable.")
+]
+EnvFile = Annotated[Path | None, typer.Option("--env-file", help="A file of NAME=VALUE lines for the agent.")]
+
+_PANEL = "Output"
+
+
+def _json(value: bool) -> None:
+    screen.as_json = screen.as_json or value
+
+
+def _quiet(value: bool) -> None:
+    screen.quiet = screen.quiet or value
+
+
+def _verbose(value: bool) -> None:
+    screen.verbose = screen.verbose or value
+
+
+def _debug(value: bool) -> None:
+    screen.debug = screen.debug or value
+
+
+def _flag(names: str, callback: Any, text: str) -> Any:
+    return typer.Option(
+        *names.split(), callback=callback, expose_value=False, is_eager=True, rich_help_panel=_PANEL, help=text
+    )
+
+
+def _common(
+    as_json: Annotated[bool, _flag("--json", _json, "Print data as JSON, errors too.")] = False,
+    quiet: Annotated[bool, _flag("--quiet -q", _quiet, "Print data and errors only.")] = False,
+    verbose: Annotated[bool, _flag("--verbose -v", _verbose, "Tell more about what is done.")] = False,
+    debug: Annotated[bool, _flag("--debug", _debug, "Show the traceback of an error.")] = False,
+) -> None:
+    """Exist for its parameters."""
+
+
+def common_parameters() -> list[Any]:
+    """Return the options that every command has; what they set is in `screen`."""
+    app = typer.Typer(add_completion=False)
+    app.command()(_common)
+    return list(get_command(app).params)

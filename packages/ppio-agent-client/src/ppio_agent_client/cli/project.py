@@ -1,0 +1,233 @@
+"""An agent's folder: its manifest as a file, and the Python that it is meant for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ppio_agent_models import MANIFEST_FILE, ConfigurationError, ManifestDocument
+
+from .errors import UsageError
+from .output import screen
+
+if TYPE_CHECKING:
+    from ppio_agent_models import AgentManifest
+
+REQUIREMENTS_FILE: Final = "requirements.txt"
+RUNTIME_LINE: Final = "pip install ppio-agent-runtime"
+_HAS_RUNTIME: Final = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ppio_agent_runtime') is None)"
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_WORDS: Final = {"false", "n", "no", "null", "off", "on", "true", "y", "yes"}
+"""What readers of YAML 1.1 make something else of."""
+
+
+def manifest_path(path: Path) -> Path:
+    """Return the manifest that somebody means by a folder, or by the file itself.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if not path.exists() and path.name != MANIFEST_FILE:
+        raise UsageError(f"{path} does not exist.")
+    found = path / MANIFEST_FILE if path.is_dir() else path
+    if not found.is_file():
+        raise UsageError(f"There is no {MANIFEST_FILE} in {_shown(found.parent)}.", hint="Make one: ppio-agent init")
+    return found
+
+
+def read_text(path: Path) -> str:
+    """Return what is in a file of the agent.
+
+    Raises:
+        UsageError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def read_manifest(path: Path) -> AgentManifest:
+    """Return the manifest in a file, and warn about fields in it that mean nothing.
+
+    Raises:
+        ConfigurationError: It is no YAML, or a field is missing or wrong; the message names each one.
+    """
+    from ppio_agent_models import AgentManifest  # brings pydantic
+
+    document = ManifestDocument.parse(read_text(path), source=path.name)
+    for field in document.unknown_fields():
+        screen.warn(f"{path.name}, line {field.line}: {field}")
+    return AgentManifest.from_document(document)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent's folder with its manifest."""
+
+    file: Path
+    manifest: AgentManifest
+
+    @property
+    def folder(self) -> Path:
+        """The folder that is deployed."""
+        return self.file.parent
+
+    @property
+    def name(self) -> str:
+        """What it is called, and its template too."""
+        return self.manifest.metadata.name
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the last deployment came to."""
+        return self.manifest.status or {}
+
+
+def read_agent(config: Path) -> Agent:
+    """Return the agent of a manifest, or of a folder with one.
+
+    Raises:
+        UsageError: There is none.
+        ConfigurationError: The manifest is wrong, or names a program that is not there.
+    """
+    file = manifest_path(config)
+    agent = Agent(file, read_manifest(file))
+    entrypoint = agent.manifest.spec.entrypoint
+    if entrypoint.endswith(".py") and not (agent.folder / entrypoint).is_file():
+        raise ConfigurationError(f"{file} names the entrypoint {entrypoint!r}, which is not there")
+    return agent
+
+
+def without_status(text: str) -> str:
+    """Return a manifest as people wrote it: the status would make each deployment different from the one before."""
+    return _with_status(text, {})
+
+
+def sent_manifest(agent: Agent) -> str:
+    """Return the manifest as it is sent."""
+    return without_status(read_text(agent.file))
+
+
+def write_status(agent: Agent, status: Mapping[str, object]) -> None:
+    """Set fields of the status and leave everything else as it is written; a file that cannot be written is told.
+
+    Args:
+        agent: Whose manifest.
+        status: Field names to values; None takes a field away.
+    """
+    text = read_text(agent.file)
+    known = {**(ManifestDocument.parse(text).value.get("status") or {}), **status}
+    text = _with_status(text, {name: value for name, value in known.items() if value is not None})
+    file = Path(os.path.realpath(agent.file))
+    draft = file.with_name(f"{file.name}.{os.getpid()}.new")
+    line_end = "\r\n" if b"\r\n" in file.read_bytes() else "\n"
+    try:
+        draft.write_text(text, encoding="utf-8", newline=line_end)
+        draft.chmod(file.stat().st_mode & 0o777)
+        draft.replace(file)
+    except OSError as error:
+        screen.warn(f"the status could not be written into {agent.file}: {error.strerror or error}.")
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def project_python(folder: Path) -> str:
+    """Return the interpreter in the folder's `.venv`, else of the active environment, else the one that runs this."""
+    active = os.environ.get("VIRTUAL_ENV")
+    for environment in (folder / ".venv", *([Path(active)] if active else [])):
+        place = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        if place.is_file():
+            return str(place.absolute())
+    return sys.executable
+
+
+def check_runtime(python: str) -> None:
+    """Look whether agents can run with an interpreter.
+
+    Raises:
+        UsageError: It has no runtime; the hint has the line that installs it.
+    """
+    if not has_runtime(python):
+        line = RUNTIME_LINE if python == sys.executable else f"{python} -m {RUNTIME_LINE}"
+        raise UsageError(f"ppio-agent-runtime is not installed for {python}.", hint=f"Run: {line}")
+
+
+def has_runtime(python: str) -> bool:
+    """Return whether agents can run with an interpreter."""
+    try:
+        return not subprocess.run([python, "-c", _HAS_RUNTIME], capture_output=True, timeout=30, check=False).returncode
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"{python} does not run: {error}.") from error
+
+
+def child_program(name: str) -> str:
+    """Return the text of a program of ours that runs under an agent's own Python."""
+    return (files(__package__) / "subprocesses" / f"{name}.py").read_text(encoding="utf-8")
+
+
+def import_agent(
+    folder: Path, python: str, manifest: AgentManifest, *options: str, timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Import an agent with a Python of its own, called with `options`; `subprocesses/check` says what it prints.
+
+    Raises:
+        OSError: The Python cannot be run.
+        subprocess.TimeoutExpired: It did not end within `timeout` seconds.
+    """
+    return subprocess.run(
+        [python, *options, "-c", child_program("check"), manifest.spec.entrypoint],
+        cwd=folder,
+        env={**manifest.spec.env_vars, **os.environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def _shown(folder: Path) -> str:
+    return "this folder" if folder.resolve() == Path.cwd() else str(folder)
+
+
+def _with_status(text: str, status: Mapping[str, object]) -> str:
+    """Return a manifest with this status in the place of its own, and everything else as it is written."""
+    document = ManifestDocument.parse(text)
+    if text.lstrip().startswith("{"):
+        return _json_with_status(text, document, status)
+    lines = text.splitlines(keepends=True)
+    begin = end = len(lines)
+    if "status" in document.value:
+        begin = document.line_of(["status"]) - 1
+        end = min((line - 1 for key in document.value if (line := document.line_of([key])) - 1 > begin), default=end)
+        while end - 1 > begin and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
+            end -= 1  # what stands between it and the next field stays
+    elif lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    block = [f"  {name}: {_scalar(value)}\n" for name, value in status.items()]
+    return "".join([*lines[:begin], *(["status:\n", *block] if block else []), *lines[end:]])
+
+
+def _json_with_status(text: str, document: ManifestDocument, status: Mapping[str, object]) -> str:
+    try:
+        fields = json.loads(text)
+    except ValueError:  # YAML in curly brackets: its values are text then
+        fields = document.value
+    fields = {name: value for name, value in fields.items() if name != "status"}
+    return json.dumps(fields | ({"status": dict(status)} if status else {}), indent=2, ensure_ascii=False) + "\n"
+
+
+def _scalar(value: object) -> str:
+    """Return a value as every reader of YAML reads it; JSON is YAML."""
+    plain = isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,112 @@
+"""How answers, streams and times look."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from .output import screen
+
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What could move the cursor, or talk to the terminal in another way, but for line breaks and tabs."""
+_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+def show_answer(document: dict[str, Any], result: object) -> None:
+    """Print what an agent returned: `document` with `--json`, else the result alone."""
+    if screen.as_json:
+        screen.result(document)
+    elif isinstance(result, str):
+        screen.result(document, readable(result))
+    else:
+        screen.result(result)
+
+
+class StreamView:
+    """Prints what a stream brings, at once.
+
+    Text is written as it is, one piece after the other; anything else on a line of its own. With `--json` each event is
+    one line: `{"event": "chunk" | "progress" | "done" | "error", "data": ..., "id": ...}`.
+    """
+
+    def __init__(self) -> None:
+        self._is_mid_line = False
+
+    def show(self, event: str, data: object, event_id: int | None = None) -> None:
+        """Print one event."""
+        if screen.as_json:
+            screen.line({"event": event, "data": data, "id": event_id})
+        elif event == "chunk":
+            self._show_chunk(data)
+        elif event == "progress":
+            self.end()
+            screen.note(f"progress: {json.dumps(data, ensure_ascii=False, default=str)}", "dim")
+
+    def end(self) -> None:
+        """Finish the line that text has begun."""
+        if self._is_mid_line:
+            screen.text("\n")
+            self._is_mid_line = False
+
+    def _show_chunk(self, data: object) -> None:
+        text = text_of(data)
+        if text is None:
+            self.end()
+            screen.line(data)
+        elif text:
+            screen.text(readable(text))
+            self._is_mid_line = not text.endswith("\n")
+
+
+def text_of(chunk: object) -> str | None:
+    """Return the text of a chunk: a string, or the platform's convention `{"chunk": "...", "type": "content"}`."""
+    if isinstance(chunk, str):
+        return chunk
+    if isinstance(chunk, dict) and chunk.keys() == {"chunk", "type"} and isinstance(chunk["chunk"], str):
+        return chunk["chunk"] if chunk["type"] in ("content", "end") else None
+    return None
+
+
+def readable(text: str) -> str:
+    """Return text that an agent wrote; for a terminal without what would steer it."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n")) if screen.is_terminal else text
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> str:
+    """Return how long ago something was, such as "5 min ago"."""
+    if moment is None:
+        return ""
+    seconds = ((now or datetime.now(UTC)) - _aware(moment)).total_seconds()
+    return "just now" if seconds < 1 else f"{span(seconds)} ago"
+
+
+def ahead(moment: datetime | None, now: datetime | None = None) -> str:
+    """Return how long something has still to come, such as "in 5 min"."""
+    if moment is None:
+        return ""
+    seconds = (_aware(moment) - (now or datetime.now(UTC))).total_seconds()
+    return "now" if seconds < 1 else f"in {span(seconds)}"
+
+
+def exact(moment: datetime | None, now: datetime | None = None) -> str:
+    """Return a moment in full, with how long ago it was."""
+    return "" if moment is None else f"{_aware(moment).astimezone():%Y-%m-%d %H:%M:%S} ({ago(moment, now)})"
+
+
+def count(number: int, what: str) -> str:
+    """Return a number of things, such as "1 template" or "2 templates"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def span(seconds: float) -> str:
+    """Return a number of seconds in its largest unit."""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -1,0 +1,140 @@
+"""An agent's folder: what it says about itself, and copies of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass, field
+from typing import Any
+
+from ppio_agent_models import MANIFEST_FILE, ConfigurationError
+
+ENTRYPOINTS = ("main.py", "app.py", "agent.py")
+"""Where an agent without a manifest starts, the first that exists."""
+START_TIMEOUT_SECONDS = 60.0
+"""How long an agent without a manifest may take until `/ping` answers."""
+NAME_RULE = "1 to 63 lower-case letters, digits and inner hyphens"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+logger = logging.getLogger("ppio_agent_client")
+SKIPPED = frozenset(
+    {
+        ".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".nox", ".hatch",
+        ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".ipynb_checkpoints", ".DS_Store",
+    }
+)  # fmt: skip
+"""Names that are left out wherever they stand: history, environments, caches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentFolder:
+    """An agent's folder, read.
+
+    Attributes:
+        name: From the manifest; None without one.
+        entrypoint: What the runtime is started with.
+        env_vars: Environment of the agent's process.
+        about: Version, description, author and tags, as far as the manifest has them.
+        python: The interpreter that it was deployed with; None for whichever there is.
+    """
+
+    folder: str
+    name: str | None = None
+    entrypoint: str
+    env_vars: dict[str, str] = field(default_factory=dict, repr=False)
+    start_timeout_seconds: float = START_TIMEOUT_SECONDS
+    about: dict[str, Any] = field(default_factory=dict)
+    python: str | None = None
+
+
+def read_agent_folder(folder: str) -> AgentFolder | None:
+    """Return what the folder holds, None when there is no agent in it.
+
+    Raises:
+        ConfigurationError: The manifest is wrong, or names a file that is not there.
+    """
+    path = os.path.join(folder, MANIFEST_FILE)
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except FileNotFoundError:
+        found = (name for name in ENTRYPOINTS if os.path.isfile(os.path.join(folder, name)))
+        entrypoint = next(found, None)
+        return AgentFolder(folder=folder, entrypoint=entrypoint) if entrypoint else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the manifest {path!r} cannot be read: {error}") from error
+    return _from_manifest(folder, path, text)
+
+
+def what_was_looked_for() -> str:
+    """Return the end of a sentence about a folder without an agent."""
+    return f"looked for {MANIFEST_FILE}, {', '.join(ENTRYPOINTS[:-1])} and {ENTRYPOINTS[-1]}"
+
+
+def is_name(text: str) -> bool:
+    """Return whether a template may have this name; the rule is the manifest's."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _from_manifest(folder: str, path: str, text: str) -> AgentFolder:
+    from ppio_agent_models import AgentManifest  # Brings pydantic; folders without a manifest do without.
+
+    manifest = AgentManifest.from_yaml(text, source=repr(path))
+    entrypoint = manifest.spec.entrypoint
+    if entrypoint.endswith(".py") and not os.path.isfile(os.path.join(folder, entrypoint)):
+        raise ConfigurationError(f"{path!r} names the entrypoint {entrypoint!r}, which is not a file in {folder!r}")
+    about = manifest.metadata
+    return AgentFolder(
+        folder=folder,
+        name=about.name,
+        entrypoint=entrypoint,
+        env_vars=manifest.spec.env_vars,
+        start_timeout_seconds=float(manifest.spec.runtime.timeout),
+        about={"version": about.version, "description": about.description, "author": about.author, "tags": about.tags},
+    )
+
+
+def copy_folder(source: str, target: str, *, without: str) -> None:
+    """Copy the folder `source` to the new folder `target`, which its owner may write into.
+
+    Symbolic links within the folder stay links, relative ones. Links that point out of it, sockets and devices are left
+    out; the links are named in a warning.
+
+    The folder `without` is left out too: the home may lie within the agent's folder.
+    """
+    strays: list[str] = []
+    _copy(source, target, root=os.path.realpath(source), without=os.path.realpath(without), strays=strays)
+    if strays:
+        logger.warning(
+            "left out of the copy of %r because they point out of the folder: %s", source, ", ".join(sorted(strays))
+        )
+
+
+def _copy(source: str, target: str, *, root: str, without: str, strays: list[str]) -> None:
+    os.mkdir(target, 0o700)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.name in SKIPPED:
+                continue
+            copied = os.path.join(target, entry.name)
+            if entry.is_symlink():
+                if not _copy_link(entry.path, copied, root):
+                    strays.append(os.path.relpath(os.path.join(os.path.realpath(source), entry.name), root))
+            elif entry.is_dir():
+                if os.path.realpath(entry.path) != without:
+                    _copy(entry.path, copied, root=root, without=without, strays=strays)
+            elif entry.is_file():
+                shutil.copyfile(entry.path, copied)
+                os.chmod(copied, stat.S_IMODE(entry.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
+
+
+def _copy_link(source: str, target: str, root: str) -> bool:
+    """Copy a symbolic link that stays within `root`; return False for one that does not."""
+    folder = os.path.realpath(os.path.dirname(source))
+    pointed = os.path.realpath(source)
+    if os.path.commonpath((root, pointed)) != root:
+        return False
+    os.symlink(os.path.relpath(pointed, folder), target)
+    return True

@@ -1,0 +1,245 @@
+r"""A sandbox's directory: its record, the log of its agent, and the FIFO that wakes its supervisor.
+
+The record is what is known of the sandbox. It is written whole or not at all, and only by who holds the directory's
+lock; anybody may read it at any time.
+
+    creating --> running <--> paused
+                    \          /
+                     --> terminating --> ended (kept for a while in another folder)
+
+The agent writes its log itself; it is kept bounded from outside.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .locks import Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal, TypedDict
+
+    class Agent(TypedDict):
+        """The agent's process: the leader of its process group, within the session of its supervisor."""
+
+        pid: int
+        started: str
+        session: int
+
+    class Supervisor(TypedDict):
+        """The supervisor's process."""
+
+        pid: int
+        started: str
+
+    class Record(TypedDict):
+        """A sandbox.
+
+        Times are Unix seconds. `due_at` is when the supervisor acts next: the end of the life of a running sandbox, the
+        longest time that a paused or terminating one gets. `rest_seconds` is the life that a paused sandbox has left.
+        `token` opens the agent.
+        """
+
+        sandbox_id: str
+        session_id: str
+        template_id: str
+        python: str
+        port: int
+        token: str
+        metadata: dict[str, str]
+        start_timeout_seconds: float
+        state: Literal["creating", "running", "paused", "terminating", "ended"]
+        created_at: float
+        due_at: float
+        rest_seconds: float
+        supervisor: Supervisor | None
+        agent: Agent | None
+        exit_code: int | None
+        output: str
+        log_bytes: int
+
+
+LOCK_FILE = "lock"
+MAX_LOG_BYTES = 10 * 1024 * 1024
+"""The log is cut to its last part when a look at it finds it longer than this."""
+ENDED_FOLDER = "ended"
+TRASH_FOLDER = "trash"
+_KEPT_BYTES = 1024 * 1024
+_TAIL_LINES = 20
+_TAIL_BYTES = 8 * 1024
+
+
+class SandboxDirectory:
+    """The directory of one sandbox, which may be gone already.
+
+    Args:
+        path: Where it is: `<home>/sandboxes/<id>`.
+    """
+
+    __slots__ = ("_ended", "_fifo", "_record", "app", "log", "path", "supervisor_log")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.app = os.path.join(path, "app")
+        self.log = os.path.join(path, "agent.log")
+        self.supervisor_log = os.path.join(path, "supervisor.log")
+        self._record = os.path.join(path, "record.json")
+        self._fifo = os.path.join(path, "wakeup")
+        self._ended = os.path.join(os.path.dirname(os.path.dirname(path)), ENDED_FOLDER)
+
+    def lock(self) -> Lock:
+        """Return the lock under which the record is changed and the agent's processes are signalled."""
+        return Lock(os.path.join(self.path, LOCK_FILE))
+
+    def read(self) -> Record | None:
+        """Return the record, None when there is none (any more)."""
+        record: Record | None = read_json(self._record)
+        return record
+
+    def write(self, record: Record) -> None:
+        """Replace the record. The caller holds the lock."""
+        write_json(self._record, record)
+
+    def make_wakeup_fifo(self) -> None:
+        """Make the FIFO that the supervisor listens to for as long as it lives.
+
+        A byte in it means "look at your record again" and nothing else, so they may merge and none needs an answer.
+        That somebody listens is also the proof that the supervisor lives: the kernel closes it however that ends, and a
+        process that happens to get its id later does not listen.
+        """
+        os.mkfifo(self._fifo, 0o600)
+
+    def open_wakeup_fifo(self) -> int:
+        """Return a descriptor, not blocking, that becomes readable when the supervisor is to look at its record."""
+        # Opened for writing as well: a FIFO whose last writer left would be readable for ever.
+        return os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK)
+
+    def wake_supervisor(self) -> bool:
+        """Let the supervisor look at its record; False when there is none."""
+        return self._write_to_fifo(b".")
+
+    def has_supervisor(self) -> bool:
+        """Return whether the sandbox's supervisor lives, without waking it."""
+        return self._write_to_fifo(b"")
+
+    def is_supervised(self, record: Record) -> bool:
+        """Return whether somebody looks after the sandbox: its supervisor, or its creator while that is at work."""
+        return record["state"] == "creating" or self.has_supervisor()
+
+    def retire(self, record: Record, exit_code: int | None) -> str:
+        """Move a sandbox whose processes are gone to the ended ones and return what is left to `remove`.
+
+        The record of the end is written first, then the directory vanishes at once, then it can be removed in peace: a
+        reader finds either the one or the other, and a crash in between leaves nothing that is not cleaned up later.
+        The caller holds the lock.
+        """
+        ended = os.path.join(self._ended, record["sandbox_id"] + ".json")
+        if not os.path.exists(ended):  # A supervisor that was killed right here had the exit code; nobody else has.
+            record["state"] = "ended"
+            record["exit_code"] = exit_code
+            record["output"] = tail(self.log)
+            record["log_bytes"] = os.path.getsize(self.log) if os.path.exists(self.log) else 0
+            try:  # noqa: SIM105  # contextlib would be imported before the agent is started
+                write_json(ended, record)
+            except OSError:
+                pass  # A full disk must not keep the directory from going.
+        return discard(self.path)
+
+    def _write_to_fifo(self, message: bytes) -> bool:
+        try:
+            descriptor = os.open(self._fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            # ENXIO when nobody listens, ENOENT when the directory is gone.
+            return False
+        try:
+            if message:
+                os.write(descriptor, message)
+        except BlockingIOError:
+            return True  # Full of bytes that were not read yet: they will be.
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+
+def read_json(path: str) -> Any:
+    """Return the content of a JSON file, None when it does not exist or is none."""
+    import json  # Here and below: the agent is started before the supervisor needs it.
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (FileNotFoundError, ValueError):
+        return None  # ValueError: the machine crashed before the file reached the disk.
+
+
+def write_json(path: str, value: object) -> None:
+    """Replace a file at once, readable by its owner only. One writer at a time: the caller holds a lock."""
+    import json
+
+    # Without fsync: after a crash of the machine nothing that a record speaks of exists any more.
+    draft = path + ".draft"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    os.replace(draft, path)
+
+
+def open_log(path: str) -> int:
+    """Return a descriptor that always writes at the end of the file, so that the file can be cut meanwhile."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def tail(path: str) -> str:
+    """Return the last lines of a log: at most 20, at most 8 KiB; empty when there is no log."""
+    try:
+        text = _last_bytes(path, _TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    # A character that was cut in two at the front became a replacement sign of up to three bytes.
+    lines = "\n".join(text.splitlines()[-_TAIL_LINES:])
+    return lines.encode()[-_TAIL_BYTES:].decode("utf-8", "ignore")
+
+
+def cut(path: str) -> None:
+    """Drop the beginning of a log that grew too long. What the agent writes at this very moment may be lost.
+
+    The kept part is written over the beginning before the rest goes, so that a reader never finds the file empty.
+    """
+    try:
+        if os.path.getsize(path) <= MAX_LOG_BYTES:
+            return
+        kept = _last_bytes(path, _KEPT_BYTES).partition(b"\n")[2]
+        with open(path, "r+b") as file:
+            file.write(b"[earlier output was dropped]\n" + kept)
+            file.truncate()
+    except FileNotFoundError:
+        return
+
+
+def discard(path: str) -> str:
+    """Make a directory of the home (a sandbox's, a template version's) vanish and return what is left to `remove`."""
+    trash = os.path.join(os.path.dirname(os.path.dirname(path)), TRASH_FOLDER, os.path.basename(path))
+    os.rename(path, trash)
+    return trash
+
+
+def remove(path: str) -> None:
+    """Remove a directory that was discarded, as far as possible; several may do it at once."""
+    import shutil  # Takes as long to import as the supervisor to start; only ends need it.
+
+    shutil.rmtree(path, ignore_errors=True)
+    if os.path.lexists(path):
+        for folder, names, _ in os.walk(path):  # Top down: a folder that nobody may enter is opened before it is read.
+            for name in names:
+                if not os.path.islink(inner := os.path.join(folder, name)):
+                    os.chmod(inner, 0o700)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _last_bytes(path: str, count: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - count))
+        return file.read(count)

@@ -1,0 +1,186 @@
+"""The verbs of local sandboxes, blocking. Any number of processes and threads may use one home at once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppio_agent_models import ConfigurationError, SandboxCreationError, SandboxGoneError
+
+from . import lifecycle
+from .cleanup import clean_up, clean_up_dead, forget_ended
+from .conversion import ended_log_page, is_living, living_log_page, to_sandbox
+from .create import chosen_python, create_sandbox
+from .directory import read_json
+from .paths import Paths, is_sandbox_id
+from .templates import TemplateStore, canonical_id
+
+if TYPE_CHECKING:
+    from ppio_agent_models import AgentTemplate
+
+    from .._sandbox import LogPage, Sandbox, SandboxSpec
+    from .directory import Record
+
+logger = logging.getLogger("ppio_agent_client")
+
+MAX_LIFE_SECONDS = 365 * 24 * 3600.0
+"""The longest life that can be asked for."""
+_FORGET_SECONDS = 60.0
+"""How often one store looks for things to forget."""
+
+
+class LocalStore:
+    """Sandboxes that are supervised processes on this machine; what the verbs promise, `LocalSandboxProvider` says.
+
+    Args:
+        home: Where everything is kept; None for `PPIO_AGENT_HOME`, else `~/.ppio-agent`.
+        python: The interpreter that agents run with; None for `PPIO_AGENT_PYTHON`, else the one that runs this.
+
+    Raises:
+        ConfigurationError: The home cannot be used, or this is Windows.
+    """
+
+    def __init__(self, home: Path | None = None, *, python: str | None = None) -> None:
+        if sys.platform == "win32":
+            raise ConfigurationError(
+                "local sandboxes need a POSIX system (signals, file locks): use WSL, or sandboxes on the platform"
+            )
+        self._paths = Paths(home)
+        self._python = python
+        self._templates = TemplateStore(self._paths)
+        self._forget_at = 0.0
+
+    @property
+    def folder(self) -> Path:
+        """The home's folder."""
+        return Path(self._paths.root)
+
+    def create(self, spec: SandboxSpec) -> Sandbox:
+        """Return the living sandbox of the session, or make one and start its agent without waiting for it."""
+        _check_seconds(spec.timeout_seconds)
+        self._clean_up()
+        template_id = canonical_id(spec.template_id)
+        with self._paths.session_lock(spec.session_id):
+            living = self._living(spec.session_id)
+            if living is not None:
+                if living["template_id"] != template_id:
+                    raise SandboxCreationError(
+                        f"session {spec.session_id!r} has a living sandbox made from {living['template_id']!r}, not "
+                        f"from {template_id!r}; close it first or use another session id"
+                    )
+                return to_sandbox(living, created=False)
+            if spec.memory_limit is not None or spec.cpu_limit is not None:
+                _warn_about_limits()
+            with self._templates.opened(spec.template_id) as source:
+                python = chosen_python(self._python or source.python)
+                record = create_sandbox(self._paths, spec, template_id=template_id, source=source, python=python)
+        return to_sandbox(record)
+
+    def find(self, session_id: str) -> Sandbox | None:
+        """Return the living sandbox of a session, running or paused; None when there is none."""
+        record = self._living(session_id)
+        return None if record is None else to_sandbox(record)
+
+    def get(self, sandbox_id: str) -> Sandbox | None:
+        """Return a sandbox as it is now; one that ended is shown for ten minutes, with exit code and output."""
+        if not is_sandbox_id(sandbox_id):
+            return None
+        directory = self._paths.sandbox(sandbox_id)
+        record = directory.read()
+        if record is not None and not directory.is_supervised(record):
+            clean_up(directory)
+            record = None
+        if record is None:
+            record = read_json(self._paths.ended_record(sandbox_id))
+        return None if record is None or record["state"] == "creating" else to_sandbox(record)
+
+    def list_sandboxes(self) -> list[Sandbox]:
+        """Return every living sandbox of this home, whichever process made it, oldest first."""
+        self._clean_up()
+        records = (self._paths.sandbox(name).read() for name in self._paths.sandbox_ids())
+        living = (record for record in records if record is not None and is_living(record))
+        return [to_sandbox(record) for record in sorted(living, key=lambda record: record["created_at"])]
+
+    def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
+        """Let the sandbox live for `timeout_seconds` from now; a paused one from when it is resumed."""
+        _check_seconds(timeout_seconds)
+        return self._change(sandbox_id, lifecycle.extend(timeout_seconds))
+
+    def pause(self, sandbox_id: str) -> Sandbox:
+        """Stop the processes of the sandbox where they are and keep the rest of its life for later."""
+        return self._change(sandbox_id, lifecycle.pause)
+
+    def resume(self, sandbox_id: str) -> Sandbox:
+        """Let the processes of a paused sandbox go on, and its life with them."""
+        return self._change(sandbox_id, lifecycle.resume)
+
+    def kill(self, sandbox_id: str) -> bool:
+        """End every process of the sandbox at once and return when they are gone; False when it had ended before."""
+        return is_sandbox_id(sandbox_id) and lifecycle.terminate(self._paths.sandbox(sandbox_id))
+
+    def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
+        """Return what the session's agent has written since `cursor`; None when nothing is known."""
+        record = self._living(session_id)
+        if record is not None:
+            return living_log_page(self._paths.sandbox(record["sandbox_id"]), record, cursor)
+        ended = (read_json(self._paths.ended_record(each)) for each in self._paths.ended_ids_of(session_id))
+        last = max(ended, key=lambda each: each["created_at"] if each else 0, default=None)
+        return None if last is None else ended_log_page(last, cursor)
+
+    def list_templates(self) -> list[AgentTemplate]:
+        """Return what was deployed on this machine, by name. Folders can be used without."""
+        return self._templates.all()
+
+    def get_template(self, template_id: str) -> AgentTemplate:
+        """Return the template that a name or a folder's path stands for."""
+        return self._templates.get(template_id)
+
+    def deploy(self, folder: str | Path, name: str | None = None, python: str | None = None) -> AgentTemplate:
+        """Copy a folder and let a name, its manifest's unless given, stand for the copy."""
+        return self._templates.deploy(folder, name, python)
+
+    def delete_template(self, name: str) -> bool:
+        """Forget a name that was deployed; False when there is none. Sandboxes made from it live on."""
+        return self._templates.delete(name)
+
+    def _living(self, session_id: str) -> Record | None:
+        for sandbox_id in self._paths.sandbox_ids_of(session_id):
+            directory = self._paths.sandbox(sandbox_id)
+            record = directory.read()
+            if record is not None and is_living(record) and directory.is_supervised(record):
+                return record
+        return None
+
+    def _change(self, sandbox_id: str, change: lifecycle.Change) -> Sandbox:
+        record = lifecycle.apply(self._paths.sandbox(sandbox_id), change) if is_sandbox_id(sandbox_id) else None
+        if record is not None:
+            return to_sandbox(record)
+        ended = self.get(sandbox_id)
+        raise SandboxGoneError(
+            f"there is no living local sandbox {sandbox_id!r}: it was closed, its time was over, or its agent ended",
+            output="" if ended is None else ended.output,
+        )
+
+    def _clean_up(self) -> None:
+        clean_up_dead(self._paths)
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + _FORGET_SECONDS
+            forget_ended(self._paths)
+            self._templates.sweep()
+
+
+def _check_seconds(seconds: float) -> None:
+    if not 0 < seconds <= MAX_LIFE_SECONDS:  # Not a number is neither.
+        raise ConfigurationError(
+            f"the life of a sandbox must be more than 0 and at most {MAX_LIFE_SECONDS:.0f} seconds, not {seconds!r}"
+        )
+
+
+@cache
+def _warn_about_limits() -> None:
+    """Say so once per process."""
+    logger.warning("local sandboxes are for development and do not enforce memory_limit and cpu_limit")

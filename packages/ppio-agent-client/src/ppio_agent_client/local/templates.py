@@ -1,0 +1,227 @@
+"""Templates: folders by their path, and copies of folders by the name that `deploy` gave them.
+
+A name points (`<name>.json`) at a version (`<name>@<token>/files/`). A redeploy writes another version and lets the
+name point at it; a version that no name points at and nobody holds the lock of is rubbish, whoever left it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppio_agent_models import MANIFEST_FILE, ConfigurationError, TemplateNotFoundError
+
+from .agent_folder import NAME_RULE, AgentFolder, copy_folder, is_name, read_agent_folder, what_was_looked_for
+from .directory import LOCK_FILE, discard, read_json, remove, write_json
+from .locks import Lock
+from .paths import Paths, new_token
+
+if TYPE_CHECKING:
+    from ppio_agent_models import AgentTemplate
+
+_FILES = "files"
+
+
+def canonical_id(template_id: str) -> str:
+    """Return the one spelling of a template's id: a folder's absolute path without links, or the name as it is."""
+    if not _is_path(template_id):
+        return template_id
+    return os.path.realpath(os.path.expanduser(template_id))
+
+
+class TemplateStore:
+    """The templates of one home."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+
+    @contextmanager
+    def opened(self, template_id: str) -> Iterator[AgentFolder]:
+        """Give what a sandbox is made from; its folder does not go away before the block ends.
+
+        Raises:
+            TemplateNotFoundError: No such folder or name, or no agent in the folder.
+            ConfigurationError: The manifest is wrong.
+        """
+        if _is_path(template_id):
+            yield _read_folder(canonical_id(template_id))
+            return
+        while True:
+            version = self._pointer(template_id)["files"]
+            hold = Lock(os.path.join(self._paths.templates, version, LOCK_FILE), shared=True)
+            try:
+                hold.acquire()
+            except FileNotFoundError:
+                continue  # Replaced between the two lines above.
+            try:
+                facts = self._pointer(template_id)
+                if facts["files"] == version:
+                    source = _read_folder(os.path.join(self._paths.templates, version, _FILES))
+                    yield replace(source, python=facts["metadata"].get("python"))
+                    return
+            finally:
+                hold.release()
+
+    def get(self, template_id: str) -> AgentTemplate:
+        """Return one template.
+
+        Raises:
+            TemplateNotFoundError: See `opened`.
+            ConfigurationError: See `opened`.
+        """
+        if not _is_path(template_id):
+            return _as_template(template_id, self._pointer(template_id))
+        folder = canonical_id(template_id)
+        source = _read_folder(folder)
+        name = source.name or os.path.basename(folder) or folder
+        return _as_template(folder, _facts(source, name=name, folder=folder))
+
+    def all(self) -> list[AgentTemplate]:
+        """Return what was deployed, by name."""
+        found = ((name, self._stored(name)) for name in self._names())
+        return [_as_template(name, facts) for name, facts in found if facts is not None]
+
+    def deploy(self, folder: str | Path, name: str | None, python: str | None) -> AgentTemplate:
+        """Copy a folder and let a name, its manifest's unless given, stand for the copy from now on.
+
+        Its agents run with `python`, if that is given.
+
+        Raises:
+            ConfigurationError: There is no agent in the folder, or no name to give it, or the copy failed.
+        """
+        path = os.path.realpath(os.path.expanduser(folder))
+        if not os.path.isdir(path):
+            raise ConfigurationError(f"there is no folder {path!r} to deploy")
+        source = read_agent_folder(path)
+        if source is None:
+            raise ConfigurationError(f"there is no agent in {path!r}: {what_was_looked_for()}")
+        name = _checked_name(name if name is not None else source.name, path)
+        version = f"{name}@{new_token()}"
+        with self._new_version(version) as files:
+            try:
+                copy_folder(path, files, without=self._paths.root)
+            except OSError as error:
+                raise ConfigurationError(f"{path!r} could not be copied to deploy it: {error}") from error
+            facts = _facts(replace(source, name=name), name=name, folder=path)
+            if python is not None:
+                facts["metadata"]["python"] = python
+            before = self._stored(name)
+            if before is not None:
+                facts["created_at"] = before["created_at"]
+            with self._paths.lock():
+                write_json(self._pointer_file(name), {**facts, "files": version})
+        self.sweep()
+        return _as_template(name, facts)
+
+    def delete(self, name: str) -> bool:
+        """Take a name away; False when nothing was deployed under it. Sandboxes made from it live on."""
+        if not is_name(name):
+            return False
+        try:
+            os.unlink(self._pointer_file(name))
+        except FileNotFoundError:
+            return False
+        self.sweep()
+        return True
+
+    def sweep(self) -> None:
+        """Remove versions that no name points at: replaced, deleted, or never finished."""
+        rubbish = []
+        with self._paths.lock():
+            pointed = {facts["files"] for name in self._names() if (facts := self._stored(name)) is not None}
+            for version in os.listdir(self._paths.templates):
+                directory = os.path.join(self._paths.templates, version)
+                if "@" not in version or version in pointed:
+                    continue
+                hold = Lock(os.path.join(directory, LOCK_FILE))
+                if hold.acquire(wait=False):  # Else it is being made, or being read.
+                    rubbish.append(discard(directory))
+                    hold.release()
+        for path in rubbish:
+            remove(path)
+
+    @contextmanager
+    def _new_version(self, version: str) -> Iterator[str]:
+        """Give the path for a new version's files, and keep it from being swept until the block ends."""
+        directory = os.path.join(self._paths.templates, version)
+        hold = Lock(os.path.join(directory, LOCK_FILE))
+        with self._paths.lock():  # Nobody sweeps between the two.
+            os.mkdir(directory, 0o700)
+            hold.acquire()
+        try:
+            yield os.path.join(directory, _FILES)
+        finally:
+            hold.release()
+
+    def _pointer(self, name: str) -> dict[str, Any]:
+        facts = self._stored(name) if is_name(name) else None
+        if facts is None:
+            raise TemplateNotFoundError(_not_found(name, self._names()))
+        return facts
+
+    def _stored(self, name: str) -> dict[str, Any] | None:
+        facts: dict[str, Any] | None = read_json(self._pointer_file(name))
+        return facts
+
+    def _pointer_file(self, name: str) -> str:
+        return os.path.join(self._paths.templates, name + ".json")
+
+    def _names(self) -> list[str]:
+        files = os.listdir(self._paths.templates)
+        return sorted(stem for file in files if file.endswith(".json") and is_name(stem := file.removesuffix(".json")))
+
+
+def _is_path(template_id: str) -> bool:
+    return "/" in template_id or template_id.startswith((".", "~"))
+
+
+def _read_folder(folder: str) -> AgentFolder:
+    if not os.path.isdir(folder):
+        raise TemplateNotFoundError(f"there is no folder {folder!r} to make a sandbox from")
+    source = read_agent_folder(folder)
+    if source is None:
+        raise TemplateNotFoundError(f"there is no agent in the folder {folder!r}: {what_was_looked_for()}")
+    return source
+
+
+def _checked_name(name: str | None, folder: str) -> str:
+    if name is None:
+        raise ConfigurationError(
+            f"the agent in {folder!r} has no name to be deployed under: give one, or write it into {MANIFEST_FILE} as "
+            "metadata.name"
+        )
+    if not is_name(name):
+        raise ConfigurationError(f"{name!r} cannot be the name of a template: a name is {NAME_RULE}")
+    return name
+
+
+def _not_found(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return (
+        f"no template {name!r} was deployed on this machine; {hint}`ppio-agent deploy --local` or "
+        "LocalSandboxProvider().deploy(folder) deploys one, and a folder can be used without by its path, "
+        f"such as './{name}'"
+    )
+
+
+def _facts(source: AgentFolder, *, name: str, folder: str) -> dict[str, Any]:
+    now = time.time()
+    metadata = {"folder": folder, "entrypoint": source.entrypoint}
+    return {**source.about, "name": name, "created_at": now, "updated_at": now, "metadata": metadata}
+
+
+def _as_template(template_id: str, facts: dict[str, Any]) -> AgentTemplate:
+    from ppio_agent_models import AgentTemplate  # Brings pydantic, which `create` can do without.
+
+    known = {key: value for key, value in facts.items() if key != "files"}
+    for key in ("created_at", "updated_at"):
+        known[key] = datetime.fromtimestamp(known[key], UTC)
+    return AgentTemplate(template_id=template_id, **known)

@@ -1,1 +1,0 @@
-"""What can be set about a service, where each value comes from, and what is wrong with it."""

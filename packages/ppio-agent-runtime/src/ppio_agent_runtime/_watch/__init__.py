@@ -1,1 +1,0 @@
-"""What can be seen from outside: health, numbers, log lines, traces."""

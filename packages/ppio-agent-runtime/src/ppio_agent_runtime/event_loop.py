@@ -1,0 +1,82 @@
+"""An event loop that is ended in bounded time, whatever is left on it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+_numbers = itertools.count(1)
+_stuck: list[threading.Thread] = []
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+class OwnLoop:
+    """A new event loop.
+
+    Args:
+        factory: Makes it; without one it is uvloop's where there is uvloop.
+
+    Attributes:
+        loop: The loop itself.
+    """
+
+    def __init__(self, factory: LoopFactory | None = None) -> None:
+        self.loop = (factory or _best_factory())()
+        # Our own default executor, because we have to know its threads: see `end`.
+        self._threads = f"agent-executor-{next(_numbers)}"
+        self._executor = ThreadPoolExecutor(thread_name_prefix=self._threads)
+        self.loop.set_default_executor(self._executor)
+
+    def end(self, seconds: float, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> bool:
+        """Cancel what is left on the loop, which has stopped, close it, and say whether all ended within `seconds`.
+
+        `asyncio.run` would wait without a limit: for tasks that swallow their cancellation, and for the threads behind
+        `asyncio.to_thread`.
+
+        Args:
+            seconds: How long everything together may take, more or less.
+            last: Runs on the loop when nothing else does any more.
+        """
+        until = time.monotonic() + seconds
+        loop = self.loop
+        tasks = asyncio.all_tasks(loop)
+        pending: set[asyncio.Task[None]] = set()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, pending = loop.run_until_complete(asyncio.wait(tasks, timeout=seconds))
+        if pending:  # left behind knowingly: nobody needs to be told when they are destroyed
+            loop.set_exception_handler(lambda _loop, _context: None)
+        loop.run_until_complete(asyncio.wait({loop.create_task(loop.shutdown_asyncgens())}, timeout=seconds))
+        if last is not None:
+            loop.run_until_complete(last())
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        loop.close()
+        return self._joined(until) and not pending
+
+    def _joined(self, until: float) -> bool:
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith(f"{self._threads}_")]
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        left = [thread for thread in threads if thread.is_alive()]
+        _stuck.extend(left)
+        return not left
+
+
+def _best_factory() -> LoopFactory:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def holds_up_exit() -> bool:
+    """Say whether blocking code behind `asyncio.to_thread` was left; the interpreter would wait for it at its exit."""
+    return any(thread.is_alive() for thread in _stuck)

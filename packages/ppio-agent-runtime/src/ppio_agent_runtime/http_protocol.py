@@ -1,0 +1,220 @@
+"""uvicorn's HTTP/1.1 protocol with a bounded request head, errors in our envelope, and untaken upgrade offers ignored.
+
+uvicorn alone waits without a limit for a head, takes one of any size, answers garbage in plain text, and loses the body
+of a request that offers `Upgrade: h2c`, because httptools stops at the offer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from ppio_agent_models import BadRequestError, RequestError, RequestReadTimeoutError
+
+from ._problems import problem_of
+
+if TYPE_CHECKING:
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""Most bytes of a request's target and header fields; what other servers take, and then some."""
+MAX_HEADER_FIELDS: Final = 256
+MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
+"""Most bytes of a body that are still read after its answer, so that the caller gets to see that answer."""
+
+
+class AgentHttpProtocol(HttpToolsProtocol):
+    """One HTTP/1.1 connection.
+
+    Args:
+        config: As for uvicorn's protocol, like the next three.
+        read_timeout_seconds: How long the head of a request may take, and the rest of a body after its answer.
+    """
+
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]  # None until the first request
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        read_timeout_seconds: float,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._read_timeout_seconds = read_timeout_seconds
+        self.headers = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
+        self._in_head = False
+        self._bytes_in_read = 0
+        self._bytes_before = 0  # of the same head, or of a body whose answer is out, in earlier reads
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Start the clock: a head must arrive."""
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock, and tell the request that is being answered; uvicorn tells the one that arrived last."""
+        self._stop_timer()
+        super().connection_lost(exc)
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived; count it while no request comes of it."""
+        self._unset_keepalive_if_required()
+        self._bytes_in_read = len(data)
+        try:
+            self._feed(memoryview(data))
+        except httptools.HttpParserError as error:
+            # What one of our callbacks raised is in the error's context.
+            self._refuse(error.__context__ if isinstance(error.__context__, RequestError) else _not_http())
+            return
+        if self._in_head or not self._is_answering():
+            if self._timer is None:
+                self._start_timer()
+            else:
+                self._bytes_before += len(data)
+        limit = MAX_HEAD_BYTES if self._in_head else MAX_DISCARDED_BYTES
+        if self._bytes_before > limit or len(self.headers) > MAX_HEADER_FIELDS:  # trailers too
+            self._refuse(_head_too_large())
+
+    def _feed(self, data: memoryview) -> None:
+        """Feed the parser. Where it stops at an offer that nobody takes, begin that request again without the offer.
+
+        Raises:
+            HttpParserError: It is no HTTP, or not ours to answer.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                if self._should_upgrade():
+                    self._stop_timer()
+                    self.handle_websocket_upgrade()
+                    return
+                version = self.parser.get_http_version().encode()
+                head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
+                head += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(b"".join([*head, b"\r\n"]))
+                data = data[offer.args[0] :]
+            else:
+                return
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._in_head = True
+        if self._timer is not None:
+            self._start_timer()
+
+    def on_headers_complete(self) -> None:
+        """Check the head, stop the clock, and let uvicorn begin to answer."""
+        names = [name for name, _ in self.headers]
+        if len(names) > MAX_HEADER_FIELDS or self._bytes_in_read + self._bytes_before > MAX_HEAD_BYTES:
+            self._check_size()
+        hosts = names.count(b"host")
+        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
+            raise BadRequestError("A request has exactly one Host header (RFC 9112, section 3.2).")
+        if self.url[:1] != b"/":
+            self._normalize_target()
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            return  # `_feed` begins it again
+        self._in_head = False
+        if self._timer is not None:
+            self._stop_timer()
+        super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self.headers = []  # trailers are shown to nobody (RFC 9110, section 6.5.1)
+
+    def on_message_complete(self) -> None:
+        """Note that the body is complete. To the parser an offer ends with its head."""
+        if not self._in_head:
+            super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _check_size(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADER_FIELDS:
+            raise _head_too_large()
+
+    def _normalize_target(self) -> None:
+        """Give a target in absolute form its path (RFC 9112, section 3.2.2); refuse that of a tunnel."""
+        if self.parser.get_method() == b"CONNECT":
+            raise BadRequestError("This is no proxy: CONNECT is not served.")
+        target = httptools.parse_url(self.url)
+        if target.path is None:
+            self.url = b"/" if target.query is None else b"/?" + target.query
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(self._read_timeout_seconds, self._time_is_up)
+
+    def _stop_timer(self) -> None:
+        self._bytes_before = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_is_up(self) -> None:
+        if self._in_head:
+            self._refuse(
+                RequestReadTimeoutError(
+                    f"The head of the request did not arrive within {self._read_timeout_seconds:g} s, the limit "
+                    "'request_read_timeout_seconds'."
+                )
+            )
+        else:
+            self.transport.close()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse(self, refusal: RequestError) -> None:
+        """Answer with the envelope and close, or only close where the bytes would become a part of another answer."""
+        cycle = self.cycle
+        in_body = cycle is not None and cycle.more_body and not self._in_head
+        if self.pipeline or (self._is_answering() and not in_body):
+            self.transport.abort()
+            return
+        if cycle is not None and in_body:
+            if cycle.response_started:
+                self.transport.abort()
+                return
+            cycle.disconnected = True  # whoever reads the body is told; its answer is this one
+            cycle.message_event.set()
+        request_id = os.urandom(16).hex()
+        problem = problem_of(refusal, request_id=request_id, tells_errors=False)
+        body = problem.envelope(request_id, None)
+        fields = [*self.server_state.default_headers, *_REFUSAL_FIELDS, (b"x-ppio-request-id", request_id.encode())]
+        lines = [b"%b: %b\r\n" % field for field in (*fields, (b"content-length", b"%d" % len(body)))]
+        self.transport.write(b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body]))
+        self.transport.close()
+
+
+_REFUSAL_FIELDS: Final = [(b"content-type", b"application/json"), (b"connection", b"close")]
+
+
+def _not_http() -> BadRequestError:
+    return BadRequestError("The request is not valid HTTP.")
+
+
+def _head_too_large() -> BadRequestError:
+    return BadRequestError(
+        f"The head of the request is larger than {MAX_HEAD_BYTES} bytes or has more than {MAX_HEADER_FIELDS} fields.",
+        status_code=431,
+    )

@@ -1,0 +1,1 @@
+"""How much a service takes on: from one caller, and at once."""

@@ -1,0 +1,108 @@
+"""Admission: what stands between a parsed request and the agent's code, the caller's rate limit and then a slot."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from .._engine.workers import WorkerThreads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .._door.client_address import ClientAddress
+    from .._engine.context import RequestContext
+    from .._engine.run import Run
+    from ..config import AgentConfig
+    from .concurrency import Concurrency
+    from .rate_limit import RateLimiter, RateLimitState
+
+
+class AdmissionControl:
+    """All limits of one service; see `_engine.engine.Admission`.
+
+    Attributes:
+        rate_limiter: None where there is no limit.
+        concurrency: None where there is no limit.
+        workers: The threads for plain functions, which may have to keep slots taken.
+    """
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.rate_limiter: RateLimiter | None = None
+        self.concurrency: Concurrency | None = None
+        self.workers = WorkerThreads(config.sync_workers)
+        if config.rate_limit is not None or config.forwarded_allow_ips:
+            from .._door.client_address import ClientAddress  # a wrong proxy is refused in any case
+
+            self._client_address: ClientAddress = ClientAddress(config.forwarded_allow_ips)
+        if config.rate_limit is not None:
+            from .rate_limit import RateLimiter  # few agents have one
+
+            self.rate_limiter = RateLimiter.of(config.rate_limit)
+        if config.max_concurrency is not None or config.max_concurrency_per_session is not None:
+            from .concurrency import Concurrency, SlotHoldingThreads  # likewise
+
+            self.concurrency = Concurrency(
+                config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
+            )
+            self.workers = SlotHoldingThreads(config.sync_workers, self.concurrency)
+
+    @property
+    def limits_anything(self) -> bool:
+        """False where no limit is set, and nobody needs to ask here."""
+        return self.rate_limiter is not None or self.concurrency is not None
+
+    @property
+    def queued(self) -> int:
+        """How many invocations wait for a slot."""
+        return 0 if self.concurrency is None else self.concurrency.queued
+
+    def try_acquire(self, run: Run) -> bool:
+        """See `_engine.engine.Admission.try_acquire`."""
+        limiter = self.rate_limiter
+        if limiter is not None and run.context.parent is None:  # an agent that calls itself is no caller
+            state = limiter.try_hit(self._key_of(limiter, run.context))
+            if state is None:
+                return False
+            self._check(limiter, state, run.context)
+        return self.concurrency is None or self.concurrency.try_acquire(run)
+
+    async def acquire(self, run: Run) -> None:
+        """See `_engine.engine.Admission.acquire`."""
+        limiter = self.rate_limiter
+        if limiter is not None and limiter.needs_storage and run.context.parent is None:
+            self._check(limiter, await limiter.hit(self._key_of(limiter, run.context)), run.context)
+        if self.concurrency is not None:
+            await self.concurrency.acquire(run)
+
+    def release(self, run: Run) -> None:
+        """See `_engine.engine.Admission.release`."""
+        if self.concurrency is not None:
+            self.concurrency.release(run)
+
+    def drain(self) -> None:
+        """See `_engine.engine.Admission.drain`."""
+        if self.concurrency is not None:
+            self.concurrency.drain()
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object) -> AsyncIterator[None]:
+        """Close what was opened for counting, on the loop that used it, when the service ends."""
+        yield
+        if self.rate_limiter is not None:
+            await self.rate_limiter.close()
+
+    def _key_of(self, limiter: RateLimiter, context: RequestContext) -> str:
+        return limiter.key_of(context, self._client_address.of(context))
+
+    @staticmethod
+    def _check(limiter: RateLimiter, state: RateLimitState, context: RequestContext) -> None:
+        """Let the answer carry the limit's response fields.
+
+        Raises:
+            RateLimitedError: The request is one too many.
+            UnavailableError: The storage is gone, and nobody is let in without it.
+        """
+        context.response_headers = limiter.response_headers(state)
+        if not state.allowed:
+            raise limiter.refusal(state)

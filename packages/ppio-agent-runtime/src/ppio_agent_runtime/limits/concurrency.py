@@ -1,0 +1,276 @@
+"""How many invocations run at once, in the process and in one session, and what happens to those beyond.
+
+An invocation acquires a slot when it is admitted and releases it when it is over: after its last byte, and after the
+thread of a plain `def` has returned. Nobody can stop such a thread. If its slot were free as soon as its caller gave
+up, a second call would work on the same session while the first still does, and a process limit would not limit the
+work.
+
+All of it happens on the event loop of the handlers, without locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from ppio_agent_models import InvocationCancelledError, SessionBusyError, UnavailableError
+
+from .._engine.context import current_context
+from .._engine.invocations import draining_error
+from .._engine.workers import WorkerThreads
+
+if TYPE_CHECKING:
+    from .._engine.context import RequestContext
+    from .._engine.run import Run
+
+WhenBusy = Literal["reject", "queue", "interrupt"]
+Reason = Literal["process_full", "session_busy", "queue_full", "draining"]
+
+_RETRY_AFTER_SECONDS: Final = 1.0
+
+
+class _Slot:
+    """What one invocation occupies.
+
+    Attributes:
+        holders: How many things must end before it is free: the invocation itself, its threads, and its children.
+        over: The invocation has ended; only a thread is left.
+    """
+
+    __slots__ = ("holders", "over", "run", "session")
+
+    def __init__(self, run: Run, session: str | None) -> None:
+        self.run = run
+        self.session = session
+        self.holders = 1
+        self.over = False
+
+
+class _Waiter:
+    """An invocation in the queue. Its future is True once it has a slot, False when the service drains."""
+
+    __slots__ = ("admitted", "run", "session", "slot")
+
+    def __init__(self, run: Run, session: str | None) -> None:
+        self.run = run
+        self.session = session
+        self.slot: _Slot | None = None
+        self.admitted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+
+class Concurrency:
+    """The slots of one service.
+
+    Args:
+        limit: Slots in the process, None for any number.
+        per_session: Slots of one session, None for any number. Invocations without a session do not count for one.
+        when_busy: What happens to an invocation that finds no slot: `reject` refuses it; `queue` lets it wait, first
+            come, first served, those of one session in order; `interrupt` cancels the oldest of its session and takes
+            over its slot, and refuses it where only the process is full.
+        max_queue: Invocations that may wait.
+
+    Attributes:
+        rejected: How many were refused, by reason.
+        interrupted: How many were cancelled for a newer one of their session.
+    """
+
+    def __init__(self, limit: int | None, per_session: int | None, when_busy: WhenBusy, max_queue: int) -> None:
+        self._limit = limit
+        self._per_session = per_session
+        self._when_busy = when_busy
+        self._max_queue = max_queue
+        self._slots: dict[RequestContext, _Slot] = {}
+        self._shared: dict[RequestContext, _Slot] = {}
+        self._sessions: dict[str, dict[_Slot, None]] = {}
+        self._queue: dict[_Waiter, None] = {}
+        self.rejected: dict[Reason, int] = {"process_full": 0, "session_busy": 0, "queue_full": 0, "draining": 0}
+        self.interrupted = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many slots are taken."""
+        return len(self._slots)
+
+    @property
+    def queued(self) -> int:
+        """How many runs wait for one."""
+        return len(self._queue)
+
+    def try_acquire(self, run: Run) -> bool:
+        """Take a slot for `run` if there is one, and say whether there was."""
+        if (shared := self._parents_slot(run)) is not None:
+            self._shared[run.context] = shared
+            shared.holders += 1
+            return True
+        session = self._session_of(run)
+        if not self._has_room(session):
+            return False
+        self._take(run, session)
+        return True
+
+    async def acquire(self, run: Run) -> None:
+        """Take a slot for `run`, waiting for one where that is allowed.
+
+        Raises:
+            UnavailableError: The process or the queue is full, or the service drains.
+            SessionBusyError: The session is.
+        """
+        if self.try_acquire(run):
+            return
+        session = self._session_of(run)
+        self._check_may_wait(session)
+        waiter = _Waiter(run, session)
+        self._queue[waiter] = None
+        if run.on_queue is not None:
+            run.on_queue()
+        try:
+            admitted = await waiter.admitted
+        except asyncio.CancelledError:
+            self._queue.pop(waiter, None)
+            if waiter.slot is not None:
+                self._free(waiter.slot)
+            raise
+        if not admitted:
+            self.rejected["draining"] += 1
+            raise draining_error()
+
+    def release(self, run: Run) -> None:
+        """Note that a run is over; its slot is free once its threads have returned."""
+        if (shared := self._shared.pop(run.context, None)) is not None:
+            return self._free(shared)
+        slot = self._slots[run.context]
+        slot.over = True
+        self._free(slot)
+
+    def drain(self) -> None:
+        """Refuse everybody who waits; those who run go on."""
+        waiters = list(self._queue)
+        self._queue.clear()
+        for waiter in waiters:
+            if not waiter.admitted.done():
+                waiter.admitted.set_result(False)
+
+    def hold(self, context: RequestContext | None) -> Callable[[], None] | None:
+        """Keep the slot of an invocation taken until what this returns is called, on the same event loop."""
+        slot = None if context is None else self._slots.get(context) or self._shared.get(context)
+        if slot is None:
+            return None
+        slot.holders += 1
+        return lambda: self._free(slot)
+
+    def _parents_slot(self, run: Run) -> _Slot | None:
+        """Return the slot of the invocation that made this one: waiting for another one might never end."""
+        parent = run.context.parent
+        return None if parent is None else self._slots.get(parent) or self._shared.get(parent)
+
+    def _session_of(self, run: Run) -> str | None:
+        return None if self._per_session is None else run.context.session_id
+
+    def _has_room(self, session: str | None) -> bool:
+        return (self._limit is None or len(self._slots) < self._limit) and self._session_has_room(session)
+
+    def _session_has_room(self, session: str | None) -> bool:
+        if session is None or self._per_session is None:
+            return True
+        return len(self._sessions.get(session, ())) < self._per_session
+
+    def _take(self, run: Run, session: str | None) -> _Slot:
+        slot = self._slots[run.context] = _Slot(run, session)
+        if session is not None:
+            self._sessions.setdefault(session, {})[slot] = None
+        return slot
+
+    def _free(self, slot: _Slot) -> None:
+        slot.holders -= 1
+        if slot.holders:
+            return
+        del self._slots[slot.run.context]
+        if slot.session is not None:
+            others = self._sessions[slot.session]
+            del others[slot]
+            if not others:
+                del self._sessions[slot.session]
+        if self._queue:
+            self._admit_waiters()
+
+    def _admit_waiters(self) -> None:
+        """Give free slots to those who wait, in the order in which they came.
+
+        Whoever is left waits for a slot that a newcomer could not have either, so nobody is overtaken.
+        """
+        for waiter in list(self._queue):
+            if self._limit is not None and len(self._slots) >= self._limit:
+                return
+            if waiter.admitted.done() or not self._session_has_room(waiter.session):
+                continue
+            del self._queue[waiter]
+            waiter.slot = self._take(waiter.run, waiter.session)
+            waiter.admitted.set_result(True)
+
+    def _check_may_wait(self, session: str | None) -> None:
+        """Return when a run may wait for a slot; with `interrupt`, after making one free."""
+        session_is_busy = not self._session_has_room(session)
+        if self._when_busy == "queue":
+            if len(self._queue) >= self._max_queue:
+                self.rejected["queue_full"] += 1
+                raise _full(f"The queue is full: {self._max_queue} invocations wait, the limit 'max_queue'.")
+        elif not session_is_busy:
+            self.rejected["process_full"] += 1
+            raise _full(f"The agent is busy: {self._limit} invocations run, the limit 'max_concurrency'.")
+        elif self._when_busy == "interrupt" and session is not None:
+            self._interrupt(session)
+        else:
+            self.rejected["session_busy"] += 1
+            raise SessionBusyError(
+                f"The session is busy: {self._per_session} of its invocations run, the limit "
+                "'max_concurrency_per_session'.",
+                retry_after=_RETRY_AFTER_SECONDS,
+            )
+
+    def _interrupt(self, session: str) -> None:
+        """Cancel the oldest runs of a session, waiting ones too, until a newcomer fits in."""
+        assert self._per_session is not None
+        running = [slot.run for slot in self._sessions.get(session, ()) if not slot.over]
+        waiting = [waiter.run for waiter in self._queue if waiter.session == session]
+        alive = [run for run in running + waiting if run.reason is None]
+        for run in alive[: len(alive) - self._per_session + 1]:
+            self.interrupted += 1
+            run.stop(InvocationCancelledError("A newer invocation of the same session took over."))
+
+
+class SlotHoldingThreads(WorkerThreads):
+    """Worker threads that keep an invocation's slot taken while they work for it, whoever still waits for them."""
+
+    def __init__(self, most: int, concurrency: Concurrency) -> None:
+        super().__init__(most)
+        self._concurrency = concurrency
+
+    def run(self, context: Context, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """See `WorkerThreads.run`."""
+        return super().run(context, self._holding(context, function), *args)
+
+    def submit(self, context: Context, function: Callable[..., Any], *args: Any) -> None:
+        """See `WorkerThreads.submit`."""
+        super().submit(context, self._holding(context, function), *args)
+
+    def _holding(self, context: Context, function: Callable[..., Any]) -> Callable[..., Any]:
+        release = self._concurrency.hold(context.get(current_context))
+        if release is None:
+            return function
+        loop = asyncio.get_running_loop()
+
+        def work(*args: Any) -> Any:
+            try:
+                return function(*args)
+            finally:
+                with suppress(RuntimeError):  # the loop has been closed, and the service with it
+                    loop.call_soon_threadsafe(release)
+
+        return work
+
+
+def _full(message: str) -> UnavailableError:
+    return UnavailableError(message, retry_after=_RETRY_AFTER_SECONDS)

@@ -1,0 +1,258 @@
+"""`RateLimiter`: counts requests per key in a sliding window, says how many are left, and outlives its storage.
+
+The arithmetic is that of `limits` (its sliding window counter), which counts in Redis for replicas. In one process it
+is done here: the library's memory storage scans all its keys on the event loop with every request (12 ms at 100,000
+keys), keeps as many of them as callers care to invent, and costs 20 us where this costs 1.
+
+The response fields are those of draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from ppio_agent_models import InvocationError, RateLimitedError, UnavailableError
+
+from ..config import MEMORY_SCHEME, RateLimit
+from ..observability.logging import logger
+
+if TYPE_CHECKING:
+    from .._asgi import Headers
+    from .._engine.context import RequestContext
+    from .redis_storage import RedisStorage
+
+MAX_KEYS: Final = 20_000
+"""Keys that are counted in memory at most; beyond them the one that was not seen for longest is forgotten."""
+_STORAGE_SECONDS: Final = 1.0
+"""How long one decision may take; more, and the storage counts as gone."""
+_RETRY_STORAGE_SECONDS: Final = 2.0
+"""How long a storage that is gone is left alone before one request tries it again, all others going without it."""
+_CREDENTIALS: Final = (b"authorization", b"x-api-key")
+
+
+class RateLimitState(NamedTuple):
+    """What a limit says about one request.
+
+    Attributes:
+        allowed: It may go on, and has been counted.
+        remaining: Requests that the key has left now.
+        reset_after: Seconds until it has more.
+        known: The storage answered; otherwise the three above say only what `on_storage_failure` decided.
+    """
+
+    allowed: bool
+    remaining: int
+    reset_after: float
+    known: bool = True
+
+
+class RateLimiter(RateLimit, kw_only=False):
+    """A limit of `max_requests` in any `window_seconds`, for each key on its own, and the counts of these keys.
+
+    The service makes its own from `AgentConfig.rate_limit`, or uses the one that is given there; an agent can use more
+    of them for its own ends.
+
+    It is made with the arguments of `RateLimit`.
+
+    Attributes:
+        storage_is_gone: Redis could not be reached when it was last asked.
+
+    Raises:
+        ConfigurationError: A value is wrong, or the extra `[redis]` is not installed.
+    """
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self.storage_is_gone = False
+        self._try_again_at = 0.0
+        self._policy = (b"ratelimit-policy", f'"{self.key}";q={self.max_requests};w={self.window_seconds}'.encode())
+        self._limit_field = f'"{self.key}";r=%d;t=%d'.encode()
+        self._redis: RedisStorage | None = None
+        self._windows = SlidingWindows(self.max_requests, self.window_seconds)
+        if self.scheme != MEMORY_SCHEME:
+            from .redis_storage import RedisStorage
+
+            self._redis = RedisStorage(self)
+
+    @classmethod
+    def of(cls, rate_limit: RateLimit) -> Self:
+        """Return a limiter for `rate_limit`: itself if it is one."""
+        if isinstance(rate_limit, cls):
+            return rate_limit
+        return cls(**{name: value for name, (value, _) in rate_limit.explain().items()})
+
+    def key_of(self, context: RequestContext, address: str) -> str:
+        """Return what a request counts for, in few characters and without a credential in it.
+
+        A key counts as the one that authenticated the request. Where the service checks none because somebody in front
+        of it does, the credential that came along counts.
+        """
+        if self.key == "session" and context.session_id is not None:
+            return "session:" + _digest(context.session_id.encode("utf-8", "surrogatepass"))
+        if self.key == "api_key":
+            if context.key_id is not None:
+                return "api_key:" + _digest(context.key_id.encode("utf-8", "surrogatepass"))
+            for name in _CREDENTIALS:
+                if given := context.header_values(name):
+                    return "api_key:" + _digest(given[0].encode())
+        return "client:" + address
+
+    @property
+    def needs_storage(self) -> bool:
+        """It counts in Redis, which has to be waited for."""
+        return self._redis is not None
+
+    def try_hit(self, key: str) -> RateLimitState | None:
+        """Count one request of `key` as `hit` does; None where that has to be waited for, and nothing is counted."""
+        return self._state(*self._windows.hit(key)) if self._redis is None else None
+
+    async def hit(self, key: str) -> RateLimitState:
+        """Count one request of `key` if it fits, and return what the limit says. Never raises for a storage."""
+        if self._redis is None:
+            return self._state(*self._windows.hit(key))
+        now = time.monotonic()
+        if self.storage_is_gone and now < self._try_again_at:
+            return self._without_storage()
+        self._try_again_at = now + _STORAGE_SECONDS + _RETRY_STORAGE_SECONDS
+        try:
+            async with asyncio.timeout(_STORAGE_SECONDS):
+                counts = await self._redis.hit(key)
+        except Exception as error:  # noqa: BLE001  # a counter that fails must not fail the agent
+            self._lost(error)
+            return self._without_storage()
+        if self.storage_is_gone:
+            self.storage_is_gone = False
+            logger.warning("The rate limit's storage %s answers again.", self.place)
+        return self._state(*counts)
+
+    def response_headers(self, state: RateLimitState) -> Headers:
+        """Return the response fields `RateLimit-Policy` and `RateLimit`; none while the storage is gone."""
+        if not state.known:
+            return []
+        return [self._policy, (b"ratelimit", self._limit_field % (state.remaining, math.ceil(state.reset_after)))]
+
+    def refusal(self, state: RateLimitState) -> InvocationError:
+        """Return the error for a request that is not allowed: RateLimitedError, or UnavailableError without storage."""
+        if not state.known:
+            return UnavailableError(
+                "The rate limit's storage cannot be reached, and nobody is let in without it.",
+                retry_after=_RETRY_STORAGE_SECONDS,
+            )
+        return RateLimitedError(
+            f"Too many requests: the limit is {self.max_requests} in {self.window_seconds} s for each "
+            f"{self.key.replace('_', ' ')}.",
+            retry_after=max(1, math.ceil(state.reset_after)),
+        )
+
+    async def close(self) -> None:
+        """Close the connections to the storage, on the event loop that used it. It may be used again afterwards."""
+        if self._redis is not None:
+            await self._redis.close()
+
+    def _state(self, allowed: bool, previous: int, current: int, left: float) -> RateLimitState:
+        """Return the state of a key whose running window has `left` seconds to go, from the counts of the last two.
+
+        Of the window before, so much counts as still lies within one length back from now, as if it had been spread
+        evenly.
+        """
+        if not previous:
+            return RateLimitState(allowed, max(0, self.max_requests - current), left if current else 0.0)
+        weighted = int(previous * left / self.window_seconds) + current
+        return RateLimitState(allowed, max(0, self.max_requests - weighted), left % (self.window_seconds / previous))
+
+    def _without_storage(self) -> RateLimitState:
+        return RateLimitState(self.on_storage_failure == "open", 0, _RETRY_STORAGE_SECONDS, known=False)
+
+    def _lost(self, error: Exception) -> None:
+        self._try_again_at = time.monotonic() + _RETRY_STORAGE_SECONDS
+        if self.storage_is_gone:
+            return
+        self.storage_is_gone = True
+        logger.error(
+            "The rate limit's storage %s cannot be reached (%s). Until it answers, %s.",
+            self.place,
+            type(error).__name__,
+            "requests are not limited" if self.on_storage_failure == "open" else "all requests get 503",
+        )
+
+
+def _digest(value: bytes) -> str:
+    return blake2b(value, digest_size=16).hexdigest()
+
+
+class _Window:
+    """The counts of one key: of the window that runs, and of the one before."""
+
+    __slots__ = ("begins", "count", "previous")
+
+    def __init__(self, begins: float) -> None:
+        self.begins = begins
+        self.count = 0
+        self.previous = 0
+
+
+class SlidingWindows:
+    """The windows of many keys. Those of a key begin with its first request, as they do in Redis.
+
+    Nothing here waits, so one object serves every event loop, one at a time.
+
+    Args:
+        limit: Requests that one key may make.
+        window_seconds: In a span of so many seconds.
+        max_keys: Keys that are remembered.
+        clock: Returns seconds that never go back.
+    """
+
+    def __init__(
+        self, limit: int, window_seconds: int, max_keys: int = MAX_KEYS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit = limit
+        self._window_seconds = window_seconds
+        self._max_keys = max_keys
+        self._clock = clock
+        self._windows: OrderedDict[str, _Window] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def hit(self, key: str) -> tuple[bool, int, int, float]:
+        """Count one request of `key` if it fits into the limit.
+
+        Returns:
+            Whether it did, the counts of the previous and of the running window, and the seconds this one has left.
+        """
+        now = self._clock()
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = _Window(now)
+            self._forget(now)
+        else:
+            self._windows.move_to_end(key)
+            if now - window.begins >= self._window_seconds:
+                self._turn(window, now)
+        left = self._window_seconds - (now - window.begins)
+        allowed = int(window.previous * left / self._window_seconds) + window.count < self._limit
+        if allowed:
+            window.count += 1
+        return allowed, window.previous, window.count, left
+
+    def _turn(self, window: _Window, now: float) -> None:
+        if now - window.begins >= 2 * self._window_seconds:
+            window.begins, window.previous = now, 0
+        else:
+            window.begins, window.previous = window.begins + self._window_seconds, window.count
+        window.count = 0
+
+    def _forget(self, now: float) -> None:
+        """Drop the oldest keys that are over, two for each new one, and what is beyond the bound."""
+        for _ in range(2):
+            oldest = next(iter(self._windows))
+            over = now - self._windows[oldest].begins >= 2 * self._window_seconds
+            if over or len(self._windows) > self._max_keys:
+                del self._windows[oldest]

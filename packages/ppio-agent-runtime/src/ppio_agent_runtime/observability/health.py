@@ -1,0 +1,201 @@
+"""`GET /ping`: touches no handler, no pool and no lock. An agent's own ping handler runs aside, against the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from ppio_agent_models import ConfigurationError, SerializationError
+
+from .._serialize import encode
+from .threads import run_in_thread
+
+HEALTHY, BUSY, UNHEALTHY = "Healthy", "HealthyBusy", "Unhealthy"
+
+_WORDS = {
+    **dict.fromkeys(("healthy", "ok", "up", "true"), HEALTHY),
+    **dict.fromkeys(("healthybusy", "busy", "working"), BUSY),
+    **dict.fromkeys(("unhealthy", "down", "error", "false"), UNHEALTHY),
+}
+
+PingHandler = Callable[[], Any]
+
+_Answer = tuple[str, str | None, dict[str, Any]]
+"""Status, message and further fields."""
+
+
+class Health:
+    """How the service is: busy while work is in flight, unhealthy while draining or when its own ping handler says so.
+
+    Args:
+        ping_timeout_seconds: Longest time for a ping handler.
+        run_async: Runs an async ping handler on the event loop of the handlers; None where that is the one of `ping`.
+
+    Attributes:
+        draining: The service is shutting down.
+        details: Each returns further fields of the answer.
+        busy_checks: Each says whether there is work in flight.
+    """
+
+    def __init__(
+        self,
+        ping_timeout_seconds: float,
+        run_async: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]] | None = None,
+    ) -> None:
+        self.draining = False
+        self.details: list[Callable[[], dict[str, Any]]] = []
+        self.busy_checks: list[Callable[[], bool]] = []
+        self._run_async = run_async
+        self._timeout_seconds = ping_timeout_seconds
+        self._handler: PingHandler | None = None
+        self._check: asyncio.Future[_Answer] | None = None
+        self._own_status = HEALTHY
+        self._status = HEALTHY
+        self._changed_at = int(time.time())
+
+    def set_handler(self, handler: PingHandler) -> None:
+        """Ask `handler` on every ping from now on.
+
+        Raises:
+            ConfigurationError: It cannot be called without arguments.
+        """
+        try:
+            inspect.signature(handler).bind()
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"A ping handler is called without arguments, which {handler!r} does not take: {error}."
+            ) from error
+        self._handler = handler
+
+    def reset(self) -> None:
+        """Begin anew, after an earlier life of the app may have ended on another event loop."""
+        self.draining = False
+        self._check = None
+        self.update()
+
+    def update(self) -> None:
+        """Note the status as it is now, with the time if it has changed. Wanted whenever work begins or has ended."""
+        self._note(self._combined())
+
+    async def ping(self) -> tuple[int, bytes]:
+        """Return HTTP status and JSON body of the answer."""
+        message: str | None = None
+        extra: dict[str, Any] = {}
+        if self.draining:
+            message = "draining"
+        elif self._handler is not None:
+            self._own_status, message, extra = await self._ask(self._handler)
+        status = UNHEALTHY if self.draining else self._combined()
+        self._note(status)
+        body = {
+            "status": status,
+            "message": message,
+            "time_of_last_update": self._changed_at,
+            "timestamp": datetime.now(UTC).isoformat(),
+        }
+        for detail in self.details:
+            body |= detail()
+        return 503 if status == UNHEALTHY else 200, _encode_ping(extra, body)
+
+    def _combined(self) -> str:
+        if self._own_status != HEALTHY:
+            return self._own_status
+        for is_busy in self.busy_checks:
+            if is_busy():
+                return BUSY
+        return HEALTHY
+
+    def _note(self, status: str) -> None:
+        if status != self._status:
+            self._status = status
+            self._changed_at = int(time.time())
+
+    async def _ask(self, handler: PingHandler) -> _Answer:
+        """Return the handler's status, message and further fields. Pings that arrive meanwhile share one call."""
+        if self._check is None:
+            self._check = self._call(handler)
+            self._check.add_done_callback(self._checked)
+        check = self._check
+        try:
+            return await asyncio.wait_for(asyncio.shield(check), self._timeout_seconds)
+        except TimeoutError:
+            return UNHEALTHY, f"The ping handler did not answer within {self._timeout_seconds:g} s.", {}
+
+    def _call(self, handler: PingHandler) -> asyncio.Future[_Answer]:
+        """Call the handler: on the agent's loop when it is async, else in a thread that no other work can occupy."""
+        if not _is_async(handler):
+            return run_in_thread(_ask_plain, handler, name="agent-ping")
+        answer = _ask_async(handler)
+        return asyncio.ensure_future(answer if self._run_async is None else self._run_async(answer))
+
+    def _checked(self, check: asyncio.Future[_Answer]) -> None:
+        self._check = None
+        if not check.cancelled():
+            check.exception()  # seen here: the ping that started it may have given up
+
+
+def _is_async(handler: PingHandler) -> bool:
+    """Say whether a function, partial, method or callable object is async."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+def _ask_plain(handler: PingHandler) -> _Answer:
+    try:
+        return read_answer(handler())
+    except BaseException as error:  # noqa: BLE001  # also SystemExit: whatever it is, the ping is answered
+        return _raised(error)
+
+
+async def _ask_async(handler: PingHandler) -> _Answer:
+    try:
+        return read_answer(await handler())
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        return _raised(error)
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # whatever it is, the ping is answered
+        return _raised(error)
+
+
+def _raised(error: BaseException) -> _Answer:
+    return UNHEALTHY, f"The ping handler raised {type(error).__name__}.", {}
+
+
+def read_answer(answer: Any) -> _Answer:
+    """Return status word, message and further fields of whatever a ping handler returned."""
+    if answer is None:
+        return HEALTHY, None, {}
+    if hasattr(answer, "model_dump"):
+        answer = answer.model_dump(mode="json")
+    extra: dict[str, Any] = {}
+    message = None
+    word = answer
+    if isinstance(answer, Mapping):
+        extra = {str(key): value for key, value in answer.items()}
+        word = extra.pop("status", None)
+        message = extra.pop("message", None)
+        if word is None and isinstance(extra.get("healthy"), bool):
+            word = extra["healthy"]
+    if isinstance(word, Enum):
+        word = word.value
+    status = _WORDS.get(str(word).strip().lower()) if isinstance(word, str | bool) else None
+    if status is None:
+        return UNHEALTHY, f"The ping handler answered something unknown, of type {type(answer).__name__}.", extra
+    return status, message if isinstance(message, str | None) else encode(message).decode(), extra
+
+
+def _encode_ping(extra: dict[str, Any], body: dict[str, Any]) -> bytes:
+    """Return the answer as JSON; when the agent's own fields cannot be, without them."""
+    extra = {key: value for key, value in extra.items() if key not in body}
+    try:
+        return encode(body | extra)
+    except SerializationError:
+        return encode(body)

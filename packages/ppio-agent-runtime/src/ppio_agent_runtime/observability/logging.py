@@ -1,0 +1,250 @@
+"""Logging: our loggers, the ids that every record carries, and lines of text for people or of JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+import traceback
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from .._engine.context import current_context
+
+if TYPE_CHECKING:
+    from .._engine.context import RequestContext
+
+LogFormat = Literal["text", "json"]
+
+ID_FIELDS: Final = ("request_id", "session_id", "invocation_id")
+"""The fields that every record has; None outside of invocations."""
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+"""Fields that every record has, and uvicorn's coloured twin of the message; all others were given by `extra`."""
+_TAKEN: Final = _STANDARD | {"timestamp", "level", "logger"}
+_MISLEADING: Final = re.compile(r'[ \]="\\]')
+
+
+class RuntimeLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger that stays on.
+
+    `logging.config.dictConfig` and `fileConfig` disable every logger that exists already, by default and without a
+    word; a failed invocation would then be told to nobody. To hear less, set the logger's level.
+    """
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the name is logging's
+        """Say whether a record of this level is wanted."""
+        self.logger.disabled = False
+        return super().isEnabledFor(level)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Return both as they are, `extra` included."""
+        return msg, kwargs
+
+
+logger = RuntimeLogger(logging.getLogger("ppio_agent_runtime"), {})
+access_logger = RuntimeLogger(logging.getLogger("ppio_agent_runtime.access"), {})
+
+
+def configure_logging(log_format: LogFormat | None = None, *, debug: bool = False) -> None:
+    """Write log lines of all loggers to standard error, and let every record carry the ids of its invocation.
+
+    `app.run()` calls this. Call it yourself where another server serves the app. A program that has set up logging
+    before keeps its handlers and levels; records then still have `request_id`, `session_id` and `invocation_id` (None
+    outside of invocations) for its formats. Calling it again changes the format.
+
+    Args:
+        log_format: `text` or `json`. One that is named also replaces the format of handlers that the program has put
+            on the root logger to write to standard output or error; without one, text is for the unconfigured.
+        debug: Let records of level DEBUG of our own loggers through; those of other libraries are not asked for.
+    """
+    _add_ids_to_records()
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.StreamHandler())
+        root.setLevel(logging.INFO)
+        log_format = log_format or "text"
+    if debug:
+        logger.logger.setLevel(logging.DEBUG)
+    if log_format is not None:
+        for handler in root.handlers:
+            # Not a program's own kind of handler, nor a file.
+            if type(handler) is logging.StreamHandler and handler.stream in (sys.stderr, sys.stdout):
+                handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    # Of uvicorn's messages at start nothing is news; what it warns about comes through the root's handlers.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def ids_of(context: RequestContext) -> dict[str, Any]:
+    """Return the ids as `extra` of a log call, for lines about an invocation that are not written inside of it."""
+    return {
+        "request_id": context.request_id,
+        "session_id": context.session_id,
+        "invocation_id": context.invocation_id,
+    }
+
+
+def log_access(context: RequestContext, mode: str, sent_bytes: int, chunks: int) -> None:
+    """Write the line of an invocation that succeeded.
+
+    Args:
+        mode: The form of its answer, `json` or `stream`.
+        sent_bytes: Size of the answer's body.
+        chunks: How many chunks the stream had.
+    """
+    duration = context.elapsed()
+    access_logger.info(
+        "Invocation %s succeeded: %s, %.3f s, %d bytes, %d chunks",
+        context.invocation_id,
+        mode,
+        duration,
+        sent_bytes,
+        chunks,
+        extra={
+            **ids_of(context),
+            "mode": mode,
+            "duration_seconds": round(duration, 6),
+            "sent_bytes": sent_bytes,
+            "chunks": chunks,
+        },
+    )
+
+
+class _RecordFactory:
+    """A factory of log records around the one that was there before: it adds the ids of the current invocation."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record: logging.LogRecord = self._inner(*args, **kwargs)
+        context = current_context.get()
+        fields = _Fields(vars(record))
+        for name in ID_FIELDS:
+            fields.setdefault(name, None if context is None else getattr(context, name))
+        record.__dict__ = fields
+        return record
+
+
+class _Fields(dict[str, Any]):
+    """A record's fields, of which the ids do not count as taken.
+
+    `logging` refuses an `extra` that names a field which a record has already, and `extra={"request_id": …}` is common.
+    It goes on working: who gives an id of that name means it.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        return name not in ID_FIELDS and super().__contains__(name)
+
+
+def _add_ids_to_records() -> None:
+    factory = logging.getLogRecordFactory()
+    if not isinstance(factory, _RecordFactory):
+        logging.setLogRecordFactory(_RecordFactory(factory))
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31 12:00:00,000 INFO name: message [request=… session=… invocation=…]`, the traceback below it.
+
+    A formatter must not fail: an exception in logging would hide the very thing that was to be logged.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
+        """Return the line without a traceback."""
+        created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        milliseconds = int(record.created % 1 * 1000)
+        line = f"{created},{milliseconds:03d} {record.levelname} {record.name}: {record.message}"
+        ids = {name.removesuffix("_id"): getattr(record, name, None) for name in ID_FIELDS}
+        shown = " ".join(f"{word}={_harmless(value)}" for word, value in ids.items() if value is not None)
+        return f"{line} [{shown}]" if shown else line
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; one whose message and arguments do not fit together says so."""
+        try:
+            return super().format(record)
+        except Exception as error:  # noqa: BLE001  # see the class's docstring
+            return super().format(_without_arguments(record, error))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object in ASCII for each record (RFC 8259), whatever the record holds.
+
+    Always `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`; during an invocation its three ids; what was given
+    by `extra`; for an exception `exception` with `type`, `message` and `stacktrace`.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without a line break in it."""
+        created = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, Any] = {
+            "timestamp": created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _message(record),
+        }
+        fields = vars(record)
+        is_inside = fields.get("invocation_id") is not None
+        line |= {
+            name: value for name, value in fields.items() if name not in _TAKEN and (is_inside or name not in ID_FIELDS)
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = _exception(record.exc_info[1])
+        if record.stack_info:
+            line["stack"] = record.stack_info
+        try:
+            return _encode(line)
+        except (ValueError, TypeError, RecursionError):  # NaN, a circle, keys that are no texts, too deep
+            return _encode({_text_of(name): _plain(value) for name, value in line.items()})
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001  # a formatter must not fail
+        return _without_arguments(record, error).getMessage()
+
+
+def _without_arguments(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
+    """Return a copy whose message is printable as it stands and names what was wrong with the arguments."""
+    copy = logging.makeLogRecord(vars(record))
+    copy.msg = f"{_text_of(record.msg)} [the arguments of this log call do not fit: {type(error).__name__}]"
+    copy.args = None
+    return copy
+
+
+def _exception(error: BaseException) -> dict[str, str]:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        trace = "".join(traceback.format_exception(error))
+    except Exception as failure:  # noqa: BLE001  # an exception may even fail to describe itself
+        trace = f"The traceback cannot be shown: {type(failure).__name__}."
+    return {"type": name, "message": _text_of(error), "stacktrace": trace}
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return json.loads(_encode(value))
+    except (ValueError, TypeError, RecursionError):
+        return _text_of(value)
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001  # a formatter must not fail
+        return f"<{type(value).__name__} whose text cannot be made: {type(error).__name__}>"
+
+
+# Made once: json.dumps makes an encoder for each call that wants anything special.
+_encode = json.JSONEncoder(allow_nan=False, default=_text_of, separators=(",", ":")).encode
+
+
+def _harmless(value: Any) -> str:
+    """Return an id that a caller chose such that it cannot begin a line of its own or look like another field."""
+    text = str(value)
+    return text if text.isprintable() and not _MISLEADING.search(text) else json.dumps(text)

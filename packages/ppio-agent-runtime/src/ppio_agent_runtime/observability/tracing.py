@@ -1,0 +1,242 @@
+"""Traces: a server span for each invocation, its context active in the handler to the last byte.
+
+The OpenTelemetry SDK is imported once somebody collects; other agents do not pay for it. Endpoint, headers, timeout,
+sampler, batch sizes, resource and propagators are read by the SDK itself from the standard `OTEL_*` variables.
+
+Names of spans and attributes are OpenTelemetry's semantic conventions for generative AI, agent spans. All names of that
+convention are still in development and have changed before; they are in this file and nowhere else. See
+https://github.com/open-telemetry/semantic-conventions-genai (agent spans) and, for `error.type`, the general ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
+
+from .._version import __version__
+from .logging import logger
+from .threads import run_in_thread
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from .._engine.context import RequestContext
+
+_OPERATION: Final = "invoke_agent"
+_CLOSE_SECONDS: Final = 5.0
+"""How long the last spans may take to leave; a collector that does not answer must not hold up the exit."""
+_UNNAMED: Final = "unknown_service"
+"""How the SDK begins the name of a service that nobody has named."""
+
+
+class Tracing:
+    """The spans of one app.
+
+    Args:
+        agent_name: Goes into every span, unless the program or `OTEL_SERVICE_NAME` names the service.
+        flush: Send spans after each invocation, and not only every few seconds: a sandbox that is frozen as soon as it
+            is idle would lose them.
+
+    Raises:
+        ConfigurationError: The SDK is not installed, or an exporter that `OTEL_TRACES_EXPORTER` names.
+    """
+
+    def __init__(self, agent_name: str, *, flush: bool) -> None:
+        try:
+            import opentelemetry.sdk.trace  # noqa: F401  # the API alone collects nothing
+            from opentelemetry import context, propagate, trace
+        except ImportError as error:
+            raise ConfigurationError(
+                "telemetry needs the OpenTelemetry SDK: pip install 'ppio-agent-runtime[otel]'"
+            ) from error
+        self._context, self._propagate, self._trace = context, propagate, trace  # kept: no import inside a request
+        self._fields = frozenset(map(str.lower, propagate.get_global_textmap().fields))
+        self._provider: Any = trace.get_tracer_provider()
+        self._own = not program_has_set_up()  # else somebody ends it as well
+        if self._own:
+            self._provider = _make_provider(agent_name)
+            trace.set_tracer_provider(self._provider)
+        self._agent_name = _service_name(self._provider) or agent_name
+        self._tracer = self._provider.get_tracer("ppio_agent_runtime", __version__)
+        self._flush = flush
+        self._flushing: asyncio.Future[Any] | None = None
+        self._flush_again = False
+        self._open: dict[RequestContext, tuple[Any, Any]] = {}
+
+    @property
+    def is_flushing(self) -> bool:
+        """Spans of finished invocations are on their way: whoever freezes idle sandboxes should wait for them."""
+        return self._flushing is not None
+
+    def begin(self, context: RequestContext) -> None:
+        """Start the span of an invocation and make it the current one of the running task, and of what that starts.
+
+        Its parent is the span that is current already, as with an agent that calls itself; else the caller's, by the
+        request's headers (W3C Trace Context and Baggage, unless `OTEL_PROPAGATORS` says otherwise).
+        """
+        current = parent = self._context.get_current()
+        within = self._trace.get_current_span(current).get_span_context().is_valid
+        if not within:
+            parent = self._propagate.extract(self._carrier(context), current)
+        span = self._tracer.start_span(
+            f"{_OPERATION} {self._agent_name}",
+            parent,
+            kind=self._trace.SpanKind.INTERNAL if within else self._trace.SpanKind.SERVER,
+            attributes=self._attributes(context),
+        )
+        self._context.attach(self._trace.set_span_in_context(span, parent))
+        self._open[context] = span, current
+
+    def end(
+        self, context: RequestContext, outcome: str, failure: BaseException | None, *, mode: str, chunks: int
+    ) -> None:
+        """End the span of an invocation.
+
+        Args:
+            context: The one that `begin` was called with.
+            outcome: How it ended, in the words of the metrics.
+            failure: Of it the type is told and nothing else, for messages can hold payloads.
+            mode: The form of its answer, `json` or `stream`.
+            chunks: How many chunks the stream had.
+        """
+        opened = self._open.pop(context, None)
+        if opened is None:  # it began before tracing did
+            return
+        span, before = opened
+        span.set_attribute("ppio.outcome", outcome)
+        span.set_attribute("ppio.mode", mode)
+        if mode == "stream":
+            span.set_attribute("ppio.chunks", chunks)
+        if failure is not None:
+            kind = _type_name(failure.__cause__ or failure)
+            span.set_attribute("error.type", kind)
+            if outcome in ("error", "timeout", "draining") and not _is_callers_fault(failure):
+                span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, kind))
+        span.end()
+        self._context.attach(before)  # not detach(): a stream may end in another context than the one it began in
+        if self._flush:
+            self._start_flush()
+
+    async def close(self) -> None:
+        """Send what is left, and end what was started here."""
+        last = self._provider.shutdown if self._own else self._force_flush
+        try:
+            await asyncio.wait_for(run_in_thread(last, name="agent-tracing"), _CLOSE_SECONDS)
+        except TimeoutError:
+            logger.warning("The last spans did not leave within %g s; they are lost.", _CLOSE_SECONDS)
+
+    def _attributes(self, context: RequestContext) -> dict[str, Any]:
+        """Return what is known when an invocation begins. Never its payload."""
+        attributes = {
+            "gen_ai.operation.name": _OPERATION,
+            "gen_ai.agent.name": self._agent_name,
+            "ppio.invocation_id": context.invocation_id,
+            "ppio.request_id": context.request_id,
+        }
+        if context.session_id is not None:
+            attributes["gen_ai.conversation.id"] = context.session_id
+        return attributes
+
+    def _carrier(self, context: RequestContext) -> dict[str, str]:
+        """Return the headers that carry a trace; repeated ones joined (RFC 9110, section 5.3)."""
+        values = {field: context.header_values(field.encode()) for field in self._fields}
+        return {field: ",".join(found) for field, found in values.items() if found}
+
+    def _start_flush(self) -> None:
+        """Flush in a thread; what ends meanwhile is flushed once more afterwards."""
+        if self._flushing is not None:
+            self._flush_again = True
+            return
+        self._flush_again = False
+        self._flushing = run_in_thread(self._force_flush, name="agent-tracing")
+        self._flushing.add_done_callback(self._flushed)
+
+    def _flushed(self, flushing: asyncio.Future[Any]) -> None:
+        self._flushing = None
+        if not flushing.cancelled() and (error := flushing.exception()) is not None:
+            logger.warning("Spans could not be sent: %s.", type(error).__name__)
+        if self._flush_again:
+            self._start_flush()
+
+    def _force_flush(self) -> None:
+        if (force_flush := getattr(self._provider, "force_flush", None)) is not None:  # it is the SDK's, not the API's
+            force_flush()
+
+
+def is_disabled() -> bool:
+    """Say whether the environment forbids all telemetry."""
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def names_collector() -> bool:
+    """Say whether the environment names where spans go."""
+    if os.environ.get("OTEL_TRACES_EXPORTER"):
+        return bool(_exporter_names())
+    return any(map(os.environ.get, ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")))
+
+
+def program_has_set_up() -> bool:
+    """Say whether somebody has set a provider already: the program, or opentelemetry-instrument."""
+    from opentelemetry import trace
+
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+
+
+def _make_provider(agent_name: str) -> TracerProvider:
+    """Return a provider that sends spans in batches.
+
+    Args:
+        agent_name: Name of the service, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` gives one.
+
+    Raises:
+        ConfigurationError: An exporter that the environment names is not installed.
+    """
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create()
+    if str(resource.attributes.get("service.name", _UNNAMED)).startswith(_UNNAMED):
+        resource = resource.merge(Resource({"service.name": agent_name}))
+    # Not at exit: the app shuts it down at the end of its lifespan, and waits for a bounded time.
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    for name in _exporter_names():
+        provider.add_span_processor(BatchSpanProcessor(_exporter(name)))
+    return provider
+
+
+def _service_name(provider: Any) -> str | None:
+    """Return the name that somebody gave to the service of a provider."""
+    resource = getattr(provider, "resource", None)
+    name = None if resource is None else resource.attributes.get("service.name")
+    return name if isinstance(name, str) and name and not name.startswith(_UNNAMED) else None
+
+
+def _exporter_names() -> list[str]:
+    """Return the names of `OTEL_TRACES_EXPORTER`; `none` is no exporter."""
+    given = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
+    return [name.strip() for name in given.split(",") if name.strip() not in ("", "none")]
+
+
+def _exporter(name: str) -> Any:
+    entry = name
+    if name == "otlp":
+        protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+        entry = "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"
+    from importlib.metadata import entry_points  # slow to import
+
+    for found in entry_points(group="opentelemetry_traces_exporter", name=entry):
+        return found.load()()
+    raise ConfigurationError(f"The traces exporter {entry!r}, which the OTEL_* variables ask for, is not installed.")
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_callers_fault(failure: BaseException) -> bool:
+    return isinstance(failure, PPIOAgentRuntimeError) and (failure.status_code or 500) < 500

@@ -1,0 +1,103 @@
+"""Authentication: API keys, and requests signed by RFC 9421. Only in the middleware stack when keys are configured.
+
+It stands inside CORS, so that preflights work, and around everything else: agents, docs, middleware, WebSockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError
+
+from .._corridor.respond import identity_headers
+from .._http.handshake import refuse_handshake
+from .._http.headers import KEY_ID, by_name, request_id_of
+from .._problems import ClientGoneError, problem_of, send_problem
+from ..observability.logging import logger
+from .api_keys import ApiKeys, RefusedError
+
+if TYPE_CHECKING:
+    from .._asgi import ASGIApp, Headers, Receive, Scope, Send
+    from ..config import AgentConfig
+    from .signatures import SignatureVerifier
+
+
+class AuthenticationMiddleware:
+    """Passes on the requests of those who hold a key.
+
+    Args:
+        app: What is inside.
+        config: Has `api_keys`, `hmac_keys` or both; one of either is enough.
+        on_refused: Hears of each refusal.
+    """
+
+    def __init__(self, app: ASGIApp, config: AgentConfig, on_refused: Callable[[Exception], None]) -> None:
+        self._app = app
+        self._on_refused = on_refused
+        self._api_keys = ApiKeys(config.api_keys or ())
+        self._signatures: SignatureVerifier | None = None
+        if config.hmac_keys:
+            from .signatures import SignatureVerifier  # and http-sf with it
+
+            self._signatures = SignatureVerifier(config)
+        self._open = frozenset({"/ping", "/metrics"} if config.metrics_public else {"/ping"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with the id of its key in the scope, or refuse it."""
+        kind = scope["type"]
+        if kind == "lifespan" or (kind == "http" and self._is_open(scope)):
+            return await self._app(scope, receive, send)
+        try:
+            key_id = self._api_keys.find(scope["headers"])
+            if key_id is None:
+                key_id, receive = await self._verify(scope, receive)
+        except ClientGoneError:
+            return None
+        except PPIOAgentRuntimeError as error:
+            return await self._refuse(error, scope, send)
+        scope[KEY_ID] = key_id
+        await self._app(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        path: str = scope["path"]
+        return path.removeprefix(scope.get("root_path", "")) in self._open
+
+    async def _verify(self, scope: Scope, receive: Receive) -> tuple[str, Receive]:
+        """Return the key id of the request's signature, and a `receive` that gives the body which was checked."""
+        headers: Headers = scope["headers"]
+        if self._signatures is None or not self._signatures.is_signed(headers):
+            raise self._unauthenticated(headers)
+        return await self._signatures.verify(scope, receive)
+
+    def _unauthenticated(self, headers: Headers) -> RefusedError:
+        if ApiKeys.given(headers):
+            return RefusedError("The API key is wrong.", "wrong")
+        ways = ["send a key as 'Authorization: Bearer ...' or 'X-API-KEY'"] if self._api_keys else []
+        ways += ["sign the request (RFC 9421)"] if self._signatures is not None else []
+        return RefusedError(f"This agent wants to know who calls: {', or '.join(ways)}.", "missing")
+
+    async def _refuse(self, error: PPIOAgentRuntimeError, scope: Scope, send: Send) -> None:
+        # Counted under the name that callers see.
+        self._on_refused(AuthenticationError(error.message) if isinstance(error, RefusedError) else error)
+        request_id = request_id_of(by_name(scope["headers"]))
+        headers = identity_headers(request_id, None)
+        if isinstance(error, RefusedError):
+            headers += self._challenges(error)
+            logger.info("Access refused (request %s): %s", request_id, error.reason)
+        problem = problem_of(error, request_id=request_id, tells_errors=False)
+        if scope["type"] == "websocket":
+            await refuse_handshake(scope, send, problem, request_id=request_id, session_id=None, headers=headers)
+        else:
+            await send_problem(send, problem, request_id=request_id, session_id=None, headers=headers)
+
+    def _challenges(self, error: RefusedError) -> Headers:
+        """Return `WWW-Authenticate` (RFC 9110, section 11.6.1; RFC 6750, section 3) and `Accept-Signature`."""
+        reason = b"" if error.reason == "missing" else b', error="%b"' % error.reason.encode()
+        challenges: Headers = []
+        if self._api_keys:
+            challenges.append((b"www-authenticate", b'Bearer realm="agent"' + reason))
+        if self._signatures is not None:
+            challenges.append((b"www-authenticate", b'Signature realm="agent"' + reason))
+            challenges.append(self._signatures.accept_signature)
+        return challenges

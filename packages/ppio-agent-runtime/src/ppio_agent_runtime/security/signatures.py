@@ -1,0 +1,328 @@
+"""Signed requests: HTTP message signatures (RFC 9421) by HMAC-SHA256, and digests of bodies (RFC 9530).
+
+Imported where `hmac_keys` are set, as http-sf is, which reads the structured fields (RFC 9651) that signatures are
+written in. What a request must cover is contract: method and path always, the query and the body's digest when there
+is one, and every header that decides for whom, for how long and under which key it runs, when it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
+
+import http_sf
+
+from ppio_agent_models import SIGNED_HEADERS, RequestReadTimeoutError, UnavailableError
+
+from .._http.body import read_body
+from .api_keys import RefusedError
+
+if TYPE_CHECKING:
+    from .._asgi import Headers, Message, Receive, Scope
+    from ..config import AgentConfig
+
+LABEL: Final = "sig1"
+ALGORITHM: Final = "hmac-sha256"
+MAX_SKEW_SECONDS: Final = 60
+"""How far the clock of a caller may be ahead of ours."""
+MAX_NONCE_CHARS: Final = 256
+MAX_NONCES: Final = 262_144
+"""How many nonces are remembered, about 40 MB; beyond that signed requests wait until the oldest is forgotten."""
+COVERED_HEADERS: Final = tuple(map(str.lower, SIGNED_HEADERS))
+
+CoveredComponents = tuple[list[Any], dict[str, Any]]
+"""An inner list, whose items are pairs of name and parameters, with its own parameters: as http-sf has it."""
+
+
+class SignedMessage:
+    """What of a request can be signed.
+
+    Args:
+        method: As sent.
+        path: Percent-encoded as sent, without the query.
+        query: As sent, without the question mark; empty when there is none.
+        headers: Raw pairs, names in lower case.
+    """
+
+    __slots__ = ("_fields", "method", "path", "query")
+
+    def __init__(self, method: str, path: bytes, query: bytes, headers: Headers) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self._fields: dict[str, bytes] = {}
+        for raw, value in headers:
+            name, line = raw.decode("latin-1"), value.strip(b" \t")
+            self._fields[name] = b"%b, %b" % (self._fields[name], line) if name in self._fields else line
+
+    @classmethod
+    def from_scope(cls, scope: Scope) -> SignedMessage:
+        """Return what an ASGI server received."""
+        path = scope.get("raw_path") or quote(scope["path"], safe="/:@!$&'()*+,;=~").encode()
+        return cls(scope.get("method", "GET"), path, scope.get("query_string", b""), scope["headers"])
+
+    def field(self, name: str) -> bytes | None:
+        """Return the combined value of a header field (RFC 9421, section 2.1), or None when it was not sent."""
+        return self._fields.get(name)
+
+
+class Signature(NamedTuple):
+    """A signature that is right; whether it is fresh, and fits the body, is still to be seen.
+
+    Attributes:
+        key_id: Whose key made it.
+        nonce: Never to be seen again from this key.
+        covers_digest: It covers the body's digest, which then must be right; otherwise the body must be empty.
+    """
+
+    key_id: str
+    nonce: str
+    covers_digest: bool
+
+
+class SignatureVerifier:
+    """Checks signed requests against `hmac_keys`, and remembers their nonces in this process.
+
+    Attributes:
+        accept_signature: The response field that says what to sign (RFC 9421, section 5.1).
+    """
+
+    accept_signature: tuple[bytes, bytes] = (
+        b"accept-signature",
+        b'%b=("@method" "@path" "@query" %b);created;nonce;keyid;alg="%b"'
+        % (LABEL.encode(), " ".join(f'"{name}"' for name in COVERED_HEADERS).encode(), ALGORITHM.encode()),
+    )
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._config = config
+        self._secrets = {key_id: secret.encode() for key_id, secret in (config.hmac_keys or {}).items()}
+        self._nonces = NonceMemory(config.signature_max_age_seconds)
+
+    @staticmethod
+    def is_signed(headers: Headers) -> bool:
+        """Say whether a request claims to be signed."""
+        return any(name == b"signature-input" for name, _ in headers)
+
+    async def verify(self, scope: Scope, receive: Receive) -> tuple[str, Receive]:
+        """Return the key id of the request's signature, and a `receive` that gives the body which was checked.
+
+        Raises:
+            RefusedError: It is not signed as it should be.
+            RequestReadTimeoutError: The body does not come in time.
+            PayloadTooLargeError: The body is larger than `max_request_size`.
+            UnavailableError: Too many nonces are remembered.
+            ClientGoneError: The caller hung up.
+        """
+        message = SignedMessage.from_scope(scope)
+        now = time.time()
+        signature = verify(message, self._secrets, now=now, max_age_seconds=self._config.signature_max_age_seconds)
+        body = b""
+        if scope["type"] == "http":
+            body = await self._read(message, receive)
+            receive = _replay(body, receive)
+        check_digest(message, body, signature)
+        self._nonces.add(signature, now)
+        return signature.key_id, receive
+
+    async def _read(self, message: SignedMessage, receive: Receive) -> bytes:
+        limit = self._config.request_read_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                return await read_body(receive, message.field("content-length"), self._config.max_request_size)
+        except TimeoutError:
+            raise RequestReadTimeoutError(
+                f"The body did not arrive within {limit:g} s, the limit 'request_read_timeout_seconds'."
+            ) from None
+
+
+class NonceMemory:
+    """Nonces that were used, each until its signature has expired anyway. One process's own memory.
+
+    Args:
+        max_age_seconds: How long a signature is accepted.
+        max_nonces: How many are remembered at once.
+    """
+
+    def __init__(self, max_age_seconds: float, max_nonces: int = MAX_NONCES) -> None:
+        self._max_nonces = max_nonces
+        self._keep_seconds = max_age_seconds + MAX_SKEW_SECONDS  # what is ahead of our clock lives so much longer
+        self._used: dict[bytes, float] = {}
+
+    def add(self, signature: Signature, now: float) -> None:
+        """Remember the nonce.
+
+        Raises:
+            RefusedError: It was used before.
+            UnavailableError: There is no room; to forget one that still counts would allow a replay.
+        """
+        nonce = f"{len(signature.key_id)}:{signature.key_id}{signature.nonce}".encode()
+        digest = hashlib.sha256(nonce).digest()[:16]
+        while self._used and next(iter(self._used.values())) <= now:
+            del self._used[next(iter(self._used))]
+        if digest in self._used:
+            raise RefusedError("The nonce was used before; sign each request anew.", "replayed")
+        if len(self._used) >= self._max_nonces:
+            raise UnavailableError("Too many signed requests in a short time; come back a little later.", retry_after=1)
+        self._used[digest] = now + self._keep_seconds
+
+
+def verify(message: SignedMessage, secrets: Mapping[str, bytes], *, now: float, max_age_seconds: float) -> Signature:
+    """Return the signature of a request after checking it.
+
+    Args:
+        secrets: Key id to secret.
+        now: Unix seconds.
+        max_age_seconds: How old it may be.
+
+    Raises:
+        RefusedError: It is missing, malformed, does not cover enough, too old, from the future, or wrong.
+    """
+    covered, given = _read_fields(message)
+    key_id, nonce, created, expires = _parameters(covered)
+    names = _covered_names(covered)
+    _check_coverage(message, names)
+    base = signature_base(message, covered)
+    # An unknown key id costs as much as a wrong secret and is told in the same words.
+    expected = sign(base, secrets.get(key_id, b"unknown"))
+    if not hmac.compare_digest(given, expected) or key_id not in secrets:
+        raise RefusedError("The signature is wrong, or its key id is unknown.", "wrong")
+    if now - created > max_age_seconds or created - now > MAX_SKEW_SECONDS or (expires is not None and now > expires):
+        raise RefusedError(
+            f"The signature has expired or is from the future: it may be {max_age_seconds:g} s old and "
+            f"{MAX_SKEW_SECONDS} s ahead of this machine's clock.",
+            "expired",
+        )
+    return Signature(key_id, nonce, "content-digest" in names)
+
+
+def check_digest(message: SignedMessage, body: bytes, signature: Signature) -> None:
+    """Compare the body with its signed digest (RFC 9530, section 2).
+
+    Raises:
+        RefusedError: It differs, or there is a body and no digest covered.
+    """
+    if not signature.covers_digest:
+        if body:
+            raise RefusedError('There is a body, and the signature does not cover "content-digest".', "incomplete")
+        return
+    try:
+        digest = _parse_dictionary(message.field("content-digest") or b"").get("sha-256")
+    except ValueError as error:
+        raise RefusedError(f"The header Content-Digest is malformed: {error}.", "malformed") from None
+    if digest is None or not isinstance(digest[0], bytes):
+        raise RefusedError("The header Content-Digest must have a sha-256.", "malformed")
+    if not hmac.compare_digest(digest[0], hashlib.sha256(body).digest()):
+        raise RefusedError("The body is not the one that was signed.", "digest")
+
+
+def sign(base: bytes, secret: bytes) -> bytes:
+    """Return the signature of a signature base (RFC 9421, section 3.3.3)."""
+    return hmac.digest(secret, base, "sha256")
+
+
+def signature_base(message: SignedMessage, covered: CoveredComponents) -> bytes:
+    """Return what is signed (RFC 9421, section 2.5).
+
+    Raises:
+        RefusedError: A covered component is unknown, was not sent, or is named twice.
+    """
+    lines: list[bytes] = []
+    for name in _covered_names(covered):
+        value = _component(message, name)
+        if value is None:
+            raise RefusedError("The signature covers something that was not sent or is not known here.", "malformed")
+        lines.append(b'"%b": %b' % (name.encode(), value))
+    only_member: list[Any] = [covered]  # http-sf writes whole fields: a list of one is its member
+    lines.append(b'"@signature-params": ' + http_sf.ser(only_member).encode())
+    return b"\n".join(lines)
+
+
+def _parse_dictionary(field: bytes) -> dict[str, Any]:
+    """Return the members of a dictionary, each a pair of value and parameters; of repeated keys the last counts.
+
+    Raises:
+        ValueError: It is no dictionary; the message says where it stops being one, without showing the text.
+    """
+    members: dict[str, Any] = http_sf.parse(field, tltype="dictionary")  # type: ignore[assignment]  # by its `tltype`
+    return members
+
+
+def _read_fields(message: SignedMessage) -> tuple[CoveredComponents, bytes]:
+    """Return what the signature covers, with its parameters, and the signature itself."""
+    inputs, signatures = message.field("signature-input"), message.field("signature")
+    if inputs is None or signatures is None:
+        raise RefusedError("The request is not signed.", "missing")
+    try:
+        covered = _parse_dictionary(inputs).get(LABEL)
+        given = _parse_dictionary(signatures).get(LABEL)
+    except ValueError as error:
+        raise RefusedError(f"The headers Signature-Input and Signature cannot be read: {error}.", "malformed") from None
+    if covered is None or given is None or not isinstance(covered[0], list) or not isinstance(given[0], bytes):
+        raise RefusedError(f"There is no signature under the label {LABEL!r}.", "malformed")
+    return covered, given[0]
+
+
+def _parameters(covered: CoveredComponents) -> tuple[str, str, int, int | None]:
+    """Return key id, nonce, and when the signature was created and expires, in unix seconds."""
+    _, parameters = covered
+    if parameters.get("alg", ALGORITHM) != ALGORITHM:
+        raise RefusedError(f"The signature's algorithm must be {ALGORITHM}.", "malformed")
+    key_id, nonce = parameters.get("keyid"), parameters.get("nonce")
+    created, expires = parameters.get("created"), parameters.get("expires")
+    if type(key_id) is not str or type(nonce) is not str or type(created) is not int:
+        raise RefusedError("The signature needs the parameters created, nonce and keyid.", "incomplete")
+    if not 0 < len(nonce) <= MAX_NONCE_CHARS:
+        raise RefusedError(f"The signature's nonce must have 1 to {MAX_NONCE_CHARS} characters.", "malformed")
+    if expires is not None and type(expires) is not int:
+        raise RefusedError("The signature's parameter expires must be a whole number.", "malformed")
+    return key_id, nonce, created, expires
+
+
+def _covered_names(covered: CoveredComponents) -> list[str]:
+    names: list[str] = []
+    for name, parameters in covered[0]:
+        if type(name) is not str or parameters or name in names:
+            raise RefusedError("The covered components must be different names without parameters.", "malformed")
+        names.append(name)
+    return names
+
+
+def _check_coverage(message: SignedMessage, names: list[str]) -> None:
+    wanted = ["@method", "@path", *(["@query"] if message.query else [])]
+    wanted += [name for name in COVERED_HEADERS if message.field(name) is not None]
+    for name in wanted:
+        if name not in names:
+            raise RefusedError(f'The signature does not cover "{name}".', "incomplete")
+
+
+def _component(message: SignedMessage, name: str) -> bytes | None:
+    if not name.startswith("@"):
+        return message.field(name)
+    if name == "@method":
+        return message.method.encode()
+    if name == "@path":
+        return message.path or b"/"
+    if name == "@query":
+        return b"?" + message.query
+    if name == "@authority":
+        return (message.field("host") or b"").lower().removesuffix(b":80")
+    return None
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives the whole body first, then whatever comes after it."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

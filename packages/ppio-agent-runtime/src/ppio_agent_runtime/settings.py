@@ -1,0 +1,347 @@
+"""Settings with three sources: argument > environment > default, checked when they are made.
+
+A settings class lists annotated fields, each with a default or `setting(default=...)`. What is wrong fails at once with
+the field's name, the value's source and the bound; what was meant is suggested.
+
+A field may be a structure, such as a rate limit: a settings class without variables of its own. It is given as itself,
+as a mapping, or as a JSON object or its shorthand in a string. Error messages name the field and never show the text
+that was given for a structure: it may hold a password.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from ppio_agent_models import ConfigurationError
+
+Parser = Callable[[Any], Any]
+"""Returns a value of the kind, or None when what it was given is something else."""
+Source = Literal["argument", "environment", "default"]
+
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_YES = frozenset({"1", "true", "yes", "on"})
+_NO = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(eq=False)
+class _Setting:
+    """One field: its default, its bounds, and how a string becomes a value."""
+
+    default: Any
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    secret: bool = False
+    optional: bool = field(default=False, init=False)
+    shows_value: bool = field(default=False, init=False)
+    parse: Parser = field(init=False)
+    word: str = field(init=False)
+
+    def read(self, value: Any, where: str) -> Any:
+        """Return `value` as the field's type.
+
+        Raises:
+            ConfigurationError: It is of another type or out of bounds.
+        """
+        shown = f"not {value!r}" if self.shows_value else f"not this {type(value).__name__}"
+        if value is None and self.optional:
+            return None
+        try:
+            parsed = self.parse(value)
+        except ConfigurationError as error:  # from inside a structure
+            raise ConfigurationError(f"{where} is wrong: {error}") from None
+        if parsed is None:
+            raise ConfigurationError(f"{where} must be {self.word}, {shown}.")
+        if isinstance(parsed, int | float) and not isinstance(parsed, bool):
+            self._check_bounds(parsed, f"{where} must be", shown)
+        if self.secret and (not parsed or any(not text.strip() for text in _texts(parsed))):
+            # Somebody meant to keep strangers out: they must not come in because a variable came out empty.
+            raise ConfigurationError(f"{where} is set but empty, or has an empty text in it.")
+        return parsed
+
+    def _check_bounds(self, number: float, begin: str, shown: str) -> None:
+        for bound, words, fits in (
+            (self.above, "more than", operator.gt),
+            (self.at_least, "at least", operator.ge),
+            (self.at_most, "at most", operator.le),
+        ):
+            if bound is not None and not fits(number, bound):
+                raise ConfigurationError(f"{begin} {words} {bound}, {shown}.")
+
+
+def setting(
+    *,
+    default: Any,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+    secret: bool = False,
+) -> Any:
+    """Declare a field of a settings class.
+
+    Args:
+        default: Its value when nobody sets it; not checked.
+        at_least: Smallest number.
+        at_most: Largest number.
+        above: What a number must be more than.
+        secret: Nobody may see it, and it cannot be set to nothing.
+    """
+    return _Setting(default, at_least, at_most, above, secret)
+
+
+def _texts(value: Any) -> list[str]:
+    return [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)
+
+
+def _parse_bool(value: Any) -> bool | None:
+    if isinstance(value, str):
+        word = value.strip().lower()
+        return True if word in _YES else False if word in _NO else None
+    return value if isinstance(value, bool) else None
+
+
+def _parse_int(value: Any) -> int | None:
+    if isinstance(value, str):
+        digits = value.strip()
+        return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _parse_float(value: Any) -> float | None:
+    if isinstance(value, str):
+        value = float(value) if _NUMBER.fullmatch(value.strip()) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf:
+        return value
+    return None
+
+
+def _parse_str(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _parse_list(value: Any) -> list[str] | None:
+    if isinstance(value, str):
+        if not value.lstrip().startswith("["):
+            return [item.strip() for item in value.split(",") if item.strip()]
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return list(value)
+    return None
+
+
+def _parse_mapping(value: Any) -> dict[str, str] | None:
+    given = _json_object(value)
+    if given is None or not all(isinstance(text, str) for pair in given.items() for text in pair):
+        return None
+    return dict(given)
+
+
+def _json_object(value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, Mapping) else None
+
+
+_PARSERS: dict[Any, tuple[Parser, str]] = {
+    bool: (_parse_bool, "true or false"),
+    int: (_parse_int, "a whole number"),
+    float: (_parse_float, "a finite number"),
+    str: (_parse_str, "a text that is not empty"),
+    list[str]: (_parse_list, "a list of texts (in the environment: separated by commas, or JSON)"),
+    dict[str, str]: (_parse_mapping, 'an object of texts (in the environment: JSON, as {"name": "text"})'),
+}
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """Return the type in `hint` and whether it may be None."""
+    if get_origin(hint) not in (Union, UnionType):
+        return hint, False
+    members = [member for member in get_args(hint) if member is not type(None)]
+    return members[0], len(members) < len(get_args(hint))
+
+
+def _suggestion(word: str, words: Iterable[str]) -> str:
+    """Return a sentence with the word that was meant, when one of `words` looks like it."""
+    from difflib import get_close_matches  # slow to import, and for mistakes only
+
+    near = get_close_matches(word, list(words), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _parser_of(kind: Any) -> tuple[Parser, str]:
+    """Return the parser of a kind, and how to say in a sentence what it takes.
+
+    Raises:
+        TypeError: No setting can be of this kind.
+    """
+    if kind in _PARSERS:
+        return _PARSERS[kind]
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        return lambda value: value if value in choices else None, f"one of {', '.join(map(repr, choices))}"
+    if isinstance(kind, type) and issubclass(kind, Settings):
+        return _structure_parser(kind), kind.written
+    raise TypeError(f"no setting can be of the type {kind!r}")
+
+
+def _structure_parser(kind: type[Settings]) -> Parser:
+    def parse(value: Any) -> Settings | None:
+        if isinstance(value, kind):
+            return value
+        if isinstance(value, str) and (short := kind.from_text(value)) is not None:
+            return short
+        given = _json_object(value)
+        return None if given is None else kind(**given)
+
+    return parse
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
+class Settings:
+    """Base of a settings class; see the module's docstring. Fields of instances cannot be changed.
+
+    A subclass has the fields of its base and its own.
+
+    Attributes:
+        written: What a field of this class takes, as part of a sentence.
+    """
+
+    written: ClassVar[str] = "a JSON object"
+    _prefix: ClassVar[str | None] = None
+    _by_position: ClassVar[bool] = False
+    _fields: ClassVar[dict[str, _Setting]] = {}
+    _sources: dict[str, Source]
+
+    def __init_subclass__(cls, *, env_prefix: str | None = None, kw_only: bool = True) -> None:
+        """Collect the fields.
+
+        Args:
+            env_prefix: How the variables begin in which the environment may give them; that of the base without it, and
+                without any a structure, which has no variables.
+            kw_only: False lets fields be given by position too.
+        """
+        cls._by_position = not kw_only
+        cls._prefix = env_prefix or cls._prefix
+        cls._fields = dict(cls._fields)
+        for name, hint in get_type_hints(cls).items():
+            if name not in vars(cls) or name.startswith("_") or get_origin(hint) is ClassVar:
+                continue
+            default = vars(cls)[name]
+            own = default if isinstance(default, _Setting) else _Setting(default)
+            kind, own.optional = _without_none(hint)
+            own.parse, own.word = _parser_of(kind)
+            is_structure = kind == dict[str, str] or (isinstance(kind, type) and issubclass(kind, Settings))
+            own.shows_value = cls._prefix is not None and not (own.secret or is_structure)
+            cls._fields[name] = own
+            delattr(cls, name)
+
+    def __init__(self, *values: Any, **given: Any) -> None:
+        if len(values) > (len(self._fields) if self._by_position else 0):
+            raise ConfigurationError(f"{type(self).__name__} takes settings by name, as in port=8080.")
+        given |= zip(self._fields, values, strict=False)
+        unknown = [name for name in given if name not in self._fields]
+        if unknown:
+            raise ConfigurationError(
+                f"{type(self).__name__} has no setting {unknown[0]!r}.{_suggestion(unknown[0], self._fields)}"
+            )
+        sources: dict[str, Source] = {}
+        for name, own in self._fields.items():
+            variable = self.variable_of(name)
+            if name in given:
+                sources[name], value = "argument", own.read(given[name], f"{type(self).__name__}.{name}")
+            elif variable is not None and variable in os.environ:
+                sources[name], value = "environment", own.read(os.environ[variable], f"The variable {variable}")
+            else:
+                default = own.default
+                sources[name], value = "default", list(default) if isinstance(default, list) else default
+            super().__setattr__(name, value)
+        self._sources = sources
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Complete an instance whose fields are set: check what concerns several of them, or make what depends on them.
+
+        Raises:
+            ConfigurationError: They do not fit together.
+        """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._fields:
+            raise ConfigurationError(
+                f"{type(self).__name__} cannot be changed; use replace({name}=...) to get another one."
+            )
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name}={'***' if self._fields[name].secret else repr(value)}"
+            for name, (value, source) in self.explain().items()
+            if source != "default"
+        )
+        return f"{type(self).__name__}({shown})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(getattr(other, name) == getattr(self, name) for name in self._fields)
+
+    __hash__ = None  # type: ignore[assignment]  # holds lists, compared by value
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, checked like new ones; the environment is not read again."""
+        copy = type(self)(**{name: getattr(self, name) for name in self._fields} | changes)
+        copy._sources = self._sources | dict.fromkeys(changes, "argument")
+        return copy
+
+    def explain(self) -> Mapping[str, tuple[Any, Source]]:
+        """Return each field's value and where it came from."""
+        return {name: (getattr(self, name), source) for name, source in self._sources.items()}
+
+    @classmethod
+    def from_text(cls, text: str) -> Self | None:
+        """Return what a shorthand in the environment means, or None when `text` is something else."""
+        return None
+
+    @classmethod
+    def variable_of(cls, name: str) -> str | None:
+        """Return the name of the environment variable of a field; None where there are none."""
+        return None if cls._prefix is None else cls._prefix + name.upper()
+
+    @classmethod
+    def secret_names(cls) -> frozenset[str]:
+        """Return the names of the fields whose values nobody may see."""
+        return frozenset(name for name, own in cls._fields.items() if own.secret)
+
+    @classmethod
+    def unknown_variables(cls, known_elsewhere: frozenset[str]) -> list[str]:
+        """Return a sentence for each variable with our prefix that means nothing here."""
+        prefix = cls._prefix or ""
+        known = {prefix + name.upper() for name in cls._fields}
+        return [
+            f"The variable {name} means nothing to this version.{_suggestion(name, known)}"
+            for name in sorted(os.environ)
+            if name.startswith(prefix) and name not in known and name not in known_elsewhere
+        ]

@@ -1,0 +1,167 @@
+"""`deploy --local`, `list`, `info`, `sessions`, `logs`, `delete`: what is there, and how it goes away."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import PPIO_AGENT, CommandLine
+
+from .agents import write_agent
+
+
+@pytest.fixture
+def living(cli: CommandLine, parrot: Path) -> str:
+    """A session that lives."""
+    command = ("invoke", "--local", "-t", "./parrot", "-i", "say something", "--keep", "--json")
+    session_id: str = cli.run(*command).document["session_id"]
+    return session_id
+
+
+def test_a_template_is_deployed_listed_shown_used_and_deleted(cli: CommandLine, parrot: Path) -> None:
+    empty = cli.run("list", "--local")
+    deployed = cli.run("deploy", "--local", "--config", "parrot/.ppio-agent.yaml", "--json")
+    listed = cli.run("list", "--local", "--json")
+    shown = cli.run("info", "--local", "--template-id", "parrot")
+    described = cli.run("info", "--local", "--template-id", "parrot", "--json")
+    asked = cli.run("invoke", "--local", "--template-id", "parrot", "--input", "heard")
+    deleted = cli.run("delete", "--local", "--template-id", "parrot", "--yes")
+
+    assert "Make one: ppio-agent deploy --local" in empty.err
+    assert deployed.document == {
+        "template_id": "parrot",
+        "name": "parrot",
+        "version": "1.2.3",
+        "local": True,
+        "status": "deployed",
+        "folder": str(parrot),
+        "python": None,
+    }
+    assert [one["template_id"] for one in listed.document] == ["parrot"]
+    assert "description  Does what it is told\n" in shown.out
+    assert described.document["description"] == "Does what it is told"
+    assert asked.out == "1\n"
+    assert (deleted.code, deleted.out) == (0, "Deleted parrot.\n")
+    assert cli.run("info", "--local", "--template-id", "parrot").code == 3
+    assert "# mine" in (parrot / ".ppio-agent.yaml").read_text()
+
+
+def test_a_name_of_another_folder_is_only_taken_over_on_request(cli: CommandLine, parrot: Path) -> None:
+    other = write_agent(cli.folder / "other", name="parrot")
+    assert cli.run("deploy", "--local", "--config", parrot).code == 0
+    refused = cli.run("deploy", "--local", "--config", other)
+    assert (refused.code, str(parrot) in refused.err, "--update" in refused.err) == (1, True, True)
+    assert cli.run("deploy", "--local", "--config", other, "--update").code == 0
+
+
+def test_a_dry_run_does_nothing(cli: CommandLine, parrot: Path) -> None:
+    ended = cli.run("deploy", "--local", "--config", parrot, "--dry-run", "--json")
+    assert (ended.document["dry_run"], ended.document["status"]) == (True, "pending")
+    assert cli.run("list", "--local", "--json").document == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--config", "nowhere"), "nowhere does not exist"),
+        (("--tag", "v1"), "are for the platform"),
+        (("--config", "empty.yaml"), "read from .ppio-agent.yaml"),
+        (("--config", "gone"), "names the entrypoint 'main.py', which is not there"),
+    ],
+)
+def test_what_cannot_be_deployed_says_why(cli: CommandLine, parrot: Path, options: tuple[str, ...], says: str) -> None:
+    shutil.copy(parrot / ".ppio-agent.yaml", cli.folder / "empty.yaml")
+    (cli.folder / "main.py").touch()
+    (write_agent(cli.folder / "gone") / "main.py").unlink()
+    ended = cli.run("deploy", "--local", *options)
+    assert (ended.code, says in ended.err) == (2, True), ended.err
+
+
+def test_an_agent_gets_an_environment_of_its_own(cli: CommandLine, parrot: Path) -> None:
+    _write_wheel(parrot / "stand_in-1.0-py3-none-any.whl")
+    (parrot / "requirements.txt").write_text("./stand_in-1.0-py3-none-any.whl\n")
+    deployed = cli.run("deploy", "--local", "--install", "--config", parrot, "--json", PIP_NO_INDEX="1")
+    python = Path(deployed.document["python"])
+
+    assert python.is_relative_to(cli.home / "environments")
+    where = "import ppio_agent_runtime as r; print(r.__file__)"
+    assert str(python.parents[1]) in subprocess.check_output([python, "-c", where], text=True)
+    (parrot / "requirements.txt").write_text("no-such-package-of-ours\n")
+    failed = cli.run("deploy", "--local", "--install", "--config", parrot, PIP_NO_INDEX="1")
+    assert (failed.code, "no-such-package-of-ours" in failed.err, "Traceback" in failed.err) == (1, True, False)
+
+
+def _write_wheel(path: Path) -> None:
+    """Write a wheel by hand, so that no index is needed: a stand-in for the runtime."""
+    about = "stand_in-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("ppio_agent_runtime.py", "")
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: stand-in\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(
+            f"{about}/RECORD", f"ppio_agent_runtime.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n"
+        )
+
+
+def test_sessions_are_listed_and_closed(cli: CommandLine, living: str) -> None:
+    [listed] = cli.run("sessions", "--local", "--json").document
+    assert (listed["session_id"], listed["status"]) == (living, "active")
+    assert living in cli.run("sessions", "list", "--local").out
+    assert cli.run("sessions", "close", living, "--local", "--json").document == {
+        "session_id": living,
+        "status": "closed",
+    }
+    assert "No sessions are running." in cli.run("sessions", "--local").err
+    assert cli.run("sessions", "pause", living, "--local").code == 3
+
+
+def test_a_log_is_shown_in_full_or_its_end(cli: CommandLine, living: str) -> None:
+    cli.run("invoke", "--local", "-s", living, "-i", "say 世界")
+    full = cli.run("logs", "--local", "--session-id", living)
+    end = cli.run("logs", "--local", "--session-id", living, "--lines", "1", "--json")
+    assert "something\n" in full.out
+    assert end.document == {"text": "世界\n"}
+    assert cli.run("logs", "--local", "--session-id", "nobody").code == 3
+
+
+def test_a_log_is_followed_to_the_end_of_the_agent(cli: CommandLine, living: str) -> None:
+    command = [*PPIO_AGENT, "logs", "--local", "--session-id", living, "--follow"]
+    follower = subprocess.Popen(
+        command, cwd=cli.folder, env=cli.variables({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert follower.stdout is not None
+    while "something" not in (line := follower.stdout.readline()):
+        assert line
+    cli.run("invoke", "--local", "-s", living, "-i", "die with these words")
+    out, err = follower.communicate(timeout=60)
+    assert (follower.returncode, out) == (0, "with these words\n")
+    assert err == "The agent has ended, exit code 3.\n"
+
+
+def test_nothing_is_deleted_unasked(cli: CommandLine, living: str) -> None:
+    refused = cli.run("delete", "--local", "--session-id", living)
+    neither = cli.run("delete", "--local")
+    assert (refused.code, "--yes" in refused.err) == (2, True)
+    assert (neither.code, "either --template-id or --session-id" in neither.err) == (2, True)
+
+    with cli.terminal("delete", "--local", "--session-id", living) as terminal:
+        terminal.wait_for("y/n")
+        terminal.type("n")
+        assert terminal.end() == 130
+    with cli.terminal("delete", "--local", "--session-id", living) as terminal:
+        terminal.wait_for("y/n")
+        terminal.type("y")
+        assert terminal.end() == 0
+    assert cli.run("delete", "--local", "--session-id", living, "--yes", "--json").error["exit_code"] == 3
+
+
+@pytest.mark.parametrize("command", [("deploy", "--config", "parrot"), ("delete", "-t", "x", "--yes")])
+def test_templates_of_another_place_are_left_alone(cli: CommandLine, parrot: Path, command: tuple[str, ...]) -> None:
+    ended = cli.run(*command, PPIO_AGENT_PROVIDER="shelf", PPIO_API_KEY="sk_1")
+    assert (ended.code, "'shelf'" in ended.err) == (2, True)
