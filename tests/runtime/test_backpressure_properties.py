@@ -1,4 +1,4 @@
-"""Whatever the sizes of the chunks and however its caller reads: a stream is whole, and little of it waits in memory."""
+"""Whatever the sizes of the chunks and however its caller reads: a stream is whole, and little waits in memory."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def stands_still(name: str) -> None:
 @given(
     sizes=st.lists(st.sampled_from([200, 1_000, 5_000, 65_000, 70_000, 300_000, 1_000_000]), min_size=1, max_size=6),
     pauses=st.lists(st.integers(0, LEAST_BYTES // 2), max_size=3),
-    buffer_bytes=st.sampled_from([4 * KIB, 64 * KIB, None]),
+    buffer_bytes=st.sampled_from([4 * KIB, 64 * KIB, 256 * KIB]),  # the kernel's own choice may be 6 MiB
 )
 def test_a_stream_is_whole_and_never_far_ahead_of_its_reader(
-    kind: str, headers: dict[str, str], sizes: list[int], pauses: list[int], buffer_bytes: int | None
+    kind: str, headers: dict[str, str], sizes: list[int], pauses: list[int], buffer_bytes: int
 ) -> None:
     name = str(next(NAMES))
     made[name] = read = 0
