@@ -153,6 +153,23 @@ def test_any_status_is_read_as_it_was_written(tmp_path: Path, text: str, value: 
     assert document["metadata"] == ManifestDocument.parse(text).value["metadata"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["  metadata:\n    name: a\n  spec:\n    entrypoint: main.py\n", MANIFEST + "...\n", MANIFEST + "status: null\n"],
+)
+def test_a_manifest_is_never_broken_by_its_status(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / ".ppio-agent.yaml"
+    file.write_text(text)
+    (tmp_path / "main.py").touch()
+    write_status(read_agent(tmp_path), {"phase": "deployed"})
+
+    told = "could not be written" in capsys.readouterr().err
+    assert told == (file.read_text() == text)
+    assert AgentManifest.from_yaml(file.read_text()).status == (None if told else {"phase": "deployed"})
+
+
 def test_a_status_in_the_middle_or_in_json_is_left_out_too() -> None:
     assert without_status("status:\n  phase: x\nmetadata:\n  name: a\n") == "metadata:\n  name: a\n"
     assert without_status("a: 1\nstatus: {phase: x}\n\n# b\nb: 2") == "a: 1\n\n# b\nb: 2"

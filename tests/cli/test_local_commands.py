@@ -163,5 +163,5 @@ def test_nothing_is_deleted_unasked(cli: CommandLine, living: str) -> None:
 
 @pytest.mark.parametrize("command", [("deploy", "--config", "parrot"), ("delete", "-t", "x", "--yes")])
 def test_templates_of_another_place_are_left_alone(cli: CommandLine, parrot: Path, command: tuple[str, ...]) -> None:
-    ended = cli.run(*command, PPIO_AGENT_PROVIDER="shelf", PPIO_API_KEY="sk_1")
-    assert (ended.code, "'shelf'" in ended.err) == (2, True)
+    ended = cli.run(*command, PPIO_AGENT_PROVIDER="elsewhere", PPIO_API_KEY="sk_1")
+    assert (ended.code, "'elsewhere'" in ended.err) == (2, True)

@@ -169,7 +169,7 @@ def test_a_manifest_of_any_shape_is_looked_through(text: str) -> None:
 
 
 def test_reading_a_manifest_is_what_imports_the_library() -> None:
-    from tests.models.test_front_door import run_python
+    from tests.models.test_exports import run_python
 
     program = "import sys, ppio_agent_models as m; m.AgentManifest; print('yaml' in sys.modules)"
     assert run_python(program) == "False"

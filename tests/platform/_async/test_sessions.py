@@ -104,7 +104,7 @@ async def test_sandboxes_of_others_are_not_ours(client: AgentRuntimeClient, plat
     session = await client.create_session("t-1", session_id="ours")
     provider = PlatformSandboxProvider(settings(url))
     (made,) = platform.sandboxes
-    made.wish.metadata.clear()
+    made.options.metadata.clear()
     assert await client.list_sessions() == []
     assert await provider.get(made.sandbox_id) is None
     assert await client.get_session("ours") is None

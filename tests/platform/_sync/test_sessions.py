@@ -105,7 +105,7 @@ def test_sandboxes_of_others_are_not_ours(client: SyncAgentRuntimeClient, platfo
     session = client.create_session("t-1", session_id="ours")
     provider = SyncPlatformSandboxProvider(settings(url))
     (made,) = platform.sandboxes
-    made.wish.metadata.clear()
+    made.options.metadata.clear()
     assert client.list_sessions() == []
     assert provider.get(made.sandbox_id) is None
     assert client.get_session("ours") is None

@@ -6,7 +6,7 @@ Its honesty is proven by the platform's own SDK, which we did not write (`tests/
 from __future__ import annotations
 
 from .app import API_KEY, ENVD_PORT, Platform
-from .building import FAILS
+from .builds import FAILS
 from .faults import Fault, Faults
 from .light import light_agent
 from .request_log import Call, RequestLog

@@ -26,14 +26,14 @@ class AgentProxy:
 
     async def __call__(self, name: str, port: int, scope: Scope, receive: Receive, send: Send) -> None:
         sandbox = self._sandboxes.get(name)
-        if sandbox is not None and sandbox.state == "paused" and sandbox.wish.auto_resume:
-            await self._sandboxes.resume(sandbox, max(AUTO_RESUME_SECONDS, sandbox.wish.seconds))
+        if sandbox is not None and sandbox.state == "paused" and sandbox.options.auto_resume:
+            await self._sandboxes.resume(sandbox, max(AUTO_RESUME_SECONDS, sandbox.options.seconds))
         if sandbox is None or sandbox.state != "running":
             await refuse(502, {"sandboxId": name, "message": "The sandbox was not found"}, scope, receive, send)
         elif problem := traffic_problem(sandbox, Headers(scope=scope)):
             await refuse(403, {"sandboxId": name, "message": problem}, scope, receive, send)
         elif sandbox.template.agent is not None:
-            own = {**scope, "state": {"sandbox_id": sandbox.sandbox_id, "env_vars": sandbox.wish.env_vars}}
+            own = {**scope, "state": {"sandbox_id": sandbox.sandbox_id, "env_vars": sandbox.options.env_vars}}
             await sandbox.template.agent(own, receive, send)
         else:
             await pass_on(sandbox, port, scope, receive, send)

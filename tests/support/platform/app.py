@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .agents import AgentProxy, refuse
 from .auth import Keys
-from .builds import BuildDesk
-from .control import SandboxDesk
+from .builds import BuildEndpoints
+from .control import SandboxEndpoints
 from .envd import Envd, endpoint_of
 from .faults import Faults, with_fault
-from .refusals import RefusalError
 from .request_log import KEPT_BYTES, Call, RequestLog
 from .sandboxes import Sandboxes
-from .template_desk import TemplateDesk
-from .templates import Template, Templates
+from .templates import Template, TemplateEndpoints, Templates
+from .validation import error_response
 
 ENVD_PORT: Final = 49983
 API_KEY: Final = "sk_emulator_0123456789"
@@ -74,9 +74,9 @@ class Platform:
             longest_seconds=max_seconds,
             envd_version=envd_version or ("0.2.4" if legacy else "0.5.8"),
         )
-        builds = BuildDesk(self)
+        builds = BuildEndpoints(self)
         self._open_routes = builds.open_routes()
-        self._routes = [*SandboxDesk(self).routes(), *TemplateDesk(self).routes(), *builds.routes()]
+        self._routes = [*SandboxEndpoints(self).routes(), *TemplateEndpoints(self).routes(), *builds.routes()]
         self._proxy = AgentProxy(self.sandboxes)
 
     def add_template(
@@ -188,12 +188,12 @@ class Platform:
             request = Request(scope, receive)
             try:
                 if route not in self._open_routes:
-                    await self.keys.let_in(request)
+                    await self.keys.authenticate(request)
                 if route is None:
-                    raise RefusalError(404, f"there is no {request.method} {request.url.path} here")
+                    raise HTTPException(404, f"there is no {request.method} {request.url.path} here")
                 response = await route.endpoint(request)
-            except RefusalError as refusal:
-                response = refusal.response()
+            except HTTPException as error:
+                response = error_response(error)
             response.headers["x-request-id"] = f"req-{uuid.uuid4()}"
             await response(scope, receive, send)
 

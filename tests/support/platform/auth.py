@@ -13,9 +13,8 @@ from http_message_signatures import (
     HTTPSignatureKeyResolver,
     algorithms,
 )
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-
-from .refusals import RefusalError
 
 MAX_AGE: Final = timedelta(seconds=300)
 
@@ -34,11 +33,11 @@ class Keys(HTTPSignatureKeyResolver):
     def resolve_public_key(self, key_id: str) -> bytes:
         return self.pairs[key_id].encode()
 
-    async def let_in(self, request: Request) -> None:
+    async def authenticate(self, request: Request) -> None:
         """Check who sends a request.
 
         Raises:
-            RefusalError: Nobody whom we know.
+            HTTPException: Nobody whom we know.
         """
         headers = request.headers
         if "signature-input" in headers:
@@ -47,13 +46,13 @@ class Keys(HTTPSignatureKeyResolver):
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = headers.get("x-api-key") or (token if scheme.lower() == "bearer" else "")
         if not given:
-            raise RefusalError(401, "no API key was given")
+            raise HTTPException(401, "no API key was given")
         if not any(hmac.compare_digest(given.encode(), known.encode()) for known in self.api_keys):
-            raise RefusalError(401, "the API key is invalid")
+            raise HTTPException(401, "the API key is invalid")
 
     async def _check_signature(self, request: Request) -> None:
         if "x-api-key" in request.headers or "authorization" in request.headers:
-            raise RefusalError(401, "a signed request must carry no key")
+            raise HTTPException(401, "a signed request must carry no key")
         verifier = HTTPMessageVerifier(signature_algorithm=algorithms.HMAC_SHA256, key_resolver=self)
         needed = ["@method", "@path", *(["@query"] if request.url.query else [])]
         try:
@@ -61,9 +60,9 @@ class Keys(HTTPSignatureKeyResolver):
                 _Message(request), max_age=MAX_AGE, require_components=needed, body=await request.body()
             )
         except (HTTPMessageSignaturesException, KeyError, ValueError) as error:
-            raise RefusalError(401, f"the signature is wrong: {error}") from error
+            raise HTTPException(401, f"the signature is wrong: {error}") from error
         if found.label != "sig1" or not found.nonce or found.nonce in self._nonces:
-            raise RefusalError(401, "the signature is not labelled sig1, has no nonce, or its nonce was used already")
+            raise HTTPException(401, "the signature is not labelled sig1, has no nonce, or its nonce was used already")
         self._nonces.add(found.nonce)
 
 

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import secrets
+import shutil
+import subprocess
+import tarfile
+import tempfile
 from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .building import BuildError, Steps
-from .refusals import RefusalError, body_of, flag, listing, mapping, seconds, text, texts
+from . import paths
 from .templates import Build, Template, now
+from .validation import body_of, flag, listing, mapping, seconds, text, texts
 
 if TYPE_CHECKING:
     from .app import Platform
+
+FAILS: Final = "this-step-fails"
+"""A step with this text in one of its arguments fails."""
+_NOT_HERE: Final = ("pip install", "apt-get", "/etc/")
+"""Commands with these words would change this machine, or need the network."""
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*(:[\w.-]+)?")
 _STEPS: Final = {"RUN", "COPY", "ENV", "WORKDIR", "USER"}
@@ -48,7 +60,7 @@ _STEP: Final[dict[str, Callable[[object], bool]]] = {
 }
 
 
-class BuildDesk:
+class BuildEndpoints:
     """The endpoints of builds. None of them is there on the legacy platform."""
 
     def __init__(self, platform: Platform) -> None:
@@ -78,17 +90,17 @@ class BuildDesk:
         body = await body_of(request, optional=_REQUEST)
         full = body.get("name") or body.get("alias") or ""
         if not _NAME.fullmatch(full):
-            raise RefusalError(
+            raise HTTPException(
                 400, f"the name {full!r} must be of a-z, 0-9, '-' and '_', with ':' and a tag or without"
             )
         name, _, tag = full.partition(":")
         try:
             template = self._platform.templates.find(name)
-        except RefusalError:
+        except HTTPException:
             template = Template(self._platform.templates.new_id(), names=[name])
         cpu, memory = body.get("cpuCount", 2), body.get("memoryMB", 1024)
         if not 1 <= cpu <= 8 or memory % 2 or not 512 <= memory <= 8192:
-            raise RefusalError(400, f"{cpu} CPUs with {memory} MB are not to be had: 1 to 8, and 512 to 8192 MB, even")
+            raise HTTPException(400, f"{cpu} CPUs with {memory} MB are not to be had: 1 to 8, and 512 to 8192 MB, even")
         self._platform.templates.add(template)
         build = Build(cpu_count=cpu, memory_mb=memory)
         template.builds.append(build)
@@ -114,7 +126,7 @@ class BuildDesk:
     async def upload(self, request: Request) -> Response:
         digest = self._uploads.pop(request.path_params["place"], None)
         if digest is None:
-            raise RefusalError(403, "this place to upload to was used already, or never existed")
+            raise HTTPException(403, "this place to upload to was used already, or never existed")
         self._files[digest] = await request.body()
         return Response(status_code=200)
 
@@ -122,12 +134,12 @@ class BuildDesk:
         template, build = self._named(request)
         body = await body_of(request, optional=_START)
         if build.status != "waiting":
-            raise RefusalError(400, "the build has been started already")
+            raise HTTPException(400, "the build has been started already")
         if ("fromImage" in body) == ("fromTemplate" in body):
-            raise RefusalError(400, "exactly one of the fields 'fromImage', 'fromTemplate' is needed")
+            raise HTTPException(400, "exactly one of the fields 'fromImage', 'fromTemplate' is needed")
         for step in body.get("steps", []):
             if not mapping(step):
-                raise RefusalError(400, "a step must be an object")
+                raise HTTPException(400, "a step must be an object")
             self._check_step(step)
         build.status = "building"
         job = asyncio.create_task(self._run(template, build, body))
@@ -137,12 +149,12 @@ class BuildDesk:
 
     def _check_step(self, step: dict[str, Any]) -> None:
         if step.get("type") not in _STEPS:
-            raise RefusalError(400, f"the type of a step must be one of {sorted(_STEPS)}")
+            raise HTTPException(400, f"the type of a step must be one of {sorted(_STEPS)}")
         for name, value in step.items():
             if name not in _STEP or (value is not None and not _STEP[name](value)):
-                raise RefusalError(400, f"the field {name!r} of a step is unknown or of the wrong type")
+                raise HTTPException(400, f"the field {name!r} of a step is unknown or of the wrong type")
         if step["type"] == "COPY" and step.get("filesHash") not in self._files:
-            raise RefusalError(400, "the files of a COPY step were not uploaded")
+            raise HTTPException(400, "the files of a COPY step were not uploaded")
 
     async def _run(self, template: Template, build: Build, body: dict[str, Any]) -> None:
         base = body.get("fromTemplate")
@@ -154,7 +166,7 @@ class BuildDesk:
             for number, step in enumerate(body.get("steps", []), 1):
                 build.steps.append(step)
                 await asyncio.to_thread(steps.take, number, step)
-        except (BuildError, RefusalError) as error:
+        except (BuildError, HTTPException) as error:
             build.fail(str(error), str(len(build.steps)))
             return
         template.root, template.environment, template.workdir = root, steps.environment, steps.workdir
@@ -184,4 +196,83 @@ class BuildDesk:
         for build in template.builds:
             if build.build_id == request.path_params["build"]:
                 return template, build
-        raise RefusalError(404, f"there is no build '{request.path_params['build']}'")
+        raise HTTPException(404, f"there is no build '{request.path_params['build']}'")
+
+
+class BuildError(Exception):
+    """A step that failed."""
+
+
+class Steps:
+    """A folder that becomes a template's `/`.
+
+    Args:
+        run: Execute RUN steps, apart from those that install packages; otherwise they are only written down.
+    """
+
+    def __init__(self, root: Path, files: dict[str, bytes], build: Build, *, run: bool) -> None:
+        self._root = root
+        self._files = files
+        self._build = build
+        self._runs = run
+        self.environment: dict[str, str] = {}
+        self.workdir = "/home/user"
+
+    def begin(self, base: Path | None) -> None:
+        """Start from another template's files, or from none."""
+        if base is not None:
+            shutil.copytree(base, self._root, symlinks=True)
+        (self._root / "home/user").mkdir(parents=True, exist_ok=True)
+
+    def take(self, number: int, step: dict[str, Any]) -> None:
+        """Take one.
+
+        Raises:
+            BuildError: It failed; the log has the reason.
+        """
+        kind, arguments = step["type"], step.get("args") or []
+        self._build.log(f"[{number}] {kind} {' '.join(arguments)}", step=str(number))
+        if any(FAILS in each for each in arguments):
+            self._build.log("ERROR: the emulator was told to let this step fail", level="error", step=str(number))
+            raise BuildError(f"failed to run command '{arguments[0]}': exit status 1")
+        match kind:
+            case "COPY":
+                self._copy(arguments[0], arguments[1], self._files[step["filesHash"]])
+            case "WORKDIR":
+                self.workdir = self._absolute(arguments[0])
+                paths.on_this_machine(self._root, self.workdir).mkdir(parents=True, exist_ok=True)
+            case "ENV":
+                self.environment |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+            case "RUN":
+                self._run(arguments[0])
+
+    def _absolute(self, path: str) -> str:
+        return str(PurePosixPath(self.workdir, path))
+
+    def _copy(self, source: str, target: str, archive: bytes) -> None:
+        to = paths.on_this_machine(self._root, self._absolute(target))
+        with tempfile.TemporaryDirectory() as name:
+            context = Path(name)
+            with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+                tar.extractall(context, filter="data")
+            found = [context] if source in {".", "./"} else sorted(context.glob(source))
+            if not found:
+                raise BuildError(f"COPY failed: there is no {source!r} in the files")
+            for each in found:
+                if each.is_dir():
+                    shutil.copytree(each, to, symlinks=True, dirs_exist_ok=True)
+                    continue
+                place = to / each.name if target.endswith(("/", ".")) or to.is_dir() or len(found) > 1 else to
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(each, place)
+
+    def _run(self, line: str) -> None:
+        if not self._runs or any(word in line for word in _NOT_HERE):
+            return
+        folder = paths.on_this_machine(self._root, self.workdir)
+        command = ["/bin/bash", "-c", paths.command(self._root, line)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+        for printed in (done.stdout + done.stderr).splitlines():
+            self._build.log(printed)
+        if done.returncode:
+            raise BuildError(f"failed to run command '{line}': exit status {done.returncode}")

@@ -10,13 +10,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .refusals import RefusalError, body_of, flag, listing, mapping, pairs, seconds, text, texts
-from .sandboxes import CLIENT_ID, Sandbox, Wish
+from .sandboxes import CLIENT_ID, Sandbox, SandboxOptions
 from .templates import now, stamp
+from .validation import body_of, flag, listing, mapping, pairs, seconds, text, texts
 
 if TYPE_CHECKING:
     from .app import Platform
@@ -37,7 +38,7 @@ _OPENING: Final = {"secure": flag, "network": mapping, "allowPublicTraffic": fla
 STATES: Final = {"running", "paused"}
 
 
-class SandboxDesk:
+class SandboxEndpoints:
     """The endpoints about sandboxes. Which fields a body may have depends on the platform's flavour."""
 
     def __init__(self, platform: Platform) -> None:
@@ -70,8 +71,8 @@ class SandboxDesk:
         body = await body_of(request, required={"templateID": text}, optional=optional)
         template = self._platform.templates.find(body["templateID"])
         if template.builds and template.builds[-1].status != "ready":
-            raise RefusalError(400, f"template '{template.template_id}' has no ready build")
-        wish = Wish(
+            raise HTTPException(400, f"template '{template.template_id}' has no ready build")
+        options = SandboxOptions(
             body.get("timeout", 15),
             body.get("metadata", {}),
             body.get("envVars", {}),
@@ -81,9 +82,9 @@ class SandboxDesk:
             body.get("allow_internet_access", body.get("allowInternetAccess", True)),
             checked(body.get("network", {}), _NETWORK),
         )
-        if wish.seconds > self._sandboxes.longest_seconds:
-            raise RefusalError(400, f"Timeout cannot be greater than {self._sandboxes.longest_seconds / 3600:g} hours")
-        return JSONResponse(self._opened(await self._sandboxes.create(template, wish)), 201)
+        if options.seconds > self._sandboxes.longest_seconds:
+            raise HTTPException(400, f"Timeout cannot be greater than {self._sandboxes.longest_seconds / 3600:g} hours")
+        return JSONResponse(self._opened(await self._sandboxes.create(template, options)), 201)
 
     async def list_v1(self, request: Request) -> Response:
         return JSONResponse([each.view() for each in self._found(request, {"running"})])
@@ -91,10 +92,10 @@ class SandboxDesk:
     async def list_v2(self, request: Request) -> Response:
         states = set(",".join(request.query_params.getlist("state")).split(",")) - {""}
         if states - STATES:
-            raise RefusalError(400, "the parameter 'state' must be of running, paused")
+            raise HTTPException(400, "the parameter 'state' must be of running, paused")
         limit = request.query_params.get("limit", "100")
         if not limit.isdigit() or not 1 <= int(limit) <= 100:
-            raise RefusalError(400, "the parameter 'limit' must be from 1 to 100")
+            raise HTTPException(400, "the parameter 'limit' must be from 1 to 100")
         found = self._found(request, states or STATES)
         if token := request.query_params.get("nextToken"):
             after = read_token(token)
@@ -108,7 +109,11 @@ class SandboxDesk:
     def _found(self, request: Request, states: set[str]) -> list[Sandbox]:
         wanted = metadata_filter(request.query_params.get("metadata", ""))
         return sorted(
-            (each for each in self._sandboxes if each.state in states and wanted.items() <= each.wish.metadata.items()),
+            (
+                each
+                for each in self._sandboxes
+                if each.state in states and wanted.items() <= each.options.metadata.items()
+            ),
             key=key,
         )
 
@@ -118,11 +123,11 @@ class SandboxDesk:
             sandbox.view()
             | {
                 "envdAccessToken": sandbox.envd_token,
-                "allowInternetAccess": sandbox.wish.allow_internet_access,
-                "network": sandbox.wish.network,
+                "allowInternetAccess": sandbox.options.allow_internet_access,
+                "network": sandbox.options.network,
                 "lifecycle": {
-                    "onTimeout": "pause" if sandbox.wish.auto_pause else "kill",
-                    "autoResume": sandbox.wish.auto_resume,
+                    "onTimeout": "pause" if sandbox.options.auto_pause else "kill",
+                    "autoResume": sandbox.options.auto_resume,
                 },
                 **self._domain(),
             }
@@ -146,8 +151,8 @@ class SandboxDesk:
         body = await body_of(request, optional={"timeout": seconds, "autoPause": flag})
         sandbox = self._named(request)
         if sandbox.state == "running":
-            raise RefusalError(409, f"sandbox '{sandbox.sandbox_id}' is already running")
-        sandbox.wish.auto_pause = body.get("autoPause", sandbox.wish.auto_pause)
+            raise HTTPException(409, f"sandbox '{sandbox.sandbox_id}' is already running")
+        sandbox.options.auto_pause = body.get("autoPause", sandbox.options.auto_pause)
         await self._sandboxes.resume(sandbox, body.get("timeout", 15))
         return JSONResponse(self._opened(sandbox), 201)
 
@@ -155,7 +160,7 @@ class SandboxDesk:
         await body_of(request, optional={"sync": flag} if self._platform.legacy else {})
         sandbox = self._named(request)
         if sandbox.state == "paused":
-            raise RefusalError(409, f"sandbox '{sandbox.sandbox_id}' is already paused")
+            raise HTTPException(409, f"sandbox '{sandbox.sandbox_id}' is already paused")
         await self._sandboxes.pause(sandbox)
         return Response(status_code=204)
 
@@ -223,7 +228,7 @@ class SandboxDesk:
     def _running(self, request: Request) -> Sandbox:
         sandbox = self._named(request)
         if sandbox.state != "running":
-            raise RefusalError(404, f"sandbox '{sandbox.sandbox_id}' is not running")
+            raise HTTPException(404, f"sandbox '{sandbox.sandbox_id}' is not running")
         return sandbox
 
     def _domain(self) -> dict[str, str]:
@@ -253,7 +258,7 @@ def checked(body: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return a nested object whose fields are known and of the right types."""
     for name, value in body.items():
         if name not in fields or not fields[name](value):
-            raise RefusalError(400, f"the field {name!r} is unknown or of the wrong type")
+            raise HTTPException(400, f"the field {name!r} is unknown or of the wrong type")
     return body
 
 
@@ -262,7 +267,7 @@ def metadata_filter(value: str) -> dict[str, str]:
     try:
         found = parse_qs(value, strict_parsing=True, keep_blank_values=True) if value else {}
     except ValueError:
-        raise RefusalError(400, "the parameter 'metadata' cannot be read") from None
+        raise HTTPException(400, "the parameter 'metadata' cannot be read") from None
     return {unquote(name): unquote(values[-1]) for name, values in found.items()}
 
 
@@ -278,5 +283,5 @@ def read_token(token: str) -> tuple[str, str]:
     try:
         when, _, name = base64.urlsafe_b64decode(token).decode().partition("|")
     except (binascii.Error, UnicodeDecodeError):
-        raise RefusalError(400, "the parameter 'nextToken' is invalid") from None
+        raise HTTPException(400, "the parameter 'nextToken' is invalid") from None
     return when, name

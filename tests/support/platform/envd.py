@@ -14,10 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from .files import FileDesk
-from .filesystem import filesystem
+from .files import FileEndpoints
+from .filesystem import RpcError, filesystem
 from .processes import Event, Process
-from .rpc import RpcError
 from .sandboxes import Sandbox
 
 SIGNALS: Final = {"SIGNAL_SIGKILL": signal.SIGKILL, "SIGNAL_SIGTERM": signal.SIGTERM}
@@ -50,8 +49,8 @@ class Envd:
         if path == "/health":
             return Response(status_code=204)
         if path == "/files":
-            return await FileDesk(self._sandbox).answer(request)
-        if self._sandbox.wish.secure and request.headers.get("x-access-token") != self._sandbox.envd_token:
+            return await FileEndpoints(self._sandbox).answer(request)
+        if self._sandbox.options.secure and request.headers.get("x-access-token") != self._sandbox.envd_token:
             return JSONResponse(
                 {"code": 401, "message": "unauthorized access, please provide a valid access token"}, 401
             )

@@ -11,17 +11,18 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from . import paths
-from .refusals import RefusalError
 from .sandboxes import Sandbox
+from .validation import error_response
 
 _DISPOSITION: Final = re.compile(rb'(\w+)="([^"]*)"')
 
 
-class FileDesk:
+class FileEndpoints:
     """The files of one sandbox."""
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -29,18 +30,18 @@ class FileDesk:
 
     async def answer(self, request: Request) -> Response:
         try:
-            self._let_in(request)
+            self._authorize(request)
             if request.method == "GET":
                 return self._read(request.query_params.get("path", ""))
             return JSONResponse([self._write(path, data) for path, data in await self._uploaded(request)])
         except ValueError as error:
-            return RefusalError(400, str(error)).response()
-        except RefusalError as refusal:
-            return refusal.response()
+            return error_response(HTTPException(400, str(error)))
+        except HTTPException as error:
+            return error_response(error)
 
-    def _let_in(self, request: Request) -> None:
+    def _authorize(self, request: Request) -> None:
         token = self._sandbox.envd_token
-        if not self._sandbox.wish.secure or request.headers.get("x-access-token") == token:
+        if not self._sandbox.options.secure or request.headers.get("x-access-token") == token:
             return
         query = request.query_params
         until = query.get("signature_expiration")
@@ -50,20 +51,20 @@ class FileDesk:
         )
         right = "v1_" + base64.b64encode(hashlib.sha256(raw.encode()).digest()).rstrip(b"=").decode()
         if not hmac.compare_digest(query.get("signature", ""), right) or (until and int(until) < time.time()):
-            raise RefusalError(401, "missing access token, or a wrong or expired signature")
+            raise HTTPException(401, "missing access token, or a wrong or expired signature")
 
     def _read(self, path: str) -> Response:
         file = paths.on_this_machine(self._sandbox.root, path)
         if not file.exists():
-            raise RefusalError(404, f"path '{path}' does not exist")
+            raise HTTPException(404, f"path '{path}' does not exist")
         if file.is_dir():
-            raise RefusalError(400, f"path '{path}' is a directory")
+            raise HTTPException(400, f"path '{path}' is a directory")
         return FileResponse(file)
 
     def _write(self, path: str, data: bytes) -> dict[str, Any]:
         file = paths.on_this_machine(self._sandbox.root, path)
         if file.is_dir():
-            raise RefusalError(400, f"path '{path}' is a directory")
+            raise HTTPException(400, f"path '{path}' is a directory")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
         return {"name": file.name, "type": "file", "path": paths.inside(self._sandbox.root, file)}
@@ -76,10 +77,10 @@ class FileDesk:
         named = request.query_params.get("path")
         if kind == "application/octet-stream":
             if named is None:
-                raise RefusalError(400, "the parameter 'path' is missing")
+                raise HTTPException(400, "the parameter 'path' is missing")
             return [(named, body)]
         if not kind.startswith("multipart/form-data; boundary="):
-            raise RefusalError(400, "the body must be multipart/form-data or application/octet-stream")
+            raise HTTPException(400, "the body must be multipart/form-data or application/octet-stream")
         return [(named or name, data) for name, data in parts(body, kind.partition("boundary=")[2].strip('"').encode())]
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from . import paths
-from .rpc import RpcError
+
+
+class RpcError(Exception):
+    """A refused call: a code of the Connect protocol, and the status that goes with it."""
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
 
 
 def filesystem(root: Path, name: str, message: dict[str, Any]) -> dict[str, Any]:

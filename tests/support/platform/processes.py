@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-MARK: Final = "PPIO_SANDBOX_ID"
+SANDBOX_VARIABLE: Final = "PPIO_SANDBOX_ID"
 """The variable by which everything that runs in a sandbox is known, daemons of daemons included."""
 
 Event = dict[str, Any]
@@ -152,11 +152,11 @@ class Process:
 def living(sandbox_id: str) -> set[int]:
     """Return the ids of all processes that run in a sandbox, whoever started them."""
     found = set()
-    mark = f"{MARK}={sandbox_id}".encode()
+    variable = f"{SANDBOX_VARIABLE}={sandbox_id}".encode()
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with suppress(OSError), open(f"/proc/{entry.name}/environ", "rb") as file:
-                if mark in file.read().split(b"\0"):
+                if variable in file.read().split(b"\0"):
                     found.add(int(entry.name))
     return found
 

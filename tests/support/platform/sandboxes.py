@@ -16,9 +16,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from starlette.exceptions import HTTPException
+
 from . import paths
-from .processes import MARK, Process, signal_all
-from .refusals import RefusalError
+from .processes import SANDBOX_VARIABLE, Process, signal_all
 from .templates import Template, now, stamp
 
 CLIENT_ID: Final = "6532622b"
@@ -28,7 +29,7 @@ BAKED_START_SECONDS: Final = 30.0
 
 
 @dataclass
-class Wish:
+class SandboxOptions:
     """What a caller asks for in a new sandbox."""
 
     seconds: int = 15
@@ -48,13 +49,13 @@ class Wish:
 class Sandbox:
     """One sandbox. Its agent listens on port 8080 of an own loopback address (`127.x.y.z`), which no other one has."""
 
-    def __init__(self, template: Template, wish: Wish, folder: Path, envd_version: str) -> None:
+    def __init__(self, template: Template, options: SandboxOptions, folder: Path, envd_version: str) -> None:
         self.sandbox_id = "i" + secrets.token_hex(10)
         self.template = template
-        self.wish = wish
+        self.options = options
         self.envd_version = envd_version
         self.envd_token = secrets.token_hex(16)
-        self.traffic_token = secrets.token_hex(16) if wish.is_private else None
+        self.traffic_token = secrets.token_hex(16) if options.is_private else None
         self.address = "127.{}.{}.{}".format(*(byte % 253 + 1 for byte in os.urandom(3)))
         self.state = "running"
         self.started_at = now()
@@ -90,7 +91,7 @@ class Sandbox:
             **self.template.environment,
             **(own or {}),
             "PPIO_AGENT_HOST": self.address,
-            MARK: self.sandbox_id,
+            SANDBOX_VARIABLE: self.sandbox_id,
         }
 
     def start(self, config: dict[str, Any], *, stdin: bool = False, tag: str | None = None) -> Process:
@@ -105,7 +106,7 @@ class Sandbox:
         arguments = [paths.command(self.root, each) for each in given if each != "-l"]
         process = Process.start(
             arguments,
-            environment=self.environment(self.wish.env_vars | config.get("envs", {})),
+            environment=self.environment(self.options.env_vars | config.get("envs", {})),
             folder=paths.on_this_machine(self.root, config.get("cwd") or self.template.workdir),
             stdin=stdin,
             config=config,
@@ -135,7 +136,7 @@ class Sandbox:
             "diskSizeMB": 20480,
             "envdVersion": self.envd_version,
             "state": self.state,
-            "metadata": self.wish.metadata,
+            "metadata": self.options.metadata,
         } | ({"alias": self.template.names[0]} if self.template.names else {})
 
 
@@ -167,32 +168,32 @@ class Sandboxes:
         """Return the sandbox with this id.
 
         Raises:
-            RefusalError: There is none.
+            HTTPException: There is none.
         """
         if (found := self.get(name)) is None:
-            raise RefusalError(404, f"sandbox '{name}' doesn't exist or you don't have access to it")
+            raise HTTPException(404, f"sandbox '{name}' doesn't exist or you don't have access to it")
         return found
 
     def by_token(self, token: str) -> str | None:
         """Return the id of the sandbox whose envd has this token, or had it while it lived."""
         return self._ids.get(token)
 
-    async def create(self, template: Template, wish: Wish) -> Sandbox:
+    async def create(self, template: Template, options: SandboxOptions) -> Sandbox:
         """Make one, with what the template starts already running.
 
         Raises:
-            RefusalError: The account's quota is used up, or the template's start command failed.
+            HTTPException: The account's quota is used up, or the template's start command failed.
         """
         if len(self) >= self.most:
-            raise RefusalError(
+            raise HTTPException(
                 429, f"you have reached the maximum number of concurrent sandboxes ({self.most}), your quota"
             )
-        sandbox = Sandbox(template, wish, self._folder, self.envd_version)
+        sandbox = Sandbox(template, options, self._folder, self.envd_version)
         self._by_id[sandbox.sandbox_id] = sandbox
         self._ids[sandbox.envd_token] = sandbox.sandbox_id
         self.made += 1
         template.spawn_count += 1
-        self.live_for(sandbox, wish.seconds)
+        self.live_for(sandbox, options.seconds)
         if template.root is not None:
             await asyncio.to_thread(sandbox.make_files)
         if template.start_cmd:
@@ -200,12 +201,12 @@ class Sandboxes:
         return sandbox
 
     async def _start_baked(self, sandbox: Sandbox) -> None:
-        wish, sandbox.wish = sandbox.wish, Wish()  # the snapshot knows nothing of this sandbox
+        options, sandbox.options = sandbox.options, SandboxOptions()  # the snapshot knows nothing of this sandbox
         try:
             command = {"cmd": "/bin/bash", "args": ["-l", "-c", sandbox.template.start_cmd]}
             process = sandbox.start(command)
         finally:
-            sandbox.wish = wish
+            sandbox.options = options
         end = time.monotonic() + BAKED_START_SECONDS
         while time.monotonic() < end and not process.ended.is_set():
             try:
@@ -216,22 +217,22 @@ class Sandboxes:
                 writer.close()
                 return
         await self.kill(sandbox)
-        raise RefusalError(500, "the start command of the template does not listen on port 8080")
+        raise HTTPException(500, "the start command of the template does not listen on port 8080")
 
     def live_for(self, sandbox: Sandbox, seconds: float) -> None:
         """End a sandbox so many seconds from now.
 
         Raises:
-            RefusalError: Nobody may have it for so long.
+            HTTPException: Nobody may have it for so long.
         """
         if seconds > self.longest_seconds:
-            raise RefusalError(400, f"Timeout cannot be greater than {self.longest_seconds / 3600:g} hours")
+            raise HTTPException(400, f"Timeout cannot be greater than {self.longest_seconds / 3600:g} hours")
         sandbox.end_at = now() + timedelta(seconds=seconds)
         self._stop_timer(sandbox)
         sandbox.timer = asyncio.get_running_loop().call_later(seconds, self._expire, sandbox)
 
     def _expire(self, sandbox: Sandbox) -> None:
-        task = asyncio.create_task(self.pause(sandbox) if sandbox.wish.auto_pause else self.kill(sandbox))
+        task = asyncio.create_task(self.pause(sandbox) if sandbox.options.auto_pause else self.kill(sandbox))
         self._expiring.add(task)
         task.add_done_callback(self._expiring.discard)
 

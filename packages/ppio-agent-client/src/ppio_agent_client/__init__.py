@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from ppio_agent_models import UnavailableError as UnavailableError
     from ppio_agent_models import UnsupportedMediaTypeError as UnsupportedMediaTypeError
 
+    from ._aiohttp import DefaultAioHttpClient as DefaultAioHttpClient
     from ._async._auth import AuthManager as AuthManager
     from ._async._client import AgentRuntimeClient as AgentRuntimeClient
     from ._async._invocations import InvocationHandle as InvocationHandle
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from ._async.providers.local import LocalSandboxProvider as LocalSandboxProvider
     from ._async.providers.platform.provider import PlatformSandboxProvider as PlatformSandboxProvider
     from ._async.providers.protocol import SandboxProvider as SandboxProvider
+    from ._async.transport import DefaultAsyncHttpxClient as DefaultAsyncHttpxClient
     from ._config import ClientConfig as ClientConfig
     from ._credentials import AccessToken as AccessToken
     from ._credentials import RequestSigner as RequestSigner
@@ -80,12 +82,14 @@ if TYPE_CHECKING:
     from ._sync.providers.local import SyncLocalSandboxProvider as SyncLocalSandboxProvider
     from ._sync.providers.platform.provider import SyncPlatformSandboxProvider as SyncPlatformSandboxProvider
     from ._sync.providers.protocol import SyncSandboxProvider as SyncSandboxProvider
+    from ._sync.transport import DefaultHttpxClient as DefaultHttpxClient
 
 __version__ = "0.2.0"
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "._aiohttp": ("DefaultAioHttpClient",),
         "._async._auth": ("AuthManager",),
         "._async._client": ("AgentRuntimeClient",),
         "._async._invocations": ("InvocationHandle",),
@@ -95,6 +99,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._async.providers.protocol": ("SandboxProvider",),
         "._async.providers.local": ("LocalSandboxProvider",),
         "._async.providers.platform.provider": ("PlatformSandboxProvider",),
+        "._async.transport": ("DefaultAsyncHttpxClient",),
         "._config": ("ClientConfig",),
         "._credentials": ("AccessToken", "RequestSigner"),
         "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
@@ -107,6 +112,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._sync.providers.protocol": ("SyncSandboxProvider",),
         "._sync.providers.local": ("SyncLocalSandboxProvider",),
         "._sync.providers.platform.provider": ("SyncPlatformSandboxProvider",),
+        "._sync.transport": ("DefaultHttpxClient",),
         "ppio_agent_models": (
             "AgentClientError",
             "AgentError",

@@ -4,7 +4,7 @@ from ._lazy import lazy_exports
 
 __version__ = "0.2.0"
 
-TYPE_CHECKING = False  # what `typing` has, without its import, which is most of what this door would cost
+TYPE_CHECKING = False  # what `typing` has, without its import, which is most of what importing this would cost
 
 if TYPE_CHECKING:
     from ._errors import ERROR_TYPES as ERROR_TYPES

@@ -1,4 +1,4 @@
-"""Lazy front doors: a package names what it exports, and imports a room when somebody first asks for it (PEP 562).
+"""Lazy exports: a package names what it exports, and imports a module when somebody first asks for it (PEP 562).
 
 Importing pydantic costs more than answering a thousand requests, so no package of this project pays for it, or for any
 other heavy library, before its first use.
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 def lazy_exports(
-    package: str, rooms: Mapping[str, tuple[str, ...]]
+    package: str, modules: Mapping[str, tuple[str, ...]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
-    """Return `__getattr__`, `__dir__` and `__all__` for the front door of `package`.
+    """Return `__getattr__`, `__dir__` and `__all__` for `package`.
 
     Args:
         package: The `__name__` of the package.
-        rooms: Relative module name (`"._errors"`) to the public names that live there.
+        modules: Relative module name (`"._errors"`) to the public names that live there.
     """
-    room_of = {name: room for room, names in rooms.items() for name in names}
+    module_of = {name: module for module, names in modules.items() for name in names}
 
     def __getattr__(name: str) -> object:
-        room = room_of.get(name)
-        if room is None:
+        module = module_of.get(name)
+        if module is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value: object = getattr(import_module(room, package), name)
+        value: object = getattr(import_module(module, package), name)
         setattr(sys.modules[package], name, value)
         return value
 
     def __dir__() -> list[str]:
-        return sorted(room_of)
+        return sorted(module_of)
 
-    return __getattr__, __dir__, sorted(room_of)
+    return __getattr__, __dir__, sorted(module_of)

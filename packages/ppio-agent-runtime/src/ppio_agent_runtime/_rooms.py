@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ._asgi import ASGIApp
     from ._corridor.lifespan import LifespanFunction
     from ._engine.handler import Handler
-    from ._serve.isolation import SecondLoop
     from .config import AgentConfig
+    from .isolation import SecondLoop
 
 
 Layers = list[Callable[["ASGIApp"], "ASGIApp"]]
@@ -124,7 +124,7 @@ class Rooms:
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
         if self.second_loop is not None:
-            from ._serve.isolation import IsolatedApp
+            from .isolation import IsolatedApp
 
             app = IsolatedApp(app, router.ping, self.second_loop)
         return app
@@ -185,6 +185,6 @@ class Rooms:
 
 
 def _second_loop() -> SecondLoop:
-    from ._serve.isolation import SecondLoop  # few agents have one
+    from .isolation import SecondLoop  # few agents have one
 
     return SecondLoop()

@@ -19,7 +19,7 @@ logger = logging.getLogger("ppio_agent_client")
 
 if TYPE_CHECKING:
     from ._client import SyncAgentRuntimeClient
-    from ._transport import Answer
+    from .transport import Answer
 
 
 class OneCall:

@@ -82,7 +82,7 @@ def run_reported(command: Callable[[], object]) -> int:
         screen.note("Interrupted.")
     except BrokenPipeError:
         _forget_streams()  # whoever read our output has seen enough
-    except Exception as error:  # noqa: BLE001  # the last door: everything is told, nothing is hidden
+    except Exception as error:  # noqa: BLE001  # nothing catches it above: everything is told, nothing is hidden
         code = exit_code(error)
         _tell(error, code)
     with suppress(OSError, ValueError):

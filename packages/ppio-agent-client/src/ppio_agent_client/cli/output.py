@@ -1,4 +1,4 @@
-"""What is printed where: data on standard output, everything else on standard error. The only room that prints.
+"""What is printed where: data on standard output, everything else on standard error. Nothing else prints.
 
 Colours and animation are for terminals only, and not with `NO_COLOR` or `TERM=dumb`. Everything is UTF-8 whatever the
 locale says. Libraries that draw are imported when something is drawn.

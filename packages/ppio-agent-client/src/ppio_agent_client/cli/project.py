@@ -119,7 +119,7 @@ def sent_manifest(agent: Agent) -> str:
     return without_status(read_text(agent.file))
 
 
-def write_status(agent: Agent, status: Mapping[str, object]) -> None:
+def write_status(agent: Agent, status: dict[str, object]) -> None:
     """Set fields of the status and leave everything else as it is written; a file that cannot be written is told.
 
     Args:
@@ -127,8 +127,12 @@ def write_status(agent: Agent, status: Mapping[str, object]) -> None:
         status: Field names to values; None takes a field away.
     """
     text = read_text(agent.file)
-    known = {**(ManifestDocument.parse(text).value.get("status") or {}), **status}
-    text = _with_status(text, {name: value for name, value in known.items() if value is not None})
+    known = _status_in(text) | status
+    wanted = {name: value for name, value in known.items() if value is not None}
+    text = _with_status(text, wanted)
+    if _status_in(text).keys() != wanted.keys():  # It is written in a way that a status cannot be added to.
+        screen.warn(f"the status could not be written into {agent.file}: write its fields without indentation.")
+        return
     file = Path(os.path.realpath(agent.file))
     draft = file.with_name(f"{file.name}.{os.getpid()}.new")
     line_end = "\r\n" if b"\r\n" in file.read_bytes() else "\n"
@@ -200,6 +204,14 @@ def _shown(folder: Path) -> str:
     return "this folder" if folder.resolve() == Path.cwd() else str(folder)
 
 
+def _status_in(text: str) -> dict[str, object]:
+    try:
+        status = ManifestDocument.parse(text).value.get("status")
+    except ConfigurationError:
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
 def _with_status(text: str, status: Mapping[str, object]) -> str:
     """Return a manifest with this status in the place of its own, and everything else as it is written."""
     document = ManifestDocument.parse(text)
@@ -212,7 +224,7 @@ def _with_status(text: str, status: Mapping[str, object]) -> str:
         end = min((line - 1 for key in document.value if (line := document.line_of([key])) - 1 > begin), default=end)
         while end - 1 > begin and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
             end -= 1  # what stands between it and the next field stays
-    elif lines and not lines[-1].endswith("\n"):
+    elif status and lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
     block = [f"  {name}: {_scalar(value)}\n" for name, value in status.items()]
     return "".join([*lines[:begin], *(["status:\n", *block] if block else []), *lines[end:]])

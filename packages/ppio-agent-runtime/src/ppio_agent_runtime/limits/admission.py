@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .._engine.workers import WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .._door.client_address import ClientAddress
     from .._engine.context import RequestContext
     from .._engine.run import Run
     from ..config import AgentConfig
     from .concurrency import Concurrency
     from .rate_limit import RateLimiter, RateLimitState
+
+_NO_ADDRESS: Final = "local"
+"""What a peer without an address counts as: a Unix socket, or a call from inside."""
 
 
 class AdmissionControl:
@@ -31,10 +33,6 @@ class AdmissionControl:
         self.rate_limiter: RateLimiter | None = None
         self.concurrency: Concurrency | None = None
         self.workers = WorkerThreads(config.sync_workers)
-        if config.rate_limit is not None or config.forwarded_allow_ips:
-            from .._door.client_address import ClientAddress  # a wrong proxy is refused in any case
-
-            self._client_address: ClientAddress = ClientAddress(config.forwarded_allow_ips)
         if config.rate_limit is not None:
             from .rate_limit import RateLimiter  # few agents have one
 
@@ -93,7 +91,7 @@ class AdmissionControl:
             await self.rate_limiter.close()
 
     def _key_of(self, limiter: RateLimiter, context: RequestContext) -> str:
-        return limiter.key_of(context, self._client_address.of(context))
+        return limiter.key_of(context, _NO_ADDRESS if context.client is None else context.client[0])
 
     @staticmethod
     def _check(limiter: RateLimiter, state: RateLimitState, context: RequestContext) -> None:

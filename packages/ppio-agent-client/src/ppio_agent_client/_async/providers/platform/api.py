@@ -45,7 +45,7 @@ from ...._sandbox import LogPage, SandboxSpec
 
 if TYPE_CHECKING:
     from ..._auth import AuthManager
-    from ..._transport import Transport
+    from ...transport import Transport
 
 logger = logging.getLogger("ppio_agent_client")
 

@@ -25,7 +25,7 @@ from .templates import PlatformTemplates
 if TYPE_CHECKING:
     from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
 
-    from ..._transport import Transport
+    from ...transport import Transport
     from ..protocol import AgentWatch
 
 
@@ -75,9 +75,9 @@ class PlatformSandboxProvider:
         return f"<{type(self).__name__} at {self._url}>"
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the living sandbox of `spec.session_id`, or make one, in which no agent runs yet.
+        """Return the living sandbox of `spec.session_id`, or create one, in which no agent runs yet.
 
-        Asked at once by many processes for one session, all but the oldest sandbox are ended by who made them.
+        When many processes ask for one session at once, each ends what it made unless that is the oldest.
 
         Raises:
             TemplateNotFoundError: No such template.
@@ -202,6 +202,6 @@ class PlatformSandboxProvider:
 
 
 def _new_transport(config: ClientConfig) -> Transport:
-    from ..._transport import Transport
+    from ...transport import Transport
 
     return Transport(config)

@@ -26,7 +26,7 @@ from .templates import PlatformTemplates
 if TYPE_CHECKING:
     from ppio_sandbox.core import Sandbox as OfficialSandbox
 
-    from ..._transport import Transport
+    from ...transport import Transport
     from ..protocol import AgentWatch
 
 
@@ -76,9 +76,9 @@ class SyncPlatformSandboxProvider:
         return f"<{type(self).__name__} at {self._url}>"
 
     def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the living sandbox of `spec.session_id`, or make one, in which no agent runs yet.
+        """Return the living sandbox of `spec.session_id`, or create one, in which no agent runs yet.
 
-        Asked at once by many processes for one session, all but the oldest sandbox are ended by who made them.
+        When many processes ask for one session at once, each ends what it made unless that is the oldest.
 
         Raises:
             TemplateNotFoundError: No such template.
@@ -203,6 +203,6 @@ class SyncPlatformSandboxProvider:
 
 
 def _new_transport(config: ClientConfig) -> Transport:
-    from ..._transport import Transport
+    from ...transport import Transport
 
     return Transport(config)

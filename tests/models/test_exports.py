@@ -1,4 +1,4 @@
-"""The front door is lazy, complete, and says the same thing in each of the places where it has to say it."""
+"""The exports are lazy, complete, and say the same thing in each of the places where it has to say it."""
 
 import ast
 import pickle
@@ -31,14 +31,14 @@ def test_all_and_dir_list_every_name() -> None:
     assert set(vars(ppio_agent_models)["__all__"]) <= set(dir(ppio_agent_models))
 
 
-@pytest.mark.parametrize(("name", "room"), names_at_run_time(ppio_agent_models).items())
-def test_a_name_leads_to_its_room(name: str, room: str) -> None:
-    assert getattr(ppio_agent_models, name) is getattr(import_module(room, "ppio_agent_models"), name)
+@pytest.mark.parametrize(("name", "module"), names_at_run_time(ppio_agent_models).items())
+def test_a_name_leads_to_its_module(name: str, module: str) -> None:
+    assert getattr(ppio_agent_models, name) is getattr(import_module(module, "ppio_agent_models"), name)
 
 
-@pytest.mark.parametrize("room", sorted(set(names_at_run_time(ppio_agent_models).values())))
-def test_every_public_name_of_a_room_is_at_the_front_door(room: str) -> None:
-    path = Path(ppio_agent_models.__file__).with_name(f"{room.removeprefix('.')}.py")
+@pytest.mark.parametrize("module", sorted(set(names_at_run_time(ppio_agent_models).values())))
+def test_every_public_name_of_a_module_is_exported(module: str) -> None:
+    path = Path(ppio_agent_models.__file__).with_name(f"{module.removeprefix('.')}.py")
     defined = set[str]()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -49,7 +49,7 @@ def test_every_public_name_of_a_room_is_at_the_front_door(room: str) -> None:
     parts_of_the_manifest = {"ManifestMetadata", "ManifestRuntime", "ManifestSpec"}
 
     assert public - parts_of_the_manifest == {
-        name for name, its in names_at_run_time(ppio_agent_models).items() if its == room
+        name for name, its in names_at_run_time(ppio_agent_models).items() if its == module
     }
 
 

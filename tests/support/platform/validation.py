@@ -1,25 +1,18 @@
-"""How the platform says no: a status and `{code, message}`, and what it wants a body to look like."""
+"""What the platform wants a body to look like, and how it answers errors: a status and `{code, message}`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 
-class RefusalError(Exception):
-    """An answer that is an error, in the control plane's shape."""
-
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers = headers
-
-    def response(self) -> JSONResponse:
-        return JSONResponse({"code": self.status, "message": self.message}, self.status, self.headers)
+def error_response(error: HTTPException) -> JSONResponse:
+    """Return an error as the control plane shows it."""
+    return JSONResponse({"code": error.status_code, "message": error.detail}, error.status_code)
 
 
 Check = Callable[[object], bool]
@@ -59,22 +52,22 @@ async def body_of(
     """Return the JSON object of a request that has exactly the fields that it may have.
 
     Raises:
-        RefusalError: 400 that names the field which is missing, unknown, or of the wrong type.
+        HTTPException: 400 that names the field which is missing, unknown, or of the wrong type.
     """
     raw = await request.body()
     try:
         body = await request.json() if raw else {}
     except ValueError:
-        raise RefusalError(400, "the body is not JSON") from None
+        raise HTTPException(400, "the body is not JSON") from None
     if not isinstance(body, dict):
-        raise RefusalError(400, "the body is not an object")
+        raise HTTPException(400, "the body is not an object")
     checks = {**(required or {}), **(optional or {})}
     for name in required or {}:
         if name not in body:
-            raise RefusalError(400, f"the field {name!r} is missing")
+            raise HTTPException(400, f"the field {name!r} is missing")
     for name, value in body.items():
         if name not in checks:
-            raise RefusalError(400, f"the field {name!r} is unknown")
+            raise HTTPException(400, f"the field {name!r} is unknown")
         if not checks[name](value):
-            raise RefusalError(400, f"the field {name!r} must be of the type {checks[name].__name__}")
+            raise HTTPException(400, f"the field {name!r} must be of the type {checks[name].__name__}")
     return body

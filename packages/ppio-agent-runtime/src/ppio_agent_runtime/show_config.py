@@ -37,7 +37,9 @@ def config_of_agent(target: str) -> AgentConfig:
     from ._app import PPIOAgentRuntimeApp
     from ._importer import load_app
 
-    def stop(self: PPIOAgentRuntimeApp, port: int | None = None, host: str | None = None) -> None:
+    def stop(
+        self: PPIOAgentRuntimeApp, port: int | None = None, host: str | None = None, **uvicorn_options: Any
+    ) -> None:
         given = {"port": port, "host": host}
         changes = {name: value for name, value in given.items() if value is not None}
         raise _ReachedRunError(self.config.replace(**changes))
