@@ -20,15 +20,15 @@ from .._rules import requests
 from .._rules.durable import OnDisconnect
 from .._rules.requests import Request
 from .._sandbox import LogPage, Sandbox, SandboxSpec
-from ._auth import AuthManager, checked_auth
 from ._desk import Desk
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
 from ._session import SandboxSession
 from ._sources import terms_of
-from ._start import started
 from ._stream import InvocationStream
-from ._templates import TemplateManager
+from .auth import AuthManager, checked_auth
+from .startup import started
+from .templates import TemplateManager
 
 if TYPE_CHECKING:
     from .providers.protocol import SandboxProvider

@@ -12,8 +12,8 @@ from .._io import _async as io
 from .._rules import requests
 from .._rules.budget import RetryBudget
 from .._sandbox import Sandbox
-from ._auth import AuthManager
 from ._exchange import AgentLink
+from .auth import AuthManager
 from .providers.registry import checked_provider, provider_for
 
 if TYPE_CHECKING:

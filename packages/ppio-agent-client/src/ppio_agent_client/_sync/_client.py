@@ -21,15 +21,15 @@ from .._rules import requests
 from .._rules.durable import OnDisconnect
 from .._rules.requests import Request
 from .._sandbox import LogPage, Sandbox, SandboxSpec
-from ._auth import SyncAuthManager, checked_auth
 from ._desk import Desk
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
 from ._session import SyncSandboxSession
 from ._sources import terms_of
-from ._start import started
 from ._stream import SyncInvocationStream
-from ._templates import SyncTemplateManager
+from .auth import SyncAuthManager, checked_auth
+from .startup import started
+from .templates import SyncTemplateManager
 
 if TYPE_CHECKING:
     from .providers.protocol import SyncSandboxProvider

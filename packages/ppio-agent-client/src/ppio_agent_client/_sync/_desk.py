@@ -13,8 +13,8 @@ from .._io import _sync as io
 from .._rules import requests
 from .._rules.budget import RetryBudget
 from .._sandbox import Sandbox
-from ._auth import SyncAuthManager
 from ._exchange import AgentLink
+from .auth import SyncAuthManager
 from .providers.registry import checked_provider, provider_for
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from .._rules.retry import GATEWAY_STATUSES, REFUSED_STATUSES, RetryPolicy
 from .._rules.streaming import is_event_stream
 
 if TYPE_CHECKING:
-    from ._auth import SyncAuthManager
+    from .auth import SyncAuthManager
     from .transport import Answer, Transport
 
 logger = logging.getLogger("ppio_agent_client")

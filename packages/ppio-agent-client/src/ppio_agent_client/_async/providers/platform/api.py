@@ -44,7 +44,7 @@ from ...._rules.retry import RetryPolicy
 from ...._sandbox import LogPage, SandboxSpec
 
 if TYPE_CHECKING:
-    from ..._auth import AuthManager
+    from ...auth import AuthManager
     from ...transport import Transport
 
 logger = logging.getLogger("ppio_agent_client")

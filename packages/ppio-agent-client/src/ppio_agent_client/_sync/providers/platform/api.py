@@ -45,7 +45,7 @@ from ...._rules.retry import RetryPolicy
 from ...._sandbox import LogPage, SandboxSpec
 
 if TYPE_CHECKING:
-    from ..._auth import SyncAuthManager
+    from ...auth import SyncAuthManager
     from ...transport import Transport
 
 logger = logging.getLogger("ppio_agent_client")

@@ -11,7 +11,7 @@ import ppio_agent_models as models
 from .._config import ClientConfig, settle
 from .._core.template_cache import TemplateCache
 from .._io import _async as io
-from ._auth import AuthManager, checked_auth
+from .auth import AuthManager, checked_auth
 from .providers.registry import provider_for
 
 if TYPE_CHECKING:
