@@ -33,10 +33,9 @@ _LINE_SEPARATORS: Final = (
 
 def one_line(data: bytes) -> bytes:
     """Return JSON with all that anybody takes for a line break escaped."""
-    if not data.isascii():
-        for separator, escaped in _LINE_SEPARATORS:
-            if separator in data:
-                data = data.replace(separator, escaped)
+    for separator, escaped in _LINE_SEPARATORS:
+        if not data.isascii() and separator in data:
+            data = data.replace(separator, escaped)
     return data
 
 

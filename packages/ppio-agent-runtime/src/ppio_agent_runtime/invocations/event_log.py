@@ -202,8 +202,6 @@ class EventLog:
         pending = self._pending
         pending.append(chunk)
         self._pending_bytes = size = self._pending_bytes + len(chunk)
-        if self.first_chunk_at is None:
-            self.first_chunk_at = time.monotonic()
         if self._asleep:
             self._wake_readers()
         return (size < self._room or self._may_grow()) and len(pending) < self._turn_chunks
@@ -220,6 +218,7 @@ class EventLog:
     async def room(self) -> None:
         """Give others their turn, then wait until there is room for another event."""
         self._turn_chunks = min(self._turn_chunks * _GROWTH, MAX_CHUNKS)
+        self._note_first_chunk()
         if self._share is not None:
             self._seal()
         await asyncio.sleep(0)
@@ -240,6 +239,7 @@ class EventLog:
         if self.closed:
             return
         self.closed = True
+        self._note_first_chunk()
         self._closing = (kind, one_line(envelope))  # no block before somebody reads: most values are never read
         if self._share is not None:
             self._share.release()
@@ -273,6 +273,7 @@ class EventLog:
                 await reader.wait()
             finally:
                 self._asleep.discard(reader)
+        self._note_first_chunk()
         if self._share is not None:
             blocks, reader.position = self.blocks_after(reader.position)
             return blocks
@@ -366,6 +367,10 @@ class EventLog:
             after = blocks[place][0] if place < len(blocks) else (closes_at or held.last_id) + 1
             self._add(block, after - first_id)
         self.closed = True
+
+    def _note_first_chunk(self) -> None:
+        if self._pending and self.first_chunk_at is None:
+            self.first_chunk_at = time.monotonic()
 
     def _seal(self) -> None:
         """Make blocks of what came since the last one."""

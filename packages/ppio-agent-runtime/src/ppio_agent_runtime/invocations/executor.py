@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
@@ -114,7 +114,8 @@ async def _produce_async(stream: Any, log: EventLog) -> None:
         async for value in stream if hasattr(type(stream), "__aiter__") else _each(stream):
             if only_text and not isinstance(value, str):
                 only_text = log.only_text = False
-            if not put(one_line(encode(value))):
+            chunk = encode(value)
+            if not put(chunk if chunk.isascii() else one_line(chunk)):
                 if log.closed:  # stopped, and the generator swallowed its cancellation: close it at this yield
                     return
                 await log.room()
@@ -129,6 +130,11 @@ async def _each(stream: Any) -> AsyncIterator[Any]:
     with suppress(StopAsyncIteration):
         while True:
             yield await stream.__anext__()
+
+
+def _pulled(iterator: Any) -> Iterator[Any]:
+    while (value := next(iterator, _END)) is not _END:
+        yield value
 
 
 class ThreadedStream:
@@ -209,31 +215,36 @@ class ThreadedStream:
 
     def _make_batch(self) -> bool:
         """Make values until the iterator ends or is abandoned (False) or the hand-over is full (True)."""
-        log, iterator, context = self._log, self._iterator, self._context
+        log, add = self._log, self._ready.append
         assert log is not None
         count = size = 0
-        while not (self._is_abandoned or context.cancelled):
-            if (value := next(iterator, _END)) is _END:
-                return False
+        if self._is_abandoned:
+            return False
+        for value in self._iterator if hasattr(type(self._iterator), "__iter__") else _pulled(self._iterator):
             if log.only_text and not isinstance(value, str):
                 log.only_text = False
-            chunk = one_line(encode(value))
+            chunk = encode(value)
+            if not chunk.isascii():
+                chunk = one_line(chunk)
+            add(chunk)
             count, size = count + 1, size + len(chunk)
-            self._ready.append(chunk)
+            if self._is_abandoned:
+                return False
             if count == MAX_CHUNKS or size >= MAX_BYTES:
                 self._call_soon(self._look)
                 return True
-            self._notify()
+            if not self._is_notified:
+                self._notify()
         return False
 
     def _hand_over_report(self, value: bytes) -> None:
         self._ready.append((value,))
-        self._notify()
+        if not self._is_notified:
+            self._notify()
 
     def _notify(self) -> None:
-        if not self._is_notified:
-            self._is_notified = True
-            self._call_soon(self._flush)
+        self._is_notified = True
+        self._call_soon(self._flush)
 
     def _call_soon(self, callback: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop has been closed: the stream is abandoned with it

@@ -246,7 +246,7 @@ class InvocationManager:
         """
         invocation.stop_listening()
         task = invocation.task
-        if task is None or task.done() or task is asyncio.current_task():
+        if invocation.send is not None or task is None or task.done() or task is asyncio.current_task():
             self._discard(invocation)
         else:
             if invocation.stop_reason is None and not invocation.is_over:  # its writer failed: nobody takes the rest

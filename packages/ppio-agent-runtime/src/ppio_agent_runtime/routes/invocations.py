@@ -53,12 +53,15 @@ class InvocationsEndpoint:
         try:
             handler = manager.registered()
             head = parse_head(found)
-            body = await self._read(found, receive)
+            task = asyncio.current_task()
+            assert task is not None
+            body = await self._read(found, receive, task)
             call = parse(scope, found, head, body, request_id, self._config, handler)
             context = call.context
             if call.durability is not None:
                 return await self._answer_durably(call, call.durability, handler, Channel(scope, receive, send))
             invocation = manager.begin(context, receive, send)
+            invocation.task = task
             token = current_context.set(context)  # until the last byte is sent
             try:
                 await self._answer(invocation, call, handler, scope, receive, send)
@@ -149,11 +152,9 @@ class InvocationsEndpoint:
         seconds = self._config.heartbeat_seconds
         return invocation.subscribe(receive=channel.receive, heartbeat_seconds=seconds, channel=channel)
 
-    async def _read(self, found: dict[bytes, bytes], receive: Receive) -> bytes:
+    async def _read(self, found: dict[bytes, bytes], receive: Receive, task: asyncio.Task[Any]) -> bytes:
         """Read the body within the limits of size and time."""
         manager, config = self._manager, self._config
-        task = asyncio.current_task()
-        assert task is not None
         if manager.draining:
             raise draining_error()
         manager.ticker.limit(task, config.request_read_timeout_seconds)
