@@ -49,7 +49,7 @@ class Model:
         for _ in range(5):
             await asyncio.sleep(0)
         # In the order of places taken, which is that of the door's own book.
-        order = {place.run: number for number, place in enumerate(self.slots._slots.values())}
+        order = {place.invocation: number for number, place in enumerate(self.slots._slots.values())}
         done = [run for run, task in self.entering.items() if task.done()]
         for run in sorted(done, key=lambda run: order.get(run, -1)):
             if self.entering.pop(run).exception() is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sqlite3
 import threading
 import time
@@ -22,13 +21,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ppio_agent_models import ConfigurationError
 
 from ..http.sse import chunks_in
+from ..observability.logging import logger
 from .event_log import HeldEvents
 from .store import INTERRUPTED, Answer, KeyScope, StoredInvocation, interrupted
 
 if TYPE_CHECKING:
     from .._asgi import Headers
-
-logger = logging.getLogger("ppio_agent_runtime")
 
 T = TypeVar("T")
 URL_PREFIX: Final = "sqlite:///"

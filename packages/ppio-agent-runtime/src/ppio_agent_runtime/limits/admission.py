@@ -57,28 +57,28 @@ class AdmissionControl:
         """How many invocations wait for a slot."""
         return 0 if self.concurrency is None else self.concurrency.queued
 
-    def try_acquire(self, run: Invocation) -> bool:
+    def try_acquire(self, invocation: Invocation) -> bool:
         """See `invocations.manager.Admission.try_acquire`."""
         limiter = self.rate_limiter
-        if limiter is not None and run.context.parent is None:  # an agent that calls itself is no caller
-            state = limiter.try_hit(self._key_of(limiter, run.context))
+        if limiter is not None and invocation.context.parent is None:  # an agent that calls itself is no caller
+            state = limiter.try_hit(self._key_of(limiter, invocation.context))
             if state is None:
                 return False
-            self._check(limiter, state, run.context)
-        return self.concurrency is None or self.concurrency.try_acquire(run)
+            self._check(limiter, state, invocation.context)
+        return self.concurrency is None or self.concurrency.try_acquire(invocation)
 
-    async def acquire(self, run: Invocation) -> None:
+    async def acquire(self, invocation: Invocation) -> None:
         """See `invocations.manager.Admission.acquire`."""
         limiter = self.rate_limiter
-        if limiter is not None and limiter.needs_storage and run.context.parent is None:
-            self._check(limiter, await limiter.hit(self._key_of(limiter, run.context)), run.context)
+        if limiter is not None and limiter.needs_storage and invocation.context.parent is None:
+            self._check(limiter, await limiter.hit(self._key_of(limiter, invocation.context)), invocation.context)
         if self.concurrency is not None:
-            await self.concurrency.acquire(run)
+            await self.concurrency.acquire(invocation)
 
-    def release(self, run: Invocation) -> None:
+    def release(self, invocation: Invocation) -> None:
         """See `invocations.manager.Admission.release`."""
         if self.concurrency is not None:
-            self.concurrency.release(run)
+            self.concurrency.release(invocation)
 
     def drain(self) -> None:
         """See `invocations.manager.Admission.drain`."""
