@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import AgentError, InvocationTimeoutError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
-from ppio_agent_runtime._corridor.request import Durability, InvocationCall
-from ppio_agent_runtime._engine.handler import Handler
+from ppio_agent_runtime.handler import Handler
+from ppio_agent_runtime.http.call import Durability, InvocationCall
 from ppio_agent_runtime.invocations.invocation import Invocation
 from ppio_agent_runtime.invocations.manager import InvocationManager
 from ppio_agent_runtime.invocations.subscriber import Subscriber

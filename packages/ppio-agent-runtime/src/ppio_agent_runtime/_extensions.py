@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, ov
 from ppio_agent_models import ConfigurationError
 
 from ._corridor.lifespan import LifespanFunction, as_context_manager
-from ._engine.context import RequestContext
+from .context import RequestContext
 
 if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp
-    from ._engine.background import BusyBlock
     from ._rooms import Rooms
     from .config import AgentConfig
+    from .invocations.background import BusyBlock
     from .invocations.in_process import InvocationStream
     from .routes.websocket import WebSocketRoute
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._corridor.router import Router
-from ._engine.background import Background
-from ._serialize import encode
+from .invocations.background import Background
 from .invocations.manager import SHUTDOWN_GRACE_SECONDS, InvocationManager
 from .invocations.ticker import TICK_SECONDS
 from .limits.admission import AdmissionControl
@@ -20,14 +19,15 @@ from .observability.logging import logger
 from .observability.recorder import InvocationRecorder
 from .routes.invocation_resource import InvocationResource
 from .routes.invocations import InvocationsEndpoint
+from .serialization import encode
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ._asgi import ASGIApp
     from ._corridor.lifespan import LifespanFunction
-    from ._engine.handler import Handler
     from .config import AgentConfig
+    from .handler import Handler
     from .isolation import SecondLoop
 
 

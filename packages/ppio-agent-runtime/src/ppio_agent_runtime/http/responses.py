@@ -15,12 +15,12 @@ from ppio_agent_models import (
     UnavailableError,
 )
 
-from .._problems import problem_of, send_problem
+from ..errors import error_response, send_error_response
 from ..observability.logging import ids_of, logger
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Send
-    from .._engine.context import RequestContext
+    from ..context import RequestContext
 
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()
@@ -94,11 +94,11 @@ async def send_error(
         context: Of the invocation, if it came so far.
         tells_errors: Show class and message of the agent's own exceptions.
     """
-    problem = problem_of(error, request_id=request_id, tells_errors=tells_errors)
+    problem = error_response(error, request_id=request_id, tells_errors=tells_errors)
     session_id = None if context is None else context.session_id
     if is_failure(error, problem.status):
         log_failure(error, request_id, context)
-    await send_problem(
+    await send_error_response(
         send,
         problem,
         request_id=request_id,

@@ -15,13 +15,13 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from .._serialize import encode
 from ..http.sse import one_line
+from ..serialization import encode
 from .event_log import MAX_BYTES, MAX_CHUNKS
 from .worker_threads import EarlyResult
 
 if TYPE_CHECKING:
-    from .._engine.context import RequestContext
+    from ..context import RequestContext
     from .event_log import EventLog
     from .worker_threads import WorkerThreads
 

@@ -25,10 +25,10 @@ from ppio_agent_models import (
 )
 
 from .._corridor.parse import body_hints
-from .._engine.context import RequestContext, current_context
-from .._problems import problem_of
-from .._serialize import decode, encode
+from ..context import RequestContext, current_context
+from ..errors import error_response
 from ..http.sse import as_one_value
+from ..serialization import decode, encode
 from .invocation import CANCEL_GRACE_SECONDS
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def leave(invocation: Invocation, subscriber: Subscriber) -> None:
 
 def raise_as_told(error: BaseException, context: RequestContext, *, tells_errors: bool) -> NoReturn:
     """Raise `error` as callers are told of it: with status, kind and request id, and no more than they may know."""
-    problem = problem_of(error, request_id=context.request_id, tells_errors=tells_errors)
+    problem = error_response(error, request_id=context.request_id, tells_errors=tells_errors)
     if isinstance(error, PPIOAgentRuntimeError) and error.message == problem.message:
         error.request_id = error.request_id or context.request_id
         raise error

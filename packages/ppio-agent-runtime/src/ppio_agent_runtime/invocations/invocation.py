@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ppio_agent_models import InvocationCancelledError, InvocationTimeoutError
 
-from .._engine.context import current_context
-from .._problems import ClientGoneError, handler_failure
+from ..context import current_context
+from ..errors import ClientGoneError, handler_failure
 from ..http.responses import AnswerCutError, headers_of
 from ..http.sse import one_line
 from .executor import abandon, call_in_thread, is_stream, must_await, outcome_of, produce
@@ -30,8 +30,8 @@ from .transcript import Transcript
 
 if TYPE_CHECKING:
     from .._asgi import Receive, Send
-    from .._engine.context import RequestContext
-    from .._engine.handler import Callee
+    from ..context import RequestContext
+    from ..handler import Callee
     from .executor import Outcome
     from .manager import Admission, InvocationManager
     from .subscriber import Channel, Subscriber

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ppio_agent_models import ConfigurationError, DrainingError, IdempotencyKeyReusedError
 
-from .._engine.context import RequestContext
-from .._problems import ClientGoneError
+from ..context import RequestContext
+from ..errors import ClientGoneError
 from ..observability.logging import ids_of, logger
 from ..observability.watchdog import LoopWatchdog
 from .invocation import Invocation
@@ -20,9 +20,9 @@ from .transcript import Transcript
 
 if TYPE_CHECKING:
     from .._asgi import Receive, Send
-    from .._corridor.request import Durability, InvocationCall
-    from .._engine.handler import Handler
     from ..config import AgentConfig
+    from ..handler import Handler
+    from ..http.call import Durability, InvocationCall
     from ..observability.health import Health
     from ..observability.recorder import InvocationRecorder
     from .memory_budget import MemoryShare

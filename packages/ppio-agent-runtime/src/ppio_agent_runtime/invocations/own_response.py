@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import SerializationError
 
-from .._problems import handler_failure
+from ..errors import handler_failure
 from ..http.responses import is_event_stream, log_failure
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Message
-    from .._engine.context import RequestContext
+    from ..context import RequestContext
     from .subscriber import Channel, Subscriber
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
-from .._problems import Problem
+from ..errors import ErrorResponse
 from ..http.sse import event_block
 from .event_log import HeldEvents
 from .memory_budget import MemoryBudget
@@ -120,7 +120,7 @@ class InvocationStore(Protocol):
 
 def interrupted(stored: StoredInvocation) -> StoredInvocation:
     """Return what an invocation becomes whose process died while it ran."""
-    problem = Problem(500, "The agent's process ended while the invocation was running.", INTERRUPTED)
+    problem = ErrorResponse(500, "The agent's process ended while the invocation was running.", INTERRUPTED)
     stored.state, stored.form, stored.interrupted = "failed", None, True
     stored.finished_at = time.time()
     envelope = problem.envelope(stored.request_id, stored.session_id)

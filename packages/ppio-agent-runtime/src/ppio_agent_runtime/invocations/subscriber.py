@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from .._problems import ClientGoneError
+from ..errors import ClientGoneError
 from .event_log import LogReader
 
 if TYPE_CHECKING:

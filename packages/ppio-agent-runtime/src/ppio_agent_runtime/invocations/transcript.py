@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import EventsEvictedError, InvocationCancelledError, InvocationTimeoutError
 
-from .._problems import ClientGoneError, problem_of
+from ..errors import ClientGoneError, error_response
 from ..http.responses import envelope, is_failure, log_failure, with_result
 from ..http.sse import as_one_value, one_line
 from .event_log import NOT_READING, EventLog
@@ -24,7 +24,7 @@ from .subscriber import Subscriber
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Receive
-    from .._engine.context import RequestContext
+    from ..context import RequestContext
     from .manager import InvocationManager
     from .store import Form, State
     from .subscriber import Channel
@@ -221,7 +221,7 @@ class Transcript:
         self.error = error
         if self.durable and isinstance(error, ClientGoneError):
             error = InvocationCancelledError("The invocation was cancelled: nobody waited for it any more.")
-        problem = problem_of(error, request_id=context.request_id, tells_errors=self._manager.config.tells_errors)
+        problem = error_response(error, request_id=context.request_id, tells_errors=self._manager.config.tells_errors)
         if is_failure(error, problem.status) and not isinstance(error, ClientGoneError):
             log_failure(error, context.request_id, context)
         told = problem.envelope(context.request_id, context.session_id, context.elapsed())

@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from .._engine.context import current_context
+from ..context import current_context
 from ..invocations.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .._engine.context import RequestContext
     from ..config import AgentConfig
+    from ..context import RequestContext
     from ..invocations.invocation import Invocation
     from .concurrency import Concurrency
     from .rate_limit import RateLimiter, RateLimitState

@@ -19,7 +19,7 @@ from ppio_agent_models import InvocationCancelledError, SessionBusyError, Unavai
 from ..invocations.manager import draining_error
 
 if TYPE_CHECKING:
-    from .._engine.context import RequestContext
+    from ..context import RequestContext
     from ..invocations.invocation import Invocation
 
 WhenBusy = Literal["reject", "queue", "interrupt"]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ppio_agent_models import ConfigurationError, DrainingError, InvocationCancelledError, InvocationTimeoutError
 
-from .._problems import ClientGoneError
+from ..errors import ClientGoneError
 from .logging import log_access, logger
 from .metrics import MetricsCollector, MetricsEndpoint, Mode, Outcome
 
 if TYPE_CHECKING:
-    from .._engine.context import RequestContext
     from ..config import AgentConfig
+    from ..context import RequestContext
     from .tracing import Tracing
 
 _OUTCOMES: Final[tuple[tuple[type[BaseException], Outcome], ...]] = (

@@ -15,7 +15,7 @@ from ppio_agent_models import (
 )
 
 from .._http.headers import by_name, request_id_of
-from .._problems import ClientGoneError, problem_of, send_problem
+from ..errors import ClientGoneError, error_response, send_error_response
 from ..http.responses import STREAM_HEADERS, identity_headers, is_failure, log_failure, send_json
 from ..invocations.event_log import NOT_READING
 from .responder import Responder, resource_of
@@ -51,12 +51,12 @@ class InvocationResource:
         except ClientGoneError:
             return
         except Exception as error:  # noqa: BLE001  # every error on every route is an envelope
-            problem = problem_of(error, request_id=request_id, tells_errors=self._config.tells_errors)
+            problem = error_response(error, request_id=request_id, tells_errors=self._config.tells_errors)
             if is_failure(error, problem.status):
                 log_failure(error, request_id)
             if isinstance(error, MethodNotAllowedError):
                 headers.append((b"allow", b"GET, HEAD" if path.endswith("/events") else b"GET, HEAD, DELETE"))
-            await send_problem(send, problem, request_id=request_id, session_id=None, headers=headers)
+            await send_error_response(send, problem, request_id=request_id, session_id=None, headers=headers)
 
     async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         invocation_id, slash, rest = path.partition("/")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ppio_agent_models import RequestReadTimeoutError
 
 from .._corridor.parse import parse, parse_head
-from .._engine.context import RequestContext, current_context
 from .._http.body import read_body
 from .._http.headers import by_name, given_request_id
-from .._problems import ClientGoneError
+from ..context import RequestContext, current_context
+from ..errors import ClientGoneError
 from ..http.responses import AnswerCutError, envelope, headers_of, log_failure, send_error, send_json
 from ..invocations.executor import is_stream
 from ..invocations.manager import draining_error, stream_timeout
@@ -21,8 +21,8 @@ from .responder import Responder
 
 if TYPE_CHECKING:
     from .._asgi import Receive, Scope, Send
-    from .._corridor.request import Durability, InvocationCall
-    from .._engine.handler import Handler
+    from ..handler import Handler
+    from ..http.call import Durability, InvocationCall
     from ..invocations.invocation import Invocation
     from ..invocations.manager import InvocationManager
     from ..invocations.subscriber import Subscriber

@@ -13,14 +13,14 @@ from pydantic_core import to_json
 
 from ppio_agent_models import IDEMPOTENCY_REPLAYED_HEADER, EventsEvictedError
 
-from .._problems import problem_of
+from ..errors import error_response
 from ..http.responses import STREAM_HEADERS, AnswerCutError, identity_headers, send_json
 from ..http.sse import HEARTBEAT, event_block, one_line, plain_events
 from ..invocations.own_response import came_too_late
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Send
-    from .._engine.context import RequestContext
+    from ..context import RequestContext
     from ..invocations.subscriber import Subscriber
     from ..invocations.transcript import Transcript
 
@@ -193,7 +193,7 @@ class Responder:
         """Return an error at the end of a stream that only this caller is told of."""
         invocation = self._invocation
         context = invocation.context
-        problem = problem_of(came_too_late(), request_id=context.request_id, tells_errors=True)
+        problem = error_response(came_too_late(), request_id=context.request_id, tells_errors=True)
         envelope = one_line(problem.envelope(context.request_id, context.session_id))
         return event_block(b"error", invocation.last_event_id, envelope) if numbered else plain_events([envelope])
 

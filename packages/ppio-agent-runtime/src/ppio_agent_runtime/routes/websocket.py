@@ -24,11 +24,11 @@ from ppio_agent_models import (
 )
 
 from .._corridor.parse import context_of
-from .._engine.context import RequestContext
-from .._engine.handler import call_of, code_of
 from .._http.handshake import POLICY_VIOLATION, close_reason, refuse_handshake
 from .._http.headers import by_name, request_id_of
-from .._problems import ClientGoneError, problem_of
+from ..context import RequestContext
+from ..errors import ClientGoneError, error_response
+from ..handler import call_of, code_of
 from ..http.responses import headers_of, identity_headers
 from ..invocations.invocation import CANCEL_GRACE_SECONDS
 
@@ -103,7 +103,7 @@ class WebSocketRoute:
     async def _tell(
         self, error: Exception, request_id: str, context: RequestContext | None, connection: Connection
     ) -> None:
-        problem = problem_of(error, request_id=request_id, tells_errors=self._config.tells_errors)
+        problem = error_response(error, request_id=request_id, tells_errors=self._config.tells_errors)
         if connection.is_new:
             session_id = None if context is None else context.session_id
             headers = identity_headers(request_id, None) if context is None else headers_of(context)

@@ -63,7 +63,8 @@ class Callee(Protocol):
     in_thread: bool
 
     @property
-    def call(self) -> Callable[[Any, Any], Any]: ...
+    def call(self) -> Callable[[Any, Any], Any]:
+        """Call it with subject and context."""
 
 
 def call_of(function: Callable[..., Any]) -> tuple[str, Callable[[Any, Any], Any]]:
@@ -207,7 +208,7 @@ def _loader(payload_type: Any) -> Callable[[bytes, Any], Any]:
         except ValidationError as error:
             raise PayloadValidationError(_explain(error)) from None
         except Exception as error:  # a validator of the agent's own model broke
-            from .._problems import handler_failure  # loaded since the app serves
+            from .errors import handler_failure  # loaded since the app serves
 
             raise handler_failure(error) from error
 

@@ -1,10 +1,11 @@
-"""How a request asks to be durable: by its headers."""
+"""What a call of the agent asks for, and how its headers ask for an invocation that outlives the request."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from ppio_agent_models import (
     IDEMPOTENCY_KEY_HEADER,
@@ -13,17 +14,57 @@ from ppio_agent_models import (
     BadRequestError,
 )
 
-from .request import Durability
+from ..context import RequestContext
 
-if TYPE_CHECKING:
-    from .request import OnDisconnect
+Form = Literal["json", "stream"]
+OnDisconnect = Literal["cancel", "continue"]
 
 _KEY: Final = IDEMPOTENCY_KEY_HEADER.lower().encode()
 _ON_DISCONNECT: Final = ON_DISCONNECT_HEADER.lower().encode()
 DURABILITY_HEADERS: Final = frozenset({_KEY, _ON_DISCONNECT, b"prefer"})
 _KEY_RULE = re.compile(rb"[ -~]{1,%d}" % MAX_IDEMPOTENCY_KEY_CHARS)
-_BY_PROTOCOL = Durability(None, b"", background=False, on_disconnect=None)
 _RESPOND_ASYNC = re.compile(rb"(?:^|[,;])\s*respond-async\s*(?:[,;=]|$)", re.IGNORECASE)
+
+
+@dataclass(slots=True, frozen=True)
+class Durability:
+    """How a call asked to be durable.
+
+    Attributes:
+        key: Its `Idempotency-Key`, or None.
+        fingerprint: Digest of its body, when it has a key.
+        background: It prefers an answer at once (RFC 7240, `respond-async`).
+        on_disconnect: What it says about hanging up, or None for the default.
+    """
+
+    key: str | None
+    fingerprint: bytes
+    background: bool
+    on_disconnect: OnDisconnect | None
+
+
+@dataclass(slots=True)
+class InvocationCall:
+    """What `POST /invocations` asked for.
+
+    Attributes:
+        context: Who asks, under which ids and limits.
+        payload: What the handler gets.
+        wants: The form of the answer; None to let the handler's result decide.
+        numbered: The caller speaks protocol 1: events have ids, and a stream ends with `done` or `error`.
+        durability: How it asked to be durable, or None.
+        timeout: Requested limit in seconds, or None; the context has the limit for a value.
+    """
+
+    context: RequestContext
+    payload: Any
+    wants: Form | None
+    numbered: bool
+    timeout: float | None
+    durability: Durability | None = None
+
+
+_BY_PROTOCOL = Durability(None, b"", background=False, on_disconnect=None)
 
 
 def durability_of(found: dict[bytes, bytes], body: bytes, *, numbered: bool) -> Durability | None:

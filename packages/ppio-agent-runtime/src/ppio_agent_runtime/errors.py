@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import AgentError, EventsEvictedError, HandlerError, PPIOAgentRuntimeError, SerializationError
 
-from ._serialize import encode
+from .serialization import encode
 
 if TYPE_CHECKING:
     from ._asgi import Headers, Send
@@ -29,7 +29,7 @@ _CONTROL_CHARACTERS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ErrorResponse:
     """What a caller is told about an error; `facts` join the envelope's metadata."""
 
     status: int
@@ -76,7 +76,7 @@ def handler_failure(error: BaseException) -> PPIOAgentRuntimeError:
     return failure
 
 
-def problem_of(error: BaseException, *, request_id: str, tells_errors: bool) -> Problem:
+def error_response(error: BaseException, *, request_id: str, tells_errors: bool) -> ErrorResponse:
     """Return what the caller is told.
 
     Args:
@@ -89,10 +89,12 @@ def problem_of(error: BaseException, *, request_id: str, tells_errors: bool) -> 
         if not (isinstance(status, int) and 400 <= status <= 599):  # an agent may have chosen it
             status = 500
         facts = _facts(error, status)
-        return Problem(status, f"{error.message}", error.error_type, _retry_after(error.retry_after), facts)
+        return ErrorResponse(status, f"{error.message}", error.error_type, _retry_after(error.retry_after), facts)
     if tells_errors:
-        return Problem(500, _described(error), "InternalError")
-    return Problem(500, f"The runtime failed. Its log has the reason under request id {request_id}.", "InternalError")
+        return ErrorResponse(500, _described(error), "InternalError")
+    return ErrorResponse(
+        500, f"The runtime failed. Its log has the reason under request id {request_id}.", "InternalError"
+    )
 
 
 def _facts(error: PPIOAgentRuntimeError, status: int) -> dict[str, Any]:
@@ -105,15 +107,17 @@ def _facts(error: PPIOAgentRuntimeError, status: int) -> dict[str, Any]:
     return {"status_code": status} if isinstance(error, AgentError) else {}
 
 
-def _problem_of_agent(cause: BaseException | None, request_id: str, tells_errors: bool) -> Problem:
+def _problem_of_agent(cause: BaseException | None, request_id: str, tells_errors: bool) -> ErrorResponse:
     if _is_http_exception(cause):
-        return problem_of_http_exception(cause)
+        return http_exception_response(cause)
     if isinstance(cause, PPIOAgentRuntimeError):
         # From a client that the agent used itself: the sentence is safe, its status would speak of another call.
-        return Problem(500, f"{cause.message}", "HandlerError")
+        return ErrorResponse(500, f"{cause.message}", "HandlerError")
     if tells_errors and cause is not None:
-        return Problem(500, _described(cause), "HandlerError")
-    return Problem(500, f"The agent failed. Its log has the reason under request id {request_id}.", "HandlerError")
+        return ErrorResponse(500, _described(cause), "HandlerError")
+    return ErrorResponse(
+        500, f"The agent failed. Its log has the reason under request id {request_id}.", "HandlerError"
+    )
 
 
 def _is_http_exception(error: BaseException | None) -> bool:
@@ -121,11 +125,11 @@ def _is_http_exception(error: BaseException | None) -> bool:
     return module is not None and isinstance(error, module.HTTPException)
 
 
-def problem_of_http_exception(error: Any, error_type: str = "HTTPException") -> Problem:
+def http_exception_response(error: Any, error_type: str = "HTTPException") -> ErrorResponse:
     """Return what a Starlette or FastAPI `HTTPException` says; one with a status that is none for an error is a 500."""
     status = error.status_code if 300 <= error.status_code <= 599 and error.status_code != 304 else 500
     detail = error.detail if isinstance(error.detail, str) else json.dumps(error.detail, default=_type_name)
-    return Problem(status, detail, error_type, _header_pairs(error.headers or {}), {"status_code": status})
+    return ErrorResponse(status, detail, error_type, _header_pairs(error.headers or {}), {"status_code": status})
 
 
 def _type_name(value: Any) -> str:
@@ -155,8 +159,14 @@ def _retry_after(seconds: float | None) -> Headers:
     return [(b"retry-after", str(max(0, math.ceil(seconds))).encode())]
 
 
-async def send_problem(
-    send: Send, problem: Problem, *, request_id: str, session_id: str | None, headers: Headers, duration: float = 0.0
+async def send_error_response(
+    send: Send,
+    problem: ErrorResponse,
+    *,
+    request_id: str,
+    session_id: str | None,
+    headers: Headers,
+    duration: float = 0.0,
 ) -> None:
     """Answer with the error envelope.
 

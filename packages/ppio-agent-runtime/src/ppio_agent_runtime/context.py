@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from .._asgi import Headers
+from ._asgi import Headers
 
 _NO_HEADERS: Headers = []
 """Shared by all contexts, so never added to."""
@@ -139,7 +139,7 @@ class RequestContext:
             SerializationError: It cannot become JSON.
         """
         if self._report is not None:
-            from .._serialize import encode  # loaded since the app serves
+            from .serialization import encode  # loaded since the app serves
 
             self._report(encode(value))
 

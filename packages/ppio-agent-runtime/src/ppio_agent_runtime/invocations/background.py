@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
+from ..handler import code_of
 from ..observability.logging import logger
-from .handler import code_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
