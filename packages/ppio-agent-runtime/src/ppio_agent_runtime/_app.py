@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from ppio_agent_models import ConfigurationError
 
 from ._corridor.lifespan import LifespanFunction
-from ._engine.context import RequestContext, current_context
-from ._engine.handler import Handler
 from ._extensions import AppExtensions
 from .config import CLIENT_VARIABLES, AgentConfig
+from .context import RequestContext, current_context
+from .handler import Handler
 from .observability.logging import logger
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
             )
         self._handler = handler
         if self._opened is not None:
-            self._opened.engine.handler = handler
+            self._opened.invocations.handler = handler
         return function
 
     def ping(self, function: F) -> F:

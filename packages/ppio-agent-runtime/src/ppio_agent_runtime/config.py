@@ -90,7 +90,8 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     Attributes:
         host: Address to listen on; inside a sandbox all of them.
         port: TCP port, 0 to let the system choose.
-        debug: Serve `/docs` and `/openapi.json`, and tell callers what went wrong inside the agent.
+        debug: Serve `/docs` and `/openapi.json`, tell callers what went wrong inside the agent, and log a line for each
+            request.
         timeout: Longest time for a value, in seconds; also the ceiling of what a caller may ask for.
         stream_timeout: The same for a stream.
         max_request_size: Largest request body, in bytes as they arrive.

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ppio_agent_models import BadRequestError, RequestError, RequestReadTimeoutError
 
-from ._problems import problem_of
+from .errors import error_response
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -199,7 +199,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
             cycle.disconnected = True  # whoever reads the body is told; its answer is this one
             cycle.message_event.set()
         request_id = os.urandom(16).hex()
-        problem = problem_of(refusal, request_id=request_id, tells_errors=False)
+        problem = error_response(refusal, request_id=request_id, tells_errors=False)
         body = problem.envelope(request_id, None)
         fields = [*self.server_state.default_headers, *_REFUSAL_FIELDS, (b"x-ppio-request-id", request_id.encode())]
         lines = [b"%b: %b\r\n" % field for field in (*fields, (b"content-length", b"%d" % len(body)))]

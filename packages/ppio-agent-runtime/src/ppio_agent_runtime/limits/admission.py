@@ -5,14 +5,15 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from .._engine.workers import WorkerThreads
+from ..context import current_context
+from ..invocations.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .._engine.context import RequestContext
-    from .._engine.run import Run
     from ..config import AgentConfig
+    from ..context import RequestContext
+    from ..invocations.invocation import Invocation
     from .concurrency import Concurrency
     from .rate_limit import RateLimiter, RateLimitState
 
@@ -21,7 +22,7 @@ _NO_ADDRESS: Final = "local"
 
 
 class AdmissionControl:
-    """All limits of one service; see `_engine.engine.Admission`.
+    """All limits of one service; see `invocations.manager.Admission`.
 
     Attributes:
         rate_limiter: None where there is no limit.
@@ -38,12 +39,13 @@ class AdmissionControl:
 
             self.rate_limiter = RateLimiter.of(config.rate_limit)
         if config.max_concurrency is not None or config.max_concurrency_per_session is not None:
-            from .concurrency import Concurrency, SlotHoldingThreads  # likewise
+            from .concurrency import Concurrency  # likewise
 
             self.concurrency = Concurrency(
                 config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
             )
-            self.workers = SlotHoldingThreads(config.sync_workers, self.concurrency)
+            hold = self.concurrency.hold  # a slot lasts as long as its thread
+            self.workers.hold = lambda context: hold(context.get(current_context))
 
     @property
     def limits_anything(self) -> bool:
@@ -55,31 +57,31 @@ class AdmissionControl:
         """How many invocations wait for a slot."""
         return 0 if self.concurrency is None else self.concurrency.queued
 
-    def try_acquire(self, run: Run) -> bool:
-        """See `_engine.engine.Admission.try_acquire`."""
+    def try_acquire(self, invocation: Invocation) -> bool:
+        """See `invocations.manager.Admission.try_acquire`."""
         limiter = self.rate_limiter
-        if limiter is not None and run.context.parent is None:  # an agent that calls itself is no caller
-            state = limiter.try_hit(self._key_of(limiter, run.context))
+        if limiter is not None and invocation.context.parent is None:  # an agent that calls itself is no caller
+            state = limiter.try_hit(self._key_of(limiter, invocation.context))
             if state is None:
                 return False
-            self._check(limiter, state, run.context)
-        return self.concurrency is None or self.concurrency.try_acquire(run)
+            self._check(limiter, state, invocation.context)
+        return self.concurrency is None or self.concurrency.try_acquire(invocation)
 
-    async def acquire(self, run: Run) -> None:
-        """See `_engine.engine.Admission.acquire`."""
+    async def acquire(self, invocation: Invocation) -> None:
+        """See `invocations.manager.Admission.acquire`."""
         limiter = self.rate_limiter
-        if limiter is not None and limiter.needs_storage and run.context.parent is None:
-            self._check(limiter, await limiter.hit(self._key_of(limiter, run.context)), run.context)
+        if limiter is not None and limiter.needs_storage and invocation.context.parent is None:
+            self._check(limiter, await limiter.hit(self._key_of(limiter, invocation.context)), invocation.context)
         if self.concurrency is not None:
-            await self.concurrency.acquire(run)
+            await self.concurrency.acquire(invocation)
 
-    def release(self, run: Run) -> None:
-        """See `_engine.engine.Admission.release`."""
+    def release(self, invocation: Invocation) -> None:
+        """See `invocations.manager.Admission.release`."""
         if self.concurrency is not None:
-            self.concurrency.release(run)
+            self.concurrency.release(invocation)
 
     def drain(self) -> None:
-        """See `_engine.engine.Admission.drain`."""
+        """See `invocations.manager.Admission.drain`."""
         if self.concurrency is not None:
             self.concurrency.drain()
 

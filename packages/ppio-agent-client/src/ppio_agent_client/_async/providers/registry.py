@@ -10,12 +10,12 @@ from ppio_agent_models import ConfigurationError
 
 from ..._config import PROVIDER_GROUP, ClientConfig
 from ..._io import _async as io
-from .._auth import missing_credential
+from ..auth import missing_credential
 
 if TYPE_CHECKING:
     from ..._rules.budget import RetryBudget
-    from .._auth import AuthManager
-    from .._transport import Transport
+    from ..auth import AuthManager
+    from ..transport import Transport
     from .protocol import SandboxProvider
 
 LOCAL = "local"

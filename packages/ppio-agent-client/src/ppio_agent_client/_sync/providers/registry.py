@@ -11,12 +11,12 @@ from ppio_agent_models import ConfigurationError
 
 from ..._config import SYNC_PROVIDER_GROUP, ClientConfig
 from ..._io import _sync as io
-from .._auth import missing_credential
+from ..auth import missing_credential
 
 if TYPE_CHECKING:
     from ..._rules.budget import RetryBudget
-    from .._auth import SyncAuthManager
-    from .._transport import Transport
+    from ..auth import SyncAuthManager
+    from ..transport import Transport
     from .protocol import SyncSandboxProvider
 
 LOCAL = "local"

@@ -20,7 +20,7 @@ from ...._rules.requests import USER_AGENT, Call
 from ...._sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from ..._transport import Answer, Transport
+    from ...transport import Answer, Transport
 
 logger = logging.getLogger("ppio_agent_client")
 
