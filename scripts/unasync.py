@@ -33,6 +33,7 @@ RENAMES = {
     # our rooms and names
     "_async": "_sync",
     "AgentRuntimeClient": "SyncAgentRuntimeClient",
+    "DefaultAsyncHttpxClient": "DefaultHttpxClient",
     "AuthManager": "SyncAuthManager",
     "SandboxSession": "SyncSandboxSession",
     "InvocationHandle": "SyncInvocationHandle",
@@ -55,8 +56,10 @@ RENAMES = {
     "__anext__": "__next__",
     "aclose": "close",
     "anext": "next",
-    # httpx's
+    # httpx's and httpcore's
     "AsyncBaseTransport": "BaseTransport",
+    "AsyncClient": "Client",
+    "AsyncConnectionInterface": "ConnectionInterface",
     "AsyncHTTPTransport": "HTTPTransport",
     "aiter_bytes": "iter_bytes",
     "handle_async_request": "handle_request",

@@ -21,10 +21,9 @@ import time
 import timeit
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
-from ppio_agent_runtime._engine.run import Run
+from ppio_agent_runtime.invocations.invocation import Invocation
 
 from .agents import Agent, agent
 from .proc import cpu_seconds
@@ -208,9 +207,9 @@ def compare_pings(count: int) -> None:
 
 def time_the_recorder() -> None:
     """Print what the numbers cost for each invocation, without a server around them."""
-    recorder = PPIOAgentRuntimeApp(AgentConfig(enable_metrics=True))._rooms.engine.recorder
+    manager = PPIOAgentRuntimeApp(AgentConfig(enable_metrics=True))._rooms.invocations
+    recorder, run = manager.recorder, Invocation(manager, RequestContext())
     assert recorder is not None
-    run = Run(RequestContext(), nobody, nobody)
 
     def record() -> None:
         recorder.started(run.context)
@@ -218,10 +217,6 @@ def time_the_recorder() -> None:
 
     best = min(timeit.repeat(record, number=50_000, repeat=7)) / 50_000
     print(f"recording one invocation: {best * 1e9:.0f} ns\n")
-
-
-async def nobody(*_: object) -> Any:
-    """The other end of a run that has none."""
 
 
 def main() -> None:

@@ -66,13 +66,13 @@ def test_annotations_can_be_resolved_although_the_models_come_late() -> None:
 
 
 def test_the_client_never_loads_a_server() -> None:
-    loaded = loaded_by("from ppio_agent_client import *\nimport ppio_agent_client._async._through_httpx")
+    loaded = loaded_by("from ppio_agent_client import *\nimport ppio_agent_client._async.transport")
     assert loaded.isdisjoint({"ppio_agent_runtime", "fastapi", "starlette", "uvicorn"})
 
 
 def test_exactly_one_module_and_its_twin_import_httpx() -> None:
     importing = {path.relative_to(ROOM).as_posix() for path in ROOM.rglob("*.py") if "httpx" in _imports(path)}
-    assert importing == {"_async/_through_httpx.py", "_sync/_through_httpx.py"}
+    assert importing == {"_async/transport.py", "_sync/transport.py"}
 
 
 def test_the_rules_are_pure() -> None:

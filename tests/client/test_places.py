@@ -9,11 +9,17 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
-from ppio_agent_client import AgentRuntimeClient
-from ppio_agent_client._io import _sync as io
-from ppio_agent_client._io._network import secure_context
+from ppio_agent_client import (
+    AgentClientError,
+    AgentRuntimeClient,
+    ClientConfig,
+    ConfigurationError,
+    SyncAgentRuntimeClient,
+)
+from ppio_agent_client._io.certificates import tls_context
 from tests.support.raw_server import Caller, keeping, raw_server
 from tests.support.tls_server import tls_server
 
@@ -75,17 +81,19 @@ def test_a_thread_that_reads_over_tls_is_told_when_another_closes(
 
     with tls_server(tmp_path / "authority.pem", silent) as server, ThreadPoolExecutor() as threads:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-        secure_context.cache_clear()
-        host, _, port = server.url.removeprefix("https://").partition(":")
-        connection = io.connect(host, int(port), secure_context(), 60)
-        secure_context.cache_clear()
-        connection.send(b"GET / HTTP/1.1\r\n\r\n", 60)
-        reading = threads.submit(connection.receive, None)
+        tls_context.cache_clear()
+        client = SyncAgentRuntimeClient(config=ClientConfig(max_retries=0))
+        call = threads.submit(client.attach(server.url).invoke, "x")
         assert server.closed.acquire(timeout=60)
-        connection.close()
-        with pytest.raises(ConnectionAbortedError, match="closed here"):
-            reading.result(60)
-        connection.send(b"x", 60)
-        with pytest.raises(ConnectionAbortedError, match="closed here"):
-            connection.receive(60)
-        assert not connection.is_fit()
+        tls_context.cache_clear()
+        client.close()
+        with pytest.raises(AgentClientError, match="closed"):
+            call.result(60)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"), [(AgentRuntimeClient, httpx.Client), (SyncAgentRuntimeClient, httpx.AsyncClient)]
+)
+def test_an_http_client_of_the_other_kind_is_refused(kind: type, wrong: type) -> None:
+    with pytest.raises(ConfigurationError, match="http_client must be an"):
+        kind(http_client=wrong())

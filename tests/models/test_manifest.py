@@ -41,7 +41,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
     return {"metadata": {"name": "a"}, "spec": {"entrypoint": "main.py"}} | changes
 
 
-def problem_of(fields: dict[str, Any]) -> str:
+def error_response(fields: dict[str, Any]) -> str:
     with pytest.raises(ConfigurationError) as caught:
         AgentManifest.from_yaml(json.dumps(fields), source=".ppio-agent.yaml")
     return str(caught.value)
@@ -105,7 +105,7 @@ def test_an_entrypoint_is_a_file_in_the_folder_or_a_module(entrypoint: str) -> N
     ["", "/etc/main.py", "../main.py", "src/../../main.py", "src/main.js", "src/main", "a:b:c", "a b", "1a:x"],
 )
 def test_an_entrypoint_outside_the_folder_is_refused(entrypoint: str) -> None:
-    assert "spec.entrypoint" in problem_of(manifest(spec={"entrypoint": entrypoint}))
+    assert "spec.entrypoint" in error_response(manifest(spec={"entrypoint": entrypoint}))
 
 
 @pytest.mark.parametrize("name", ["a", "a1", "chat-agent", "0", "a" * 63])
@@ -115,7 +115,7 @@ def test_a_name_is_lower_case_letters_digits_and_inner_hyphens(name: str) -> Non
 
 @pytest.mark.parametrize("name", ["", "A", "-a", "a-", "a_b", "a" * 64, "a b", "a\n", "ä", "a.b"])
 def test_another_name_is_refused(name: str) -> None:
-    assert "metadata.name" in problem_of(manifest(metadata={"name": name}))
+    assert "metadata.name" in error_response(manifest(metadata={"name": name}))
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,14 @@ def test_another_name_is_refused(name: str) -> None:
     ids=lambda part: part if isinstance(part, str) else "",
 )
 def test_a_wrong_field_is_named_by_its_path(fields: dict[str, Any], named: str) -> None:
-    problem = problem_of(fields)
+    problem = error_response(fields)
 
     assert problem.startswith(".ppio-agent.yaml is not a valid agent manifest: ")
     assert f"{named}: " in problem
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
-    problem = problem_of({"kind": "Robot", "metadata": {"name": "A"}, "spec": {"entrypoint": "/m.py"}})
+    problem = error_response({"kind": "Robot", "metadata": {"name": "A"}, "spec": {"entrypoint": "/m.py"}})
 
     assert all(f"{field}: " in problem for field in ("kind", "metadata.name", "spec.entrypoint"))
 
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_yaml_is_refused_with_its_line() -> None:
 
 def test_no_environment_value_shows_when_a_manifest_is_printed_or_refused() -> None:
     fields = manifest(spec={"entrypoint": "/m.py", "envVars": {"TOKEN": "hunter2", "LEVEL": ["x"]}})
-    assert "hunter2" not in problem_of(fields)
+    assert "hunter2" not in error_response(fields)
 
     read = AgentManifest.model_validate(manifest(spec={"entrypoint": "m.py", "envVars": {"TOKEN": "hunter2"}}))
     assert "hunter2" not in repr(read)

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ppio_agent_client import AgentRuntimeClient, SandboxConfig
+from ppio_agent_client import AgentRuntimeClient, DefaultAsyncHttpxClient, SandboxConfig
 from tests.support.platform import Platform, serving
 from tests.support.platform_agent import MODERN, agent_folder, settings
 
@@ -34,9 +34,13 @@ async def test_hosts_are_those_that_the_platform_names(tmp_path: Path) -> None:
     platform = Platform(tmp_path / "platform", domain="cn-7.sandbox.example")
     platform.add_template("t-1", agent_folder(tmp_path / "agent"))
     with serving(platform) as server:
-        async with Resolver(server.url) as wire:
-            config = settings(server.url, base_url=None, sandbox_url=None, transport=wire)
-            async with AgentRuntimeClient(config=config) as first, AgentRuntimeClient(config=config) as second:
+        wire = Resolver(server.url)
+        async with DefaultAsyncHttpxClient(transport=wire) as http:
+            config = settings(server.url, base_url=None, sandbox_url=None)
+            async with (
+                AgentRuntimeClient(config=config, http_client=http) as first,
+                AgentRuntimeClient(config=config, http_client=http) as second,
+            ):
                 session = await first.create_session("t-1", 60, SandboxConfig(private_traffic=True), session_id="s")
                 assert (await session.invoke("x")).result["turns"] == 1
                 (listed,) = await second.list_sessions()

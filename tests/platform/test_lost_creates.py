@@ -47,6 +47,7 @@ async def lost_create(folder: Path, kind: str, *, times: int) -> None:
         assert len(platform.sandboxes) == 0
 
 
+@pytest.mark.contract
 async def test_a_sandbox_that_is_found_and_cannot_be_had_is_ended(tmp_path: Path) -> None:
     platform = Platform(tmp_path)
     platform.add_template("t-1", agent=light_agent)

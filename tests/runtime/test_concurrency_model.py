@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_models import InvocationError
-from ppio_agent_runtime import RequestContext
-from ppio_agent_runtime._engine.run import Run
+from ppio_agent_runtime import PPIOAgentRuntimeApp, RequestContext
+from ppio_agent_runtime.invocations.invocation import Invocation
 from ppio_agent_runtime.limits.concurrency import Concurrency, WhenBusy
+
+MANAGER = PPIOAgentRuntimeApp()._rooms.invocations
 
 
 class Model:
@@ -21,18 +23,15 @@ class Model:
     def __init__(self, limit: int | None, per_session: int | None, when_busy: WhenBusy, max_queue: int) -> None:
         self.limit, self.per_session, self.max_queue = limit, per_session, max_queue
         self.slots = Concurrency(limit, per_session, when_busy, max_queue)
-        self.entering: dict[Run, asyncio.Task[None]] = {}
-        self.inside: list[Run] = []
-        self.admitted: list[Run] = []
-        self.arrived: list[Run] = []
+        self.entering: dict[Invocation, asyncio.Task[None]] = {}
+        self.inside: list[Invocation] = []
+        self.admitted: list[Invocation] = []
+        self.arrived: list[Invocation] = []
 
     async def arrive(self, session: str | None) -> None:
-        async def nothing(*_: Any) -> Any:
-            await asyncio.Event().wait()
-
-        run = Run(RequestContext(session_id=session), nothing, nothing)
+        run = Invocation(MANAGER, RequestContext(session_id=session))
         self.arrived.append(run)
-        self.entering[run] = asyncio.create_task(run.enter(self.slots))
+        self.entering[run] = asyncio.create_task(run.wait_for_admission(self.slots))
         await self.settle()
 
     async def leave(self, number: int) -> None:
@@ -50,7 +49,7 @@ class Model:
         for _ in range(5):
             await asyncio.sleep(0)
         # In the order of places taken, which is that of the door's own book.
-        order = {place.run: number for number, place in enumerate(self.slots._slots.values())}
+        order = {place.invocation: number for number, place in enumerate(self.slots._slots.values())}
         done = [run for run, task in self.entering.items() if task.done()]
         for run in sorted(done, key=lambda run: order.get(run, -1)):
             if self.entering.pop(run).exception() is None:
@@ -112,7 +111,7 @@ async def test_an_interrupt_leaves_the_newest_of_each_session(per_session: int, 
     model = Model(None, per_session, "interrupt", 100)
     for session in sessions:
         await model.arrive(session)
-        for run in [run for run in model.inside if run.reason is not None]:
+        for run in [run for run in model.inside if run.stop_reason is not None]:
             await model.leave(model.inside.index(run))  # a handler that was cancelled ends
     for session in ("s", "t"):
         alive = [run for run in model.inside if run.context.session_id == session]

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from ppio_agent_runtime import PPIOAgentRuntimeApp
-from ppio_agent_runtime._serve.mailbox import Mailbox
-from ppio_agent_runtime.event_loop import OwnLoop
 from ppio_agent_runtime.testing import running
 from tests.runtime.test_backpressure import Standstill
 from tests.runtime.test_isolation import isolated
@@ -134,38 +132,3 @@ def test_context_of_the_app_that_serves_it_reaches_the_handler() -> None:
             assert [each.result() for each in asked] == [f"t{number}" for number in range(20)]
     finally:
         inner.close()
-
-
-def test_what_is_posted_in_one_turn_shares_a_wake_up_and_keeps_its_order() -> None:
-    class Counting(asyncio.SelectorEventLoop):
-        wake_ups = 0
-
-        def call_soon_threadsafe(self, *args: Any, **options: Any) -> asyncio.Handle:  # type: ignore[override]
-            self.wake_ups += 1
-            return super().call_soon_threadsafe(*args, **options)
-
-    loop, heard = Counting(), list[int]()
-    box = Mailbox(loop)
-    for number in range(1000):
-        box.post(heard.append, number)
-    loop.call_soon(loop.stop)
-    loop.run_forever()
-    loop.close()
-    assert loop.wake_ups == 1
-    assert heard == list(range(1000))
-
-
-def test_nothing_that_is_posted_from_another_thread_is_forgotten() -> None:
-    own, heard, total = OwnLoop(), list[int](), 20_000
-    box = Mailbox(own.loop)
-
-    def post() -> None:
-        for number in range(total):
-            box.post(heard.append, number)
-        box.post(own.loop.stop)
-
-    posted = aside(post)
-    own.loop.run_forever()
-    posted.result()
-    own.end(1)
-    assert heard == list(range(total))

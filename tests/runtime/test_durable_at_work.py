@@ -7,14 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime._asgi import ASGIApp, Receive, Scope, Send
-from ppio_agent_runtime._records.answer import Answer
-from ppio_agent_runtime._records.ledger import Ledger
-from ppio_agent_runtime._records.record import FAILED, Record
+from ppio_agent_runtime.invocations.invocation import Invocation
 from ppio_agent_runtime.testing import running
 from tests.support.calls import refusal
 from tests.support.durable import cancel, events, finished, in_state, resource
@@ -38,11 +34,11 @@ class Agent:
         self.path = f"/invocations/{context.invocation_id}"
         self.begun.open()
 
-    def record(self) -> Any:
-        return self.app._rooms.durable._ledger.find(self.path.rpartition("/")[2])
+    def invocation(self) -> Invocation:
+        return self.app._rooms.invocations._running[self.path.rpartition("/")[2]]
 
-    def runs(self) -> list[Any]:
-        return list(self.app._rooms.invocations._runs)
+    def runs(self) -> bool:
+        return self.app._rooms.invocations.running > 0
 
 
 def valued(agent: Agent) -> Agent:
@@ -151,7 +147,7 @@ def test_generator_goes_on_when_its_caller_hangs_up(headers: dict[str, str]) -> 
         connection.post(headers=headers)
         agent.begun.wait()
         connection.close()
-        eventually(lambda: agent.record().is_abandoned, "alone")
+        eventually(lambda: not agent.invocation().subscribers, "alone")
         agent.go_on.open()
         assert [event.data for event in events(url, agent.path).events if event.kind == "chunk"] == ["a", "b"]
 
@@ -177,7 +173,7 @@ def test_generator_that_ends_in_whatever_way_fails_its_invocation_alone(
         else:
             refusal(failed, 500, "HandlerError")
         assert invoke(url, headers=PROTOCOL_1).events[-1].kind == "done"
-        eventually(lambda: not app._rooms.invocations._runs, "nothing is left")
+        eventually(lambda: not app._rooms.invocations.running, "nothing is left")
 
 
 def test_reader_of_a_stopped_stream_does_not_wait_until_its_generator_has_cleaned_up() -> None:
@@ -211,10 +207,10 @@ def test_work_that_lost_its_caller_is_cancelled_by_another_one_and_leaves_nothin
         connection.post(headers=headers)
         agent.begun.wait()
         connection.close()
-        eventually(lambda: agent.record().is_abandoned, "alone")
+        eventually(lambda: not agent.invocation().subscribers, "alone")
         assert cancel(url, agent.path).status == 202
         assert finished(url, agent.path)["state"] == "cancelled"
-        eventually(lambda: not (agent.runs() or agent.app._rooms.invocations._watched), "nothing is left")
+        eventually(lambda: not (agent.runs() or agent.app._rooms.invocations.ticker._others), "nothing is left")
 
 
 def test_events_of_a_value_that_nobody_read_while_it_was_made_are_those_of_one_that_somebody_read() -> None:
@@ -223,7 +219,7 @@ def test_events_of_a_value_that_nobody_read_while_it_was_made_are_those_of_one_t
         waiting = aside(lambda: invoke(url, headers=PROTOCOL_1))
         read.begun.wait()
         following = aside(lambda: events(url, read.path))
-        eventually(lambda: read.record()._log is not None, "it is read")
+        eventually(lambda: len(read.invocation().subscribers) == 2, "it is read")
         read.go_on.open()
         live, of_read = following.result().events, waiting.result().json
         assert resource(url, read.path)["last_event_id"] == 2
@@ -236,42 +232,3 @@ def test_events_of_a_value_that_nobody_read_while_it_was_made_are_those_of_one_t
     assert live[0] == later[0][0]
     assert later[1:] == [later[0][1:], later[0][2:]]
     assert of_read.keys() == of_unread.keys()
-
-
-@given(st.binary(max_size=300).map(lambda value: b'"%b"' % value.hex().encode()), st.booleans())
-def test_record_tells_the_same_with_a_log_and_without(value: bytes, fails: bool) -> None:
-    def told(*, early: bool) -> tuple[object, ...]:
-        ledger = Ledger(AgentConfig())
-        record = Record(
-            "i", ledger.allowance, request_id="r", session_id=None, window_seconds=60, scope=None, fingerprint=b""
-        )
-        record.created_at = 1.0
-        ledger.open(record)
-        if early:
-            assert record.log.last_id == 0
-        if fails:
-            record.finish(FAILED, Answer(500, b'{"result":null,"status":"error"}'))
-        else:
-            record.succeed(value, b'{"result":%b,"status":"success"}' % value)
-        record.finished_at = 2.0
-        ledger.close(record)
-        said = record.said_nothing(numbered=True), record.said_nothing(numbered=False)
-        return record.resource(), record.envelope(), record.log.held(), said, record.chunks, record.last_event_id
-
-    async def check() -> None:
-        assert told(early=True) == told(early=False)
-
-    asyncio.run(check())
-
-
-async def test_reports_of_a_record_that_is_over_are_dropped() -> None:
-    ledger = Ledger(AgentConfig())
-    record = Record(
-        "i", ledger.allowance, request_id="r", session_id=None, window_seconds=60, scope=None, fingerprint=b""
-    )
-    ledger.open(record)
-    record.succeed(b"1", b'{"result":1}')
-    record.report(b"2")
-    await asyncio.to_thread(record.report, b"3")
-    await asyncio.sleep(0)
-    assert record.last_event_id == 2

@@ -158,18 +158,18 @@ def test_window_begins_anew_each_time_the_last_caller_leaves(isolated: bool) -> 
             next(stream.events())
             agent.begun.wait()
         for _ in range(3):
-            eventually(lambda: record_of(agent).is_abandoned, "alone")
+            eventually(lambda: is_alone(agent), "alone")
             with Connection(url) as back:
                 back.send(f"GET {agent.path}/events HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
                 back.read_head()
                 next(back.events())
-                assert not record_of(agent).is_abandoned
+                assert not is_alone(agent)
         agent.go_on.open()
         assert finished(url, agent.path)["state"] == "succeeded"
 
 
-def record_of(agent: Watched) -> Any:
-    return agent.app._rooms.durable._ledger.find(agent.path.rpartition("/")[2])
+def is_alone(agent: Watched) -> bool:
+    return not agent.app._rooms.invocations._running[agent.path.rpartition("/")[2]].subscribers
 
 
 @pytest.mark.contract

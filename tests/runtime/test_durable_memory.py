@@ -69,25 +69,25 @@ async def main():
     for number in range(10_000):
         assert await post({"text": "x" * 100}, [(b"idempotency-key", b"%d" % number)]) == 200
     gc.collect()
-    finished, held = tracemalloc.get_traced_memory()[0], app._rooms.durable.held
-    finished_told = most_told = app._rooms.durable.held_bytes
+    finished, held = tracemalloc.get_traced_memory()[0], app._rooms.invocations.held
+    finished_told = most_told = app._rooms.invocations.held_bytes
     for number in range(1_500):
         assert await post({"text": "x" * 800}, [(b"idempotency-key", b"large %d" % number)]) == 200
-        most_told = max(most_told, app._rooms.durable.held_bytes)
-    full_told = app._rooms.durable.held_bytes
+        most_told = max(most_told, app._rooms.invocations.held_bytes)
+    full_told = app._rooms.invocations.held_bytes
     for _ in range(200):
         assert await post({"endless": True}, [(b"prefer", b"respond-async")]) == 202
-        most_told = max(most_told, app._rooms.durable.held_bytes)
-    ledger = app._rooms.durable._ledger
-    while min(record.log.first_id for record in ledger._running.values()) == 1:
+        most_told = max(most_told, app._rooms.invocations.held_bytes)
+    running = app._rooms.invocations._running
+    while min(each.log.first_id for each in running.values()) == 1:
         await asyncio.sleep(0)
-        most_told = max(most_told, app._rooms.durable.held_bytes)
+        most_told = max(most_told, app._rooms.invocations.held_bytes)
     gc.collect()
     both = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    live = sum(record.log.held_bytes for record in ledger._running.values())
+    live = sum(each.log.held_bytes for each in running.values())
     print(json.dumps({"bound": BOUND, "held": held, "finished": finished, "finished_told": finished_told,
-        "full_told": full_told, "most_told": most_told, "live": len(ledger._running), "live_told": live,
+        "full_told": full_told, "most_told": most_told, "live": len(running), "live_told": live,
         "both": both, "rss": rss() - rss_before}))
 
 

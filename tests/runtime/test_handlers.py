@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -209,20 +210,32 @@ def test_coroutine_that_returns_a_generator_streams(host: Host) -> None:
     assert host.chunks_of(handler) == [0, 1]
 
 
-def test_iterators_and_iterables_that_are_no_generators_are_values(host: Host) -> None:
-    assert host.result_of(lambda: map(str, [1, 2])) == ["1", "2"]
+def test_iterables_that_are_no_iterators_are_values(host: Host) -> None:
+    assert host.result_of(lambda: {"a"}) == ["a"]
+    assert host.result_of(lambda: deque([1, 2])) == [1, 2]
 
 
 def test_plain_function_runs_away_from_the_event_loop(host: Host) -> None:
     assert host.result_of(lambda: threading.current_thread().name).startswith("agent-worker")
 
 
-def test_plain_wrapper_of_a_coroutine_function_runs_on_the_event_loop(host: Host) -> None:
-    @wrapped
+def test_outermost_function_decides_where_a_wrapper_of_a_coroutine_function_runs(host: Host) -> None:
+    ran_in: list[str] = []
+
+    def noting(function: Any) -> Any:
+        @functools.wraps(function)
+        def run(*args: Any) -> Any:
+            ran_in.append(threading.current_thread().name)
+            return function(*args)
+
+        return run
+
+    @noting
     async def handler() -> str:
         return threading.current_thread().name
 
     assert host.result_of(handler) == "agent-server"
+    assert ran_in[0].startswith("agent-worker")
 
 
 def no_parameters() -> str:

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp
-from ppio_agent_runtime._importer import load_app
 from ppio_agent_runtime.testing import running
+
+pytestmark = pytest.mark.contract
 
 EXAMPLE = Path(__file__).parents[2] / "examples/08_plugin"
 
@@ -39,7 +41,7 @@ def ask(connection: http.client.HTTPConnection, path: str, body: Any = None, **h
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[PPIOAgentRuntimeApp]:
     monkeypatch.syspath_prepend(str(EXAMPLE))
-    yield load_app(str(EXAMPLE / "main.py"))
+    yield import_module("main").app
     for name in ("jsonrpc", "main"):
         sys.modules.pop(name, None)
 
@@ -114,7 +116,6 @@ async def nothing(request: dict[str, Any]) -> None:
     return None
 
 
-@pytest.mark.contract
 def test_a_plugin_adds_routes_middleware_and_lifespans() -> None:
     app = PPIOAgentRuntimeApp()
     app.entrypoint(nothing)
@@ -132,7 +133,6 @@ def test_a_plugin_adds_routes_middleware_and_lifespans() -> None:
     assert plugin.seen == ["begin", "end"]
 
 
-@pytest.mark.contract
 def test_lifespans_are_left_in_reverse_order() -> None:
     order: list[str] = []
 
@@ -193,7 +193,6 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     sys.modules.pop("sample_plugin", None)
 
 
-@pytest.mark.contract
 @pytest.mark.usefixtures("distribution")
 def test_named_plugins_are_installed_as_class_object_or_module() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(plugins=["klass", "obj", "mod"]))
@@ -201,7 +200,6 @@ def test_named_plugins_are_installed_as_class_object_or_module() -> None:
     assert sys.modules["sample_plugin"].installed == [app, app, app]
 
 
-@pytest.mark.contract
 @pytest.mark.usefixtures("distribution")
 def test_plugins_can_be_named_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPIO_AGENT_PLUGINS", "obj")
@@ -211,7 +209,6 @@ def test_plugins_can_be_named_in_the_environment(monkeypatch: pytest.MonkeyPatch
     assert sys.modules["sample_plugin"].installed == [app]
 
 
-@pytest.mark.contract
 @pytest.mark.usefixtures("distribution")
 def test_a_plugin_that_nobody_named_is_not_imported() -> None:
     PPIOAgentRuntimeApp()
@@ -219,21 +216,18 @@ def test_a_plugin_that_nobody_named_is_not_imported() -> None:
     assert "sample_plugin" not in sys.modules
 
 
-@pytest.mark.contract
 @pytest.mark.usefixtures("distribution")
 def test_an_unknown_name_fails_at_start_and_lists_what_is_installed() -> None:
     with pytest.raises(ConfigurationError, match=r"No plugin 'nope' is installed; there are: .*klass, mod, obj"):
         PPIOAgentRuntimeApp(AgentConfig(plugins=["nope"]))
 
 
-@pytest.mark.contract
 @pytest.mark.usefixtures("distribution")
 def test_a_plugin_that_cannot_be_made_is_named_with_the_reason() -> None:
     with pytest.raises(ConfigurationError, match=r"'bad' \(sample_plugin:Broken\).*RuntimeError: no licence"):
         PPIOAgentRuntimeApp(AgentConfig(plugins=["bad"]))
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize("plugin", [object(), Everything, None])
 def test_what_is_no_plugin_is_refused(plugin: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"install\(app\)"):

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from ppio_agent_models import AgentClientError, SerializationError
 from ppio_agent_runtime import PPIOAgentRuntimeApp
 from ppio_agent_runtime._corridor.negotiate import wanted_form
-from ppio_agent_runtime._http.sse import plain_events
-from ppio_agent_runtime._records.event_blocks import chunk_block
-from ppio_agent_runtime._serialize import decode, encode
+from ppio_agent_runtime.http.sse import chunk_block, plain_events
 from ppio_agent_runtime.observability.health import read_answer
+from ppio_agent_runtime.serialization import decode, encode
 from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection

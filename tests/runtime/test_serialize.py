@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 
 from ppio_agent_models import SerializationError
 from ppio_agent_runtime import PPIOAgentRuntimeApp
-from ppio_agent_runtime._serialize import encode
+from ppio_agent_runtime.serialization import encode
 from ppio_agent_runtime.testing import running
 from tests.support.calls import refusal
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Answer, invoke

@@ -10,7 +10,7 @@ import pytest
 from ppio_agent_runtime import PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.support.gates import Gate, aside, opening
-from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, invoke, streaming
+from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, Event, invoke, streaming
 
 pytestmark = pytest.mark.contract
 
@@ -107,6 +107,18 @@ def test_hundred_streams_at_once_are_complete_and_in_order(register: type[object
     with running(app) as url:
         readers = [aside(lambda who=who: read(who)) for who in range(100)]  # type: ignore[misc]
         assert all(reader.result() for reader in readers)
+
+
+@pytest.mark.parametrize("headers", [EVENT_STREAM, PROTOCOL_1], ids=["plain", "protocol 1"])
+@pytest.mark.parametrize("register", [_async_numbers, _sync_numbers])
+def test_chunks_that_are_there_at_once_leave_in_one_write(register: type[object], headers: dict[str, str]) -> None:
+    app = PPIOAgentRuntimeApp()
+    register(app)  # type: ignore[call-arg]
+    with running(app) as url, streaming(url, {"who": 1, "count": 10_000}, headers) as connection:
+        pieces = list(connection.pieces())
+    found = [event for block in b"".join(pieces).split(b"\n\n") if (event := Event.read(block)) is not None]
+    assert [event.data for event in found][:10_000] == [[1, number] for number in range(10_000)]
+    assert len(pieces) < 500
 
 
 @every_kind

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ppio_agent_client import AgentRuntimeClient, ClientConfig, IdleTimeoutError, NetworkError
-from ppio_agent_client._io._network import secure_context
+from ppio_agent_client._io.certificates import tls_context
 from tests.support.raw_server import LAST_PIECE, answer, answering, closed_port, piece, raw_server, sending, stream_head
 from tests.support.tls_server import tls_server
 
@@ -46,9 +46,9 @@ def test_calls_and_streams_share_a_connection(host: str) -> None:
 def test_calls_and_streams_go_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with tls_server(tmp_path / "authority.pem", answering(OK, EVENTS, OK)) as server:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-        secure_context.cache_clear()
+        tls_context.cache_clear()
         run(use(server.url))
-    secure_context.cache_clear()
+    tls_context.cache_clear()
     assert server.connections == 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
 from ppio_agent_client import (
@@ -13,13 +12,11 @@ from ppio_agent_client import (
     ClientConfig,
     ConfigurationError,
     ConnectTimeoutError,
-    FirstByteTimeoutError,
     NetworkError,
-    PayloadTooLargeError,
 )
-from ppio_agent_client._async import _pool
+from ppio_agent_client._async import transport
 from ppio_agent_client._io import _async as io
-from ppio_agent_client._io._network import secure_context
+from ppio_agent_client._io.certificates import tls_context
 from tests.support.raw_server import (
     LAST_PIECE,
     OK,
@@ -82,7 +79,7 @@ async def test_an_idle_connection_makes_room_for_a_call_to_elsewhere() -> None:
 
 
 async def test_a_connection_that_has_waited_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pool, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(transport, "KEEP_ALIVE_SECONDS", 0.05)
     with raw_server(keeping) as server:
         async with AgentRuntimeClient() as client:
             session = client.attach(server.url)
@@ -144,33 +141,6 @@ async def test_a_large_request_and_a_large_answer_go_through() -> None:
     assert server.connections == 1
 
 
-async def test_a_refusal_is_heard_while_the_request_is_still_going_out() -> None:
-    def refuse(caller: Caller) -> None:
-        caller.send(answer(b'{"error":"too large"}', "413 x"))
-        caller.wait_until_told()
-
-    with raw_server(refuse) as server:
-        async with AgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
-            with pytest.raises(PayloadTooLargeError):
-                await client.attach(server.url).invoke({"prompt": "x" * 30_000_000})
-        server.told.set()
-
-
-async def test_a_head_that_drips_is_late_as_a_whole() -> None:
-    def drip(caller: Caller) -> None:
-        caller.read_request()
-        for byte in OK:
-            caller.send(bytes([byte]))
-            if server.closed.acquire(timeout=0.05):
-                return
-
-    with raw_server(drip) as server:
-        async with AgentRuntimeClient(config=ClientConfig(first_byte_timeout=0.2, max_retries=0)) as client:
-            with pytest.raises(FirstByteTimeoutError):
-                await client.attach(server.url).invoke("x")
-        server.closed.release()
-
-
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
 async def test_a_coding_that_is_not_known_is_named(coding: str) -> None:
     with raw_server(answering(answer(b"???", headers={"Content-Encoding": coding}))) as server:
@@ -183,7 +153,7 @@ async def test_a_coding_that_is_not_known_is_named(coding: str) -> None:
 async def test_a_compressed_answer_that_is_broken_is_no_answer() -> None:
     with raw_server(answering(answer(b"not compressed", headers={"Content-Encoding": "gzip"}))) as server:
         async with AgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
-            with pytest.raises(NetworkError, match="compressed"):
+            with pytest.raises(NetworkError, match="decompress"):
                 await client.attach(server.url).invoke("x")
 
 
@@ -191,13 +161,13 @@ async def test_calls_and_streams_go_over_tls(tmp_path: Path, monkeypatch: pytest
     events = stream_head() + piece(b"id: 1\ndata: 1\n\n") + piece(b"id: 2\nevent: done\ndata: {}\n\n") + LAST_PIECE
     with tls_server(tmp_path / "authority.pem", answering(OK, events, OK)) as server:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-        secure_context.cache_clear()
+        tls_context.cache_clear()
         async with AgentRuntimeClient() as client:
             session = client.attach(server.url)
             assert (await session.invoke({"prompt": "x" * 1_000_000})).result == 42
             assert [chunk async for chunk in session.stream("x")] == [1]
             assert (await session.invoke("x")).result == 42
-    secure_context.cache_clear()
+    tls_context.cache_clear()
     assert server.connections == 1
 
 
@@ -238,26 +208,6 @@ async def test_a_stream_through_a_proxy_can_be_left(monkeypatch: pytest.MonkeyPa
             async with client.attach("http://agent.invalid").stream("x") as stream:
                 assert await anext(stream) == 1
             assert proxy.hung_up.acquire(timeout=60)
-
-
-async def test_a_transport_of_the_callers_own_carries_everything_and_stays_open() -> None:
-    seen: list[str] = []
-
-    def agent(request: httpx.Request) -> httpx.Response:
-        seen.append(str(request.url))
-        return httpx.Response(200, json={"result": len(seen), "status": "success", "duration": 0.1})
-
-    transport = httpx.MockTransport(agent)
-    for _ in range(2):
-        async with AgentRuntimeClient(config=ClientConfig(transport=transport)) as client:
-            await client.attach("https://agent.invalid/base").invoke("x")
-    assert seen == ["https://agent.invalid/base/invocations"] * 2
-
-
-async def test_a_transport_that_is_none_is_refused() -> None:
-    async with AgentRuntimeClient(config=ClientConfig(transport="http")) as client:
-        with pytest.raises(ConfigurationError, match=r"httpx\.\w*BaseTransport, not str"):
-            await client.attach("http://agent.invalid").invoke("x")
 
 
 @pytest.mark.contract

@@ -54,14 +54,14 @@ def test_a_session_is_what_its_sandbox_and_its_agent_say(
 
 
 def test_a_crash_is_told_with_its_last_lines() -> None:
-    error = lifecycle.gone("s-1", ended(3, "one\ntwo"))
+    error = lifecycle.gone_error("s-1", ended(3, "one\ntwo"))
     assert "exit code 3" in str(error)
     assert str(error).endswith("one\ntwo")
     assert error.output == "one\ntwo"
 
 
 def test_a_close_is_not_told_as_a_crash() -> None:
-    error = lifecycle.gone("s-1", ended(-9, "one\ntwo"))
+    error = lifecycle.gone_error("s-1", ended(-9, "one\ntwo"))
     assert "closed or expired" in str(error)
     assert "two" not in str(error)
 

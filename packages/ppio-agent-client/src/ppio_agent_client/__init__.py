@@ -56,57 +56,63 @@ if TYPE_CHECKING:
     from ppio_agent_models import UnavailableError as UnavailableError
     from ppio_agent_models import UnsupportedMediaTypeError as UnsupportedMediaTypeError
 
-    from ._async._auth import AuthManager as AuthManager
+    from ._aiohttp import DefaultAioHttpClient as DefaultAioHttpClient
     from ._async._client import AgentRuntimeClient as AgentRuntimeClient
     from ._async._invocations import InvocationHandle as InvocationHandle
     from ._async._session import SandboxSession as SandboxSession
     from ._async._stream import InvocationStream as InvocationStream
-    from ._async._templates import TemplateManager as TemplateManager
+    from ._async.auth import AuthManager as AuthManager
     from ._async.providers.local import LocalSandboxProvider as LocalSandboxProvider
     from ._async.providers.platform.provider import PlatformSandboxProvider as PlatformSandboxProvider
     from ._async.providers.protocol import SandboxProvider as SandboxProvider
+    from ._async.templates import TemplateManager as TemplateManager
+    from ._async.transport import DefaultAsyncHttpxClient as DefaultAsyncHttpxClient
     from ._config import ClientConfig as ClientConfig
     from ._credentials import AccessToken as AccessToken
     from ._credentials import RequestSigner as RequestSigner
     from ._sandbox import LogPage as LogPage
     from ._sandbox import Sandbox as Sandbox
     from ._sandbox import SandboxSpec as SandboxSpec
-    from ._sync._auth import SyncAuthManager as SyncAuthManager
     from ._sync._client import SyncAgentRuntimeClient as SyncAgentRuntimeClient
     from ._sync._invocations import SyncInvocationHandle as SyncInvocationHandle
     from ._sync._session import SyncSandboxSession as SyncSandboxSession
     from ._sync._stream import SyncInvocationStream as SyncInvocationStream
-    from ._sync._templates import SyncTemplateManager as SyncTemplateManager
+    from ._sync.auth import SyncAuthManager as SyncAuthManager
     from ._sync.providers.local import SyncLocalSandboxProvider as SyncLocalSandboxProvider
     from ._sync.providers.platform.provider import SyncPlatformSandboxProvider as SyncPlatformSandboxProvider
     from ._sync.providers.protocol import SyncSandboxProvider as SyncSandboxProvider
+    from ._sync.templates import SyncTemplateManager as SyncTemplateManager
+    from ._sync.transport import DefaultHttpxClient as DefaultHttpxClient
 
 __version__ = "0.2.0"
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "._async._auth": ("AuthManager",),
+        "._aiohttp": ("DefaultAioHttpClient",),
+        "._async.auth": ("AuthManager",),
         "._async._client": ("AgentRuntimeClient",),
         "._async._invocations": ("InvocationHandle",),
         "._async._session": ("SandboxSession",),
         "._async._stream": ("InvocationStream",),
-        "._async._templates": ("TemplateManager",),
+        "._async.templates": ("TemplateManager",),
         "._async.providers.protocol": ("SandboxProvider",),
         "._async.providers.local": ("LocalSandboxProvider",),
         "._async.providers.platform.provider": ("PlatformSandboxProvider",),
+        "._async.transport": ("DefaultAsyncHttpxClient",),
         "._config": ("ClientConfig",),
         "._credentials": ("AccessToken", "RequestSigner"),
         "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
-        "._sync._auth": ("SyncAuthManager",),
+        "._sync.auth": ("SyncAuthManager",),
         "._sync._client": ("SyncAgentRuntimeClient",),
         "._sync._invocations": ("SyncInvocationHandle",),
         "._sync._session": ("SyncSandboxSession",),
         "._sync._stream": ("SyncInvocationStream",),
-        "._sync._templates": ("SyncTemplateManager",),
+        "._sync.templates": ("SyncTemplateManager",),
         "._sync.providers.protocol": ("SyncSandboxProvider",),
         "._sync.providers.local": ("SyncLocalSandboxProvider",),
         "._sync.providers.platform.provider": ("SyncPlatformSandboxProvider",),
+        "._sync.transport": ("DefaultHttpxClient",),
         "ppio_agent_models": (
             "AgentClientError",
             "AgentError",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
 
@@ -69,8 +69,6 @@ class ClientConfig:
         max_idle_connections: How many of them are kept for the next call, 4 seconds each.
         proxy: Address of the proxy for everything but this machine; that of the environment (`HTTPS_PROXY`, `NO_PROXY`)
             unless given.
-        transport: An `httpx.AsyncBaseTransport`, for `SyncAgentRuntimeClient` an `httpx.BaseTransport`, that carries
-            every request instead of connections of the client's own. It is closed by whoever made it.
         enable_cache: Whether the list of templates is remembered.
         cache_ttl: How long it is remembered, in seconds.
 
@@ -98,7 +96,6 @@ class ClientConfig:
     max_connections: int = 1000
     max_idle_connections: int = 256
     proxy: str | None = field(default=None, repr=False)
-    transport: Any = field(default=None, repr=False)
     enable_cache: bool = True
     cache_ttl: float = 300.0
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from ._app import AgentRuntimeApp as AgentRuntimeApp
     from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
-    from ._corridor.invoke import InvocationStream as InvocationStream
-    from ._engine.context import RequestContext as RequestContext
     from .config import AgentConfig as AgentConfig
     from .config import RateLimit as RateLimit
+    from .context import RequestContext as RequestContext
+    from .invocations.in_process import InvocationStream as InvocationStream
     from .limits.rate_limit import RateLimiter as RateLimiter
     from .observability.logging import configure_logging as configure_logging
     from .observability.metrics import MetricsCollector as MetricsCollector
@@ -41,8 +41,8 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
         {
             "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
             ".config": ("AgentConfig", "RateLimit"),
-            "._engine.context": ("RequestContext",),
-            "._corridor.invoke": ("InvocationStream",),
+            ".context": ("RequestContext",),
+            ".invocations.in_process": ("InvocationStream",),
             ".observability.logging": ("configure_logging",),
             ".observability.metrics": ("MetricsCollector",),
             ".limits.rate_limit": ("RateLimiter",),

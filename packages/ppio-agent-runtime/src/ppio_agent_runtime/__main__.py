@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _show_config(options: argparse.Namespace) -> int:
     """Print the settings of the agent, or of any agent in this environment where none is named and there is none."""
-    from ._show_config import as_table, config_of_agent, effective_settings
     from .config import AgentConfig
+    from .show_config import as_table, config_of_agent, effective_settings
 
     config = AgentConfig()
     if options.agent or (Path.cwd() / MANIFEST_FILE).is_file():

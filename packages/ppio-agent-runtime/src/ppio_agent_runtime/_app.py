@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from ppio_agent_models import ConfigurationError
 
 from ._corridor.lifespan import LifespanFunction
-from ._engine.context import RequestContext, current_context
-from ._engine.handler import Handler
 from ._extensions import AppExtensions
 from .config import CLIENT_VARIABLES, AgentConfig
+from .context import RequestContext, current_context
+from .handler import Handler
 from .observability.logging import logger
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         self._stack: ASGIApp | None = None
         self._fastapi: FastAPI | None = None
         self._lock = threading.Lock()
-        if config.rate_limit is not None or config.forwarded_allow_ips or config.event_store is not None:
+        if config.rate_limit is not None or config.event_store is not None:
             self._open_rooms()  # what these name is checked now, like every setting
         for sentence in config.unknown_variables(CLIENT_VARIABLES):
             logger.warning(sentence)
@@ -84,7 +84,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
             )
         self._handler = handler
         if self._opened is not None:
-            self._opened.engine.handler = handler
+            self._opened.invocations.handler = handler
         return function
 
     def ping(self, function: F) -> F:
@@ -144,20 +144,22 @@ class PPIOAgentRuntimeApp(AppExtensions):
                 self._fastapi = build(self.config, lambda: self._handler)
             return self._fastapi
 
-    def run(self, port: int | None = None, host: str | None = None) -> None:
+    def run(self, port: int | None = None, host: str | None = None, **uvicorn_options: Any) -> None:
         """Serve until SIGTERM or Ctrl-C, then drain and exit the process if anything went wrong.
 
         Args:
             port: Instead of the configured one.
             host: Instead of the configured one.
+            uvicorn_options: What else uvicorn takes, such as `ssl_certfile`, `uds`, `backlog` or `root_path`; what is a
+                setting or not for one process is refused.
 
         Raises:
-            ConfigurationError: No entrypoint, or a bad host or port.
+            ConfigurationError: No entrypoint, a bad host, port or option, or an event loop that runs already.
             SystemExit: With 1 when it cannot start, with 3 when a thread had to be abandoned.
         """
         from .server import PPIOAgentRuntimeServer, leave_in_time  # tests and other servers do not need it
 
-        code = PPIOAgentRuntimeServer(self, port=port, host=host).run()
+        code = PPIOAgentRuntimeServer(self, port=port, host=host, **uvicorn_options).run()
         leave_in_time(code)
         if code:
             raise SystemExit(code)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, ov
 from ppio_agent_models import ConfigurationError
 
 from ._corridor.lifespan import LifespanFunction, as_context_manager
-from ._engine.context import RequestContext
+from .context import RequestContext
 
 if TYPE_CHECKING:
     from ._app import PPIOAgentRuntimeApp
-    from ._corridor.invoke import InvocationStream
-    from ._corridor.websocket import WebSocketRoute
-    from ._engine.background import BusyBlock
     from ._rooms import Rooms
     from .config import AgentConfig
+    from .invocations.background import BusyBlock
+    from .invocations.in_process import InvocationStream
+    from .routes.websocket import WebSocketRoute
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
@@ -73,9 +73,9 @@ class AppExtensions:
             InvocationError: What a caller over HTTP would be told, with `status_code`, `error_type` and `request_id`.
             SerializationError: The handler's result cannot become JSON.
         """
-        from ._corridor.invoke import Invoker  # needed by other protocols only
+        from .invocations.in_process import invoke  # needed by other protocols only
 
-        return await Invoker(self._rooms.engine, self.config).invoke(payload, context, stream=stream)
+        return await invoke(self._rooms.invocations, payload, context, stream=stream)
 
     def context_for(self, request: Mapping[str, Any]) -> RequestContext:
         """Return a new context for `invoke`, from the headers of a request for another route or a WebSocket.
@@ -103,12 +103,12 @@ class AppExtensions:
             ConfigurationError: It is not an `async def`, requires a parameter that nothing would fill, or is the
                 second one.
         """
-        from ._corridor.websocket import WebSocketHandler, WebSocketRoute  # imports starlette, which others do not need
+        from .routes.websocket import WebSocketHandler, WebSocketRoute  # imports starlette, which others do not need
 
         handler = WebSocketHandler(function)
         if self._websocket is not None:
             raise ConfigurationError(f"This app has the WebSocket handler {self._websocket.handler.name} already.")
-        self._websocket = WebSocketRoute(self._rooms.engine, self.config, handler)
+        self._websocket = WebSocketRoute(self._rooms.invocations, handler)
         return function
 
     def busy(self, name: str, max_age_seconds: float | None = None) -> BusyBlock:

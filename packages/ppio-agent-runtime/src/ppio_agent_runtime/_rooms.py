@@ -7,30 +7,28 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._corridor.pipeline import Corridor
 from ._corridor.router import Router
-from ._durable.corridor import DurableCorridor
-from ._durable.invocations import DurableInvocations
-from ._durable.resource import InvocationResources
-from ._engine.background import Background
-from ._engine.engine import Engine
-from ._engine.invocations import FAREWELL_SECONDS, TICK_SECONDS, Invocations
-from ._serialize import encode
+from .invocations.background import Background
+from .invocations.manager import SHUTDOWN_GRACE_SECONDS, InvocationManager
+from .invocations.ticker import TICK_SECONDS
 from .limits.admission import AdmissionControl
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
 from .observability.health import Health
 from .observability.logging import logger
 from .observability.recorder import InvocationRecorder
+from .routes.invocation_resource import InvocationResource
+from .routes.invocations import InvocationsEndpoint
+from .serialization import encode
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ._asgi import ASGIApp
     from ._corridor.lifespan import LifespanFunction
-    from ._engine.handler import Handler
-    from ._serve.isolation import SecondLoop
     from .config import AgentConfig
+    from .handler import Handler
+    from .isolation import SecondLoop
 
 
 Layers = list[Callable[["ASGIApp"], "ASGIApp"]]
@@ -48,10 +46,8 @@ class Rooms:
         workers: The threads of plain functions.
         health: What `/ping` says.
         background: Work that is no invocation.
-        invocations: What is running.
-        engine: Runs the handler.
+        invocations: What is running, and what is held.
         recorder: Counts, logs and traces invocations.
-        durable: Invocations that outlive their request.
 
     Raises:
         ConfigurationError: A setting names what does not exist, or needs an extra.
@@ -68,22 +64,19 @@ class Rooms:
         self.background = Background()
         self.health.busy_checks.append(self.background.keeps_busy)
         self.health.details.append(self.background.report)
-        self.invocations = Invocations(self.health)
-        self.engine = Engine(self.invocations, self.workers)
-        self.engine.handler = handler
-        self.engine.admission = self.admission if self.admission.limits_anything else None
-        self.durable = DurableInvocations(config, self.engine)
-        self.recorder = self.engine.recorder = InvocationRecorder(config, self._gauges, self._agent_name)
+        self.invocations = InvocationManager(config, self.workers, self.health)
+        self.invocations.handler = handler
+        self.invocations.admission = self.admission if self.admission.limits_anything else None
+        self.recorder = self.invocations.recorder = InvocationRecorder(config, self._gauges, self._agent_name)
         self.health.busy_checks.append(lambda: self.recorder.is_flushing)
-        self._durably = DurableCorridor(config, self.invocations, self.durable)
-        self._corridor = Corridor(config, self.engine, self._durably)
+        self._endpoint = InvocationsEndpoint(self.invocations)
         self._abandoned_loops = 0
 
     def lifespans(self) -> list[LifespanFunction]:
         """Return what is opened before the agent's own lifespans, and closed after them."""
         own: list[LifespanFunction] = []
         if self._config.event_store is not None:
-            own.append(lambda _: self.durable)
+            own.append(lambda _: self.invocations)
         if self.admission.rate_limiter is not None:
             own.append(self.admission.lifespan)
         return own
@@ -107,11 +100,9 @@ class Rooms:
         """
         encode(None)  # for its first value pydantic_core imports uuid and pathlib, 6 ms: not within a request
         config = self._config
-        resources = InvocationResources(
-            config, self.invocations, self.durable, has_door=self.engine.admission is not None
-        )
+        resources = InvocationResource(self.invocations)
         metrics = self.recorder.endpoint
-        router = Router(self._corridor, resources, self.health, uses_fastapi, fastapi, managers, metrics, websocket)
+        router = Router(self._endpoint, resources, self.health, uses_fastapi, fastapi, managers, metrics, websocket)
         app: ASGIApp = router
         for layer in layers:
             app = layer(app)
@@ -120,23 +111,23 @@ class Rooms:
         if config.api_keys or config.hmac_keys:
             from .security.authentication import AuthenticationMiddleware
 
-            app = AuthenticationMiddleware(app, config, self.engine.refused)
+            app = AuthenticationMiddleware(app, config, self.invocations.refused)
         if config.cors_origins:
             app = CORSLayer(app, config.cors_origins)
         if self.second_loop is not None:
-            from ._serve.isolation import IsolatedApp
+            from .isolation import IsolatedApp
 
             app = IsolatedApp(app, router.ping, self.second_loop)
         return app
 
     def _agent_name(self) -> str:
-        return "agent" if self.engine.handler is None else self.engine.handler.name
+        return "agent" if self.invocations.handler is None else self.invocations.handler.name
 
     def _gauges(self) -> dict[str, int]:
         queued = self.admission.queued
         return {
-            "held": self.durable.held,
-            "held_bytes": self.durable.held_bytes,
+            "held": self.invocations.held,
+            "held_bytes": self.invocations.held_bytes,
             "in_flight": self.invocations.running - queued,
             "queued": queued,
             "worker_threads": self.workers.threads,
@@ -152,13 +143,13 @@ class Rooms:
             await draining
         else:
             try:
-                await asyncio.wait_for(self.second_loop.run(draining), grace_seconds + FAREWELL_SECONDS + 1)
+                await asyncio.wait_for(self.second_loop.run(draining), grace_seconds + SHUTDOWN_GRACE_SECONDS + 1)
             except TimeoutError:  # a handler blocks that loop
                 logger.warning("The event loop of the handlers is blocked; the agent ends without it.")
                 self.second_loop.abandon()
         # Plain functions that were told by context.cancelled get the same time as async ones for their farewell.
         loop = asyncio.get_running_loop()
-        until = loop.time() + FAREWELL_SECONDS
+        until = loop.time() + SHUTDOWN_GRACE_SECONDS
         while self.workers.unfinished and loop.time() < until:  # noqa: ASYNC110  # other threads count it
             await asyncio.sleep(TICK_SECONDS)
 
@@ -169,13 +160,13 @@ class Rooms:
 
     async def can_shut_down(self) -> bool:
         """Say whether the handlers' event loop still listens; one that is blocked cannot leave the lifespan."""
-        return self.second_loop is None or await self.second_loop.answers(FAREWELL_SECONDS)
+        return self.second_loop is None or await self.second_loop.answers(SHUTDOWN_GRACE_SECONDS)
 
     def close(self) -> None:
         """End all threads, as far as they can be ended; a new life of the app starts new ones."""
         self.invocations.close()
         self.workers.close()
-        if self.second_loop is not None and not self.second_loop.close(FAREWELL_SECONDS):
+        if self.second_loop is not None and not self.second_loop.close(SHUTDOWN_GRACE_SECONDS):
             self._abandoned_loops += 1
 
     @property
@@ -185,6 +176,6 @@ class Rooms:
 
 
 def _second_loop() -> SecondLoop:
-    from ._serve.isolation import SecondLoop  # few agents have one
+    from .isolation import SecondLoop  # few agents have one
 
     return SecondLoop()

@@ -90,11 +90,14 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     Attributes:
         host: Address to listen on; inside a sandbox all of them.
         port: TCP port, 0 to let the system choose.
-        debug: Serve `/docs` and `/openapi.json`, and tell callers what went wrong inside the agent.
+        debug: Serve `/docs` and `/openapi.json`, tell callers what went wrong inside the agent, and log a line for each
+            request.
         timeout: Longest time for a value, in seconds; also the ceiling of what a caller may ask for.
         stream_timeout: The same for a stream.
         max_request_size: Largest request body, in bytes as they arrive.
         request_read_timeout_seconds: Longest time for a request's body to arrive.
+        keep_alive_seconds: How long an idle connection is kept for the next request; more than the 60 of usual load
+            balancers, which would else send one into a connection that was just closed.
         cors_origins: Origins that browsers may call from, `*` for any; never with credentials. An empty list leaves
             preflights to the agent's own middleware.
         rate_limit: How many requests a caller may make, as `RateLimit(...)` or `"100/60"`; None for any number.
@@ -115,7 +118,7 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         event_store: `sqlite:///path` to keep them beyond the process; None for memory only.
         sync_workers: Most threads for `def` handlers and generators; they are started when needed.
         isolate_handlers: Run everything but `/ping` on a second event loop, so that an async handler that blocks
-            cannot delay `/ping`. Costs about a fifth of the throughput of tiny handlers.
+            cannot delay `/ping`. Costs about half of the throughput of tiny handlers.
         heartbeat_seconds: A stream that is silent for so long gets a comment line.
         ping_timeout_seconds: Longest time for a custom ping handler.
         shutdown_grace_seconds: How long running work may go on after SIGTERM.
@@ -147,6 +150,7 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     event_store: str | None = setting(default=None)
     max_request_size: int = setting(default=DEFAULT_MAX_REQUEST_BYTES, at_least=1)
     request_read_timeout_seconds: float = setting(default=30.0, above=0)
+    keep_alive_seconds: float = setting(default=75.0, above=0)
     cors_origins: list[str] = setting(default=["*"])
     rate_limit: RateLimit | None = setting(default=None)
     forwarded_allow_ips: list[str] = setting(default=[])
@@ -171,7 +175,29 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     plugins: list[str] = setting(default=[])
     expose_errors: bool | None = setting(default=None)
 
+    def _prepare(self) -> None:
+        if self.forwarded_allow_ips:
+            _check_proxies(self.forwarded_allow_ips)
+
     @property
     def tells_errors(self) -> bool:
         """Whether callers are told class and message of an agent's own exceptions."""
         return self.debug if self.expose_errors is None else self.expose_errors
+
+
+def _check_proxies(entries: list[str]) -> None:
+    """Refuse what uvicorn would take for a name that no peer has.
+
+    Raises:
+        ConfigurationError: An entry is neither an address nor a network.
+    """
+    from ipaddress import ip_network  # few agents stand behind a proxy that they trust
+
+    for entry in entries:
+        try:
+            if entry != "*":
+                ip_network(entry)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"forwarded_allow_ips takes addresses and networks such as 10.0.0.0/8, or '*', not {entry!r}: {error}."
+            ) from None

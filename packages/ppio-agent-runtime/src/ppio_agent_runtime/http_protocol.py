@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ppio_agent_models import BadRequestError, RequestError, RequestReadTimeoutError
 
-from ._problems import problem_of
+from .errors import error_response
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -45,14 +45,15 @@ class AgentHttpProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        read_timeout_seconds: float,
+        read_timeout_seconds: float = 30.0,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._read_timeout_seconds = read_timeout_seconds
         self.headers = []
+        self._read_timeout_seconds = read_timeout_seconds
         self._timer: asyncio.TimerHandle | None = None
         self._answering: RequestResponseCycle | None = None
-        self._in_head = False
+        self._scope_of_whole_head: object = self.scope
+        self._waits_for: object = None
         self._bytes_in_read = 0
         self._bytes_before = 0  # of the same head, or of a body whose answer is out, in earlier reads
 
@@ -74,74 +75,74 @@ class AgentHttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._bytes_in_read = len(data)
         try:
-            self._feed(memoryview(data))
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._take_offer(memoryview(data)[offer.args[0] :])
         except httptools.HttpParserError as error:
             # What one of our callbacks raised is in the error's context.
             self._refuse(error.__context__ if isinstance(error.__context__, RequestError) else _not_http())
             return
-        if self._in_head or not self._is_answering():
-            if self._timer is None:
-                self._start_timer()
-            else:
-                self._bytes_before += len(data)
-        limit = MAX_HEAD_BYTES if self._in_head else MAX_DISCARDED_BYTES
-        if self._bytes_before > limit or len(self.headers) > MAX_HEADER_FIELDS:  # trailers too
+        in_head = self.scope is not self._scope_of_whole_head
+        if in_head or not self._is_answering():
+            self._wait(self._bytes_in_read, MAX_HEAD_BYTES if in_head else MAX_DISCARDED_BYTES)
+        if len(self.headers) > MAX_HEADER_FIELDS:  # of a head that is not whole, or trailers
             self._refuse(_head_too_large())
 
-    def _feed(self, data: memoryview) -> None:
-        """Feed the parser. Where it stops at an offer that nobody takes, begin that request again without the offer.
+    def _wait(self, received_bytes: int, most_bytes: int) -> None:
+        if self._timer is None or self._waits_for is not self.scope:
+            self._waits_for = self.scope
+            self._start_timer()
+            return
+        self._bytes_before += received_bytes
+        if self._bytes_before > most_bytes:
+            self._refuse(_head_too_large())
+
+    def _take_offer(self, rest: memoryview) -> None:
+        """Become a WebSocket, or begin the request again without the offer: the parser does not go on behind one.
 
         Raises:
-            HttpParserError: It is no HTTP, or not ours to answer.
+            HttpParserError: What follows is not HTTP, or not ours to answer.
         """
-        while data:
+        while True:
+            if super()._should_upgrade():
+                self._stop_timer()
+                self.handle_websocket_upgrade()
+                return
+            version = self.parser.get_http_version().encode()
+            head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
+            head += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.parser.feed_data(b"".join([*head, b"\r\n"]))
+            if not rest:
+                return
             try:
-                self.parser.feed_data(data)
+                self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as offer:
-                if self._should_upgrade():
-                    self._stop_timer()
-                    self.handle_websocket_upgrade()
-                    return
-                version = self.parser.get_http_version().encode()
-                head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
-                head += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-                self.parser.feed_data(b"".join([*head, b"\r\n"]))
-                data = data[offer.args[0] :]
+                rest = rest[offer.args[0] :]
             else:
                 return
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        super().on_message_begin()
-        self._in_head = True
-        if self._timer is not None:
-            self._start_timer()
+    def _should_upgrade(self) -> bool:
+        return True  # whatever is offered, the request does not begin before `_take_offer`
 
     def on_headers_complete(self) -> None:
         """Check the head, stop the clock, and let uvicorn begin to answer."""
         names = [name for name, _ in self.headers]
         if len(names) > MAX_HEADER_FIELDS or self._bytes_in_read + self._bytes_before > MAX_HEAD_BYTES:
             self._check_size()
-        hosts = names.count(b"host")
-        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
+        if (hosts := names.count(b"host")) != 1 and (hosts or self.parser.get_http_version() != "1.0"):
             raise BadRequestError("A request has exactly one Host header (RFC 9112, section 3.2).")
         if self.url[:1] != b"/":
             self._normalize_target()
-        if self.parser.should_upgrade() and not self._should_upgrade():
-            return  # `_feed` begins it again
-        self._in_head = False
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            return
+        self._scope_of_whole_head = self.scope
+        self.headers = []  # trailers are shown to nobody (RFC 9110, section 6.5.1)
         if self._timer is not None:
             self._stop_timer()
-        super().on_headers_complete()
-        if self.cycle is not None and self.cycle.scope is self.scope:
-            self.headers = []  # trailers are shown to nobody (RFC 9110, section 6.5.1)
-
-    def on_message_complete(self) -> None:
-        """Note that the body is complete. To the parser an offer ends with its head."""
-        if not self._in_head:
-            super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -171,7 +172,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _time_is_up(self) -> None:
-        if self._in_head:
+        if self.scope is not self._scope_of_whole_head:
             self._refuse(
                 RequestReadTimeoutError(
                     f"The head of the request did not arrive within {self._read_timeout_seconds:g} s, the limit "
@@ -187,7 +188,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
     def _refuse(self, refusal: RequestError) -> None:
         """Answer with the envelope and close, or only close where the bytes would become a part of another answer."""
         cycle = self.cycle
-        in_body = cycle is not None and cycle.more_body and not self._in_head
+        in_body = cycle is not None and cycle.more_body and self.scope is self._scope_of_whole_head
         if self.pipeline or (self._is_answering() and not in_body):
             self.transport.abort()
             return
@@ -198,7 +199,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
             cycle.disconnected = True  # whoever reads the body is told; its answer is this one
             cycle.message_event.set()
         request_id = os.urandom(16).hex()
-        problem = problem_of(refusal, request_id=request_id, tells_errors=False)
+        problem = error_response(refusal, request_id=request_id, tells_errors=False)
         body = problem.envelope(request_id, None)
         fields = [*self.server_state.default_headers, *_REFUSAL_FIELDS, (b"x-ppio-request-id", request_id.encode())]
         lines = [b"%b: %b\r\n" % field for field in (*fields, (b"content-length", b"%d" % len(body)))]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import inspect
 import logging
 import os
 import signal
@@ -12,6 +14,7 @@ import threading
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
@@ -33,9 +36,27 @@ EXIT_ABANDONED: Final = 3
 """A `def` handler did not return before the end; its thread died with the process."""
 BACKLOG: Final = 2048
 """How many callers may wait to be connected; the system may allow less."""
-_KEEP_ALIVE_SECONDS: Final = 5
 _SHUTDOWN_SECONDS: Final = 2
 """How long connections may take to close after the drain, and what is left on the loop after that."""
+_ELSEWHERE: Final = "start uvicorn yourself: uvicorn main:app --workers 4"
+_OWNED_OPTIONS: Final = {
+    **dict.fromkeys(("app", "factory", "interface"), "it serves this app"),
+    **dict.fromkeys(("workers", "timeout_worker_healthcheck"), f"it is one process; for several {_ELSEWHERE}"),
+    **dict.fromkeys(
+        ("reload", "reload_dirs", "reload_delay", "reload_includes", "reload_excludes"),
+        "`ppio-agent dev` reloads, and so does `uvicorn main:app --reload`",
+    ),
+    **dict.fromkeys(("log_config", "log_level", "use_colors"), "the program's own logging is used; see log_format"),
+    "access_log": "use the setting access_log",
+    "lifespan": "the app's lifespan always runs",
+    "env_file": "load it before AgentConfig is made",
+    "http2": "it speaks HTTP/1.1; HTTP/2 is for a proxy in front, or for hypercorn",
+    "timeout_graceful_shutdown": "use the setting shutdown_grace_seconds",
+    "timeout_keep_alive": "use the setting keep_alive_seconds",
+    "ws_max_size": "use the setting max_request_size",
+    **dict.fromkeys(("proxy_headers", "forwarded_allow_ips"), "use the setting forwarded_allow_ips"),
+}
+"""Options of uvicorn that are refused, and why."""
 
 
 class PPIOAgentRuntimeServer(uvicorn.Server):
@@ -48,11 +69,27 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         app: What to serve; it needs an entrypoint.
         port: Instead of the configured one; 0 lets the system choose.
         host: Instead of the configured one.
+        uvicorn_options: What else `uvicorn.Config` takes: `ssl_certfile` and `ssl_keyfile`, `uds`, `fd`, `backlog`,
+            `root_path`, `loop`, `http`, ... With another `http` the limits on the head of a request are those of that
+            protocol.
+
+    Raises:
+        ConfigurationError: A bad host or port, or an option that uvicorn does not have or that is a setting.
     """
 
-    def __init__(self, app: PPIOAgentRuntimeApp, *, port: int | None = None, host: str | None = None) -> None:
+    def __init__(
+        self,
+        app: PPIOAgentRuntimeApp,
+        /,
+        *,
+        port: int | None = None,
+        host: str | None = None,
+        **uvicorn_options: Any,
+    ) -> None:
         given = {name: value for name, value in (("port", port), ("host", host)) if value is not None}
         settings = app.config.replace(**given) if given else app.config
+        proxies = settings.forwarded_allow_ips
+        options: dict[str, Any] = {"backlog": BACKLOG, "server_header": False, **_checked(uvicorn_options)}
         super().__init__(
             uvicorn.Config(
                 app,
@@ -61,15 +98,16 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
                 interface="asgi3",
                 lifespan="on",
                 ws_max_size=settings.max_request_size,
-                backlog=BACKLOG,
                 access_log=False,
                 log_config=None,
-                proxy_headers=False,
-                server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                proxy_headers=bool(proxies),
+                forwarded_allow_ips="*" if "*" in proxies else proxies,
+                timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]  # a fraction is as good
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+                **options,
             )
         )
+        self._has_own_protocols = "http" not in options, "ws" not in options
         self.servers: list[asyncio.base_events.Server] = []
         self._app = app
         self._socket: socket.socket | None = None
@@ -95,9 +133,11 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
             OSError: The port is taken or the address is not of this machine; the message says which.
         """
         host, port = self.config.host, self.config.port
+        if self.config.uds is not None or self.config.fd is not None:
+            return  # uvicorn does it, when the app has started
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            self._socket = socket.create_server((host, port), family=family, backlog=self.config.backlog)
             self._port = self._socket.getsockname()[1]
             # Connections inherit it; asyncio's own loop, unlike uvloop, would let small answers wait for 40 ms.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -116,22 +156,24 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
             sockets: Listening sockets instead of the one that `bind` makes.
 
         Raises:
-            ConfigurationError: The app has no entrypoint, or WebSockets without the extra for them.
+            ConfigurationError: The app has no entrypoint, or WebSockets without the extra for them; or an event loop
+                runs in this thread already.
         """
+        _refuse_running_loop()
         if self._app.entrypoint_name is None:
             raise ConfigurationError("This app has no entrypoint; put @app.entrypoint above the agent's function.")
         log_format, source = self._app.config.explain()["log_format"]
         configure_logging(None if source == "default" else log_format, debug=self._app.config.debug)
-        self.config.http, self.config.ws = self._http_protocol(), self._websocket_protocol()
+        self._choose_protocols()
         self.config.app = self._app.stack
-        self.config.load()
         try:
+            self._load_config()
             if sockets is None and self._socket is None:
                 self.bind()
         except OSError as error:
             sys.stderr.write(f"ppio-agent-runtime: {error.strerror}\n")
             return EXIT_FAILED
-        logger.info("%s listens on http://%s:%d", self._app.entrypoint_name, self.config.host, self.port)
+        logger.info("%s listens on %s", self._app.entrypoint_name, self._place())
         listening = sockets or ([] if self._socket is None else [self._socket])
         try:
             ended = self._run_until_drained(listening)
@@ -156,6 +198,10 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
             await super().startup(sockets)
         except SystemExit:
             self._startup_failed = self.should_exit = True
+        except OSError as error:  # a Unix socket or a file descriptor
+            sys.stderr.write(f"ppio-agent-runtime: cannot listen on {self._place()}: {error.strerror or error}.\n")
+            self._startup_failed = self.should_exit = True
+            await self.lifespan.shutdown()
 
     async def main_loop(self) -> None:
         """Set the date of answers once a second until the drain is over; uvicorn looks ten times a second."""
@@ -180,7 +226,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         """Serve; return whether nothing had to be left behind."""
         own = OwnLoop(self.config.get_loop_factory())
         self._loop = own.loop
-        self._serving = own.loop.create_task(self.serve(listening))
+        self._serving = own.loop.create_task(self.serve(listening or None))
         if self._drain_wanted:
             own.loop.call_soon(self._start_drain)
         _uvicorn_logger.addFilter(_tell_cut_requests)
@@ -223,23 +269,81 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
             connection.transport.abort()
         await asyncio.sleep(0)
 
-    def _http_protocol(self) -> Any:
-        """Return our HTTP protocol; on Windows, where there is no httptools, uvicorn's pure one stands in."""
+    def _choose_protocols(self) -> None:
+        """Take our protocols, for WebSockets where somebody answers them, unless the caller has named others.
+
+        Raises:
+            ConfigurationError: The app has WebSockets without the extra for them.
+        """
+        own_http, own_ws = self._has_own_protocols
+        if own_http:
+            self.config.http = "h11"  # on Windows, where there is no httptools
+            with suppress(ImportError):
+                from .http_protocol import AgentHttpProtocol
+
+                limit = self._app.config.request_read_timeout_seconds
+                self.config.http = partial(AgentHttpProtocol, read_timeout_seconds=limit)  # type: ignore[assignment]
+        if own_ws:
+            self.config.ws = "none"
+            if self._app.websockets != "none" and find_spec("websockets") is not None:
+                from .websocket_protocol import AgentWebSocketProtocol
+
+                self.config.ws = AgentWebSocketProtocol
+            elif self._app.websockets == "handler":
+                raise ConfigurationError("WebSockets need the extra: pip install 'ppio-agent-runtime[websocket]'")
+
+    def _load_config(self) -> None:
+        """Let uvicorn look at its options.
+
+        Raises:
+            OSError: The certificate or its key cannot be used; the message says which and why.
+        """
+        for name in ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs"):
+            path = getattr(self.config, name)
+            if path is not None and not Path(path).is_file():
+                raise FileNotFoundError(errno.ENOENT, f"{name} is {str(path)!r}, and there is no such file.")
+        if self.config.ssl_keyfile is not None and self.config.ssl_certfile is None:
+            raise OSError(errno.EINVAL, "ssl_keyfile needs its certificate: give ssl_certfile too.")
         try:
-            from .http_protocol import AgentHttpProtocol
-        except ImportError:
-            return "h11"
-        return partial(AgentHttpProtocol, read_timeout_seconds=self._app.config.request_read_timeout_seconds)
+            self.config.load()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(
+                error.errno, f"TLS cannot be set up with ssl_certfile {str(self.config.ssl_certfile)!r}: {reason}."
+            ) from error
 
-    def _websocket_protocol(self) -> Any:
-        """Return the WebSocket protocol to speak: none where nobody answers it."""
-        if self._app.websockets != "none" and find_spec("websockets") is not None:
-            from .websocket_protocol import AgentWebSocketProtocol
+    def _place(self) -> str:
+        """Return where it listens."""
+        if self.config.uds is not None:
+            return f"unix:{self.config.uds}"
+        if self.config.fd is not None:
+            return f"file descriptor {self.config.fd}"
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"{'https' if self.config.is_ssl else 'http'}://{host}:{self.port}"
 
-            return AgentWebSocketProtocol
-        if self._app.websockets == "handler":
-            raise ConfigurationError("WebSockets need the extra: pip install 'ppio-agent-runtime[websocket]'")
-        return "none"
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options that uvicorn has and we do not own.
+
+    Raises:
+        ConfigurationError: One of them is neither.
+    """
+    for name in options:
+        if name in _OWNED_OPTIONS:
+            raise ConfigurationError(f"app.run() does not take uvicorn's {name!r}: {_OWNED_OPTIONS[name]}.")
+        if name not in inspect.signature(uvicorn.Config).parameters:
+            raise ConfigurationError(f"app.run() takes port, host and uvicorn's options, and {name!r} is none of them.")
+    return options
+
+
+def _refuse_running_loop() -> None:
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        raise ConfigurationError(
+            "app.run() starts an event loop of its own and cannot be called where one runs, as in a notebook or under "
+            "asyncio.run(): start it in a thread, threading.Thread(target=app.run).start(), or serve the app on the "
+            "loop that runs with 'await uvicorn.Server(uvicorn.Config(app)).serve()'."
+        )
 
 
 def _tell_cut_requests(record: logging.LogRecord) -> bool:

@@ -23,8 +23,8 @@ from .._rules.retry import GATEWAY_STATUSES, REFUSED_STATUSES, RetryPolicy
 from .._rules.streaming import is_event_stream
 
 if TYPE_CHECKING:
-    from ._auth import AuthManager
-    from ._transport import Answer, Transport
+    from .auth import AuthManager
+    from .transport import Answer, Transport
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -42,13 +42,11 @@ class Peer:
         url: Where it listens, without a trailing slash.
         headers: What every request to it carries.
         speaks_protocol: Whether it speaks protocol 1; None while nothing is known.
-        used: The connections that the last call went over.
     """
 
     url: str
     headers: dict[str, str] = field(repr=False)
     speaks_protocol: bool | None = None
-    used: Transport | None = None
 
 
 class AgentLink:
@@ -170,12 +168,11 @@ class AgentLink:
 
     async def hang_up(self) -> None:
         """Close the connections that wait for the next call: there will be none."""
-        if self.peer.used is not None:
-            await self.peer.used.close_idle(self.url)
+        await (await self._transport()).close_idle(self.url)
 
     async def _send(self, call: Call, limits: Limits) -> Answer:
         """Send a call once; once more where a 401 lets the credential be renewed, for then nothing has run."""
-        wire = self.peer.used = await self._transport()
+        wire = await self._transport()
         if self._auth is None:
             answer = await wire.open(call, limits)
         else:

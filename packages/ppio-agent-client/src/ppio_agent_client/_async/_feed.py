@@ -23,7 +23,7 @@ from .._rules.streaming import CHUNK, Event, StreamDecoder, is_event_stream, num
 
 if TYPE_CHECKING:
     from ._sources import StreamSource
-    from ._transport import Answer
+    from .transport import Answer
 
 _END_SECONDS = 1.0
 """How long the end of a body may take behind its closing event; a connection that takes longer is closed."""
@@ -120,7 +120,8 @@ class EventFeed:
             raise decoder.error
         if decoder.done is not None:
             self.envelope = decoder.done.known_as(self.invocation_id, replayed=self.replayed)
-            await self._see_the_end()
+            assert self._answer is not None
+            await self._answer.finish(_END_SECONDS)  # everything that was promised has arrived
             return []
         try:
             part = await self._part()
@@ -137,17 +138,6 @@ class EventFeed:
             self._position = number_of(decoder.position) or self._position
             self.chunks += [kind for kind, _, _ in events].count(CHUNK)
         return events
-
-    async def _see_the_end(self) -> None:
-        """Read the end of the body behind the closing event, which leaves the connection fit for the next call."""
-        assert self._answer is not None
-        assert self._parts is not None
-        self._answer.hurry(_END_SECONDS)
-        try:
-            async with io.Until(io.now() + _END_SECONDS, _END_SECONDS):
-                await anext(self._parts, None)
-        except NetworkError:
-            return  # everything that was promised has arrived
 
     async def _part(self) -> bytes | None:
         assert self._parts is not None

@@ -156,6 +156,6 @@ class HeldSandbox:
 
     def _judge(self, found: Sandbox | None, because: Exception | None = None) -> None:
         if found is None or found.state == "ended":
-            raise lifecycle.gone(self.now.session_id, found) from because
+            raise lifecycle.gone_error(self.now.session_id, found) from because
         if found.state == "paused" and not found.wakes:
-            raise lifecycle.asleep(self.now.session_id) from because
+            raise lifecycle.paused_error(self.now.session_id) from because

@@ -17,7 +17,7 @@ from .._sandbox import Sandbox
 from ._calls import PING_SECONDS, AgentCalls
 from ._exchange import AgentLink
 from ._held import HeldSandbox
-from ._start import until_ready
+from .startup import until_ready
 
 if TYPE_CHECKING:
     from ppio_sandbox.core import AsyncSandbox as OfficialSandbox

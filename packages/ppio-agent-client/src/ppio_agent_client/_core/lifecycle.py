@@ -78,7 +78,7 @@ def last_lines(output: str) -> str:
     return "; its last output:\n" + "\n".join(lines) if lines else ""
 
 
-def gone(session_id: str, sandbox: Sandbox | None) -> SandboxGoneError:
+def gone_error(session_id: str, sandbox: Sandbox | None) -> SandboxGoneError:
     """Return the error of a session whose sandbox has ended."""
     output = "" if sandbox is None else sandbox.output
     if sandbox is None or sandbox.exit_code in _ORDINARY_ENDS:
@@ -92,12 +92,12 @@ def gone(session_id: str, sandbox: Sandbox | None) -> SandboxGoneError:
     )
 
 
-def asleep(session_id: str) -> SandboxPausedError:
+def paused_error(session_id: str) -> SandboxPausedError:
     """Return the error of a session whose sandbox is paused."""
     return SandboxPausedError(f"the sandbox of session {session_id!r} is paused; call resume() on the session first")
 
 
-def other_template(session_id: str, bound: str | None, wanted: str) -> SandboxCreationError:
+def other_template_error(session_id: str, bound: str | None, wanted: str) -> SandboxCreationError:
     """Return the error of a session id that is bound to another template."""
     return SandboxCreationError(
         f"session {session_id!r} runs template {bound!r}, not {wanted!r}; close it first or choose another session id"

@@ -6,14 +6,14 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ppio_agent_models import TotalTimeoutError
 
-from ._async_socket import Gate, Socket, connect
 from ._clock import chance, key, nonce, now, unix_now
 from ._flights import AbandonedError, Flights
 
@@ -23,12 +23,13 @@ __all__ = [
     "Gate",
     "Lock",
     "SingleFlight",
-    "Socket",
     "Until",
     "called",
     "chance",
-    "connect",
+    "close_at",
+    "end_of",
     "gather",
+    "hang_up",
     "is_over",
     "key",
     "nonce",
@@ -56,6 +57,41 @@ def place() -> object:
 def is_over(place: object) -> bool:
     """Tell whether connections at a place can never be used again."""
     return isinstance(place, asyncio.AbstractEventLoop) and place.is_closed()
+
+
+class Closable(Protocol):
+    """What can be closed."""
+
+    async def aclose(self) -> None: ...
+
+
+async def close_at(place: object, resource: Closable) -> None:
+    """Close something at the place it belongs to, to the end; only in this event loop that is waited for."""
+    if place is asyncio.get_running_loop():
+        await to_the_end(resource.aclose())
+    elif isinstance(place, asyncio.AbstractEventLoop):
+        with suppress(RuntimeError):  # it was closed, and what it had open with it
+            place.call_soon_threadsafe(lambda: place.create_task(_closed(resource)))
+
+
+async def _closed(resource: Closable) -> None:
+    await resource.aclose()
+
+
+async def hang_up(connection: Closable) -> None:
+    """Close a connection that somebody else reads from, who is told."""
+    await connection.aclose()
+
+
+async def end_of(parts: AsyncIterator[object]) -> None:
+    """End an iterator of httpx whose response is closed.
+
+    It is a chain of generators. Left in the middle, it would be ended later by a task of the event loop's own, which
+    may outlive the client; reading on fails at once, and ends it.
+    """
+    with suppress(Exception):
+        async for _ in parts:
+            continue
 
 
 async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -226,3 +262,43 @@ class Background:
         await asyncio.wait({self._task})
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             raise error
+
+
+class Gate:
+    """Lets so many connections be in use at once; further callers wait in a row."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._row: deque[asyncio.Future[None]] = deque()
+
+    def enter_at_once(self) -> bool:
+        """Take a place, if one is free and nobody waits for it."""
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        return True
+
+    async def enter(self, seconds: float | None) -> None:
+        """Take a place.
+
+        Raises:
+            TimeoutError: None was free for `seconds`.
+        """
+        turn = asyncio.get_running_loop().create_future()
+        self._row.append(turn)
+        try:
+            async with asyncio.timeout(seconds):
+                await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # it came too late
+            raise
+
+    def leave(self) -> None:
+        """Give a place back."""
+        while self._row:
+            turn = self._row.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 import os
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
 from ._clock import chance, key, nonce, now, unix_now
 from ._flights import AbandonedError, Flights
-from ._sync_socket import Gate, Socket, connect
 
 __all__ = [
     "IS_ASYNC",
@@ -22,12 +23,13 @@ __all__ = [
     "Gate",
     "Lock",
     "SingleFlight",
-    "Socket",
     "Until",
     "called",
     "chance",
-    "connect",
+    "close_at",
+    "end_of",
     "gather",
+    "hang_up",
     "is_over",
     "key",
     "nonce",
@@ -55,6 +57,35 @@ def place() -> object:
 def is_over(place: object) -> bool:
     """Tell whether connections at a place can never be used again."""
     return place != os.getpid()
+
+
+class Closable(Protocol):
+    """What can be closed."""
+
+    def close(self) -> None: ...
+
+
+def close_at(place: object, resource: Closable) -> None:
+    """Close something; what a forked process closes stays open in the one it came from."""
+    resource.close()
+
+
+def hang_up(connection: object) -> None:
+    """End what a connection is used for in another thread, which then closes it.
+
+    Its descriptor must not be closed here: the other thread would go on with whatever gets its number next.
+    """
+    while (below := getattr(connection, "_connection", None)) is not None:
+        connection = below
+    stream = getattr(connection, "_network_stream", None)
+    if stream is not None and (wire := stream.get_extra_info("socket")) is not None:
+        with suppress(OSError):
+            # Of the socket below TLS: the goodbye of TLS would wait for the thread that reads.
+            socket.socket.shutdown(wire, socket.SHUT_RDWR)
+
+
+def end_of(parts: Iterator[object]) -> None:
+    """Do nothing: what nobody reads any more ends by itself."""
 
 
 def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -172,3 +203,27 @@ class Background:
             self._work(self)
         except BaseException as error:  # noqa: BLE001  # handed over, not hidden
             self._error = error
+
+
+class Gate:
+    """Lets so many connections be in use at once."""
+
+    def __init__(self, places: int) -> None:
+        self._places = threading.Semaphore(places)
+
+    def enter_at_once(self) -> bool:
+        """Take a place, if one is free."""
+        return self._places.acquire(blocking=False)
+
+    def enter(self, seconds: float | None) -> None:
+        """Take a place.
+
+        Raises:
+            TimeoutError: None was free for `seconds`.
+        """
+        if not self._places.acquire(timeout=seconds):
+            raise TimeoutError("every place is taken")
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()

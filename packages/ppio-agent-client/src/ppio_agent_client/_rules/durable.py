@@ -103,6 +103,7 @@ def looking(url: str, headers: Mapping[str, str], invocation_id: str, wait_secon
 def reading(url: str, headers: Mapping[str, str], invocation_id: str, after: int) -> Call:
     """Return the call that reads the events after number `after`."""
     call = _about("GET", url, headers, invocation_id, "/events", SSE_MEDIA_TYPE)
+    call.headers["Accept-Encoding"] = "identity"
     if after:
         call.headers[LAST_EVENT_ID_HEADER] = str(after)
     return call

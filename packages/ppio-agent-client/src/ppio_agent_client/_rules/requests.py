@@ -74,6 +74,8 @@ def invocation(url: str, headers: Mapping[str, str], request: Request, *, stream
         "Accept": SSE_MEDIA_TYPE if stream else JSON_MEDIA_TYPE,
         PROTOCOL_HEADER: PROTOCOL_VERSION,
     }
+    if stream:
+        sent["Accept-Encoding"] = "identity"  # whoever compresses a stream holds events back
     timeout = requested_timeout(request)
     if timeout is not None:
         sent[TIMEOUT_HEADER] = f"{timeout:g}"

@@ -21,18 +21,19 @@ from .._rules import requests
 from .._rules.durable import OnDisconnect
 from .._rules.requests import Request
 from .._sandbox import LogPage, Sandbox, SandboxSpec
-from ._auth import SyncAuthManager, checked_auth
 from ._desk import Desk
 from ._held import HeldSandbox
 from ._one_call import OneCall, OneStream
 from ._session import SyncSandboxSession
 from ._sources import terms_of
-from ._start import started
 from ._stream import SyncInvocationStream
-from ._templates import SyncTemplateManager
+from .auth import SyncAuthManager, checked_auth
+from .startup import started
+from .templates import SyncTemplateManager
 
 if TYPE_CHECKING:
     from .providers.protocol import SyncSandboxProvider
+    from .transport import HttpClient
 
 
 class SyncAgentRuntimeClient:
@@ -49,9 +50,12 @@ class SyncAgentRuntimeClient:
         config: The other settings.
         provider: Where sandboxes come from: an object, or a name such as `"local"`; `PPIO_AGENT_PROVIDER` unless given.
             It is made when something first needs it.
+        http_client: An `httpx.Client`, or one of httpx2, that carries every request with its own hooks, transports
+            and proxies. Whoever made it closes it, and uses it in one event loop only. Unless given, the client has
+            connections of its own for each event loop and each forked process.
 
     Raises:
-        ConfigurationError: A setting is out of its bounds.
+        ConfigurationError: A setting is out of its bounds, or `http_client` is for the other kind of client.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class SyncAgentRuntimeClient:
         *,
         config: ClientConfig | None = None,
         provider: SyncSandboxProvider | str | None = None,
+        http_client: HttpClient | None = None,
     ) -> None:
         requests.load_models()  # now, and not within the first call
         name = provider if isinstance(provider, str) else None
@@ -80,7 +85,7 @@ class SyncAgentRuntimeClient:
             signer=self.config.signer,
             session_secret=self.config.session_secret,
         )
-        self._desk = Desk(self.config, self.auth_manager, None if isinstance(provider, str) else provider)
+        self._desk = Desk(self.config, self.auth_manager, None if isinstance(provider, str) else provider, http_client)
         self.template_manager = SyncTemplateManager(self.auth_manager, self.config, provider=self._desk.provider)
         self._turns: WeakValueDictionary[str, io.Lock] = WeakValueDictionary()
         # One handle per sandbox, so that closing it by id closes it for everybody who holds it.

@@ -3,22 +3,23 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
-from ppio_agent_models import AgentClientError
+from ppio_agent_models import AgentClientError, ConfigurationError
 
 from .._config import ClientConfig
 from .._io import _sync as io
 from .._rules import requests
 from .._rules.budget import RetryBudget
 from .._sandbox import Sandbox
-from ._auth import SyncAuthManager
 from ._exchange import AgentLink
+from .auth import SyncAuthManager
 from .providers.registry import checked_provider, provider_for
 
 if TYPE_CHECKING:
-    from ._transport import Transport
     from .providers.protocol import SyncSandboxProvider
+    from .transport import HttpClient, Transport
 
 
 class Desk:
@@ -28,17 +29,25 @@ class Desk:
         config: The client's own settings, without those of a view.
         auth: Its credentials.
         provider: Where its sandboxes come from; made as `config` says, and closed with the client, unless given.
+        http_client: What carries its calls, closed by whoever made it; its own unless given.
 
     Raises:
-        ConfigurationError: The provider belongs to the other kind of client.
+        ConfigurationError: The provider or the HTTP client belongs to the other kind of client.
     """
 
-    def __init__(self, config: ClientConfig, auth: SyncAuthManager, provider: SyncSandboxProvider | None) -> None:
+    def __init__(
+        self,
+        config: ClientConfig,
+        auth: SyncAuthManager,
+        provider: SyncSandboxProvider | None,
+        http_client: HttpClient | None,
+    ) -> None:
         self.config = config
         self._auth = auth
         self._budget = RetryBudget(config.retry_budget)
         self._provider = None if provider is None else checked_provider(provider)
         self._owns_provider = provider is None
+        self._http_client = None if http_client is None else _checked_http_client(http_client)
         self._transport: Transport | None = None
         self._closed = False
 
@@ -60,7 +69,7 @@ class Desk:
 
     def transport(self) -> Transport:
         """Return what carries the calls."""
-        return self._transport or self._keep(io.run_blocking(_new_transport, self.config))
+        return self._transport or self._keep(io.run_blocking(_new_transport, self.config, self._http_client))
 
     def link_to(self, sandbox: Sandbox) -> AgentLink:
         """Return the way to the agent in a sandbox."""
@@ -97,8 +106,18 @@ class Desk:
         return self._transport
 
 
-def _new_transport(config: ClientConfig) -> Transport:
-    """Import what speaks to the network: not for who only makes a client."""
-    from ._transport import Transport
+def _new_transport(config: ClientConfig, http_client: HttpClient | None) -> Transport:
+    """Import httpx, which takes a tenth of a second: not for who only makes a client, and not on the event loop."""
+    from .transport import Transport
 
-    return Transport(config)
+    return Transport(config, http_client)
+
+
+def _checked_http_client(client: HttpClient) -> HttpClient:
+    """Return `client` if it is one of httpx, or has the same methods as one, and fits this kind of client."""
+    if (
+        not hasattr(client, "build_request")
+        or inspect.iscoroutinefunction(getattr(client, "send", None)) != io.IS_ASYNC
+    ):
+        raise ConfigurationError(f"http_client must be an httpx.Client, not {type(client).__qualname__}")
+    return client

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import PPIOAgentRuntimeError, SessionNotFoundError
 
-from .._core.lifecycle import other_template
+from .._core.lifecycle import other_template_error
 from .._io import _sync as io
 from .._rules.durable import Terms
 from .._rules.requests import Request
@@ -19,7 +19,7 @@ logger = logging.getLogger("ppio_agent_client")
 
 if TYPE_CHECKING:
     from ._client import SyncAgentRuntimeClient
-    from ._transport import Answer
+    from .transport import Answer
 
 
 class OneCall:
@@ -75,7 +75,7 @@ class OneCall:
         if session.template_id != self._template_id:
             template = self._client.get_template(self._template_id)
             if session.template_id != template.template_id:
-                raise other_template(session.session_id, session.template_id, self._template_id)
+                raise other_template_error(session.session_id, session.template_id, self._template_id)
         return session
 
 

@@ -19,7 +19,7 @@ from .._rules.requests import Call, Request
 
 if TYPE_CHECKING:
     from ._exchange import AgentLink, Explain
-    from ._transport import Answer
+    from .transport import Answer
 
 logger = logging.getLogger("ppio_agent_client")
 

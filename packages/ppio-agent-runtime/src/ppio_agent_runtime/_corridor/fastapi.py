@@ -14,14 +14,14 @@ from starlette.responses import Response
 from ppio_agent_models import AgentError
 
 from .._http.headers import by_name, request_id_of
-from .._problems import Problem, handler_failure, problem_of, problem_of_http_exception
 from .._version import __version__
+from ..errors import ErrorResponse, error_response, handler_failure, http_exception_response
+from ..http.responses import identity_headers, log_failure
 from .openapi import describe_agent
-from .respond import identity_headers, log_failure
 
 if TYPE_CHECKING:
-    from .._engine.handler import Handler
     from ..config import AgentConfig
+    from ..handler import Handler
 
 
 def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI:
@@ -39,7 +39,7 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
     )
     _describe_agent_routes(app, handler)
 
-    def answer(request: Request, problem: Problem, request_id: str | None = None) -> Response:
+    def answer(request: Request, problem: ErrorResponse, request_id: str | None = None) -> Response:
         if request_id is None:
             request_id = request_id_of(by_name(request.scope["headers"]))
         response = Response(problem.envelope(request_id, None), problem.status, media_type="application/json")
@@ -49,12 +49,12 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
         kind = {404: "NotFoundError", 405: "MethodNotAllowedError"}.get(error.status_code, "HTTPException")
-        return answer(request, problem_of_http_exception(error, kind))
+        return answer(request, http_exception_response(error, kind))
 
     @app.exception_handler(AgentError)
     async def on_agent_error(request: Request, error: AgentError) -> Response:
         request_id = request_id_of(by_name(request.scope["headers"]))
-        problem = problem_of(error, request_id=request_id, tells_errors=config.tells_errors)
+        problem = error_response(error, request_id=request_id, tells_errors=config.tells_errors)
         if problem.status >= 500:
             log_failure(error, request_id)
         return answer(request, problem, request_id)
@@ -62,14 +62,14 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(request: Request, error: RequestValidationError) -> Response:
         fields = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        return answer(request, Problem(422, f"The request is not valid: {fields}.", "PayloadValidationError"))
+        return answer(request, ErrorResponse(422, f"The request is not valid: {fields}.", "PayloadValidationError"))
 
     @app.exception_handler(Exception)
     async def on_exception(request: Request, error: Exception) -> Response:
         request_id = request_id_of(by_name(request.scope["headers"]))
         failure = handler_failure(error)
         log_failure(failure, request_id)
-        problem = problem_of(failure, request_id=request_id, tells_errors=config.tells_errors)
+        problem = error_response(failure, request_id=request_id, tells_errors=config.tells_errors)
         return answer(request, problem, request_id)
 
     return app

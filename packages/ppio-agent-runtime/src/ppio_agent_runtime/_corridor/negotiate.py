@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ppio_agent_models import NotAcceptableError
 
 if TYPE_CHECKING:
-    from .request import Form
+    from ..http.call import Form
 
 _RANGES: dict[str, tuple[str, int]] = {
     "application/json": ("json", 2),

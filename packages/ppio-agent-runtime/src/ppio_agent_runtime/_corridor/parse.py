@@ -21,18 +21,17 @@ from ppio_agent_models import (
     UnsupportedMediaTypeError,
 )
 
-from .._engine.context import RequestContext
 from .._http.headers import KEY_ID, by_name, request_id_of
-from .._serialize import decode
-from .durability import DURABILITY_HEADERS, durability_of
+from ..context import RequestContext
+from ..http.call import DURABILITY_HEADERS, InvocationCall, durability_of
+from ..serialization import decode
 from .negotiate import wanted_form
-from .request import InvocationCall
 
 if TYPE_CHECKING:
     from .._asgi import Scope
-    from .._engine.handler import Handler
     from ..config import AgentConfig
-    from .request import Form
+    from ..handler import Handler
+    from ..http.call import Form
 
 
 def _wire(name: str) -> bytes:

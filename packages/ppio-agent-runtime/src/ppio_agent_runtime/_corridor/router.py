@@ -12,18 +12,18 @@ from ppio_agent_models import MethodNotAllowedError, NotFoundError, PPIOAgentRun
 
 from .._http.handshake import refuse_handshake
 from .._http.headers import by_name, request_id_of
-from .._problems import problem_of, send_problem
 from .._version import __version__
+from ..errors import error_response, send_error_response
+from ..http.responses import PROTOCOL, identity_headers
 from .lifespan import serve_lifespan
-from .respond import PROTOCOL, identity_headers
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from .._asgi import ASGIApp, Headers, Receive, Scope, Send
-    from .._durable.resource import InvocationResources
     from ..observability.health import Health
-    from .pipeline import Corridor
+    from ..routes.invocation_resource import InvocationResource
+    from ..routes.invocations import InvocationsEndpoint
 
 
 class Router:
@@ -42,8 +42,8 @@ class Router:
 
     def __init__(
         self,
-        corridor: Corridor,
-        resources: InvocationResources,
+        corridor: InvocationsEndpoint,
+        resources: InvocationResource,
         health: Health,
         uses_fastapi: Callable[[], bool],
         fastapi: Callable[[], FastAPI],
@@ -136,8 +136,8 @@ async def _send(send: Send, status: int, body: bytes, extra: Headers) -> None:
 
 async def _refuse(scope: Scope, send: Send, error: PPIOAgentRuntimeError, extra: Headers | None = None) -> None:
     request_id = request_id_of(by_name(scope["headers"]))
-    problem = problem_of(error, request_id=request_id, tells_errors=False)
+    problem = error_response(error, request_id=request_id, tells_errors=False)
     headers = identity_headers(request_id, None) + (extra or [])
     if scope["type"] == "websocket":
         return await refuse_handshake(scope, send, problem, request_id=request_id, session_id=None, headers=headers)
-    await send_problem(send, problem, request_id=request_id, session_id=None, headers=headers)
+    await send_error_response(send, problem, request_id=request_id, session_id=None, headers=headers)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import BadRequestError, PayloadTooLargeError
 
-from .._problems import ClientGoneError
+from ..errors import ClientGoneError
 
 if TYPE_CHECKING:
     from .._asgi import Receive

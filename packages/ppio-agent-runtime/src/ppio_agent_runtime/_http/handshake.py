@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._problems import Problem, send_problem
+from ..errors import ErrorResponse, send_error_response
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Message, Scope, Send
@@ -13,7 +13,7 @@ POLICY_VIOLATION = 1008
 
 
 async def refuse_handshake(
-    scope: Scope, send: Send, problem: Problem, *, request_id: str, session_id: str | None, headers: Headers
+    scope: Scope, send: Send, problem: ErrorResponse, *, request_id: str, session_id: str | None, headers: Headers
 ) -> None:
     """Answer the handshake with the error envelope (ASGI extension `websocket.http.response`)."""
     if "websocket.http.response" not in (scope.get("extensions") or {}):
@@ -23,7 +23,7 @@ async def refuse_handshake(
     async def send_denial(message: Message) -> None:
         await send({**message, "type": message["type"].replace("http.", "websocket.http.", 1)})
 
-    await send_problem(send_denial, problem, request_id=request_id, session_id=session_id, headers=headers)
+    await send_error_response(send_denial, problem, request_id=request_id, session_id=session_id, headers=headers)
 
 
 def close_reason(text: str) -> str:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from .._engine.workers import WorkerThreads
+from ..context import current_context
+from ..invocations.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .._door.client_address import ClientAddress
-    from .._engine.context import RequestContext
-    from .._engine.run import Run
     from ..config import AgentConfig
+    from ..context import RequestContext
+    from ..invocations.invocation import Invocation
     from .concurrency import Concurrency
     from .rate_limit import RateLimiter, RateLimitState
 
+_NO_ADDRESS: Final = "local"
+"""What a peer without an address counts as: a Unix socket, or a call from inside."""
+
 
 class AdmissionControl:
-    """All limits of one service; see `_engine.engine.Admission`.
+    """All limits of one service; see `invocations.manager.Admission`.
 
     Attributes:
         rate_limiter: None where there is no limit.
@@ -31,21 +34,18 @@ class AdmissionControl:
         self.rate_limiter: RateLimiter | None = None
         self.concurrency: Concurrency | None = None
         self.workers = WorkerThreads(config.sync_workers)
-        if config.rate_limit is not None or config.forwarded_allow_ips:
-            from .._door.client_address import ClientAddress  # a wrong proxy is refused in any case
-
-            self._client_address: ClientAddress = ClientAddress(config.forwarded_allow_ips)
         if config.rate_limit is not None:
             from .rate_limit import RateLimiter  # few agents have one
 
             self.rate_limiter = RateLimiter.of(config.rate_limit)
         if config.max_concurrency is not None or config.max_concurrency_per_session is not None:
-            from .concurrency import Concurrency, SlotHoldingThreads  # likewise
+            from .concurrency import Concurrency  # likewise
 
             self.concurrency = Concurrency(
                 config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
             )
-            self.workers = SlotHoldingThreads(config.sync_workers, self.concurrency)
+            hold = self.concurrency.hold  # a slot lasts as long as its thread
+            self.workers.hold = lambda context: hold(context.get(current_context))
 
     @property
     def limits_anything(self) -> bool:
@@ -57,31 +57,31 @@ class AdmissionControl:
         """How many invocations wait for a slot."""
         return 0 if self.concurrency is None else self.concurrency.queued
 
-    def try_acquire(self, run: Run) -> bool:
-        """See `_engine.engine.Admission.try_acquire`."""
+    def try_acquire(self, invocation: Invocation) -> bool:
+        """See `invocations.manager.Admission.try_acquire`."""
         limiter = self.rate_limiter
-        if limiter is not None and run.context.parent is None:  # an agent that calls itself is no caller
-            state = limiter.try_hit(self._key_of(limiter, run.context))
+        if limiter is not None and invocation.context.parent is None:  # an agent that calls itself is no caller
+            state = limiter.try_hit(self._key_of(limiter, invocation.context))
             if state is None:
                 return False
-            self._check(limiter, state, run.context)
-        return self.concurrency is None or self.concurrency.try_acquire(run)
+            self._check(limiter, state, invocation.context)
+        return self.concurrency is None or self.concurrency.try_acquire(invocation)
 
-    async def acquire(self, run: Run) -> None:
-        """See `_engine.engine.Admission.acquire`."""
+    async def acquire(self, invocation: Invocation) -> None:
+        """See `invocations.manager.Admission.acquire`."""
         limiter = self.rate_limiter
-        if limiter is not None and limiter.needs_storage and run.context.parent is None:
-            self._check(limiter, await limiter.hit(self._key_of(limiter, run.context)), run.context)
+        if limiter is not None and limiter.needs_storage and invocation.context.parent is None:
+            self._check(limiter, await limiter.hit(self._key_of(limiter, invocation.context)), invocation.context)
         if self.concurrency is not None:
-            await self.concurrency.acquire(run)
+            await self.concurrency.acquire(invocation)
 
-    def release(self, run: Run) -> None:
-        """See `_engine.engine.Admission.release`."""
+    def release(self, invocation: Invocation) -> None:
+        """See `invocations.manager.Admission.release`."""
         if self.concurrency is not None:
-            self.concurrency.release(run)
+            self.concurrency.release(invocation)
 
     def drain(self) -> None:
-        """See `_engine.engine.Admission.drain`."""
+        """See `invocations.manager.Admission.drain`."""
         if self.concurrency is not None:
             self.concurrency.drain()
 
@@ -93,7 +93,7 @@ class AdmissionControl:
             await self.rate_limiter.close()
 
     def _key_of(self, limiter: RateLimiter, context: RequestContext) -> str:
-        return limiter.key_of(context, self._client_address.of(context))
+        return limiter.key_of(context, _NO_ADDRESS if context.client is None else context.client[0])
 
     @staticmethod
     def _check(limiter: RateLimiter, state: RateLimitState, context: RequestContext) -> None:

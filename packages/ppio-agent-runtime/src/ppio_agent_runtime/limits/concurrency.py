@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
-from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ppio_agent_models import InvocationCancelledError, SessionBusyError, UnavailableError
 
-from .._engine.context import current_context
-from .._engine.invocations import draining_error
-from .._engine.workers import WorkerThreads
+from ..invocations.manager import draining_error
 
 if TYPE_CHECKING:
-    from .._engine.context import RequestContext
-    from .._engine.run import Run
+    from ..context import RequestContext
+    from ..invocations.invocation import Invocation
 
 WhenBusy = Literal["reject", "queue", "interrupt"]
 Reason = Literal["process_full", "session_busy", "queue_full", "draining"]
@@ -40,10 +36,10 @@ class _Slot:
         over: The invocation has ended; only a thread is left.
     """
 
-    __slots__ = ("holders", "over", "run", "session")
+    __slots__ = ("holders", "invocation", "over", "session")
 
-    def __init__(self, run: Run, session: str | None) -> None:
-        self.run = run
+    def __init__(self, invocation: Invocation, session: str | None) -> None:
+        self.invocation = invocation
         self.session = session
         self.holders = 1
         self.over = False
@@ -52,10 +48,10 @@ class _Slot:
 class _Waiter:
     """An invocation in the queue. Its future is True once it has a slot, False when the service drains."""
 
-    __slots__ = ("admitted", "run", "session", "slot")
+    __slots__ = ("admitted", "invocation", "session", "slot")
 
-    def __init__(self, run: Run, session: str | None) -> None:
-        self.run = run
+    def __init__(self, invocation: Invocation, session: str | None) -> None:
+        self.invocation = invocation
         self.session = session
         self.slot: _Slot | None = None
         self.admitted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -96,36 +92,35 @@ class Concurrency:
 
     @property
     def queued(self) -> int:
-        """How many runs wait for one."""
+        """How many invocations wait for one."""
         return len(self._queue)
 
-    def try_acquire(self, run: Run) -> bool:
-        """Take a slot for `run` if there is one, and say whether there was."""
-        if (shared := self._parents_slot(run)) is not None:
-            self._shared[run.context] = shared
+    def try_acquire(self, invocation: Invocation) -> bool:
+        """Take a slot for `invocation` if there is one, and say whether there was."""
+        if (shared := self._parents_slot(invocation)) is not None:
+            self._shared[invocation.context] = shared
             shared.holders += 1
             return True
-        session = self._session_of(run)
+        session = self._session_of(invocation)
         if not self._has_room(session):
             return False
-        self._take(run, session)
+        self._take(invocation, session)
         return True
 
-    async def acquire(self, run: Run) -> None:
-        """Take a slot for `run`, waiting for one where that is allowed.
+    async def acquire(self, invocation: Invocation) -> None:
+        """Take a slot for `invocation`, waiting for one where that is allowed.
 
         Raises:
             UnavailableError: The process or the queue is full, or the service drains.
             SessionBusyError: The session is.
         """
-        if self.try_acquire(run):
+        if self.try_acquire(invocation):
             return
-        session = self._session_of(run)
+        session = self._session_of(invocation)
         self._check_may_wait(session)
-        waiter = _Waiter(run, session)
+        waiter = _Waiter(invocation, session)
         self._queue[waiter] = None
-        if run.on_queue is not None:
-            run.on_queue()
+        invocation.on_queue()
         try:
             admitted = await waiter.admitted
         except asyncio.CancelledError:
@@ -137,11 +132,11 @@ class Concurrency:
             self.rejected["draining"] += 1
             raise draining_error()
 
-    def release(self, run: Run) -> None:
-        """Note that a run is over; its slot is free once its threads have returned."""
-        if (shared := self._shared.pop(run.context, None)) is not None:
+    def release(self, invocation: Invocation) -> None:
+        """Note that an invocation is over; its slot is free once its threads have returned."""
+        if (shared := self._shared.pop(invocation.context, None)) is not None:
             return self._free(shared)
-        slot = self._slots[run.context]
+        slot = self._slots[invocation.context]
         slot.over = True
         self._free(slot)
 
@@ -161,13 +156,13 @@ class Concurrency:
         slot.holders += 1
         return lambda: self._free(slot)
 
-    def _parents_slot(self, run: Run) -> _Slot | None:
+    def _parents_slot(self, invocation: Invocation) -> _Slot | None:
         """Return the slot of the invocation that made this one: waiting for another one might never end."""
-        parent = run.context.parent
+        parent = invocation.context.parent
         return None if parent is None else self._slots.get(parent) or self._shared.get(parent)
 
-    def _session_of(self, run: Run) -> str | None:
-        return None if self._per_session is None else run.context.session_id
+    def _session_of(self, invocation: Invocation) -> str | None:
+        return None if self._per_session is None else invocation.context.session_id
 
     def _has_room(self, session: str | None) -> bool:
         return (self._limit is None or len(self._slots) < self._limit) and self._session_has_room(session)
@@ -177,8 +172,8 @@ class Concurrency:
             return True
         return len(self._sessions.get(session, ())) < self._per_session
 
-    def _take(self, run: Run, session: str | None) -> _Slot:
-        slot = self._slots[run.context] = _Slot(run, session)
+    def _take(self, invocation: Invocation, session: str | None) -> _Slot:
+        slot = self._slots[invocation.context] = _Slot(invocation, session)
         if session is not None:
             self._sessions.setdefault(session, {})[slot] = None
         return slot
@@ -187,7 +182,7 @@ class Concurrency:
         slot.holders -= 1
         if slot.holders:
             return
-        del self._slots[slot.run.context]
+        del self._slots[slot.invocation.context]
         if slot.session is not None:
             others = self._sessions[slot.session]
             del others[slot]
@@ -207,11 +202,11 @@ class Concurrency:
             if waiter.admitted.done() or not self._session_has_room(waiter.session):
                 continue
             del self._queue[waiter]
-            waiter.slot = self._take(waiter.run, waiter.session)
+            waiter.slot = self._take(waiter.invocation, waiter.session)
             waiter.admitted.set_result(True)
 
     def _check_may_wait(self, session: str | None) -> None:
-        """Return when a run may wait for a slot; with `interrupt`, after making one free."""
+        """Return when an invocation may wait for a slot; with `interrupt`, after making one free."""
         session_is_busy = not self._session_has_room(session)
         if self._when_busy == "queue":
             if len(self._queue) >= self._max_queue:
@@ -231,45 +226,14 @@ class Concurrency:
             )
 
     def _interrupt(self, session: str) -> None:
-        """Cancel the oldest runs of a session, waiting ones too, until a newcomer fits in."""
+        """Cancel the oldest invocations of a session, waiting ones too, until a newcomer fits in."""
         assert self._per_session is not None
-        running = [slot.run for slot in self._sessions.get(session, ()) if not slot.over]
-        waiting = [waiter.run for waiter in self._queue if waiter.session == session]
-        alive = [run for run in running + waiting if run.reason is None]
-        for run in alive[: len(alive) - self._per_session + 1]:
+        running = [slot.invocation for slot in self._sessions.get(session, ()) if not slot.over]
+        waiting = [waiter.invocation for waiter in self._queue if waiter.session == session]
+        alive = [each for each in running + waiting if each.stop_reason is None]
+        for oldest in alive[: len(alive) - self._per_session + 1]:
             self.interrupted += 1
-            run.stop(InvocationCancelledError("A newer invocation of the same session took over."))
-
-
-class SlotHoldingThreads(WorkerThreads):
-    """Worker threads that keep an invocation's slot taken while they work for it, whoever still waits for them."""
-
-    def __init__(self, most: int, concurrency: Concurrency) -> None:
-        super().__init__(most)
-        self._concurrency = concurrency
-
-    def run(self, context: Context, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """See `WorkerThreads.run`."""
-        return super().run(context, self._holding(context, function), *args)
-
-    def submit(self, context: Context, function: Callable[..., Any], *args: Any) -> None:
-        """See `WorkerThreads.submit`."""
-        super().submit(context, self._holding(context, function), *args)
-
-    def _holding(self, context: Context, function: Callable[..., Any]) -> Callable[..., Any]:
-        release = self._concurrency.hold(context.get(current_context))
-        if release is None:
-            return function
-        loop = asyncio.get_running_loop()
-
-        def work(*args: Any) -> Any:
-            try:
-                return function(*args)
-            finally:
-                with suppress(RuntimeError):  # the loop has been closed, and the service with it
-                    loop.call_soon_threadsafe(release)
-
-        return work
+            oldest.stop(InvocationCancelledError("A newer invocation of the same session took over."))
 
 
 def _full(message: str) -> UnavailableError:

@@ -24,7 +24,7 @@ from ..observability.logging import logger
 
 if TYPE_CHECKING:
     from .._asgi import Headers
-    from .._engine.context import RequestContext
+    from ..context import RequestContext
     from .redis_storage import RedisStorage
 
 MAX_KEYS: Final = 20_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._corridor.respond import identity_headers, log_failure
 from .._http.headers import by_name, request_id_of
-from .._problems import handler_failure, problem_of, send_problem
+from ..errors import error_response, handler_failure, send_error_response
+from ..http.responses import identity_headers, log_failure
 
 if TYPE_CHECKING:
     from .._asgi import ASGIApp, Message, Receive, Scope, Send
@@ -42,8 +42,8 @@ class ErrorLayer:
                 raise
             request_id = request_id_of(by_name(scope["headers"]))
             failure = handler_failure(error)
-            problem = problem_of(failure, request_id=request_id, tells_errors=self._tells_errors)
+            problem = error_response(failure, request_id=request_id, tells_errors=self._tells_errors)
             if problem.status >= 500:
                 log_failure(failure, request_id)
             ids = identity_headers(request_id, None)
-            await send_problem(send, problem, request_id=request_id, session_id=None, headers=ids)
+            await send_error_response(send, problem, request_id=request_id, session_id=None, headers=ids)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ppio_agent_models import ConfigurationError, SerializationError
 
-from .._serialize import encode
+from ..serialization import encode
 from .threads import run_in_thread
 
 HEALTHY, BUSY, UNHEALTHY = "Healthy", "HealthyBusy", "Unhealthy"

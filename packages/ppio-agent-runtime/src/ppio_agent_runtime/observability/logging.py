@@ -12,10 +12,10 @@ from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .._engine.context import current_context
+from ..context import current_context
 
 if TYPE_CHECKING:
-    from .._engine.context import RequestContext
+    from ..context import RequestContext
 
 LogFormat = Literal["text", "json"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ppio_agent_models import ConfigurationError, DrainingError, InvocationCancelledError, InvocationTimeoutError
 
-from .._problems import ClientGoneError
+from ..errors import ClientGoneError
 from .logging import log_access, logger
 from .metrics import MetricsCollector, MetricsEndpoint, Mode, Outcome
 
 if TYPE_CHECKING:
-    from .._engine.context import RequestContext
     from ..config import AgentConfig
+    from ..context import RequestContext
     from .tracing import Tracing
 
 _OUTCOMES: Final[tuple[tuple[type[BaseException], Outcome], ...]] = (
@@ -36,14 +36,16 @@ class FinishedInvocation(Protocol):
         streams: Its answer is a stream.
         sent_bytes: Size of the answer's body.
         sent_chunks: How many chunks of the stream are in it.
-        first_chunk: When the first one was there, in seconds from the beginning.
     """
 
     context: RequestContext
     streams: bool
     sent_bytes: int
     sent_chunks: int
-    first_chunk: float | None
+
+    @property
+    def first_chunk(self) -> float | None:
+        """When the first chunk was there, in seconds from the beginning."""
 
 
 class InvocationRecorder:

@@ -23,7 +23,7 @@ from .threads import run_in_thread
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from .._engine.context import RequestContext
+    from ..context import RequestContext
 
 _OPERATION: Final = "invoke_agent"
 _CLOSE_SECONDS: Final = 5.0

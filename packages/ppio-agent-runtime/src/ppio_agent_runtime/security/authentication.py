@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError
 
-from .._corridor.respond import identity_headers
 from .._http.handshake import refuse_handshake
 from .._http.headers import KEY_ID, by_name, request_id_of
-from .._problems import ClientGoneError, problem_of, send_problem
+from ..errors import ClientGoneError, error_response, send_error_response
+from ..http.responses import identity_headers
 from ..observability.logging import logger
 from .api_keys import ApiKeys, RefusedError
 
@@ -85,11 +85,11 @@ class AuthenticationMiddleware:
         if isinstance(error, RefusedError):
             headers += self._challenges(error)
             logger.info("Access refused (request %s): %s", request_id, error.reason)
-        problem = problem_of(error, request_id=request_id, tells_errors=False)
+        problem = error_response(error, request_id=request_id, tells_errors=False)
         if scope["type"] == "websocket":
             await refuse_handshake(scope, send, problem, request_id=request_id, session_id=None, headers=headers)
         else:
-            await send_problem(send, problem, request_id=request_id, session_id=None, headers=headers)
+            await send_error_response(send, problem, request_id=request_id, session_id=None, headers=headers)
 
     def _challenges(self, error: RefusedError) -> Headers:
         """Return `WWW-Authenticate` (RFC 9110, section 11.6.1; RFC 6750, section 3) and `Accept-Signature`."""

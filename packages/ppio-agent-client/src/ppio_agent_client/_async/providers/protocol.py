@@ -1,4 +1,4 @@
-"""What a place for sandboxes must be able to do. Few verbs, plain data; a new place is one class with these methods."""
+"""What a source of sandboxes must be able to do: few methods, plain data. A new source is one class with them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class SandboxProvider(Protocol):
     """Where sandboxes come from.
 
-    A provider of another make is found by its name when an entry point of the group `ppio_agent_client.providers` leads
+    A third-party provider is found by its name when an entry point of the group `ppio_agent_client.providers` leads
     to a callable that takes the `ClientConfig` and returns it (`ppio_agent_client.sync_providers` for the blocking
     one). The client pings, retries and waits; a provider does none of that.
 
-    Some verbs are optional. A provider whose `create` gives a sandbox in which no agent runs yet has
+    Some methods are optional. A provider whose `create` gives a sandbox in which no agent runs yet has
     `start_agent(sandbox, spec)` as well (see `AgentStarter`); one that can has `delete_template(template_id)`, which
     returns False when there was none, and `logs(session_id, cursor=None) -> LogPage | None`: what the session's agent
     has written, from the start or since a page's cursor; None when nothing is known of the session. The platform's
@@ -59,7 +59,7 @@ class SandboxProvider(Protocol):
         ...
 
     async def pause(self, sandbox_id: str) -> Sandbox:
-        """Put the sandbox to sleep with its memory; a paused one stays as it is."""
+        """Pause the sandbox with its memory; a paused one stays as it is."""
         ...
 
     async def resume(self, sandbox_id: str) -> Sandbox:
@@ -84,7 +84,7 @@ class SandboxProvider(Protocol):
 
 
 class AgentWatch(Protocol):
-    """An agent that was just started, as long as somebody waits for it.
+    """An agent that was just started, while a caller waits for it.
 
     Attributes:
         start_timeout_seconds: How long it may take until `/ping` answers.
@@ -101,7 +101,7 @@ class AgentWatch(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop watching. The agent goes on."""
+        """Stop watching. The agent keeps running."""
         ...
 
 
@@ -109,17 +109,17 @@ class AgentWatch(Protocol):
 class AgentStarter(Protocol):
     """A provider that starts agents in a step of its own.
 
-    The client cancels its `create` where that waits, which is why it ends by itself what it has made by then; that of
-    another provider is left to come to its end, and what it has made is ended afterwards.
+    The client cancels its `create` while that waits, so it must end by itself what it has made by then. The `create` of
+    any other provider runs to its end, and what it has made is ended afterwards.
     """
 
     async def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
         """Start the agent in a sandbox that `create` has given, without waiting until it answers.
 
-        In one that `create` has joined somebody else may just be starting it; where nobody is, it has ended.
+        In a sandbox that `create` has joined, another caller may just be starting it; if none is, it has ended.
 
         Returns:
-            Who watches it; None when one runs there already.
+            What watches it; None when one runs there already.
 
         Raises:
             SandboxCreationError: It could not be started.

@@ -10,12 +10,12 @@ from ppio_agent_models import ConfigurationError
 
 from ..._config import PROVIDER_GROUP, ClientConfig
 from ..._io import _async as io
-from .._auth import missing_credential
+from ..auth import missing_credential
 
 if TYPE_CHECKING:
     from ..._rules.budget import RetryBudget
-    from .._auth import AuthManager
-    from .._transport import Transport
+    from ..auth import AuthManager
+    from ..transport import Transport
     from .protocol import SandboxProvider
 
 LOCAL = "local"
@@ -34,7 +34,7 @@ def provider_for(
         config: The client's settings.
         auth: The client's credentials.
         transport: Returns the client's connections; the provider has its own unless given.
-        budget: The repetitions that the client can afford; the provider has its own unless given.
+        budget: The retries that the client can afford; the provider has its own unless given.
 
     Raises:
         AuthenticationError: Neither a provider nor a key of the platform is named.
@@ -64,7 +64,7 @@ def checked_provider(provider: SandboxProvider) -> SandboxProvider:
     if create is None or inspect.iscoroutinefunction(create) is not io.IS_ASYNC:
         wanted = "coroutine functions" if io.IS_ASYNC else "plain functions"
         raise ConfigurationError(
-            f"provider {type(provider).__qualname__} does not fit: for this client its verbs are {wanted}"
+            f"provider {type(provider).__qualname__} does not fit: for this client its methods are {wanted}"
         )
     return provider
 

@@ -99,7 +99,7 @@ class PlatformSandbox(Answer):
     """
 
     sandbox_id: str = Field(alias="sandboxID", pattern=_HOST_LABEL)
-    client_id: Annotated[str | None, Field(pattern=_HOST_LABEL), _TextOrNone] = Field(None, alias="clientID")
+    client_id: Lenient[Annotated[str, Field(pattern=_HOST_LABEL)]] = Field(None, alias="clientID")
     template_id: Lenient[_Text] = Field(None, alias="templateID")
     alias: Lenient[_Text] = None
     domain: Annotated[str | None, Field(pattern=DOMAIN_PATTERN), _TextOrNone] = None

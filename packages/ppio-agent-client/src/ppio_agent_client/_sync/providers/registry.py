@@ -11,12 +11,12 @@ from ppio_agent_models import ConfigurationError
 
 from ..._config import SYNC_PROVIDER_GROUP, ClientConfig
 from ..._io import _sync as io
-from .._auth import missing_credential
+from ..auth import missing_credential
 
 if TYPE_CHECKING:
     from ..._rules.budget import RetryBudget
-    from .._auth import SyncAuthManager
-    from .._transport import Transport
+    from ..auth import SyncAuthManager
+    from ..transport import Transport
     from .protocol import SyncSandboxProvider
 
 LOCAL = "local"
@@ -35,7 +35,7 @@ def provider_for(
         config: The client's settings.
         auth: The client's credentials.
         transport: Returns the client's connections; the provider has its own unless given.
-        budget: The repetitions that the client can afford; the provider has its own unless given.
+        budget: The retries that the client can afford; the provider has its own unless given.
 
     Raises:
         AuthenticationError: Neither a provider nor a key of the platform is named.
@@ -65,7 +65,7 @@ def checked_provider(provider: SyncSandboxProvider) -> SyncSandboxProvider:
     if create is None or inspect.iscoroutinefunction(create) is not io.IS_ASYNC:
         wanted = "coroutine functions" if io.IS_ASYNC else "plain functions"
         raise ConfigurationError(
-            f"provider {type(provider).__qualname__} does not fit: for this client its verbs are {wanted}"
+            f"provider {type(provider).__qualname__} does not fit: for this client its methods are {wanted}"
         )
     return provider
 

@@ -34,7 +34,9 @@ def findings() -> dict[str, object]:
 
     apps: list[PPIOAgentRuntimeApp] = []
 
-    def run(self: PPIOAgentRuntimeApp, port: int | None = None, host: str | None = None) -> None:
+    def run(
+        self: PPIOAgentRuntimeApp, port: int | None = None, host: str | None = None, **uvicorn_options: object
+    ) -> None:
         apps.append(self)
         raise Reached
 

@@ -44,8 +44,8 @@ from ...._rules.retry import RetryPolicy
 from ...._sandbox import LogPage, SandboxSpec
 
 if TYPE_CHECKING:
-    from ..._auth import AuthManager
-    from ..._transport import Transport
+    from ...auth import AuthManager
+    from ...transport import Transport
 
 logger = logging.getLogger("ppio_agent_client")
 

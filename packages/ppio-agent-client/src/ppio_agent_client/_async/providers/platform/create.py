@@ -72,7 +72,7 @@ class SandboxCreator:
         if not living.is_made_from(spec.template_id):
             wanted = await self._templates.resolve(spec.template_id)
             if wanted is None or wanted.template_id != living.template_id:
-                raise lifecycle.other_template(spec.session_id, living.template_id, spec.template_id)
+                raise lifecycle.other_template_error(spec.session_id, living.template_id, spec.template_id)
         found = await self._sandboxes.complete(living)
         if found is None:
             raise SandboxCreationError(

@@ -19,7 +19,7 @@ from .templates import PlatformTemplates
 if TYPE_CHECKING:
     from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
 
-    from ..._auth import AuthManager
+    from ...auth import AuthManager
 
 INSTALL_LINE: Final = "pip install 'ppio-agent-client[sandbox]'"
 _OLDEST_ENVD: Final = "0.1.0"

@@ -20,7 +20,7 @@ from ...._rules.requests import USER_AGENT, Call
 from ...._sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from ..._transport import Answer, Transport
+    from ...transport import Answer, Transport
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -190,7 +190,7 @@ class StartWatch:
             io.sleep(max(0.0, began_at + seconds - io.now()))
 
     def close(self) -> None:
-        """Stop watching. The agent goes on."""
+        """Stop watching. The agent keeps running."""
         if self._reading is not None:
             self._reading.stop(self._answer.close)
             self._parts.close()

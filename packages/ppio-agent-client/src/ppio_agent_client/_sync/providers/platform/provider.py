@@ -16,7 +16,7 @@ from ...._core.platform.urls import platform_urls
 from ...._io import _sync as io
 from ...._rules.budget import RetryBudget
 from ...._sandbox import LogPage, Sandbox, SandboxSpec
-from ..._auth import SyncAuthManager
+from ...auth import SyncAuthManager
 from .api import PlatformApi
 from .create import SandboxCreator
 from .sandboxes import PlatformSandboxes
@@ -26,7 +26,7 @@ from .templates import PlatformTemplates
 if TYPE_CHECKING:
     from ppio_sandbox.core import Sandbox as OfficialSandbox
 
-    from ..._transport import Transport
+    from ...transport import Transport
     from ..protocol import AgentWatch
 
 
@@ -76,9 +76,9 @@ class SyncPlatformSandboxProvider:
         return f"<{type(self).__name__} at {self._url}>"
 
     def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the living sandbox of `spec.session_id`, or make one, in which no agent runs yet.
+        """Return the living sandbox of `spec.session_id`, or create one, in which no agent runs yet.
 
-        Asked at once by many processes for one session, all but the oldest sandbox are ended by who made them.
+        When many processes ask for one session at once, each ends what it made unless that is the oldest.
 
         Raises:
             TemplateNotFoundError: No such template.
@@ -121,7 +121,7 @@ class SyncPlatformSandboxProvider:
         reply = self._api.set_timeout(sandbox_id, timeout_seconds)
         found = self.get(sandbox_id)
         if found is not None and found.state == "paused":
-            raise lifecycle.asleep(found.session_id)
+            raise lifecycle.paused_error(found.session_id)
         if found is None or reply.status == 404:
             raise self._sandboxes.gone(sandbox_id)
         if reply.error is not None:
@@ -203,6 +203,6 @@ class SyncPlatformSandboxProvider:
 
 
 def _new_transport(config: ClientConfig) -> Transport:
-    from ..._transport import Transport
+    from ...transport import Transport
 
     return Transport(config)

@@ -20,7 +20,7 @@ from .templates import PlatformTemplates
 if TYPE_CHECKING:
     from ppio_sandbox.core import Sandbox as OfficialSandbox
 
-    from ..._auth import SyncAuthManager
+    from ...auth import SyncAuthManager
 
 INSTALL_LINE: Final = "pip install 'ppio-agent-client[sandbox]'"
 _OLDEST_ENVD: Final = "0.1.0"

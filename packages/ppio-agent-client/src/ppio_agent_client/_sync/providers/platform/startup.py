@@ -20,7 +20,7 @@ from .envd import Envd, StartWatch
 from .sandboxes import PlatformSandboxes
 
 if TYPE_CHECKING:
-    from ..._transport import Transport
+    from ...transport import Transport
 
 logger = logging.getLogger("ppio_agent_client")
 

@@ -1,0 +1,194 @@
+"""The connections below one transport of httpx: how many there may be, and which of them the next request uses.
+
+httpcore's own pool looks at every connection for every request (7 ms of CPU a call at 64 calls at once), and loses
+connections when requests that wait are cancelled (httpcore #1035, #1110). In its place: a limit, a list of idle
+connections, and one way back.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import httpcore
+
+from .._io import _async as io
+
+Connection = httpcore.AsyncConnectionInterface
+Origin = tuple[bytes, bytes, int]
+
+
+class FreeList:
+    """Stands in for the pool of an `httpx.AsyncHTTPTransport`, which only ever calls the public methods below.
+
+    Args:
+        connect: Makes a connection to an origin, which it opens with its first request.
+        max_connections: How many may be open at once; a further request waits within its pool timeout.
+        max_idle: How many may wait for their next request.
+        idle_seconds: How long one may wait.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[httpcore.Origin], Connection],
+        max_connections: int,
+        max_idle: int,
+        idle_seconds: float,
+    ) -> None:
+        self._connect = connect
+        self._max_connections = max_connections
+        self._max_idle = max_idle
+        self._idle_seconds = idle_seconds
+        self._places = io.Gate(max_connections)
+        self._busy: dict[Connection, Origin] = {}
+        self._idle: dict[Connection, tuple[Origin, float]] = {}  # and since when, the longest first
+        self._idle_to: dict[Origin, list[Connection]] = {}  # the newest last
+        self._guard = threading.Lock()  # for the three above; never held while anything is waited for
+        self._process = os.getpid()
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Send a request over the connection to its origin that was used last, or over a new one.
+
+        Raises:
+            httpcore.PoolTimeout: No connection became free in time.
+        """
+        if not self._places.enter_at_once():
+            try:
+                await self._places.enter(request.extensions.get("timeout", {}).get("pool"))
+            except TimeoutError as error:
+                raise httpcore.PoolTimeout("every connection is in use") from error
+        connection, stale = self._take(request.url.origin)
+        try:
+            await _close(stale)
+            response = await connection.handle_async_request(request)
+        except BaseException:
+            await self.give_back(connection)
+            raise
+        response.stream = Body(self, connection, response.stream)
+        return response
+
+    async def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next request, or close it where it is not as good as new. Once is enough."""
+        with self._guard:
+            origin = self._busy.pop(connection, None)
+            if origin is None:
+                return
+            if self._closed or not _is_as_good_as_new(connection):
+                stale = [connection]
+            else:
+                self._idle[connection] = origin, io.now()
+                self._idle_to.setdefault(origin, []).append(connection)
+                stale = self._surplus(self._max_idle)
+        self._places.leave()
+        await _close(stale)
+
+    async def close_idle(self, scheme: bytes, host: bytes, port: int | None) -> None:
+        """Close the connections to an origin that wait for their next request."""
+        origin = scheme, host, port or {b"http": 80, b"https": 443}[scheme]
+        with self._guard:
+            waiting = list(self._idle_to.get(origin, ()))
+            for connection in waiting:
+                self._remove(connection)
+        await _close(waiting)
+
+    async def aclose(self) -> None:
+        """Close every connection; requests under way end with an error."""
+        self._closed = True
+        with self._guard:
+            idle, busy = self._surplus(0), list(self._busy)
+        await _close(idle)
+        if self._process == os.getpid():  # else they are in use where this process was forked from
+            for connection in busy:
+                await io.hang_up(connection)
+
+    def _take(self, wanted: httpcore.Origin) -> tuple[Connection, list[Connection]]:
+        """Return the connection to use, and those to close before."""
+        origin = wanted.scheme, wanted.host, wanted.port
+        stale: list[Connection] = []
+        with self._guard:
+            if self._closed:
+                self._places.leave()
+                raise RuntimeError("the client was closed")
+            while waiting := self._idle_to.get(origin):
+                connection = waiting[-1]
+                self._remove(connection)
+                if not connection.has_expired():
+                    self._busy[connection] = origin
+                    return connection, stale
+                stale.append(connection)
+            connection = self._connect(wanted)
+            self._busy[connection] = origin
+            stale += self._surplus(min(self._max_idle, self._max_connections - len(self._busy)))
+            return connection, stale
+
+    def _surplus(self, most: int) -> list[Connection]:
+        """Return the idle connections that are too many or have waited for too long; they wait no longer."""
+        found: list[Connection] = []
+        latest = io.now() - self._idle_seconds
+        for connection, (_, since) in self._idle.items():
+            if len(self._idle) - len(found) <= most and since > latest:
+                break
+            found.append(connection)
+        for connection in found:
+            self._remove(connection)
+        return found
+
+    def _remove(self, connection: Connection) -> None:
+        origin, _ = self._idle.pop(connection)
+        self._idle_to[origin].remove(connection)
+        if not self._idle_to[origin]:
+            del self._idle_to[origin]
+
+
+class Body:
+    """The body of a response, whose end gives the connection back."""
+
+    def __init__(self, owner: FreeList, connection: Connection, stream: Any) -> None:
+        self._owner = owner
+        self._connection = connection
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        parts: AsyncIterator[bytes] = self._stream.__aiter__()
+        return parts
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it where the body was not read to its end."""
+        try:
+            await self._stream.aclose()
+        finally:
+            await self._owner.give_back(self._connection)
+
+
+def _is_as_good_as_new(connection: Connection) -> bool:
+    if not connection.is_available():
+        return False
+    # What arrived behind the answer, unasked, httpcore would take for the answer to the next request.
+    while (below := getattr(connection, "_connection", None)) is not None:
+        connection = below
+    parser = getattr(connection, "_h11_state", None)
+    return parser is None or not parser.trailing_data[0]
+
+
+async def _close(connections: list[Connection]) -> None:
+    """Close connections that only the caller knows: all of them, although it may be cancelled meanwhile."""
+    if connections:
+        await io.to_the_end(_closed(connections))
+
+
+async def _closed(connections: list[Connection]) -> int:
+    for connection in connections:
+        await connection.aclose()
+    return len(connections)

@@ -1,0 +1,100 @@
+"""The list of templates, remembered for a while and asked for once, however many ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import ppio_agent_models as models
+
+from .._config import ClientConfig, settle
+from .._core.template_cache import TemplateCache
+from .._io import _async as io
+from .auth import AuthManager, checked_auth
+from .providers.registry import provider_for
+
+if TYPE_CHECKING:
+    from .providers.protocol import SandboxProvider
+
+
+class TemplateManager:
+    """The templates that sessions can be created from. Get it as `client.template_manager`, or make one of your own.
+
+    One of your own opens its own connections: `await manager.close()`, or leaving `async with manager`, closes them.
+
+    Args:
+        auth_manager: The credentials.
+        config: Addresses, limits, and whether and how long the list is remembered; the environment's unless given.
+        provider: Returns the provider, which somebody else closes; one is made unless given.
+    """
+
+    def __init__(
+        self,
+        auth_manager: AuthManager,
+        config: ClientConfig | None = None,
+        *,
+        provider: Callable[[], SandboxProvider] | None = None,
+    ) -> None:
+        self._config = settle(config, {})
+        self._auth = checked_auth(auth_manager)
+        self._provider = provider or self._own_provider
+        self._own: SandboxProvider | None = None
+        self._cache = TemplateCache(self._config.cache_ttl if self._config.enable_cache else 0)
+        self._turn = io.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def list_templates(self, refresh: bool = False) -> list[models.AgentTemplate]:
+        """Return every template that sessions can be created from.
+
+        Args:
+            refresh: Ask the provider even if the list is still good.
+        """
+        if refresh or not self._cache.is_fresh(io.now()):
+            await self._fill()
+        return self._cache.all()
+
+    async def get_template(self, template_id: str) -> models.AgentTemplate:
+        """Return one template.
+
+        A template that is not in a remembered list may be new, so a miss asks once more.
+
+        Raises:
+            TemplateNotFoundError: There is none of this id.
+        """
+        if self._cache.is_fresh(io.now()):
+            found = self._cache.get(template_id)
+            if found is not None:
+                return found
+        await self._fill()
+        found = self._cache.get(template_id)
+        # Not every template is in the list: a folder's path is one for the local provider.
+        return found if found is not None else await self._provider().get_template(template_id)
+
+    async def close(self) -> None:
+        """Close the connections that this opened; those of a client are the client's."""
+        own, self._own = self._own, None
+        if own is not None:
+            await own.close()
+
+    aclose = close  # async-only: the name that contextlib.aclosing knows
+
+    def _own_provider(self) -> SandboxProvider:
+        if self._own is None:
+            self._own = provider_for(self._config, self._auth)
+        return self._own
+
+    async def _fill(self) -> None:
+        """Ask the provider, unless somebody else did while this waited for its turn."""
+        asked_at = io.now()
+        async with self._turn:
+            if not self._cache.was_filled_since(asked_at):
+                started_at = io.now()
+                self._cache.fill(await self._provider().list_templates(), started_at)

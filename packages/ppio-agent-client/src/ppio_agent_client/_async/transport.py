@@ -1,0 +1,318 @@
+"""The only way to the wire: httpx. One client of it per event loop and forked process, one translation of its errors.
+
+The limits of a call are the timeouts of its request: httpcore reads `read` once for the head, and anew when the body
+begins. What a call may take in total is watched by a clock of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final
+
+import httpx
+
+from ppio_agent_models import AgentClientError, ConfigurationError, PPIOAgentRuntimeError, TotalTimeoutError
+
+from .._config import ClientConfig
+from .._io import _async as io
+from .._io.certificates import tls_context
+from .._rules.failures import Failure, failed, too_long
+from .._rules.limits import Limits
+from .._rules.requests import Call, is_loopback
+from .free_list import FreeList
+
+MAX_CONNECTIONS: Final = 1000
+MAX_IDLE_CONNECTIONS: Final = 256
+KEEP_ALIVE_SECONDS: Final = 4.0
+"""How long an idle connection is kept. uvicorn closes it after 5 s by default, and a POST that meets that is lost."""
+
+HttpClient = httpx.AsyncClient
+
+_NO_STREAM: Final = httpx.ByteStream(b"")
+_KINDS: Final = {
+    "ConnectTimeout": Failure.LATE_CONNECTION,
+    "PoolTimeout": Failure.LATE_CONNECTION,
+    "WriteTimeout": Failure.STUCK,
+    "ConnectError": Failure.NEVER_SENT,
+    "ProxyError": Failure.NEVER_SENT,
+    "UnsupportedProtocol": Failure.IMPOSSIBLE,
+    "LocalProtocolError": Failure.IMPOSSIBLE,
+    "InvalidURL": Failure.IMPOSSIBLE,
+    "NetworkError": Failure.LOST,
+    "RemoteProtocolError": Failure.LOST,
+    "DecodingError": Failure.LOST,
+    "HTTPError": Failure.OTHER,
+    "StreamError": Failure.OTHER,
+    "CookieConflict": Failure.OTHER,
+}
+"""Everything that httpx raises, by the name of its class or of the nearest one above: httpx2 has the same names."""
+_NEVER_CONNECTED: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutError"})
+"""What aiohttp raises before anything was sent; httpx-aiohttp gives all that breaks a connection the same names."""
+
+
+def failure_of(error: BaseException, *, began: bool) -> Failure | None:
+    """Return what an exception of httpx, or of httpx2, means; None for anything else.
+
+    Args:
+        error: What was raised.
+        began: Whether the answer had begun.
+    """
+    if isinstance(error, UnicodeError):  # a header or a host that cannot be written
+        return Failure.IMPOSSIBLE
+    names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ in {"httpx", "httpx2"}]
+    if "ReadTimeout" in names:
+        return Failure.SILENT if began else Failure.NO_BEGIN
+    failure = next((_KINDS[name] for name in names if name in _KINDS), None)
+    if failure in {Failure.LATE_CONNECTION, Failure.NEVER_SENT} and (cause := error.__cause__) is not None:
+        causes = type(cause).__mro__
+        if causes[0].__module__.startswith("aiohttp") and _NEVER_CONNECTED.isdisjoint(kind.__name__ for kind in causes):
+            return Failure.LOST
+    return failure
+
+
+class Answer:
+    """One answer whose head has arrived. Read it to its end or close it: either gives its connection back.
+
+    Attributes:
+        status: HTTP status.
+        headers: Found by names in any case.
+    """
+
+    def __init__(self, response: httpx.Response, call: Call, limits: Limits, timeouts: dict[str, float | None]) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+        self._body = response.aiter_bytes()
+        self._call = call
+        self._limits = limits
+        self._timeouts = timeouts
+        self._content: bytes | None = None
+
+    async def parts(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it arrives.
+
+        Raises:
+            NetworkError: It does not arrive whole and in time; the class says which limit passed.
+        """
+        self._timeouts["read"] = self._limits.body_timeout(io.now())
+        try:
+            async for part in self._body:
+                yield part
+                self._check_deadline()
+        except Exception as error:
+            ours = translated(error, self._call, self._limits, began=True)
+            if ours is None:
+                raise
+            raise ours from error
+        finally:
+            await self.close()
+
+    async def read(self) -> bytes:
+        """Return the whole body, as often as it is asked for. See `parts`."""
+        if self._content is None:
+            self._content = b"".join([part async for part in self.parts()])
+        return self._content
+
+    async def finish(self, seconds: float) -> None:
+        """Read what is left, so that the connection can be used again, or close it after so many seconds."""
+        self._timeouts["read"] = seconds
+        # Only who begins anew reads with the new timeout, which a thread needs; a task can be cancelled.
+        rest: Any = self._body if io.IS_ASYNC else self._response.stream
+        deadline = io.now() + seconds
+        try:
+            with suppress(httpx.HTTPError, httpx.StreamError, TotalTimeoutError):
+                async with io.Until(deadline, seconds):
+                    async for _ in rest:
+                        if io.now() >= deadline:
+                            break
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Give the connection back, or close it where the answer was not read to its end."""
+        try:
+            with suppress(httpx.HTTPError, RuntimeError):
+                await self._response.aclose()
+        finally:
+            if isinstance(self._response, httpx.Response):
+                self._response.stream = _NO_STREAM  # which knew the response: a circle, for the garbage collector
+            await io.end_of(self._body)
+
+    def _check_deadline(self) -> None:
+        # Each read has its own timeout, so only a look at the clock notices a body that drips.
+        if self._limits.deadline is not None and io.now() >= self._limits.deadline:
+            raise too_long(self._call, self._limits)
+
+
+class Transport:
+    """Carries the calls of one client: over the httpx client that it is given, else over ones of its own.
+
+    Args:
+        config: Limits and proxy of clients of its own.
+        http_client: An `httpx.AsyncClient`, which whoever made it closes.
+    """
+
+    def __init__(self, config: ClientConfig, http_client: HttpClient | None = None) -> None:
+        self._config = config
+        self._given = http_client
+        self._own: dict[object, DefaultAsyncHttpxClient] = {}
+        self._closed = False
+        if http_client is None:
+            tls_context()  # now, where no event loop waits for it
+
+    async def open(self, call: Call, limits: Limits) -> Answer:
+        """Send a call and return its answer as soon as the head is there.
+
+        Raises:
+            NetworkError: No answer; `retryable` says that the call was never sent.
+            ConfigurationError: Such a call cannot be sent at all.
+        """
+        self._check_open()
+        client = self._given or self._own.get(io.place()) or await self._new_client()
+        now = io.now()
+        connect = limits.connect_timeout(now)
+        idle = limits.body_timeout(now)
+        timeouts = {"connect": connect, "pool": connect, "write": idle, "read": limits.head_timeout(now), "idle": idle}
+        try:
+            request = client.build_request(
+                call.method, call.url, headers=call.headers, content=call.body, extensions={"timeout": timeouts}
+            )
+            response = await client.send(request, stream=True)
+        except Exception as error:
+            self._check_open()
+            ours = translated(error, call, limits, began=False)
+            if ours is None:
+                raise
+            raise ours from error
+        answer = Answer(response, call, limits, timeouts)
+        if (coding := _unknown_coding(response)) is not None:
+            await answer.close()
+            reason = f"the answer is encoded as {coding!r}, which was not asked for"
+            raise failed(Failure.LOST, reason, call, limits, io.now())
+        return answer
+
+    async def close_idle(self, url: str) -> None:
+        """Close the connections of its own to an agent that has ended."""
+        if (client := self._own.get(io.place())) is not None:
+            await client.close_idle(httpx.URL(url))
+
+    async def close(self) -> None:
+        """Close every connection of its own, those in use as well."""
+        self._closed = True
+        for place, client in list(self._own.items()):
+            await io.close_at(place, client)
+            self._own.pop(place, None)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AgentClientError("this client was closed meanwhile; make a new one")
+
+    async def _new_client(self) -> DefaultAsyncHttpxClient:
+        """Return a client for the place where this runs, and let go of those whose place is no more."""
+        config = self._config
+        try:
+            client = DefaultAsyncHttpxClient(
+                limits=_limits(config.max_connections, config.max_idle_connections), proxy=config.proxy
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise ConfigurationError(f"the proxy that is configured cannot be used: {error}") from error
+        for place in [place for place in list(self._own) if io.is_over(place)]:
+            if (left := self._own.pop(place, None)) is not None:
+                await io.close_at(place, left)
+        return self._own.setdefault(io.place(), client)
+
+
+class DefaultAsyncHttpxClient(httpx.AsyncClient):
+    """An `httpx.AsyncClient` as the SDK makes its own, to start from: pass it as `http_client=`, and close it yourself.
+
+    What differs from httpx: up to 1000 connections, of which 256 are kept for 4 s, in a pool whose cost does not grow
+    with them; the TLS context of the process, for `SSL_CERT_FILE` and `SSL_CERT_DIR`; no proxy for this machine,
+    and no cookies.
+
+    Args:
+        **settings: Those of `httpx.AsyncClient`. A `transport`, and `mounts`, are used as they are.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("limits", _limits(MAX_CONNECTIONS, MAX_IDLE_CONNECTIONS))
+        # Sandboxes have one domain: with a jar, one of them could set what is sent to all the others.
+        settings.setdefault("cookies", CookieJar(DefaultCookiePolicy(allowed_domains=())))
+        if "verify" not in settings and "cert" not in settings:
+            settings["verify"] = tls_context()
+        super().__init__(**settings)
+        mounted = list((settings.get("mounts") or {}).values())
+        mounts: dict[Any, httpx.AsyncBaseTransport | None] = {
+            pattern if transport in mounted else Elsewhere(pattern): transport
+            for pattern, transport in self._mounts.items()
+        }
+        self._mounts = mounts
+
+    async def close_idle(self, url: httpx.URL) -> None:
+        """Close the connections to the origin of `url` that wait for their next request."""
+        free_list = getattr(self._transport_for_url(url), "_pool", None)
+        if isinstance(free_list, FreeList):
+            await free_list.close_idle(url.raw_scheme, url.raw_host, url.port)
+
+    # httpx makes its transports in these two, as httpx-aiohttp knows as well.
+    def _init_transport(self, *arguments: Any, **settings: Any) -> httpx.AsyncBaseTransport:
+        made = super()._init_transport(*arguments, **settings)
+        return made if made is settings["transport"] else _with_free_list(made, settings["limits"])
+
+    def _init_proxy_transport(self, *arguments: Any, **settings: Any) -> httpx.AsyncBaseTransport:
+        return _with_free_list(super()._init_proxy_transport(*arguments, **settings), settings["limits"])
+
+
+class Elsewhere:
+    """A pattern of a mount that this machine does not match, which needs no proxy."""
+
+    def __init__(self, pattern: Any) -> None:
+        self._pattern = pattern
+
+    def matches(self, url: httpx.URL) -> bool:
+        """Tell whether the mount is for `url`."""
+        return not is_loopback(url.host) and bool(self._pattern.matches(url))
+
+
+def _unknown_coding(response: httpx.Response) -> str | None:
+    """Return how a body is encoded that httpx would pass on as it is (RFC 9110, section 8.4)."""
+    coding = response.headers.get("content-encoding")
+    if coding is None:
+        return None
+    asked = f"identity, gzip, deflate, {response.request.headers.get('accept-encoding', '')}"
+    known = {name.partition(";")[0].strip() for name in asked.lower().split(",")}
+    return None if {name.strip() for name in coding.lower().split(",")} <= known else coding
+
+
+def _limits(most: int, most_idle: int) -> httpx.Limits:
+    return httpx.Limits(max_connections=most, max_keepalive_connections=most_idle, keepalive_expiry=KEEP_ALIVE_SECONDS)
+
+
+def _with_free_list(transport: httpx.AsyncBaseTransport, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+    """Put a free list below a transport of httpx, in place of httpcore's pool, which still makes the connections."""
+    assert isinstance(transport, httpx.AsyncHTTPTransport)
+    free_list = FreeList(
+        transport._pool.create_connection,
+        MAX_CONNECTIONS if limits.max_connections is None else limits.max_connections,
+        MAX_CONNECTIONS if limits.max_keepalive_connections is None else limits.max_keepalive_connections,
+        float("inf") if limits.keepalive_expiry is None else limits.keepalive_expiry,
+    )
+    transport._pool = free_list  # type: ignore[assignment]  # of it httpx uses what a free list has
+    return transport
+
+
+def translated(error: Exception, call: Call, limits: Limits, *, began: bool) -> PPIOAgentRuntimeError | None:
+    """Return our exception for one of httpx, or of httpx2; None for anything else.
+
+    Args:
+        error: What was raised.
+        call: The call it belongs to.
+        limits: The limits of that call.
+        began: Whether the answer had begun.
+    """
+    failure = failure_of(error, began=began)
+    if failure is None:
+        return None
+    reason = "a header is not ASCII" if isinstance(error, UnicodeError) else str(error) or type(error).__name__
+    return failed(failure, reason, call, limits, io.now())

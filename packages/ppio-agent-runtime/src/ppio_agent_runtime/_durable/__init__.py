@@ -1,1 +1,0 @@
-"""Invocations that outlive their request: begun once, worked on without a caller, answered to whoever comes."""

@@ -1,0 +1,183 @@
+"""Who asks, for how long, under which ids: the context of one invocation, bound until its last byte is sent."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from ._asgi import Headers
+
+_NO_HEADERS: Headers = []
+"""Shared by all contexts, so never added to."""
+
+current_context: ContextVar[RequestContext | None] = ContextVar("ppio_agent_context", default=None)
+
+
+class RequestContext:
+    """The invocation that is being worked on. One of these serves one invocation.
+
+    Attributes:
+        invocation_id: Made by the runtime, 32 hex digits.
+        request_id: The caller's `X-PPIO-Request-Id`, else made by the runtime.
+        session_id: The session that the caller named, or None.
+        user_id: The caller's `X-PPIO-User-Id`, or None. Not authenticated.
+        metadata: The body's `metadata` when it is an object, else empty.
+        client: Address and port of the peer, or None.
+        key_id: Which key the caller showed: the keyid of a signature, or `key-` and a short hash of an API key; None
+            where no key is wanted.
+        started: When the invocation began, on the monotonic clock, in seconds.
+        timeout: How long it may take from there, in seconds.
+        parent: The context of the invocation that made this one, where an agent calls itself.
+        response_headers: Further fields for the answer's head, such as those of the rate limit.
+    """
+
+    __slots__ = (
+        "_cancelled",
+        "_deadline",
+        "_headers",
+        "_raw_headers",
+        "_report",
+        "client",
+        "invocation_id",
+        "key_id",
+        "metadata",
+        "parent",
+        "request_id",
+        "response_headers",
+        "session_id",
+        "started",
+        "timeout",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        request_id: str | None = None,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        raw_headers: Headers | None = None,
+        timeout: float = float("inf"),
+        client: tuple[str, int] | None = None,
+        key_id: str | None = None,
+    ) -> None:
+        fresh = os.urandom(32).hex()  # for both, because each call is a syscall
+        self.invocation_id = fresh[:32]
+        self.request_id = request_id or fresh[32:]
+        self.session_id = session_id
+        self.user_id = user_id
+        self.metadata = metadata or {}
+        self.client = client
+        self.key_id = key_id
+        self.parent: RequestContext | None = None
+        self.response_headers: Headers = _NO_HEADERS
+        self.started = time.monotonic()
+        self._raw_headers = raw_headers or []
+        self._headers: dict[str, str] | None = None
+        self.timeout = timeout
+        self._deadline = self.started + timeout
+        self._cancelled = False
+        self._report: Callable[[bytes], None] | None = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The request's headers, names in lower case; of repeated ones the last."""
+        if self._headers is None:
+            self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._raw_headers}
+        return self._headers
+
+    def header_values(self, name: bytes) -> list[str]:
+        """Return all values of a request header, in the order in which they came.
+
+        Args:
+            name: In lower case.
+        """
+        return [value.decode("latin-1") for given, value in self._raw_headers if given == name]
+
+    @property
+    def deadline(self) -> float:
+        """When the time is up, in unix seconds."""
+        return time.time() + self._deadline - time.monotonic()
+
+    def remaining(self) -> float:
+        """Return the time left, in seconds; 0 when it is up."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    @property
+    def cancelled(self) -> bool:
+        """True once nobody waits for the result any more. Plain `def` code cannot be stopped; let it look here."""
+        return self._cancelled
+
+    def elapsed(self) -> float:
+        """Return the time since the invocation began, in seconds."""
+        return time.monotonic() - self.started
+
+    def extend_to(self, timeout: float) -> None:
+        """Set the limit to `timeout` seconds from the beginning."""
+        self.timeout = timeout
+        self._deadline = self.started + timeout
+
+    def postpone(self, seconds: float, before: float) -> None:
+        """Move the times of an invocation that began before the time `before`: then the process slept for `seconds`."""
+        if self.started < before:
+            self.started += seconds
+            self._deadline += seconds
+
+    def progress(self, value: Any) -> None:
+        """Tell callers of a durable invocation how far the work is: a `progress` event, which is not a chunk.
+
+        Callers who did not ask for a durable invocation or for protocol 1 are not told. Safe in worker threads.
+
+        Args:
+            value: Anything that can be a chunk.
+
+        Raises:
+            SerializationError: It cannot become JSON.
+        """
+        if self._report is not None:
+            from .serialization import encode  # loaded since the app serves
+
+            self._report(encode(value))
+
+    @property
+    def reporter(self) -> Callable[[bytes], None] | None:
+        """What gets the values of `progress`, as JSON, in any thread; None when nobody is told."""
+        return self._report
+
+    def report_by(self, report: Callable[[bytes], None]) -> None:
+        """Let `report` have what `progress` is told from now on, as JSON. It is called in any thread."""
+        self._report = report
+
+    def begin(self, timeout: float) -> None:
+        """Start the clock now, with a limit of `timeout` seconds."""
+        self.started = time.monotonic()
+        self.extend_to(timeout)
+
+    def child(self) -> RequestContext:
+        """Return a context for another invocation: the same request, session and caller, and the time that is left."""
+        child = RequestContext(
+            request_id=self.request_id,
+            session_id=self.session_id,
+            user_id=self.user_id,
+            metadata=self.metadata,
+            raw_headers=self._raw_headers,
+            timeout=self.remaining(),
+            client=self.client,
+            key_id=self.key_id,
+        )
+        child.parent = self
+        return child
+
+    def cancel(self) -> None:
+        """Turn `cancelled` true. The runtime calls it; it does not stop anything by itself."""
+        self._cancelled = True
+
+    def __repr__(self) -> str:
+        return (
+            f"RequestContext(invocation_id={self.invocation_id!r}, request_id={self.request_id!r}, "
+            f"session_id={self.session_id!r})"
+        )

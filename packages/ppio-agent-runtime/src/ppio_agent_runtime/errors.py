@@ -1,0 +1,179 @@
+"""The only place where an exception becomes an answer: status, sentence, kind, headers."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ppio_agent_models import AgentError, EventsEvictedError, HandlerError, PPIOAgentRuntimeError, SerializationError
+
+from .serialization import encode
+
+if TYPE_CHECKING:
+    from ._asgi import Headers, Send
+
+
+class ClientGoneError(Exception):
+    """The caller hung up; there is nobody to answer. Never leaves the runtime."""
+
+
+_OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
+"""What an agent's exception cannot set: it describes a body that is ours."""
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_CONTROL_CHARACTERS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorResponse:
+    """What a caller is told about an error; `facts` join the envelope's metadata."""
+
+    status: int
+    message: str
+    error_type: str
+    headers: Headers = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def envelope(self, request_id: str, session_id: str | None, duration: float = 0.0) -> bytes:
+        """Return the error envelope as JSON."""
+        metadata = {"request_id": request_id, "session_id": session_id, **self.facts}
+        return encode(
+            {
+                "result": None,
+                "status": "error",
+                "duration": round(duration, 6),
+                "metadata": metadata,
+                "error": self.message,
+                "error_type": self.error_type,
+            }
+        )
+
+
+class HandlerFailureError(HandlerError):
+    """An exception of the agent's own code on its way to the caller; `__cause__` is that exception."""
+
+
+MEANT_FOR_CALLERS: Final = (AgentError, SerializationError)
+"""What an agent's code raises to be told as it is."""
+
+
+def handler_failure(error: BaseException) -> PPIOAgentRuntimeError:
+    """Return what an exception of the agent's code becomes: itself where its author meant it for the caller.
+
+    One that comes out of task groups, and is the only one in them, counts as itself.
+    """
+    leaf = error
+    while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
+        leaf = leaf.exceptions[0]
+    if isinstance(leaf, MEANT_FOR_CALLERS):
+        return leaf
+    failure = HandlerFailureError("The agent failed.")
+    failure.__cause__ = leaf if _is_http_exception(leaf) else error
+    return failure
+
+
+def error_response(error: BaseException, *, request_id: str, tells_errors: bool) -> ErrorResponse:
+    """Return what the caller is told.
+
+    Args:
+        tells_errors: Show class and message of the agent's own exceptions.
+    """
+    if isinstance(error, HandlerFailureError):
+        return _problem_of_agent(error.__cause__, request_id, tells_errors)
+    if isinstance(error, PPIOAgentRuntimeError):
+        status = error.status_code
+        if not (isinstance(status, int) and 400 <= status <= 599):  # an agent may have chosen it
+            status = 500
+        facts = _facts(error, status)
+        return ErrorResponse(status, f"{error.message}", error.error_type, _retry_after(error.retry_after), facts)
+    if tells_errors:
+        return ErrorResponse(500, _described(error), "InternalError")
+    return ErrorResponse(
+        500, f"The runtime failed. Its log has the reason under request id {request_id}.", "InternalError"
+    )
+
+
+def _facts(error: PPIOAgentRuntimeError, status: int) -> dict[str, Any]:
+    """Return what a program needs of an error and cannot tell from its type.
+
+    The status that an agent chose, too: inside a stream, or looked at later, no status line carries it.
+    """
+    if isinstance(error, EventsEvictedError):
+        return {"first_event_id": error.first_event_id}
+    return {"status_code": status} if isinstance(error, AgentError) else {}
+
+
+def _problem_of_agent(cause: BaseException | None, request_id: str, tells_errors: bool) -> ErrorResponse:
+    if _is_http_exception(cause):
+        return http_exception_response(cause)
+    if isinstance(cause, PPIOAgentRuntimeError):
+        # From a client that the agent used itself: the sentence is safe, its status would speak of another call.
+        return ErrorResponse(500, f"{cause.message}", "HandlerError")
+    if tells_errors and cause is not None:
+        return ErrorResponse(500, _described(cause), "HandlerError")
+    return ErrorResponse(
+        500, f"The agent failed. Its log has the reason under request id {request_id}.", "HandlerError"
+    )
+
+
+def _is_http_exception(error: BaseException | None) -> bool:
+    module = sys.modules.get("starlette.exceptions")  # while it is not loaded, nobody can have raised its exception
+    return module is not None and isinstance(error, module.HTTPException)
+
+
+def http_exception_response(error: Any, error_type: str = "HTTPException") -> ErrorResponse:
+    """Return what a Starlette or FastAPI `HTTPException` says; one with a status that is none for an error is a 500."""
+    status = error.status_code if 300 <= error.status_code <= 599 and error.status_code != 304 else 500
+    detail = error.detail if isinstance(error.detail, str) else json.dumps(error.detail, default=_type_name)
+    return ErrorResponse(status, detail, error_type, _header_pairs(error.headers or {}), {"status_code": status})
+
+
+def _type_name(value: Any) -> str:
+    return type(value).__name__
+
+
+def _described(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # a broken __str__ must not cost the caller the answer
+        return type(error).__name__
+
+
+def _header_pairs(headers: Mapping[str, Any]) -> Headers:
+    """Return an agent's headers as what can be sent: one that the server refuses would cost the whole answer."""
+    pairs: Headers = []
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower not in _OUR_HEADERS and _HEADER_NAME.fullmatch(lower):
+            pairs.append((lower.encode(), _CONTROL_CHARACTERS.sub(b" ", str(value).encode("latin-1", "replace"))))
+    return pairs
+
+
+def _retry_after(seconds: float | None) -> Headers:
+    if seconds is None or not math.isfinite(seconds):
+        return []
+    return [(b"retry-after", str(max(0, math.ceil(seconds))).encode())]
+
+
+async def send_error_response(
+    send: Send,
+    problem: ErrorResponse,
+    *,
+    request_id: str,
+    session_id: str | None,
+    headers: Headers,
+    duration: float = 0.0,
+) -> None:
+    """Answer with the error envelope.
+
+    Args:
+        headers: Further response headers, such as the ids.
+    """
+    body = problem.envelope(request_id, session_id, duration)
+    own: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": problem.status, "headers": own + problem.headers + headers})
+    await send({"type": "http.response.body", "body": body})

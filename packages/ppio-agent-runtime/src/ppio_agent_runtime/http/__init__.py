@@ -1,0 +1,1 @@
+"""HTTP without anything about invocations: requests read, answers and events written."""

@@ -1,0 +1,1 @@
+"""Invocations: started, worked on, watched, stopped, held, and told to whoever subscribes."""

@@ -1,0 +1,268 @@
+"""Calls handlers and takes what they make: async code on the event loop, plain code in threads.
+
+Each value becomes JSON where it was made. Nothing that a `def` handler returns runs its code on the event loop, and one
+plain iterator is pulled by one thread from its first value to its close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from contextvars import copy_context
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+from ..http.sse import one_line
+from ..serialization import encode
+from .event_log import MAX_BYTES, MAX_CHUNKS
+from .worker_threads import EarlyResult
+
+if TYPE_CHECKING:
+    from ..context import RequestContext
+    from .event_log import EventLog
+    from .worker_threads import WorkerThreads
+
+Outcome = Any
+"""What came of a handler: a value as JSON in `bytes`, or something that `is_stream`, or that `is_response`."""
+_PLAIN_TYPES: Final = frozenset({dict, str, list, type(None), bool, int, float, tuple})
+"""Values that are certainly nothing else."""
+_END: Final = object()
+
+
+def is_stream(outcome: Outcome) -> bool:
+    """Say whether an outcome is a stream: it has `__anext__`, or `__next__` and then a thread of its own."""
+    kind = type(outcome)
+    return kind is ThreadedStream or hasattr(kind, "__anext__") or hasattr(kind, "__next__")
+
+
+def must_await(result: Any) -> bool:
+    """Say whether a handler's result is one only once it has been awaited: a coroutine of any kind, a future."""
+    return isinstance(result, Awaitable) and not hasattr(type(result), "__anext__")
+
+
+def is_response(outcome: Outcome) -> bool:
+    """Say whether an outcome is a Starlette response; while the module is not loaded, it cannot be one."""
+    module = sys.modules.get("starlette.responses")
+    return module is not None and isinstance(outcome, module.Response)
+
+
+def call_in_thread(
+    workers: WorkerThreads, call: Callable[[Any, Any], Any], payload: Any, context: RequestContext
+) -> asyncio.Future[Outcome]:
+    """Return a future for the outcome of a plain function. An awaitable that it returned is left to the caller."""
+    return workers.run(copy_context(), _call_here, call, payload, context, workers, asyncio.get_running_loop())
+
+
+def outcome_of(result: Any) -> Outcome:
+    """Return what a handler made as an outcome, on the event loop.
+
+    Raises:
+        SerializationError: It is a value that cannot become JSON.
+    """
+    kind = type(result)
+    if kind in _PLAIN_TYPES or not (is_stream(result) or is_response(result)):
+        return encode(result)
+    return result
+
+
+async def produce(stream: Outcome, log: EventLog, context: RequestContext, workers: WorkerThreads) -> None:
+    """Put every value of a stream into the log, and close the stream whatever happens.
+
+    Raises:
+        Exception: What the stream raised.
+        SerializationError: A value cannot become JSON.
+    """
+    if hasattr(type(stream), "__anext__"):
+        return await _produce_async(stream, log)
+    if not isinstance(stream, ThreadedStream):
+        stream = ThreadedStream(stream, context, workers, asyncio.get_running_loop())
+        workers.submit(copy_context(), stream.run)
+    await stream.produce_into(log)
+
+
+def abandon(outcome: Outcome) -> None:
+    """Close an outcome that nobody wants: it came after its invocation had been stopped."""
+    if isinstance(outcome, ThreadedStream):
+        outcome.abandon()
+
+
+def _call_here(
+    call: Callable[[Any, Any], Any],
+    payload: Any,
+    context: RequestContext,
+    workers: WorkerThreads,
+    loop: asyncio.AbstractEventLoop,
+) -> Any:
+    result = call(payload, context)
+    kind = type(result)
+    if kind in _PLAIN_TYPES:
+        return encode(result)
+    if hasattr(kind, "__anext__") or is_response(result) or must_await(result):
+        return result
+    if hasattr(kind, "__next__"):
+        stream = ThreadedStream(result, context, workers, loop)
+        return EarlyResult(stream, stream.run)
+    return encode(result)
+
+
+async def _produce_async(stream: Any, log: EventLog) -> None:
+    put, only_text = log.put, True
+    try:
+        async for value in stream if hasattr(type(stream), "__aiter__") else _each(stream):
+            if only_text and not isinstance(value, str):
+                only_text = log.only_text = False
+            chunk = encode(value)
+            if not put(chunk if chunk.isascii() else one_line(chunk)):
+                if log.closed:  # stopped, and the generator swallowed its cancellation: close it at this yield
+                    return
+                await log.room()
+    finally:
+        close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
+        closing = close() if close is not None else None
+        if isinstance(closing, Awaitable):
+            await closing
+
+
+async def _each(stream: Any) -> AsyncIterator[Any]:
+    with suppress(StopAsyncIteration):
+        while True:
+            yield await stream.__anext__()
+
+
+def _pulled(iterator: Any) -> Iterator[Any]:
+    while (value := next(iterator, _END)) is not _END:
+        yield value
+
+
+class ThreadedStream:
+    """The values of a plain iterator, made by one thread, which waits for nothing but room in the log.
+
+    Values go through a deque, whose ends are safe to use from two threads. The loop is only woken when it is not about
+    to look anyway: one wake-up serves all values that were made since.
+
+    Args:
+        iterator: What is pulled.
+        context: Says when nobody wants its values any more.
+        workers: Whose thread it is; while it waits, it does not count as one of them.
+        loop: Where they go.
+    """
+
+    def __init__(
+        self, iterator: Any, context: RequestContext, workers: WorkerThreads, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._iterator = iterator
+        self._context = context
+        self._workers = workers
+        self._loop = loop
+        self._log: EventLog | None = None
+        self._report: Callable[[bytes], None] | None = None
+        self._ready: deque[Any] = deque()  # encoded chunks; reports are in a tuple
+        self._permits: SimpleQueue[bool] = SimpleQueue()  # to make a batch of values, or to close
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_notified = False
+        self._is_abandoned = False
+        self._is_over = False
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Make values as they are wanted, to the end or the close of the iterator. Takes a thread as long as that."""
+        try:
+            while self._is_permitted() and self._make_batch():
+                pass
+        except BaseException as error:  # noqa: BLE001  # raised again by `produce_into`
+            self._error = error
+        try:
+            if (close := getattr(self._iterator, "close", None)) is not None:
+                close()  # in a `finally` block of the generator something may be bound to this thread
+        except BaseException as error:  # noqa: BLE001  # the same
+            self._error = self._error or error
+        self._is_over = True
+        self._call_soon(self._look)
+
+    async def produce_into(self, log: EventLog) -> None:
+        """Let the thread put its values into the log. See `produce`; a cancel closes at the next value."""
+        self._log = log
+        if self._context.reporter is not None:  # so that reports keep their place among the chunks
+            self._report = self._context.reporter
+            self._context.report_by(self._hand_over_report)
+        try:
+            while True:
+                self._waiter = self._loop.create_future()
+                self._permits.put(True)
+                await self._waiter
+                if self._is_over:
+                    break
+                await log.room()
+        finally:
+            self.abandon()
+        if self._error is not None:
+            raise self._error
+
+    def abandon(self) -> None:
+        """Close the iterator, at its next value if it is making one. May be called any number of times."""
+        self._is_abandoned = True
+        self._permits.put(False)
+
+    def _is_permitted(self) -> bool:
+        """Wait for permission to make a batch; False to close."""
+        with suppress(Empty):
+            return self._permits.get_nowait()
+        with self._workers.suspended():
+            return self._permits.get()
+
+    def _make_batch(self) -> bool:
+        """Make values until the iterator ends or is abandoned (False) or the hand-over is full (True)."""
+        log, add = self._log, self._ready.append
+        assert log is not None
+        count = size = 0
+        if self._is_abandoned:
+            return False
+        for value in self._iterator if hasattr(type(self._iterator), "__iter__") else _pulled(self._iterator):
+            if log.only_text and not isinstance(value, str):
+                log.only_text = False
+            chunk = encode(value)
+            if not chunk.isascii():
+                chunk = one_line(chunk)
+            add(chunk)
+            count, size = count + 1, size + len(chunk)
+            if self._is_abandoned:
+                return False
+            if count == MAX_CHUNKS or size >= MAX_BYTES:
+                self._call_soon(self._look)
+                return True
+            if not self._is_notified:
+                self._notify()
+        return False
+
+    def _hand_over_report(self, value: bytes) -> None:
+        self._ready.append((value,))
+        if not self._is_notified:
+            self._notify()
+
+    def _notify(self) -> None:
+        self._is_notified = True
+        self._call_soon(self._flush)
+
+    def _call_soon(self, callback: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has been closed: the stream is abandoned with it
+            self._loop.call_soon_threadsafe(callback)
+
+    def _look(self) -> None:
+        self._flush()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _flush(self) -> None:
+        """Move what is ready into the log. Runs on the loop."""
+        self._is_notified = False
+        ready, log = self._ready, self._log
+        while ready and log is not None:
+            item = ready.popleft()
+            if type(item) is tuple:
+                assert self._report is not None
+                self._report(item[0])
+            else:
+                log.put(item)

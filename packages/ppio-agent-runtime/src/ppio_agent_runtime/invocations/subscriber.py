@@ -1,0 +1,213 @@
+"""One caller of one invocation: waits for it, reads its events, gets heartbeats, is noticed when it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from ..errors import ClientGoneError
+from .event_log import LogReader
+
+if TYPE_CHECKING:
+    from .._asgi import Receive, Scope, Send
+    from .event_log import EventLog
+    from .transcript import Transcript
+
+TICKS_UNHEARD: Final = 1
+"""How many ticks nobody listens for a hang-up: a short call of many at once mostly meets one, hardly two."""
+
+
+class Channel(NamedTuple):
+    """How a response object of the handler is sent to a caller, as ASGI has it."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+
+
+async def disconnected(receive: Receive) -> None:
+    """Return once the caller has hung up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class Subscriber(LogReader):
+    """A caller; see `Transcript.subscribe`. Leave it with `leave()` or `with`.
+
+    The last one that leaves a running invocation decides about it: at once, or when its resume window is over, the work
+    is stopped, unless it was to go on without callers. The clock of all invocations watches it, so a short wait costs
+    no task.
+
+    Args:
+        invocation: What it waits for.
+        position: Number of the event after which it reads; `NOT_READING` for none.
+        receive: Where its hanging up is heard; None for one that cannot.
+        heartbeat_seconds: Silence after which `take` returns nothing; infinite for never.
+        channel: How to answer it, for one that can be sent a response object of the handler.
+
+    Attributes:
+        channel: The same, while nothing has been sent there.
+        took_response: It was sent a response object of the handler, live.
+        begun: Its stream has begun.
+        gone: It has hung up.
+    """
+
+    __slots__ = (
+        "_heartbeat_is_due",
+        "_heartbeat_seconds",
+        "_invocation",
+        "_is_taking",
+        "_listener",
+        "_quiet_since",
+        "_receive",
+        "_ticks",
+        "begun",
+        "channel",
+        "gone",
+        "took_response",
+    )
+
+    def __init__(
+        self,
+        invocation: Transcript,
+        position: int,
+        receive: Receive | None,
+        heartbeat_seconds: float,
+        channel: Channel | None,
+    ) -> None:
+        super().__init__(position)
+        self.channel = channel
+        self.took_response = False
+        self.begun = False
+        self.gone = False
+        self._invocation = invocation
+        self._receive = receive
+        self._heartbeat_seconds = heartbeat_seconds
+        self._listener: asyncio.Task[None] | None = None
+        self._is_taking = False
+        self._heartbeat_is_due = False
+        self._quiet_since = 0.0
+        self._ticks = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    @property
+    def log(self) -> EventLog:
+        """What it reads."""
+        return self._invocation.log
+
+    async def until(self, is_so: Callable[[], bool], seconds: float | None = None) -> None:
+        """Wait until the invocation is as wanted, for `seconds` at most.
+
+        Raises:
+            ClientGoneError: The caller hung up.
+        """
+        time_is_up: list[bool] = []
+        timer = None
+        if seconds is not None:
+            timer = asyncio.get_running_loop().call_later(seconds, self._time_is_up, time_is_up)
+        try:
+            while not (self.gone or time_is_up or is_so()):
+                await self.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if self.gone:
+            raise ClientGoneError
+
+    def read_from_start(self) -> None:
+        """Read from the first event on.
+
+        Raises:
+            EventsEvictedError: It is not held any more.
+        """
+        self.log.check_held(0)
+        self.position = 0
+
+    async def take(self) -> list[bytes]:
+        """Return what comes next in the log; see `EventLog.take`. Nothing at its end, or when a heartbeat is due.
+
+        Raises:
+            ClientGoneError: The caller hung up.
+        """
+        log = self._invocation.log
+        taken: list[bytes] = []
+        self._quiet_since = 0.0  # the clock notes the time at its next tick, more cheaply than every take
+        self._heartbeat_is_due = False
+        self._is_taking = True
+        try:
+            while not (self.gone or taken or self._heartbeat_is_due or log.is_read(self)):
+                taken = await log.take(self)
+        finally:
+            self._is_taking = False
+        if self.gone:
+            raise ClientGoneError
+        return taken
+
+    @property
+    def at_end(self) -> bool:
+        """Whether it has read everything that will ever come."""
+        return self._invocation.log.is_read(self)
+
+    async def chunks(self) -> list[bytes]:
+        """Take a stream to its end as it is made, so that its log need not have room for all of it.
+
+        Raises:
+            ClientGoneError: The caller hung up.
+        """
+        log, chunks = self.log, []
+        while not self.at_end:
+            chunks += log.chunks_of(await self.take())
+        return chunks
+
+    def take_channel(self) -> Channel:
+        """Return how to send it a response object of the handler, which it gets now."""
+        channel, self.channel = self.channel, None
+        assert channel is not None
+        self.took_response = True
+        return channel
+
+    def on_tick(self, now: float) -> None:
+        """Look after the caller, at every tick of the clock.
+
+        Args:
+            now: The loop's time.
+        """
+        self._ticks += 1
+        if self._ticks == TICKS_UNHEARD + 1 and self._receive is not None:
+            self._listener = asyncio.get_running_loop().create_task(self._listen(self._receive))
+        if not self._is_taking:
+            return
+        if not self._quiet_since:
+            self._quiet_since = now
+        elif now - self._quiet_since >= self._heartbeat_seconds:
+            self._heartbeat_is_due = True
+            self.wake()
+
+    def postpone(self, seconds: float, before: float) -> None:
+        """See `ticker.Watched`."""
+        if 0 < self._quiet_since < before:
+            self._quiet_since += seconds
+
+    def leave(self) -> None:
+        """Stop waiting. May be called any number of times."""
+        if self._listener is not None and not self.gone:
+            self._listener.cancel()
+        self._invocation.unsubscribe(self)
+
+    def _time_is_up(self, told: list[bool]) -> None:
+        told.append(True)
+        self.wake()
+
+    async def _listen(self, receive: Receive) -> None:
+        with suppress(asyncio.CancelledError):
+            await disconnected(receive)
+            self.gone = True
+            self._invocation.unsubscribe(self)
+            self.wake()

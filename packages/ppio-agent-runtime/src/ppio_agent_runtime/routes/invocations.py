@@ -1,0 +1,196 @@
+"""`POST /invocations`: read, parse, start, respond."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from ppio_agent_models import RequestReadTimeoutError
+
+from .._corridor.parse import parse, parse_head
+from .._http.body import read_body
+from .._http.headers import by_name, given_request_id
+from ..context import RequestContext, current_context
+from ..errors import ClientGoneError
+from ..http.responses import AnswerCutError, envelope, headers_of, log_failure, send_error, send_json
+from ..invocations.executor import is_stream
+from ..invocations.manager import draining_error, stream_timeout
+from ..invocations.subscriber import Channel
+from .responder import Responder
+
+if TYPE_CHECKING:
+    from .._asgi import Receive, Scope, Send
+    from ..handler import Handler
+    from ..http.call import Durability, InvocationCall
+    from ..invocations.invocation import Invocation
+    from ..invocations.manager import InvocationManager
+    from ..invocations.subscriber import Subscriber
+    from ..invocations.transcript import Transcript
+
+
+class InvocationsEndpoint:
+    """The ASGI endpoint of the agent's calls; whatever goes wrong leaves through one place."""
+
+    def __init__(self, manager: InvocationManager) -> None:
+        self._config = manager.config
+        self._manager = manager
+        self._forced: set[asyncio.Task[None]] = set()
+        manager.force_response = self._force_response
+
+    @property
+    def handler(self) -> Handler | None:
+        """The agent's function, once it is registered."""
+        return self._manager.handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        manager = self._manager
+        found = by_name(scope["headers"])
+        request_id = given_request_id(found)
+        context: RequestContext | None = None
+        invocation: Invocation | None = None
+        try:
+            handler = manager.registered()
+            head = parse_head(found)
+            task = asyncio.current_task()
+            assert task is not None
+            body = await self._read(found, receive, task)
+            call = parse(scope, found, head, body, request_id, self._config, handler)
+            context = call.context
+            if call.durability is not None:
+                return await self._answer_durably(call, call.durability, handler, Channel(scope, receive, send))
+            invocation = manager.begin(context, receive, send)
+            invocation.task = task
+            token = current_context.set(context)  # until the last byte is sent
+            try:
+                await self._answer(invocation, call, handler, scope, receive, send)
+            except BaseException as error:
+                manager.finish(invocation, error)
+                raise
+            else:
+                manager.finish(invocation, None)
+            finally:
+                current_context.reset(token)
+        except ClientGoneError:
+            return None
+        except AnswerCutError as error:
+            cause = error.__cause__
+            if context is not None and cause is not None and not isinstance(cause, ClientGoneError):
+                log_failure(cause, context.request_id, context)
+        except Exception as error:  # noqa: BLE001  # the one border where every exception becomes an answer
+            if invocation is None:
+                manager.refused(error)
+            if invocation is None or not invocation.forced:
+                await self._refuse(error, request_id, context, send)
+
+    async def _answer(
+        self, invocation: Invocation, call: InvocationCall, handler: Handler, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer a call that nobody can come back to: a value from here, a stream from a task of its own."""
+        context = call.context
+        if call.wants == "stream":
+            return await self._stream(
+                invocation, invocation.work(handler, call.payload), call, Channel(scope, receive, send)
+            )
+        outcome = await invocation.call(handler, call.payload)
+        if type(outcome) is bytes:
+            body = envelope(outcome, context.request_id, context.session_id, context.elapsed())
+            invocation.sent_bytes = len(body)
+            await send_json(send, 200, body, headers_of(context))
+        elif is_stream(outcome):
+            await self._stream(invocation, invocation.complete(outcome), call, Channel(scope, receive, send))
+        else:
+            await invocation.send_response(outcome, Channel(scope, receive, send))
+
+    async def _stream(
+        self, invocation: Invocation, working: Coroutine[Any, Any, None], call: InvocationCall, channel: Channel
+    ) -> None:
+        invocation.wants = call.wants or "stream"
+        # A stream that is collected for a value has the time of a value.
+        invocation.stream_timeout = call.context.timeout if call.wants == "json" else stream_timeout(call, self._config)
+        invocation.start(working, answered_by_request=True)
+        with self._subscribe(invocation, channel) as subscriber:
+            responder = Responder.to(invocation, subscriber, channel.send, call.context, replayed=False)
+            await responder.answer(invocation.wants, numbered=False)
+
+    async def _answer_durably(
+        self, call: InvocationCall, durability: Durability, handler: Handler, channel: Channel
+    ) -> None:
+        """Answer a call that somebody may come back to: begun, or found under its key."""
+        manager, context = self._manager, call.context
+        if durability.key is not None or manager.outlives_process:
+            known = await manager.known(context, durability)
+            if known is not None:
+                return await self._respond(known, call, durability, channel, replayed=True)
+        invocation = manager.begin_durable(call, durability)
+        token = current_context.set(context)  # until the last byte is sent
+        try:
+            invocation.start(invocation.work(handler, call.payload))
+            await self._respond(invocation, call, durability, channel)
+        finally:
+            current_context.reset(token)
+
+    async def _respond(
+        self,
+        invocation: Transcript,
+        call: InvocationCall,
+        durability: Durability,
+        channel: Channel,
+        *,
+        replayed: bool = False,
+    ) -> None:
+        with self._subscribe(invocation, channel) as subscriber:
+            responder = Responder.to(invocation, subscriber, channel.send, call.context, replayed=replayed)
+            if durability.background:
+                subscriber.channel = None
+                location = f"{channel.scope.get('root_path', '')}/invocations/{invocation.id}"
+                await responder.accepted(location.encode())
+            else:
+                await responder.answer(call.wants, numbered=call.numbered)
+
+    def _subscribe(self, invocation: Transcript, channel: Channel) -> Subscriber:
+        seconds = self._config.heartbeat_seconds
+        return invocation.subscribe(receive=channel.receive, heartbeat_seconds=seconds, channel=channel)
+
+    async def _read(self, found: dict[bytes, bytes], receive: Receive, task: asyncio.Task[Any]) -> bytes:
+        """Read the body within the limits of size and time."""
+        manager, config = self._manager, self._config
+        if manager.draining:
+            raise draining_error()
+        manager.ticker.limit(task, config.request_read_timeout_seconds)
+        in_time = True
+        try:
+            return await read_body(receive, found.get(b"content-length"), config.max_request_size)
+        except asyncio.CancelledError:
+            in_time = manager.ticker.release(task)
+            if in_time or task.uncancel() > 0:
+                raise
+            if manager.draining:
+                raise draining_error() from None
+            raise RequestReadTimeoutError(
+                f"The body did not arrive within {config.request_read_timeout_seconds:g} s, the limit "
+                "'request_read_timeout_seconds'."
+            ) from None
+        finally:
+            if in_time:
+                manager.ticker.release(task)
+
+    def _force_response(self, invocation: Invocation) -> None:
+        """Tell the caller of a stopped handler that refuses to end."""
+        assert invocation.stop_reason is not None
+        assert invocation.send is not None
+        if isinstance(invocation.stop_reason, ClientGoneError):
+            return
+        context = invocation.context
+        refusing = self._refuse(invocation.stop_reason, context.request_id, context, invocation.send)
+        task = asyncio.get_running_loop().create_task(refusing)
+        self._forced.add(task)
+        task.add_done_callback(self._forced.discard)
+
+    async def _refuse(
+        self, error: Exception, request_id: str | None, context: RequestContext | None, send: Send
+    ) -> None:
+        if request_id is None:
+            request_id = (context or RequestContext()).request_id
+        await send_error(send, error, request_id, context, tells_errors=self._config.tells_errors)
