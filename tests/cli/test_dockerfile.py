@@ -192,8 +192,9 @@ def test_a_name_that_is_not_utf8_is_told_and_not_sent(tmp_path: Path) -> None:
 
 
 SECRETS = (
-    ".aws/credentials", ".aws/config", ".netrc", ".npmrc", ".pypirc", "a/server.pem", "id_ed25519", ".env.local", "x.p12",
-    ".docker/config.json", ".kube/config", ".git-credentials", "sub/secrets.toml", "Prod.KEY", "terraform.tfstate",
+    ".aws/credentials", ".aws/config", ".netrc", ".npmrc", ".pypirc", "a/server.pem", "id_ed25519", ".env.local",
+    "x.p12", ".docker/config.json", ".kube/config", ".git-credentials", "sub/secrets.toml", "Prod.KEY",
+    "terraform.tfstate",
 )  # fmt: skip
 NO_SECRETS = (".env.example", "id_rsa.pub", "config.json", "keyboard.py", "credentials.py", "docs/config", "npmrc.md")
 

@@ -162,8 +162,9 @@ def test_a_file_without_the_runtime_is_a_warning(folder: Path) -> None:
 
 WORDS = st.sampled_from(
     [
-        "a", "b @ ", "a==1", "a =1", "a>=1,<2", "a[b]", "a[", ";", "; python_version>'3'", "#", " # x", "\\\n", "\n", " ", ".",
-        "./libs/shared", "libs/x-1.0-py3-none-any.whl", "more", "@", "https://example.com/a.zip", "git+https://e.com/a#egg=a\n",
+        "a", "b @ ", "a==1", "a =1", "a>=1,<2", "a[b]", "a[", ";", "; python_version>'3'", "#", " # x", "\\\n", "\n",
+        " ", ".", "./libs/shared", "libs/x-1.0-py3-none-any.whl", "more", "@", "https://example.com/a.zip",
+        "git+https://e.com/a#egg=a\n",
         "git+https://e.com/a",
         "-r", "-c", "-e", "--pre", "--hash=sha256:00", "more/other.txt", "--index-url", "=", "'", '"', "${WHERE}", "\t",
     ]

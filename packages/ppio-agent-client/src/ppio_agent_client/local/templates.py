@@ -102,9 +102,7 @@ class TemplateStore:
         if facts is None and not os.path.exists(self._pointer_file(name)):
             return None
         try:
-            if not isinstance(facts, dict):
-                raise TypeError("no JSON object")
-            _as_template(name, facts)
+            _as_template(name, dict(facts))
             return {**facts, "files": str(facts["files"]), "metadata": dict(facts["metadata"])}
         except (KeyError, TypeError, ValueError, OverflowError, OSError):  # ValueError: pydantic's is one
             logger.warning(

@@ -48,7 +48,7 @@ def check_requirements(folder: Path) -> Iterator[Finding]:
 
 
 def check_dockerfile(folder: Path) -> Iterator[Finding]:
-    """Yield what the platform cannot do in a Dockerfile; without one, that of `init` is used. And bad ignore patterns."""
+    """Yield what the platform cannot do in a Dockerfile, and what cannot be read in .dockerignore."""
     try:
         ignore_rules(folder)
     except (ConfigurationError, UsageError) as problem:

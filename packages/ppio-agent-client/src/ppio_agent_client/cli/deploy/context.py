@@ -199,7 +199,11 @@ def looks_secret(path: str) -> bool:
     )
 
 
-_CLASS: Final = re.compile(r"(?P<negated>\^?+)(?P<members>(?:\\.|[^\]\\])+)\]", re.DOTALL)
+_TOKEN: Final = re.compile(
+    r"(?P<folders>\*\*/?)|(?P<some>\*)|(?P<one>\?)|\[(?P<negated>\^?+)(?P<members>(?:\\.|[^\]\\])+)\]"
+    r"|(?P<open>\[|\\$)|(?P<plain>\\?.)",
+    re.DOTALL,
+)
 
 
 class _Rule(NamedTuple):
@@ -249,14 +253,13 @@ def _rule(number: int, line: str) -> _Rule | None:
     takes_back = text.startswith("!")
     pattern = text.removeprefix("!").strip()
     pattern = posixpath.normpath(pattern).lstrip("/") if pattern else ""
+    if pattern in {"", "."} and text != "!":
+        return None
     try:
-        if takes_back and not pattern:
-            raise ValueError("nothing stands behind it")
-        if pattern in {"", "."}:
-            return None
         return _Rule(pattern, re.compile(_expression(pattern), re.DOTALL), takes_back)
     except ValueError as error:
-        raise ConfigurationError(f"{IGNORE_FILE}, line {number}: the pattern {text!r} cannot be read: {error}") from error
+        where = f"{IGNORE_FILE}, line {number}"
+        raise ConfigurationError(f"{where}: the pattern {text!r} cannot be read: {error}") from error
 
 
 def _expression(pattern: str) -> str:
@@ -265,33 +268,23 @@ def _expression(pattern: str) -> str:
     Raises:
         ValueError: A class of characters or an escape has no end, or a class has its ends in the wrong order.
     """
+    if not pattern:
+        raise ValueError("nothing stands behind the exclamation mark")
     parts: list[str] = []
-    at = 0
-    while at < len(pattern):
-        sign = pattern[at]
-        at += 1
-        if pattern.startswith("**", at - 1):
-            at += 1
-            if at < len(pattern) and pattern[at] == "/":
-                at += 1
-            parts.append("(?:.*/)?" if at < len(pattern) else ".*")
-        elif sign == "*":
-            parts.append("[^/]*")
-        elif sign == "?":
-            parts.append("[^/]")
-        elif sign == "[":
-            found = _CLASS.match(pattern, at)
-            if found is None:
-                raise ValueError("the class of characters has no end")
-            parts.append(f"[{found['negated']}{_class(found['members'])}]")
-            at = found.end()
-        elif sign == "\\":
-            if at == len(pattern):
-                raise ValueError("nothing stands behind the last backslash")
-            parts.append(re.escape(pattern[at]))
-            at += 1
-        else:
-            parts.append(re.escape(sign))
+    for token in _TOKEN.finditer(pattern):
+        match token.lastgroup:
+            case "folders":
+                parts.append("(?:.*/)?" if token.end() < len(pattern) else ".*")
+            case "some":
+                parts.append("[^/]*")
+            case "one":
+                parts.append("[^/]")
+            case "members":
+                parts.append(f"[{token['negated']}{_class(token['members'])}]")
+            case "open":
+                raise ValueError(f"{token[0]!r} has no end")
+            case _:
+                parts.append(re.escape(token[0][-1]))
     return "".join(parts)
 
 

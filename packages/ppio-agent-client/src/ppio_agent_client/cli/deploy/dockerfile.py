@@ -2,8 +2,8 @@
 
 The builder of the official SDK knows FROM, RUN, COPY, ADD, WORKDIR, USER, ENV and ARG, one stage, and the first source
 of a COPY, and no variables in it; it makes a start command of CMD and ENTRYPOINT and prints what it does not know. So
-the file is rewritten before it gets there: one instruction on each line, each with what Docker would do, and what cannot
-be done is refused with its line.
+the file is rewritten before it gets there: one instruction on each line, each with what Docker would do, and what
+cannot be done is refused with its line.
 https://docs.docker.com/reference/dockerfile/
 """
 
@@ -157,7 +157,19 @@ class _Reader:
                     build.instructions.append(Instruction(line, keyword, f"{name}={shlex.quote(default)}"))
         elif not build.image:
             raise ValueError(f"{keyword} stands before FROM")
-        elif keyword in ("COPY", "ADD"):
+        elif keyword in _START:
+            build.notes.append(
+                f"{keyword} (line {line}) is not used: the agent is started in each sandbox by who calls it."
+            )
+        elif keyword in _MEANINGLESS:
+            build.details.append(f"{keyword} (line {line}) means nothing on the platform and is left out.")
+        else:
+            self._add_step(instruction)
+
+    def _add_step(self, instruction: Instruction) -> None:
+        line, keyword, value = instruction[:3]
+        build = self._build
+        if keyword in ("COPY", "ADD"):
             self._copy(instruction)
         elif keyword == "RUN":
             build.instructions.append(Instruction(line, keyword, self._command(value)))
@@ -171,12 +183,6 @@ class _Reader:
             else:
                 value = self._expanded(value, keyword, strict=False)
             build.instructions.append(Instruction(line, keyword, value))
-        elif keyword in _START:
-            build.notes.append(
-                f"{keyword} (line {line}) is not used: the agent is started in each sandbox by who calls it."
-            )
-        elif keyword in _MEANINGLESS:
-            build.details.append(f"{keyword} (line {line}) means nothing on the platform and is left out.")
         else:
             raise ValueError(f"{keyword} is not understood by the platform")
 
@@ -193,7 +199,7 @@ class _Reader:
         return image
 
     def _arguments(self, value: str) -> Iterator[tuple[str, str]]:
-        """Yield names and defaults; one without takes that of an ARG of its name before FROM, as nobody gives others."""
+        """Yield names and defaults; one without takes that of an ARG of its name before FROM: nobody gives others."""
         for word in self._words(value):
             name, has_default, default = word.partition("=")
             yield name, self._expanded(default, "ARG") if has_default else self._of_image.get(name, "")
