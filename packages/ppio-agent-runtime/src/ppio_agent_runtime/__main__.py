@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError
+from ppio_agent_models._entrypoint import does_something
 
-from ._importer import entrypoint_from_manifest, load_app
+from ._importer import NoAppError, entrypoint_from_manifest, load_app, run_script
 from ._version import __version__
 
 
@@ -34,7 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.show_config:
             return _show_config(options)
-        app = load_app(options.agent or entrypoint_from_manifest(Path.cwd()))
+        agent = options.agent or entrypoint_from_manifest(Path.cwd())
+        try:
+            app = load_app(agent)
+        except NoAppError:
+            if not (agent.endswith(".py") and does_something(Path(agent).read_bytes())):
+                raise
+            return run_script(agent, host=options.host, port=options.port)
         app.run(port=options.port, host=options.host)
     except ConfigurationError as error:
         sys.stderr.write(f"ppio-agent-runtime: {error}\n")

@@ -15,7 +15,7 @@ from . import lifecycle
 from .cleanup import clean_up, clean_up_dead, forget_ended
 from .conversion import ended_log_page, is_living, living_log_page, to_sandbox
 from .create import chosen_python, create_sandbox
-from .directory import read_record
+from .directory import read_record, tail
 from .paths import Paths, is_sandbox_id
 from .templates import TemplateStore, canonical_id
 
@@ -97,7 +97,11 @@ class LocalStore:
             record = None
         if record is None:
             record = read_record(self._paths.ended_record(sandbox_id))
-        return None if record is None or record["state"] == "creating" else to_sandbox(record)
+        if record is None or record["state"] == "creating":
+            return None
+        if is_living(record):
+            record["output"] = tail(directory.log)  # so that an agent that never answers is heard
+        return to_sandbox(record)
 
     def list_sandboxes(self) -> list[Sandbox]:
         """Return every living sandbox of this home, whichever process made it, oldest first."""

@@ -59,7 +59,9 @@ class TemplateStore:
             ConfigurationError: The manifest is wrong.
         """
         if _is_path(template_id):
-            yield _read_folder(canonical_id(template_id))
+            source = _read_folder(canonical_id(template_id))
+            source.warn()
+            yield source
             return
         while True:
             version = self._pointer(template_id)["files"]
@@ -126,6 +128,7 @@ class TemplateStore:
         source = read_agent_folder(path)
         if source is None:
             raise ConfigurationError(f"there is no agent in {path!r}: {what_was_looked_for()}")
+        source.warn()
         name = _checked_name(name if name is not None else source.name, path)
         version = f"{name}@{new_token()}"
         with self._new_version(version) as files:
