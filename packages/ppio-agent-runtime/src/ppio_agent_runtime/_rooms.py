@@ -11,7 +11,7 @@ from ._corridor.router import Router
 from .invocations.background import Background
 from .invocations.manager import SHUTDOWN_GRACE_SECONDS, InvocationManager
 from .invocations.ticker import TICK_SECONDS
-from .limits.admission import AdmissionControl
+from .invocations.worker_threads import WorkerThreads
 from .middleware.cors import CORSLayer
 from .middleware.errors import ErrorLayer
 from .observability.health import Health
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .config import AgentConfig
     from .handler import Handler
     from .isolation import SecondLoop
+    from .limits import AdmissionControl
 
 
 Layers = list[Callable[["ASGIApp"], "ASGIApp"]]
@@ -42,7 +43,7 @@ class Rooms:
         handler: Its entrypoint; None while there is none.
 
     Attributes:
-        admission: The limits.
+        admission: The limits; None where there are none.
         workers: The threads of plain functions.
         health: What `/ping` says.
         background: Work that is no invocation.
@@ -55,8 +56,8 @@ class Rooms:
 
     def __init__(self, config: AgentConfig, handler: Handler | None) -> None:
         self._config = config
-        self.admission = AdmissionControl(config)
-        self.workers = self.admission.workers
+        self.workers = WorkerThreads(config.sync_workers)
+        self.admission = _admission_control(config, self.workers)
         self.second_loop = _second_loop() if config.isolate_handlers else None
         self.health = Health(config.ping_timeout_seconds, None if self.second_loop is None else self.second_loop.run)
         # A thread may still work for a caller who gave up: that is work in flight too.
@@ -66,7 +67,7 @@ class Rooms:
         self.health.details.append(self.background.report)
         self.invocations = InvocationManager(config, self.workers, self.health)
         self.invocations.handler = handler
-        self.invocations.admission = self.admission if self.admission.limits_anything else None
+        self.invocations.admission = self.admission
         self.recorder = self.invocations.recorder = InvocationRecorder(config, self._gauges, self._agent_name)
         self.health.busy_checks.append(lambda: self.recorder.is_flushing)
         self._endpoint = InvocationsEndpoint(self.invocations)
@@ -77,7 +78,7 @@ class Rooms:
         own: list[LifespanFunction] = []
         if self._config.event_store is not None:
             own.append(lambda _: self.invocations)
-        if self.admission.rate_limiter is not None:
+        if self.admission is not None:
             own.append(self.admission.lifespan)
         return own
 
@@ -124,7 +125,7 @@ class Rooms:
         return "agent" if self.invocations.handler is None else self.invocations.handler.name
 
     def _gauges(self) -> dict[str, int]:
-        queued = self.admission.queued
+        queued = 0 if self.admission is None else self.admission.queued
         return {
             "held": self.invocations.held,
             "held_bytes": self.invocations.held_bytes,
@@ -179,3 +180,12 @@ def _second_loop() -> SecondLoop:
     from .isolation import SecondLoop  # few agents have one
 
     return SecondLoop()
+
+
+def _admission_control(config: AgentConfig, workers: WorkerThreads) -> AdmissionControl | None:
+    limits = (config.rate_limit, config.max_concurrency, config.max_concurrency_per_session)
+    if all(limit is None for limit in limits):
+        return None
+    from .limits import AdmissionControl  # likewise
+
+    return AdmissionControl(config, workers)
