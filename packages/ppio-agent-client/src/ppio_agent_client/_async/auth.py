@@ -154,7 +154,7 @@ class AuthManager:
             return self._key
         kept = self._kept
         # While somebody renews it, the others go on with what is good for a while yet.
-        if kept is not None and io.unix_now() < (kept.ends_at if self._flight.in_the_air else kept.renew_at):
+        if kept is not None and io.unix_now() < (kept.ends_at if self._flight.is_running else kept.renew_at):
             return kept.token
         try:
             return (await self._flight.run(partial(self._fetch, kept))).token

@@ -14,8 +14,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ppio_agent_models import TotalTimeoutError
 
-from ._clock import chance, key, nonce, now, unix_now
-from ._flights import AbandonedError, Flights
+from .common import AbandonedError, SharedWork, chance, key, nonce, now, unix_now
 
 __all__ = [
     "IS_ASYNC",
@@ -164,21 +163,21 @@ async def gather(calls: list[Callable[[], Awaitable[T]]]) -> list[T | BaseExcept
     return await asyncio.gather(*(call() for call in calls), return_exceptions=True)
 
 
-class SingleFlight(Flights[T]):
+class SingleFlight(SharedWork[T]):
     """Does a piece of work once for all who ask while it is done, in whichever task, event loop or thread they are."""
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Return what the work gives, done by this caller or by another; its errors are raised in all of them."""
         while True:
-            flight, is_mine = self.board()
-            if is_mine:
+            future, is_first = self.join()
+            if is_first:
                 try:
-                    return self.land(flight, await work())
+                    return self.set_result(future, await work())
                 except BaseException as error:
-                    self.crash(flight, error)
+                    self.set_exception(future, error)
                     raise
             try:
-                return await asyncio.wrap_future(flight)
+                return await asyncio.wrap_future(future)
             except AbandonedError:
                 continue
 

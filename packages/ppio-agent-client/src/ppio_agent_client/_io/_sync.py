@@ -14,8 +14,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
-from ._clock import chance, key, nonce, now, unix_now
-from ._flights import AbandonedError, Flights
+from .common import AbandonedError, SharedWork, chance, key, nonce, now, unix_now
 
 __all__ = [
     "IS_ASYNC",
@@ -123,21 +122,21 @@ def gather(calls: list[Callable[[], T]]) -> list[T | BaseException]:
     return outcomes
 
 
-class SingleFlight(Flights[T]):
+class SingleFlight(SharedWork[T]):
     """Does a piece of work once for all who ask while it is done, in whichever thread they are."""
 
     def run(self, work: Callable[[], T]) -> T:
         """Return what the work gives, done by this caller or by another; its errors are raised in all of them."""
         while True:
-            flight, is_mine = self.board()
-            if is_mine:
+            future, is_first = self.join()
+            if is_first:
                 try:
-                    return self.land(flight, work())
+                    return self.set_result(future, work())
                 except BaseException as error:
-                    self.crash(flight, error)
+                    self.set_exception(future, error)
                     raise
             try:
-                return flight.result()
+                return future.result()
             except AbandonedError:
                 continue
 

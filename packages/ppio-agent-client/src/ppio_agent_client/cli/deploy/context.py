@@ -102,7 +102,7 @@ class Context:
 
 def collect(folder: Path, sources: Sequence[str]) -> Context:
     """Return what the sources of COPY instructions stand for in a folder."""
-    rules = _rules(folder)
+    rules = _core(folder)
     files, strays = [], []
     for file in _walk(folder, rules):
         if file.path == IGNORE_FILE or not any(_is_meant(file.path, source) for source in sources):
@@ -120,7 +120,7 @@ def unmatched(context: Context, sources: Sequence[str]) -> list[str]:
     return [source for source in sources if not any(_is_meant(path, source) for path in known)]
 
 
-def _rules(folder: Path) -> IgnoreRules:
+def _core(folder: Path) -> IgnoreRules:
     try:
         text = (folder / IGNORE_FILE).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -182,20 +182,20 @@ class IgnoreRules:
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._rules = [rule for line in lines if (rule := _rule(line)) is not None]
+        self._core = [rule for line in lines if (rule := _rule(line)) is not None]
 
     def leaves_out(self, path: str) -> bool:
         """Return whether a path, written with slashes and relative to the folder, is left out."""
         ways = _with_parents(path)
         left_out = False
-        for rule in self._rules:
+        for rule in self._core:
             if rule.takes_back == left_out and any(rule.expression.fullmatch(way) for way in ways):
                 left_out = not rule.takes_back
         return left_out
 
     def leaves_out_all_of(self, folder: str) -> bool:
         """Return whether nothing below a folder can be meant, so that it need not be looked into."""
-        taken_back = (rule.pattern for rule in self._rules if rule.takes_back)
+        taken_back = (rule.pattern for rule in self._core if rule.takes_back)
         return self.leaves_out(folder) and not any(
             f"{pattern}/".startswith(f"{folder}/") or "*" in pattern.partition("/")[0] for pattern in taken_back
         )
