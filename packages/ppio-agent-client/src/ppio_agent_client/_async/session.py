@@ -31,7 +31,6 @@ class SandboxSession(AgentCalls):
 
     Attributes:
         session_id: The id that the agent knows the context by.
-        created_at: When its sandbox was made, UTC; for an attached agent, when this handle was.
     """
 
     def __init__(
@@ -40,8 +39,8 @@ class SandboxSession(AgentCalls):
         connection: AgentConnection,
         sandbox: SandboxHandle | None = None,
     ) -> None:
-        self.created_at = datetime.now(UTC) if sandbox is None else sandbox.now.created_at
-        super().__init__(session_id, connection, sandbox, self.created_at)
+        self._made_at = datetime.now(UTC)
+        super().__init__(session_id, connection, sandbox, self._made_at if sandbox is None else sandbox.now.created_at)
         self._origin: SandboxSession | None = None
 
     def __repr__(self) -> str:
@@ -94,6 +93,11 @@ class SandboxSession(AgentCalls):
     def host_url(self) -> str:
         """Where the agent listens, without a trailing slash."""
         return self._connection.url
+
+    @property
+    def created_at(self) -> datetime:
+        """When its sandbox was made, UTC, as its provider says; for an attached agent, when this handle was."""
+        return self._made_at if self._sandbox is None else self._sandbox.now.created_at
 
     @property
     def expires_at(self) -> datetime | None:
