@@ -59,7 +59,7 @@ def test_a_twin_is_its_own_twin(unasync: ModuleType) -> None:
     assert twin_of(unasync, once) == once
 
 
-def test_core_that_nothing_used_are_named(unasync: ModuleType) -> None:
+def test_rules_that_nothing_used_are_named(unasync: ModuleType) -> None:
     maker = unasync.Twin()
     maker.of("async def f(): await g()\n", "source.py")
     assert "StopAsyncIteration" in maker.unused()

@@ -1,4 +1,4 @@
-"""The way to one agent: its address, its headers, and calls that are repeated where nothing can run twice."""
+"""The connection to one agent: its address, its headers, and calls that are retried where nothing can run twice."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class AgentConnection:
         self._policy = RetryPolicy(config.max_retries, config.retry_delay)
 
     def with_config(self, config: ClientConfig) -> Self:
-        """Return a connection to the same agent, over the same connections, with other settings."""
+        """Return a connection to the same agent, over the same sockets, with other settings."""
         connection = copy.copy(self)
         connection.config = config
         connection._policy = RetryPolicy(config.max_retries, config.retry_delay)

@@ -1,4 +1,4 @@
-"""The front desk: finds, makes and closes sessions, and lists what they can be made from."""
+"""The client: finds, makes and closes sessions, and lists what they can be made from."""
 
 from __future__ import annotations
 

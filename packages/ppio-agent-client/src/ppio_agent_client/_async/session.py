@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class SandboxSession(AgentCalls):
-    """A context with one agent. Made by the methods of a client, and by `attach`.
+    """A conversation with one agent. Made by the methods of a client, and by `attach`.
 
     Leaving `async with session` closes its sandbox, whose life `create_session(keep_alive=True)` extends until then. A
     session of `attach` has no sandbox: closing it closes the handle.
 
     Attributes:
-        session_id: The id that the agent knows the context by.
+        session_id: The id that the agent knows the conversation by.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SandboxSession(AgentCalls):
         return self.with_config(with_options(self._connection.config, timeout, max_retries))
 
     def with_config(self, config: ClientConfig) -> Self:
-        """Return this session with the settings of a view of its client; for the rooms around it."""
+        """Return this session with the settings of a view of its client; for the client around it."""
         session = copy.copy(self)
         session._connection = self._connection.with_config(config)
         session._origin = self._origin or self  # which its client knows as long as somebody holds it

@@ -1,4 +1,4 @@
-"""What keeps an invocation safe from its connection, on the wire: keys, options, and the invocation as a resource."""
+"""Invocations on the wire: the calls that begin them, those about them, and what the answers say."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LONGEST_WAIT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """On which options the agent is asked.
+    """How a call is made, besides its request.
 
     Attributes:
         key: The `Idempotency-Key` of the call and all its repetitions.

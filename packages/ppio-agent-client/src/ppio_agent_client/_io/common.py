@@ -38,37 +38,37 @@ class AbandonedError(Exception):
 
 
 class SharedWork(Generic[T]):
-    """Keeps the one future that is in the air."""
+    """Knows the work that is under way, if some is."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._flight: Future[T] | None = None
+        self._running: Future[T] | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether somebody does the work right now."""
-        return self._flight is not None
+        return self._running is not None
 
     def join(self) -> tuple[Future[T], bool]:
-        """Return the future in the air, or a new one, and whether it is new: then the caller has to fly it."""
+        """Return the result to come, and whether the caller is the first to want it: then the work is the caller's."""
         with self._lock:
-            if self._flight is not None:
-                return self._flight, False
-            self._flight = Future()
-            self._flight.set_running_or_notify_cancel()  # a passenger who leaves does not cancel it
-            return self._flight, True
+            if self._running is not None:
+                return self._running, False
+            self._running = Future()
+            self._running.set_running_or_notify_cancel()  # who stops waiting does not cancel it
+            return self._running, True
 
     def set_result(self, future: Future[T], result: T) -> T:
-        """Give everybody on join the result."""
+        """Give the result to all who wait for it."""
         self._clear()
         future.set_result(result)
         return result
 
     def set_exception(self, future: Future[T], error: BaseException) -> None:
-        """Tell everybody on join what went wrong; if only the pilot was stopped, another takes over."""
+        """Raise in all who wait what went wrong; where only the worker was stopped, another takes over."""
         self._clear()
         future.set_exception(error if isinstance(error, Exception) else AbandonedError())
 
     def _clear(self) -> None:
         with self._lock:
-            self._flight = None
+            self._running = None

@@ -38,7 +38,7 @@ class AgentCalls:
     """The calls of a session, which `SyncSandboxSession` adds a life to.
 
     Args:
-        session_id: The id that the agent knows the context by.
+        session_id: The id that the agent knows the conversation by.
         connection: The way to the agent.
         sandbox: What it runs in; None for an agent that was attached by its address.
         last_activity: When it was last called, as far as is known.
@@ -189,7 +189,7 @@ class AgentCalls:
 
     @property
     def context(self) -> CallContext:
-        """What a call needs of this session; for the rooms behind it."""
+        """What a call needs of this session; for the modules behind it."""
         return CallContext(self.session_id, self._connection, self._ready, self._explain)
 
     def _ready(self) -> None:
