@@ -139,6 +139,10 @@ class Answer:
                 self._response.stream = _NO_STREAM  # which knew the response: a circle, for the garbage collector
             await io.end_of(self._body)
 
+    async def hang_up(self) -> None:
+        """End an answer that another thread or task reads, which then closes it."""
+        await io.hang_up_stream(self._response.extensions.get("network_stream"))
+
     def _check_deadline(self) -> None:
         # Each read has its own timeout, so only a look at the clock notices a body that drips.
         if self._limits.deadline is not None and io.now() >= self._limits.deadline:

@@ -29,6 +29,7 @@ __all__ = [
     "end_of",
     "gather",
     "hang_up",
+    "hang_up_stream",
     "is_over",
     "key",
     "nonce",
@@ -80,6 +81,10 @@ async def _closed(resource: Closable) -> None:
 async def hang_up(connection: Closable) -> None:
     """Close a connection that somebody else reads from, who is told."""
     await connection.aclose()
+
+
+async def hang_up_stream(stream: object) -> None:
+    """Do nothing: a task that reads is cancelled, and closes what it reads from."""
 
 
 async def end_of(parts: AsyncIterator[object]) -> None:

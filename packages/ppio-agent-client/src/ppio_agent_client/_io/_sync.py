@@ -29,6 +29,7 @@ __all__ = [
     "end_of",
     "gather",
     "hang_up",
+    "hang_up_stream",
     "is_over",
     "key",
     "nonce",
@@ -76,7 +77,11 @@ def hang_up(connection: object) -> None:
     """
     while (below := getattr(connection, "_connection", None)) is not None:
         connection = below
-    stream = getattr(connection, "_network_stream", None)
+    hang_up_stream(getattr(connection, "_network_stream", None))
+
+
+def hang_up_stream(stream: Any) -> None:
+    """Do the same by the stream of a connection, where there is one."""
     if stream is not None and (wire := stream.get_extra_info("socket")) is not None:
         with suppress(OSError):
             # Of the socket below TLS: the goodbye of TLS would wait for the thread that reads.

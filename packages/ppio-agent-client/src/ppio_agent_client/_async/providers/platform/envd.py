@@ -191,7 +191,7 @@ class StartWatch:
     async def close(self) -> None:
         """Stop watching. The agent keeps running."""
         if self._reading is not None:
-            await self._reading.stop(self._answer.close)
+            await self._reading.stop(self._answer.hang_up)
             await self._parts.aclose()
 
     async def _read(self, _: io.Background) -> None:

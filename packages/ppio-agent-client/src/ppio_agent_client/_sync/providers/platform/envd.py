@@ -192,7 +192,7 @@ class StartWatch:
     def close(self) -> None:
         """Stop watching. The agent keeps running."""
         if self._reading is not None:
-            self._reading.stop(self._answer.close)
+            self._reading.stop(self._answer.hang_up)
             self._parts.close()
 
     def _read(self, _: io.Background) -> None:
