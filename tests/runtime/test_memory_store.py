@@ -57,9 +57,9 @@ def test_oldest_ones_go_beyond_the_count() -> None:
     def check() -> None:
         memory = store(max_invocations=3)
         for number in range(10):
-            memory.save(finished(str(number)))
-        held = [number for number in range(10) if memory.get(str(number))]
-        by_key = [number for number in range(10) if memory.get_by_key(KeyScope("", "", str(number)))]
+            memory.put(finished(str(number)))
+        held = [number for number in range(10) if memory.find(str(number))]
+        by_key = [number for number in range(10) if memory.find_by_key(KeyScope("", "", str(number)))]
         assert held == by_key == [7, 8, 9]
 
     on_a_loop(check)
@@ -69,10 +69,10 @@ def test_oldest_ones_go_beyond_the_bytes() -> None:
     def check() -> None:
         memory = store(max_bytes=MIB)
         for number in range(30):
-            memory.save(finished(str(number), 100_000))
+            memory.put(finished(str(number), 100_000))
             assert memory.budget.finished_bytes <= MIB
-        assert memory.get("29") is not None
-        assert memory.get("0") is None
+        assert memory.find("29") is not None
+        assert memory.find("0") is None
 
     on_a_loop(check)
 
@@ -80,8 +80,8 @@ def test_oldest_ones_go_beyond_the_bytes() -> None:
 def test_those_that_are_too_old_go() -> None:
     def check() -> None:
         memory = store(max_age_seconds=0)
-        memory.save(finished("a"))
-        assert memory.get("a") is None
+        memory.put(finished("a"))
+        assert memory.find("a") is None
 
     on_a_loop(check)
 
@@ -112,14 +112,14 @@ def test_finished_ones_go_for_what_the_running_logs_hold() -> None:
     async def check() -> None:
         memory = store(max_bytes=MIB)
         for number in range(200):
-            memory.save(finished(str(number), 8_000))
+            memory.put(finished(str(number), 8_000))
         held, log = len(memory), EventLog((), memory.budget.share(), keeps_unread=False)
         for _ in range(100):
             if not log.put(CHUNK):
                 await log.room()
             assert memory.budget.finished_bytes + log.held_bytes <= MIB
         assert len(memory) < held
-        assert memory.get("199") is not None
+        assert memory.find("199") is not None
 
     asyncio.run(check())
 
@@ -128,7 +128,7 @@ def test_running_logs_that_hold_nothing_take_little_from_the_finished_ones() -> 
     def check() -> None:
         memory = store(max_bytes=MIB)
         for number in range(50):
-            memory.save(finished(str(number), 8_000))
+            memory.put(finished(str(number), 8_000))
         logs = [EventLog((), memory.budget.share()) for _ in range(200)]
         assert {log.last_id for log in logs} == {0}
         assert len(memory) == 50
@@ -141,10 +141,10 @@ def test_key_of_a_newer_one_outlives_an_older_one_with_the_same_key() -> None:
         memory = store(max_invocations=1)
         old, new = finished("old"), finished("new")
         old.scope = new.scope
-        memory.save(old)
-        memory.save(new)
+        memory.put(old)
+        memory.put(new)
         assert new.scope is not None
-        assert memory.get_by_key(new.scope) is new
+        assert memory.find_by_key(new.scope) is new
 
     on_a_loop(check)
 
@@ -158,7 +158,7 @@ def test_bounds_hold_after_every_step(steps: list[tuple[bool, int]]) -> None:
         for number, (ends, size) in enumerate(steps):
             if ends and running:
                 running.pop(0).close(b"done", b"{}")
-                memory.save(finished(str(number), size))
+                memory.put(finished(str(number), size))
             else:
                 running.append(EventLog((), memory.budget.share()))
             assert len(memory) <= 5
@@ -175,7 +175,7 @@ def test_bounds_hold_after_every_step(steps: list[tuple[bool, int]]) -> None:
 def test_cost_of_what_is_held_is_given_back_when_it_goes(size: int) -> None:
     def check() -> None:
         memory = store(max_invocations=0)
-        memory.save(finished("a", size))
+        memory.put(finished("a", size))
         assert (len(memory), memory.budget.finished_bytes, memory._by_key) == (0, 0, {})
 
     on_a_loop(check)

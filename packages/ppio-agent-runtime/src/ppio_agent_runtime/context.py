@@ -26,7 +26,7 @@ class RequestContext:
         user_id: The caller's `X-PPIO-User-Id`, or None. Not authenticated.
         metadata: The body's `metadata` when it is an object, else empty.
         client: Address and port of the peer, or None.
-        key_id: Which key opened the door: the keyid of a signature, or `key-` and a short hash of an API key; None
+        key_id: Which key the caller showed: the keyid of a signature, or `key-` and a short hash of an API key; None
             where no key is wanted.
         started: When the invocation began, on the monotonic clock, in seconds.
         timeout: How long it may take from there, in seconds.

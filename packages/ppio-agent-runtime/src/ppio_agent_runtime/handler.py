@@ -58,7 +58,7 @@ def code_of(function: Callable[..., Any]) -> Any:
 
 
 class Callee(Protocol):
-    """What a run calls: `call(subject, context)`, in a worker thread or on the loop."""
+    """What an invocation calls: `call(subject, context)`, in a worker thread or on the loop."""
 
     in_thread: bool
 

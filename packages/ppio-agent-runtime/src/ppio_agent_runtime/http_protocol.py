@@ -45,7 +45,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        read_timeout_seconds: float,
+        read_timeout_seconds: float = 30.0,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.headers = []

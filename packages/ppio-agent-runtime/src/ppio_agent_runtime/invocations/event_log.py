@@ -15,7 +15,7 @@ import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Collection
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ppio_agent_models import EventsEvictedError
 
@@ -32,6 +32,9 @@ from ..http.sse import (
 )
 from .memory_budget import FIRST_BYTES
 
+if TYPE_CHECKING:
+    from .memory_budget import FixedShare, MemoryShare
+
 MAX_CHUNKS: Final = 256
 """The producer gives others their turn after so many; also how long one stream may keep the loop from the others."""
 MAX_BYTES: Final = 64 * 1024
@@ -44,16 +47,6 @@ _TAKE_BYTES: Final = 256 * 1024
 """About so many bytes a reader gets at once; one block may be larger."""
 _OVERHEAD_BYTES: Final = 64
 """What a block costs besides its bytes."""
-
-
-class Share(Protocol):
-    """How much a log may hold; see `MemoryShare`."""
-
-    def ask(self, held_bytes: int) -> tuple[int, int]:
-        """Return how many bytes the log may hold, and by how many it may grow before it asks again."""
-
-    def release(self) -> None:
-        """Note that the log is over."""
 
 
 class LogReader:
@@ -119,35 +112,17 @@ class EventLog:
     """
 
     __slots__ = (
-        "_asleep",
-        "_blocks",
-        "_bound",
-        "_closing",
-        "_dropped_bytes",
-        "_ends",
-        "_first_ids",
-        "_granted",
-        "_is_full",
-        "_keeps_unread",
-        "_pending",
-        "_pending_bytes",
-        "_read_up_to",
-        "_readers",
-        "_room",
-        "_sealed_id",
-        "_share",
-        "_turn_chunks",
-        "_waiting",
-        "closed",
-        "first_chunk_at",
-        "first_id",
-        "only_text",
-        "size",
-        "taken_chunks",
-    )
+        "_asleep", "_blocks", "_bound", "_closing", "_dropped_bytes", "_ends", "_first_ids", "_granted", "_is_full",
+        "_keeps_unread", "_pending", "_pending_bytes", "_read_up_to", "_readers", "_room", "_sealed_id", "_share",
+        "_turn_chunks", "_waiting", "closed", "first_chunk_at", "first_id", "only_text", "size", "taken_chunks",
+    )  # fmt: skip
 
     def __init__(
-        self, readers: Collection[LogReader], share: Share | None = None, *, keeps_unread: bool = True
+        self,
+        readers: Collection[LogReader],
+        share: MemoryShare | FixedShare | None = None,
+        *,
+        keeps_unread: bool = True,
     ) -> None:
         self._readers = readers
         self._share = share

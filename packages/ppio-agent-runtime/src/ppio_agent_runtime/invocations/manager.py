@@ -232,9 +232,9 @@ class InvocationManager:
         invocation = self._running.get(invocation_id)
         if invocation is not None:
             return invocation
-        stored = self._memory.get(invocation_id)
+        stored = self._memory.find(invocation_id)
         if stored is None and self._store is not None:
-            stored = await self._store.get(invocation_id) or self._memory.get(invocation_id)
+            stored = await self._store.get(invocation_id) or self._memory.find(invocation_id)
         return self._restored(stored)
 
     def finish(self, invocation: Invocation, failure: BaseException | None) -> None:
@@ -282,7 +282,7 @@ class InvocationManager:
                 if self._store is not None:
                     self._later(self._store.delete(invocation.id))
                 return
-        self._memory.save(invocation.stored())
+        self._memory.put(invocation.stored())
         if self._store is not None:
             self._later(self._store.save(invocation.stored(with_events=True)))
 
@@ -302,13 +302,13 @@ class InvocationManager:
     async def _find_by_key(self, scope: KeyScope) -> Transcript | None:
         if (running := self._by_key.get(scope)) is not None:
             return running
-        stored = self._memory.get_by_key(scope)
+        stored = self._memory.find_by_key(scope)
         if stored is None and self._store is not None:
             stored = await self._store.get_by_key(scope)
             # While the store was asked, another request with the same key may have begun.
             if (running := self._by_key.get(scope)) is not None:
                 return running
-            stored = self._memory.get_by_key(scope) or stored
+            stored = self._memory.find_by_key(scope) or stored
         return self._restored(stored)
 
     def _restored(self, stored: StoredInvocation | None) -> Transcript | None:

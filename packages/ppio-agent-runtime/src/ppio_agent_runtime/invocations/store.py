@@ -93,7 +93,7 @@ class StoredInvocation:
 
 
 class InvocationStore(Protocol):
-    """Keeps invocations beyond their process. All verbs may take a while; failures of the store are its own to log."""
+    """Keeps invocations. All verbs may take a while; failures of the store are its own to log."""
 
     async def open(self) -> None:
         """Get ready, and mark what was running when the store was used last as interrupted.
@@ -159,8 +159,35 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def save(self, stored: StoredInvocation) -> None:
-        """Keep an invocation that is over, and let the oldest go where bounds are passed."""
+    async def open(self) -> None:
+        """See `InvocationStore`."""
+
+    async def close(self) -> None:
+        """See `InvocationStore`."""
+
+    async def save(self, stored: StoredInvocation) -> None:
+        """See `InvocationStore`. One that is not over is held by whoever works for it."""
+        if stored.answer is not None:
+            await self.delete(stored.id)
+            self.put(stored)
+
+    async def delete(self, invocation_id: str) -> None:
+        """See `InvocationStore`."""
+        for entry in self._by_age:
+            if entry[0].id == invocation_id:
+                self._by_age.remove(entry)
+                return self._drop(*entry)
+
+    async def get(self, invocation_id: str) -> StoredInvocation | None:
+        """See `InvocationStore`."""
+        return self.find(invocation_id)
+
+    async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
+        """See `InvocationStore`."""
+        return self.find_by_key(scope)
+
+    def put(self, stored: StoredInvocation) -> None:
+        """Hold an invocation that is over and not held yet; the oldest go where bounds are passed."""
         now = self._now()
         cost = stored.held_bytes() + _COST_BYTES
         self._by_id[stored.id] = stored
@@ -172,12 +199,12 @@ class MemoryStore:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
 
-    def get(self, invocation_id: str) -> StoredInvocation | None:
+    def find(self, invocation_id: str) -> StoredInvocation | None:
         """Return the invocation of this id."""
         self._sweep()
         return self._by_id.get(invocation_id)
 
-    def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
+    def find_by_key(self, scope: KeyScope) -> StoredInvocation | None:
         """Return the invocation that was asked for under this idempotency key."""
         self._sweep()
         return self._by_key.get(scope)
@@ -186,14 +213,16 @@ class MemoryStore:
         """Let invocations go that are too old, too many or too large, the oldest first."""
         oldest_allowed = (self._now() if now is None else now) - self._most_seconds
         while self._by_age:
-            stored, since, cost = self._by_age[0]
-            if not (len(self._by_age) > self._most or since < oldest_allowed or self.budget.is_exceeded):
+            entry = self._by_age[0]
+            if not (len(self._by_age) > self._most or entry[1] < oldest_allowed or self.budget.is_exceeded):
                 return
-            self._by_age.popleft()
-            del self._by_id[stored.id]
-            self.budget.finished_bytes -= cost
-            if stored.scope is not None and self._by_key.get(stored.scope) is stored:
-                del self._by_key[stored.scope]
+            self._drop(*self._by_age.popleft())
+
+    def _drop(self, stored: StoredInvocation, _since: float, cost: int) -> None:
+        del self._by_id[stored.id]
+        self.budget.finished_bytes -= cost
+        if stored.scope is not None and self._by_key.get(stored.scope) is stored:
+            del self._by_key[stored.scope]
 
     def _sweep_again(self) -> None:
         self._timer = None

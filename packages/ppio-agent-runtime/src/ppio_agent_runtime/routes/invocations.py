@@ -75,8 +75,9 @@ class InvocationsEndpoint:
         except ClientGoneError:
             return None
         except AnswerCutError as error:
-            if error.__cause__ is not None and not isinstance(error.__cause__, ClientGoneError):
-                log_failure(error.__cause__, request_id or "", context)
+            cause = error.__cause__
+            if context is not None and cause is not None and not isinstance(cause, ClientGoneError):
+                log_failure(cause, context.request_id, context)
         except Exception as error:  # noqa: BLE001  # the one border where every exception becomes an answer
             if invocation is None:
                 manager.refused(error)

@@ -1,4 +1,4 @@
-"""`WS /ws`: the agent's WebSocket handler, under the same door, limits, drain and record as an invocation.
+"""`WS /ws`: the agent's WebSocket handler, an invocation with all its limits.
 
 Close codes: 1000 the handler has returned; 1008 a limit; 1009 a message is too large; 1011 it failed; 1012 the service
 drains. What is refused before the handler accepts is an HTTP answer to the handshake.
