@@ -104,7 +104,7 @@ async def test_a_caller_who_leaves_while_the_generator_of_a_thread_is_handed_ove
     await begun.wait()
     loop.call_soon(task.cancel)
     leaves.set()
-    time.sleep(0.1)  # noqa: ASYNC251  # stops the loop, so that the cancel and the generator come in the same turn
+    time.sleep(0.1)  # stops the loop, so that the cancel and the generator come in the same turn
     with pytest.raises(asyncio.CancelledError):
         await task
     await until_idle(app)
