@@ -232,7 +232,7 @@ class PPIOAgentRuntimeApp(AppExtensions):
         managers = [lifespan(self) for lifespan in (*rooms.lifespans(), *self._lifespans)]
         if self._fastapi is not None:
             managers.append(self._fastapi.router.lifespan_context(self._fastapi))
-        return rooms.recorder.lifespans(managers)
+        return rooms.recorder.tracing.lifespans(managers)
 
 
 AgentRuntimeApp = PPIOAgentRuntimeApp
