@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError
 
-from ._importer import entrypoint_from_manifest, load_app
 from ._version import __version__
+from .importer import entrypoint_from_manifest, load_app
 
 
 def main(arguments: list[str] | None = None) -> int:

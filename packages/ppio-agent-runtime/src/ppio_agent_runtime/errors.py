@@ -15,7 +15,7 @@ from ppio_agent_models import AgentError, EventsEvictedError, HandlerError, PPIO
 from .serialization import encode
 
 if TYPE_CHECKING:
-    from ._asgi import Headers, Send
+    from .asgi import Headers, Send
 
 
 class ClientGoneError(Exception):

@@ -34,8 +34,8 @@ def config_of_agent(target: str) -> AgentConfig:
     Raises:
         ConfigurationError: There is no such app, or its settings are wrong.
     """
-    from ._app import PPIOAgentRuntimeApp
-    from ._importer import load_app
+    from .app import PPIOAgentRuntimeApp
+    from .importer import load_app
 
     def stop(
         self: PPIOAgentRuntimeApp, port: int | None = None, host: str | None = None, **uvicorn_options: Any

@@ -11,7 +11,7 @@ from ppio_agent_models import AuthenticationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .._asgi import Headers
+    from ..asgi import Headers
 
 Reason = Literal["missing", "wrong", "malformed", "incomplete", "expired", "replayed", "digest"]
 """Why a request is refused, as a class of reasons: it never tells what would have been right."""
