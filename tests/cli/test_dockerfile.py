@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from ppio_agent_client import ConfigurationError
-from ppio_agent_client.cli.deploy.context import IgnoreRules, collect, unmatched
+from ppio_agent_client.cli.deploy.context import IgnoreRules, collect
 from ppio_agent_client.cli.deploy.dockerfile import read_dockerfile
 from ppio_agent_client.cli.deploy.plan import size_of
 
@@ -45,6 +47,17 @@ def test_each_instruction_stands_on_one_line_and_knows_its_own() -> None:
         ('RUN ["echo", "a b"]', ["RUN echo 'a b'"]),
         ("RUN --mount=type=cache,target=/root/.cache pip list", ["RUN pip list"]),
         ("ENV A=1 B=2", ["ENV A=1 B=2"]),
+        ("RUN pip ins\\\ntall x", ["RUN pip install x"]),
+        ("RUN echo a\\\\\nUSER me", ["RUN echo a\\\\", "USER me"]),
+        ("RUN\tpip\tlist", ["RUN pip\tlist"]),
+        ("copy\ta.txt\t/app/", ["COPY a.txt /app/"]),
+        ("ENV APP=/app\nWORKDIR $APP/x\nCOPY a $APP/", ["ENV APP=/app", "WORKDIR /app/x", "COPY a /app/"]),
+        ("ENV APP /app\nCOPY a ${APP}/", ["ENV APP /app", "COPY a /app/"]),
+        ("ARG FILE=a\nCOPY ${FILE}.txt b", ["ARG FILE=a", "COPY a.txt b"]),
+        ("ARG FILE\nCOPY ${FILE:-a.txt} b", ["ARG FILE=''", "COPY a.txt b"]),
+        ("ARG FILE=x\nCOPY a${FILE:+b} c", ["ARG FILE=x", "COPY ab c"]),
+        ("COPY a $HOME/", ["COPY a $HOME/"]),
+        ('SHELL ["/bin/bash", "-c"]\nRUN a | b', ["RUN /bin/bash -c 'a | b'"]),
         ("EXPOSE 8080", []),
         ("HEALTHCHECK CMD curl localhost", []),
     ],
@@ -53,9 +66,32 @@ def test_what_the_builder_would_misread_is_rewritten(written: str, sent: list[st
     assert steps(f"FROM debian\n{written}\n") == sent
 
 
-@pytest.mark.parametrize(("written", "image"), [("debian AS base", "debian"), ("--platform=linux/amd64 a:1", "a:1")])
+@pytest.mark.parametrize(
+    ("written", "image"),
+    [
+        ("FROM debian AS base", "debian"),
+        ("FROM --platform=linux/amd64 a:1", "a:1"),
+        ("FROM\tpython:3.12-slim", "python:3.12-slim"),
+        ("ARG V=3.12\nARG IMAGE=python:${V}-slim\nFROM $IMAGE", "python:3.12-slim"),
+        ("FROM registry.example/team-alpine/python:3.12", "registry.example/team-alpine/python:3.12"),
+        ("FROM registry.example/scratchpad:1", "registry.example/scratchpad:1"),
+        ("FROM host:5000/busybox-tools", "host:5000/busybox-tools"),
+    ],
+)
 def test_the_image_is_the_image_alone(written: str, image: str) -> None:
-    assert read_dockerfile(f"FROM {written}\n", source="Dockerfile").image == image
+    assert read_dockerfile(f"{written}\n", source="Dockerfile").image == image
+
+
+def test_an_argument_before_the_image_counts_again_where_it_is_named_again() -> None:
+    text = "ARG V=1\nFROM a:$V\nARG V\nCOPY f$V x\n"
+    assert steps(text) == ["ARG V=1", "COPY f1 x"]
+    with pytest.raises(ConfigurationError, match=r"line 3: COPY uses \$V, which neither ARG nor ENV"):
+        read_dockerfile("ARG V=1\nFROM a:$V\nCOPY f$V x\n", source="Dockerfile")
+
+
+def test_another_escape_sign_is_read() -> None:
+    text = "# syntax=docker/dockerfile:1\n# escape=`\nFROM debian\nRUN dir `\n  C:\\a\\\nCOPY a` b c\n"
+    assert steps(text) == ["RUN dir C:\\a\\", 'COPY "a b" c']
 
 
 @pytest.mark.parametrize(
@@ -67,10 +103,14 @@ def test_the_image_is_the_image_alone(written: str, image: str) -> None:
         ("FROM a\nRUN <<EOF\nEOF\n", "line 2: here-documents"),
         ("FROM a\nRUN --mount=type=secret,id=x cat\n", "line 2: RUN --mount"),
         ("FROM a\nCOPY x\n", "line 2: COPY needs"),
-        ("FROM a\nSHELL bash\n", "line 2: SHELL is not understood"),
-        ("ARG V=1\nFROM a:$V\n", "line 1: an ARG before FROM"),
+        ("FROM a\nSHELL bash\n", "line 2: SHELL needs a list"),
+        ("FROM a:$V\n", "line 1: FROM uses $V, which neither"),
         ("FROM python:3.12-alpine\n", "line 1: 'python:3.12-alpine' has no apt"),
-        ("RUN true\n", "has no FROM"),
+        ("FROM host:5000/x/alpine:3\n", "line 1: 'host:5000/x/alpine:3' has no apt"),
+        ("FROM python:3.12-alpine3.20@sha256:00\n", "has no apt"),
+        ("FROM scratch\n", "line 1: 'scratch' has no apt"),
+        ("RUN true\n", "line 1: RUN stands before FROM"),
+        ("# nothing\n", "has no FROM"),
     ],
 )
 def test_what_the_builder_cannot_do_is_refused_with_its_line(text: str, says: str) -> None:
@@ -90,6 +130,7 @@ def test_what_the_builder_cannot_do_is_refused_with_its_line(text: str, says: st
         (["/build/", "# comment", ""], ["build/x"], ["src/build"]),
         (["file[0-9].txt", "a?c"], ["file1.txt", "abc"], ["filex.txt", "a/c"]),
         (["**/*.py[cod]"], ["a.pyc", "x/y/b.pyo"], ["a.py"]),
+        (["[a-c-]x", "[^a-c]y", r"[\]a]z"], ["bx", "-x", "dy", "]z"], ["dx", "ay", "bz"]),
     ],
 )
 def test_dockerignore_is_read_as_docker_reads_it(patterns: list[str], left_out: list[str], kept: list[str]) -> None:
@@ -98,11 +139,22 @@ def test_dockerignore_is_read_as_docker_reads_it(patterns: list[str], left_out: 
     assert [path for path in kept if rules.leaves_out(path)] == []
 
 
+@pytest.mark.parametrize("pattern", ["[z-a]", "[^]", r"[a-\A]", "[", "a[b", "[]", "a\\", "!", "[a\\"])
+def test_a_pattern_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / ".dockerignore").write_text(f"*.log\n{pattern}\n")
+    with pytest.raises(ConfigurationError) as refused:
+        collect(tmp_path, ["."])
+    assert str(refused.value).startswith(f".dockerignore, line 2: the pattern {pattern!r} cannot be read: ")
+
+
 @given(
     st.lists(st.text("ab*?!/.[]\\", max_size=6), max_size=4), st.lists(st.sampled_from("ab"), min_size=1, max_size=3)
 )
 def test_a_folder_that_is_skipped_has_nothing_in_it_that_is_meant(patterns: list[str], parts: list[str]) -> None:
-    rules = IgnoreRules(patterns)
+    try:
+        rules = IgnoreRules(patterns)
+    except ConfigurationError:
+        reject()
     folder = "/".join(parts)
     if rules.leaves_out_all_of(folder):
         assert all(rules.leaves_out(f"{folder}/{below}") for below in ("a", "b", "a/b", ".", "a.b"))
@@ -116,17 +168,47 @@ def test_the_files_that_travel_are_those_that_are_copied_and_not_left_out(tmp_pa
     (tmp_path / "stray").symlink_to("/etc/hostname")
 
     everything = collect(tmp_path, ["."])
-    some = collect(tmp_path, ["src", "*.md"])
+    some = collect(tmp_path, ["src", "*.md", "nothing"])
 
     assert [file.path for file in everything.files] == ["données.txt", "link", "main.py", "notes.md", "src/a.py"]
     assert everything.strays == ("stray",)
     assert [file.path for file in some.files] == ["notes.md", "src/a.py"]
-    assert unmatched(some, ["src", "nothing"]) == ["nothing"]
+    assert [some.matches(source) for source in ("./src", "s*/a.py", "nothing")] == [["src"], ["src/a.py"], []]
 
     (tmp_path / ".dockerignore").write_text("src\n")
     mine = collect(tmp_path, ["."])
     assert mine.secrets == [".env"]
     assert ".venv/lib/x" in [file.path for file in mine.files]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf8_is_told_and_not_sent(tmp_path: Path) -> None:
+    (tmp_path / "main.py").touch()
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).touch()
+    (tmp_path / "link").symlink_to(os.fsdecode(b"caf\xe9.txt"))
+    context = collect(tmp_path, ["."])
+    assert [file.path for file in context.files] == ["main.py"]
+    assert context.unnamed == (os.fsdecode(b"caf\xe9.txt"), "link")
+
+
+SECRETS = (
+    ".aws/credentials", ".aws/config", ".netrc", ".npmrc", ".pypirc", "a/server.pem", "id_ed25519", ".env.local",
+    "x.p12", ".docker/config.json", ".kube/config", ".git-credentials", "sub/secrets.toml", "Prod.KEY",
+    "terraform.tfstate",
+)  # fmt: skip
+NO_SECRETS = (".env.example", "id_rsa.pub", "config.json", "keyboard.py", "credentials.py", "docs/config", "npmrc.md")
+
+
+def test_files_that_look_like_secrets_are_named(tmp_path: Path) -> None:
+    for name in (*SECRETS, *NO_SECRETS):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / ".dockerignore").write_text("\n")
+    assert collect(tmp_path, ["."]).secrets == sorted(SECRETS)
+    (tmp_path / ".dockerignore").unlink()
+    left = {file.path for file in collect(tmp_path, ["."]).files}
+    assert left.isdisjoint({".aws/credentials", ".netrc", ".npmrc", ".pypirc", "a/server.pem", ".env.local"})
+    assert left.issuperset(NO_SECRETS[1:])
 
 
 def test_what_is_sent_is_what_was_listed(tmp_path: Path) -> None:

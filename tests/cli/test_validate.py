@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ppio_agent_client.cli.checks.files import check_requirements
 from ppio_agent_client.cli.checks.manifest import check_secrets
 from ppio_agent_client.cli.commands.init import Kind
 from tests.support.command_line import CommandLine, Finished
@@ -157,41 +155,6 @@ def test_a_deployment_warns_about_unknown_fields_too(agent: CommandLine) -> None
     ended = agent.run("deploy", "--local", "--dry-run")
     assert ended.code == 0
     assert f"Warning: {MANIFEST}, line 16: unknown field 'spec.runtime.timeuot', ignored; did you mean" in ended.err
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "words"),
-    [
-        ("ppio-agent-runtime\nfoo bar\n", 2, "cannot read 'foo bar'"),
-        ("ppio-agent-runtime>=\n", 1, "cannot read"),
-        ("ppio-agent-runtime\n-r other.txt\n", 2, "no file 'other.txt'"),
-        ("ppio_Agent.runtime\nfoo \\\n  >= x y\n", 2, "cannot read"),
-        ("ppio-agent-runtime\n-e .\n", 2, "on this machine"),
-        ("requests\n", 1, "ppio-agent-runtime is not in it"),
-    ],
-)
-def test_a_line_that_pip_cannot_read_is_found(tmp_path: Path, text: str, line: int, words: str) -> None:
-    (tmp_path / "requirements.txt").write_text(text, encoding="utf-8")
-    finding = next(iter(check_requirements(tmp_path)))
-    assert (finding.file, finding.line) == ("requirements.txt", line)
-    assert words in finding.message
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "# a comment\n\nppio-agent-runtime[otel]~=0.2 ; python_version > '3.8'  # why\n",
-        "--index-url https://example.com/simple\nppio-agent-runtime==0.2.0 --hash=sha256:00\n",
-        "ppio-agent-runtime\nfoo @ https://example.com/foo.tar.gz\ngit+https://example.com/x.git@main\n",
-        "ppio-agent-runtime==0.2.0 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\n",
-        "-r more/other.txt\n",
-    ],
-)
-def test_a_line_that_pip_can_read_is_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "other.txt").write_text("ppio-agent-runtime\n-c ../requirements.txt\n", encoding="utf-8")
-    (tmp_path / "requirements.txt").write_text(text, encoding="utf-8")
-    assert list(check_requirements(tmp_path)) == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from .output import screen
 if TYPE_CHECKING:
     from ppio_agent_models import AgentManifest
 
-REQUIREMENTS_FILE: Final = "requirements.txt"
 RUNTIME_LINE: Final = "pip install ppio-agent-runtime"
 _HAS_RUNTIME: Final = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ppio_agent_runtime') is None)"
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")

@@ -26,6 +26,8 @@ def clean_up_dead(paths: Paths) -> None:
     for sandbox_id in paths.sandbox_ids():
         directory = paths.sandbox(sandbox_id)
         record = directory.read()
+        if record is None and directory.has_supervisor():
+            continue  # Whoever wrote that record may understand it; if nobody does, its supervisor ends it.
         if record is None or record["state"] == "creating":
             _remove_unfinished(paths, directory)
         elif not directory.has_supervisor():

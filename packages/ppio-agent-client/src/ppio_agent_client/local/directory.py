@@ -60,6 +60,18 @@ if TYPE_CHECKING:
         log_bytes: int
 
 
+_STATES = ("creating", "running", "paused", "terminating", "ended")
+_NUMBER = (int, float)
+_MAX_TIME = 1e11
+"""In Unix seconds, the year 5138: later moments are no dates to Python."""
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("sandbox_id", "session_id", "template_id", "python", "token", "state", "output"), str),
+    **dict.fromkeys(("start_timeout_seconds", "created_at", "due_at", "rest_seconds"), _NUMBER),
+    **dict.fromkeys(("port", "log_bytes"), int),
+    **dict.fromkeys(("supervisor", "agent"), (dict, type(None))),
+    "metadata": dict,
+    "exit_code": (int, type(None)),
+}
 LOCK_FILE = "lock"
 MAX_LOG_BYTES = 10 * 1024 * 1024
 """The log is cut to its last part when a look at it finds it longer than this."""
@@ -93,9 +105,12 @@ class SandboxDirectory:
         return Lock(os.path.join(self.path, LOCK_FILE))
 
     def read(self) -> Record | None:
-        """Return the record, None when there is none (any more)."""
-        record: Record | None = read_json(self._record)
-        return record
+        """Return the record, None when there is none (any more), or none that this version understands."""
+        return read_record(self._record)
+
+    def has_record(self) -> bool:
+        """Return whether there is a record, understood or not."""
+        return os.path.exists(self._record)
 
     def write(self, record: Record) -> None:
         """Replace the record. The caller holds the lock."""
@@ -173,6 +188,27 @@ def read_json(path: str) -> Any:
             return json.load(file)
     except (FileNotFoundError, ValueError):
         return None  # ValueError: the machine crashed before the file reached the disk.
+
+
+def read_record(path: str) -> Record | None:
+    """Return the record in a file; None when there is none, or one of another shape: damaged, or another version's."""
+    value: Any = read_json(path)
+    if not isinstance(value, dict) or not value.keys() >= _KINDS.keys():
+        return None
+    if any(not isinstance(value[name], kind) for name, kind in _KINDS.items()):
+        return None
+    agent, supervisor = value["agent"], value["supervisor"]
+    understood = (
+        value["state"] in _STATES
+        and all(0 <= value[name] < _MAX_TIME for name in ("created_at", "due_at"))
+        and (supervisor is None or _is_process(supervisor))
+        and (agent is None or (_is_process(agent) and isinstance(agent.get("session"), int)))
+    )
+    return value if understood else None  # type: ignore[return-value]  # looked at field by field
+
+
+def _is_process(value: dict[str, Any]) -> bool:
+    return isinstance(value.get("pid"), int) and isinstance(value.get("started"), str)
 
 
 def write_json(path: str, value: object) -> None:

@@ -15,7 +15,7 @@ from . import lifecycle
 from .cleanup import clean_up, clean_up_dead, forget_ended
 from .conversion import ended_log_page, is_living, living_log_page, to_sandbox
 from .create import chosen_python, create_sandbox
-from .directory import read_json
+from .directory import read_record
 from .paths import Paths, is_sandbox_id
 from .templates import TemplateStore, canonical_id
 
@@ -53,6 +53,7 @@ class LocalStore:
         self._python = python
         self._templates = TemplateStore(self._paths)
         self._forget_at = 0.0
+        self._named: set[str] = set()
 
     @property
     def folder(self) -> Path:
@@ -95,13 +96,13 @@ class LocalStore:
             clean_up(directory)
             record = None
         if record is None:
-            record = read_json(self._paths.ended_record(sandbox_id))
+            record = read_record(self._paths.ended_record(sandbox_id))
         return None if record is None or record["state"] == "creating" else to_sandbox(record)
 
     def list_sandboxes(self) -> list[Sandbox]:
         """Return every living sandbox of this home, whichever process made it, oldest first."""
         self._clean_up()
-        records = (self._paths.sandbox(name).read() for name in self._paths.sandbox_ids())
+        records = (self._read(name) for name in self._paths.sandbox_ids())
         living = (record for record in records if record is not None and is_living(record))
         return [to_sandbox(record) for record in sorted(living, key=lambda record: record["created_at"])]
 
@@ -127,7 +128,7 @@ class LocalStore:
         record = self._living(session_id)
         if record is not None:
             return living_log_page(self._paths.sandbox(record["sandbox_id"]), record, cursor)
-        ended = (read_json(self._paths.ended_record(each)) for each in self._paths.ended_ids_of(session_id))
+        ended = (read_record(self._paths.ended_record(each)) for each in self._paths.ended_ids_of(session_id))
         last = max(ended, key=lambda each: each["created_at"] if each else 0, default=None)
         return None if last is None else ended_log_page(last, cursor)
 
@@ -149,11 +150,21 @@ class LocalStore:
 
     def _living(self, session_id: str) -> Record | None:
         for sandbox_id in self._paths.sandbox_ids_of(session_id):
-            directory = self._paths.sandbox(sandbox_id)
-            record = directory.read()
-            if record is not None and is_living(record) and directory.is_supervised(record):
+            record = self._read(sandbox_id)
+            if record is not None and is_living(record) and self._paths.sandbox(sandbox_id).is_supervised(record):
                 return record
         return None
+
+    def _read(self, sandbox_id: str) -> Record | None:
+        directory = self._paths.sandbox(sandbox_id)
+        record = directory.read()
+        if record is None and directory.has_record() and sandbox_id not in self._named:
+            self._named.add(sandbox_id)
+            logger.warning(
+                "the local sandbox in %s is left out: its record.json was damaged, or another version wrote it",
+                directory.path,
+            )
+        return record
 
     def _change(self, sandbox_id: str, change: lifecycle.Change) -> Sandbox:
         record = lifecycle.apply(self._paths.sandbox(sandbox_id), change) if is_sandbox_id(sandbox_id) else None

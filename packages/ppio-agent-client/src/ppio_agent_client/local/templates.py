@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError, TemplateNotFoundError
 
-from .agent_folder import NAME_RULE, AgentFolder, copy_folder, is_name, read_agent_folder, what_was_looked_for
+from .agent_folder import (
+    NAME_RULE,
+    AgentFolder,
+    copy_folder,
+    is_name,
+    logger,
+    read_agent_folder,
+    what_was_looked_for,
+)
 from .directory import LOCK_FILE, discard, read_json, remove, write_json
 from .locks import Lock
 from .paths import Paths, new_token
@@ -88,6 +96,22 @@ class TemplateStore:
         found = ((name, self._stored(name)) for name in self._names())
         return [_as_template(name, facts) for name, facts in found if facts is not None]
 
+    def _stored(self, name: str) -> dict[str, Any] | None:
+        """Return what is known of a name; one that is damaged, or another version's, is named in a warning."""
+        facts = read_json(self._pointer_file(name))
+        if facts is None and not os.path.exists(self._pointer_file(name)):
+            return None
+        try:
+            _as_template(name, dict(facts))
+            return {**facts, "files": str(facts["files"]), "metadata": dict(facts["metadata"])}
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):  # ValueError: pydantic's is one
+            logger.warning(
+                "the local template in %s is left out: it was damaged, or another version wrote it; "
+                "`ppio-agent deploy --local` writes it anew",
+                self._pointer_file(name),
+            )
+            return None
+
     def deploy(self, folder: str | Path, name: str | None, python: str | None) -> AgentTemplate:
         """Copy a folder and let a name, its manifest's unless given, stand for the copy from now on.
 
@@ -135,11 +159,13 @@ class TemplateStore:
         """Remove versions that no name points at: replaced, deleted, or never finished."""
         rubbish = []
         with self._paths.lock():
-            pointed = {facts["files"] for name in self._names() if (facts := self._stored(name)) is not None}
+            known = {name: self._stored(name) for name in self._names()}
+            pointed = {facts["files"] for facts in known.values() if facts is not None}
             for version in os.listdir(self._paths.templates):
                 directory = os.path.join(self._paths.templates, version)
-                if "@" not in version or version in pointed:
-                    continue
+                name, at, _ = version.partition("@")
+                if not at or version in pointed or known.get(name, {}) is None:
+                    continue  # Of a name that cannot be read nothing is known, so everything stays.
                 hold = Lock(os.path.join(directory, LOCK_FILE))
                 if hold.acquire(wait=False):  # Else it is being made, or being read.
                     rubbish.append(discard(directory))
@@ -164,10 +190,6 @@ class TemplateStore:
         facts = self._stored(name) if is_name(name) else None
         if facts is None:
             raise TemplateNotFoundError(_not_found(name, self._names()))
-        return facts
-
-    def _stored(self, name: str) -> dict[str, Any] | None:
-        facts: dict[str, Any] | None = read_json(self._pointer_file(name))
         return facts
 
     def _pointer_file(self, name: str) -> str:

@@ -11,89 +11,48 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import ConfigurationError
 
+from ..deploy.context import IGNORE_FILE, ignore_rules
 from ..deploy.dockerfile import read_dockerfile
 from ..deploy.plan import DOCKERFILES
-from ..project import REQUIREMENTS_FILE, RUNTIME_LINE, has_runtime, import_agent
+from ..errors import UsageError
+from ..project import RUNTIME_LINE, has_runtime, import_agent
+from ..requirements import REQUIREMENTS_FILE, read_requirements
 from . import Finding, error, located, warning
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentManifest
 
 _RUNTIME: Final = "ppio-agent-runtime"
-_COMMENT: Final = re.compile(r"(^|\s)#.*$")
-_OPTIONS: Final = re.compile(r"\s+--(hash|config-settings?|global-option)\b.*$")
-_OTHER_FILE: Final = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s+|=)?(?P<file>\S+)$")
 _MOST_SECONDS: Final = 60
 _SAID: Final = re.compile(r"^ppio-agent-runtime: (?:'[^']*' )?(.*)$", re.MULTILINE)
 _APP: Final = re.compile(r"\b\w*AgentRuntimeApp\(")
-_PLACE: Final = re.compile(r"(\.{1,2}[/\\]|[/\\]|[a-z+]+://|.*\.whl$|.*\.tar\.gz$)", re.IGNORECASE)
 
 
 def check_requirements(folder: Path) -> Iterator[Finding]:
     """Yield the lines that pip would refuse, in the file and in those that it names."""
-    path = folder / REQUIREMENTS_FILE
-    if not path.is_file():
+    if not (folder / REQUIREMENTS_FILE).is_file():
         yield warning("requirements", REQUIREMENTS_FILE, 1, f"there is no {REQUIREMENTS_FILE}; it must name {_RUNTIME}")
         return
-    names: set[str] = set()
-    yield from _read(folder, REQUIREMENTS_FILE, names, {path.resolve()})
-    if _RUNTIME not in names:
+    lines = list(read_requirements(folder))
+    for line in lines:
+        if line.problem and line.problem.is_certain:
+            yield error("requirements", line.file, line.number, line.problem.text)
+        elif line.problem:
+            doubt = f"{line.text!r} cannot be checked: {line.problem.text}"
+            yield warning("requirements", line.file, line.number, doubt)
+        elif line.path is not None:
+            advice = f"{line.text!r} is a place on this machine; does the Dockerfile copy it before pip installs?"
+            yield warning("requirements", line.file, line.number, advice)
+    if _RUNTIME not in {line.name for line in lines}:
         yield warning("requirements", REQUIREMENTS_FILE, 1, f"{_RUNTIME} is not in it, and the agent starts with that")
 
 
-def _read(folder: Path, file: str, names: set[str], seen: set[Path]) -> Iterator[Finding]:
-    try:
-        text = (folder / file).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        yield error("requirements", file, 1, f"it cannot be read: {problem}")
-        return
-    for number, line in _lines(text):
-        other = _OTHER_FILE.match(line)
-        if other is None:
-            yield from _line(file, number, line, names)
-            continue
-        path = (folder / file).parent / other["file"]
-        if not path.is_file():
-            yield error("requirements", file, number, f"there is no file {other['file']!r}")
-        elif path.resolve() not in seen:
-            seen.add(path.resolve())
-            yield from _read(folder, Path(file).parent.joinpath(other["file"]).as_posix(), names, seen)
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield what pip takes as one line, with the number of its first: a backslash at the end joins two."""
-    begun, start = "", 0
-    for number, raw in enumerate(text.splitlines(), 1):
-        start = start if begun else number
-        if raw.endswith("\\"):
-            begun += f"{raw[:-1]} "
-            continue
-        line, begun = _COMMENT.sub("", begun + raw).strip(), ""
-        if line:
-            yield start, line
-    if begun.strip():
-        yield start, begun.strip()
-
-
-def _line(file: str, number: int, line: str, names: set[str]) -> Iterator[Finding]:
-    from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.utils import canonicalize_name
-
-    if line.startswith("-") or _PLACE.match(line):
-        if line.startswith(("-e", "--editable")) or re.match(r"\.{0,2}[/\\]", line):
-            yield warning(
-                "requirements", file, number, f"{line!r} is a place on this machine; is it in the template too?"
-            )
-        return
-    try:
-        names.add(canonicalize_name(Requirement(_OPTIONS.sub("", line)).name))
-    except InvalidRequirement as problem:
-        reason = str(problem).splitlines()[0]
-        yield error("requirements", file, number, f"pip cannot read {line[:60]!r}: {reason}")
-
-
 def check_dockerfile(folder: Path) -> Iterator[Finding]:
-    """Yield what the platform cannot do in a Dockerfile; without one, that of `init` is used."""
+    """Yield what the platform cannot do in a Dockerfile, and what cannot be read in .dockerignore."""
+    try:
+        ignore_rules(folder)
+    except (ConfigurationError, UsageError) as problem:
+        yield located("dockerfile", IGNORE_FILE, problem)
     for name in DOCKERFILES:
         if (folder / name).is_file():
             try:

@@ -19,15 +19,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ppio_agent_models import MANIFEST_FILE
+from ppio_agent_models import MANIFEST_FILE, ConfigurationError
+
+from ..project import read_text
 
 IGNORE_FILE: Final = ".dockerignore"
 DEFAULT_PATTERNS: Final = (
     "**/.git", "**/.hg", "**/.svn", "**/__pycache__", "**/.venv", "**/venv", "**/node_modules", "**/.tox", "**/.nox",
     "**/.mypy_cache", "**/.ruff_cache", "**/.pytest_cache", "**/.ipynb_checkpoints", "**/.DS_Store", "**/.env",
-    "**/.env.*",
+    "**/.env.*", "**/.aws", "**/.ssh", "**/.gnupg", "**/.netrc", "**/.npmrc", "**/.pypirc", "**/.git-credentials",
+    "**/*.pem", "**/*.key",
 )  # fmt: skip
 """What is left out of a folder that has no `.dockerignore`: history, environments, caches, secrets."""
+_SECRET_NAMES: Final = frozenset(
+    {
+        ".env", ".netrc", "_netrc", ".npmrc", ".yarnrc.yml", ".pypirc", "pip.conf", ".git-credentials", ".pgpass",
+        ".my.cnf", ".htpasswd", ".dockercfg", ".s3cfg", ".boto", ".vault-token", "credentials", "credentials.json",
+        "secrets.json", "secrets.yaml", "secrets.yml", "secrets.toml", "client_secret.json", "service-account.json",
+        "service_account.json", "application_default_credentials.json", "kubeconfig", "terraform.tfstate",
+    }
+)  # fmt: skip
+_SECRET_BEGINNINGS: Final = (".env.", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519")
+_SECRET_ENDINGS: Final = (".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".tfvars")
+_SECRET_PLACES: Final = frozenset({".docker/config.json", ".kube/config", ".aws/config"})
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+"""What Python puts for the bytes of a name that is not UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +68,13 @@ class Context:
     Attributes:
         files: What is sent, by path.
         strays: Links that point out of the folder, and are not sent.
+        unnamed: What is not sent because its name, or where it points, is not UTF-8; the builder takes no other.
     """
 
     folder: Path
     files: tuple[ContextFile, ...]
     strays: tuple[str, ...]
+    unnamed: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -66,7 +84,13 @@ class Context:
     @property
     def secrets(self) -> list[str]:
         """The files that look like secrets by their names."""
-        return [file.path for file in self.files if _looks_secret(file.path.rpartition("/")[2])]
+        return [file.path for file in self.files if looks_secret(file.path)]
+
+    def matches(self, source: str) -> list[str]:
+        """Return the files and folders that a source of COPY stands for."""
+        depth = len(_normalized(source).split("/"))
+        known = [*(file.path for file in self.files), MANIFEST_FILE]
+        return sorted({"/".join(path.split("/")[:depth]) for path in known if _is_meant(path, source)})
 
     def with_file(self, path: str, size: int) -> Context:
         """Return it with a file that is sent in any case, of this size and whatever the folder has."""
@@ -102,30 +126,30 @@ class Context:
 
 def collect(folder: Path, sources: Sequence[str]) -> Context:
     """Return what the sources of COPY instructions stand for in a folder."""
-    rules = _rules(folder)
-    files, strays = [], []
+    rules = ignore_rules(folder)
+    files, strays, unnamed = list[ContextFile](), list[str](), list[str]()
     for file in _walk(folder, rules):
         if file.path == IGNORE_FILE or not any(_is_meant(file.path, source) for source in sources):
             continue
-        if file.link is not None and _points_out(folder, file):
+        if _SURROGATES.search(f"{file.path}{file.link or ''}"):
+            unnamed.append(file.path)
+        elif file.link is not None and _points_out(folder, file):
             strays.append(file.path)
         else:
             files.append(file)
-    return Context(folder, tuple(sorted(files, key=lambda file: file.path)), tuple(sorted(strays)))
+    files.sort(key=lambda file: file.path)
+    return Context(folder, tuple(files), tuple(sorted(strays)), tuple(sorted(unnamed)))
 
 
-def unmatched(context: Context, sources: Sequence[str]) -> list[str]:
-    """Return the sources that stand for no file: the platform refuses a COPY of nothing."""
-    known = [file.path for file in context.files] + [MANIFEST_FILE]
-    return [source for source in sources if not any(_is_meant(path, source) for path in known)]
+def ignore_rules(folder: Path) -> IgnoreRules:
+    """Return what is left out of a folder.
 
-
-def _rules(folder: Path) -> IgnoreRules:
-    try:
-        text = (folder / IGNORE_FILE).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return IgnoreRules(DEFAULT_PATTERNS)
-    return IgnoreRules(text.splitlines())
+    Raises:
+        UsageError: The file cannot be read, or is not UTF-8.
+        ConfigurationError: A pattern in it cannot be read.
+    """
+    path = folder / IGNORE_FILE
+    return IgnoreRules(read_text(path).splitlines() if path.exists() else DEFAULT_PATTERNS)
 
 
 def _walk(folder: Path, rules: IgnoreRules, below: str = "") -> Iterator[ContextFile]:
@@ -144,12 +168,16 @@ def _walk(folder: Path, rules: IgnoreRules, below: str = "") -> Iterator[Context
 
 
 def _is_meant(path: str, source: str) -> bool:
-    source = os.path.normpath(source).replace(os.sep, "/")
+    source = _normalized(source)
     if source == ".":
         return True
     wanted = source.split("/")
     head = path.split("/")[: len(wanted)]
     return len(head) == len(wanted) and all(map(fnmatch.fnmatchcase, head, wanted))
+
+
+def _normalized(source: str) -> str:
+    return os.path.normpath(source).replace(os.sep, "/")
 
 
 def _points_out(folder: Path, file: ContextFile) -> bool:
@@ -158,10 +186,24 @@ def _points_out(folder: Path, file: ContextFile) -> bool:
     return Path(file.link or "").is_absolute() or os.path.commonpath((root, pointed)) != root
 
 
-def _looks_secret(name: str) -> bool:
-    if name.endswith((".example", ".sample", ".template")):
+def looks_secret(path: str) -> bool:
+    """Return whether a file looks like a secret by its name and the folder that it is in."""
+    folder, _, name = path.lower().rpartition("/")
+    if name.endswith((".example", ".sample", ".template", ".pub")):
         return False
-    return name == ".env" or name.startswith((".env.", "id_rsa", "id_ed25519")) or name.endswith((".pem", ".key"))
+    return (
+        name in _SECRET_NAMES
+        or name.startswith(_SECRET_BEGINNINGS)
+        or name.endswith(_SECRET_ENDINGS)
+        or f"{folder.rpartition('/')[2]}/{name}" in _SECRET_PLACES
+    )
+
+
+_TOKEN: Final = re.compile(
+    r"(?P<folders>\*\*/?)|(?P<some>\*)|(?P<one>\?)|\[(?P<negated>\^?+)(?P<members>(?:\\.|[^\]\\])+)\]"
+    r"|(?P<open>\[|\\$)|(?P<plain>\\?.)",
+    re.DOTALL,
+)
 
 
 class _Rule(NamedTuple):
@@ -179,10 +221,13 @@ class IgnoreRules:
 
     Args:
         lines: The lines of the file.
+
+    Raises:
+        ConfigurationError: A pattern cannot be read; Docker refuses it too.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._rules = [rule for line in lines if (rule := _rule(line)) is not None]
+        self._rules = [rule for number, line in enumerate(lines, 1) if (rule := _rule(number, line)) is not None]
 
     def leaves_out(self, path: str) -> bool:
         """Return whether a path, written with slashes and relative to the folder, is left out."""
@@ -201,50 +246,58 @@ class IgnoreRules:
         )
 
 
-def _rule(line: str) -> _Rule | None:
+def _rule(number: int, line: str) -> _Rule | None:
     if line.startswith("#"):
         return None
     text = line.strip()
     takes_back = text.startswith("!")
-    text = text.removeprefix("!").strip()
-    if not text:
+    pattern = text.removeprefix("!").strip()
+    pattern = posixpath.normpath(pattern).lstrip("/") if pattern else ""
+    if pattern in {"", "."} and text != "!":
         return None
-    pattern = posixpath.normpath(text).lstrip("/")
-    if pattern in {"", "."}:
-        return None
-    return _Rule(pattern, re.compile(_expression(pattern), re.DOTALL), takes_back)
+    try:
+        return _Rule(pattern, re.compile(_expression(pattern), re.DOTALL), takes_back)
+    except ValueError as error:
+        where = f"{IGNORE_FILE}, line {number}"
+        raise ConfigurationError(f"{where}: the pattern {text!r} cannot be read: {error}") from error
 
 
 def _expression(pattern: str) -> str:
+    """Return the regular expression of a pattern, as `patternmatcher` of Moby makes it.
+
+    Raises:
+        ValueError: A class of characters or an escape has no end, or a class has its ends in the wrong order.
+    """
+    if not pattern:
+        raise ValueError("nothing stands behind the exclamation mark")
     parts: list[str] = []
-    at = 0
-    while at < len(pattern):
-        sign = pattern[at]
-        at += 1
-        if pattern.startswith("**", at - 1):
-            at += 1
-            if at < len(pattern) and pattern[at] == "/":
-                at += 1
-            parts.append("(?:.*/)?" if at < len(pattern) else ".*")
-        elif sign == "*":
-            parts.append("[^/]*")
-        elif sign == "?":
-            parts.append("[^/]")
-        elif sign == "[" and (end := pattern.find("]", at + 1)) > 0:
-            inside = pattern[at:end]
-            negated = inside.startswith("^")
-            parts.append(f"[{'^' if negated else ''}{_class(inside.removeprefix('^'))}]")
-            at = end + 1
-        elif sign == "\\" and at < len(pattern):
-            parts.append(re.escape(pattern[at]))
-            at += 1
-        else:
-            parts.append(re.escape(sign))
+    for token in _TOKEN.finditer(pattern):
+        match token.lastgroup:
+            case "folders":
+                parts.append("(?:.*/)?" if token.end() < len(pattern) else ".*")
+            case "some":
+                parts.append("[^/]*")
+            case "one":
+                parts.append("[^/]")
+            case "members":
+                parts.append(f"[{token['negated']}{_class(token['members'])}]")
+            case "open":
+                raise ValueError(f"{token[0]!r} has no end")
+            case _:
+                parts.append(re.escape(token[0][-1]))
     return "".join(parts)
 
 
-def _class(text: str) -> str:
-    return re.sub(r"([\[\]^\\&~|])", r"\\\1", text)
+def _class(members: str) -> str:
+    found = [one[0] for one in re.finditer(r"\\?.", members, re.DOTALL)]
+    parts = list[str]()
+    for number, one in enumerate(found):
+        before, after = found[number - 1][-1], found[(number + 1) % len(found)][-1]
+        is_range = one == "-" and 0 < number < len(found) - 1
+        if is_range and before > after:
+            raise ValueError(f"{before}-{after} is no range")
+        parts.append("-" if is_range else re.escape(one[-1]))
+    return "".join(parts)
 
 
 def _with_parents(path: str) -> list[str]:

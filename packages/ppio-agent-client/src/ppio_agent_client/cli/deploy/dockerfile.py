@@ -1,9 +1,10 @@
 """A Dockerfile as the platform's builder takes it.
 
 The builder of the official SDK knows FROM, RUN, COPY, ADD, WORKDIR, USER, ENV and ARG, one stage, and the first source
-of a COPY; it makes a start command of CMD and ENTRYPOINT and prints what it does not know. So the file is rewritten
-before it gets there: one instruction on each line, each with what Docker would do, and what cannot be done is refused
-with its line.
+of a COPY, and no variables in it; it makes a start command of CMD and ENTRYPOINT and prints what it does not know. So
+the file is rewritten before it gets there: one instruction on each line, each with what Docker would do, and what
+cannot be done is refused with its line.
+https://docs.docker.com/reference/dockerfile/
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -18,21 +20,35 @@ from ppio_agent_models import ConfigurationError
 
 _START: Final = ("CMD", "ENTRYPOINT")
 _MEANINGLESS: Final = ("EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "STOPSIGNAL", "VOLUME")
-_KEPT: Final = ("ARG", "ENV", "USER", "WORKDIR")
+_KEPT: Final = ("ENV", "USER", "WORKDIR")
 _FLAG: Final = re.compile(r"--(?P<name>[a-z-]+)(?:=(?P<value>\S+))?\s+")
 _HARMLESS_FLAGS: Final = {"RUN": ("network", "security"), "COPY": ("link",), "ADD": ("link",)}
-_OTHER_LIBC: Final = re.compile(r"(^|[/:-])(alpine|busybox|scratch)")
+_OTHER_LIBC: Final = re.compile(r"(alpine|busybox)(:|$)|.*:(.*[-.])?(alpine|busybox)|scratch$")
+_DIRECTIVE: Final = re.compile(r"#\s*(?P<name>\w+)\s*=\s*(?P<value>\S*)\s*")
+_VARIABLE: Final = re.compile(
+    r"(?P<escape>[\\`])\$|\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?::?(?P<operator>[-+?])(?P<word>[^}]*))?\})"
+)
 
 
 class Instruction(NamedTuple):
-    """One instruction: the number of its first line, its keyword in capitals, and the rest on one line."""
+    """One instruction: the number of its first line, its keyword in capitals, and the rest on one line.
+
+    Of a COPY, `source` is the one path or pattern that it copies, and `value` has `{}` in its place.
+    """
 
     line: int
     keyword: str
     value: str
+    source: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.keyword} {self.value}"
+        value = self.value if self.source is None else self.value.replace("{}", _quoted(self.source), 1)
+        return f"{self.keyword} {value}"
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it copies what fits a pattern, which may be nothing."""
+        return self.source is not None and not set("*?[").isdisjoint(self.source)
 
 
 @dataclass
@@ -42,16 +58,19 @@ class BuildFile:
     Attributes:
         image: What it starts from.
         instructions: What is done on it, in order, each with the line of the Dockerfile that it stands for.
-        sources: What is copied from the folder: paths and patterns.
         notes: What was left out and may surprise, a sentence each.
         details: What was left out and means nothing, a sentence each.
     """
 
     image: str = ""
     instructions: list[Instruction] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
+
+    @property
+    def sources(self) -> list[str]:
+        """What is copied from the folder: paths and patterns."""
+        return [step.source for step in self.instructions if step.source is not None]
 
     @property
     def text(self) -> str:
@@ -69,10 +88,11 @@ def read_dockerfile(text: str, *, source: str) -> BuildFile:
     Raises:
         ConfigurationError: It asks for something that the platform cannot do; the message has the line.
     """
-    build = BuildFile()
-    for instruction in _instructions(text):
+    build, lines = BuildFile(), text.removeprefix("\ufeff").splitlines()
+    reader = _Reader(build, _escape_sign(lines))
+    for instruction in reader.instructions(lines):
         try:
-            _take(build, instruction)
+            reader.take(instruction)
         except ValueError as error:
             raise ConfigurationError(f"{source}, line {instruction.line}: {error}") from error
     if not build.image:
@@ -82,91 +102,186 @@ def read_dockerfile(text: str, *, source: str) -> BuildFile:
     return build
 
 
-def _instructions(text: str) -> list[Instruction]:
-    found: list[Instruction] = []
-    begun, parts = 0, list[str]()
-    for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        begun = begun if parts else number
-        parts.append(line.removesuffix("\\").strip())
-        if not line.endswith("\\"):
-            found.append(_instruction(begun, " ".join(parts)))
-            parts = []
-    return [*found, _instruction(begun, " ".join(parts))] if parts else found
+def _escape_sign(lines: list[str]) -> str:
+    """Return the sign that the directive `# escape=` names; directives stand before everything else."""
+    for line in lines:
+        if (found := _DIRECTIVE.fullmatch(line.strip())) is None:
+            break
+        if found["name"].lower() == "escape":
+            return found["value"]
+    return "\\"
+
+
+class _Reader:
+    """Takes one instruction after the other, with what those before it said about variables and the shell."""
+
+    def __init__(self, build: BuildFile, escape: str) -> None:
+        self._build = build
+        self._escape = escape
+        self._variables: dict[str, str] = {}
+        self._of_image: dict[str, str] = {}
+        self._shell: list[str] = []
+
+    def instructions(self, lines: list[str]) -> list[Instruction]:
+        """Return the instructions that are written on the lines."""
+        goes_on = re.compile(rf"(^|[^{re.escape(self._escape)}])({re.escape(self._escape)}[ \t]*)$")
+        found, text, begun = list[Instruction](), "", 0
+        for number, raw in enumerate(lines, 1):
+            if not raw.strip() or raw.lstrip().startswith("#"):
+                continue
+            begun = begun if text else number
+            sign = goes_on.search(raw)
+            part = raw[: sign.start(2)] if sign else raw
+            if part[:1].isspace() or not text:
+                text, part = f"{text.rstrip()} " if text else "", part.lstrip()
+            text += part
+            if not sign:
+                found.append(_instruction(begun, text))
+                text = ""
+        return [*found, _instruction(begun, text)] if text else found
+
+    def take(self, instruction: Instruction) -> None:
+        """Add an instruction to what is built.
+
+        Raises:
+            ValueError: The platform cannot do it.
+        """
+        line, keyword, value = instruction[:3]
+        build = self._build
+        if keyword == "FROM":
+            build.image = self._image(value)
+        elif keyword == "ARG":
+            for name, default in self._arguments(value):
+                self._variables[name] = default
+                if build.image:
+                    build.instructions.append(Instruction(line, keyword, f"{name}={shlex.quote(default)}"))
+        elif not build.image:
+            raise ValueError(f"{keyword} stands before FROM")
+        elif keyword in _START:
+            build.notes.append(
+                f"{keyword} (line {line}) is not used: the agent is started in each sandbox by who calls it."
+            )
+        elif keyword in _MEANINGLESS:
+            build.details.append(f"{keyword} (line {line}) means nothing on the platform and is left out.")
+        else:
+            self._add_step(instruction)
+
+    def _add_step(self, instruction: Instruction) -> None:
+        line, keyword, value = instruction[:3]
+        build = self._build
+        if keyword in ("COPY", "ADD"):
+            self._copy(instruction)
+        elif keyword == "RUN":
+            build.instructions.append(Instruction(line, keyword, self._command(value)))
+        elif keyword == "SHELL":
+            self._shell = _json_list(value) or []
+            if not self._shell:
+                raise ValueError(f'SHELL needs a list, such as ["/bin/bash", "-c"], not {value!r}')
+        elif keyword in _KEPT:
+            if keyword == "ENV":
+                self._variables |= self._pairs(value)
+            else:
+                value = self._expanded(value, keyword, strict=False)
+            build.instructions.append(Instruction(line, keyword, value))
+        else:
+            raise ValueError(f"{keyword} is not understood by the platform")
+
+    def _image(self, value: str) -> str:
+        if self._build.image:
+            raise ValueError("a second FROM: the platform builds one stage; put everything into one")
+        words = _FLAG.sub("", value + " ").split()
+        image = self._expanded(words[0], "FROM") if words else ""
+        if not image:
+            raise ValueError(f"FROM needs the name of an image, not {value!r}")
+        if _OTHER_LIBC.match(image.partition("@")[0].rpartition("/")[2]) and not image.endswith("/scratch"):
+            raise ValueError(f"{image!r} has no apt and glibc, which the platform needs; take a Debian or Ubuntu image")
+        self._of_image, self._variables = self._variables, {}  # an ARG before FROM counts again when it is named again
+        return image
+
+    def _arguments(self, value: str) -> Iterator[tuple[str, str]]:
+        """Yield names and defaults; one without takes that of an ARG of its name before FROM: nobody gives others."""
+        for word in self._words(value):
+            name, has_default, default = word.partition("=")
+            yield name, self._expanded(default, "ARG") if has_default else self._of_image.get(name, "")
+
+    def _pairs(self, value: str) -> dict[str, str]:
+        words = self._words(value)
+        if words and "=" not in words[0]:  # the older form: ENV NAME the rest
+            name, _, rest = value.partition(" ")
+            return {name: self._expanded(rest.strip(), "ENV", strict=False)}
+        pairs = (word.partition("=") for word in words)
+        return {name: self._expanded(item, "ENV", strict=False) for name, _, item in pairs}
+
+    def _copy(self, instruction: Instruction) -> None:
+        line, keyword, value = instruction[:3]
+        _refuse_here_documents(value)
+        flags = []
+        while flag := _FLAG.match(value):
+            if flag["name"] == "chown":
+                flags.append(self._expanded(flag[0].strip(), keyword))
+            elif flag["name"] not in _HARMLESS_FLAGS[keyword]:
+                raise ValueError(f"{keyword} --{flag['name']} is not understood by the platform")
+            value = value[flag.end() :]
+        *sources, target = _json_list(value) or self._words(value) or [""]
+        if not sources:
+            raise ValueError(f"{keyword} needs what to copy and where to, not {value!r}")
+        target = self._expanded(target, keyword, strict=False)
+        for one in (self._expanded(source, keyword) for source in sources):
+            if re.match(r"[a-z+]+://|git@", one):
+                raise ValueError(
+                    f"{keyword} of {one!r}: the platform copies files of the folder only; download it with RUN"
+                )
+            step = Instruction(line, "COPY", " ".join([*flags, "{}", _quoted(target)]), one.lstrip("/") or ".")
+            self._build.instructions.append(step)
+
+    def _command(self, value: str) -> str:
+        _refuse_here_documents(value)
+        while flag := _FLAG.match(value):
+            cached = flag["name"] == "mount" and "type=cache" in (flag["value"] or "")
+            if not cached and flag["name"] not in _HARMLESS_FLAGS["RUN"]:
+                raise ValueError(f"RUN --{flag['name']} is not understood by the platform")
+            value = value[flag.end() :]
+        words = _json_list(value) or ([*self._shell, value] if self._shell else None)
+        return shlex.join(words) if words else value
+
+    def _words(self, value: str) -> list[str]:
+        lexer = shlex.shlex(value, posix=True, punctuation_chars=False)
+        lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", self._escape
+        try:
+            return list(lexer)
+        except ValueError as error:
+            raise ValueError(f"{value!r} cannot be read: {error}") from None
+
+    def _expanded(self, text: str, keyword: str, *, strict: bool = True) -> str:
+        """Return a text with the values of its variables.
+
+        Args:
+            text: What is written.
+            keyword: Where it is written.
+            strict: Whether a variable that nothing here sets is refused; else it stays, for the platform to fill in.
+        """
+
+        def value(found: re.Match[str]) -> str:
+            if found["escape"]:
+                return "$" if found["escape"] == self._escape else found[0]
+            name = str(found["plain"] or found["name"])
+            known, word = self._variables.get(name), found["word"] or ""
+            if found["operator"] == "+":
+                return word if known else ""
+            if known or (known is not None and not found["operator"]):
+                return known
+            if found["operator"] == "-":
+                return word
+            if strict:
+                raise ValueError(f"{keyword} uses ${name}, which neither ARG nor ENV above it gives a value")
+            return found[0]
+
+        return _VARIABLE.sub(value, text)
 
 
 def _instruction(line: int, text: str) -> Instruction:
-    keyword, _, value = text.partition(" ")
-    return Instruction(line, keyword.upper(), value.strip())
-
-
-def _take(build: BuildFile, instruction: Instruction) -> None:
-    line, keyword, value = instruction
-    if keyword == "FROM":
-        build.image = _image(value, first=not build.image)
-        if _OTHER_LIBC.search(build.image):
-            raise ValueError(
-                f"{build.image!r} has no apt and glibc, which the platform needs; take a Debian or Ubuntu image"
-            )
-    elif keyword == "ARG" and not build.image:
-        raise ValueError("an ARG before FROM is not understood by the platform; write its value into FROM")
-    elif keyword in ("COPY", "ADD"):
-        flags, sources, target = _copy(keyword, value)
-        build.sources.extend(sources)
-        build.instructions.extend(
-            Instruction(line, "COPY", " ".join([*flags, _quoted(one), _quoted(target)])) for one in sources
-        )
-    elif keyword == "RUN":
-        build.instructions.append(Instruction(line, keyword, _command(value)))
-    elif keyword in _KEPT:
-        build.instructions.append(instruction)
-    elif keyword in _START:
-        build.notes.append(
-            f"{keyword} (line {line}) is not used: the agent is started in each sandbox by who calls it."
-        )
-    elif keyword in _MEANINGLESS:
-        build.details.append(f"{keyword} (line {line}) means nothing on the platform and is left out.")
-    else:
-        raise ValueError(f"{keyword} is not understood by the platform")
-
-
-def _image(value: str, *, first: bool) -> str:
-    if not first:
-        raise ValueError("a second FROM: the platform builds one stage; put everything into one")
-    image = _FLAG.sub("", value + " ").split()[0] if value else ""
-    if not image or "$" in image:
-        raise ValueError(f"FROM needs the name of an image, without variables, not {value!r}")
-    return image
-
-
-def _command(value: str) -> str:
-    _refuse_here_documents(value)
-    while flag := _FLAG.match(value):
-        cached = flag["name"] == "mount" and "type=cache" in (flag["value"] or "")
-        if not cached and flag["name"] not in _HARMLESS_FLAGS["RUN"]:
-            raise ValueError(f"RUN --{flag['name']} is not understood by the platform")
-        value = value[flag.end() :]
-    words = _json_list(value)
-    return shlex.join(words) if words else value
-
-
-def _copy(keyword: str, value: str) -> tuple[list[str], list[str], str]:
-    _refuse_here_documents(value)
-    flags = []
-    while flag := _FLAG.match(value):
-        if flag["name"] == "chown":
-            flags.append(flag[0].strip())
-        elif flag["name"] not in _HARMLESS_FLAGS[keyword]:
-            raise ValueError(f"{keyword} --{flag['name']} is not understood by the platform")
-        value = value[flag.end() :]
-    *sources, target = _json_list(value) or _words(value) or [""]
-    if not sources:
-        raise ValueError(f"{keyword} needs what to copy and where to, not {value!r}")
-    if remote := next((one for one in sources if re.match(r"[a-z+]+://|git@", one)), None):
-        raise ValueError(f"{keyword} of {remote!r}: the platform copies files of the folder only; download it with RUN")
-    return flags, [one.lstrip("/") or "." for one in sources], target
+    keyword, *rest = text.split(None, 1)
+    return Instruction(line, keyword.upper(), rest[0].strip() if rest else "")
 
 
 def _refuse_here_documents(value: str) -> None:
@@ -182,13 +297,6 @@ def _json_list(value: str) -> list[str] | None:
     except ValueError:
         return None
     return [str(word) for word in words] if isinstance(words, list) else None
-
-
-def _words(value: str) -> list[str]:
-    try:
-        return shlex.split(value)
-    except ValueError as error:
-        raise ValueError(f"{value!r} cannot be read: {error}") from None
 
 
 def _quoted(path: str) -> str:

@@ -23,7 +23,8 @@ from ppio_agent_models import MANIFEST_FILE
 
 from ..errors import CommandError, UsageError
 from ..output import screen
-from ..project import REQUIREMENTS_FILE, Agent, read_text
+from ..project import Agent
+from ..requirements import REQUIREMENTS_FILE, read_requirements
 
 if TYPE_CHECKING:
     from ppio_agent_client import SyncLocalSandboxProvider
@@ -77,20 +78,15 @@ def _say_what_is_missing(agent: Agent) -> None:
     if os.environ.get("PPIO_AGENT_PYTHON"):
         return
     missing = [] if find_spec("ppio_agent_runtime") else ["ppio-agent-runtime"]
-    requirements = agent.folder / REQUIREMENTS_FILE
-    if requirements.is_file():
-        missing += [name for name in _names(read_text(requirements)) if not _is_installed(name) and name not in missing]
+    lines = read_requirements(agent.folder) if (agent.folder / REQUIREMENTS_FILE).is_file() else ()
+    for line in lines:
+        if line.name and line.applies_here and line.name not in missing and not _is_installed(line.name):
+            missing.append(line.name)
     if missing:
         screen.warn(
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed for {sys.executable}, which "
             f"agents run with; add --install, or run: pip install -r {REQUIREMENTS_FILE}"
         )
-
-
-def _names(requirements: str) -> list[str]:
-    lines = (line.strip() for line in requirements.splitlines())
-    found = (_REQUIREMENT.match(line) for line in lines if "://" not in line and "/" not in line.split("#")[0])
-    return [name["name"] for name in found if name is not None]
 
 
 def _is_installed(name: str) -> bool:

@@ -11,7 +11,7 @@ from ppio_agent_models import MANIFEST_FILE, ConfigurationError
 from ..output import screen
 from ..project import Agent, read_text, sent_manifest
 from ..rendering import count
-from .context import Context, collect, unmatched
+from .context import Context, collect
 from .dockerfile import BuildFile, Instruction, read_dockerfile
 
 APP_FOLDER: Final = "/app"
@@ -84,11 +84,7 @@ def plan_of(agent: Agent, *, prestart: bool, tags: list[str]) -> Plan:
     """
     build = _build_file(agent)
     context = collect(agent.folder, build.sources)
-    if missing := unmatched(context, build.sources):
-        raise ConfigurationError(
-            f"the Dockerfile copies {missing[0]!r}, which is not in {agent.folder.resolve()}, or is left out by "
-            ".dockerignore"
-        )
+    _resolve(build, context)
     build.instructions.append(Instruction(0, "COPY", f"{MANIFEST_FILE} {APP_FOLDER}/{MANIFEST_FILE}"))
     manifest = sent_manifest(agent)
     context = context.with_file(MANIFEST_FILE, len(manifest.encode()))
@@ -104,6 +100,29 @@ def plan_of(agent: Agent, *, prestart: bool, tags: list[str]) -> Plan:
     )
     plan.warnings.extend(_warnings(plan))
     return plan
+
+
+def _resolve(build: BuildFile, context: Context) -> None:
+    """Put what is there into the place of the patterns of COPY: to the platform, what fits nothing is an error.
+
+    Raises:
+        ConfigurationError: A file that is copied by its name is not there.
+    """
+    steps: list[Instruction] = []
+    for step in build.instructions:
+        found = [] if step.source is None else context.matches(step.source)
+        if step.source is None or (found and not step.is_pattern):
+            steps.append(step)
+        elif step.is_pattern:
+            steps.extend(step._replace(source=name) for name in found)
+            if not found:
+                build.details.append(f"{step} (line {step.line}) fits no file and is left out.")
+        else:
+            raise ConfigurationError(
+                f"the Dockerfile copies {step.source!r} in line {step.line}, which is not in "
+                f"{context.folder.resolve()}, or is left out by .dockerignore"
+            )
+    build.instructions[:] = steps
 
 
 def show(plan: Plan) -> None:
@@ -152,6 +171,8 @@ def _warnings(plan: Plan) -> list[str]:
             f"{', '.join(plan.context.secrets)} would become part of the template; name what is secret in "
             ".dockerignore, and give it with --env when the agent is called."
         )
+    if plan.context.unnamed:
+        found.append(f"{', '.join(map(ascii, plan.context.unnamed))} has a name that is not UTF-8 and is not sent.")
     if plan.context.strays:
         found.append(f"{', '.join(plan.context.strays)} points out of the folder and is not sent.")
     if not any(APP_FOLDER in step.value for step in plan.build.instructions[:-1]):
