@@ -11,7 +11,7 @@ from .http.cors import CORSMiddleware
 from .invocations.background import Background
 from .invocations.manager import SHUTDOWN_GRACE_SECONDS, InvocationManager
 from .invocations.ticker import TICK_SECONDS
-from .limits.admission import AdmissionControl
+from .invocations.worker_threads import WorkerThreads
 from .observability.health import Health
 from .observability.logging import logger
 from .observability.recorder import InvocationRecorder
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .handler import Handler
     from .isolation import SecondLoop
     from .lifespan import LifespanFunction
+    from .limits import AdmissionControl
 
 
 class Services:
@@ -38,7 +39,7 @@ class Services:
         handler: Its entrypoint; None while there is none.
 
     Attributes:
-        admission: The limits.
+        admission: The limits; None where there are none.
         workers: The threads of plain functions.
         health: What `/ping` says.
         background: Work that is no invocation.
@@ -51,8 +52,8 @@ class Services:
 
     def __init__(self, config: AgentConfig, handler: Handler | None) -> None:
         self._config = config
-        self.admission = AdmissionControl(config)
-        self.workers = self.admission.workers
+        self.workers = WorkerThreads(config.sync_workers)
+        self.admission = _admission_control(config, self.workers)
         self.second_loop = _second_loop() if config.isolate_handlers else None
         self.health = Health(config.ping_timeout_seconds, None if self.second_loop is None else self.second_loop.run)
         # A thread may still work for a caller who gave up: that is work in flight too.
@@ -62,7 +63,7 @@ class Services:
         self.health.details.append(self.background.report)
         self.invocations = InvocationManager(config, self.workers, self.health)
         self.invocations.handler = handler
-        self.invocations.admission = self.admission if self.admission.limits_anything else None
+        self.invocations.admission = self.admission
         self.recorder = self.invocations.recorder = InvocationRecorder(config, self._gauges, self._agent_name)
         self.health.busy_checks.append(lambda: self.recorder.is_flushing)
         self._endpoint = InvocationsEndpoint(self.invocations)
@@ -73,7 +74,7 @@ class Services:
         own: list[LifespanFunction] = []
         if self._config.event_store is not None:
             own.append(lambda _: self.invocations)
-        if self.admission.rate_limiter is not None:
+        if self.admission is not None:
             own.append(self.admission.lifespan)
         return own
 
@@ -122,7 +123,7 @@ class Services:
         return "agent" if self.invocations.handler is None else self.invocations.handler.name
 
     def _gauges(self) -> dict[str, int]:
-        queued = self.admission.queued
+        queued = 0 if self.admission is None else self.admission.queued
         return {
             "held": self.invocations.held,
             "held_bytes": self.invocations.held_bytes,
@@ -177,3 +178,12 @@ def _second_loop() -> SecondLoop:
     from .isolation import SecondLoop  # few agents have one
 
     return SecondLoop()
+
+
+def _admission_control(config: AgentConfig, workers: WorkerThreads) -> AdmissionControl | None:
+    limits = (config.rate_limit, config.max_concurrency, config.max_concurrency_per_session)
+    if all(limit is None for limit in limits):
+        return None
+    from .limits import AdmissionControl  # likewise
+
+    return AdmissionControl(config, workers)
