@@ -14,7 +14,7 @@ from ppio_agent_runtime import PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.invocations.invocation import Invocation
 from ppio_agent_runtime.limits.concurrency import Concurrency, WhenBusy
 
-MANAGER = PPIOAgentRuntimeApp()._rooms.invocations
+MANAGER = PPIOAgentRuntimeApp()._services.invocations
 
 
 class Model:

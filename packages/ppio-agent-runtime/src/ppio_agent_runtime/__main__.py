@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError
 
-from ._importer import entrypoint_from_manifest, load_app
 from ._version import __version__
+from .importer import entrypoint_from_manifest, load_app
 
 if TYPE_CHECKING:
-    from ._app import PPIOAgentRuntimeApp
+    from .app import PPIOAgentRuntimeApp
     from .config import AgentConfig
 
 
@@ -86,7 +86,7 @@ def _config_of_agent(target: str) -> AgentConfig:
     Raises:
         ConfigurationError: There is no such app, or its settings are wrong.
     """
-    from ._app import PPIOAgentRuntimeApp
+    from .app import PPIOAgentRuntimeApp
 
     def stop(
         self: PPIOAgentRuntimeApp, port: int | None = None, host: str | None = None, **uvicorn_options: Any

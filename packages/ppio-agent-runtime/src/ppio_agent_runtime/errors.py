@@ -22,7 +22,7 @@ from ppio_agent_models import (
 from .serialization import encode
 
 if TYPE_CHECKING:
-    from ._asgi import Headers, Send
+    from .asgi import Headers, Send
 
 
 RefusalReason = Literal["missing", "wrong", "malformed", "incomplete", "expired", "replayed", "digest"]

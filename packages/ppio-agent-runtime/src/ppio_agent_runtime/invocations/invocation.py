@@ -29,7 +29,7 @@ from .subscriber import TICKS_UNHEARD, disconnected
 from .transcript import Transcript
 
 if TYPE_CHECKING:
-    from .._asgi import Receive, Send
+    from ..asgi import Receive, Send
     from ..context import RequestContext
     from ..handler import Callee
     from .executor import Outcome

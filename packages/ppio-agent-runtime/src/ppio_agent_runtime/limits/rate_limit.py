@@ -23,7 +23,7 @@ from ..config import MEMORY_SCHEME, RateLimit
 from ..observability.logging import logger
 
 if TYPE_CHECKING:
-    from .._asgi import Headers
+    from ..asgi import Headers
     from ..context import RequestContext
     from .redis_storage import RedisStorage
 

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError
 
-from .._http.handshake import refuse_handshake
-from .._http.headers import KEY_ID, by_name, request_id_of
 from ..errors import ClientGoneError, RefusedError, error_response, send_error_response
-from ..http.responses import identity_headers
+from ..http.request import KEY_ID, by_name, request_id_of
+from ..http.responses import identity_headers, refuse_handshake
 from ..observability.logging import logger
 
 if TYPE_CHECKING:
-    from .._asgi import ASGIApp, Headers, Receive, Scope, Send
+    from ..asgi import ASGIApp, Headers, Receive, Scope, Send
     from ..config import AgentConfig
     from .signatures import SignatureVerifier
 

@@ -19,11 +19,11 @@ import http_sf
 
 from ppio_agent_models import SIGNED_HEADERS, RequestReadTimeoutError, UnavailableError
 
-from .._http.body import read_body
 from ..errors import RefusedError
+from ..http.request import read_body
 
 if TYPE_CHECKING:
-    from .._asgi import Headers, Message, Receive, Scope
+    from ..asgi import Headers, Message, Receive, Scope
     from ..config import AgentConfig
 
 LABEL: Final = "sig1"

@@ -1,4 +1,4 @@
-"""The rooms of one app, put together: who answers, who limits, who watches, and how all of them end."""
+"""What one app is composed of, put together: routes, limits, invocations, observability; and how all of it ends."""
 
 from __future__ import annotations
 
@@ -7,35 +7,31 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._corridor.router import Router
+from .http.cors import CORSMiddleware
 from .invocations.background import Background
 from .invocations.manager import SHUTDOWN_GRACE_SECONDS, InvocationManager
 from .invocations.ticker import TICK_SECONDS
 from .invocations.worker_threads import WorkerThreads
-from .middleware.cors import CORSLayer
-from .middleware.errors import ErrorLayer
 from .observability.health import Health
 from .observability.logging import logger
 from .observability.recorder import InvocationRecorder
 from .routes.invocation_resource import InvocationResource
 from .routes.invocations import InvocationsEndpoint
+from .routes.router import Router
 from .serialization import encode
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from ._asgi import ASGIApp
-    from ._corridor.lifespan import LifespanFunction
+    from .asgi import ASGIApp
     from .config import AgentConfig
     from .handler import Handler
     from .isolation import SecondLoop
+    from .lifespan import LifespanFunction
     from .limits import AdmissionControl
 
 
-Layers = list[Callable[["ASGIApp"], "ASGIApp"]]
-
-
-class Rooms:
+class Services:
     """What an app consists of besides its registrations.
 
     Args:
@@ -84,16 +80,16 @@ class Rooms:
 
     def stack(
         self,
-        layers: Layers,
+        middleware: list[Callable[[ASGIApp], ASGIApp]],
         uses_fastapi: Callable[[], bool],
         fastapi: Callable[[], FastAPI],
         managers: Callable[[], list[Any]],
         websocket: ASGIApp | None,
     ) -> ASGIApp:
-        """Return the ASGI app: the layers around the routes from the inside out.
+        """Return the ASGI app: the middleware around the routes from the inside out.
 
         Args:
-            layers: The agent's own middleware.
+            middleware: The agent's own.
             uses_fastapi: See `Router`, as for those that follow.
             fastapi: Returns the FastAPI app.
             managers: Makes the context managers of the lifespan.
@@ -105,16 +101,18 @@ class Rooms:
         metrics = self.recorder.endpoint
         router = Router(self._endpoint, resources, self.health, uses_fastapi, fastapi, managers, metrics, websocket)
         app: ASGIApp = router
-        for layer in layers:
-            app = layer(app)
-        if layers:
-            app = ErrorLayer(app, tells_errors=config.tells_errors)
+        for wrap in middleware:
+            app = wrap(app)
+        if middleware:
+            from .middleware import ErrorMiddleware  # starlette
+
+            app = ErrorMiddleware(app, tells_errors=config.tells_errors)
         if config.api_keys or config.hmac_keys:
             from .security.authentication import AuthenticationMiddleware
 
             app = AuthenticationMiddleware(app, config, self.invocations.refused)
         if config.cors_origins:
-            app = CORSLayer(app, config.cors_origins)
+            app = CORSMiddleware(app, config.cors_origins)
         if self.second_loop is not None:
             from .isolation import IsolatedApp
 
