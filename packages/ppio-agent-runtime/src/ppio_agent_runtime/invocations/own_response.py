@@ -16,7 +16,7 @@ from ..errors import handler_failure
 from ..http.responses import is_event_stream, log_failure
 
 if TYPE_CHECKING:
-    from .._asgi import Headers, Message
+    from ..asgi import Headers, Message
     from ..context import RequestContext
     from .subscriber import Channel, Subscriber
 

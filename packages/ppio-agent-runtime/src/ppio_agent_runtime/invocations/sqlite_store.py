@@ -26,7 +26,7 @@ from .event_log import HeldEvents
 from .store import INTERRUPTED, Answer, KeyScope, StoredInvocation, interrupted
 
 if TYPE_CHECKING:
-    from .._asgi import Headers
+    from ..asgi import Headers
 
 T = TypeVar("T")
 URL_PREFIX: Final = "sqlite:///"

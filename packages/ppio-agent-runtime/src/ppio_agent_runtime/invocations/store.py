@@ -14,7 +14,7 @@ from .event_log import HeldEvents
 from .memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
-    from .._asgi import Headers
+    from ..asgi import Headers
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Form = Literal["value", "stream", "response"]

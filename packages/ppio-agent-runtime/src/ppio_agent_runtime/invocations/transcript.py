@@ -23,7 +23,7 @@ from .store import Answer, KeyScope, StoredInvocation
 from .subscriber import Subscriber
 
 if TYPE_CHECKING:
-    from .._asgi import Headers, Receive
+    from ..asgi import Headers, Receive
     from ..context import RequestContext
     from .manager import InvocationManager
     from .store import Form, State

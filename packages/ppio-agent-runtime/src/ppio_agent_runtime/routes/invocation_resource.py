@@ -14,14 +14,14 @@ from ppio_agent_models import (
     NotFoundError,
 )
 
-from .._http.headers import by_name, request_id_of
 from ..errors import ClientGoneError, error_response, send_error_response
+from ..http.request import by_name, request_id_of
 from ..http.responses import STREAM_HEADERS, identity_headers, is_failure, log_failure, send_json
 from ..invocations.event_log import NOT_READING
 from .responder import Responder, resource_of
 
 if TYPE_CHECKING:
-    from .._asgi import Headers, Receive, Scope, Send
+    from ..asgi import Headers, Receive, Scope, Send
     from ..invocations.manager import InvocationManager
     from ..invocations.transcript import Transcript
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import RequestReadTimeoutError
 
-from .._corridor.parse import parse, parse_head
-from .._http.body import read_body
-from .._http.headers import by_name, given_request_id
 from ..context import RequestContext, current_context
 from ..errors import ClientGoneError
+from ..http.call import parse, parse_head
+from ..http.request import by_name, given_request_id, read_body
 from ..http.responses import AnswerCutError, envelope, headers_of, log_failure, send_error, send_json
 from ..invocations.executor import is_stream
 from ..invocations.manager import draining_error, stream_timeout
@@ -20,7 +19,7 @@ from ..invocations.subscriber import Channel
 from .responder import Responder
 
 if TYPE_CHECKING:
-    from .._asgi import Receive, Scope, Send
+    from ..asgi import Receive, Scope, Send
     from ..handler import Handler
     from ..http.call import Durability, InvocationCall
     from ..invocations.invocation import Invocation

@@ -19,7 +19,7 @@ from ..http.sse import HEARTBEAT, event_block, one_line, plain_events
 from ..invocations.own_response import came_too_late
 
 if TYPE_CHECKING:
-    from .._asgi import Headers, Send
+    from ..asgi import Headers, Send
     from ..context import RequestContext
     from ..invocations.subscriber import Subscriber
     from ..invocations.transcript import Transcript
