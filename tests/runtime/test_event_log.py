@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ppio_agent_models import EventsEvictedError
 from ppio_agent_runtime.http.sse import chunk_block, chunks_in, without_ids
 from ppio_agent_runtime.invocations.event_log import EventLog, HeldEvents, LogReader
-from ppio_agent_runtime.invocations.memory_budget import FixedShare
+from ppio_agent_runtime.invocations.store import FixedShare
 
 BOUND = 4096
 ENVELOPE = b'{"result":null,"status":"success"}'

@@ -15,7 +15,7 @@ import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from ppio_agent_models import EventsEvictedError
 
@@ -30,15 +30,13 @@ from ..http.sse import (
     without_first,
     without_ids,
 )
-from .memory_budget import FIRST_BYTES
-
-if TYPE_CHECKING:
-    from .memory_budget import FixedShare, MemoryShare
 
 MAX_CHUNKS: Final = 256
 """The producer gives others their turn after so many; also how long one stream may keep the loop from the others."""
 MAX_BYTES: Final = 64 * 1024
 """It does after so many bytes, too; one chunk may be larger."""
+FIRST_BYTES: Final = 2048
+"""What a log may hold before it asks for the first time: most answers fit."""
 _GROWTH: Final = 4
 """How fast a new stream comes to that. At once, the first events of 100 streams took twice as long."""
 NOT_READING: Final = 1 << 62
@@ -47,6 +45,16 @@ _TAKE_BYTES: Final = 256 * 1024
 """About so many bytes a reader gets at once; one block may be larger."""
 _OVERHEAD_BYTES: Final = 64
 """What a block costs besides its bytes."""
+
+
+class Share(Protocol):
+    """What one log may take of the memory for events."""
+
+    def ask(self, held_bytes: int) -> tuple[int, int]:
+        """Return how many bytes a log that holds so many may hold, and by how many it may grow before it asks again."""
+
+    def release(self) -> None:
+        """Note that the log is over. May be called any number of times."""
 
 
 class LogReader:
@@ -120,7 +128,7 @@ class EventLog:
     def __init__(
         self,
         readers: Collection[LogReader],
-        share: MemoryShare | FixedShare | None = None,
+        share: Share | None = None,
         *,
         keeps_unread: bool = True,
     ) -> None:

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from ..http.call import Durability, InvocationCall
     from ..observability.health import Health
     from ..observability.recorder import InvocationRecorder
-    from .memory_budget import MemoryShare
-    from .store import InvocationStore, StoredInvocation
+    from .store import InvocationStore, MemoryShare, StoredInvocation
     from .worker_threads import WorkerThreads
 
 SHUTDOWN_GRACE_SECONDS: Final = 5.0
@@ -105,7 +104,7 @@ class InvocationManager:
             config.event_log_max_bytes,
             config.event_log_max_bytes_per_invocation,
         )
-        self.share: Callable[[], MemoryShare] = self._memory.budget.share
+        self.share: Callable[[], MemoryShare] = self._memory.share
         self._store = _store(config)
         self.outlives_process = self._store is not None
         self.force_response: Callable[[Invocation], None] = lambda _: None
@@ -152,7 +151,7 @@ class InvocationManager:
     @property
     def held_bytes(self) -> int:
         """How many bytes they hold, about."""
-        return self._memory.budget.finished_bytes + sum(invocation.held_bytes for invocation in self._durable())
+        return self._memory.finished_bytes + sum(invocation.held_bytes for invocation in self._durable())
 
     def registered(self) -> Handler:
         """Return the handler.

@@ -18,8 +18,7 @@ from ..errors import ClientGoneError, error_response
 from ..http.responses import envelope, is_failure, log_failure, with_result
 from ..http.sse import as_one_value, one_line
 from .event_log import NOT_READING, EventLog
-from .memory_budget import FixedShare
-from .store import Answer, KeyScope, StoredInvocation
+from .store import Answer, FixedShare, KeyScope, StoredInvocation
 from .subscriber import Subscriber
 
 if TYPE_CHECKING:
