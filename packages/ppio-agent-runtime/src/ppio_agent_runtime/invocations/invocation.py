@@ -17,19 +17,25 @@ from contextlib import suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ppio_agent_models import InvocationCancelledError, InvocationTimeoutError
+from ppio_agent_models import InvocationCancelledError, InvocationTimeoutError, SerializationError
 
 from ..context import current_context
 from ..errors import ClientGoneError, handler_failure
-from ..http.responses import AnswerCutError, headers_of
+from ..http.responses import (
+    AnswerCutError,
+    after_sending,
+    came_too_late,
+    headers_of,
+    held_response,
+    is_event_stream,
+)
 from ..http.sse import one_line
 from .executor import abandon, call_in_thread, is_stream, must_await, outcome_of, produce
-from .own_response import LiveResponse, after_sending, held_response, taker_of
 from .subscriber import TICKS_UNHEARD, disconnected
 from .transcript import Transcript
 
 if TYPE_CHECKING:
-    from .._asgi import Receive, Send
+    from .._asgi import Message, Receive, Send
     from ..context import RequestContext
     from ..handler import Callee
     from .executor import Outcome
@@ -209,7 +215,7 @@ class Invocation(Transcript):
             self.succeed(status=status, headers=headers, body=body)
             return await after_sending(response, self.context)
         self._wake_subscribers()
-        taker = taker_of(response, self.subscribers)
+        taker = self._taker_of(response)
         await self.send_response(response, taker.take_channel(), has_head=taker.begun)
         self.succeed()
 
@@ -226,23 +232,48 @@ class Invocation(Transcript):
             Exception: It failed, or was stopped, before.
         """
         self.context.extend_to(self._manager.config.stream_timeout)
-        extra = headers_of(self.context)
-        live = LiveResponse(channel, extra, has_head=has_head, on_head=self._note_head, on_end=self._let_run_out)
+        own_headers = headers_of(self.context)
+
+        async def send_on(message: Message) -> None:
+            nonlocal has_head
+            if message["type"] == "http.response.start":
+                self.head_sent = True
+                if has_head:
+                    return  # its events go on
+                has_head = True
+                message = {**message, "headers": [*message.get("headers", []), *own_headers]}
+            else:
+                self.sent_bytes += len(message.get("body", b""))
+            await channel.send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self._is_cancellable = False  # the answer is complete
+
+        async def answer() -> None:
+            await response(channel.scope, channel.receive, send_on)
+
         try:
-            await self._guarded(live.run(response))
+            await self._guarded(answer())
         except Exception as error:
-            if live.has_head:
+            if has_head:
                 raise AnswerCutError from error
             raise
-        finally:
-            self.sent_bytes += live.sent_bytes
 
-    def _note_head(self) -> None:
-        self.head_sent = True
+    def _taker_of(self, response: Any) -> Subscriber:
+        """Return the caller who has waited longest and can be sent a response that can be sent once.
 
-    def _let_run_out(self) -> None:
-        """Stop nothing any more: the answer is complete."""
-        self._is_cancellable = False
+        Raises:
+            SerializationError: There is none.
+        """
+        waiting = [each for each in self.subscribers if each.channel is not None and not each.gone]
+        for subscriber in waiting:
+            if not subscriber.begun or is_event_stream(response):
+                return subscriber
+        if waiting:
+            raise came_too_late()
+        raise SerializationError(
+            f"result is a {type(response).__name__}, which can only be sent to a caller who waits for it and whose "
+            "answer has not begun, and there is none. Return a generator or a value instead."
+        )
 
     async def _run(self, working: Coroutine[Any, Any, None]) -> None:
         current_context.set(self.context)  # in this task and what it starts

@@ -14,9 +14,8 @@ from pydantic_core import to_json
 from ppio_agent_models import IDEMPOTENCY_REPLAYED_HEADER, EventsEvictedError
 
 from ..errors import error_response
-from ..http.responses import STREAM_HEADERS, AnswerCutError, identity_headers, send_json
+from ..http.responses import STREAM_HEADERS, AnswerCutError, came_too_late, identity_headers, send_json
 from ..http.sse import HEARTBEAT, event_block, one_line, plain_events
-from ..invocations.own_response import came_too_late
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Send
