@@ -91,7 +91,13 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> N
 
 
 async def send_error(
-    send: Send, error: Exception, request_id: str, context: RequestContext | None, *, tells_errors: bool
+    send: Send,
+    error: Exception,
+    request_id: str,
+    context: RequestContext | None,
+    *,
+    tells_errors: bool,
+    more_headers: Headers | None = None,
 ) -> None:
     """Answer with the error envelope, and log a failure.
 
@@ -101,15 +107,15 @@ async def send_error(
         tells_errors: Show class and message of the agent's own exceptions.
     """
     problem = error_response(error, request_id=request_id, tells_errors=tells_errors)
-    session_id = None if context is None else context.session_id
     if is_failure(error, problem.status):
         log_failure(error, request_id, context)
+    headers = identity_headers(request_id, None) if context is None else headers_of(context)
     await send_error_response(
         send,
         problem,
         request_id=request_id,
-        session_id=session_id,
-        headers=identity_headers(request_id, None) if context is None else headers_of(context),
+        session_id=None if context is None else context.session_id,
+        headers=headers + (more_headers or []),
         duration=0.0 if context is None else context.elapsed(),
     )
 
