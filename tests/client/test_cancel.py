@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from ppio_agent_client import AgentRuntimeClient, Sandbox, SandboxSpec, StreamInterruptedError, TotalTimeoutError
-from ppio_agent_client._async import _held
+from ppio_agent_client._async import sandbox_handle
 from tests.client._async.shelf import Shelf
 from tests.support.raw_server import Caller, answer, answering, piece, raw_server, sending, stream_head
 
@@ -97,7 +97,7 @@ async def test_a_call_whose_time_is_over_does_not_wait_for_who_might_know_why(mo
             await asyncio.Event().wait()
             return None
 
-    monkeypatch.setattr(_held, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(sandbox_handle, "_LOOK_SECONDS", 0.05)
     with raw_server(silent_agent) as server:
         async with AgentRuntimeClient(provider=Speechless(server.url), timeout=0.2) as client:
             session = await client.create_session("t-1")

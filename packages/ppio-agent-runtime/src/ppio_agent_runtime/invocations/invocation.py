@@ -141,7 +141,8 @@ class Invocation(Transcript):
         self._is_cancellable = True
         try:
             if handler.in_thread:
-                outcome = await call_in_thread(manager.workers, handler.call, payload, self.context)
+                outcome = call_in_thread(manager.workers, handler.call, payload, self.context)
+                outcome = await outcome  # a cancel in the turn in which it is there leaves it in the future
             else:
                 outcome = handler.call(payload, self.context)
             if type(outcome) is CoroutineType or must_await(outcome):
@@ -149,6 +150,8 @@ class Invocation(Transcript):
         except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
             raise
         except BaseException as error:  # noqa: BLE001  # sys.exit() ends an invocation, not the service
+            abandon(outcome)
+            outcome = None  # a future that failed refers to this frame
             failure = None if self.stop_reason is not None else self._failure_of(error)
         finally:
             self._is_cancellable = False
