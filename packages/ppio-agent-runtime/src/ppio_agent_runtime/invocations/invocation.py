@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ppio_agent_models import InvocationCancelledError, InvocationTimeoutError, SerializationError
 
@@ -32,18 +32,60 @@ from ..http.responses import (
 from ..http.sse import one_line
 from .executor import abandon, call_in_thread, is_stream, must_await, outcome_of, produce
 from .subscriber import TICKS_UNHEARD, disconnected
-from .transcript import Transcript
+from .transcript import Keeper, Transcript
 
 if TYPE_CHECKING:
     from .._asgi import Message, Receive, Send
     from ..context import RequestContext
     from ..handler import Callee
+    from ..observability.recorder import InvocationRecorder
     from .executor import Outcome
-    from .manager import Admission, InvocationManager
     from .subscriber import Channel, Subscriber
+    from .worker_threads import WorkerThreads
 
 CANCEL_GRACE_SECONDS: Final = 1.0
 """How long an answer waits for cancelled code to finish its `finally` blocks before it goes out without it."""
+
+
+class Admission(Protocol):
+    """What stands between a parsed request and the agent: rate limits, concurrency, queues."""
+
+    def try_acquire(self, invocation: Invocation) -> bool:
+        """Let it in if that can be said at once; False when `acquire` is to be waited for.
+
+        Raises:
+            InvocationError: It is refused; the caller is told this.
+        """
+
+    async def acquire(self, invocation: Invocation) -> None:
+        """Let it in, at once or later, where `try_acquire` did not.
+
+        While it waits, its deadline, a disconnect and a drain end the wait.
+
+        Raises:
+            InvocationError: It is refused; the caller is told this.
+        """
+
+    def release(self, invocation: Invocation) -> None:
+        """Note that one which came in is over, its code included. Called once for each."""
+
+    def drain(self) -> None:
+        """Refuse those who wait: the service shuts down."""
+
+
+class Manager(Keeper, Protocol):
+    """What an invocation needs of the manager; see `manager.InvocationManager`."""
+
+    workers: WorkerThreads
+    admission: Admission | None
+    recorder: InvocationRecorder | None
+    force_response: Callable[[Invocation], None]
+
+    async def keep_begun(self, invocation: Transcript) -> None:
+        """Return once the store knows an invocation that begins."""
+
+    def finish(self, invocation: Invocation, failure: BaseException | None) -> None:
+        """Note that the answer is complete."""
 
 
 class Invocation(Transcript):
@@ -69,6 +111,7 @@ class Invocation(Transcript):
         sent_chunks: How many chunks of the stream are in it.
     """
 
+    _manager: Manager
     task: asyncio.Task[Any] | None = None
     wants: Literal["json", "stream"] | None = None
     stream_timeout = float("inf")
@@ -87,7 +130,7 @@ class Invocation(Transcript):
 
     def __init__(
         self,
-        manager: InvocationManager,
+        manager: Manager,
         context: RequestContext,
         receive: Receive | None = None,
         send: Send | None = None,

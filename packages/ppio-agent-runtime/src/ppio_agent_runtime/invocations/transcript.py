@@ -10,7 +10,7 @@ A queued one can fail too: its time was up, or it was refused after its caller h
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ppio_agent_models import EventsEvictedError, InvocationCancelledError, InvocationTimeoutError
 
@@ -23,10 +23,25 @@ from .subscriber import Subscriber
 
 if TYPE_CHECKING:
     from .._asgi import Headers, Receive
+    from ..config import AgentConfig
     from ..context import RequestContext
-    from .manager import InvocationManager
+    from .event_log import Share
     from .store import Form, State
     from .subscriber import Channel
+    from .ticker import Ticker
+
+
+class Keeper(Protocol):
+    """What a transcript needs of the manager; see `manager.InvocationManager`."""
+
+    config: AgentConfig
+    ticker: Ticker
+
+    def share(self) -> Share:
+        """Return the share of the memory for events that a log has which begins."""
+
+    def keep_finished(self, invocation: Transcript, *, was_accepted: bool) -> None:
+        """Hold a durable invocation that is over."""
 
 
 class Transcript:
@@ -76,7 +91,7 @@ class Transcript:
     _stored: StoredInvocation | None = None
     _abandoned_at: float | None = None
 
-    def __init__(self, manager: InvocationManager, context: RequestContext) -> None:
+    def __init__(self, manager: Keeper, context: RequestContext) -> None:
         self.context = context
         self.subscribers: dict[Subscriber, None] = {}
         self._manager = manager
@@ -283,7 +298,7 @@ class Transcript:
         )
 
     @classmethod
-    def restored(cls, manager: InvocationManager, context: RequestContext, stored: StoredInvocation) -> Transcript:
+    def restored(cls, manager: Keeper, context: RequestContext, stored: StoredInvocation) -> Transcript:
         """Return an invocation that is over from what was kept of it.
 
         Args:

@@ -22,7 +22,7 @@ _NO_ADDRESS: Final = "local"
 
 
 class AdmissionControl:
-    """All limits of one service; see `invocations.manager.Admission`.
+    """All limits of one service; see `invocations.invocation.Admission`.
 
     Attributes:
         rate_limiter: None where there is no limit.
@@ -58,7 +58,7 @@ class AdmissionControl:
         return 0 if self.concurrency is None else self.concurrency.queued
 
     def try_acquire(self, invocation: Invocation) -> bool:
-        """See `invocations.manager.Admission.try_acquire`."""
+        """See `invocations.invocation.Admission.try_acquire`."""
         limiter = self.rate_limiter
         if limiter is not None and invocation.context.parent is None:  # an agent that calls itself is no caller
             state = limiter.try_hit(self._key_of(limiter, invocation.context))
@@ -68,7 +68,7 @@ class AdmissionControl:
         return self.concurrency is None or self.concurrency.try_acquire(invocation)
 
     async def acquire(self, invocation: Invocation) -> None:
-        """See `invocations.manager.Admission.acquire`."""
+        """See `invocations.invocation.Admission.acquire`."""
         limiter = self.rate_limiter
         if limiter is not None and limiter.needs_storage and invocation.context.parent is None:
             self._check(limiter, await limiter.hit(self._key_of(limiter, invocation.context)), invocation.context)
@@ -76,12 +76,12 @@ class AdmissionControl:
             await self.concurrency.acquire(invocation)
 
     def release(self, invocation: Invocation) -> None:
-        """See `invocations.manager.Admission.release`."""
+        """See `invocations.invocation.Admission.release`."""
         if self.concurrency is not None:
             self.concurrency.release(invocation)
 
     def drain(self) -> None:
-        """See `invocations.manager.Admission.drain`."""
+        """See `invocations.invocation.Admission.drain`."""
         if self.concurrency is not None:
             self.concurrency.drain()
 
