@@ -184,7 +184,7 @@ class InvocationManager:
             context.extend_to(limit if call.timeout is None else min(call.timeout, limit))
         is_value = durability.background or call.wants == "json"
         invocation.stream_timeout = context.timeout if is_value else stream_timeout(call, config)
-        context.report_by(invocation.report)
+        context.reporter = invocation.report
         return invocation
 
     async def known(self, context: RequestContext, durability: Durability) -> Transcript | None:

@@ -130,8 +130,13 @@ def interrupted(stored: StoredInvocation) -> StoredInvocation:
     stored.finished_at = time.time()
     envelope = problem.envelope(stored.request_id, stored.session_id)
     stored.answer = Answer(problem.status, envelope)
-    stored.events = HeldEvents([(1, event_block(b"error", 1, envelope))], 1, only_text=True)
+    stored.events = closing_events(envelope, 1)
     return stored
+
+
+def closing_events(envelope: bytes, number: int) -> HeldEvents:
+    """Return what is held of an interrupted invocation: its end, as the event of this number."""
+    return HeldEvents([(number, event_block(b"error", number, envelope))], number, only_text=True)
 
 
 class MemoryShare:

@@ -65,19 +65,9 @@ class Subscriber(LogReader):
     """
 
     __slots__ = (
-        "_heartbeat_is_due",
-        "_heartbeat_seconds",
-        "_invocation",
-        "_is_taking",
-        "_listener",
-        "_quiet_since",
-        "_receive",
-        "_ticks",
-        "begun",
-        "channel",
-        "gone",
-        "took_response",
-    )
+        "_heartbeat_is_due", "_heartbeat_seconds", "_invocation", "_is_taking", "_listener", "_quiet_since", "_receive",
+        "_ticks", "begun", "channel", "gone", "took_response",
+    )  # fmt: skip
 
     def __init__(
         self,

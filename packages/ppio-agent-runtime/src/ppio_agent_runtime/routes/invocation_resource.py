@@ -94,7 +94,7 @@ class InvocationResource:
         if not invocation.durable:
             raise _unknown(invocation_id)
         after = _last_event_id(scope)
-        if invocation.was_interrupted:
+        if invocation.interrupted:
             invocation.resume_interrupted(after)
         if after > invocation.last_event_id:
             raise BadRequestError(
