@@ -207,7 +207,7 @@ def compare_pings(count: int) -> None:
 
 def time_the_recorder() -> None:
     """Print what the numbers cost for each invocation, without a server around them."""
-    manager = PPIOAgentRuntimeApp(AgentConfig(enable_metrics=True))._rooms.invocations
+    manager = PPIOAgentRuntimeApp(AgentConfig(enable_metrics=True))._services.invocations
     recorder, run = manager.recorder, Invocation(manager, RequestContext())
     assert recorder is not None
 

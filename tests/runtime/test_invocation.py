@@ -27,7 +27,7 @@ steps = st.sampled_from(["turn", "finish", "fail", "cancel", "timeout", "subscri
 
 
 def manager() -> InvocationManager:
-    return PPIOAgentRuntimeApp(AgentConfig())._rooms.invocations
+    return PPIOAgentRuntimeApp(AgentConfig())._services.invocations
 
 
 def durable(invocations: InvocationManager) -> Invocation:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from ._asgi import Headers
+from .asgi import Headers
 
 _NO_HEADERS: Headers = []
 """Shared by all contexts, so never added to."""

@@ -25,8 +25,9 @@ from ..errors import error_response, handler_failure, send_error_response
 from ..observability.logging import ids_of, logger
 
 if TYPE_CHECKING:
-    from .._asgi import Headers, Send
+    from ..asgi import Headers, Message, Scope, Send
     from ..context import RequestContext
+    from ..errors import ErrorResponse
 
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()
@@ -169,3 +170,25 @@ def came_too_late() -> SerializationError:
         "The agent answered with a response of its own, too late to be sent as it is: the stream that was asked for "
         "had begun with a heartbeat. Return a value, or ask for JSON."
     )
+
+
+POLICY_VIOLATION = 1008
+
+
+async def refuse_handshake(
+    scope: Scope, send: Send, problem: ErrorResponse, *, request_id: str, session_id: str | None, headers: Headers
+) -> None:
+    """Answer the handshake with the error envelope (ASGI extension `websocket.http.response`)."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": close_reason(problem.message)})
+        return
+
+    async def send_denial(message: Message) -> None:
+        await send({**message, "type": message["type"].replace("http.", "websocket.http.", 1)})
+
+    await send_error_response(send_denial, problem, request_id=request_id, session_id=session_id, headers=headers)
+
+
+def close_reason(text: str) -> str:
+    """Return as much of `text` as fits into a close frame: 123 bytes (RFC 6455, section 5.5.1)."""
+    return text.encode()[:123].decode(errors="ignore")

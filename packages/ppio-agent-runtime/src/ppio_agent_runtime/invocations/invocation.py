@@ -35,7 +35,7 @@ from .subscriber import TICKS_UNHEARD, disconnected
 from .transcript import Keeper, Transcript
 
 if TYPE_CHECKING:
-    from .._asgi import Message, Receive, Send
+    from ..asgi import Message, Receive, Send
     from ..context import RequestContext
     from ..handler import Callee
     from ..observability.recorder import InvocationRecorder

@@ -19,7 +19,7 @@ from .ticker import Ticker
 from .transcript import Transcript
 
 if TYPE_CHECKING:
-    from .._asgi import Receive, Send
+    from ..asgi import Receive, Send
     from ..config import AgentConfig
     from ..handler import Handler
     from ..http.call import Durability, InvocationCall

@@ -13,7 +13,7 @@ from ..http.sse import event_block
 from .event_log import FIRST_BYTES, HeldEvents
 
 if TYPE_CHECKING:
-    from .._asgi import Headers
+    from ..asgi import Headers
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Form = Literal["value", "stream", "response"]

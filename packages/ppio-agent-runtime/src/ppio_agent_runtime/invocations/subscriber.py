@@ -11,7 +11,7 @@ from ..errors import ClientGoneError
 from .event_log import LogReader
 
 if TYPE_CHECKING:
-    from .._asgi import Receive, Scope, Send
+    from ..asgi import Receive, Scope, Send
     from .event_log import EventLog
 
 TICKS_UNHEARD: Final = 1

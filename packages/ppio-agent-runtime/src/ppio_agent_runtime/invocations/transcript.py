@@ -22,7 +22,7 @@ from .store import Answer, FixedShare, KeyScope, StoredInvocation, closing_event
 from .subscriber import Subscriber
 
 if TYPE_CHECKING:
-    from .._asgi import Headers, Receive
+    from ..asgi import Headers, Receive
     from ..config import AgentConfig
     from ..context import RequestContext
     from .event_log import Share

@@ -21,7 +21,7 @@ from .threads import run_in_thread
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 
-    from .._asgi import Receive, Scope, Send
+    from ..asgi import Receive, Scope, Send
 
 Mode = Literal["json", "stream"]
 Outcome = Literal["success", "error", "timeout", "cancelled", "disconnected", "draining"]

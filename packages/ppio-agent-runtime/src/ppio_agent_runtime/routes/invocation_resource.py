@@ -23,14 +23,14 @@ from ppio_agent_models import (
     NotFoundError,
 )
 
-from .._http.headers import by_name, request_id_of
 from ..errors import ClientGoneError, error_response
+from ..http.request import by_name, request_id_of
 from ..http.responses import STREAM_HEADERS, AnswerCutError, came_too_late, identity_headers, send_error, send_json
 from ..http.sse import HEARTBEAT, event_block, one_line, plain_events
 from ..invocations.event_log import NOT_READING
 
 if TYPE_CHECKING:
-    from .._asgi import Headers, Receive, Scope, Send
+    from ..asgi import Headers, Receive, Scope, Send
     from ..context import RequestContext
     from ..invocations.manager import InvocationManager
     from ..invocations.subscriber import Subscriber

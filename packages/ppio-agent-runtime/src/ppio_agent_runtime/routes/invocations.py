@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import IDEMPOTENCY_REPLAYED_HEADER, RequestReadTimeoutError
 
-from .._corridor.parse import parse, parse_head
-from .._http.body import read_body
-from .._http.headers import by_name, given_request_id
 from ..context import RequestContext, current_context
 from ..errors import ClientGoneError
+from ..http.call import parse, parse_head
+from ..http.request import by_name, given_request_id, read_body
 from ..http.responses import AnswerCutError, envelope, headers_of, identity_headers, log_failure, send_error, send_json
 from ..invocations.executor import is_stream
 from ..invocations.manager import draining_error, stream_timeout
@@ -20,9 +19,10 @@ from ..invocations.subscriber import Channel
 from .invocation_resource import Responder
 
 if TYPE_CHECKING:
-    from .._asgi import Receive, Scope, Send
+    from ..asgi import Receive, Scope, Send
     from ..handler import Handler
-    from ..http.call import Durability, Form, InvocationCall
+    from ..http.call import Durability, InvocationCall
+    from ..http.request import Form
     from ..invocations.invocation import Invocation
     from ..invocations.manager import InvocationManager
     from ..invocations.transcript import Transcript
