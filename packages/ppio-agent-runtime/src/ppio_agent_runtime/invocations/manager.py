@@ -233,7 +233,15 @@ class InvocationManager:
             invocation.count_sent()
             failure = failure if failure is not None else invocation.error
             was_refused = self.admission is not None and not invocation.admitted
-            self.recorder.finished(invocation, failure, was_refused=was_refused)
+            self.recorder.finished(
+                invocation.context,
+                failure,
+                "stream" if invocation.streams else "json",
+                sent_bytes=invocation.sent_bytes,
+                chunks=invocation.sent_chunks,
+                first_chunk=invocation.first_chunk,
+                was_refused=was_refused,
+            )
 
     def refused(self, failure: Exception) -> None:
         """Note a request that was refused before an invocation began."""
