@@ -23,7 +23,7 @@ _NO_ADDRESS: Final = "local"
 
 
 class AdmissionControl:
-    """All limits of one service, the caller's rate limit and then a slot; see `invocations.manager.Admission`.
+    """All limits of one service, the caller's rate limit and then a slot; see `invocations.invocation.Admission`.
 
     Args:
         config: Says how much.
@@ -45,7 +45,7 @@ class AdmissionControl:
         return self._concurrency.queued
 
     def try_acquire(self, invocation: Invocation) -> bool:
-        """See `invocations.manager.Admission.try_acquire`."""
+        """See `invocations.invocation.Admission.try_acquire`."""
         limiter, context = self._rate_limiter, invocation.context
         if limiter is not None and context.parent is None:  # an agent that calls itself is no caller
             state = limiter.try_hit(_key_of(limiter, context))
@@ -55,7 +55,7 @@ class AdmissionControl:
         return self._concurrency.try_acquire(invocation)
 
     async def acquire(self, invocation: Invocation) -> None:
-        """See `invocations.manager.Admission.acquire`."""
+        """See `invocations.invocation.Admission.acquire`."""
         limiter, context = self._rate_limiter, invocation.context
         if limiter is not None and limiter.needs_storage and context.parent is None:
             _check(limiter, await limiter.hit(_key_of(limiter, context)), context)
