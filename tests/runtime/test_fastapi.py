@@ -371,3 +371,26 @@ def test_plain_agent_serves_every_route_without_fastapi_pydantic_or_starlette() 
 
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.splitlines() == ["[200, 200, 200, 404]", "[]"]
+
+
+def test_methods_of_fastapi_are_those_of_the_app_too() -> None:
+    app, router = make_app(), APIRouter()
+
+    @app.get("/things/{name}")  # type: ignore[untyped-decorator]  # FastAPI's own, and not imported before
+    @router.get("/routed")
+    def read(name: str = "none") -> dict[str, str]:
+        return {"name": name}
+
+    @app.post("/things")  # type: ignore[untyped-decorator]
+    @app.put("/things")  # type: ignore[untyped-decorator]
+    @app.delete("/things")  # type: ignore[untyped-decorator]
+    def change() -> str:
+        return "changed"
+
+    app.include_router(router)
+    app.mount("/inside", Starlette(routes=[Route("/page", lambda _: PlainTextResponse("a page"))]))
+    with running(app) as url:
+        assert get(url, "/things/a").json == {"name": "a"}
+        assert get(url, "/routed").json == {"name": "none"}
+        assert [call(url, "/things", method=method).json for method in ("POST", "PUT", "DELETE")] == ["changed"] * 3
+        assert get(url, "/inside/page").body == b"a page"

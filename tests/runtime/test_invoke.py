@@ -262,10 +262,10 @@ async def test_work_in_process_is_in_flight_for_ping() -> None:
     app = app_with(agent)
     task = asyncio.create_task(app.invoke({}))
     await entered.wait()
-    _, busy = await app._rooms.health.ping()
+    _, busy = await app._services.health.ping()
     leave.set()
     await task
-    _, idle = await app._rooms.health.ping()
+    _, idle = await app._services.health.ping()
 
     assert b"HealthyBusy" in busy
     assert b"HealthyBusy" not in idle

@@ -19,11 +19,11 @@ import http_sf
 
 from ppio_agent_models import SIGNED_HEADERS, RequestReadTimeoutError, UnavailableError
 
-from .._http.body import read_body
-from .api_keys import RefusedError
+from ..errors import RefusedError
+from ..http.request import read_body
 
 if TYPE_CHECKING:
-    from .._asgi import Headers, Message, Receive, Scope
+    from ..asgi import Headers, Message, Receive, Scope
     from ..config import AgentConfig
 
 LABEL: Final = "sig1"
@@ -52,9 +52,7 @@ class SignedMessage:
     __slots__ = ("_fields", "method", "path", "query")
 
     def __init__(self, method: str, path: bytes, query: bytes, headers: Headers) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
+        self.method, self.path, self.query = method, path, query
         self._fields: dict[str, bytes] = {}
         for raw, value in headers:
             name, line = raw.decode("latin-1"), value.strip(b" \t")
@@ -69,6 +67,16 @@ class SignedMessage:
     def field(self, name: str) -> bytes | None:
         """Return the combined value of a header field (RFC 9421, section 2.1), or None when it was not sent."""
         return self._fields.get(name)
+
+    def component(self, name: str) -> bytes | None:
+        """Return the value of a component (RFC 9421, section 2), or None when it was not sent or is not known here."""
+        derived = {
+            "@method": self.method.encode(),
+            "@path": self.path or b"/",
+            "@query": b"?" + self.query,
+            "@authority": self._fields.get("host", b"").lower().removesuffix(b":80"),
+        }
+        return derived.get(name, self._fields.get(name))
 
 
 class Signature(NamedTuple):
@@ -185,7 +193,11 @@ def verify(message: SignedMessage, secrets: Mapping[str, bytes], *, now: float, 
     covered, given = _read_fields(message)
     key_id, nonce, created, expires = _parameters(covered)
     names = _covered_names(covered)
-    _check_coverage(message, names)
+    required = ["@method", "@path", *(["@query"] if message.query else [])]
+    required += [name for name in COVERED_HEADERS if message.field(name) is not None]
+    for name in required:
+        if name not in names:
+            raise RefusedError(f'The signature does not cover "{name}".', "incomplete")
     base = signature_base(message, covered)
     # An unknown key id costs as much as a wrong secret and is told in the same words.
     expected = sign(base, secrets.get(key_id, b"unknown"))
@@ -233,7 +245,7 @@ def signature_base(message: SignedMessage, covered: CoveredComponents) -> bytes:
     """
     lines: list[bytes] = []
     for name in _covered_names(covered):
-        value = _component(message, name)
+        value = message.component(name)
         if value is None:
             raise RefusedError("The signature covers something that was not sent or is not known here.", "malformed")
         lines.append(b'"%b": %b' % (name.encode(), value))
@@ -290,28 +302,6 @@ def _covered_names(covered: CoveredComponents) -> list[str]:
             raise RefusedError("The covered components must be different names without parameters.", "malformed")
         names.append(name)
     return names
-
-
-def _check_coverage(message: SignedMessage, names: list[str]) -> None:
-    wanted = ["@method", "@path", *(["@query"] if message.query else [])]
-    wanted += [name for name in COVERED_HEADERS if message.field(name) is not None]
-    for name in wanted:
-        if name not in names:
-            raise RefusedError(f'The signature does not cover "{name}".', "incomplete")
-
-
-def _component(message: SignedMessage, name: str) -> bytes | None:
-    if not name.startswith("@"):
-        return message.field(name)
-    if name == "@method":
-        return message.method.encode()
-    if name == "@path":
-        return message.path or b"/"
-    if name == "@query":
-        return b"?" + message.query
-    if name == "@authority":
-        return (message.field("host") or b"").lower().removesuffix(b":80")
-    return None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -13,9 +13,9 @@ from starlette.responses import Response
 
 from ppio_agent_models import AgentError
 
-from .._http.headers import by_name, request_id_of
 from .._version import __version__
 from ..errors import ErrorResponse, error_response, handler_failure, http_exception_response
+from ..http.request import by_name, request_id_of
 from ..http.responses import identity_headers, log_failure
 from .openapi import describe_agent
 

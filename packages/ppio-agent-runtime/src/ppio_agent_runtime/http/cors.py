@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from .._asgi import ASGIApp, Headers, Message, Receive, Scope, Send
+    from ..asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 
 _EXPOSED = (
     b"x-ppio-request-id, x-ppio-session-id, x-ppio-invocation-id, ppio-agent-protocol, retry-after, ratelimit, "
@@ -18,7 +16,7 @@ _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 _MAX_AGE_SECONDS = b"600"
 
 
-class CORSLayer:
+class CORSMiddleware:
     """Answers preflights and marks answers for the allowed origins; never with credentials.
 
     Args:
@@ -31,13 +29,13 @@ class CORSLayer:
         self._any = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Return what passes the request on, or answers its preflight; a coroutine of its own would be 0.3 us."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer its preflight."""
         if scope["type"] == "http":
             for name, value in scope["headers"]:
                 if name == b"origin":
-                    return self._cross_origin(scope, receive, send, value)
-        return self._app(scope, receive, send)
+                    return await self._cross_origin(scope, receive, send, value)
+        await self._app(scope, receive, send)
 
     async def _cross_origin(self, scope: Scope, receive: Receive, send: Send, origin: bytes) -> None:
         allowed = self._any or origin in self._origins

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..observability.logging import logger
+from .observability.logging import logger
 
 if TYPE_CHECKING:
-    from .._asgi import Receive, Scope, Send
+    from .asgi import Receive, Scope, Send
 
 
 LifespanFunction = Callable[[Any], Any]
@@ -39,7 +39,7 @@ async def serve_lifespan(scope: Scope, receive: Receive, send: Send, managers: C
             entered = True
             await send({"type": "lifespan.startup.complete"})
             await receive()
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # sys.exit() in a startup must not be taken for silence
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # also sys.exit() in a startup
         phase = "shutdown" if entered else "startup"
         logger.exception("The %s of the app failed.", phase)
         await send({"type": f"lifespan.{phase}.failed", "message": f"{type(error).__name__}: {error}"})

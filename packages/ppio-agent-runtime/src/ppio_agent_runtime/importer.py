@@ -13,7 +13,7 @@ from ppio_agent_models import MANIFEST_FILE, ConfigurationError
 from ppio_agent_models._entrypoint import written_entrypoint
 
 if TYPE_CHECKING:
-    from ._app import PPIOAgentRuntimeApp
+    from .app import PPIOAgentRuntimeApp
 
 _DEFAULT_NAMES = ("app", "agent", "application")
 
@@ -85,7 +85,7 @@ def _load_module(name: str) -> ModuleType:
 
 
 def _app_in(module: ModuleType, name: str, place: str) -> PPIOAgentRuntimeApp:
-    from ._app import PPIOAgentRuntimeApp
+    from .app import PPIOAgentRuntimeApp
 
     if name:
         found: Any = getattr(module, name, None)

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from ppio_agent_models import MethodNotAllowedError, NotFoundError, PPIOAgentRuntimeError
 
-from .._http.handshake import refuse_handshake
-from .._http.headers import by_name, request_id_of
 from .._version import __version__
 from ..errors import error_response, send_error_response
-from ..http.responses import PROTOCOL, identity_headers
-from .lifespan import serve_lifespan
+from ..http.request import by_name, request_id_of
+from ..http.responses import PROTOCOL, identity_headers, refuse_handshake
+from ..lifespan import serve_lifespan
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from .._asgi import ASGIApp, Headers, Receive, Scope, Send
+    from ..asgi import ASGIApp, Headers, Receive, Scope, Send
     from ..observability.health import Health
-    from ..routes.invocation_resource import InvocationResource
-    from ..routes.invocations import InvocationsEndpoint
+    from .invocation_resource import InvocationResource
+    from .invocations import InvocationsEndpoint
 
 
 class Router:
     """The innermost ASGI app.
 
     Args:
-        corridor: Answers `POST /invocations`.
-        resources: Answers everything below `/invocations/`.
+        invocations: Answers `POST /invocations`.
+        resource: Answers everything below `/invocations/`.
         health: Answers `GET /ping`.
         uses_fastapi: Says whether anybody uses FastAPI.
         fastapi: Returns the FastAPI app; may import it, so it is called in a thread.
@@ -42,8 +41,8 @@ class Router:
 
     def __init__(
         self,
-        corridor: InvocationsEndpoint,
-        resources: InvocationResource,
+        invocations: InvocationsEndpoint,
+        resource: InvocationResource,
         health: Health,
         uses_fastapi: Callable[[], bool],
         fastapi: Callable[[], FastAPI],
@@ -52,8 +51,8 @@ class Router:
         websocket: ASGIApp | None,
     ) -> None:
         self._own_websocket = websocket
-        self._corridor = corridor
-        self._resources = resources
+        self._invocations = invocations
+        self._resource = resource
         self._health = health
         self._uses_fastapi = uses_fastapi
         self._make_fastapi = fastapi
@@ -61,24 +60,24 @@ class Router:
         self._metrics = metrics
         self._fastapi: FastAPI | None = None
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Return the coroutine of who answers; one of its own around it would be 0.3 us."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the route answer; a coroutine function, because middleware tells ASGI 3 by that."""
         if scope["type"] == "lifespan":
-            return serve_lifespan(scope, receive, send, self._managers)
+            return await serve_lifespan(scope, receive, send, self._managers)
         path: str = scope["path"]
         if root := scope.get("root_path"):  # mounted inside another app
             path = path.removeprefix(root)
         if scope["type"] == "websocket":
-            return self._websocket(path, scope, receive, send)
+            return await self._websocket(path, scope, receive, send)
         if path == "/invocations":
             if scope["method"] == "POST":
-                return self._corridor(scope, receive, send)
-            return self._refuse_method(scope, send, path, "POST")
+                return await self._invocations(scope, receive, send)
+            return await self._refuse_method(scope, send, path, "POST")
         if path == "/ping":
-            return self.ping(scope, receive, send)
+            return await self.ping(scope, receive, send)
         if path.startswith("/invocations/"):
-            return self._resources(path.removeprefix("/invocations/"), scope, receive, send)
-        return self._other(path, scope, receive, send)
+            return await self._resource(path.removeprefix("/invocations/"), scope, receive, send)
+        await self._other(path, scope, receive, send)
 
     async def ping(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer `GET /ping`."""
@@ -114,7 +113,7 @@ class Router:
         await _refuse(scope, send, NotFoundError(f"There is no route {path[:200]!r}."))
 
     async def _describe(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        handler = self._corridor.handler
+        handler = self._invocations.handler
         service = {"service": "ppio-agent-runtime", "version": __version__, "protocol": "1"}
         await _send(send, 200, to_json(service | {"agent": None if handler is None else handler.name}), [])
 

@@ -1,4 +1,4 @@
-"""The rooms of one app, put together: who answers, who limits, who watches, and how all of them end."""
+"""What one app is composed of, put together: routes, limits, invocations, observability; and how all of it ends."""
 
 from __future__ import annotations
 
@@ -7,34 +7,31 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._corridor.router import Router
+from .http.cors import CORSMiddleware
 from .invocations.background import Background
 from .invocations.manager import SHUTDOWN_GRACE_SECONDS, InvocationManager
 from .invocations.ticker import TICK_SECONDS
-from .limits.admission import AdmissionControl
-from .middleware.cors import CORSLayer
-from .middleware.errors import ErrorLayer
+from .invocations.worker_threads import WorkerThreads
 from .observability.health import Health
 from .observability.logging import logger
 from .observability.recorder import InvocationRecorder
 from .routes.invocation_resource import InvocationResource
 from .routes.invocations import InvocationsEndpoint
+from .routes.router import Router
 from .serialization import encode
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from ._asgi import ASGIApp
-    from ._corridor.lifespan import LifespanFunction
+    from .asgi import ASGIApp
     from .config import AgentConfig
     from .handler import Handler
     from .isolation import SecondLoop
+    from .lifespan import LifespanFunction
+    from .limits import AdmissionControl
 
 
-Layers = list[Callable[["ASGIApp"], "ASGIApp"]]
-
-
-class Rooms:
+class Services:
     """What an app consists of besides its registrations.
 
     Args:
@@ -42,7 +39,7 @@ class Rooms:
         handler: Its entrypoint; None while there is none.
 
     Attributes:
-        admission: The limits.
+        admission: The limits; None where there are none.
         workers: The threads of plain functions.
         health: What `/ping` says.
         background: Work that is no invocation.
@@ -55,8 +52,8 @@ class Rooms:
 
     def __init__(self, config: AgentConfig, handler: Handler | None) -> None:
         self._config = config
-        self.admission = AdmissionControl(config)
-        self.workers = self.admission.workers
+        self.workers = WorkerThreads(config.sync_workers)
+        self.admission = _admission_control(config, self.workers)
         self.second_loop = _second_loop() if config.isolate_handlers else None
         self.health = Health(config.ping_timeout_seconds, None if self.second_loop is None else self.second_loop.run)
         # A thread may still work for a caller who gave up: that is work in flight too.
@@ -66,9 +63,9 @@ class Rooms:
         self.health.details.append(self.background.report)
         self.invocations = InvocationManager(config, self.workers, self.health)
         self.invocations.handler = handler
-        self.invocations.admission = self.admission if self.admission.limits_anything else None
+        self.invocations.admission = self.admission
         self.recorder = self.invocations.recorder = InvocationRecorder(config, self._gauges, self._agent_name)
-        self.health.busy_checks.append(lambda: self.recorder.is_flushing)
+        self.health.busy_checks.append(lambda: self.recorder.tracing.is_flushing)
         self._endpoint = InvocationsEndpoint(self.invocations)
         self._abandoned_loops = 0
 
@@ -77,22 +74,22 @@ class Rooms:
         own: list[LifespanFunction] = []
         if self._config.event_store is not None:
             own.append(lambda _: self.invocations)
-        if self.admission.rate_limiter is not None:
+        if self.admission is not None:
             own.append(self.admission.lifespan)
         return own
 
     def stack(
         self,
-        layers: Layers,
+        middleware: list[Callable[[ASGIApp], ASGIApp]],
         uses_fastapi: Callable[[], bool],
         fastapi: Callable[[], FastAPI],
         managers: Callable[[], list[Any]],
         websocket: ASGIApp | None,
     ) -> ASGIApp:
-        """Return the ASGI app: the layers around the routes from the inside out.
+        """Return the ASGI app: the middleware around the routes from the inside out.
 
         Args:
-            layers: The agent's own middleware.
+            middleware: The agent's own.
             uses_fastapi: See `Router`, as for those that follow.
             fastapi: Returns the FastAPI app.
             managers: Makes the context managers of the lifespan.
@@ -104,16 +101,18 @@ class Rooms:
         metrics = self.recorder.endpoint
         router = Router(self._endpoint, resources, self.health, uses_fastapi, fastapi, managers, metrics, websocket)
         app: ASGIApp = router
-        for layer in layers:
-            app = layer(app)
-        if layers:
-            app = ErrorLayer(app, tells_errors=config.tells_errors)
+        for wrap in middleware:
+            app = wrap(app)
+        if middleware:
+            from .middleware import ErrorMiddleware  # starlette
+
+            app = ErrorMiddleware(app, tells_errors=config.tells_errors)
         if config.api_keys or config.hmac_keys:
             from .security.authentication import AuthenticationMiddleware
 
             app = AuthenticationMiddleware(app, config, self.invocations.refused)
         if config.cors_origins:
-            app = CORSLayer(app, config.cors_origins)
+            app = CORSMiddleware(app, config.cors_origins)
         if self.second_loop is not None:
             from .isolation import IsolatedApp
 
@@ -124,7 +123,7 @@ class Rooms:
         return "agent" if self.invocations.handler is None else self.invocations.handler.name
 
     def _gauges(self) -> dict[str, int]:
-        queued = self.admission.queued
+        queued = 0 if self.admission is None else self.admission.queued
         return {
             "held": self.invocations.held,
             "held_bytes": self.invocations.held_bytes,
@@ -179,3 +178,12 @@ def _second_loop() -> SecondLoop:
     from .isolation import SecondLoop  # few agents have one
 
     return SecondLoop()
+
+
+def _admission_control(config: AgentConfig, workers: WorkerThreads) -> AdmissionControl | None:
+    limits = (config.rate_limit, config.max_concurrency, config.max_concurrency_per_session)
+    if all(limit is None for limit in limits):
+        return None
+    from .limits import AdmissionControl  # likewise
+
+    return AdmissionControl(config, workers)
