@@ -158,7 +158,7 @@ async def sandbox_times(folder: Path, *, streams: int = 0, repeat: int = 0) -> S
                 for turn in range(repeat):
                     spread = (number * 7 + turn) % streams / streams
                     sent = time.perf_counter()
-                    async with session.stream({"pause": 0.1 + 0.1 * spread}) as chunks:
+                    async with session.stream({"pause": 0.5 + 0.5 * spread}) as chunks:
                         made = await anext(chunks)
                         added.append(time.perf_counter() - sent - made)
 

@@ -83,7 +83,7 @@ async def _local(rounds: int) -> Results:
     ready, first = [], []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
-            times = await sandbox_times(Path(folder), streams=50, repeat=2 if rounds == 1 else 20)
+            times = await sandbox_times(Path(folder), streams=50, repeat=2 if rounds == 1 else 6)
             ready.append(times.created / times.bare)
             first += [seconds * 1000 for seconds in times.added_to_first_token]
     first.sort()
