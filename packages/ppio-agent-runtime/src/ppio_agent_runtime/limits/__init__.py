@@ -35,6 +35,8 @@ class AdmissionControl:
         self._concurrency = Concurrency(
             config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
         )
+        self.release = self._concurrency.release
+        self.drain = self._concurrency.drain
         workers.hold = lambda context: self._concurrency.hold(context.get(current_context))
 
     @property
@@ -58,14 +60,6 @@ class AdmissionControl:
         if limiter is not None and limiter.needs_storage and context.parent is None:
             _check(limiter, await limiter.hit(_key_of(limiter, context)), context)
         await self._concurrency.acquire(invocation)
-
-    def release(self, invocation: Invocation) -> None:
-        """See `invocations.invocation.Admission.release`."""
-        self._concurrency.release(invocation)
-
-    def drain(self) -> None:
-        """See `invocations.invocation.Admission.drain`."""
-        self._concurrency.drain()
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:

@@ -137,10 +137,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; one whose message and arguments do not fit together says so."""
-        try:
-            return super().format(record)
-        except Exception as error:  # noqa: BLE001  # see the class's docstring
-            return super().format(_without_arguments(record, error))
+        return super().format(_printable(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -157,7 +154,7 @@ class JsonFormatter(logging.Formatter):
             "timestamp": created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
-            "message": _message(record),
+            "message": _printable(record).getMessage(),
         }
         absent = ID_FIELDS if getattr(record, "invocation_id", None) is None else ()
         line |= {name: value for name, value in vars(record).items() if name not in _NO_EXTRA and name not in absent}
@@ -171,19 +168,16 @@ class JsonFormatter(logging.Formatter):
             return _encode({_text_of(name): _plain(value) for name, value in line.items()})
 
 
-def _message(record: logging.LogRecord) -> str:
+def _printable(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a record whose message can be made; where the arguments do not fit, a copy that says so."""
     try:
-        return record.getMessage()
+        record.getMessage()
     except Exception as error:  # noqa: BLE001  # a formatter must not fail
-        return _without_arguments(record, error).getMessage()
-
-
-def _without_arguments(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
-    """Return a copy whose message is printable as it stands and names what was wrong with the arguments."""
-    copy = logging.makeLogRecord(vars(record))
-    copy.msg = f"{_text_of(record.msg)} [the arguments of this log call do not fit: {type(error).__name__}]"
-    copy.args = None
-    return copy
+        copy = logging.makeLogRecord(vars(record))
+        copy.msg = f"{_text_of(record.msg)} [the arguments of this log call do not fit: {type(error).__name__}]"
+        copy.args = None
+        return copy
+    return record
 
 
 def _exception(error: BaseException) -> dict[str, str]:

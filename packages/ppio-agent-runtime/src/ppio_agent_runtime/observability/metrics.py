@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from ppio_agent_models import ERROR_TYPES
@@ -65,12 +66,9 @@ class _Histogram:
 
     def snapshot(self) -> dict[str, Any]:
         """Return count, sum, and the cumulated counts by upper bound, as Prometheus has them."""
-        buckets: dict[str, int] = {}
-        so_far = 0
-        for bound, count in zip((*DURATION_BOUNDS, "+Inf"), self.counts, strict=True):
-            so_far += count
-            buckets[str(bound)] = so_far
-        return {"count": so_far, "sum": self.total, "buckets": buckets}
+        counts = list(accumulate(self.counts))
+        bounds = map(str, (*DURATION_BOUNDS, "+Inf"))
+        return {"count": counts[-1], "sum": self.total, "buckets": dict(zip(bounds, counts, strict=True))}
 
 
 class MetricsCollector:
