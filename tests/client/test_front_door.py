@@ -75,10 +75,10 @@ def test_exactly_one_module_and_its_twin_import_httpx() -> None:
     assert importing == {"_async/transport.py", "_sync/transport.py"}
 
 
-def test_the_rules_are_pure() -> None:
+def test_what_decides_is_pure() -> None:
     impure = {"httpx", "asyncio", "time", "random", "threading", "socket"}
     assert {
-        path.name: _imports(path) & impure for path in (ROOM / "_rules").glob("*.py") if _imports(path) & impure
+        path.name: _imports(path) & impure for path in (ROOM / "_core").glob("*.py") if _imports(path) & impure
     } == {}
 
 

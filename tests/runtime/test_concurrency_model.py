@@ -14,7 +14,7 @@ from ppio_agent_runtime import PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.invocations.invocation import Invocation
 from ppio_agent_runtime.limits.concurrency import Concurrency, WhenBusy
 
-MANAGER = PPIOAgentRuntimeApp()._rooms.invocations
+MANAGER = PPIOAgentRuntimeApp()._services.invocations
 
 
 class Model:
@@ -52,7 +52,9 @@ class Model:
         order = {place.invocation: number for number, place in enumerate(self.slots._slots.values())}
         done = [run for run, task in self.entering.items() if task.done()]
         for run in sorted(done, key=lambda run: order.get(run, -1)):
-            if self.entering.pop(run).exception() is None:
+            error = self.entering.pop(run).exception()
+            assert error is None or isinstance(error, InvocationError)
+            if error is None:
                 self.inside.append(run)
                 self.admitted.append(run)
         self.check()
@@ -65,7 +67,8 @@ class Model:
         del sessions[None]
         assert self.per_session is None or not sessions or max(sessions.values()) <= self.per_session
         for run in self.entering:  # nobody waits for a place that is free
-            assert not self.slots._has_room(None if self.per_session is None else run.context.session_id)
+            session = None if self.per_session is None else run.context.session_id
+            assert self.slots._is_full() or self.slots._session_is_full(session)
 
 
 limits = st.none() | st.integers(1, 3)
@@ -102,8 +105,6 @@ async def test_reject_never_lets_anybody_wait(
     for step, argument in todo:
         await getattr(model, step)(argument)
         assert not model.entering
-    refused = len(model.arrived) - len(model.admitted)
-    assert sum(model.slots.rejected.values()) == refused
 
 
 @given(st.integers(1, 3), st.lists(st.sampled_from(["s", "t"]), max_size=30))

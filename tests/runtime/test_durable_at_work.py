@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
-from ppio_agent_runtime._asgi import ASGIApp, Receive, Scope, Send
+from ppio_agent_runtime.asgi import ASGIApp, Receive, Scope, Send
 from ppio_agent_runtime.invocations.invocation import Invocation
 from ppio_agent_runtime.testing import running
 from tests.support.calls import refusal
@@ -35,10 +35,10 @@ class Agent:
         self.begun.open()
 
     def invocation(self) -> Invocation:
-        return self.app._rooms.invocations._running[self.path.rpartition("/")[2]]
+        return self.app._services.invocations._running[self.path.rpartition("/")[2]]
 
     def runs(self) -> bool:
-        return self.app._rooms.invocations.running > 0
+        return self.app._services.invocations.running > 0
 
 
 def valued(agent: Agent) -> Agent:
@@ -173,7 +173,7 @@ def test_generator_that_ends_in_whatever_way_fails_its_invocation_alone(
         else:
             refusal(failed, 500, "HandlerError")
         assert invoke(url, headers=PROTOCOL_1).events[-1].kind == "done"
-        eventually(lambda: not app._rooms.invocations.running, "nothing is left")
+        eventually(lambda: not app._services.invocations.running, "nothing is left")
 
 
 def test_reader_of_a_stopped_stream_does_not_wait_until_its_generator_has_cleaned_up() -> None:
@@ -210,7 +210,7 @@ def test_work_that_lost_its_caller_is_cancelled_by_another_one_and_leaves_nothin
         eventually(lambda: not agent.invocation().subscribers, "alone")
         assert cancel(url, agent.path).status == 202
         assert finished(url, agent.path)["state"] == "cancelled"
-        eventually(lambda: not (agent.runs() or agent.app._rooms.invocations.ticker._others), "nothing is left")
+        eventually(lambda: not (agent.runs() or agent.app._services.invocations.ticker._others), "nothing is left")
 
 
 def test_events_of_a_value_that_nobody_read_while_it_was_made_are_those_of_one_that_somebody_read() -> None:

@@ -169,7 +169,7 @@ def test_window_begins_anew_each_time_the_last_caller_leaves(isolated: bool) -> 
 
 
 def is_alone(agent: Watched) -> bool:
-    return not agent.app._rooms.invocations._running[agent.path.rpartition("/")[2]].subscribers
+    return not agent.app._services.invocations._running[agent.path.rpartition("/")[2]].subscribers
 
 
 @pytest.mark.contract

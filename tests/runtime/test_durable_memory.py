@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.support.processes import run_to_the_end
-
-pytestmark = pytest.mark.contract
 
 PROGRAM = """
 import asyncio
@@ -69,19 +65,19 @@ async def main():
     for number in range(10_000):
         assert await post({"text": "x" * 100}, [(b"idempotency-key", b"%d" % number)]) == 200
     gc.collect()
-    finished, held = tracemalloc.get_traced_memory()[0], app._rooms.invocations.held
-    finished_told = most_told = app._rooms.invocations.held_bytes
+    finished, held = tracemalloc.get_traced_memory()[0], app._services.invocations.held
+    finished_told = most_told = app._services.invocations.held_bytes
     for number in range(1_500):
         assert await post({"text": "x" * 800}, [(b"idempotency-key", b"large %d" % number)]) == 200
-        most_told = max(most_told, app._rooms.invocations.held_bytes)
-    full_told = app._rooms.invocations.held_bytes
+        most_told = max(most_told, app._services.invocations.held_bytes)
+    full_told = app._services.invocations.held_bytes
     for _ in range(200):
         assert await post({"endless": True}, [(b"prefer", b"respond-async")]) == 202
-        most_told = max(most_told, app._rooms.invocations.held_bytes)
-    running = app._rooms.invocations._running
+        most_told = max(most_told, app._services.invocations.held_bytes)
+    running = app._services.invocations._running
     while min(each.log.first_id for each in running.values()) == 1:
         await asyncio.sleep(0)
-        most_told = max(most_told, app._rooms.invocations.held_bytes)
+        most_told = max(most_told, app._services.invocations.held_bytes)
     gc.collect()
     both = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()

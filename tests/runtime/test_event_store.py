@@ -209,8 +209,8 @@ def test_store_keeps_what_memory_has_let_go(tmp_path: Path) -> None:
     with running(app) as url:
         first = invoke(url, {"size": 40_000}, KEY)
         invoke(url, {"size": 10}, {"Idempotency-Key": "other"})
-        app._rooms.invocations._memory._by_id.clear()
-        app._rooms.invocations._memory._by_key.clear()
+        app._services.invocations._memory._by_id.clear()
+        app._services.invocations._memory._by_key.clear()
         assert invoke(url, {"size": 40_000}, KEY).body == first.body
     assert runs.value == 2
 
@@ -249,7 +249,7 @@ def test_refused_invocation_is_not_in_the_store(tmp_path: Path) -> None:
 
     with opening(gate), running(app) as url:
         submit(url)
-        eventually(lambda: app._rooms.invocations.running == 1, "it runs")
+        eventually(lambda: app._services.invocations.running == 1, "it runs")
         refusal(invoke(url, headers=KEY), 503, "UnavailableError")
         gate.open()
     database = sqlite3.connect(path)
@@ -315,7 +315,7 @@ def test_file_of_another_version_fails_at_start(tmp_path: Path) -> None:
     async def check() -> None:
         app = PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{path}"))
         with pytest.raises(ConfigurationError, match="written by another version"):
-            await app._rooms.invocations.__aenter__()
+            await app._services.invocations.__aenter__()
 
     asyncio.run(check())
 

@@ -90,7 +90,7 @@ def handler(payload: dict, context: RequestContext): ...
 async def lifespan(app): yield
 """
 
-    served = ("asyncio", "pydantic_core", "ppio_agent_runtime._rooms", "ppio_agent_runtime.server")
+    served = ("asyncio", "pydantic_core", "ppio_agent_runtime.services", "ppio_agent_runtime.server")
     spare = ("fastapi", "httpx", "prometheus_client", "pydantic", "starlette", "uvicorn")
     assert loaded_after(program, *served, *spare) == []
 

@@ -131,7 +131,7 @@ def test_a_start_by_manifest_needs_no_pydantic(tmp_path: Path) -> None:
     program = f"""
 import sys
 from pathlib import Path
-from ppio_agent_runtime._importer import entrypoint_from_manifest
+from ppio_agent_runtime.importer import entrypoint_from_manifest
 print(entrypoint_from_manifest(Path({str(tmp_path)!r})), "pydantic" in sys.modules)
 """
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import gc
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from ppio_agent_runtime import (
-    PPIOAgentRuntimeError,
-)
+from ppio_agent_models import UnavailableError
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, PPIOAgentRuntimeError
 from tests.support.in_process import Numbers, app_with, ping_status, until_idle
 
 pytestmark = pytest.mark.contract
@@ -85,6 +86,35 @@ async def test_cancelling_a_waiting_reader_cancels_the_handler() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await ended.wait()
+
+
+async def test_a_caller_who_leaves_while_the_generator_of_a_thread_is_handed_over_keeps_no_place() -> None:
+    app = PPIOAgentRuntimeApp(AgentConfig(max_concurrency=1))
+    begun, leaves = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    @app.entrypoint
+    def agent(request: dict[str, Any]) -> Iterator[int]:
+        if not request:
+            loop.call_soon_threadsafe(begun.set)
+            leaves.wait(60)
+        return iter([1])
+
+    task = asyncio.create_task(app.invoke({}))
+    await begun.wait()
+    loop.call_soon(task.cancel)
+    leaves.set()
+    time.sleep(0.1)  # stops the loop, so that the cancel and the generator come in the same turn
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until_idle(app)
+    while True:
+        try:
+            async with await app.invoke({"again": True}) as stream:
+                assert [chunk async for chunk in stream] == [1]
+            break
+        except UnavailableError:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_slow_reader_makes_the_handler_wait() -> None:

@@ -1,14 +1,15 @@
-"""Startup and shutdown of what stands around the app's own lifespan: layers that speak the protocol, or do not."""
+"""ASGI middleware: what it receives, and what becomes of a lifespan that it does not pass on."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
 import pytest
 
-from ppio_agent_runtime import PPIOAgentRuntimeApp
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.support.raw_http import get, invoke
 
@@ -90,3 +91,25 @@ def test_every_answer_has_the_date() -> None:
     with running(agent()) as url:
         date = get(url, "/ping").headers["date"]
     assert format_datetime(parsedate_to_datetime(date), usegmt=True) == date
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"isolate_handlers": True}, {"api_keys": ["key-of-16-letters"]}, {"cors_origins": []}], ids=str
+)
+def test_every_app_that_middleware_receives_is_a_coroutine_function(config: dict[str, Any]) -> None:
+    received: list[Any] = []
+
+    def taking_note(inside: Any) -> Any:
+        received.append(inside)
+        return inside
+
+    async def pass_on(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    app = PPIOAgentRuntimeApp(AgentConfig(**config))
+    app.add_middleware(taking_note)
+    app.middleware(pass_on)
+    app.add_middleware(taking_note)
+    received += [app.stack, app]
+    # OpenTelemetry, Sentry and asgiref tell ASGI 3 from what came before it by this.
+    assert [inspect.iscoroutinefunction(each.__call__) for each in received] == [True] * 4

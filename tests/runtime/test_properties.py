@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import AgentClientError, SerializationError
 from ppio_agent_runtime import PPIOAgentRuntimeApp
-from ppio_agent_runtime._corridor.negotiate import wanted_form
+from ppio_agent_runtime.http.request import wanted_form
 from ppio_agent_runtime.http.sse import chunk_block, plain_events
 from ppio_agent_runtime.observability.health import read_answer
 from ppio_agent_runtime.serialization import decode, encode

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_models import UnavailableError
-from ppio_agent_runtime.security.api_keys import RefusedError
+from ppio_agent_runtime.errors import RefusedError
 from ppio_agent_runtime.security.signatures import (
     COVERED_HEADERS,
     NonceMemory,

@@ -72,7 +72,7 @@ def test_watchdog_wakes_up_again_after_a_silence(caplog: pytest.LogCaptureFixtur
 
     with running(app) as url:
         invoke(url)
-        eventually(lambda: app._rooms.invocations._watchdog._asleep, "the watchdog sleeps")
+        eventually(lambda: app._services.invocations._watchdog._asleep, "the watchdog sleeps")
         invoke(url, {"block": True})
     assert any("blocks the event loop" in record.getMessage() for record in caplog.records)
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppio_agent_client._core.signing import HmacSigner
-from ppio_agent_client._rules.addresses import address_of
-from ppio_agent_client._rules.requests import encoded_session_id
-from ppio_agent_runtime.security.api_keys import RefusedError
+from ppio_agent_client._core.requests import encoded_session_id
+from ppio_agent_client._core.signing import HmacSigner, target_of
+from ppio_agent_runtime.errors import RefusedError
 from ppio_agent_runtime.security.signatures import SignedMessage, check_digest, verify
 
 NOW = 1_700_000_000
@@ -22,7 +21,7 @@ VISIBLE = st.text(string.printable[:95], min_size=1, max_size=30)
 
 def received(method: str, url: str, headers: dict[str, str]) -> SignedMessage:
     """Return what a server sees of a request."""
-    path, _, query = address_of(url).path.partition("?")
+    path, _, query = target_of(url).partition("?")
     fields = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
     return SignedMessage(method, path.encode(), query.encode(), fields)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -13,8 +14,37 @@ from ppio_agent_client._sync.transport import Transport
 from ppio_agent_client._core.platform.frames import encode_frame
 from tests.support.raw_server import Caller, answer, piece, raw_server, stream_head
 
+CONFIG = ClientConfig(idle_timeout=None)
+REQUEST = {"process": {"cmd": "x"}, "tag": "t"}
+SANDBOX = Sandbox(
+    sandbox_id="b",
+    session_id="s",
+    template_id="t",
+    url="",
+    state="running",
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    expires_at=None,
+)
 
-def test_an_envd_that_only_says_that_it_lives_has_not_started_anything() -> None:
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    transport = Transport(CONFIG)
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def watch() -> StartWatch:
+    def get(sandbox_id: str) -> Sandbox | None:
+        return SANDBOX
+
+    return StartWatch(SANDBOX, 1.0, get)
+
+
+def test_an_envd_that_only_says_that_it_lives_has_not_started_anything(
+    transport: Transport, watch: StartWatch
+) -> None:
     def alive(caller: Caller) -> None:
         if "/Start" not in caller.read_request().line:
             caller.send(answer(b'{"processes":[]}'))
@@ -24,21 +54,28 @@ def test_an_envd_that_only_says_that_it_lives_has_not_started_anything() -> None
         while not server.closed.acquire(timeout=0.02):
             caller.send(piece(encode_frame({"event": {"keepalive": {}}})))
 
-    transport = Transport(ClientConfig())
-    born = datetime.now(UTC)
-    sandbox = Sandbox(
-        sandbox_id="b", session_id="s", template_id="t", url="", state="running", created_at=born, expires_at=None
-    )
+    def connections() -> Transport:
+        return transport
+
+    with raw_server(alive) as server:
+        with pytest.raises(NetworkError, match="did not say within"):
+            Envd(server.url, {}, CONFIG, connections).start(REQUEST, 0.2, watch)
+        server.closed.release()
+
+
+def test_an_agent_is_watched_no_longer_than_wanted_however_silent_envd_is(
+    transport: Transport, watch: StartWatch
+) -> None:
+    def silent(caller: Caller) -> None:
+        caller.read_request()
+        caller.send(stream_head() + piece(encode_frame({"event": {"start": {"pid": 7}}})))
+        caller.wait_until_gone()
 
     def connections() -> Transport:
         return transport
 
-    def get(sandbox_id: str) -> Sandbox | None:
-        return sandbox
-
-    with raw_server(alive) as server:
-        envd = Envd(server.url, {}, ClientConfig(), connections)
-        with pytest.raises(NetworkError, match="did not say within"):
-            envd.start({"process": {"cmd": "x"}, "tag": "t"}, 0.2, StartWatch(sandbox, 1.0, get))
-        server.closed.release()
-        transport.close()
+    with raw_server(silent) as server:
+        Envd(server.url, {}, CONFIG, connections).start(REQUEST, 60.0, watch)
+        watch.wait(0.2)  # in which a thread has come to read
+        assert watch.poll() == SANDBOX
+        watch.close()

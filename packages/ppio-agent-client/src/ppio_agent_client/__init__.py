@@ -2,7 +2,9 @@
 
 from ppio_agent_models._lazy import lazy_exports
 
-TYPE_CHECKING = False  # what `typing` has, without its import, which is most of what this door would cost
+from ._version import __version__ as __version__
+
+TYPE_CHECKING = False  # what `typing` has, without its import, which is most of what this import would cost
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentClientError as AgentClientError
@@ -57,14 +59,14 @@ if TYPE_CHECKING:
     from ppio_agent_models import UnsupportedMediaTypeError as UnsupportedMediaTypeError
 
     from ._aiohttp import DefaultAioHttpClient as DefaultAioHttpClient
-    from ._async._client import AgentRuntimeClient as AgentRuntimeClient
-    from ._async._invocations import InvocationHandle as InvocationHandle
-    from ._async._session import SandboxSession as SandboxSession
-    from ._async._stream import InvocationStream as InvocationStream
     from ._async.auth import AuthManager as AuthManager
+    from ._async.client import AgentRuntimeClient as AgentRuntimeClient
+    from ._async.invocation_handle import InvocationHandle as InvocationHandle
     from ._async.providers.local import LocalSandboxProvider as LocalSandboxProvider
     from ._async.providers.platform.provider import PlatformSandboxProvider as PlatformSandboxProvider
     from ._async.providers.protocol import SandboxProvider as SandboxProvider
+    from ._async.session import SandboxSession as SandboxSession
+    from ._async.stream import InvocationStream as InvocationStream
     from ._async.templates import TemplateManager as TemplateManager
     from ._async.transport import DefaultAsyncHttpxClient as DefaultAsyncHttpxClient
     from ._config import ClientConfig as ClientConfig
@@ -73,28 +75,26 @@ if TYPE_CHECKING:
     from ._sandbox import LogPage as LogPage
     from ._sandbox import Sandbox as Sandbox
     from ._sandbox import SandboxSpec as SandboxSpec
-    from ._sync._client import SyncAgentRuntimeClient as SyncAgentRuntimeClient
-    from ._sync._invocations import SyncInvocationHandle as SyncInvocationHandle
-    from ._sync._session import SyncSandboxSession as SyncSandboxSession
-    from ._sync._stream import SyncInvocationStream as SyncInvocationStream
     from ._sync.auth import SyncAuthManager as SyncAuthManager
+    from ._sync.client import SyncAgentRuntimeClient as SyncAgentRuntimeClient
+    from ._sync.invocation_handle import SyncInvocationHandle as SyncInvocationHandle
     from ._sync.providers.local import SyncLocalSandboxProvider as SyncLocalSandboxProvider
     from ._sync.providers.platform.provider import SyncPlatformSandboxProvider as SyncPlatformSandboxProvider
     from ._sync.providers.protocol import SyncSandboxProvider as SyncSandboxProvider
+    from ._sync.session import SyncSandboxSession as SyncSandboxSession
+    from ._sync.stream import SyncInvocationStream as SyncInvocationStream
     from ._sync.templates import SyncTemplateManager as SyncTemplateManager
     from ._sync.transport import DefaultHttpxClient as DefaultHttpxClient
-
-__version__ = "0.2.0"
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "._aiohttp": ("DefaultAioHttpClient",),
         "._async.auth": ("AuthManager",),
-        "._async._client": ("AgentRuntimeClient",),
-        "._async._invocations": ("InvocationHandle",),
-        "._async._session": ("SandboxSession",),
-        "._async._stream": ("InvocationStream",),
+        "._async.client": ("AgentRuntimeClient",),
+        "._async.invocation_handle": ("InvocationHandle",),
+        "._async.session": ("SandboxSession",),
+        "._async.stream": ("InvocationStream",),
         "._async.templates": ("TemplateManager",),
         "._async.providers.protocol": ("SandboxProvider",),
         "._async.providers.local": ("LocalSandboxProvider",),
@@ -104,10 +104,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._credentials": ("AccessToken", "RequestSigner"),
         "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
         "._sync.auth": ("SyncAuthManager",),
-        "._sync._client": ("SyncAgentRuntimeClient",),
-        "._sync._invocations": ("SyncInvocationHandle",),
-        "._sync._session": ("SyncSandboxSession",),
-        "._sync._stream": ("SyncInvocationStream",),
+        "._sync.client": ("SyncAgentRuntimeClient",),
+        "._sync.invocation_handle": ("SyncInvocationHandle",),
+        "._sync.session": ("SyncSandboxSession",),
+        "._sync.stream": ("SyncInvocationStream",),
         "._sync.templates": ("SyncTemplateManager",),
         "._sync.providers.protocol": ("SyncSandboxProvider",),
         "._sync.providers.local": ("SyncLocalSandboxProvider",),

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ppio_agent_models import PPIOAgentRuntimeError as PPIOAgentRuntimeError
     from ppio_agent_models import SerializationError as SerializationError
 
-    from ._app import AgentRuntimeApp as AgentRuntimeApp
-    from ._app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
+    from .app import AgentRuntimeApp as AgentRuntimeApp
+    from .app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
     from .config import AgentConfig as AgentConfig
     from .config import RateLimit as RateLimit
     from .context import RequestContext as RequestContext
@@ -39,7 +39,7 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
         {
-            "._app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
+            ".app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
             ".config": ("AgentConfig", "RateLimit"),
             ".context": ("RequestContext",),
             ".invocations.in_process": ("InvocationStream",),

@@ -5,13 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError
 from ppio_agent_models._entrypoint import does_something
 
-from ._importer import NoAppError, entrypoint_from_manifest, load_app, run_script
 from ._version import __version__
+from .importer import NoAppError, entrypoint_from_manifest, load_app, run_script
+
+if TYPE_CHECKING:
+    from .app import PPIOAgentRuntimeApp
+    from .config import AgentConfig
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--json goes with --show-config")
     try:
         if options.show_config:
-            return _show_config(options)
+            _show_config(options)
+            return 0
         agent = options.agent or entrypoint_from_manifest(Path.cwd())
         try:
             app = load_app(agent)
@@ -49,18 +57,85 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _show_config(options: argparse.Namespace) -> int:
-    """Print the settings of the agent, or of any agent in this environment where none is named and there is none."""
+def _show_config(options: argparse.Namespace) -> None:
+    """Print the settings of the agent, or of any agent in this environment where none is named and there is none.
+
+    Secrets are masked, passwords in URIs too. Each setting has `value` and `origin`, and the name of its variable if
+    the environment gives it.
+    """
     from .config import AgentConfig
-    from .show_config import as_table, config_of_agent, effective_settings
 
     config = AgentConfig()
     if options.agent or (Path.cwd() / MANIFEST_FILE).is_file():
-        config = config_of_agent(options.agent or entrypoint_from_manifest(Path.cwd()))
+        config = _config_of_agent(options.agent or entrypoint_from_manifest(Path.cwd()))
     given = {name: value for name in ("host", "port") if (value := getattr(options, name)) is not None}
-    settings = effective_settings(config.replace(**given))
-    sys.stdout.write(f"{json.dumps(settings)}\n" if options.json else as_table(settings))
-    return 0
+    config = config.replace(**given)
+    settings: dict[str, dict[str, Any]] = {}
+    for name, (value, origin) in config.explain().items():
+        settings[name] = {"value": _shown(value, secret=name in config.secret_names()), "origin": origin}
+        if origin == "environment":
+            settings[name]["variable"] = config.variable_of(name)
+    sys.stdout.write(f"{json.dumps(settings)}\n" if options.json else _table(settings))
+
+
+class _ReachedRunError(BaseException):
+    """The agent's module calls `run` while it is imported. Past every `except Exception` on the way."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.config = config
+
+
+def _config_of_agent(target: str) -> AgentConfig:
+    """Return the settings of the app that `target` names. What its module prints goes to standard error.
+
+    A module that ends with `app.run()` is not served: what it would be served with counts.
+
+    Raises:
+        ConfigurationError: There is no such app, or its settings are wrong.
+    """
+    from .app import PPIOAgentRuntimeApp
+
+    def stop(
+        self: PPIOAgentRuntimeApp, port: int | None = None, host: str | None = None, **uvicorn_options: Any
+    ) -> None:
+        given = {"port": port, "host": host}
+        raise _ReachedRunError(
+            self.config.replace(**{name: value for name, value in given.items() if value is not None})
+        )
+
+    run = PPIOAgentRuntimeApp.run
+    PPIOAgentRuntimeApp.run = stop  # type: ignore[method-assign]  # for the time of the import
+    try:
+        with redirect_stdout(sys.stderr):
+            return load_app(target).config
+    except _ReachedRunError as reached:
+        return reached.config
+    finally:
+        PPIOAgentRuntimeApp.run = run  # type: ignore[method-assign]
+
+
+def _shown(value: Any, *, secret: bool = False) -> Any:
+    """Return a value as plain data; of secrets how many there are and under which names, not even their length."""
+    from .settings import MASK, Settings, without_password
+
+    if isinstance(value, Settings):
+        return {name: _shown(part, secret=secret) for name, (part, _) in value.explain().items()}
+    if isinstance(value, Mapping):
+        return {str(name): _shown(part, secret=secret) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(part, secret=secret) for part in value]
+    return MASK if secret and value is not None else without_password(value)
+
+
+def _table(settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the settings in aligned columns."""
+    rows = [("setting", "value", "origin")]
+    for name, facts in settings.items():
+        value = facts["value"]
+        text = value if isinstance(value, str) and value.isprintable() else json.dumps(value, ensure_ascii=False)
+        rows.append((name, text, " ".join([facts["origin"], *([facts["variable"]] if "variable" in facts else [])])))
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "".join(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}\n" for name, value, origin in rows)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from ppio_agent_models import (
@@ -71,17 +71,10 @@ class RateLimit(Settings, kw_only=False):
         return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
 
     @classmethod
-    def from_text(cls, text: str) -> Self | None:
-        """Return the limit that `100/60` means, or None when `text` is something else."""
-        found = _SHORTHAND.fullmatch(text)
-        return None if found is None else cls(int(found[1]), int(found[2]))
-
-    def __repr__(self) -> str:
-        # Not the base's own: the address may hold a password.
-        return (
-            f"{type(self).__name__}(max_requests={self.max_requests}, window_seconds={self.window_seconds}, "
-            f"key={self.key!r}, storage_uri={self.place!r}, on_storage_failure={self.on_storage_failure!r})"
-        )
+    def parse(cls, value: Any) -> Self | None:
+        """Take the shorthand `100/60` too."""
+        found = _SHORTHAND.fullmatch(value) if isinstance(value, str) else None
+        return super().parse(value) if found is None else cls(int(found[1]), int(found[2]))
 
 
 class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
@@ -176,28 +169,20 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     expose_errors: bool | None = setting(default=None)
 
     def _prepare(self) -> None:
-        if self.forwarded_allow_ips:
-            _check_proxies(self.forwarded_allow_ips)
+        """Refuse proxies that are no addresses or networks: uvicorn would take them for names that no peer has."""
+        for entry in self.forwarded_allow_ips:
+            from ipaddress import ip_network  # few agents stand behind a proxy that they trust
+
+            try:
+                if entry != "*":
+                    ip_network(entry)
+            except ValueError as error:
+                raise ConfigurationError(
+                    "forwarded_allow_ips takes addresses and networks such as 10.0.0.0/8, or '*', "
+                    f"not {entry!r}: {error}."
+                ) from None
 
     @property
     def tells_errors(self) -> bool:
         """Whether callers are told class and message of an agent's own exceptions."""
         return self.debug if self.expose_errors is None else self.expose_errors
-
-
-def _check_proxies(entries: list[str]) -> None:
-    """Refuse what uvicorn would take for a name that no peer has.
-
-    Raises:
-        ConfigurationError: An entry is neither an address nor a network.
-    """
-    from ipaddress import ip_network  # few agents stand behind a proxy that they trust
-
-    for entry in entries:
-        try:
-            if entry != "*":
-                ip_network(entry)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"forwarded_allow_ips takes addresses and networks such as 10.0.0.0/8, or '*', not {entry!r}: {error}."
-            ) from None

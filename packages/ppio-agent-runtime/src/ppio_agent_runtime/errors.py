@@ -8,18 +8,40 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ppio_agent_models import AgentError, EventsEvictedError, HandlerError, PPIOAgentRuntimeError, SerializationError
+from ppio_agent_models import (
+    AgentError,
+    AuthenticationError,
+    EventsEvictedError,
+    HandlerError,
+    PPIOAgentRuntimeError,
+    SerializationError,
+)
 
 from .serialization import encode
 
 if TYPE_CHECKING:
-    from ._asgi import Headers, Send
+    from .asgi import Headers, Send
+
+
+RefusalReason = Literal["missing", "wrong", "malformed", "incomplete", "expired", "replayed", "digest"]
 
 
 class ClientGoneError(Exception):
     """The caller hung up; there is nobody to answer. Never leaves the runtime."""
+
+
+class RefusedError(AuthenticationError):
+    """A request whose credentials are not accepted.
+
+    Attributes:
+        reason: The class of the reason; it never tells what would have been right.
+    """
+
+    def __init__(self, message: str, reason: RefusalReason) -> None:
+        super().__init__(message, error_type=AuthenticationError.__name__)
+        self.reason: RefusalReason = reason
 
 
 _OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})

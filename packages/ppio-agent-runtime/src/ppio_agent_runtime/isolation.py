@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from .event_loop import OwnLoop
 
 if TYPE_CHECKING:
-    from ._asgi import ASGIApp, Message, Receive, Scope, Send
+    from .asgi import ASGIApp, Message, Receive, Scope, Send
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ from .observability.logging import configure_logging, logger
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ._app import PPIOAgentRuntimeApp
+    from .app import PPIOAgentRuntimeApp
 
 _uvicorn_logger = logging.getLogger("uvicorn.error")
 

@@ -17,18 +17,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import (
-    Any,
-    ClassVar,
-    Literal,
-    Self,
-    Union,
-    dataclass_transform,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Final, Literal, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from ppio_agent_models import ConfigurationError
 
@@ -36,10 +26,16 @@ Parser = Callable[[Any], Any]
 """Returns a value of the kind, or None when what it was given is something else."""
 Source = Literal["argument", "environment", "default"]
 
+MASK: Final = "***"
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
-_YES = frozenset({"1", "true", "yes", "on"})
-_NO = frozenset({"0", "false", "no", "off"})
+_BOOLEANS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+_BOUNDS = {
+    "above": ("more than", operator.gt),
+    "at_least": ("at least", operator.ge),
+    "at_most": ("at most", operator.le),
+}
+_URI_SECRETS = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).*", re.DOTALL)
 
 
 @dataclass(eq=False)
@@ -47,10 +43,8 @@ class _Setting:
     """One field: its default, its bounds, and how a string becomes a value."""
 
     default: Any
-    at_least: float | None = None
-    at_most: float | None = None
-    above: float | None = None
     secret: bool = False
+    bounds: dict[str, float] = field(default_factory=dict)
     optional: bool = field(default=False, init=False)
     shows_value: bool = field(default=False, init=False)
     parse: Parser = field(init=False)
@@ -62,76 +56,60 @@ class _Setting:
         Raises:
             ConfigurationError: It is of another type or out of bounds.
         """
-        shown = f"not {value!r}" if self.shows_value else f"not this {type(value).__name__}"
         if value is None and self.optional:
             return None
+        shown = f"not {value!r}" if self.shows_value else f"not this {type(value).__name__}"
         try:
             parsed = self.parse(value)
         except ConfigurationError as error:  # from inside a structure
             raise ConfigurationError(f"{where} is wrong: {error}") from None
         if parsed is None:
             raise ConfigurationError(f"{where} must be {self.word}, {shown}.")
-        if isinstance(parsed, int | float) and not isinstance(parsed, bool):
-            self._check_bounds(parsed, f"{where} must be", shown)
-        if self.secret and (not parsed or any(not text.strip() for text in _texts(parsed))):
-            # Somebody meant to keep strangers out: they must not come in because a variable came out empty.
-            raise ConfigurationError(f"{where} is set but empty, or has an empty text in it.")
+        for kind, bound in self.bounds.items():
+            words, fits = _BOUNDS[kind]
+            if not fits(parsed, bound):
+                raise ConfigurationError(f"{where} must be {words} {bound}, {shown}.")
+        if self.secret:
+            texts = [*parsed, *parsed.values()] if isinstance(parsed, Mapping) else parsed
+            if not texts or not all(text.strip() for text in texts):
+                # Somebody meant to keep strangers out: they must not come in because a variable came out empty.
+                raise ConfigurationError(f"{where} is set but empty, or has an empty text in it.")
         return parsed
 
-    def _check_bounds(self, number: float, begin: str, shown: str) -> None:
-        for bound, words, fits in (
-            (self.above, "more than", operator.gt),
-            (self.at_least, "at least", operator.ge),
-            (self.at_most, "at most", operator.le),
-        ):
-            if bound is not None and not fits(number, bound):
-                raise ConfigurationError(f"{begin} {words} {bound}, {shown}.")
 
-
-def setting(
-    *,
-    default: Any,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    above: float | None = None,
-    secret: bool = False,
-) -> Any:
+def setting(*, default: Any, secret: bool = False, **bounds: float) -> Any:
     """Declare a field of a settings class.
 
     Args:
         default: Its value when nobody sets it; not checked.
-        at_least: Smallest number.
-        at_most: Largest number.
-        above: What a number must be more than.
         secret: Nobody may see it, and it cannot be set to nothing.
+        bounds: Of a number: what it must be `above`, what it must be `at_least`, and `at_most`.
     """
-    return _Setting(default, at_least, at_most, above, secret)
+    return _Setting(default, secret, bounds)
 
 
-def _texts(value: Any) -> list[str]:
-    return [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)
+def without_password(value: Any) -> Any:
+    """Return a URI with its credentials and options masked; anything else as it is."""
+    return _URI_SECRETS.sub(MASK, value) if isinstance(value, str) and "://" in value else value
 
 
 def _parse_bool(value: Any) -> bool | None:
     if isinstance(value, str):
-        word = value.strip().lower()
-        return True if word in _YES else False if word in _NO else None
+        return _BOOLEANS.get(value.strip().lower())
     return value if isinstance(value, bool) else None
 
 
 def _parse_int(value: Any) -> int | None:
-    if isinstance(value, str):
-        digits = value.strip()
-        return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else None
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value.strip()):
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _parse_float(value: Any) -> float | None:
-    if isinstance(value, str):
-        value = float(value) if _NUMBER.fullmatch(value.strip()) else None
-    if isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf:
-        return value
-    return None
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and -math.inf < value < math.inf else None
 
 
 def _parse_str(value: Any) -> str | None:
@@ -139,32 +117,25 @@ def _parse_str(value: Any) -> str | None:
 
 
 def _parse_list(value: Any) -> list[str] | None:
-    if isinstance(value, str):
-        if not value.lstrip().startswith("["):
-            return [item.strip() for item in value.split(",") if item.strip()]
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return list(value)
-    return None
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    items = _from_json(value)
+    is_list = isinstance(items, list | tuple) and all(isinstance(item, str) for item in items)
+    return list(items) if is_list else None
 
 
 def _parse_mapping(value: Any) -> dict[str, str] | None:
-    given = _json_object(value)
-    if given is None or not all(isinstance(text, str) for pair in given.items() for text in pair):
+    given = _from_json(value)
+    is_mapping = isinstance(given, Mapping) and all(isinstance(text, str) for pair in given.items() for text in pair)
+    return dict(given) if is_mapping else None
+
+
+def _from_json(value: Any) -> Any:
+    """Return what a string holds as JSON, None if it is none; anything but a string as it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
         return None
-    return dict(given)
-
-
-def _json_object(value: Any) -> Mapping[str, Any] | None:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    return value if isinstance(value, Mapping) else None
 
 
 _PARSERS: dict[Any, tuple[Parser, str]] = {
@@ -175,14 +146,6 @@ _PARSERS: dict[Any, tuple[Parser, str]] = {
     list[str]: (_parse_list, "a list of texts (in the environment: separated by commas, or JSON)"),
     dict[str, str]: (_parse_mapping, 'an object of texts (in the environment: JSON, as {"name": "text"})'),
 }
-
-
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    """Return the type in `hint` and whether it may be None."""
-    if get_origin(hint) not in (Union, UnionType):
-        return hint, False
-    members = [member for member in get_args(hint) if member is not type(None)]
-    return members[0], len(members) < len(get_args(hint))
 
 
 def _suggestion(word: str, words: Iterable[str]) -> str:
@@ -204,21 +167,13 @@ def _parser_of(kind: Any) -> tuple[Parser, str]:
     if get_origin(kind) is Literal:
         choices = get_args(kind)
         return lambda value: value if value in choices else None, f"one of {', '.join(map(repr, choices))}"
-    if isinstance(kind, type) and issubclass(kind, Settings):
-        return _structure_parser(kind), kind.written
+    if _is_structure(kind):
+        return kind.parse, kind.written
     raise TypeError(f"no setting can be of the type {kind!r}")
 
 
-def _structure_parser(kind: type[Settings]) -> Parser:
-    def parse(value: Any) -> Settings | None:
-        if isinstance(value, kind):
-            return value
-        if isinstance(value, str) and (short := kind.from_text(value)) is not None:
-            return short
-        given = _json_object(value)
-        return None if given is None else kind(**given)
-
-    return parse
+def _is_structure(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Settings)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
@@ -253,34 +208,34 @@ class Settings:
                 continue
             default = vars(cls)[name]
             own = default if isinstance(default, _Setting) else _Setting(default)
-            kind, own.optional = _without_none(hint)
+            kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+            own.optional = NoneType in kinds
+            kind = next(each for each in kinds if each is not NoneType)
             own.parse, own.word = _parser_of(kind)
-            is_structure = kind == dict[str, str] or (isinstance(kind, type) and issubclass(kind, Settings))
-            own.shows_value = cls._prefix is not None and not (own.secret or is_structure)
+            holds_texts = own.secret or kind == dict[str, str] or _is_structure(kind)
+            own.shows_value = cls._prefix is not None and not holds_texts
             cls._fields[name] = own
             delattr(cls, name)
 
     def __init__(self, *values: Any, **given: Any) -> None:
+        kind = type(self).__name__
         if len(values) > (len(self._fields) if self._by_position else 0):
-            raise ConfigurationError(f"{type(self).__name__} takes settings by name, as in port=8080.")
+            raise ConfigurationError(f"{kind} takes settings by name, as in port=8080.")
         given |= zip(self._fields, values, strict=False)
-        unknown = [name for name in given if name not in self._fields]
-        if unknown:
-            raise ConfigurationError(
-                f"{type(self).__name__} has no setting {unknown[0]!r}.{_suggestion(unknown[0], self._fields)}"
-            )
-        sources: dict[str, Source] = {}
+        if unknown := [name for name in given if name not in self._fields]:
+            raise ConfigurationError(f"{kind} has no setting {unknown[0]!r}.{_suggestion(unknown[0], self._fields)}")
+        self._sources = {}
+        source: Source
         for name, own in self._fields.items():
             variable = self.variable_of(name)
             if name in given:
-                sources[name], value = "argument", own.read(given[name], f"{type(self).__name__}.{name}")
+                source, value = "argument", own.read(given[name], f"{kind}.{name}")
             elif variable is not None and variable in os.environ:
-                sources[name], value = "environment", own.read(os.environ[variable], f"The variable {variable}")
+                source, value = "environment", own.read(os.environ[variable], f"The variable {variable}")
             else:
-                default = own.default
-                sources[name], value = "default", list(default) if isinstance(default, list) else default
+                source, value = "default", list(own.default) if isinstance(own.default, list) else own.default
+            self._sources[name] = source
             super().__setattr__(name, value)
-        self._sources = sources
         self._prepare()
 
     def _prepare(self) -> None:
@@ -299,7 +254,7 @@ class Settings:
 
     def __repr__(self) -> str:
         shown = ", ".join(
-            f"{name}={'***' if self._fields[name].secret else repr(value)}"
+            f"{name}={MASK if self._fields[name].secret else repr(without_password(value))}"
             for name, (value, source) in self.explain().items()
             if source != "default"
         )
@@ -321,9 +276,14 @@ class Settings:
         return {name: (getattr(self, name), source) for name, source in self._sources.items()}
 
     @classmethod
-    def from_text(cls, text: str) -> Self | None:
-        """Return what a shorthand in the environment means, or None when `text` is something else."""
-        return None
+    def parse(cls, value: Any) -> Self | None:
+        """Return the structure that `value` is, or gives as a mapping or in JSON; None when it is something else.
+
+        Raises:
+            ConfigurationError: One of its fields is wrong.
+        """
+        given = _from_json(value)
+        return given if isinstance(given, cls) else cls(**given) if isinstance(given, Mapping) else None
 
     @classmethod
     def variable_of(cls, name: str) -> str | None:
@@ -343,5 +303,5 @@ class Settings:
         return [
             f"The variable {name} means nothing to this version.{_suggestion(name, known)}"
             for name in sorted(os.environ)
-            if name.startswith(prefix) and name not in known and name not in known_elsewhere
+            if name.startswith(prefix) and name not in known | known_elsewhere
         ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .server import EXIT_FAILED, PPIOAgentRuntimeServer
 
 if TYPE_CHECKING:
-    from ._app import PPIOAgentRuntimeApp
+    from .app import PPIOAgentRuntimeApp
 
 __all__ = ["running"]
 

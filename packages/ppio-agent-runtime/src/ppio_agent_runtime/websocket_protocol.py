@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 if TYPE_CHECKING:
-    from ._asgi import Message
+    from .asgi import Message
 
 
 class AgentWebSocketProtocol(WebSocketsSansIOProtocol):

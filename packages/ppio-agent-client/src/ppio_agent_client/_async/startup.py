@@ -13,7 +13,7 @@ from ppio_agent_models import PPIOAgentRuntimeError
 from .._core.lifecycle import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
 from .._io import _async as io
 from .._sandbox import Sandbox, SandboxSpec
-from ._exchange import AgentLink
+from .agent_connection import AgentConnection
 from .providers.protocol import AgentStarter
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ppio_agent_client")
 
 
-async def started(provider: SandboxProvider, spec: SandboxSpec, link_to: Callable[[Sandbox], AgentLink]) -> Sandbox:
+async def started(
+    provider: SandboxProvider, spec: SandboxSpec, connection_to: Callable[[Sandbox], AgentConnection]
+) -> Sandbox:
     """Return the sandbox of a session with an agent in it that answers; a paused one is joined as it is.
 
     Cancelled or failed, it ends the sandbox that it made, and never one that it joined.
@@ -41,7 +43,7 @@ async def started(provider: SandboxProvider, spec: SandboxSpec, link_to: Callabl
         # To the end: a create that is abandoned halfway would leave a sandbox behind, unless it ends it itself.
         sandbox = await (make() if isinstance(provider, AgentStarter) else io.to_the_end(make()))
         if sandbox.state != "paused":
-            await _until_started(provider, spec, sandbox, link_to(sandbox))
+            await _until_started(provider, spec, sandbox, connection_to(sandbox))
     except BaseException:
         for unfinished in made:
             if unfinished.created:
@@ -51,14 +53,14 @@ async def started(provider: SandboxProvider, spec: SandboxSpec, link_to: Callabl
 
 
 async def until_ready(
-    provider: SandboxProvider, sandbox: Sandbox, link: AgentLink, watch: AgentWatch | None = None
+    provider: SandboxProvider, sandbox: Sandbox, connection: AgentConnection, watch: AgentWatch | None = None
 ) -> None:
     """Wait until an agent answers that it takes work.
 
     Args:
         provider: Where its sandbox comes from.
         sandbox: The sandbox.
-        link: The way to the agent.
+        connection: The way to the agent.
         watch: Who knows at once when it ends; the provider is asked unless given.
 
     Raises:
@@ -69,7 +71,7 @@ async def until_ready(
         sandbox = replace(sandbox, start_timeout_seconds=watch.start_timeout_seconds)
     deadline = io.now() + sandbox.start_timeout_seconds
     for pause in pauses():
-        answer = await _answer_of(link, max(LAST_PING_SECONDS, min(PING_SECONDS, deadline - io.now())))
+        answer = await _answer_of(connection, max(LAST_PING_SECONDS, min(PING_SECONDS, deadline - io.now())))
         if is_ready(answer):
             return
         seen = await (provider.get(sandbox.sandbox_id) if watch is None else watch.poll())
@@ -82,22 +84,24 @@ async def until_ready(
         await (io.sleep(pause) if watch is None else watch.wait(pause))
 
 
-async def _until_started(provider: SandboxProvider, spec: SandboxSpec, sandbox: Sandbox, link: AgentLink) -> None:
+async def _until_started(
+    provider: SandboxProvider, spec: SandboxSpec, sandbox: Sandbox, connection: AgentConnection
+) -> None:
     watch: AgentWatch | None = None
-    if not sandbox.created and is_ready(await _answer_of(link, PING_SECONDS)):
+    if not sandbox.created and is_ready(await _answer_of(connection, PING_SECONDS)):
         return
     try:
         if isinstance(provider, AgentStarter):
             watch = await provider.start_agent(sandbox, spec)
-        await until_ready(provider, sandbox, link, watch)
+        await until_ready(provider, sandbox, connection, watch)
     finally:
         if watch is not None:
             await watch.close()
 
 
-async def _answer_of(link: AgentLink, seconds: float) -> models.PingResponse | Exception:
+async def _answer_of(connection: AgentConnection, seconds: float) -> models.PingResponse | Exception:
     try:
-        return await link.ping(seconds)
+        return await connection.ping(seconds)
     except PPIOAgentRuntimeError as error:
         return error
 

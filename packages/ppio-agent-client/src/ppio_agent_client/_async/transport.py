@@ -7,7 +7,6 @@ begins. What a call may take in total is watched by a clock of ours.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
@@ -16,11 +15,10 @@ import httpx
 from ppio_agent_models import AgentClientError, ConfigurationError, PPIOAgentRuntimeError, TotalTimeoutError
 
 from .._config import ClientConfig
+from .._core.limits import Failure, Limits, failed, too_long
+from .._core.requests import Call, is_loopback
 from .._io import _async as io
 from .._io.certificates import tls_context
-from .._rules.failures import Failure, failed, too_long
-from .._rules.limits import Limits
-from .._rules.requests import Call, is_loopback
 from .free_list import FreeList
 
 MAX_CONNECTIONS: Final = 1000
@@ -122,28 +120,39 @@ class Answer:
         rest: Any = self._body if io.IS_ASYNC else self._response.stream
         deadline = io.now() + seconds
         try:
-            with suppress(httpx.HTTPError, httpx.StreamError, TotalTimeoutError):
-                async with io.Until(deadline, seconds):
-                    async for _ in rest:
-                        if io.now() >= deadline:
-                            break
+            async with io.Until(deadline, seconds):
+                async for _ in rest:
+                    if io.now() >= deadline:
+                        break
+        except TotalTimeoutError:
+            return
+        except Exception as error:
+            if failure_of(error, began=True) is None:
+                raise
         finally:
             await self.close()
 
     async def close(self) -> None:
         """Give the connection back, or close it where the answer was not read to its end."""
         try:
-            with suppress(httpx.HTTPError, RuntimeError):
-                await self._response.aclose()
+            await self._response.aclose()
+        except Exception as error:
+            # RuntimeError: somebody reads, or the event loop of the connection is closed.
+            if not isinstance(error, RuntimeError) and failure_of(error, began=True) is None:
+                raise
         finally:
             if isinstance(self._response, httpx.Response):
                 self._response.stream = _NO_STREAM  # which knew the response: a circle, for the garbage collector
             await io.end_of(self._body)
 
+    async def hang_up(self) -> None:
+        """End an answer that another thread or task reads, which then closes it."""
+        await io.hang_up_stream(self._response.extensions.get("network_stream"))
+
     def _check_deadline(self) -> None:
         # Each read has its own timeout, so only a look at the clock notices a body that drips.
         if self._limits.deadline is not None and io.now() >= self._limits.deadline:
-            raise too_long(self._call, self._limits)
+            raise too_long(self._call.where, self._limits)
 
 
 class Transport:
@@ -190,7 +199,7 @@ class Transport:
         if (coding := _unknown_coding(response)) is not None:
             await answer.close()
             reason = f"the answer is encoded as {coding!r}, which was not asked for"
-            raise failed(Failure.LOST, reason, call, limits, io.now())
+            raise failed(Failure.LOST, reason, call.where, limits, io.now())
         return answer
 
     async def close_idle(self, url: str) -> None:
@@ -315,4 +324,4 @@ def translated(error: Exception, call: Call, limits: Limits, *, began: bool) -> 
     if failure is None:
         return None
     reason = "a header is not ASCII" if isinstance(error, UnicodeError) else str(error) or type(error).__name__
-    return failed(failure, reason, call, limits, io.now())
+    return failed(failure, reason, call.where, limits, io.now())

@@ -13,8 +13,8 @@ from typing import Final
 from ppio_agent_models import ConfigurationError
 
 from .._credentials import AccessToken
-from .._rules import json_codec
-from .._rules.requests import checked_token
+from . import json_codec
+from .requests import checked_token
 
 RENEW_BEFORE_SECONDS: Final = 60.0
 """How long before its end a credential is renewed; a fifth of its life where that is less."""

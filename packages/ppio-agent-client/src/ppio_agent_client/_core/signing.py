@@ -12,10 +12,9 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
+from urllib.parse import quote, urlsplit
 
 from ppio_agent_models import SIGNED_HEADERS, ConfigurationError
-
-from .._rules.addresses import address_of
 
 LABEL: Final = "sig1"
 
@@ -79,11 +78,17 @@ def covered(method: str, url: str, fields: Mapping[str, str]) -> dict[str, str]:
         url: The whole address.
         fields: Header fields by lower-case names.
     """
-    path, mark, query = address_of(url).path.partition("?")
+    path, mark, query = target_of(url).partition("?")
     components = {"@method": method, "@path": path}
     if query:
         components["@query"] = mark + query
     return components | {name: fields[name] for name in _COVERED if name in fields}
+
+
+def target_of(url: str) -> str:
+    """Return path and query of `url` as httpx sends them: percent-encoded."""
+    parts = urlsplit(url)
+    return quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), "!$&'()*+,-./:;=?@_~%[]")
 
 
 def signature_base(components: Mapping[str, str], parameters: str) -> bytes:

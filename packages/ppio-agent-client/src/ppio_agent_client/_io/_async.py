@@ -14,8 +14,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ppio_agent_models import TotalTimeoutError
 
-from ._clock import chance, key, nonce, now, unix_now
-from ._flights import AbandonedError, Flights
+from .common import AbandonedError, SharedWork, chance, key, nonce, now, unix_now
 
 __all__ = [
     "IS_ASYNC",
@@ -30,6 +29,7 @@ __all__ = [
     "end_of",
     "gather",
     "hang_up",
+    "hang_up_stream",
     "is_over",
     "key",
     "nonce",
@@ -81,6 +81,10 @@ async def _closed(resource: Closable) -> None:
 async def hang_up(connection: Closable) -> None:
     """Close a connection that somebody else reads from, who is told."""
     await connection.aclose()
+
+
+async def hang_up_stream(stream: object) -> None:
+    """Do nothing: a task that reads is cancelled, and closes what it reads from."""
 
 
 async def end_of(parts: AsyncIterator[object]) -> None:
@@ -164,21 +168,21 @@ async def gather(calls: list[Callable[[], Awaitable[T]]]) -> list[T | BaseExcept
     return await asyncio.gather(*(call() for call in calls), return_exceptions=True)
 
 
-class SingleFlight(Flights[T]):
+class SingleFlight(SharedWork[T]):
     """Does a piece of work once for all who ask while it is done, in whichever task, event loop or thread they are."""
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Return what the work gives, done by this caller or by another; its errors are raised in all of them."""
         while True:
-            flight, is_mine = self.board()
-            if is_mine:
+            future, is_first = self.join()
+            if is_first:
                 try:
-                    return self.land(flight, await work())
+                    return self.set_result(future, await work())
                 except BaseException as error:
-                    self.crash(flight, error)
+                    self.set_exception(future, error)
                     raise
             try:
-                return await asyncio.wrap_future(flight)
+                return await asyncio.wrap_future(future)
             except AbandonedError:
                 continue
 

@@ -14,8 +14,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
-from ._clock import chance, key, nonce, now, unix_now
-from ._flights import AbandonedError, Flights
+from .common import AbandonedError, SharedWork, chance, key, nonce, now, unix_now
 
 __all__ = [
     "IS_ASYNC",
@@ -30,6 +29,7 @@ __all__ = [
     "end_of",
     "gather",
     "hang_up",
+    "hang_up_stream",
     "is_over",
     "key",
     "nonce",
@@ -77,7 +77,11 @@ def hang_up(connection: object) -> None:
     """
     while (below := getattr(connection, "_connection", None)) is not None:
         connection = below
-    stream = getattr(connection, "_network_stream", None)
+    hang_up_stream(getattr(connection, "_network_stream", None))
+
+
+def hang_up_stream(stream: Any) -> None:
+    """Do the same by the stream of a connection, where there is one."""
     if stream is not None and (wire := stream.get_extra_info("socket")) is not None:
         with suppress(OSError):
             # Of the socket below TLS: the goodbye of TLS would wait for the thread that reads.
@@ -123,21 +127,21 @@ def gather(calls: list[Callable[[], T]]) -> list[T | BaseException]:
     return outcomes
 
 
-class SingleFlight(Flights[T]):
+class SingleFlight(SharedWork[T]):
     """Does a piece of work once for all who ask while it is done, in whichever thread they are."""
 
     def run(self, work: Callable[[], T]) -> T:
         """Return what the work gives, done by this caller or by another; its errors are raised in all of them."""
         while True:
-            flight, is_mine = self.board()
-            if is_mine:
+            future, is_first = self.join()
+            if is_first:
                 try:
-                    return self.land(flight, work())
+                    return self.set_result(future, work())
                 except BaseException as error:
-                    self.crash(flight, error)
+                    self.set_exception(future, error)
                     raise
             try:
-                return flight.result()
+                return future.result()
             except AbandonedError:
                 continue
 

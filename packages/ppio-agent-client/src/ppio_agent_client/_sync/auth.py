@@ -47,7 +47,7 @@ class SyncAuthManager:
         self._signer = signer
         self._session_secret = session_secret or None
         self._kept: KeptToken | None = None
-        self._flight = io.SingleFlight[KeptToken]()
+        self._fetching = io.SingleFlight[KeptToken]()
 
     def __repr__(self) -> str:
         kind = "none" if self._key is None else "fixed" if isinstance(self._key, str) else "fetched"
@@ -125,7 +125,7 @@ class SyncAuthManager:
         old = self._kept
         if old is not None and refused is not None and not credentials.shows(refused, old.token):
             return True
-        fresh = self._flight.run(partial(self._fetch, old))
+        fresh = self._fetching.run(partial(self._fetch, old))
         return old is None or fresh.token != old.token
 
     def refresh_token(self) -> None:
@@ -155,10 +155,10 @@ class SyncAuthManager:
             return self._key
         kept = self._kept
         # While somebody renews it, the others go on with what is good for a while yet.
-        if kept is not None and io.unix_now() < (kept.ends_at if self._flight.in_the_air else kept.renew_at):
+        if kept is not None and io.unix_now() < (kept.ends_at if self._fetching.is_running else kept.renew_at):
             return kept.token
         try:
-            return (self._flight.run(partial(self._fetch, kept))).token
+            return (self._fetching.run(partial(self._fetch, kept))).token
         except AuthenticationError as error:
             if kept is None or io.unix_now() >= kept.ends_at:
                 raise

@@ -14,7 +14,7 @@ from ppio_agent_models import PPIOAgentRuntimeError
 from .._core.lifecycle import LAST_PING_SECONDS, PING_SECONDS, ended_early, is_ready, never_ready, pauses
 from .._io import _sync as io
 from .._sandbox import Sandbox, SandboxSpec
-from ._exchange import AgentLink
+from .agent_connection import AgentConnection
 from .providers.protocol import AgentStarter
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ppio_agent_client")
 
 
-def started(provider: SyncSandboxProvider, spec: SandboxSpec, link_to: Callable[[Sandbox], AgentLink]) -> Sandbox:
+def started(
+    provider: SyncSandboxProvider, spec: SandboxSpec, connection_to: Callable[[Sandbox], AgentConnection]
+) -> Sandbox:
     """Return the sandbox of a session with an agent in it that answers; a paused one is joined as it is.
 
     Cancelled or failed, it ends the sandbox that it made, and never one that it joined.
@@ -42,7 +44,7 @@ def started(provider: SyncSandboxProvider, spec: SandboxSpec, link_to: Callable[
         # To the end: a create that is abandoned halfway would leave a sandbox behind, unless it ends it itself.
         sandbox = (make() if isinstance(provider, AgentStarter) else io.to_the_end(make()))
         if sandbox.state != "paused":
-            _until_started(provider, spec, sandbox, link_to(sandbox))
+            _until_started(provider, spec, sandbox, connection_to(sandbox))
     except BaseException:
         for unfinished in made:
             if unfinished.created:
@@ -52,14 +54,14 @@ def started(provider: SyncSandboxProvider, spec: SandboxSpec, link_to: Callable[
 
 
 def until_ready(
-    provider: SyncSandboxProvider, sandbox: Sandbox, link: AgentLink, watch: AgentWatch | None = None
+    provider: SyncSandboxProvider, sandbox: Sandbox, connection: AgentConnection, watch: AgentWatch | None = None
 ) -> None:
     """Wait until an agent answers that it takes work.
 
     Args:
         provider: Where its sandbox comes from.
         sandbox: The sandbox.
-        link: The way to the agent.
+        connection: The way to the agent.
         watch: Who knows at once when it ends; the provider is asked unless given.
 
     Raises:
@@ -70,7 +72,7 @@ def until_ready(
         sandbox = replace(sandbox, start_timeout_seconds=watch.start_timeout_seconds)
     deadline = io.now() + sandbox.start_timeout_seconds
     for pause in pauses():
-        answer = _answer_of(link, max(LAST_PING_SECONDS, min(PING_SECONDS, deadline - io.now())))
+        answer = _answer_of(connection, max(LAST_PING_SECONDS, min(PING_SECONDS, deadline - io.now())))
         if is_ready(answer):
             return
         seen = (provider.get(sandbox.sandbox_id) if watch is None else watch.poll())
@@ -83,22 +85,24 @@ def until_ready(
         (io.sleep(pause) if watch is None else watch.wait(pause))
 
 
-def _until_started(provider: SyncSandboxProvider, spec: SandboxSpec, sandbox: Sandbox, link: AgentLink) -> None:
+def _until_started(
+    provider: SyncSandboxProvider, spec: SandboxSpec, sandbox: Sandbox, connection: AgentConnection
+) -> None:
     watch: AgentWatch | None = None
-    if not sandbox.created and is_ready(_answer_of(link, PING_SECONDS)):
+    if not sandbox.created and is_ready(_answer_of(connection, PING_SECONDS)):
         return
     try:
         if isinstance(provider, AgentStarter):
             watch = provider.start_agent(sandbox, spec)
-        until_ready(provider, sandbox, link, watch)
+        until_ready(provider, sandbox, connection, watch)
     finally:
         if watch is not None:
             watch.close()
 
 
-def _answer_of(link: AgentLink, seconds: float) -> models.PingResponse | Exception:
+def _answer_of(connection: AgentConnection, seconds: float) -> models.PingResponse | Exception:
     try:
-        return link.ping(seconds)
+        return connection.ping(seconds)
     except PPIOAgentRuntimeError as error:
         return error
 

@@ -1,22 +1,40 @@
-"""What a call of the agent asks for, and how its headers ask for an invocation that outlives the request."""
+"""What a call of the agent asks for: read from its headers in one pass, then from hints in its body."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from ppio_agent_models import (
+    AGENTCORE_SESSION_ID_HEADER,
+    AGENTCORE_USER_ID_HEADER,
     IDEMPOTENCY_KEY_HEADER,
     MAX_IDEMPOTENCY_KEY_CHARS,
+    MAX_SESSION_ID_CHARS,
     ON_DISCONNECT_HEADER,
+    PROTOCOL_HEADER,
+    SESSION_ID_HEADER,
+    TIMEOUT_HEADER,
+    USER_ID_HEADER,
     BadRequestError,
+    UnsupportedMediaTypeError,
 )
 
 from ..context import RequestContext
+from ..serialization import decode
+from .request import KEY_ID, Form, by_name, request_id_of, wanted_form
 
-Form = Literal["json", "stream"]
+if TYPE_CHECKING:
+    from ..asgi import Scope
+    from ..config import AgentConfig
+    from ..handler import Handler
+
 OnDisconnect = Literal["cancel", "continue"]
 
 _KEY: Final = IDEMPOTENCY_KEY_HEADER.lower().encode()
@@ -64,9 +82,6 @@ class InvocationCall:
     durability: Durability | None = None
 
 
-_BY_PROTOCOL = Durability(None, b"", background=False, on_disconnect=None)
-
-
 def durability_of(found: dict[bytes, bytes], body: bytes, *, numbered: bool) -> Durability | None:
     """Return how the call asks to be durable, None when it does not.
 
@@ -76,8 +91,6 @@ def durability_of(found: dict[bytes, bytes], body: bytes, *, numbered: bool) -> 
     Raises:
         BadRequestError: A header of these is malformed.
     """
-    if numbered and DURABILITY_HEADERS.isdisjoint(found):
-        return _BY_PROTOCOL
     key = _key(found[_KEY]) if _KEY in found else None
     on_disconnect = _on_disconnect(found[_ON_DISCONNECT]) if _ON_DISCONNECT in found else None
     background = _RESPOND_ASYNC.search(found.get(b"prefer", b"")) is not None
@@ -102,3 +115,176 @@ def _on_disconnect(header: bytes) -> OnDisconnect:
     if word == "continue":
         return "continue"
     raise BadRequestError(f"The header {ON_DISCONNECT_HEADER} must be 'cancel' or 'continue'.")
+
+
+def _wire(name: str) -> bytes:
+    return name.lower().encode()
+
+
+_PROTOCOL = _wire(PROTOCOL_HEADER)
+_SESSION = _wire(SESSION_ID_HEADER)
+_USER = _wire(USER_ID_HEADER)
+_TIMEOUT = _wire(TIMEOUT_HEADER)
+_AWS_SESSION = _wire(AGENTCORE_SESSION_ID_HEADER)
+_AWS_USER = _wire(AGENTCORE_USER_ID_HEADER)
+_HINTS = frozenset({"session_id", "sandbox_id", "timeout", "stream", "metadata"})
+"""Fields of a body that say something to the runtime."""
+_NUMBERS = (int, float)  # bool is none, and `int | float` would be made anew each time: 0.3 us
+_NUMBER = re.compile(rb"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
+"""What `float` takes, without its liberties (`1_0`, `nan`, `infinity`)."""
+
+
+class Head(NamedTuple):
+    """What the headers ask for.
+
+    Attributes:
+        wants: The form of the answer; None to let body and handler decide.
+        timeout: Requested limit in seconds, or None.
+    """
+
+    session_id: str | None
+    user_id: str | None
+    wants: Form | None
+    timeout: float | None
+
+
+def parse_head(found: dict[bytes, bytes]) -> Head:
+    """Return what the headers ask for.
+
+    Raises:
+        RequestError: One of them is malformed or asks for what cannot be had.
+    """
+    if (media_type := found.get(b"content-type")) is not None:
+        _check_media_type(media_type)
+    if b"content-encoding" in found and found[b"content-encoding"].strip().lower() not in (b"", b"identity"):
+        raise UnsupportedMediaTypeError("The body has a Content-Encoding; send it without.")
+    accept = found.get(b"accept")
+    wants = None if accept is None else wanted_form(accept)
+    timeout = _timeout(found[_TIMEOUT]) if _TIMEOUT in found else None
+    return Head(_session_id(found), _user_id(found), wants, timeout)
+
+
+def parse(
+    scope: Scope,
+    found: dict[bytes, bytes],
+    head: Head,
+    body: bytes,
+    request_id: str | None,
+    config: AgentConfig,
+    handler: Handler,
+) -> InvocationCall:
+    """Return what the request asks for, its payload made and validated.
+
+    Args:
+        found: Its headers by name.
+        head: What these ask for.
+        body: The whole body.
+        request_id: The caller's own, if it may be repeated.
+
+    Raises:
+        RequestError: It is refused: see the subclasses for the reasons and their statuses.
+    """
+    session_id, user_id, wants, timeout = head
+    value = decode(body)
+    metadata = None
+    if type(value) is dict and not value.keys().isdisjoint(_HINTS):
+        named, seconds, metadata = body_hints(value)
+        session_id = session_id or named
+        timeout = timeout or seconds
+        if wants is None and type(stream := value.get("stream")) is bool:
+            wants = "stream" if stream else "json"
+    if wants is None and handler.generates:
+        wants = "stream"
+    context = RequestContext(
+        request_id=request_id,
+        session_id=session_id,
+        user_id=user_id,
+        metadata=metadata,
+        raw_headers=scope["headers"],
+        timeout=config.timeout if timeout is None or timeout > config.timeout else timeout,
+        client=scope.get("client"),
+        key_id=scope.get(KEY_ID),
+    )
+    numbered = found.get(_PROTOCOL) == b"1"
+    durable = numbered or not DURABILITY_HEADERS.isdisjoint(found)
+    durability = durability_of(found, body, numbered=numbered) if durable else None
+    return InvocationCall(context, handler.load(body, value), wants, numbered, timeout, durability)
+
+
+def context_of(scope: Mapping[str, Any]) -> RequestContext:
+    """Return the context of a request that is not for `/invocations`, by its headers alone.
+
+    Raises:
+        BadRequestError: One of the headers is malformed.
+    """
+    found = by_name(scope["headers"])
+    return RequestContext(
+        request_id=request_id_of(found),
+        session_id=_session_id(found),
+        user_id=_user_id(found),
+        raw_headers=scope["headers"],
+        timeout=_timeout(found[_TIMEOUT]) if _TIMEOUT in found else math.inf,
+        client=scope.get("client"),
+        key_id=scope.get(KEY_ID),
+    )
+
+
+def body_hints(value: Any) -> tuple[str | None, float | None, dict[str, Any] | None]:
+    """Return session id, timeout in seconds and metadata that a payload names, each None where it does not."""
+    if type(value) is not dict:
+        return None, None, None
+    session_id = _text_hint(value, "session_id") or _text_hint(value, "sandbox_id")
+    metadata = hint if type(hint := value.get("metadata")) is dict else None
+    return session_id, _number_hint(value, "timeout"), metadata
+
+
+@lru_cache(256)
+def _check_media_type(header: bytes) -> None:
+    kind, _, parameters = header.decode("latin-1").lower().partition(";")
+    kind = kind.strip()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaTypeError(f"The body is {kind[:80]!r}; send JSON as 'Content-Type: application/json'.")
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8", "us-ascii"):
+            raise UnsupportedMediaTypeError("The body's charset must be utf-8 (RFC 8259, section 8.1).")
+
+
+def _session_id(found: dict[bytes, bytes]) -> str | None:
+    given = found.get(_SESSION)
+    if given is None:
+        given = found.get(_AWS_SESSION)
+        return _checked_session(given.decode("latin-1")) if given else None
+    try:
+        text = (unquote_to_bytes(given) if b"%" in given else given).decode()
+    except UnicodeDecodeError:
+        raise BadRequestError(f"The header {SESSION_ID_HEADER} is not percent-encoded UTF-8.") from None
+    return _checked_session(text) if text else None
+
+
+def _user_id(found: dict[bytes, bytes]) -> str | None:
+    user = found.get(_USER) or found.get(_AWS_USER)
+    return None if user is None else user.decode("latin-1")
+
+
+def _checked_session(text: str) -> str:
+    if len(text) > MAX_SESSION_ID_CHARS:
+        raise BadRequestError(f"The session id has {len(text)} characters; at most {MAX_SESSION_ID_CHARS} are allowed.")
+    return text
+
+
+def _timeout(header: bytes) -> float:
+    seconds = float(header) if _NUMBER.fullmatch(header) else 0.0
+    if not (0 < seconds < math.inf):
+        raise BadRequestError(f"The header {TIMEOUT_HEADER} must be a number of seconds above 0.")
+    return seconds
+
+
+def _text_hint(hints: dict[str, Any], name: str) -> str | None:
+    hint = hints.get(name)
+    return hint if isinstance(hint, str) and 0 < len(hint) <= MAX_SESSION_ID_CHARS else None
+
+
+def _number_hint(hints: dict[str, Any], name: str) -> float | None:
+    hint: Any = hints.get(name)
+    return hint if type(hint) in _NUMBERS and 0 < hint < math.inf else None

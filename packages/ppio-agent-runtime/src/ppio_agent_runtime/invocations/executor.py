@@ -84,7 +84,10 @@ async def produce(stream: Outcome, log: EventLog, context: RequestContext, worke
 
 
 def abandon(outcome: Outcome) -> None:
-    """Close an outcome that nobody wants: it came after its invocation had been stopped."""
+    """Close an outcome that nobody wants, or that of a future: it came when its invocation had been stopped."""
+    if isinstance(outcome, asyncio.Future):
+        has_result = outcome.done() and not outcome.cancelled() and outcome.exception() is None
+        outcome = outcome.result() if has_result else None
     if isinstance(outcome, ThreadedStream):
         outcome.abandon()
 
@@ -187,7 +190,7 @@ class ThreadedStream:
         self._log = log
         if self._context.reporter is not None:  # so that reports keep their place among the chunks
             self._report = self._context.reporter
-            self._context.report_by(self._hand_over_report)
+            self._context.reporter = self._hand_over_report
         try:
             while True:
                 self._waiter = self._loop.create_future()

@@ -24,9 +24,9 @@ from ppio_agent_models import (
     SerializationError,
 )
 
-from .._corridor.parse import body_hints
 from ..context import RequestContext, current_context
 from ..errors import error_response
+from ..http.call import body_hints
 from ..http.sse import as_one_value
 from ..serialization import decode, encode
 from .invocation import CANCEL_GRACE_SECONDS

@@ -1,1 +1,80 @@
-"""How much a service takes on: from one caller, and at once."""
+"""How much a service takes on: what stands between a parsed request and the agent's code."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from ..context import current_context
+from .concurrency import Concurrency
+from .rate_limit import RateLimiter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ..config import AgentConfig
+    from ..context import RequestContext
+    from ..invocations.invocation import Invocation
+    from ..invocations.worker_threads import WorkerThreads
+    from .rate_limit import RateLimitState
+
+_NO_ADDRESS: Final = "local"
+"""What a peer without an address counts as: a Unix socket, or a call from inside."""
+
+
+class AdmissionControl:
+    """All limits of one service, the caller's rate limit and then a slot; see `invocations.invocation.Admission`.
+
+    Args:
+        config: Says how much.
+        workers: The threads for plain functions, which keep slots taken.
+    """
+
+    def __init__(self, config: AgentConfig, workers: WorkerThreads) -> None:
+        self._rate_limiter = None if config.rate_limit is None else RateLimiter.of(config.rate_limit)
+        self._concurrency = Concurrency(
+            config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
+        )
+        self.release = self._concurrency.release
+        self.drain = self._concurrency.drain
+        workers.hold = lambda context: self._concurrency.hold(context.get(current_context))
+
+    @property
+    def queued(self) -> int:
+        """How many invocations wait for a slot."""
+        return self._concurrency.queued
+
+    def try_acquire(self, invocation: Invocation) -> bool:
+        """See `invocations.invocation.Admission.try_acquire`."""
+        limiter, context = self._rate_limiter, invocation.context
+        if limiter is not None and context.parent is None:  # an agent that calls itself is no caller
+            state = limiter.try_hit(_key_of(limiter, context))
+            if state is None:
+                return False
+            _check(limiter, state, context)
+        return self._concurrency.try_acquire(invocation)
+
+    async def acquire(self, invocation: Invocation) -> None:
+        """See `invocations.invocation.Admission.acquire`."""
+        limiter, context = self._rate_limiter, invocation.context
+        if limiter is not None and limiter.needs_storage and context.parent is None:
+            _check(limiter, await limiter.hit(_key_of(limiter, context)), context)
+        await self._concurrency.acquire(invocation)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object) -> AsyncIterator[None]:
+        """Close what was opened for counting, on the loop that used it, when the service ends."""
+        yield
+        if self._rate_limiter is not None:
+            await self._rate_limiter.close()
+
+
+def _key_of(limiter: RateLimiter, context: RequestContext) -> str:
+    return limiter.key_of(context, _NO_ADDRESS if context.client is None else context.client[0])
+
+
+def _check(limiter: RateLimiter, state: RateLimitState, context: RequestContext) -> None:
+    """Let the answer carry the limit's response fields, and raise `RateLimiter.refusal` where it is one too many."""
+    context.response_headers = limiter.response_headers(state)
+    if not state.allowed:
+        raise limiter.refusal(state)

@@ -23,37 +23,26 @@ if TYPE_CHECKING:
     from ..invocations.invocation import Invocation
 
 WhenBusy = Literal["reject", "queue", "interrupt"]
-Reason = Literal["process_full", "session_busy", "queue_full", "draining"]
 
 _RETRY_AFTER_SECONDS: Final = 1.0
 
 
 class _Slot:
-    """What one invocation occupies.
+    """What one invocation occupies, or waits for in the queue.
 
     Attributes:
         holders: How many things must end before it is free: the invocation itself, its threads, and its children.
         over: The invocation has ended; only a thread is left.
+        admitted: Of one that waits: True once it is taken, False when the service drains.
     """
 
-    __slots__ = ("holders", "invocation", "over", "session")
+    __slots__ = ("admitted", "holders", "invocation", "over", "session")
 
     def __init__(self, invocation: Invocation, session: str | None) -> None:
         self.invocation = invocation
         self.session = session
         self.holders = 1
         self.over = False
-
-
-class _Waiter:
-    """An invocation in the queue. Its future is True once it has a slot, False when the service drains."""
-
-    __slots__ = ("admitted", "invocation", "session", "slot")
-
-    def __init__(self, invocation: Invocation, session: str | None) -> None:
-        self.invocation = invocation
-        self.session = session
-        self.slot: _Slot | None = None
         self.admitted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
 
@@ -67,10 +56,6 @@ class Concurrency:
             come, first served, those of one session in order; `interrupt` cancels the oldest of its session and takes
             over its slot, and refuses it where only the process is full.
         max_queue: Invocations that may wait.
-
-    Attributes:
-        rejected: How many were refused, by reason.
-        interrupted: How many were cancelled for a newer one of their session.
     """
 
     def __init__(self, limit: int | None, per_session: int | None, when_busy: WhenBusy, max_queue: int) -> None:
@@ -81,9 +66,7 @@ class Concurrency:
         self._slots: dict[RequestContext, _Slot] = {}
         self._shared: dict[RequestContext, _Slot] = {}
         self._sessions: dict[str, dict[_Slot, None]] = {}
-        self._queue: dict[_Waiter, None] = {}
-        self.rejected: dict[Reason, int] = {"process_full": 0, "session_busy": 0, "queue_full": 0, "draining": 0}
-        self.interrupted = 0
+        self._queue: dict[_Slot, None] = {}
 
     @property
     def in_flight(self) -> int:
@@ -97,14 +80,14 @@ class Concurrency:
 
     def try_acquire(self, invocation: Invocation) -> bool:
         """Take a slot for `invocation` if there is one, and say whether there was."""
-        if (shared := self._parents_slot(invocation)) is not None:
+        if (shared := self._slot_of(invocation.context.parent)) is not None:  # to wait for another one might never end
             self._shared[invocation.context] = shared
             shared.holders += 1
             return True
         session = self._session_of(invocation)
-        if not self._has_room(session):
+        if self._is_full() or self._session_is_full(session):
             return False
-        self._take(invocation, session)
+        self._take(_Slot(invocation, session))
         return True
 
     async def acquire(self, invocation: Invocation) -> None:
@@ -116,20 +99,18 @@ class Concurrency:
         """
         if self.try_acquire(invocation):
             return
-        session = self._session_of(invocation)
-        self._check_may_wait(session)
-        waiter = _Waiter(invocation, session)
-        self._queue[waiter] = None
+        slot = _Slot(invocation, self._session_of(invocation))
+        self._check_may_wait(slot.session)
+        self._queue[slot] = None
         invocation.on_queue()
         try:
-            admitted = await waiter.admitted
+            admitted = await slot.admitted
         except asyncio.CancelledError:
-            self._queue.pop(waiter, None)
-            if waiter.slot is not None:
-                self._free(waiter.slot)
+            self._queue.pop(slot, None)
+            if self._slots.get(invocation.context) is slot:
+                self._free(slot)
             raise
         if not admitted:
-            self.rejected["draining"] += 1
             raise draining_error()
 
     def release(self, invocation: Invocation) -> None:
@@ -142,41 +123,37 @@ class Concurrency:
 
     def drain(self) -> None:
         """Refuse everybody who waits; those who run go on."""
-        waiters = list(self._queue)
-        self._queue.clear()
-        for waiter in waiters:
-            if not waiter.admitted.done():
-                waiter.admitted.set_result(False)
+        waiting, self._queue = self._queue, {}
+        for slot in waiting:
+            if not slot.admitted.done():
+                slot.admitted.set_result(False)
 
     def hold(self, context: RequestContext | None) -> Callable[[], None] | None:
         """Keep the slot of an invocation taken until what this returns is called, on the same event loop."""
-        slot = None if context is None else self._slots.get(context) or self._shared.get(context)
+        slot = self._slot_of(context)
         if slot is None:
             return None
         slot.holders += 1
         return lambda: self._free(slot)
 
-    def _parents_slot(self, invocation: Invocation) -> _Slot | None:
-        """Return the slot of the invocation that made this one: waiting for another one might never end."""
-        parent = invocation.context.parent
-        return None if parent is None else self._slots.get(parent) or self._shared.get(parent)
+    def _slot_of(self, context: RequestContext | None) -> _Slot | None:
+        return None if context is None else self._slots.get(context) or self._shared.get(context)
 
     def _session_of(self, invocation: Invocation) -> str | None:
         return None if self._per_session is None else invocation.context.session_id
 
-    def _has_room(self, session: str | None) -> bool:
-        return (self._limit is None or len(self._slots) < self._limit) and self._session_has_room(session)
+    def _is_full(self) -> bool:
+        return self._limit is not None and len(self._slots) >= self._limit
 
-    def _session_has_room(self, session: str | None) -> bool:
+    def _session_is_full(self, session: str | None) -> bool:
         if session is None or self._per_session is None:
-            return True
-        return len(self._sessions.get(session, ())) < self._per_session
+            return False
+        return len(self._sessions.get(session, ())) >= self._per_session
 
-    def _take(self, invocation: Invocation, session: str | None) -> _Slot:
-        slot = self._slots[invocation.context] = _Slot(invocation, session)
-        if session is not None:
-            self._sessions.setdefault(session, {})[slot] = None
-        return slot
+    def _take(self, slot: _Slot) -> None:
+        self._slots[slot.invocation.context] = slot
+        if slot.session is not None:
+            self._sessions.setdefault(slot.session, {})[slot] = None
 
     def _free(self, slot: _Slot) -> None:
         slot.holders -= 1
@@ -188,37 +165,31 @@ class Concurrency:
             del others[slot]
             if not others:
                 del self._sessions[slot.session]
-        if self._queue:
-            self._admit_waiters()
+        self._admit_waiting()
 
-    def _admit_waiters(self) -> None:
+    def _admit_waiting(self) -> None:
         """Give free slots to those who wait, in the order in which they came.
 
         Whoever is left waits for a slot that a newcomer could not have either, so nobody is overtaken.
         """
-        for waiter in list(self._queue):
-            if self._limit is not None and len(self._slots) >= self._limit:
+        for slot in list(self._queue):
+            if self._is_full():
                 return
-            if waiter.admitted.done() or not self._session_has_room(waiter.session):
-                continue
-            del self._queue[waiter]
-            waiter.slot = self._take(waiter.invocation, waiter.session)
-            waiter.admitted.set_result(True)
+            if not slot.admitted.done() and not self._session_is_full(slot.session):
+                del self._queue[slot]
+                self._take(slot)
+                slot.admitted.set_result(True)
 
     def _check_may_wait(self, session: str | None) -> None:
         """Return when an invocation may wait for a slot; with `interrupt`, after making one free."""
-        session_is_busy = not self._session_has_room(session)
         if self._when_busy == "queue":
             if len(self._queue) >= self._max_queue:
-                self.rejected["queue_full"] += 1
                 raise _full(f"The queue is full: {self._max_queue} invocations wait, the limit 'max_queue'.")
-        elif not session_is_busy:
-            self.rejected["process_full"] += 1
+        elif not self._session_is_full(session):
             raise _full(f"The agent is busy: {self._limit} invocations run, the limit 'max_concurrency'.")
         elif self._when_busy == "interrupt" and session is not None:
             self._interrupt(session)
         else:
-            self.rejected["session_busy"] += 1
             raise SessionBusyError(
                 f"The session is busy: {self._per_session} of its invocations run, the limit "
                 "'max_concurrency_per_session'.",
@@ -229,10 +200,9 @@ class Concurrency:
         """Cancel the oldest invocations of a session, waiting ones too, until a newcomer fits in."""
         assert self._per_session is not None
         running = [slot.invocation for slot in self._sessions.get(session, ()) if not slot.over]
-        waiting = [waiter.invocation for waiter in self._queue if waiter.session == session]
+        waiting = [slot.invocation for slot in self._queue if slot.session == session]
         alive = [each for each in running + waiting if each.stop_reason is None]
         for oldest in alive[: len(alive) - self._per_session + 1]:
-            self.interrupted += 1
             oldest.stop(InvocationCancelledError("A newer invocation of the same session took over."))
 
 

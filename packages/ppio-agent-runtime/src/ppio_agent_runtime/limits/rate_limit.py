@@ -23,7 +23,7 @@ from ..config import MEMORY_SCHEME, RateLimit
 from ..observability.logging import logger
 
 if TYPE_CHECKING:
-    from .._asgi import Headers
+    from ..asgi import Headers
     from ..context import RequestContext
     from .redis_storage import RedisStorage
 
@@ -33,7 +33,6 @@ _STORAGE_SECONDS: Final = 1.0
 """How long one decision may take; more, and the storage counts as gone."""
 _RETRY_STORAGE_SECONDS: Final = 2.0
 """How long a storage that is gone is left alone before one request tries it again, all others going without it."""
-_CREDENTIALS: Final = (b"authorization", b"x-api-key")
 
 
 class RateLimitState(NamedTuple):
@@ -55,10 +54,8 @@ class RateLimitState(NamedTuple):
 class RateLimiter(RateLimit, kw_only=False):
     """A limit of `max_requests` in any `window_seconds`, for each key on its own, and the counts of these keys.
 
-    The service makes its own from `AgentConfig.rate_limit`, or uses the one that is given there; an agent can use more
-    of them for its own ends.
-
-    It is made with the arguments of `RateLimit`.
+    It is made with the arguments of `RateLimit`. The service makes its own from `AgentConfig.rate_limit`, or uses the
+    one that is given there; an agent can use more of them for its own ends.
 
     Attributes:
         storage_is_gone: Redis could not be reached when it was last asked.
@@ -71,8 +68,6 @@ class RateLimiter(RateLimit, kw_only=False):
         super()._prepare()
         self.storage_is_gone = False
         self._try_again_at = 0.0
-        self._policy = (b"ratelimit-policy", f'"{self.key}";q={self.max_requests};w={self.window_seconds}'.encode())
-        self._limit_field = f'"{self.key}";r=%d;t=%d'.encode()
         self._redis: RedisStorage | None = None
         self._windows = SlidingWindows(self.max_requests, self.window_seconds)
         if self.scheme != MEMORY_SCHEME:
@@ -93,15 +88,15 @@ class RateLimiter(RateLimit, kw_only=False):
         A key counts as the one that authenticated the request. Where the service checks none because somebody in front
         of it does, the credential that came along counts.
         """
-        if self.key == "session" and context.session_id is not None:
-            return "session:" + _digest(context.session_id.encode("utf-8", "surrogatepass"))
-        if self.key == "api_key":
-            if context.key_id is not None:
-                return "api_key:" + _digest(context.key_id.encode("utf-8", "surrogatepass"))
-            for name in _CREDENTIALS:
-                if given := context.header_values(name):
-                    return "api_key:" + _digest(given[0].encode())
-        return "client:" + address
+        value: str | None = None
+        if self.key == "session":
+            value = context.session_id
+        elif self.key == "api_key":
+            sent = (context.header_values(name) for name in (b"authorization", b"x-api-key"))
+            value = context.key_id if context.key_id is not None else next((given[0] for given in sent if given), None)
+        if value is None:
+            return f"client:{address}"
+        return f"{self.key}:{blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
 
     @property
     def needs_storage(self) -> bool:
@@ -124,8 +119,7 @@ class RateLimiter(RateLimit, kw_only=False):
             async with asyncio.timeout(_STORAGE_SECONDS):
                 counts = await self._redis.hit(key)
         except Exception as error:  # noqa: BLE001  # a counter that fails must not fail the agent
-            self._lost(error)
-            return self._without_storage()
+            return self._without_storage(error)
         if self.storage_is_gone:
             self.storage_is_gone = False
             logger.warning("The rate limit's storage %s answers again.", self.place)
@@ -135,7 +129,9 @@ class RateLimiter(RateLimit, kw_only=False):
         """Return the response fields `RateLimit-Policy` and `RateLimit`; none while the storage is gone."""
         if not state.known:
             return []
-        return [self._policy, (b"ratelimit", self._limit_field % (state.remaining, math.ceil(state.reset_after)))]
+        policy = f'"{self.key}";q={self.max_requests};w={self.window_seconds}'
+        limit = f'"{self.key}";r={state.remaining};t={math.ceil(state.reset_after)}'
+        return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", limit.encode())]
 
     def refusal(self, state: RateLimitState) -> InvocationError:
         """Return the error for a request that is not allowed: RateLimitedError, or UnavailableError without storage."""
@@ -166,24 +162,18 @@ class RateLimiter(RateLimit, kw_only=False):
         weighted = int(previous * left / self.window_seconds) + current
         return RateLimitState(allowed, max(0, self.max_requests - weighted), left % (self.window_seconds / previous))
 
-    def _without_storage(self) -> RateLimitState:
+    def _without_storage(self, error: Exception | None = None) -> RateLimitState:
+        if error is not None:
+            self._try_again_at = time.monotonic() + _RETRY_STORAGE_SECONDS
+            if not self.storage_is_gone:
+                logger.error(
+                    "The rate limit's storage %s cannot be reached (%s). Until it answers, %s.",
+                    self.place,
+                    type(error).__name__,
+                    "requests are not limited" if self.on_storage_failure == "open" else "all requests get 503",
+                )
+            self.storage_is_gone = True
         return RateLimitState(self.on_storage_failure == "open", 0, _RETRY_STORAGE_SECONDS, known=False)
-
-    def _lost(self, error: Exception) -> None:
-        self._try_again_at = time.monotonic() + _RETRY_STORAGE_SECONDS
-        if self.storage_is_gone:
-            return
-        self.storage_is_gone = True
-        logger.error(
-            "The rate limit's storage %s cannot be reached (%s). Until it answers, %s.",
-            self.place,
-            type(error).__name__,
-            "requests are not limited" if self.on_storage_failure == "open" else "all requests get 503",
-        )
-
-
-def _digest(value: bytes) -> str:
-    return blake2b(value, digest_size=16).hexdigest()
 
 
 class _Window:

@@ -23,17 +23,16 @@ from ppio_agent_models import (
     RequestError,
 )
 
-from .._corridor.parse import context_of
-from .._http.handshake import POLICY_VIOLATION, close_reason, refuse_handshake
-from .._http.headers import by_name, request_id_of
 from ..context import RequestContext
 from ..errors import ClientGoneError, error_response
 from ..handler import call_of, code_of
-from ..http.responses import headers_of, identity_headers
+from ..http.call import context_of
+from ..http.request import by_name, request_id_of
+from ..http.responses import POLICY_VIOLATION, close_reason, headers_of, identity_headers, refuse_handshake
 from ..invocations.invocation import CANCEL_GRACE_SECONDS
 
 if TYPE_CHECKING:
-    from .._asgi import Message, Receive, Scope, Send
+    from ..asgi import Message, Receive, Scope, Send
     from ..invocations.invocation import Invocation
     from ..invocations.manager import InvocationManager
 

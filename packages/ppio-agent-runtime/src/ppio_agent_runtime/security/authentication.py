@@ -5,26 +5,28 @@ It stands inside CORS, so that preflights work, and around everything else: agen
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError
 
-from .._http.handshake import refuse_handshake
-from .._http.headers import KEY_ID, by_name, request_id_of
-from ..errors import ClientGoneError, error_response, send_error_response
-from ..http.responses import identity_headers
+from ..errors import ClientGoneError, RefusedError, error_response, send_error_response
+from ..http.request import KEY_ID, by_name, request_id_of
+from ..http.responses import identity_headers, refuse_handshake
 from ..observability.logging import logger
-from .api_keys import ApiKeys, RefusedError
 
 if TYPE_CHECKING:
-    from .._asgi import ASGIApp, Headers, Receive, Scope, Send
+    from ..asgi import ASGIApp, Headers, Receive, Scope, Send
     from ..config import AgentConfig
     from .signatures import SignatureVerifier
 
 
 class AuthenticationMiddleware:
-    """Passes on the requests of those who hold a key.
+    """Passes on the requests of those who hold a key, with the key's id in the scope.
+
+    API keys are held as digests: comparing takes the same time whatever is sent, and wherever it differs.
 
     Args:
         app: What is inside.
@@ -35,7 +37,8 @@ class AuthenticationMiddleware:
     def __init__(self, app: ASGIApp, config: AgentConfig, on_refused: Callable[[Exception], None]) -> None:
         self._app = app
         self._on_refused = on_refused
-        self._api_keys = ApiKeys(config.api_keys or ())
+        digests = [hashlib.sha256(key.encode()).digest() for key in config.api_keys or ()]
+        self._api_keys = [(digest, f"key-{digest.hex()[:12]}") for digest in digests]
         self._signatures: SignatureVerifier | None = None
         if config.hmac_keys:
             from .signatures import SignatureVerifier  # and http-sf with it
@@ -44,14 +47,18 @@ class AuthenticationMiddleware:
         self._open = frozenset({"/ping", "/metrics"} if config.metrics_public else {"/ping"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with the id of its key in the scope, or refuse it."""
+        """Pass the request on, or refuse it."""
         kind = scope["type"]
-        if kind == "lifespan" or (kind == "http" and self._is_open(scope)):
+        is_open = kind == "http" and scope["path"].removeprefix(scope.get("root_path", "")) in self._open
+        if kind == "lifespan" or is_open:
             return await self._app(scope, receive, send)
         try:
-            key_id = self._api_keys.find(scope["headers"])
+            sent = _api_keys_in(scope["headers"])
+            key_id = self._id_of(sent)
             if key_id is None:
-                key_id, receive = await self._verify(scope, receive)
+                if self._signatures is None or not self._signatures.is_signed(scope["headers"]):
+                    raise self._unauthenticated(sent)
+                key_id, receive = await self._signatures.verify(scope, receive)
         except ClientGoneError:
             return None
         except PPIOAgentRuntimeError as error:
@@ -59,19 +66,18 @@ class AuthenticationMiddleware:
         scope[KEY_ID] = key_id
         await self._app(scope, receive, send)
 
-    def _is_open(self, scope: Scope) -> bool:
-        path: str = scope["path"]
-        return path.removeprefix(scope.get("root_path", "")) in self._open
+    def _id_of(self, sent: list[bytes]) -> str | None:
+        """Return the id of the last of these API keys that is right. All are compared, after a match too."""
+        found = None
+        for key in sent:
+            digest = hashlib.sha256(key).digest()
+            for known, key_id in self._api_keys:
+                if hmac.compare_digest(digest, known):
+                    found = key_id
+        return found
 
-    async def _verify(self, scope: Scope, receive: Receive) -> tuple[str, Receive]:
-        """Return the key id of the request's signature, and a `receive` that gives the body which was checked."""
-        headers: Headers = scope["headers"]
-        if self._signatures is None or not self._signatures.is_signed(headers):
-            raise self._unauthenticated(headers)
-        return await self._signatures.verify(scope, receive)
-
-    def _unauthenticated(self, headers: Headers) -> RefusedError:
-        if ApiKeys.given(headers):
+    def _unauthenticated(self, sent: list[bytes]) -> RefusedError:
+        if sent:
             return RefusedError("The API key is wrong.", "wrong")
         ways = ["send a key as 'Authorization: Bearer ...' or 'X-API-KEY'"] if self._api_keys else []
         ways += ["sign the request (RFC 9421)"] if self._signatures is not None else []
@@ -101,3 +107,13 @@ class AuthenticationMiddleware:
             challenges.append((b"www-authenticate", b'Signature realm="agent"' + reason))
             challenges.append(self._signatures.accept_signature)
         return challenges
+
+
+def _api_keys_in(headers: Headers) -> list[bytes]:
+    found: list[bytes] = []
+    for name, value in headers:
+        if name == b"x-api-key":
+            found.append(value.strip())
+        elif name == b"authorization" and value[:7].lower() == b"bearer ":
+            found.append(value[7:].strip())
+    return found

@@ -13,7 +13,7 @@ from ..._io import _async as io
 from ..auth import missing_credential
 
 if TYPE_CHECKING:
-    from ..._rules.budget import RetryBudget
+    from ..._core.retry import RetryBudget
     from ..auth import AuthManager
     from ..transport import Transport
     from .protocol import SandboxProvider

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ..._rules import json_codec
+from .. import json_codec
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """Far more than envd sends at once; a longer message isn't one of its."""

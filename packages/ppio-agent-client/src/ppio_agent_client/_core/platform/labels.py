@@ -8,8 +8,8 @@ from typing import Final
 
 from ppio_agent_models import DEFAULT_SANDBOX_SECONDS, ConfigurationError
 
-from ... import __version__
 from ..._sandbox import SandboxSpec
+from ..._version import __version__
 
 OURS: Final = {"ppio_agent_client": "1"}
 """The label that every sandbox of this SDK has."""

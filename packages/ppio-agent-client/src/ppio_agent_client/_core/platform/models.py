@@ -29,8 +29,8 @@ from pydantic.alias_generators import to_camel
 import ppio_agent_models as models
 from ppio_agent_models import PlatformError
 
-from ..._rules import json_codec
 from ..._sandbox import LogPage
+from .. import json_codec
 from .labels import Labels, read_labels
 from .urls import DOMAIN_PATTERN
 

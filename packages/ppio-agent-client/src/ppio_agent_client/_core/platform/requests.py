@@ -20,9 +20,9 @@ from ppio_agent_models import (
     TotalTimeoutError,
 )
 
-from ..._rules import json_codec
-from ..._rules.responses import request_id_of, retry_after_of
 from ..._sandbox import SandboxSpec
+from .. import json_codec
+from ..responses import request_id_of, retry_after_of
 from .models import PAGE_SIZE
 
 MAX_LIFE_SECONDS: Final = 24 * 3600

@@ -11,7 +11,7 @@ from typing import Any, Final
 import ppio_agent_models as models
 from ppio_agent_models import ConfigurationError, SandboxCreationError
 
-from ..._rules import json_codec
+from .. import json_codec
 from ..credentials import with_session_key
 from .models import manifest_of
 

@@ -9,7 +9,7 @@ from typing import Final
 from ppio_agent_models import AGENT_PORT, ConfigurationError
 
 from ..._config import ClientConfig
-from ..._rules.requests import checked_url, is_loopback
+from ..requests import checked_url, is_loopback
 
 DEFAULT_DOMAIN: Final = "sandbox.ppio.cn"
 """The one of the official SDK."""

@@ -14,7 +14,7 @@ from ..._io import _sync as io
 from ..auth import missing_credential
 
 if TYPE_CHECKING:
-    from ..._rules.budget import RetryBudget
+    from ..._core.retry import RetryBudget
     from ..auth import SyncAuthManager
     from ..transport import Transport
     from .protocol import SyncSandboxProvider

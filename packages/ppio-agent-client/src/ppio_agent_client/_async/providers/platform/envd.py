@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ppio_agent_models import JSON_MEDIA_TYPE, NetworkError, PPIOAgentRuntimeError, SandboxCreationError
 
 from ...._config import ClientConfig
+from ...._core import json_codec
 from ...._core.lifecycle import pauses
+from ...._core.limits import call_limits
 from ...._core.platform.frames import FrameError, ProcessReport, encode_frame, error_text
+from ...._core.requests import USER_AGENT, Call
 from ...._io import _async as io
-from ...._rules import json_codec
-from ...._rules.limits import call_limits
-from ...._rules.requests import USER_AGENT, Call
 from ...._sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class StartWatch:
     async def close(self) -> None:
         """Stop watching. The agent keeps running."""
         if self._reading is not None:
-            await self._reading.stop(self._answer.close)
+            await self._reading.stop(self._answer.hang_up)
             await self._parts.aclose()
 
     async def _read(self, _: io.Background) -> None:

@@ -12,8 +12,8 @@ from ...._config import ClientConfig, settle
 from ...._core import lifecycle
 from ...._core.platform.start import agent_start
 from ...._core.platform.urls import platform_urls
+from ...._core.retry import RetryBudget
 from ...._io import _async as io
-from ...._rules.budget import RetryBudget
 from ...._sandbox import LogPage, Sandbox, SandboxSpec
 from ...auth import AuthManager
 from .api import PlatformApi

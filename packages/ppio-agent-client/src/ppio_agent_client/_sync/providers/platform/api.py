@@ -14,6 +14,8 @@ import ppio_agent_models as models
 from ppio_agent_models import JSON_MEDIA_TYPE, AuthenticationError, NetworkError, PlatformError, PPIOAgentRuntimeError
 
 from ...._config import ClientConfig
+from ...._core import json_codec
+from ...._core.limits import Limits, call_limits
 from ...._core.platform.models import (
     PAGE_SIZE,
     PlatformSandbox,
@@ -36,12 +38,9 @@ from ...._core.platform.requests import (
     whole_seconds,
 )
 from ...._core.platform.urls import PlatformUrls
+from ...._core.requests import USER_AGENT, Call
+from ...._core.retry import RetryBudget, RetryPolicy
 from ...._io import _sync as io
-from ...._rules import json_codec
-from ...._rules.budget import RetryBudget
-from ...._rules.limits import Limits, call_limits
-from ...._rules.requests import USER_AGENT, Call
-from ...._rules.retry import RetryPolicy
 from ...._sandbox import LogPage, SandboxSpec
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ppio_agent_models import JSON_MEDIA_TYPE, NetworkError, PPIOAgentRuntimeError, SandboxCreationError
 
 from ...._config import ClientConfig
+from ...._core import json_codec
 from ...._core.lifecycle import pauses
+from ...._core.limits import call_limits
 from ...._core.platform.frames import FrameError, ProcessReport, encode_frame, error_text
+from ...._core.requests import USER_AGENT, Call
 from ...._io import _sync as io
-from ...._rules import json_codec
-from ...._rules.limits import call_limits
-from ...._rules.requests import USER_AGENT, Call
 from ...._sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class StartWatch:
     def close(self) -> None:
         """Stop watching. The agent keeps running."""
         if self._reading is not None:
-            self._reading.stop(self._answer.close)
+            self._reading.stop(self._answer.hang_up)
             self._parts.close()
 
     def _read(self, _: io.Background) -> None:

@@ -11,10 +11,10 @@ from ppio_agent_models import NetworkError
 
 from ...._config import ClientConfig
 from ...._core.lifecycle import PING_SECONDS
+from ...._core.limits import call_limits
 from ...._core.platform.start import PROCESS_TAG, AgentStart, is_agent
+from ...._core.requests import USER_AGENT, Call
 from ...._io import _sync as io
-from ...._rules.limits import call_limits
-from ...._rules.requests import USER_AGENT, Call
 from ...._sandbox import Sandbox, SandboxSpec
 from .envd import Envd, StartWatch
 from .sandboxes import PlatformSandboxes

@@ -1,0 +1,231 @@
+"""The events of one invocation, over as many connections as it takes: each exactly once, in order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import ppio_agent_models as models
+from ppio_agent_models import (
+    IdleTimeoutError,
+    NetworkError,
+    PPIOAgentRuntimeError,
+    StreamInterruptedError,
+    TotalTimeoutError,
+)
+
+from .._core.invocations import invocation_id_of, was_replayed
+from .._core.responses import request_id_of, response_of
+from .._core.resume import RetryAction, after_cut, after_return, is_own_end, speaks_protocol
+from .._core.streaming import CHUNK, Event, StreamDecoder, is_event_stream, number_of
+from .._io import _async as io
+
+if TYPE_CHECKING:
+    from .stream_source import StreamSource
+    from .transport import Answer
+
+_END_SECONDS = 1.0
+"""How long the end of a body may take behind its closing event; a connection that takes longer is closed."""
+
+
+class EventReader:
+    """Reads events, and goes on where it was when a connection is cut.
+
+    Attributes:
+        request_id: The id of the call, once the answer has begun.
+        invocation_id: The id of the invocation, once the answer has begun; None where the server has none.
+        replayed: Whether an earlier request with the same key has begun it.
+        envelope: What closed the stream, once it did.
+        chunks: How many chunks were read.
+    """
+
+    def __init__(self, source: StreamSource) -> None:
+        self._source = source
+        self._decoder: StreamDecoder | None = None
+        self._answer: Answer | None = None
+        self._parts: AsyncGenerator[bytes, None] | None = None
+        self._closed = False
+        self._numbered = False
+        self._position = source.after
+        self._failures = 0
+        self.request_id: str | None = None
+        self.invocation_id: str | None = None
+        self.replayed = False
+        self.envelope: models.InvocationResponse | None = None
+        self.chunks = 0
+
+    @property
+    def can_be_abandoned(self) -> bool:
+        """Whether there is an invocation that would go on without its reader."""
+        return self._numbered and self.invocation_id is not None and not self._has_ended
+
+    @property
+    def _has_ended(self) -> bool:
+        return self.envelope is not None or (self._decoder is not None and self._decoder.ended)
+
+    async def open(self) -> None:
+        """Wait for the begin of the answer.
+
+        Raises:
+            PPIOAgentRuntimeError: As for an ordinary call.
+        """
+        answer = await self._source.open()
+        self.request_id = request_id_of(answer.headers)
+        self.invocation_id = invocation_id_of(answer.headers)
+        self.replayed = was_replayed(answer.headers)
+        self._numbered = speaks_protocol(answer.headers)
+        if 200 <= answer.status < 300 and is_event_stream(answer.headers):
+            self._answer, self._parts = answer, answer.parts()
+            self._decoder = StreamDecoder(answer.headers, after=self._position or None)
+            return
+        # An error, or an agent that answers with one value whatever it is asked for: one chunk.
+        body = await answer.read()
+        response = response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
+        self.envelope = response.known_as(self.invocation_id, replayed=self.replayed)
+
+    async def more(self) -> list[Event]:
+        """Return the next events, at least one; an empty list at the end.
+
+        Raises:
+            PPIOAgentRuntimeError: How the agent ended the stream, or `StreamInterruptedError`.
+        """
+        if self._decoder is None:
+            return self._only_value()
+        while self._parts is not None and self.envelope is None:
+            if events := await self._read(self._decoder):
+                return events
+        return []
+
+    async def close(self) -> None:
+        """Close the connection, if there is one, and open no other."""
+        self._closed = True
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        if self._answer is not None and self._parts is not None:
+            await self._answer.close()
+            with suppress(RuntimeError, ValueError):  # somebody is reading, and finds the connection closed
+                await self._parts.aclose()
+
+    def _only_value(self) -> list[Event]:
+        if self.envelope is None or self.chunks:
+            return []
+        self.chunks = 1
+        return [(CHUNK, self.envelope.result, None)]
+
+    async def _read(self, decoder: StreamDecoder) -> list[Event]:
+        """Return what one more part of the answer holds, which may be nothing."""
+        if decoder.error is not None:
+            raise decoder.error
+        if decoder.done is not None:
+            self.envelope = decoder.done.known_as(self.invocation_id, replayed=self.replayed)
+            assert self._answer is not None
+            await self._answer.finish(_END_SECONDS)  # everything that was promised has arrived
+            return []
+        try:
+            part = await self._part()
+            if part is None:
+                decoder.finish(received=self.chunks, last_event_id=self._position)
+                self._parts = None
+                return []
+        except (NetworkError, StreamInterruptedError) as lost:
+            await self._go_on(lost, decoder)
+            return []
+        events = decoder.feed(part)
+        if events or decoder.ended:
+            self._failures = 0
+            self._position = number_of(decoder.position) or self._position
+            self.chunks += [kind for kind, _, _ in events].count(CHUNK)
+        return events
+
+    async def _part(self) -> bytes | None:
+        assert self._parts is not None
+        limits = self._source.limits
+        if limits.deadline is None:
+            return await anext(self._parts, None)
+        async with io.Until(limits.deadline, limits.total):
+            return await anext(self._parts, None)
+
+    async def _go_on(self, lost: NetworkError | StreamInterruptedError, decoder: StreamDecoder) -> None:
+        """Come back with another connection.
+
+        Raises:
+            StreamInterruptedError: The rest cannot be had.
+            NetworkError: A time limit has passed.
+        """
+        error = self._cut(decoder, lost)
+        step = after_cut(
+            lost, invocation_id=self.invocation_id, numbered=self._numbered, survives=self._source.survives
+        )
+        if self._closed or step is RetryAction.GIVE_UP:
+            raise error
+        await self._hang_up()
+        if isinstance(lost, IdleTimeoutError):
+            await self._source.explain(lost)  # a sandbox that sleeps would let every further attempt wait as long
+        answer: Answer | None = None
+        while not self._closed:
+            pause = self._source.pause(self._failures, answer)
+            if pause is None:
+                raise error if answer is None else await self._refusal(answer)
+            self._failures += 1
+            await io.sleep(pause)
+            answer = await self._come_back(error)
+            if answer is not None and after_return(answer.status, answer.headers) is RetryAction.RESUME:
+                if self._closed:
+                    await answer.close()
+                    break
+                self._answer, self._parts = answer, answer.parts()
+                # The first answer's headers: the id to quote is the one of the call, not of the resumption.
+                self._decoder = decoder.resumed(self._position)
+                return
+        raise error
+
+    async def _come_back(self, error: NetworkError | StreamInterruptedError) -> Answer | None:
+        """Return the answer to one attempt, a refusal included; None when there was none.
+
+        Raises:
+            PPIOAgentRuntimeError: No attempt can succeed any more.
+        """
+        assert self.invocation_id is not None
+        outcome = await self._source.read_on(self.invocation_id, self._position)
+        if isinstance(outcome, NetworkError):
+            if isinstance(outcome, TotalTimeoutError):
+                raise outcome
+            await self._source.explain(error)
+            return None
+        if after_return(outcome.status, outcome.headers) is not RetryAction.GIVE_UP:
+            return outcome
+        raise await self._refusal(outcome)
+
+    async def _refusal(self, answer: Answer) -> PPIOAgentRuntimeError:
+        """Return what an answer other than the rest of the stream means."""
+        body = await answer.read()
+        try:
+            response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
+        except PPIOAgentRuntimeError as refusal:
+            if is_own_end(refusal, answer.headers):
+                return refusal
+            error = self._lost_for_good(str(refusal))
+            error.__cause__ = refusal
+            return error
+        return self._lost_for_good("another server answered")
+
+    def _cut(
+        self, decoder: StreamDecoder, lost: NetworkError | StreamInterruptedError
+    ) -> NetworkError | StreamInterruptedError:
+        """Return what a cut is called when nothing can be done about it."""
+        if type(lost) is not NetworkError:
+            return lost  # a time limit, which says more
+        error = decoder.interrupted(received=self.chunks, last_event_id=self._position)
+        error.__cause__ = lost
+        return error
+
+    def _lost_for_good(self, reason: str) -> StreamInterruptedError:
+        return StreamInterruptedError(
+            f"the stream was cut after {self.chunks} chunks (last event {self._position}) and cannot be read on: "
+            f"{reason}",
+            last_event_id=self._position,
+            received=self.chunks,
+            request_id=self.request_id,
+        )

@@ -1,0 +1,151 @@
+"""The four time limits of a call, how they become the timeout of one read, and what a call is that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+import ppio_agent_models as models
+from ppio_agent_models import (
+    ConfigurationError,
+    ConnectTimeoutError,
+    FirstByteTimeoutError,
+    IdleTimeoutError,
+    NetworkError,
+    PPIOAgentRuntimeError,
+    TotalTimeoutError,
+)
+
+from .._config import ClientConfig
+
+ANSWER_GRACE_SECONDS = 1.0
+"""How much longer than the handler's own limit a client waits, so that the agent's 504 arrives and says more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one call, all in seconds, None for no limit.
+
+    Attributes:
+        connect: To a connection.
+        first_byte: From the request to the begin of the answer.
+        idle: Of silence inside the answer.
+        total: For the whole call; `deadline` is when that ends, on the clock of `now`.
+        is_prompt: `first_byte` is not the caller's wish: the answer of a living connection begins within a heartbeat.
+    """
+
+    connect: float | None
+    first_byte: float | None
+    idle: float | None
+    total: float | None = None
+    deadline: float | None = None
+    is_prompt: bool = False
+
+    def for_events(self) -> Limits:
+        """Return the limits of a stream of protocol 1: its answer begins within a heartbeat, or not at all."""
+        return self if self.first_byte is not None else replace(self, first_byte=self.idle, is_prompt=True)
+
+    def for_waiting(self, wait: float) -> Limits:
+        """Return the limits of an attempt whose answer the agent holds back for `wait` seconds."""
+        return self if self.idle is None else replace(self, first_byte=self.idle + wait)
+
+    def within(self, seconds: float, now: float) -> Limits:
+        """Return limits that end `seconds` from `now`, or earlier where they did before."""
+        left = self.remaining(now)
+        return self if left is not None and left < seconds else replace(self, total=seconds, deadline=now + seconds)
+
+    def remaining(self, now: float) -> float | None:
+        """Return what is left of the whole call, 0 or less when it is over."""
+        return None if self.deadline is None else self.deadline - now
+
+    def head_timeout(self, now: float) -> float | None:
+        """Return how long to wait for the begin of the answer."""
+        return _shorter(self.first_byte, self.remaining(now))
+
+    def body_timeout(self, now: float) -> float | None:
+        """Return how long to wait for more of the answer."""
+        return _shorter(self.idle, self.remaining(now))
+
+    def connect_timeout(self, now: float) -> float | None:
+        """Return how long to wait for a connection."""
+        return _shorter(self.connect, self.remaining(now))
+
+
+def _shorter(limit: float | None, remaining: float | None) -> float | None:
+    if remaining is None:
+        return limit
+    # 0 would mean "do not wait at all" to a socket, and some layers read it as "no limit".
+    left = max(remaining, 0.001)
+    return left if limit is None else min(limit, left)
+
+
+def call_limits(config: ClientConfig, total: float | None, now: float) -> Limits:
+    """Return the limits of a call that begins at `now` and may take `total` seconds."""
+    deadline = None if total is None else now + total
+    return Limits(config.connect_timeout, config.first_byte_timeout, config.idle_timeout, total, deadline)
+
+
+def requested_timeout(request: models.InvocationRequest | Mapping[str, Any] | str) -> float | None:
+    """Return the `timeout` that a request asks for, in seconds, when it has the contract's type."""
+    if isinstance(request, str):
+        return None
+    value = request.timeout if isinstance(request, models.InvocationRequest) else request.get("timeout")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        return None
+    return float(value)
+
+
+def total_seconds(requested: float | None, default: float | None) -> float | None:
+    """Return how long the client waits in all: what the request asks plus a moment for its answer, else the default."""
+    return default if requested is None else requested + ANSWER_GRACE_SECONDS
+
+
+class Failure(Enum):
+    """What went wrong on the way."""
+
+    IMPOSSIBLE = "such a request cannot be sent"
+    NEVER_SENT = "there was no connection"
+    LATE_CONNECTION = "there was no connection in time"
+    STUCK = "the request did not go out"
+    NO_BEGIN = "the answer did not begin in time"
+    SILENT = "the answer stopped"
+    LOST = "the connection broke"
+    OTHER = "something else"
+
+
+_LATE = frozenset({Failure.LATE_CONNECTION, Failure.STUCK, Failure.NO_BEGIN, Failure.SILENT})
+
+
+def failed(failure: Failure, reason: object, where: str, limits: Limits, now: float) -> PPIOAgentRuntimeError:
+    """Return the exception for a call that failed.
+
+    Args:
+        failure: In which way.
+        reason: What the layer below said.
+        where: Method and address.
+        limits: Its limits.
+        now: The time, on the clock of its deadline.
+    """
+    left = limits.remaining(now)
+    if failure in _LATE and left is not None and left <= 0:
+        return too_long(where, limits)
+    if failure is Failure.LATE_CONNECTION:
+        return ConnectTimeoutError(f"no connection for {where} within {limits.connect or 0:g} s")
+    if failure is Failure.NO_BEGIN:
+        return FirstByteTimeoutError(f"{where}: no answer began within {limits.first_byte or 0:g} s")
+    if failure in _LATE:
+        return IdleTimeoutError(f"{where}: nothing moved for {limits.idle or 0:g} s")
+    if failure is Failure.NEVER_SENT:
+        return NetworkError(f"{where} was not sent: {reason}", retryable=True)
+    if failure is Failure.IMPOSSIBLE:
+        return ConfigurationError(f"{where} cannot be sent: {reason}")
+    if failure is Failure.LOST:
+        return NetworkError(f"the connection for {where} was lost: {reason}")
+    return NetworkError(f"{where} failed: {reason}")
+
+
+def too_long(where: str, limits: Limits) -> TotalTimeoutError:
+    """Return the exception for a call that outlasts its limit in total."""
+    return TotalTimeoutError(f"{where} took longer than its limit of {limits.total:g} s")

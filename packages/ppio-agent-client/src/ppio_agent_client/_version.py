@@ -1,0 +1,3 @@
+"""The version, which all three wheels share."""
+
+__version__ = "0.2.0"

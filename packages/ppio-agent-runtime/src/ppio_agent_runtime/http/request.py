@@ -1,0 +1,152 @@
+"""What comes in over HTTP: headers by name, the request id, the form that `Accept` wants, the body within limits."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from ppio_agent_models import (
+    AGENTCORE_REQUEST_ID_HEADER,
+    REQUEST_ID_HEADER,
+    BadRequestError,
+    NotAcceptableError,
+    PayloadTooLargeError,
+)
+
+from ..errors import ClientGoneError
+
+if TYPE_CHECKING:
+    from ..asgi import Headers, Receive
+
+Form = Literal["json", "stream"]
+
+KEY_ID = "ppio_agent.key_id"
+"""Where in the scope the access layer notes which key opened the door."""
+_REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
+_AWS_REQUEST_ID = AGENTCORE_REQUEST_ID_HEADER.lower().encode()
+_LISTS = frozenset({b"accept", b"prefer"})
+"""Headers whose value is a list, which may come in several lines."""
+_SAFE_ID = re.compile(rb"[!#-\[\]-~]{1,256}")
+"""Visible ASCII without quote and backslash: goes into headers, JSON and logs as it is (RFC 9110, section 5.5)."""
+
+
+def given_request_id(found: dict[bytes, bytes]) -> str | None:
+    """Return the caller's request id when it is safe to repeat."""
+    given = found.get(_REQUEST_ID) or found.get(b"x-request-id") or found.get(_AWS_REQUEST_ID)
+    return given.decode() if given is not None and _SAFE_ID.fullmatch(given) else None
+
+
+def request_id_of(found: dict[bytes, bytes]) -> str:
+    """Return the caller's request id when it is safe to repeat, else a new one of 32 hex digits."""
+    return given_request_id(found) or os.urandom(16).hex()
+
+
+def by_name(headers: Headers) -> dict[bytes, bytes]:
+    """Return request headers by name; of repeated ones the last, lists as a whole (RFC 9110, section 5.3)."""
+    found = dict(headers)
+    if len(found) < len(headers):
+        for name in _LISTS.intersection(found):
+            found[name] = b", ".join([value for each, value in headers if each == name])
+    return found
+
+
+async def read_body(receive: Receive, declared: bytes | None, max_bytes: int) -> bytes:
+    """Return the whole body.
+
+    Args:
+        receive: Where it comes from.
+        declared: The `Content-Length` header, used only to refuse early.
+        max_bytes: How many bytes it may have.
+
+    Raises:
+        PayloadTooLargeError: More than `max_bytes` arrived or were announced.
+        ClientGoneError: The caller hung up meanwhile.
+    """
+    check_length(declared, max_bytes)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part = message.get("body", b"")
+        assert isinstance(part, bytes)
+        size += len(part)
+        if size > max_bytes:
+            raise body_too_large(max_bytes)
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def check_length(declared: bytes | None, max_bytes: int) -> None:
+    """Refuse a body by what its head announces.
+
+    Raises:
+        PayloadTooLargeError: It is more than `max_bytes`.
+    """
+    if declared is not None and _length(declared) > max_bytes:
+        raise body_too_large(max_bytes)
+
+
+def _length(declared: bytes) -> int:
+    if not declared.isdigit():
+        raise BadRequestError("The Content-Length header is not a number.")
+    return int(declared)
+
+
+def body_too_large(max_bytes: int) -> PayloadTooLargeError:
+    """Return what a caller is told whose body has more bytes."""
+    return PayloadTooLargeError(f"The body is larger than {max_bytes} bytes, the limit 'max_request_size'.")
+
+
+_RANGES: dict[str, tuple[str, int]] = {
+    "application/json": ("json", 2),
+    "text/event-stream": ("stream", 2),
+    "application/*": ("json", 1),
+    "text/*": ("stream", 1),
+}
+"""Media range to form and precision; the wildcard for everything decides nothing."""
+
+
+@lru_cache(256)
+def wanted_form(header: bytes) -> Form | None:
+    """Return the preferred form, or None when the header leaves it open.
+
+    Raises:
+        NotAcceptableError: It allows neither JSON nor an event stream.
+    """
+    text = header.decode("latin-1").lower().strip()
+    if not text:
+        return None
+    weights: dict[str, tuple[int, float]] = {}
+    anything = 0.0
+    for part in text.split(","):
+        media, _, parameters = part.partition(";")
+        weight = _weight(parameters)
+        if media.strip() == "*/*":
+            anything = max(anything, weight)
+        elif (known := _RANGES.get(media.strip())) is not None:
+            form, precision = known
+            # The most precise range that matches a form decides its weight.
+            weights[form] = max(weights.get(form, (0, 0.0)), (precision, weight))
+    json = weights.get("json", (0, anything))
+    stream = weights.get("stream", (0, anything))
+    if not (json[1] or stream[1]):
+        raise NotAcceptableError("Answers are application/json or text/event-stream; the Accept header allows neither.")
+    # Of two equally welcome forms the more precisely named one is meant: "application/json, */*" asks for JSON.
+    json_rank, stream_rank = (json[1], json[0]), (stream[1], stream[0])
+    return None if json_rank == stream_rank else "json" if json_rank > stream_rank else "stream"
+
+
+def _weight(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(1.0, max(0.0, float(value)))
+            except ValueError:
+                return 0.0
+    return 1.0

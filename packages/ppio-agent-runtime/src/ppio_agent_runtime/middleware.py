@@ -1,0 +1,205 @@
+"""`@app.middleware`: an `async def mw(request, call_next)` as pure ASGI; and errors of any middleware as the envelope.
+
+The inside runs in a task of its own until it has sent its head; then the middleware gets a response whose headers it
+may change, and once it returns that response, the inside goes on and its body flows straight to the server. Only a body
+that comes in one piece is held, so that the inside need not wait; `http.disconnect` reaches the inside as it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+
+from .errors import error_response, handler_failure, send_error_response
+from .http.request import by_name, request_id_of
+from .http.responses import identity_headers, log_failure
+
+if TYPE_CHECKING:
+    from .asgi import ASGIApp, Message, Receive, Scope, Send
+
+CallNext = Callable[[Request], Awaitable[Any]]
+MiddlewareFunction = Callable[[Request, CallNext], Awaitable[Any]]
+
+
+class FunctionMiddleware:
+    """One function middleware.
+
+    Args:
+        app: What is inside.
+        function: `async def mw(request, call_next) -> response`. It may answer without calling `call_next`, may change
+            status and headers of what `call_next` returned, and may return another response instead.
+    """
+
+    def __init__(self, app: ASGIApp, function: MiddlewareFunction) -> None:
+        self._app = app
+        self._function = function
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the function answer the request."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        inner: InnerResponse | None = None
+
+        async def call_next(request: Request) -> InnerResponse:
+            nonlocal inner
+            if inner is not None:
+                raise RuntimeError("call_next can be called once per request")
+            inner = InnerResponse(self._app, request, send)
+            await inner.head()
+            return inner
+
+        try:
+            response = await self._function(RereadableRequest(scope, receive), call_next)
+            if not callable(response):
+                raise TypeError(
+                    f"The middleware {self._function.__qualname__} must return the response of call_next or one of "
+                    f"its own, not {type(response).__name__}"
+                )
+            await response(scope, receive, send)
+        finally:
+            if inner is not None:
+                await inner.close()
+
+
+class RereadableRequest(Request):
+    """A request whose body the middleware may read: what is inside of it gets the same bytes again.
+
+    A body that was taken with `stream()` is gone for everybody else.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        self._unread_by_inside = False
+
+    async def body(self) -> bytes:
+        """Return the whole body."""
+        if not hasattr(self, "_body"):
+            await super().body()
+            self._unread_by_inside = True
+        return self._body
+
+    @property
+    def receive(self) -> Receive:
+        """What the inside reads from."""
+        return self._receive_again
+
+    async def _receive_again(self) -> Message:
+        if self._unread_by_inside:
+            self._unread_by_inside = False
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        return await self._receive()
+
+
+class InnerResponse:
+    """What `call_next` returns: the answer from inside, its body still to come.
+
+    Attributes:
+        status_code: HTTP status; may be changed until the response is returned.
+        headers: Response headers; may be changed until the response is returned.
+    """
+
+    def __init__(self, app: ASGIApp, request: Request, send: Send) -> None:
+        self.status_code = 200
+        self.headers = MutableHeaders(raw=[])
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._has_head = False
+        self._whole_body: Message | None = None
+        self._heard: asyncio.Future[None] = self._loop.create_future()
+        self._is_released = False
+        self._release: asyncio.Future[None] | None = None
+        self._task = self._loop.create_task(self._run(app, request))
+
+    async def head(self) -> None:
+        """Wait until status and headers are known.
+
+        Raises:
+            Exception: What the inside raised before it answered.
+        """
+        await self._heard
+        if not self._has_head:
+            await self._task
+            raise RuntimeError("the inside of the middleware ended without an answer")
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the head, then let the inside send its body."""
+        raw = [(name, value) for name, value in self.headers.raw]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": raw})
+        self._is_released = True
+        if self._whole_body is not None:
+            await send(self._whole_body)
+        if self._release is not None and not self._release.done():
+            self._release.set_result(None)
+        await self._task
+
+    async def close(self) -> None:
+        """End the inside if it still runs: the middleware answered with something else, or failed."""
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _run(self, app: ASGIApp, request: Request) -> None:
+        try:
+            await app(request.scope, request.receive, self._pass)
+        finally:
+            self._tell()
+
+    async def _pass(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status_code = message["status"]
+            self.headers = MutableHeaders(raw=list(message.get("headers", [])))
+            self._has_head = True
+            self._tell()
+        elif self._is_released:
+            await self._send(message)
+        elif not message.get("more_body"):
+            self._whole_body = message
+        else:
+            self._release = self._loop.create_future()
+            await self._release
+            await self._send(message)
+
+    def _tell(self) -> None:
+        if not self._heard.done():
+            self._heard.set_result(None)
+
+
+class ErrorMiddleware:
+    """Answers what a middleware raised before it answered; an answer that has begun is cut by the server.
+
+    Args:
+        app: The outermost middleware.
+        tells_errors: Show class and message of the exception.
+    """
+
+    def __init__(self, app: ASGIApp, *, tells_errors: bool) -> None:
+        self._app = app
+        self._tells_errors = tells_errors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        begun = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except Exception as error:
+            if begun:
+                raise
+            request_id = request_id_of(by_name(scope["headers"]))
+            failure = handler_failure(error)
+            problem = error_response(failure, request_id=request_id, tells_errors=self._tells_errors)
+            if problem.status >= 500:
+                log_failure(failure, request_id)
+            ids = identity_headers(request_id, None)
+            await send_error_response(send, problem, request_id=request_id, session_id=None, headers=ids)

@@ -1,1 +1,0 @@
-"""Layers around every route. Each is pure ASGI and knows nothing of the others."""

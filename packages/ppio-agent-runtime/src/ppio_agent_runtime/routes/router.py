@@ -1,0 +1,142 @@
+"""Who answers which route: the two hot ones in front, then FastAPI where somebody uses it, then 404."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from ppio_agent_models import MethodNotAllowedError, NotFoundError, PPIOAgentRuntimeError
+
+from .._version import __version__
+from ..errors import error_response, send_error_response
+from ..http.request import by_name, request_id_of
+from ..http.responses import PROTOCOL, identity_headers, refuse_handshake
+from ..lifespan import serve_lifespan
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from ..asgi import ASGIApp, Headers, Receive, Scope, Send
+    from ..observability.health import Health
+    from .invocation_resource import InvocationResource
+    from .invocations import InvocationsEndpoint
+
+
+class Router:
+    """The innermost ASGI app.
+
+    Args:
+        invocations: Answers `POST /invocations`.
+        resource: Answers everything below `/invocations/`.
+        health: Answers `GET /ping`.
+        uses_fastapi: Says whether anybody uses FastAPI.
+        fastapi: Returns the FastAPI app; may import it, so it is called in a thread.
+        managers: Makes the async context managers of the app's lifespan.
+        metrics: Answers `GET /metrics`, unless a FastAPI route does; None for nobody.
+        websocket: Answers `WS /ws`; None for nobody.
+    """
+
+    def __init__(
+        self,
+        invocations: InvocationsEndpoint,
+        resource: InvocationResource,
+        health: Health,
+        uses_fastapi: Callable[[], bool],
+        fastapi: Callable[[], FastAPI],
+        managers: Callable[[], list[Any]],
+        metrics: ASGIApp | None,
+        websocket: ASGIApp | None,
+    ) -> None:
+        self._own_websocket = websocket
+        self._invocations = invocations
+        self._resource = resource
+        self._health = health
+        self._uses_fastapi = uses_fastapi
+        self._make_fastapi = fastapi
+        self._managers = managers
+        self._metrics = metrics
+        self._fastapi: FastAPI | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the route answer; a coroutine function, because middleware tells ASGI 3 by that."""
+        if scope["type"] == "lifespan":
+            return await serve_lifespan(scope, receive, send, self._managers)
+        path: str = scope["path"]
+        if root := scope.get("root_path"):  # mounted inside another app
+            path = path.removeprefix(root)
+        if scope["type"] == "websocket":
+            return await self._websocket(path, scope, receive, send)
+        if path == "/invocations":
+            if scope["method"] == "POST":
+                return await self._invocations(scope, receive, send)
+            return await self._refuse_method(scope, send, path, "POST")
+        if path == "/ping":
+            return await self.ping(scope, receive, send)
+        if path.startswith("/invocations/"):
+            return await self._resource(path.removeprefix("/invocations/"), scope, receive, send)
+        await self._other(path, scope, receive, send)
+
+    async def ping(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer `GET /ping`."""
+        if scope["method"] not in ("GET", "HEAD"):
+            return await self._refuse_method(scope, send, "/ping", "GET, HEAD")
+        status, body = await self._health.ping()
+        await _send(send, status, body, [(b"cache-control", b"no-store"), PROTOCOL])
+
+    async def _websocket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if path == "/ws" and self._own_websocket is not None:
+            return await self._own_websocket(scope, receive, send)
+        fastapi = await self._fastapi_if_used()
+        if fastapi is not None:
+            return await fastapi(scope, receive, send)
+        await _refuse(scope, send, NotFoundError(f"There is no WebSocket at {path[:200]!r}."))
+
+    async def _fastapi_if_used(self) -> FastAPI | None:
+        if self._fastapi is None and self._uses_fastapi():
+            # In a thread: the import takes long enough to be felt by everybody on the loop.
+            self._fastapi = await asyncio.get_running_loop().run_in_executor(None, self._make_fastapi)
+        return self._fastapi
+
+    async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        fastapi = await self._fastapi_if_used()
+        own: dict[str, ASGIApp | None] = {"/": self._describe, "/metrics": self._metrics}
+        answer = own.get(path)
+        if answer is not None and (fastapi is None or not _takes(fastapi, scope)):
+            if scope["method"] not in ("GET", "HEAD"):
+                return await self._refuse_method(scope, send, path, "GET, HEAD")
+            return await answer(scope, receive, send)
+        if fastapi is not None:
+            return await fastapi(scope, receive, send)
+        await _refuse(scope, send, NotFoundError(f"There is no route {path[:200]!r}."))
+
+    async def _describe(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        handler = self._invocations.handler
+        service = {"service": "ppio-agent-runtime", "version": __version__, "protocol": "1"}
+        await _send(send, 200, to_json(service | {"agent": None if handler is None else handler.name}), [])
+
+    async def _refuse_method(self, scope: Scope, send: Send, path: str, allowed: str) -> None:
+        error = MethodNotAllowedError(f"{path} takes {allowed}, not {scope['method'][:20]}.")
+        await _refuse(scope, send, error, [(b"allow", allowed.encode())])
+
+
+def _takes(fastapi: FastAPI, scope: Scope) -> bool:
+    """Say whether the agent has a route or a mounted app of its own for the request's path."""
+    return any(route.matches(scope)[0].value for route in fastapi.routes)  # 0 is Starlette's Match.NONE
+
+
+async def _send(send: Send, status: int, body: bytes, extra: Headers) -> None:
+    headers: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *extra]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _refuse(scope: Scope, send: Send, error: PPIOAgentRuntimeError, extra: Headers | None = None) -> None:
+    request_id = request_id_of(by_name(scope["headers"]))
+    problem = error_response(error, request_id=request_id, tells_errors=False)
+    headers = identity_headers(request_id, None) + (extra or [])
+    if scope["type"] == "websocket":
+        return await refuse_handshake(scope, send, problem, request_id=request_id, session_id=None, headers=headers)
+    await send_error_response(send, problem, request_id=request_id, session_id=None, headers=headers)

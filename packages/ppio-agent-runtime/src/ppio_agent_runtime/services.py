@@ -1,0 +1,189 @@
+"""What one app is composed of, put together: routes, limits, invocations, observability; and how all of it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .http.cors import CORSMiddleware
+from .invocations.background import Background
+from .invocations.manager import SHUTDOWN_GRACE_SECONDS, InvocationManager
+from .invocations.ticker import TICK_SECONDS
+from .invocations.worker_threads import WorkerThreads
+from .observability.health import Health
+from .observability.logging import logger
+from .observability.recorder import InvocationRecorder
+from .routes.invocation_resource import InvocationResource
+from .routes.invocations import InvocationsEndpoint
+from .routes.router import Router
+from .serialization import encode
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from .asgi import ASGIApp
+    from .config import AgentConfig
+    from .handler import Handler
+    from .isolation import SecondLoop
+    from .lifespan import LifespanFunction
+    from .limits import AdmissionControl
+
+
+class Services:
+    """What an app consists of besides its registrations.
+
+    Args:
+        config: The app's settings.
+        handler: Its entrypoint; None while there is none.
+
+    Attributes:
+        admission: The limits; None where there are none.
+        workers: The threads of plain functions.
+        health: What `/ping` says.
+        background: Work that is no invocation.
+        invocations: What is running, and what is held.
+        recorder: Counts, logs and traces invocations.
+
+    Raises:
+        ConfigurationError: A setting names what does not exist, or needs an extra.
+    """
+
+    def __init__(self, config: AgentConfig, handler: Handler | None) -> None:
+        self._config = config
+        self.workers = WorkerThreads(config.sync_workers)
+        self.admission = _admission_control(config, self.workers)
+        self.second_loop = _second_loop() if config.isolate_handlers else None
+        self.health = Health(config.ping_timeout_seconds, None if self.second_loop is None else self.second_loop.run)
+        # A thread may still work for a caller who gave up: that is work in flight too.
+        self.health.busy_checks.append(lambda: self.workers.unfinished > 0)
+        self.background = Background()
+        self.health.busy_checks.append(self.background.keeps_busy)
+        self.health.details.append(self.background.report)
+        self.invocations = InvocationManager(config, self.workers, self.health)
+        self.invocations.handler = handler
+        self.invocations.admission = self.admission
+        self.recorder = self.invocations.recorder = InvocationRecorder(config, self._gauges, self._agent_name)
+        self.health.busy_checks.append(lambda: self.recorder.tracing.is_flushing)
+        self._endpoint = InvocationsEndpoint(self.invocations)
+        self._abandoned_loops = 0
+
+    def lifespans(self) -> list[LifespanFunction]:
+        """Return what is opened before the agent's own lifespans, and closed after them."""
+        own: list[LifespanFunction] = []
+        if self._config.event_store is not None:
+            own.append(lambda _: self.invocations)
+        if self.admission is not None:
+            own.append(self.admission.lifespan)
+        return own
+
+    def stack(
+        self,
+        middleware: list[Callable[[ASGIApp], ASGIApp]],
+        uses_fastapi: Callable[[], bool],
+        fastapi: Callable[[], FastAPI],
+        managers: Callable[[], list[Any]],
+        websocket: ASGIApp | None,
+    ) -> ASGIApp:
+        """Return the ASGI app: the middleware around the routes from the inside out.
+
+        Args:
+            middleware: The agent's own.
+            uses_fastapi: See `Router`, as for those that follow.
+            fastapi: Returns the FastAPI app.
+            managers: Makes the context managers of the lifespan.
+            websocket: Answers `WS /ws`.
+        """
+        encode(None)  # for its first value pydantic_core imports uuid and pathlib, 6 ms: not within a request
+        config = self._config
+        resources = InvocationResource(self.invocations)
+        metrics = self.recorder.endpoint
+        router = Router(self._endpoint, resources, self.health, uses_fastapi, fastapi, managers, metrics, websocket)
+        app: ASGIApp = router
+        for wrap in middleware:
+            app = wrap(app)
+        if middleware:
+            from .middleware import ErrorMiddleware  # starlette
+
+            app = ErrorMiddleware(app, tells_errors=config.tells_errors)
+        if config.api_keys or config.hmac_keys:
+            from .security.authentication import AuthenticationMiddleware
+
+            app = AuthenticationMiddleware(app, config, self.invocations.refused)
+        if config.cors_origins:
+            app = CORSMiddleware(app, config.cors_origins)
+        if self.second_loop is not None:
+            from .isolation import IsolatedApp
+
+            app = IsolatedApp(app, router.ping, self.second_loop)
+        return app
+
+    def _agent_name(self) -> str:
+        return "agent" if self.invocations.handler is None else self.invocations.handler.name
+
+    def _gauges(self) -> dict[str, int]:
+        queued = 0 if self.admission is None else self.admission.queued
+        return {
+            "held": self.invocations.held,
+            "held_bytes": self.invocations.held_bytes,
+            "in_flight": self.invocations.running - queued,
+            "queued": queued,
+            "worker_threads": self.workers.threads,
+            "worker_threads_busy": self.workers.unfinished,
+            "worker_threads_limit": self.workers.most,
+        }
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Refuse new work, let running work finish for `grace_seconds`, then stop it."""
+        self.health.draining = True
+        draining = self._drain(grace_seconds)
+        if self.second_loop is None:
+            await draining
+        else:
+            try:
+                await asyncio.wait_for(self.second_loop.run(draining), grace_seconds + SHUTDOWN_GRACE_SECONDS + 1)
+            except TimeoutError:  # a handler blocks that loop
+                logger.warning("The event loop of the handlers is blocked; the agent ends without it.")
+                self.second_loop.abandon()
+        # Plain functions that were told by context.cancelled get the same time as async ones for their farewell.
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SHUTDOWN_GRACE_SECONDS
+        while self.workers.unfinished and loop.time() < until:  # noqa: ASYNC110  # other threads count it
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _drain(self, grace_seconds: float) -> None:
+        ends = time.monotonic() + grace_seconds
+        await self.invocations.drain(grace_seconds)
+        await self.background.drain(max(0.0, ends - time.monotonic()))  # invocations may have started some meanwhile
+
+    async def can_shut_down(self) -> bool:
+        """Say whether the handlers' event loop still listens; one that is blocked cannot leave the lifespan."""
+        return self.second_loop is None or await self.second_loop.answers(SHUTDOWN_GRACE_SECONDS)
+
+    def close(self) -> None:
+        """End all threads, as far as they can be ended; a new life of the app starts new ones."""
+        self.invocations.close()
+        self.workers.close()
+        if self.second_loop is not None and not self.second_loop.close(SHUTDOWN_GRACE_SECONDS):
+            self._abandoned_loops += 1
+
+    @property
+    def abandoned_threads(self) -> int:
+        """How many threads are still at work; after a drain, work that could not be stopped."""
+        return self.workers.unfinished + self._abandoned_loops
+
+
+def _second_loop() -> SecondLoop:
+    from .isolation import SecondLoop  # few agents have one
+
+    return SecondLoop()
+
+
+def _admission_control(config: AgentConfig, workers: WorkerThreads) -> AdmissionControl | None:
+    limits = (config.rate_limit, config.max_concurrency, config.max_concurrency_per_session)
+    if all(limit is None for limit in limits):
+        return None
+    from .limits import AdmissionControl  # likewise
+
+    return AdmissionControl(config, workers)
