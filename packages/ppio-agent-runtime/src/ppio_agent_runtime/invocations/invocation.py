@@ -12,32 +12,66 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ppio_agent_models import InvocationCancelledError, InvocationTimeoutError
 
 from ..context import current_context
 from ..errors import ClientGoneError, handler_failure
-from ..http.responses import AnswerCutError, headers_of
+from ..http.responses import AnswerCutError, after_sending, headers_of, held_response
 from ..http.sse import one_line
 from .executor import abandon, call_in_thread, is_stream, must_await, outcome_of, produce
-from .own_response import LiveResponse, after_sending, held_response, taker_of
-from .subscriber import TICKS_UNHEARD, disconnected
-from .transcript import Transcript
+from .subscriber import TICKS_UNHEARD, disconnected, taker_of
+from .transcript import Keeper, Transcript
 
 if TYPE_CHECKING:
-    from ..asgi import Receive, Send
+    from ..asgi import Message, Receive, Send
     from ..context import RequestContext
     from ..handler import Callee
+    from ..observability.recorder import InvocationRecorder
     from .executor import Outcome
-    from .manager import Admission, InvocationManager
     from .subscriber import Channel, Subscriber
+    from .worker_threads import WorkerThreads
 
 CANCEL_GRACE_SECONDS: Final = 1.0
 """How long an answer waits for cancelled code to finish its `finally` blocks before it goes out without it."""
+
+
+class Admission(Protocol):
+    """What stands between a parsed request and the agent: rate limits, concurrency, queues.
+
+    Both ways to acquire raise the `InvocationError` with which one is refused; its caller is told this.
+    """
+
+    def try_acquire(self, invocation: Invocation) -> bool:
+        """Let it in if that can be said at once; False when `acquire` is to be waited for."""
+
+    async def acquire(self, invocation: Invocation) -> None:
+        """Let it in, at once or later, where `try_acquire` did not. Deadline, disconnect and drain end the wait."""
+
+    def release(self, invocation: Invocation) -> None:
+        """Note that one which came in is over, its code included. Called once for each."""
+
+    def drain(self) -> None:
+        """Refuse those who wait: the service shuts down."""
+
+
+class Manager(Keeper, Protocol):
+    """What an invocation needs of the manager; see `manager.InvocationManager`."""
+
+    workers: WorkerThreads
+    admission: Admission | None
+    recorder: InvocationRecorder | None
+    force_response: Callable[[Invocation], None]
+
+    async def keep_begun(self, invocation: Transcript) -> None:
+        """Return once the store knows an invocation that begins."""
+
+    def finish(self, invocation: Invocation, failure: BaseException | None) -> None:
+        """Note that the answer is complete."""
 
 
 class Invocation(Transcript):
@@ -50,7 +84,6 @@ class Invocation(Transcript):
         send: Where this caller is answered.
 
     Attributes:
-        send: The same.
         task: Which one works for it, once that is known.
         wants: The form of answer that was asked for; None to let the handler's result decide.
         stream_timeout: How many seconds a stream may take from the start.
@@ -63,6 +96,7 @@ class Invocation(Transcript):
         sent_chunks: How many chunks of the stream are in it.
     """
 
+    _manager: Manager
     task: asyncio.Task[Any] | None = None
     wants: Literal["json", "stream"] | None = None
     stream_timeout = float("inf")
@@ -81,7 +115,7 @@ class Invocation(Transcript):
 
     def __init__(
         self,
-        manager: InvocationManager,
+        manager: Manager,
         context: RequestContext,
         receive: Receive | None = None,
         send: Send | None = None,
@@ -110,7 +144,8 @@ class Invocation(Transcript):
         """
         if self.durable:
             await self._manager.keep_begun(self)  # before the agent's code: after a crash it must not run again
-        self.raise_if_stopped()
+        if self.stop_reason is not None:
+            raise self.stop_reason
         await self.complete(await self.call(handler, payload))
 
     async def call(self, handler: Callee, payload: Any) -> Outcome:  # noqa: C901  # the hot path of a plain call
@@ -130,7 +165,8 @@ class Invocation(Transcript):
         self.admitted = True
         self.state = "running"
         if self.durable:
-            self._note_begin()
+            self.started_at, self.is_accepted = time.time(), True
+            self._wake_subscribers()
         outcome = failure = None
         self._is_cancellable = True
         try:
@@ -160,12 +196,7 @@ class Invocation(Transcript):
         return outcome
 
     async def wait_for_admission(self, admission: Admission) -> None:
-        """Wait until the invocation is let in; whatever stops it ends the wait.
-
-        Raises:
-            InvocationError: It was refused, or it was stopped meanwhile.
-            ClientGoneError: The caller hung up.
-        """
+        """Wait until it is let in. It raises why it was refused, or why it was stopped meanwhile."""
         self.task = self.task or asyncio.current_task()
         self._is_cancellable = True
         try:
@@ -229,23 +260,31 @@ class Invocation(Transcript):
             Exception: It failed, or was stopped, before.
         """
         self.context.extend_to(self._manager.config.stream_timeout)
-        extra = headers_of(self.context)
-        live = LiveResponse(channel, extra, has_head=has_head, on_head=self._note_head, on_end=self._let_run_out)
+        own_headers = headers_of(self.context)
+
+        async def send_on(message: Message) -> None:
+            nonlocal has_head
+            if message["type"] == "http.response.start":
+                self.head_sent = True
+                if has_head:
+                    return  # its events go on
+                has_head = True
+                message = {**message, "headers": [*message.get("headers", []), *own_headers]}
+            else:
+                self.sent_bytes += len(message.get("body", b""))
+            await channel.send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self._is_cancellable = False  # the answer is complete
+
+        async def answer() -> None:
+            await response(channel.scope, channel.receive, send_on)
+
         try:
-            await self._guarded(live.run(response))
+            await self._guarded(answer())
         except Exception as error:
-            if live.has_head:
+            if has_head:
                 raise AnswerCutError from error
             raise
-        finally:
-            self.sent_bytes += live.sent_bytes
-
-    def _note_head(self) -> None:
-        self.head_sent = True
-
-    def _let_run_out(self) -> None:
-        """Stop nothing any more: the answer is complete."""
-        self._is_cancellable = False
 
     async def _run(self, working: Coroutine[Any, Any, None]) -> None:
         current_context.set(self.context)  # in this task and what it starts
@@ -318,11 +357,6 @@ class Invocation(Transcript):
         """Stop it because somebody asked for that."""
         self.stop(InvocationCancelledError("The invocation was cancelled."))
 
-    def raise_if_stopped(self) -> None:
-        """Raise why it was stopped, if it was."""
-        if self.stop_reason is not None:
-            raise self.stop_reason
-
     def on_tick(self, now: float) -> None:
         """Look after it, at every tick of the clock.
 
@@ -338,20 +372,17 @@ class Invocation(Transcript):
             elif self._abandoned_at is not None and now - self._abandoned_at >= (self.window_seconds or 0.0):
                 self._give_up()
         elif self._is_cancellable and 0 < self._stopped_at < now - CANCEL_GRACE_SECONDS:
-            self._answer_without_the_handler()
+            if self.send is None:
+                self.fail(self.stop_reason)
+            elif not (self.forced or self.head_sent):
+                self.forced = True
+                self._manager.force_response(self)
 
     def postpone(self, seconds: float, before: float) -> None:
         """See `ticker.Watched`."""
         self.context.postpone(seconds, before)
         if self._abandoned_at is not None and self._abandoned_at < before:
             self._abandoned_at += seconds
-
-    def _answer_without_the_handler(self) -> None:
-        if self.send is None:
-            self.fail(self.stop_reason)
-        elif not (self.forced or self.head_sent):
-            self.forced = True
-            self._manager.force_response(self)
 
     async def _listen(self, receive: Receive) -> None:
         with suppress(asyncio.CancelledError):
@@ -394,11 +425,6 @@ class Invocation(Transcript):
 
     def on_queue(self) -> None:
         """Note that it waits in the queue."""
-        self.is_accepted = True
-        self._wake_subscribers()
-
-    def _note_begin(self) -> None:
-        self.started_at = time.time()
         self.is_accepted = True
         self._wake_subscribers()
 

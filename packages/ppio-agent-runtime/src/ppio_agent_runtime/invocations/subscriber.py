@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
+
+from ppio_agent_models import SerializationError
 
 from ..errors import ClientGoneError
+from ..http.responses import came_too_late, is_event_stream
 from .event_log import LogReader
 
 if TYPE_CHECKING:
     from ..asgi import Receive, Scope, Send
     from .event_log import EventLog
-    from .transcript import Transcript
 
 TICKS_UNHEARD: Final = 1
 """How many ticks nobody listens for a hang-up: a short call of many at once mostly meets one, hardly two."""
+
+
+class Subscribed(Protocol):
+    """What a subscriber needs of its invocation."""
+
+    @property
+    def log(self) -> EventLog:
+        """What it reads."""
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Note that it has left. May be called any number of times."""
 
 
 class Channel(NamedTuple):
@@ -45,33 +58,22 @@ class Subscriber(LogReader):
         position: Number of the event after which it reads; `NOT_READING` for none.
         receive: Where its hanging up is heard; None for one that cannot.
         heartbeat_seconds: Silence after which `take` returns nothing; infinite for never.
-        channel: How to answer it, for one that can be sent a response object of the handler.
+        channel: How to answer it, for one that can be sent a response object of the handler; None after that.
 
     Attributes:
-        channel: The same, while nothing has been sent there.
         took_response: It was sent a response object of the handler, live.
         begun: Its stream has begun.
         gone: It has hung up.
     """
 
     __slots__ = (
-        "_heartbeat_is_due",
-        "_heartbeat_seconds",
-        "_invocation",
-        "_is_taking",
-        "_listener",
-        "_quiet_since",
-        "_receive",
-        "_ticks",
-        "begun",
-        "channel",
-        "gone",
-        "took_response",
-    )
+        "_heartbeat_is_due", "_heartbeat_seconds", "_invocation", "_is_taking", "_listener", "_quiet_since", "_receive",
+        "_ticks", "begun", "channel", "gone", "took_response",
+    )  # fmt: skip
 
     def __init__(
         self,
-        invocation: Transcript,
+        invocation: Subscribed,
         position: int,
         receive: Receive | None,
         heartbeat_seconds: float,
@@ -211,3 +213,21 @@ class Subscriber(LogReader):
             self.gone = True
             self._invocation.unsubscribe(self)
             self.wake()
+
+
+def taker_of(response: Any, subscribers: Iterable[Subscriber]) -> Subscriber:
+    """Return the caller who has waited longest and can be sent a response that can be sent once.
+
+    Raises:
+        SerializationError: There is none.
+    """
+    waiting = [each for each in subscribers if each.channel is not None and not each.gone]
+    for subscriber in waiting:
+        if not subscriber.begun or is_event_stream(response):
+            return subscriber
+    if waiting:
+        raise came_too_late()
+    raise SerializationError(
+        f"result is a {type(response).__name__}, which can only be sent to a caller who waits for it and whose "
+        "answer has not begun, and there is none. Return a generator or a value instead."
+    )
