@@ -87,7 +87,7 @@ class SyncAuthManager:
     def authorize(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", *, bearer: bool = False
     ) -> dict[str, str]:
-        """Return the headers that one attempt needs on top of its own; a repetition needs others.
+        """Return the headers that one attempt needs on top of its own; a retry needs others.
 
         Args:
             method: In upper case.

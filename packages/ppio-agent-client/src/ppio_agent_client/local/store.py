@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ppio_agent_models import ConfigurationError, SandboxCreationError, SandboxGoneError
 
 from . import lifecycle
-from .cleanup import clean_up, clean_up_dead, forget_ended
 from .conversion import ended_log_page, is_living, living_log_page, to_sandbox
 from .create import chosen_python, create_sandbox
 from .directory import read_record
@@ -93,7 +92,7 @@ class LocalStore:
         directory = self._paths.sandbox(sandbox_id)
         record = directory.read()
         if record is not None and not directory.is_supervised(record):
-            clean_up(directory)
+            lifecycle.clean_up(directory)
             record = None
         if record is None:
             record = read_record(self._paths.ended_record(sandbox_id))
@@ -177,10 +176,10 @@ class LocalStore:
         )
 
     def _clean_up(self) -> None:
-        clean_up_dead(self._paths)
+        lifecycle.clean_up_dead(self._paths)
         if time.monotonic() >= self._forget_at:
             self._forget_at = time.monotonic() + _FORGET_SECONDS
-            forget_ended(self._paths)
+            lifecycle.forget_ended(self._paths)
             self._templates.sweep()
 
 

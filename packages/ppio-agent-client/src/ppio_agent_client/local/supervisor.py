@@ -197,7 +197,7 @@ def _become(directory: SandboxDirectory, command: Sequence[str]) -> None:
 
 
 def _prctl() -> Callable[[int, int], object]:
-    """Return prctl(2), or something that does nothing where there is none: others clean up then (`cleanup`)."""
+    """Return prctl(2), or something that does nothing where there is none: others clean up then (`lifecycle`)."""
     if sys.platform == "linux":
         try:
             import ctypes

@@ -18,15 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError, TemplateNotFoundError
 
-from .agent_folder import (
-    NAME_RULE,
-    AgentFolder,
-    copy_folder,
-    is_name,
-    logger,
-    read_agent_folder,
-    what_was_looked_for,
-)
+from .agent_folder import NAME_RULE, AgentFolder, copy_folder, is_name, logger, read_agent_folder
 from .directory import LOCK_FILE, discard, read_json, remove, write_json
 from .locks import Lock
 from .paths import Paths, new_token
@@ -59,7 +51,7 @@ class TemplateStore:
             ConfigurationError: The manifest is wrong.
         """
         if _is_path(template_id):
-            yield _read_folder(canonical_id(template_id))
+            yield read_agent_folder(canonical_id(template_id), TemplateNotFoundError)
             return
         while True:
             version = self._pointer(template_id)["files"]
@@ -71,7 +63,8 @@ class TemplateStore:
             try:
                 facts = self._pointer(template_id)
                 if facts["files"] == version:
-                    source = _read_folder(os.path.join(self._paths.templates, version, _FILES))
+                    files = os.path.join(self._paths.templates, version, _FILES)
+                    source = read_agent_folder(files, TemplateNotFoundError)
                     yield replace(source, python=facts["metadata"].get("python"))
                     return
             finally:
@@ -87,7 +80,7 @@ class TemplateStore:
         if not _is_path(template_id):
             return _as_template(template_id, self._pointer(template_id))
         folder = canonical_id(template_id)
-        source = _read_folder(folder)
+        source = read_agent_folder(folder, TemplateNotFoundError)
         name = source.name or os.path.basename(folder) or folder
         return _as_template(folder, _facts(source, name=name, folder=folder))
 
@@ -121,11 +114,7 @@ class TemplateStore:
             ConfigurationError: There is no agent in the folder, or no name to give it, or the copy failed.
         """
         path = os.path.realpath(os.path.expanduser(folder))
-        if not os.path.isdir(path):
-            raise ConfigurationError(f"there is no folder {path!r} to deploy")
         source = read_agent_folder(path)
-        if source is None:
-            raise ConfigurationError(f"there is no agent in {path!r}: {what_was_looked_for()}")
         name = _checked_name(name if name is not None else source.name, path)
         version = f"{name}@{new_token()}"
         with self._new_version(version) as files:
@@ -202,15 +191,6 @@ class TemplateStore:
 
 def _is_path(template_id: str) -> bool:
     return "/" in template_id or template_id.startswith((".", "~"))
-
-
-def _read_folder(folder: str) -> AgentFolder:
-    if not os.path.isdir(folder):
-        raise TemplateNotFoundError(f"there is no folder {folder!r} to make a sandbox from")
-    source = read_agent_folder(folder)
-    if source is None:
-        raise TemplateNotFoundError(f"there is no agent in the folder {folder!r}: {what_was_looked_for()}")
-    return source
 
 
 def _checked_name(name: str | None, folder: str) -> str:

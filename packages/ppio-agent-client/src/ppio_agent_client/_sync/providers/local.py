@@ -9,7 +9,7 @@ import ppio_agent_models as models
 
 from ..._io import _sync as io
 from ..._sandbox import LogPage, Sandbox, SandboxSpec
-from ...local import LocalStore
+from ...local.store import LocalStore
 
 
 class SyncLocalSandboxProvider:
