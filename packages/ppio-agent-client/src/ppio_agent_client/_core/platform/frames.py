@@ -19,14 +19,7 @@ MAX_OUTPUT_BYTES: Final = 16 * 1024
 _HEAD: Final = struct.Struct(">BI")
 _COMPRESSED: Final = 0b01
 _END: Final = 0b10
-_SIGNALS: Final = {
-    "hangup": 1,
-    "interrupt": 2,
-    "aborted": 6,
-    "killed": 9,
-    "segmentation fault": 11,
-    "terminated": 15,
-}
+_SIGNALS: Final = {"hangup": 1, "interrupt": 2, "aborted": 6, "killed": 9, "segmentation fault": 11, "terminated": 15}
 """Signals as Go calls them."""
 
 
@@ -68,9 +61,7 @@ class ProcessReport:
     """What a process printed and how it ended, as far as the frames of `process.Process/Start` have told.
 
     Attributes:
-        has_started: Whether it runs, or has run.
-        has_ended: Whether it is over.
-        exit_code: Its exit code, or minus the signal that ended it; None while it runs, or where nobody says.
+        exit_code: Or minus the signal that ended it; None while it runs, or where nobody says.
         is_closed: Whether the stream is over.
         error: What went wrong with the stream; empty when nothing did.
     """

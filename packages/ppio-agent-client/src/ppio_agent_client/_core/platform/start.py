@@ -30,13 +30,7 @@ _UNITS = {"Mi": 1, "Gi": 1024, "": 1, "m": 0.001}
 
 @dataclass(frozen=True, slots=True)
 class AgentStart:
-    """How one agent is started.
-
-    Attributes:
-        command: For a login shell.
-        env_vars: Those that the template's manifest names.
-        timeout_seconds: How long it may take until its ping answers.
-    """
+    """How one agent is started: by a command of a login shell, with time until its ping answers."""
 
     command: str = _DEFAULT_COMMAND
     env_vars: dict[str, str] = field(default_factory=dict, repr=False)

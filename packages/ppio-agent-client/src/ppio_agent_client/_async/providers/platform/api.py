@@ -57,21 +57,14 @@ _MAX_PAGES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of the platform.
-
-    Attributes:
-        status: HTTP status.
-        headers: Found by lower-case names.
-        value: The decoded body.
-        error: What it means where it isn't a success.
-        was_repeated: Whether an earlier attempt may have done what was asked.
-    """
+    """An answer of the platform, and what it means where it isn't a success."""
 
     status: int
     headers: Mapping[str, str]
     value: Any
     error: PPIOAgentRuntimeError | None = None
     was_repeated: bool = False
+    """Whether an earlier attempt may have done what was asked."""
 
 
 class PlatformApi:
@@ -80,13 +73,6 @@ class PlatformApi:
     Every method raises `AuthenticationError` (the platform refused the key), `QuotaExceededError` (the account may have
     no more), `RateLimitedError` (too many requests, and no further attempt may be made), `PlatformError` (it refused
     the request, failed, or answered something else) and `NetworkError` (no answer arrived in time).
-
-    Args:
-        urls: Where it is.
-        auth: The credentials.
-        config: The time limits and retries.
-        transport: Returns the connections, which are opened when first needed.
-        budget: The retries that can be afforded.
     """
 
     def __init__(

@@ -38,13 +38,7 @@ _SEARCH_SECONDS = 10.0
 
 
 class SandboxCreator:
-    """Gives each session its sandbox: the living one, else a new one; the oldest, where many are made at once.
-
-    Args:
-        api: The control plane.
-        sandboxes: Finds sandboxes.
-        templates: What a name of a template means.
-    """
+    """Gives each session its sandbox: the living one, else a new one; the oldest, where many are made at once."""
 
     def __init__(self, api: PlatformApi, sandboxes: PlatformSandboxes, templates: PlatformTemplates) -> None:
         self._api = api
@@ -60,13 +54,14 @@ class SandboxCreator:
         made = self._create_from_name(spec, metadata)
         if not spec.is_new:
             try:
-                older = self._older(spec.session_id, made)
+                living = self._sandboxes.living(spec.session_id)
             except BaseException:
                 io.to_the_end(self._discard(made))
                 raise
-            if older is not None:
+            ids = [each.sandbox_id for each in living]
+            if made.sandbox_id in ids[1:]:  # somebody else has made another for it, at the same time
                 io.to_the_end(self._discard(made))
-                return self._join(older, spec)
+                return self._join(living[0], spec)
         return self._sandboxes.as_new(made, metadata, spec.timeout_seconds)
 
     def _join(self, living: PlatformSandbox, spec: SandboxSpec) -> Sandbox:
@@ -81,19 +76,12 @@ class SandboxCreator:
             )
         return replace(found, created=False)
 
-    def _older(self, session_id: str, made: PlatformSandbox) -> PlatformSandbox | None:
-        """Return the sandbox that was made for the same session before, at the same time, by somebody else."""
-        living = self._sandboxes.living(session_id)
-        ids = [each.sandbox_id for each in living]
-        return living[0] if made.sandbox_id in ids and ids[0] != made.sandbox_id else None
-
-    def _discard(self, made: PlatformSandbox) -> bool:
-        """End a sandbox that nobody will use, and return whether that went well."""
+    def _discard(self, made: PlatformSandbox) -> None:
+        """End a sandbox that nobody will use."""
         try:
-            return self._api.kill(made.sandbox_id)
+            self._api.kill(made.sandbox_id)
         except PPIOAgentRuntimeError:
             logger.warning("sandbox %s is not used and could not be ended", made.sandbox_id, exc_info=True)
-            return False
 
     def _create_from_name(self, spec: SandboxSpec, metadata: dict[str, str]) -> PlatformSandbox:
         template = self._templates.cached(spec.template_id)
@@ -169,8 +157,8 @@ class SandboxCreator:
 
     def _clean_up(
         self, metadata: dict[str, str], pauses: tuple[float, ...] = _SEARCH_PAUSES_SECONDS, spare: str | None = None
-    ) -> bool:
-        """End what a create has made besides the sandbox to spare, and return whether it has made anything."""
+    ) -> None:
+        """End what a create has made besides the sandbox to spare."""
         try:
             for seconds in pauses:
                 io.sleep(seconds)
@@ -179,10 +167,9 @@ class SandboxCreator:
                     if sandbox_id != spare:
                         self._api.kill(sandbox_id, _SEARCH_SECONDS)
                 if found:
-                    return True
+                    return
         except PPIOAgentRuntimeError:
             logger.warning("a sandbox that nobody uses may live until its time is over", exc_info=True)
-        return False
 
     def _made_with(self, metadata: dict[str, str]) -> list[str]:
         """Return the ids of the living sandboxes that one call of `create` has made."""

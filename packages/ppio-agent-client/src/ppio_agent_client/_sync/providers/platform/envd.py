@@ -34,21 +34,10 @@ _NOT_YET_STATUSES = frozenset({429, 502, 503, 504})
 
 
 class Envd:
-    """The envd of one sandbox.
-
-    Args:
-        url: Where it listens, without a trailing slash.
-        headers: What every request to it needs.
-        config: The time limits.
-        transport: Returns the connections.
-    """
+    """The envd of one sandbox, which listens at `url` and wants `headers` with every request."""
 
     def __init__(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        config: ClientConfig,
-        transport: Callable[[], Transport],
+        self, url: str, headers: Mapping[str, str], config: ClientConfig, transport: Callable[[], Transport]
     ) -> None:
         self._url = url
         self._headers = {**_PROTOCOL, **headers}
@@ -126,12 +115,9 @@ class Envd:
 
 
 class StartWatch:
-    """Tells how a starting agent is: from its process's stream as long as that lasts, else from the platform.
+    """Tells how a starting agent is: from its process's stream as long as that lasts, else by `get` from the platform.
 
-    Args:
-        sandbox: Where it runs, as it was made.
-        start_timeout_seconds: How long the agent may take until `/ping` answers.
-        get: Asks the platform for the sandbox.
+    See `AgentWatch`.
     """
 
     def __init__(

@@ -31,13 +31,7 @@ _JOIN_PAUSE_SECONDS = 0.5
 
 
 class AgentStartup:
-    """Starts agents.
-
-    Args:
-        sandboxes: The addresses of sandboxes, and how they are now.
-        config: The time limits.
-        transport: Returns the connections.
-    """
+    """Starts agents."""
 
     def __init__(
         self, sandboxes: PlatformSandboxes, config: ClientConfig, transport: Callable[[], Transport]

@@ -21,12 +21,7 @@ _PAUSE_SECONDS = 30.0
 
 
 class PlatformTemplates:
-    """The templates.
-
-    Args:
-        api: The control plane.
-        config: Says whether and how long the list is cached.
-    """
+    """The templates, as the platform lists them, for as long as the settings let the list be cached."""
 
     def __init__(self, api: PlatformApi, config: ClientConfig) -> None:
         self._api = api
