@@ -38,7 +38,6 @@ class SandboxHandle:
     """A sandbox as its session knows it.
 
     Attributes:
-        provider: The place it comes from.
         now: How it was when somebody last looked.
         life_seconds: How long it was meant to live, in seconds.
         forget: Called with its id once it was ended here.

@@ -107,9 +107,7 @@ def other_template_error(session_id: str, bound: str | None, wanted: str) -> San
 def status_of(sandbox: Sandbox | None, answer: models.PingResponse | None) -> models.SessionStatus:
     """Return the state of a session.
 
-    Args:
-        sandbox: What its provider says; None when it does not know the sandbox any more.
-        answer: What the agent's ping said; None when it said nothing, or was not asked.
+    Its provider does not know the sandbox any more, or the agent's ping said nothing, where these are None.
     """
     if sandbox is None:
         return models.SessionStatus.CLOSED
@@ -141,12 +139,9 @@ def life_of(sandbox: Sandbox) -> float:
 
 
 def until_extended(life_seconds: float, since: float | None) -> float:
-    """Return how long to wait before a life is extended, in seconds.
+    """Return how long to wait before a life is extended that was last extended `since` seconds ago, if that is known.
 
-    Args:
-        life_seconds: How long it is each time.
-        since: How long ago it was last extended; None when that is not known. Beyond half of the life, what was to
-            extend it has failed.
+    Beyond half of the life, what was to extend it has failed.
     """
     if since is None:
         return 0.0

@@ -75,12 +75,13 @@ class SandboxCreator:
             )
         return replace(found, created=False)
 
-    async def _discard(self, made: PlatformSandbox) -> None:
-        """End a sandbox that nobody will use."""
+    async def _discard(self, made: PlatformSandbox) -> bool:
+        """End a sandbox that nobody will use, and return whether that went well."""
         try:
-            await self._api.kill(made.sandbox_id)
+            return await self._api.kill(made.sandbox_id)
         except PPIOAgentRuntimeError:
             logger.warning("sandbox %s is not used and could not be ended", made.sandbox_id, exc_info=True)
+            return False
 
     async def _create_from_name(self, spec: SandboxSpec, metadata: dict[str, str]) -> PlatformSandbox:
         template = self._templates.cached(spec.template_id)
@@ -156,8 +157,8 @@ class SandboxCreator:
 
     async def _clean_up(
         self, metadata: dict[str, str], pauses: tuple[float, ...] = _SEARCH_PAUSES_SECONDS, spare: str | None = None
-    ) -> None:
-        """End what a create has made besides the sandbox to spare."""
+    ) -> bool:
+        """End what a create has made besides the sandbox to spare, and return whether it has made anything."""
         try:
             for seconds in pauses:
                 await io.sleep(seconds)
@@ -166,9 +167,10 @@ class SandboxCreator:
                     if sandbox_id != spare:
                         await self._api.kill(sandbox_id, _SEARCH_SECONDS)
                 if found:
-                    return
+                    return True
         except PPIOAgentRuntimeError:
             logger.warning("a sandbox that nobody uses may live until its time is over", exc_info=True)
+        return False
 
     async def _made_with(self, metadata: dict[str, str]) -> list[str]:
         """Return the ids of the living sandboxes that one call of `create` has made."""

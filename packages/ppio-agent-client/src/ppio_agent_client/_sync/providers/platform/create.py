@@ -76,12 +76,13 @@ class SandboxCreator:
             )
         return replace(found, created=False)
 
-    def _discard(self, made: PlatformSandbox) -> None:
-        """End a sandbox that nobody will use."""
+    def _discard(self, made: PlatformSandbox) -> bool:
+        """End a sandbox that nobody will use, and return whether that went well."""
         try:
-            self._api.kill(made.sandbox_id)
+            return self._api.kill(made.sandbox_id)
         except PPIOAgentRuntimeError:
             logger.warning("sandbox %s is not used and could not be ended", made.sandbox_id, exc_info=True)
+            return False
 
     def _create_from_name(self, spec: SandboxSpec, metadata: dict[str, str]) -> PlatformSandbox:
         template = self._templates.cached(spec.template_id)
@@ -157,8 +158,8 @@ class SandboxCreator:
 
     def _clean_up(
         self, metadata: dict[str, str], pauses: tuple[float, ...] = _SEARCH_PAUSES_SECONDS, spare: str | None = None
-    ) -> None:
-        """End what a create has made besides the sandbox to spare."""
+    ) -> bool:
+        """End what a create has made besides the sandbox to spare, and return whether it has made anything."""
         try:
             for seconds in pauses:
                 io.sleep(seconds)
@@ -167,9 +168,10 @@ class SandboxCreator:
                     if sandbox_id != spare:
                         self._api.kill(sandbox_id, _SEARCH_SECONDS)
                 if found:
-                    return
+                    return True
         except PPIOAgentRuntimeError:
             logger.warning("a sandbox that nobody uses may live until its time is over", exc_info=True)
+        return False
 
     def _made_with(self, metadata: dict[str, str]) -> list[str]:
         """Return the ids of the living sandboxes that one call of `create` has made."""
