@@ -175,7 +175,7 @@ async def test_a_sandbox_may_pause_instead_of_ending(newer: Account) -> None:
     assert (await sandbox.get_info()).state is SandboxState.PAUSED
 
 
-async def test_files_are_written_read_listed_and_removed(ready: Account) -> None:
+async def test_files_are_written_and_read(ready: Account) -> None:
     sandbox = await AsyncSandbox.create("t-1", **ready.options)
     data = bytes(range(256)) + b"\r\n--boundary\r\n"
 
@@ -184,16 +184,8 @@ async def test_files_are_written_read_listed_and_removed(ready: Account) -> None
     assert (written.path, written.name) == ("/home/user/data/ü.bin", "ü.bin")
     assert await sandbox.files.read("/home/user/data/ü.bin", format="bytes") == data
     assert (await sandbox.commands.run("wc -c < /home/user/data/ü.bin")).stdout.strip() == str(len(data))
-    (entry,) = await sandbox.files.list("data")
-    assert (entry.name, entry.path, entry.size) == ("ü.bin", "/home/user/data/ü.bin", len(data))
-    assert await sandbox.files.make_dir("new/deep")
-    assert not await sandbox.files.make_dir("new/deep")
-    await sandbox.files.rename("data/ü.bin", "new/b")
-    assert (await sandbox.files.get_info("new/b")).size == len(data)
-    await sandbox.files.remove("new")
-    assert not await sandbox.files.exists("new/b")
     with pytest.raises(SandboxException):
-        await sandbox.files.read("new/b")
+        await sandbox.files.read("nowhere")
 
 
 async def test_strangers_stay_out(ready: Account) -> None:
@@ -222,14 +214,6 @@ async def test_refusals_have_the_classes_that_the_sdk_knows(ready: Account) -> N
     assert len(ready.platform.sandboxes) == 0
 
 
-async def test_metrics_are_there(ready: Account) -> None:
-    sandbox = await AsyncSandbox.create("t-1", **ready.options)
-
-    (sample,) = await sandbox.get_metrics()
-
-    assert (sample.cpu_count, sample.mem_total) == (2, 1 << 30)
-
-
 async def test_private_traffic_needs_its_token(modern: Account, tmp_path: Path) -> None:
     add_template(modern, tmp_path)
     sandbox = await AsyncSandbox.create("t-1", network={"allow_public_traffic": False}, **modern.options)
@@ -255,12 +239,3 @@ async def test_traffic_wakes_a_sandbox_that_wants_it(modern: Account, tmp_path: 
 
     assert httpx.get(url, headers=headers).status_code == 200
     assert (await sandbox.get_info()).state is SandboxState.RUNNING
-
-
-async def test_the_quota_can_be_asked_for(modern: Account, tmp_path: Path) -> None:
-    add_template(modern, tmp_path)
-    await AsyncSandbox.create("t-1", **modern.options)
-
-    quota = await AsyncSandbox.get_quota(**modern.options)
-
-    assert quota.usage.concurrent_instances == 1

@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from .files import FileEndpoints
-from .filesystem import RpcError, filesystem
 from .processes import Event, Process
 from .sandboxes import Sandbox
 
@@ -31,6 +30,15 @@ def endpoint_of(method: str, path: str) -> str:
     names = {"Start": "start", "List": "processes", "SendSignal": "signal", "Connect": "attach", "SendInput": "input"}
     service, _, name = path.strip("/").partition("/")
     return names.get(name, name or service)
+
+
+class RpcError(Exception):
+    """A refused call: a code of the Connect protocol, and the status that goes with it."""
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
 
 
 class Envd:
@@ -72,8 +80,6 @@ class Envd:
         message = await request.json()
         if service == "process.Process":
             return JSONResponse(self._unary(name, message))
-        if service == "filesystem.Filesystem":
-            return JSONResponse(filesystem(self._sandbox.root, name, message))
         raise RpcError("unimplemented", f"there is no {path}", 404)
 
     def _start(self, message: dict[str, Any]) -> Process:

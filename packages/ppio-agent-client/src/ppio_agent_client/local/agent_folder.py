@@ -35,7 +35,6 @@ class AgentFolder:
     Attributes:
         name: From the manifest; None without one.
         entrypoint: What the runtime is started with.
-        env_vars: Environment of the agent's process.
         about: Version, description, author and tags, as far as the manifest has them.
         python: The interpreter that it was deployed with; None for whichever there is.
     """
@@ -100,9 +99,7 @@ def copy_folder(source: str, target: str, *, without: str) -> None:
     """Copy the folder `source` to the new folder `target`, which its owner may write into.
 
     Symbolic links within the folder stay links, relative ones. Links that point out of it, sockets and devices are left
-    out; the links are named in a warning.
-
-    The folder `without` is left out too: the home may lie within the agent's folder.
+    out; the links are named in a warning. So is the folder `without`: the home may lie within the agent's folder.
     """
     strays: list[str] = []
     _copy(source, target, root=os.path.realpath(source), without=os.path.realpath(without), strays=strays)

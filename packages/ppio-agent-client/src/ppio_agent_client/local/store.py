@@ -127,7 +127,7 @@ class LocalStore:
         record = self._living(session_id)
         if record is not None:
             return living_log_page(self._paths.sandbox(record["sandbox_id"]), record, cursor)
-        ended = (read_record(self._paths.ended_record(each)) for each in self._paths.ended_ids_of(session_id))
+        ended = map(read_record, self._paths.ended_records_of(session_id))
         last = max(ended, key=lambda each: each["created_at"] if each else 0, default=None)
         return None if last is None else ended_log_page(last, cursor)
 

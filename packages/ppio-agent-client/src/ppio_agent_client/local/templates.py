@@ -86,8 +86,7 @@ class TemplateStore:
 
     def all(self) -> list[AgentTemplate]:
         """Return what was deployed, by name."""
-        found = ((name, self._stored(name)) for name in self._names())
-        return [_as_template(name, facts) for name, facts in found if facts is not None]
+        return [_as_template(name, facts) for name in self._names() if (facts := self._stored(name)) is not None]
 
     def _stored(self, name: str) -> dict[str, Any] | None:
         """Return what is known of a name; one that is damaged, or another version's, is named in a warning."""
@@ -115,7 +114,14 @@ class TemplateStore:
         """
         path = os.path.realpath(os.path.expanduser(folder))
         source = read_agent_folder(path)
-        name = _checked_name(name if name is not None else source.name, path)
+        name = name if name is not None else source.name
+        if name is None:
+            raise ConfigurationError(
+                f"the agent in {path!r} has no name to be deployed under: give one, or write it into {MANIFEST_FILE} "
+                "as metadata.name"
+            )
+        if not is_name(name):
+            raise ConfigurationError(f"{name!r} cannot be the name of a template: a name is {NAME_RULE}")
         version = f"{name}@{new_token()}"
         with self._new_version(version) as files:
             try:
@@ -178,7 +184,13 @@ class TemplateStore:
     def _pointer(self, name: str) -> dict[str, Any]:
         facts = self._stored(name) if is_name(name) else None
         if facts is None:
-            raise TemplateNotFoundError(_not_found(name, self._names()))
+            near = difflib.get_close_matches(name, self._names(), n=3)
+            hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+            raise TemplateNotFoundError(
+                f"no template {name!r} was deployed on this machine; {hint}`ppio-agent deploy --local` or "
+                "LocalSandboxProvider().deploy(folder) deploys one, and a folder can be used without by its path, "
+                f"such as './{name}'"
+            )
         return facts
 
     def _pointer_file(self, name: str) -> str:
@@ -191,27 +203,6 @@ class TemplateStore:
 
 def _is_path(template_id: str) -> bool:
     return "/" in template_id or template_id.startswith((".", "~"))
-
-
-def _checked_name(name: str | None, folder: str) -> str:
-    if name is None:
-        raise ConfigurationError(
-            f"the agent in {folder!r} has no name to be deployed under: give one, or write it into {MANIFEST_FILE} as "
-            "metadata.name"
-        )
-    if not is_name(name):
-        raise ConfigurationError(f"{name!r} cannot be the name of a template: a name is {NAME_RULE}")
-    return name
-
-
-def _not_found(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return (
-        f"no template {name!r} was deployed on this machine; {hint}`ppio-agent deploy --local` or "
-        "LocalSandboxProvider().deploy(folder) deploys one, and a folder can be used without by its path, "
-        f"such as './{name}'"
-    )
 
 
 def _facts(source: AgentFolder, *, name: str, folder: str) -> dict[str, Any]:
