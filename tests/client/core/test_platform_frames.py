@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppio_agent_client._core.platform.frames import (
+from ppio_agent_client._core.platform.start import (
     MAX_MESSAGE_BYTES,
     MAX_OUTPUT_BYTES,
     FrameError,

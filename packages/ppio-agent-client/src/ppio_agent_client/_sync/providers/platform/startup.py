@@ -17,8 +17,15 @@ from ...._config import ClientConfig
 from ...._core import json_codec
 from ...._core.lifecycle import PING_SECONDS, pauses
 from ...._core.limits import call_limits
-from ...._core.platform.frames import FrameError, ProcessReport, encode_frame, error_text
-from ...._core.platform.start import PROCESS_TAG, AgentStart, is_agent
+from ...._core.platform.start import (
+    PROCESS_TAG,
+    AgentStart,
+    FrameError,
+    ProcessReport,
+    encode_frame,
+    error_text,
+    is_agent,
+)
 from ...._core.requests import USER_AGENT, Call
 from ...._io import _sync as io
 from ...._sandbox import Sandbox, SandboxSpec
