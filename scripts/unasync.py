@@ -61,6 +61,7 @@ RENAMES = {
     "AsyncClient": "Client",
     "AsyncConnectionInterface": "ConnectionInterface",
     "AsyncHTTPTransport": "HTTPTransport",
+    "AsyncNetworkStream": "NetworkStream",
     "aiter_bytes": "iter_bytes",
     "handle_async_request": "handle_request",
 }

@@ -213,7 +213,7 @@ def time_the_recorder() -> None:
 
     def record() -> None:
         recorder.started(run.context)
-        recorder.finished(run, None)
+        recorder.finished(run.context, None)
 
     best = min(timeit.repeat(record, number=50_000, repeat=7)) / 50_000
     print(f"recording one invocation: {best * 1e9:.0f} ns\n")

@@ -6,13 +6,23 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from ppio_agent_client import AgentRuntimeClient, Sandbox, SandboxSpec, StreamInterruptedError, TotalTimeoutError
+from ppio_agent_client import (
+    AgentRuntimeClient,
+    ClientConfig,
+    Sandbox,
+    SandboxSpec,
+    StreamInterruptedError,
+    TotalTimeoutError,
+)
 from ppio_agent_client._async import sandbox_handle
+from ppio_agent_client._io.certificates import tls_context
 from tests.client._async.shelf import Shelf
-from tests.support.raw_server import Caller, answer, answering, piece, raw_server, sending, stream_head
+from tests.support.raw_server import Caller, answer, answering, keeping, piece, raw_server, sending, stream_head
+from tests.support.tls_server import tls_server
 
 SICK = answer(b'{"status":"Unhealthy"}', "503 x")
 HEALTHY = answer(b'{"status":"Healthy"}')
@@ -171,6 +181,26 @@ async def test_a_cancelled_invocation_closes_its_connection() -> None:
 
 
 @pytest.mark.contract
+async def test_calls_over_tls_that_are_cancelled_anywhere_leave_no_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tls_server(tmp_path / "authority.pem", keeping) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        tls_context.cache_clear()
+        async with AgentRuntimeClient(config=ClientConfig(max_connections=2)) as client:
+            session = client.attach(server.url)
+            for steps in range(0, 60, 2):
+                calls = [asyncio.ensure_future(session.invoke("x")) for _ in range(3)]
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                for call in calls:
+                    call.cancel()
+                await asyncio.gather(*calls, return_exceptions=True)
+            assert [(await session.invoke("x")).result for _ in range(3)] == [42] * 3
+        tls_context.cache_clear()
+        gc.collect()  # a socket that is left to it is a warning, and warnings are errors here
+
+
 async def test_a_cancelled_stream_closes_its_connection() -> None:
     with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
         async with AgentRuntimeClient() as client:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import EventsEvictedError
 from ppio_agent_runtime.http.sse import chunk_block, chunks_in, without_ids
-from ppio_agent_runtime.invocations.event_log import EventLog, HeldEvents, LogReader
-from ppio_agent_runtime.invocations.memory_budget import FixedShare
+from ppio_agent_runtime.invocations.event_log import EventLog, LogReader
+from ppio_agent_runtime.invocations.store import FixedShare
 
 BOUND = 4096
 ENVELOPE = b'{"result":null,"status":"success"}'
@@ -245,13 +245,6 @@ async def test_end_frees_a_waiting_producer() -> None:
     await asyncio.sleep(0)
     log.close(b"error", ENVELOPE)
     await waiting
-
-
-async def test_log_of_one_interrupted_event_goes_on_where_its_reader_was() -> None:
-    log = Log()
-    held = HeldEvents([(1, b'event: error\nid: 1\ndata: {"error":"x"}\n\n')], 1, only_text=True)
-    log.restore(held, closes_at=38)
-    assert await rest(log, log.read(37)) == b'event: error\nid: 38\ndata: {"error":"x"}\n\n'
 
 
 def test_asleep_readers_are_forgotten_when_they_are_woken_early() -> None:

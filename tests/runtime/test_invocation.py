@@ -19,7 +19,7 @@ from ppio_agent_runtime.http.call import Durability, InvocationCall
 from ppio_agent_runtime.invocations.invocation import Invocation
 from ppio_agent_runtime.invocations.manager import InvocationManager
 from ppio_agent_runtime.invocations.subscriber import Subscriber
-from ppio_agent_runtime.routes.responder import resource_of
+from ppio_agent_runtime.routes.invocation_resource import resource_of
 
 OVER = ("succeeded", "failed", "cancelled")
 BACKGROUND = Durability(None, b"", background=True, on_disconnect=None)

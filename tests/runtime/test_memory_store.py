@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppio_agent_runtime.invocations.event_log import EventLog
-from ppio_agent_runtime.invocations.memory_budget import LEAST_LOG_BYTES
-from ppio_agent_runtime.invocations.store import Answer, KeyScope, MemoryStore, StoredInvocation
+from ppio_agent_runtime.invocations.store import LEAST_LOG_BYTES, Answer, KeyScope, MemoryStore, StoredInvocation
 
 MIB = 1024 * 1024
 CHUNK = b'"%b"' % (b"x" * 1000)
@@ -70,7 +69,7 @@ def test_oldest_ones_go_beyond_the_bytes() -> None:
         memory = store(max_bytes=MIB)
         for number in range(30):
             memory.put(finished(str(number), 100_000))
-            assert memory.budget.finished_bytes <= MIB
+            assert memory.finished_bytes <= MIB
         assert memory.find("29") is not None
         assert memory.find("0") is None
 
@@ -88,7 +87,7 @@ def test_those_that_are_too_old_go() -> None:
 
 def test_running_logs_share_half_of_the_bytes() -> None:
     memory = store()
-    shares = [memory.budget.share() for _ in range(1000)]
+    shares = [memory.share() for _ in range(1000)]
     assert shares[0].ask(0)[0] == LEAST_LOG_BYTES
     for share in shares[200:]:
         share.release()
@@ -101,11 +100,11 @@ def test_running_logs_share_half_of_the_bytes() -> None:
 def test_running_logs_that_began_early_leave_the_later_ones_no_more_than_the_half() -> None:
     memory = store()
     for number in range(100):
-        share = memory.budget.share()
+        share = memory.share()
         log = EventLog((), share)
         while log.put(CHUNK) or log.size < share.ask(log.size)[0]:
             log.blocks_after(0)
-        assert memory.budget.running_bytes <= 32 * MIB + number * LEAST_LOG_BYTES
+        assert memory.running_bytes <= 32 * MIB + number * LEAST_LOG_BYTES
 
 
 def test_finished_ones_go_for_what_the_running_logs_hold() -> None:
@@ -113,11 +112,11 @@ def test_finished_ones_go_for_what_the_running_logs_hold() -> None:
         memory = store(max_bytes=MIB)
         for number in range(200):
             memory.put(finished(str(number), 8_000))
-        held, log = len(memory), EventLog((), memory.budget.share(), keeps_unread=False)
+        held, log = len(memory), EventLog((), memory.share(), keeps_unread=False)
         for _ in range(100):
             if not log.put(CHUNK):
                 await log.room()
-            assert memory.budget.finished_bytes + log.held_bytes <= MIB
+            assert memory.finished_bytes + log.held_bytes <= MIB
         assert len(memory) < held
         assert memory.find("199") is not None
 
@@ -129,7 +128,7 @@ def test_running_logs_that_hold_nothing_take_little_from_the_finished_ones() -> 
         memory = store(max_bytes=MIB)
         for number in range(50):
             memory.put(finished(str(number), 8_000))
-        logs = [EventLog((), memory.budget.share()) for _ in range(200)]
+        logs = [EventLog((), memory.share()) for _ in range(200)]
         assert {log.last_id for log in logs} == {0}
         assert len(memory) == 50
 
@@ -160,12 +159,12 @@ def test_bounds_hold_after_every_step(steps: list[tuple[bool, int]]) -> None:
                 running.pop(0).close(b"done", b"{}")
                 memory.put(finished(str(number), size))
             else:
-                running.append(EventLog((), memory.budget.share()))
+                running.append(EventLog((), memory.share()))
             assert len(memory) <= 5
-            assert memory.budget.finished_bytes + memory.budget.running_bytes <= 512 * 1024
+            assert memory.finished_bytes + memory.running_bytes <= 512 * 1024
         for log in running:
             log.close(b"done", b"{}")
-        assert memory.budget.running_bytes == 0
+        assert memory.running_bytes == 0
         assert len(memory._by_key) == len(memory)
 
     on_a_loop(check)
@@ -176,6 +175,6 @@ def test_cost_of_what_is_held_is_given_back_when_it_goes(size: int) -> None:
     def check() -> None:
         memory = store(max_invocations=0)
         memory.put(finished("a", size))
-        assert (len(memory), memory.budget.finished_bytes, memory._by_key) == (0, 0, {})
+        assert (len(memory), memory.finished_bytes, memory._by_key) == (0, 0, {})
 
     on_a_loop(check)

@@ -24,7 +24,7 @@ from ppio_agent_client import (
     NetworkError,
     TotalTimeoutError,
 )
-from tests.support.raw_server import LAST_PIECE, OK, answering, piece, raw_server, sending, stream_head
+from tests.support.raw_server import LAST_PIECE, OK, Caller, answering, piece, raw_server, sending, stream_head
 
 URL = "https://agent.example/base"
 ENVELOPE = {"result": 42, "status": "success", "duration": 0.5}
@@ -124,6 +124,14 @@ def test_a_client_of_httpx2_carries_calls_and_its_errors_are_ours() -> None:
                 with pytest.raises(NetworkError) as caught:
                     client.attach("http://127.0.0.1:1").invoke("x")
                 assert caught.value.retryable
+
+
+def test_a_stream_over_httpx2_has_ended_although_its_connection_breaks_behind_the_closing_event() -> None:
+    with raw_server(sending(stream_head() + b"".join(map(piece, EVENTS)), then=Caller.finish)) as server:
+        with httpx2.Client() as other:
+            http_client: httpx.Client = other  # type: ignore[assignment]
+            with SyncAgentRuntimeClient(http_client=http_client) as client:
+                assert [chunk for chunk in client.attach(server.url).stream("x")] == [1]
 
 
 def test_a_client_of_httpx2_keeps_the_limits_of_a_call() -> None:

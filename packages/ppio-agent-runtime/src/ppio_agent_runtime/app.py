@@ -390,7 +390,7 @@ class PPIOAgentRuntimeApp:
         managers = [lifespan(self) for lifespan in (*services.lifespans(), *self._lifespans)]
         if self._fastapi is not None:
             managers.append(self._fastapi.router.lifespan_context(self._fastapi))
-        return services.recorder.lifespans(managers)
+        return services.recorder.tracing.lifespans(managers)
 
 
 AgentRuntimeApp = PPIOAgentRuntimeApp

@@ -31,27 +31,14 @@ class RequestContext:
         started: When the invocation began, on the monotonic clock, in seconds.
         timeout: How long it may take from there, in seconds.
         parent: The context of the invocation that made this one, where an agent calls itself.
+        reporter: Gets the values of `progress`, as JSON, in any thread; None when nobody is told.
         response_headers: Further fields for the answer's head, such as those of the rate limit.
     """
 
     __slots__ = (
-        "_cancelled",
-        "_deadline",
-        "_headers",
-        "_raw_headers",
-        "_report",
-        "client",
-        "invocation_id",
-        "key_id",
-        "metadata",
-        "parent",
-        "request_id",
-        "response_headers",
-        "session_id",
-        "started",
-        "timeout",
-        "user_id",
-    )
+        "_cancelled", "_deadline", "_headers", "_raw_headers", "client", "invocation_id", "key_id", "metadata",
+        "parent", "reporter", "request_id", "response_headers", "session_id", "started", "timeout", "user_id",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -81,7 +68,7 @@ class RequestContext:
         self.timeout = timeout
         self._deadline = self.started + timeout
         self._cancelled = False
-        self._report: Callable[[bytes], None] | None = None
+        self.reporter: Callable[[bytes], None] | None = None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -138,19 +125,10 @@ class RequestContext:
         Raises:
             SerializationError: It cannot become JSON.
         """
-        if self._report is not None:
+        if self.reporter is not None:
             from .serialization import encode  # loaded since the app serves
 
-            self._report(encode(value))
-
-    @property
-    def reporter(self) -> Callable[[bytes], None] | None:
-        """What gets the values of `progress`, as JSON, in any thread; None when nobody is told."""
-        return self._report
-
-    def report_by(self, report: Callable[[bytes], None]) -> None:
-        """Let `report` have what `progress` is told from now on, as JSON. It is called in any thread."""
-        self._report = report
+            self.reporter(encode(value))
 
     def begin(self, timeout: float) -> None:
         """Start the clock now, with a limit of `timeout` seconds."""

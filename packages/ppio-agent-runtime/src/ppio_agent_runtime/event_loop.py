@@ -1,4 +1,4 @@
-"""An event loop that is ended in bounded time, whatever is left on it."""
+"""An event loop that is ended in bounded time, whatever is left on it, and calls in threads that hold up nothing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 _numbers = itertools.count(1)
 _stuck: list[threading.Thread] = []
 
+T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -80,3 +82,31 @@ def _best_factory() -> LoopFactory:
 def holds_up_exit() -> bool:
     """Say whether blocking code behind `asyncio.to_thread` was left; the interpreter would wait for it at its exit."""
     return any(thread.is_alive() for thread in _stuck)
+
+
+def run_in_thread(function: Callable[..., T], *args: Any, name: str) -> asyncio.Future[T]:
+    """Return a future of the running loop for `function(*args)`, called in a new daemon thread of this name.
+
+    No handler and no other library's pool can keep it waiting, and the exit of the process does not wait for it.
+    Whatever is raised there that is no `Exception`, such as `SystemExit`, arrives as a RuntimeError.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def finish(set_outcome: Callable[[Any], None], outcome: Any) -> None:
+        if not future.done():
+            set_outcome(outcome)
+
+    def call() -> None:
+        settle: tuple[Callable[[Any], None], Any]
+        try:
+            settle = future.set_result, function(*args)
+        except Exception as error:  # noqa: BLE001  # whoever awaits the future gets it
+            settle = future.set_exception, error
+        except BaseException as error:  # noqa: BLE001  # a future cannot carry these
+            settle = future.set_exception, RuntimeError(f"it raised {type(error).__name__}")
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            loop.call_soon_threadsafe(finish, *settle)
+
+    threading.Thread(target=call, name=name, daemon=True).start()
+    return future

@@ -15,6 +15,8 @@ from .context import RequestContext
 _CONTEXT_NAMES = frozenset({"context", "ctx"})
 _CONTEXT_TYPE = re.compile(rf"\b{RequestContext.__name__}\b")
 _P = inspect.Parameter
+_PLACED = frozenset({_P.POSITIONAL_ONLY, _P.POSITIONAL_OR_KEYWORD, _P.VAR_POSITIONAL})
+"""Kinds of parameters that are filled by position, if they are filled."""
 
 
 class Handler:
@@ -37,12 +39,10 @@ class Handler:
         code = code_of(function)
         self.name = f"{code.__module__}.{code.__qualname__}"
         self.generates = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
-        self.in_thread = not _is_lazy(code)
+        self.in_thread = not (self.generates or inspect.iscoroutinefunction(code))
         payload, context = _roles(function, self.name)
         self.call = _caller(function, payload, context)
-        self.payload_type: Any = dict
-        if payload is not None:
-            self.payload_type = _payload_type(function, code, payload, self.name)
+        self.payload_type: Any = dict if payload is None else _payload_type(code, payload, self.name)
         self.load = _loader(self.payload_type) if payload is not None else _load_nothing
 
 
@@ -76,14 +76,6 @@ def call_of(function: Callable[..., Any]) -> tuple[str, Callable[[Any, Any], Any
     code = code_of(function)
     name = f"{code.__module__}.{code.__qualname__}"
     return name, _caller(function, *_roles(function, name))
-
-
-def _is_lazy(code: Any) -> bool:
-    return inspect.isgeneratorfunction(code) or _is_async(code)
-
-
-def _is_async(code: Any) -> bool:
-    return inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
 
 
 def _roles(function: Callable[..., Any], name: str) -> tuple[_P | None, _P | None]:
@@ -124,42 +116,27 @@ def _takes_context(parameter: _P) -> bool:
 
 def _caller(function: Callable[..., Any], payload: _P | None, context: _P | None) -> Callable[[Any, Any], Any]:
     """Return `call(payload, context)` that fills the function's own parameters."""
-    if payload is None and context is None:
-        return lambda _payload, _context: function()
-    if context is None:
-        assert payload is not None
-        if payload.kind is _P.KEYWORD_ONLY:
-            key = payload.name
-            return lambda value, _context: function(**{key: value})
+    roles = [role for role in (payload, context) if role is not None]
+    named = [role.name for role in roles if role.kind is _P.KEYWORD_ONLY]
+    placed = [each for each in inspect.signature(function).parameters.values() if each.kind in _PLACED]
+    while placed and placed[-1] not in roles:
+        placed.pop()
+    if not named and placed == [payload, context]:
+        return function
+    if not named and placed == [payload]:
         return lambda value, _context: function(value)
-    if payload is None:
-        if context.kind is _P.KEYWORD_ONLY:
-            key = context.name
-            return lambda _payload, value: function(**{key: value})
-        return lambda _payload, value: function(value)
-    return _caller_of_both(function, payload, context)
+    payload_name, context_name = (None if role is None else role.name for role in (payload, context))
+
+    def call(value: Any, ctx: Any) -> Any:
+        given = {payload_name: value, context_name: ctx}
+        return function(
+            *[given.get(each.name, each.default) for each in placed], **{name: given[name] for name in named}
+        )
+
+    return call
 
 
-def _caller_of_both(function: Callable[..., Any], payload: _P, context: _P) -> Callable[[Any, Any], Any]:
-    payload_name, context_name = payload.name, context.name
-    if payload.kind is _P.KEYWORD_ONLY:
-        if context.kind is _P.KEYWORD_ONLY:
-            return lambda value, ctx: function(**{payload_name: value, context_name: ctx})
-        return lambda value, ctx: function(ctx, **{payload_name: value})
-    if context.kind is not _P.KEYWORD_ONLY:
-        parameters = list(inspect.signature(function).parameters.values())
-        place = parameters.index(context)
-        if place == 0:
-            return lambda value, ctx: function(ctx, value)
-        if place == 1:
-            return function
-        if context.kind is _P.POSITIONAL_ONLY:
-            between = [parameter.default for parameter in parameters[1:place]]
-            return lambda value, ctx: function(value, *between, ctx)
-    return lambda value, ctx: function(value, **{context_name: ctx})
-
-
-def _payload_type(function: Callable[..., Any], code: Any, parameter: _P, name: str) -> Any:
+def _payload_type(code: Any, parameter: _P, name: str) -> Any:
     """Return the payload's annotation as a type; `dict` when there is none."""
     annotation = parameter.annotation
     if parameter.kind is _P.VAR_POSITIONAL or annotation is _P.empty:

@@ -65,7 +65,7 @@ class Services:
         self.invocations.handler = handler
         self.invocations.admission = self.admission
         self.recorder = self.invocations.recorder = InvocationRecorder(config, self._gauges, self._agent_name)
-        self.health.busy_checks.append(lambda: self.recorder.is_flushing)
+        self.health.busy_checks.append(lambda: self.recorder.tracing.is_flushing)
         self._endpoint = InvocationsEndpoint(self.invocations)
         self._abandoned_loops = 0
 

@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, ClassVar, Final, Literal, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from ppio_agent_models import ConfigurationError
@@ -30,6 +30,11 @@ MASK: Final = "***"
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _BOOLEANS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+_BOUNDS = {
+    "above": ("more than", operator.gt),
+    "at_least": ("at least", operator.ge),
+    "at_most": ("at most", operator.le),
+}
 _URI_SECRETS = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).*", re.DOTALL)
 
 
@@ -38,10 +43,8 @@ class _Setting:
     """One field: its default, its bounds, and how a string becomes a value."""
 
     default: Any
-    at_least: float | None = None
-    at_most: float | None = None
-    above: float | None = None
     secret: bool = False
+    bounds: dict[str, float] = field(default_factory=dict)
     optional: bool = field(default=False, init=False)
     shows_value: bool = field(default=False, init=False)
     parse: Parser = field(init=False)
@@ -62,12 +65,9 @@ class _Setting:
             raise ConfigurationError(f"{where} is wrong: {error}") from None
         if parsed is None:
             raise ConfigurationError(f"{where} must be {self.word}, {shown}.")
-        for bound, words, fits in (
-            (self.above, "more than", operator.gt),
-            (self.at_least, "at least", operator.ge),
-            (self.at_most, "at most", operator.le),
-        ):
-            if bound is not None and not fits(parsed, bound):
+        for kind, bound in self.bounds.items():
+            words, fits = _BOUNDS[kind]
+            if not fits(parsed, bound):
                 raise ConfigurationError(f"{where} must be {words} {bound}, {shown}.")
         if self.secret:
             texts = [*parsed, *parsed.values()] if isinstance(parsed, Mapping) else parsed
@@ -77,24 +77,15 @@ class _Setting:
         return parsed
 
 
-def setting(
-    *,
-    default: Any,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    above: float | None = None,
-    secret: bool = False,
-) -> Any:
+def setting(*, default: Any, secret: bool = False, **bounds: float) -> Any:
     """Declare a field of a settings class.
 
     Args:
         default: Its value when nobody sets it; not checked.
-        at_least: Smallest number.
-        at_most: Largest number.
-        above: What a number must be more than.
         secret: Nobody may see it, and it cannot be set to nothing.
+        bounds: Of a number: what it must be `above`, what it must be `at_least`, and `at_most`.
     """
-    return _Setting(default, at_least, at_most, above, secret)
+    return _Setting(default, secret, bounds)
 
 
 def without_password(value: Any) -> Any:
@@ -157,14 +148,6 @@ _PARSERS: dict[Any, tuple[Parser, str]] = {
 }
 
 
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    """Return the type in `hint` and whether it may be None."""
-    if get_origin(hint) not in (Union, UnionType):
-        return hint, False
-    members = [member for member in get_args(hint) if member is not type(None)]
-    return members[0], len(members) < len(get_args(hint))
-
-
 def _suggestion(word: str, words: Iterable[str]) -> str:
     """Return a sentence with the word that was meant, when one of `words` looks like it."""
     from difflib import get_close_matches  # slow to import, and for mistakes only
@@ -225,7 +208,9 @@ class Settings:
                 continue
             default = vars(cls)[name]
             own = default if isinstance(default, _Setting) else _Setting(default)
-            kind, own.optional = _without_none(hint)
+            kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+            own.optional = NoneType in kinds
+            kind = next(each for each in kinds if each is not NoneType)
             own.parse, own.word = _parser_of(kind)
             holds_texts = own.secret or kind == dict[str, str] or _is_structure(kind)
             own.shows_value = cls._prefix is not None and not holds_texts

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -70,11 +70,17 @@ class FreeList:
             except TimeoutError as error:
                 raise httpcore.PoolTimeout("every connection is in use") from error
         connection, stale = self._take(request.url.origin)
+        opening: Opening | None = None
+        if _is_unopened(connection):
+            opening = Opening(request.extensions.get("trace"))
+            request.extensions = {**request.extensions, "trace": opening}
         try:
             await _close(stale)
             response = await connection.handle_async_request(request)
         except BaseException:
             await self.give_back(connection)
+            if opening is not None and opening.sockets and _is_unopened(connection):
+                await _close(opening.sockets)
             raise
         response.stream = Body(self, connection, response.stream)
         return response
@@ -152,6 +158,25 @@ class FreeList:
             del self._idle_to[origin]
 
 
+class Opening:
+    """Notes the socket of a connection that is being opened: httpcore forgets it when it is cancelled within TLS.
+
+    Args:
+        trace: What the request wants to be told as well (https://www.encode.io/httpcore/extensions/#trace).
+    """
+
+    def __init__(self, trace: Callable[[str, dict[str, Any]], Awaitable[None]] | None) -> None:
+        self.sockets: list[httpcore.AsyncNetworkStream] = []
+        self._trace = trace
+
+    async def __call__(self, name: str, info: dict[str, Any]) -> None:
+        """Take what httpcore tells."""
+        if name == "connection.connect_tcp.complete":
+            self.sockets = [info["return_value"]]
+        if self._trace is not None:
+            await self._trace(name, info)
+
+
 class Body:
     """The body of a response, whose end gives the connection back."""
 
@@ -182,13 +207,17 @@ def _is_as_good_as_new(connection: Connection) -> bool:
     return parser is None or not parser.trailing_data[0]
 
 
-async def _close(connections: list[Connection]) -> None:
+def _is_unopened(connection: Connection) -> bool:
+    return getattr(connection, "_connection", None) is None
+
+
+async def _close(connections: Sequence[Connection | httpcore.AsyncNetworkStream]) -> None:
     """Close connections that only the caller knows: all of them, although it may be cancelled meanwhile."""
     if connections:
         await io.to_the_end(_closed(connections))
 
 
-async def _closed(connections: list[Connection]) -> int:
+async def _closed(connections: Sequence[Connection | httpcore.AsyncNetworkStream]) -> int:
     for connection in connections:
         await connection.aclose()
     return len(connections)

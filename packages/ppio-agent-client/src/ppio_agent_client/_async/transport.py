@@ -7,7 +7,6 @@ begins. What a call may take in total is watched by a clock of ours.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
@@ -121,19 +120,26 @@ class Answer:
         rest: Any = self._body if io.IS_ASYNC else self._response.stream
         deadline = io.now() + seconds
         try:
-            with suppress(httpx.HTTPError, httpx.StreamError, TotalTimeoutError):
-                async with io.Until(deadline, seconds):
-                    async for _ in rest:
-                        if io.now() >= deadline:
-                            break
+            async with io.Until(deadline, seconds):
+                async for _ in rest:
+                    if io.now() >= deadline:
+                        break
+        except TotalTimeoutError:
+            return
+        except Exception as error:
+            if failure_of(error, began=True) is None:
+                raise
         finally:
             await self.close()
 
     async def close(self) -> None:
         """Give the connection back, or close it where the answer was not read to its end."""
         try:
-            with suppress(httpx.HTTPError, RuntimeError):
-                await self._response.aclose()
+            await self._response.aclose()
+        except Exception as error:
+            # RuntimeError: somebody reads, or the event loop of the connection is closed.
+            if not isinstance(error, RuntimeError) and failure_of(error, began=True) is None:
+                raise
         finally:
             if isinstance(self._response, httpx.Response):
                 self._response.stream = _NO_STREAM  # which knew the response: a circle, for the garbage collector

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Callable
+from collections.abc import Iterator, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -71,11 +71,17 @@ class FreeList:
             except TimeoutError as error:
                 raise httpcore.PoolTimeout("every connection is in use") from error
         connection, stale = self._take(request.url.origin)
+        opening: Opening | None = None
+        if _is_unopened(connection):
+            opening = Opening(request.extensions.get("trace"))
+            request.extensions = {**request.extensions, "trace": opening}
         try:
             _close(stale)
             response = connection.handle_request(request)
         except BaseException:
             self.give_back(connection)
+            if opening is not None and opening.sockets and _is_unopened(connection):
+                _close(opening.sockets)
             raise
         response.stream = Body(self, connection, response.stream)
         return response
@@ -153,6 +159,25 @@ class FreeList:
             del self._idle_to[origin]
 
 
+class Opening:
+    """Notes the socket of a connection that is being opened: httpcore forgets it when it is cancelled within TLS.
+
+    Args:
+        trace: What the request wants to be told as well (https://www.encode.io/httpcore/extensions/#trace).
+    """
+
+    def __init__(self, trace: Callable[[str, dict[str, Any]], None] | None) -> None:
+        self.sockets: list[httpcore.NetworkStream] = []
+        self._trace = trace
+
+    def __call__(self, name: str, info: dict[str, Any]) -> None:
+        """Take what httpcore tells."""
+        if name == "connection.connect_tcp.complete":
+            self.sockets = [info["return_value"]]
+        if self._trace is not None:
+            self._trace(name, info)
+
+
 class Body:
     """The body of a response, whose end gives the connection back."""
 
@@ -183,13 +208,17 @@ def _is_as_good_as_new(connection: Connection) -> bool:
     return parser is None or not parser.trailing_data[0]
 
 
-def _close(connections: list[Connection]) -> None:
+def _is_unopened(connection: Connection) -> bool:
+    return getattr(connection, "_connection", None) is None
+
+
+def _close(connections: Sequence[Connection | httpcore.NetworkStream]) -> None:
     """Close connections that only the caller knows: all of them, although it may be cancelled meanwhile."""
     if connections:
         io.to_the_end(_closed(connections))
 
 
-def _closed(connections: list[Connection]) -> int:
+def _closed(connections: Sequence[Connection | httpcore.NetworkStream]) -> int:
     for connection in connections:
         connection.close()
     return len(connections)

@@ -8,7 +8,6 @@ begins. What a call may take in total is watched by a clock of ours.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
@@ -122,19 +121,26 @@ class Answer:
         rest: Any = self._body if io.IS_ASYNC else self._response.stream
         deadline = io.now() + seconds
         try:
-            with suppress(httpx.HTTPError, httpx.StreamError, TotalTimeoutError):
-                with io.Until(deadline, seconds):
-                    for _ in rest:
-                        if io.now() >= deadline:
-                            break
+            with io.Until(deadline, seconds):
+                for _ in rest:
+                    if io.now() >= deadline:
+                        break
+        except TotalTimeoutError:
+            return
+        except Exception as error:
+            if failure_of(error, began=True) is None:
+                raise
         finally:
             self.close()
 
     def close(self) -> None:
         """Give the connection back, or close it where the answer was not read to its end."""
         try:
-            with suppress(httpx.HTTPError, RuntimeError):
-                self._response.close()
+            self._response.close()
+        except Exception as error:
+            # RuntimeError: somebody reads, or the event loop of the connection is closed.
+            if not isinstance(error, RuntimeError) and failure_of(error, began=True) is None:
+                raise
         finally:
             if isinstance(self._response, httpx.Response):
                 self._response.stream = _NO_STREAM  # which knew the response: a circle, for the garbage collector

@@ -82,9 +82,6 @@ class InvocationCall:
     durability: Durability | None = None
 
 
-_BY_PROTOCOL = Durability(None, b"", background=False, on_disconnect=None)
-
-
 def durability_of(found: dict[bytes, bytes], body: bytes, *, numbered: bool) -> Durability | None:
     """Return how the call asks to be durable, None when it does not.
 
@@ -94,8 +91,6 @@ def durability_of(found: dict[bytes, bytes], body: bytes, *, numbered: bool) -> 
     Raises:
         BadRequestError: A header of these is malformed.
     """
-    if numbered and DURABILITY_HEADERS.isdisjoint(found):
-        return _BY_PROTOCOL
     key = _key(found[_KEY]) if _KEY in found else None
     on_disconnect = _on_disconnect(found[_ON_DISCONNECT]) if _ON_DISCONNECT in found else None
     background = _RESPOND_ASYNC.search(found.get(b"prefer", b"")) is not None

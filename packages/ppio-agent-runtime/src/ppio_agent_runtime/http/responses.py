@@ -1,7 +1,12 @@
-"""What goes out over HTTP: the ids in the head, the envelope of success, that of failure."""
+"""What goes out over HTTP: the ids in the head, the envelopes, and Starlette responses that a handler returned.
+
+Of these, a plain one is a status, headers and a body, and is held like a value. One that streams or sends a file cannot
+be held without taking it whole into memory: it goes to the caller who waits, live, and to nobody else.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -12,10 +17,11 @@ from ppio_agent_models import (
     REQUEST_ID_HEADER,
     SESSION_ID_HEADER,
     InvocationTimeoutError,
+    SerializationError,
     UnavailableError,
 )
 
-from ..errors import error_response, send_error_response
+from ..errors import error_response, handler_failure, send_error_response
 from ..observability.logging import ids_of, logger
 
 if TYPE_CHECKING:
@@ -86,7 +92,13 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> N
 
 
 async def send_error(
-    send: Send, error: Exception, request_id: str, context: RequestContext | None, *, tells_errors: bool
+    send: Send,
+    error: Exception,
+    request_id: str,
+    context: RequestContext | None,
+    *,
+    tells_errors: bool,
+    more_headers: Headers | None = None,
 ) -> None:
     """Answer with the error envelope, and log a failure.
 
@@ -96,15 +108,15 @@ async def send_error(
         tells_errors: Show class and message of the agent's own exceptions.
     """
     problem = error_response(error, request_id=request_id, tells_errors=tells_errors)
-    session_id = None if context is None else context.session_id
     if is_failure(error, problem.status):
         log_failure(error, request_id, context)
+    headers = identity_headers(request_id, None) if context is None else headers_of(context)
     await send_error_response(
         send,
         problem,
         request_id=request_id,
-        session_id=session_id,
-        headers=identity_headers(request_id, None) if context is None else headers_of(context),
+        session_id=None if context is None else context.session_id,
+        headers=headers + (more_headers or []),
         duration=0.0 if context is None else context.elapsed(),
     )
 
@@ -131,6 +143,33 @@ def is_event_stream(response: Any) -> bool:
     """Say whether a Starlette response is a stream of events that went well, so that it can go on with one."""
     media_type: str = response.headers.get("content-type", "")
     return response.status_code == 200 and media_type.startswith("text/event-stream")
+
+
+def held_response(response: Any) -> tuple[int, Headers, bytes] | None:
+    """Return status, headers and body of a plain response, None for one that can be sent once only."""
+    plain: Any = sys.modules["starlette.responses"].Response
+    body = vars(response).get("body")
+    if type(response).__call__ is not plain.__call__ or not isinstance(body, bytes | memoryview):
+        return None
+    return response.status_code, list(response.raw_headers), bytes(body)
+
+
+async def after_sending(response: Any, context: RequestContext) -> None:
+    """Do what the response wants done in the background, once, however often it is sent."""
+    if response.background is None:
+        return
+    try:
+        await response.background()
+    except Exception as error:  # noqa: BLE001  # the answer is out; nobody but the log can be told
+        log_failure(handler_failure(error), context.request_id, context)
+
+
+def came_too_late() -> SerializationError:
+    """Return what a caller is told whose stream had begun when the agent returned a response of its own."""
+    return SerializationError(
+        "The agent answered with a response of its own, too late to be sent as it is: the stream that was asked for "
+        "had begun with a heartbeat. Return a value, or ask for JSON."
+    )
 
 
 POLICY_VIOLATION = 1008

@@ -15,7 +15,7 @@ import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from ppio_agent_models import EventsEvictedError
 
@@ -30,15 +30,13 @@ from ..http.sse import (
     without_first,
     without_ids,
 )
-from .memory_budget import FIRST_BYTES
-
-if TYPE_CHECKING:
-    from .memory_budget import FixedShare, MemoryShare
 
 MAX_CHUNKS: Final = 256
 """The producer gives others their turn after so many; also how long one stream may keep the loop from the others."""
 MAX_BYTES: Final = 64 * 1024
 """It does after so many bytes, too; one chunk may be larger."""
+FIRST_BYTES: Final = 2048
+"""What a log may hold before it asks for the first time: most answers fit."""
 _GROWTH: Final = 4
 """How fast a new stream comes to that. At once, the first events of 100 streams took twice as long."""
 NOT_READING: Final = 1 << 62
@@ -47,6 +45,16 @@ _TAKE_BYTES: Final = 256 * 1024
 """About so many bytes a reader gets at once; one block may be larger."""
 _OVERHEAD_BYTES: Final = 64
 """What a block costs besides its bytes."""
+
+
+class Share(Protocol):
+    """What one log may take of the memory for events."""
+
+    def ask(self, held_bytes: int) -> tuple[int, int]:
+        """Return how many bytes a log that holds so many may hold, and by how many it may grow before it asks again."""
+
+    def release(self) -> None:
+        """Note that the log is over. May be called any number of times."""
 
 
 class LogReader:
@@ -120,7 +128,7 @@ class EventLog:
     def __init__(
         self,
         readers: Collection[LogReader],
-        share: MemoryShare | FixedShare | None = None,
+        share: Share | None = None,
         *,
         keeps_unread: bool = True,
     ) -> None:
@@ -174,6 +182,8 @@ class EventLog:
         """Add an encoded chunk and say whether the producer may go on at once; after the end nothing is added."""
         if self.closed:
             return False
+        if self.first_chunk_at is None:
+            self.first_chunk_at = time.monotonic()
         pending = self._pending
         pending.append(chunk)
         self._pending_bytes = size = self._pending_bytes + len(chunk)
@@ -193,7 +203,6 @@ class EventLog:
     async def room(self) -> None:
         """Give others their turn, then wait until there is room for another event."""
         self._turn_chunks = min(self._turn_chunks * _GROWTH, MAX_CHUNKS)
-        self._note_first_chunk()
         if self._share is not None:
             self._seal()
         await asyncio.sleep(0)
@@ -214,7 +223,6 @@ class EventLog:
         if self.closed:
             return
         self.closed = True
-        self._note_first_chunk()
         self._closing = (kind, one_line(envelope))  # no block before somebody reads: most values are never read
         if self._share is not None:
             self._share.release()
@@ -248,7 +256,6 @@ class EventLog:
                 await reader.wait()
             finally:
                 self._asleep.discard(reader)
-        self._note_first_chunk()
         if self._share is not None:
             blocks, reader.position = self.blocks_after(reader.position)
             return blocks
@@ -322,30 +329,15 @@ class EventLog:
         self._seal()
         return HeldEvents(list(zip(self._first_ids, self._blocks, strict=True)), self.last_id, self.only_text)
 
-    def restore(self, held: HeldEvents, *, closes_at: int | None = None) -> None:
-        """Fill an empty log with the events of an invocation that is over.
-
-        Args:
-            held: The events.
-            closes_at: The number of the closing event, in a log that has only this one because nobody knows how many
-                there were before.
-        """
-        blocks = held.blocks
-        self.first_id = blocks[0][0] if blocks else held.last_id + 1
+    def restore(self, held: HeldEvents) -> None:
+        """Fill an empty log with the events of an invocation that is over."""
+        starts = [first_id for first_id, _ in held.blocks] + [held.last_id + 1]
+        self.first_id = starts[0]
         self._sealed_id = self.first_id - 1
         self.only_text = held.only_text
-        if closes_at is not None:
-            kind, _, data = blocks[0][1].split(b"\n", 2)
-            blocks = [(closes_at, b"%b\nid: %d\n%b" % (kind, closes_at, data))]
-            self.first_id, self._sealed_id = closes_at, closes_at - 1
-        for place, (first_id, block) in enumerate(blocks, 1):
-            after = blocks[place][0] if place < len(blocks) else (closes_at or held.last_id) + 1
-            self._add(block, after - first_id)
+        for (first_id, block), next_id in zip(held.blocks, starts[1:], strict=True):
+            self._add(block, next_id - first_id)
         self.closed = True
-
-    def _note_first_chunk(self) -> None:
-        if self._pending and self.first_chunk_at is None:
-            self.first_chunk_at = time.monotonic()
 
     def _seal(self) -> None:
         """Make blocks of what came since the last one."""

@@ -190,7 +190,7 @@ class ThreadedStream:
         self._log = log
         if self._context.reporter is not None:  # so that reports keep their place among the chunks
             self._report = self._context.reporter
-            self._context.report_by(self._hand_over_report)
+            self._context.reporter = self._hand_over_report
         try:
             while True:
                 self._waiter = self._loop.create_future()

@@ -12,32 +12,80 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from ppio_agent_models import InvocationCancelledError, InvocationTimeoutError
+from ppio_agent_models import InvocationCancelledError, InvocationTimeoutError, SerializationError
 
 from ..context import current_context
 from ..errors import ClientGoneError, handler_failure
-from ..http.responses import AnswerCutError, headers_of
+from ..http.responses import (
+    AnswerCutError,
+    after_sending,
+    came_too_late,
+    headers_of,
+    held_response,
+    is_event_stream,
+)
 from ..http.sse import one_line
 from .executor import abandon, call_in_thread, is_stream, must_await, outcome_of, produce
-from .own_response import LiveResponse, after_sending, held_response, taker_of
 from .subscriber import TICKS_UNHEARD, disconnected
-from .transcript import Transcript
+from .transcript import Keeper, Transcript
 
 if TYPE_CHECKING:
-    from ..asgi import Receive, Send
+    from ..asgi import Message, Receive, Send
     from ..context import RequestContext
     from ..handler import Callee
+    from ..observability.recorder import InvocationRecorder
     from .executor import Outcome
-    from .manager import Admission, InvocationManager
     from .subscriber import Channel, Subscriber
+    from .worker_threads import WorkerThreads
 
 CANCEL_GRACE_SECONDS: Final = 1.0
 """How long an answer waits for cancelled code to finish its `finally` blocks before it goes out without it."""
+
+
+class Admission(Protocol):
+    """What stands between a parsed request and the agent: rate limits, concurrency, queues."""
+
+    def try_acquire(self, invocation: Invocation) -> bool:
+        """Let it in if that can be said at once; False when `acquire` is to be waited for.
+
+        Raises:
+            InvocationError: It is refused; the caller is told this.
+        """
+
+    async def acquire(self, invocation: Invocation) -> None:
+        """Let it in, at once or later, where `try_acquire` did not.
+
+        While it waits, its deadline, a disconnect and a drain end the wait.
+
+        Raises:
+            InvocationError: It is refused; the caller is told this.
+        """
+
+    def release(self, invocation: Invocation) -> None:
+        """Note that one which came in is over, its code included. Called once for each."""
+
+    def drain(self) -> None:
+        """Refuse those who wait: the service shuts down."""
+
+
+class Manager(Keeper, Protocol):
+    """What an invocation needs of the manager; see `manager.InvocationManager`."""
+
+    workers: WorkerThreads
+    admission: Admission | None
+    recorder: InvocationRecorder | None
+    force_response: Callable[[Invocation], None]
+
+    async def keep_begun(self, invocation: Transcript) -> None:
+        """Return once the store knows an invocation that begins."""
+
+    def finish(self, invocation: Invocation, failure: BaseException | None) -> None:
+        """Note that the answer is complete."""
 
 
 class Invocation(Transcript):
@@ -63,6 +111,7 @@ class Invocation(Transcript):
         sent_chunks: How many chunks of the stream are in it.
     """
 
+    _manager: Manager
     task: asyncio.Task[Any] | None = None
     wants: Literal["json", "stream"] | None = None
     stream_timeout = float("inf")
@@ -81,7 +130,7 @@ class Invocation(Transcript):
 
     def __init__(
         self,
-        manager: InvocationManager,
+        manager: Manager,
         context: RequestContext,
         receive: Receive | None = None,
         send: Send | None = None,
@@ -212,7 +261,7 @@ class Invocation(Transcript):
             self.succeed(status=status, headers=headers, body=body)
             return await after_sending(response, self.context)
         self._wake_subscribers()
-        taker = taker_of(response, self.subscribers)
+        taker = self._taker_of(response)
         await self.send_response(response, taker.take_channel(), has_head=taker.begun)
         self.succeed()
 
@@ -229,23 +278,48 @@ class Invocation(Transcript):
             Exception: It failed, or was stopped, before.
         """
         self.context.extend_to(self._manager.config.stream_timeout)
-        extra = headers_of(self.context)
-        live = LiveResponse(channel, extra, has_head=has_head, on_head=self._note_head, on_end=self._let_run_out)
+        own_headers = headers_of(self.context)
+
+        async def send_on(message: Message) -> None:
+            nonlocal has_head
+            if message["type"] == "http.response.start":
+                self.head_sent = True
+                if has_head:
+                    return  # its events go on
+                has_head = True
+                message = {**message, "headers": [*message.get("headers", []), *own_headers]}
+            else:
+                self.sent_bytes += len(message.get("body", b""))
+            await channel.send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self._is_cancellable = False  # the answer is complete
+
+        async def answer() -> None:
+            await response(channel.scope, channel.receive, send_on)
+
         try:
-            await self._guarded(live.run(response))
+            await self._guarded(answer())
         except Exception as error:
-            if live.has_head:
+            if has_head:
                 raise AnswerCutError from error
             raise
-        finally:
-            self.sent_bytes += live.sent_bytes
 
-    def _note_head(self) -> None:
-        self.head_sent = True
+    def _taker_of(self, response: Any) -> Subscriber:
+        """Return the caller who has waited longest and can be sent a response that can be sent once.
 
-    def _let_run_out(self) -> None:
-        """Stop nothing any more: the answer is complete."""
-        self._is_cancellable = False
+        Raises:
+            SerializationError: There is none.
+        """
+        waiting = [each for each in self.subscribers if each.channel is not None and not each.gone]
+        for subscriber in waiting:
+            if not subscriber.begun or is_event_stream(response):
+                return subscriber
+        if waiting:
+            raise came_too_late()
+        raise SerializationError(
+            f"result is a {type(response).__name__}, which can only be sent to a caller who waits for it and whose "
+            "answer has not begun, and there is none. Return a generator or a value instead."
+        )
 
     async def _run(self, working: Coroutine[Any, Any, None]) -> None:
         current_context.set(self.context)  # in this task and what it starts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import ConfigurationError, DrainingError, IdempotencyKeyReusedError
 
@@ -13,7 +13,7 @@ from ..context import RequestContext
 from ..errors import ClientGoneError
 from ..observability.logging import ids_of, logger
 from ..observability.watchdog import LoopWatchdog
-from .invocation import Invocation
+from .invocation import Admission, Invocation
 from .store import KeyScope, MemoryStore
 from .ticker import Ticker
 from .transcript import Transcript
@@ -25,39 +25,13 @@ if TYPE_CHECKING:
     from ..http.call import Durability, InvocationCall
     from ..observability.health import Health
     from ..observability.recorder import InvocationRecorder
-    from .memory_budget import MemoryShare
+    from .event_log import Share
     from .store import InvocationStore, StoredInvocation
     from .worker_threads import WorkerThreads
 
 SHUTDOWN_GRACE_SECONDS: Final = 5.0
 """How long stopped invocations may take to say goodbye to their callers."""
 _RETRY_AFTER_SECONDS: Final = 1.0
-
-
-class Admission(Protocol):
-    """What stands between a parsed request and the agent: rate limits, concurrency, queues."""
-
-    def try_acquire(self, invocation: Invocation) -> bool:
-        """Let it in if that can be said at once; False when `acquire` is to be waited for.
-
-        Raises:
-            InvocationError: It is refused; the caller is told this.
-        """
-
-    async def acquire(self, invocation: Invocation) -> None:
-        """Let it in, at once or later, where `try_acquire` did not.
-
-        While it waits, its deadline, a disconnect and a drain end the wait.
-
-        Raises:
-            InvocationError: It is refused; the caller is told this.
-        """
-
-    def release(self, invocation: Invocation) -> None:
-        """Note that one which came in is over, its code included. Called once for each."""
-
-    def drain(self) -> None:
-        """Refuse those who wait: the service shuts down."""
 
 
 class InvocationManager:
@@ -105,7 +79,6 @@ class InvocationManager:
             config.event_log_max_bytes,
             config.event_log_max_bytes_per_invocation,
         )
-        self.share: Callable[[], MemoryShare] = self._memory.budget.share
         self._store = _store(config)
         self.outlives_process = self._store is not None
         self.force_response: Callable[[Invocation], None] = lambda _: None
@@ -152,7 +125,11 @@ class InvocationManager:
     @property
     def held_bytes(self) -> int:
         """How many bytes they hold, about."""
-        return self._memory.budget.finished_bytes + sum(invocation.held_bytes for invocation in self._durable())
+        return self._memory.finished_bytes + sum(invocation.held_bytes for invocation in self._durable())
+
+    def share(self) -> Share:
+        """Return the share of the memory for events that a log has which begins."""
+        return self._memory.share()
 
     def registered(self) -> Handler:
         """Return the handler.
@@ -207,7 +184,7 @@ class InvocationManager:
             context.extend_to(limit if call.timeout is None else min(call.timeout, limit))
         is_value = durability.background or call.wants == "json"
         invocation.stream_timeout = context.timeout if is_value else stream_timeout(call, config)
-        context.report_by(invocation.report)
+        context.reporter = invocation.report
         return invocation
 
     async def known(self, context: RequestContext, durability: Durability) -> Transcript | None:
@@ -256,14 +233,22 @@ class InvocationManager:
             invocation.count_sent()
             failure = failure if failure is not None else invocation.error
             was_refused = self.admission is not None and not invocation.admitted
-            self.recorder.finished(invocation, failure, was_refused=was_refused)
+            self.recorder.finished(
+                invocation.context,
+                failure,
+                "stream" if invocation.streams else "json",
+                sent_bytes=invocation.sent_bytes,
+                chunks=invocation.sent_chunks,
+                first_chunk=invocation.first_chunk,
+                was_refused=was_refused,
+            )
 
     def refused(self, failure: Exception) -> None:
         """Note a request that was refused before an invocation began."""
         if self.recorder is not None:
             self.recorder.refused(failure)
 
-    async def keep_begun(self, invocation: Invocation) -> None:
+    async def keep_begun(self, invocation: Transcript) -> None:
         """Return once the store knows an invocation that begins."""
         if self._store is not None:
             await self._store.save(invocation.stored())

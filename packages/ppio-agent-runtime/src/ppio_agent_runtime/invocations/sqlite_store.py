@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
@@ -25,36 +24,27 @@ from ..observability.logging import logger
 from .event_log import HeldEvents
 from .store import INTERRUPTED, Answer, KeyScope, StoredInvocation, interrupted
 
-if TYPE_CHECKING:
-    from ..asgi import Headers
-
 T = TypeVar("T")
 URL_PREFIX: Final = "sqlite:///"
 _VERSION: Final = 1
 _COST_BYTES: Final = 1024
 """What a row costs besides its events and its body."""
-
-
-_NAMES: Final = (
-    "id", "caller", "session", "key", "fingerprint", "state", "form", "request_id", "session_id", "created_at",
-    "started_at", "finished_at", "status", "closing", "headers", "body", "only_text", "first_id", "last_id", "events",
-    "size",
-)  # fmt: skip
-_SAME: Final = (
-    "id", "fingerprint", "state", "request_id", "session_id", "created_at", "started_at", "finished_at",
-)  # fmt: skip
-"""Columns that are fields under the same name."""
-_COLUMNS: Final = ", ".join(_NAMES)
+_COLUMNS: Final = (
+    "id, caller, session, key, fingerprint, state, form, request_id, session_id, created_at, started_at, finished_at, "
+    "status, closing, headers, body, only_text, first_id, last_id, events, size"
+)
+"""In the order of `_row` and `_stored`."""
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS invocations ({_COLUMNS}, PRIMARY KEY (id));
 CREATE UNIQUE INDEX IF NOT EXISTS invocations_by_key ON invocations (caller, session, key) WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS invocations_by_age ON invocations (finished_at);
+PRAGMA user_version = {_VERSION};
 """
 _SELECT: Final = f"SELECT {_COLUMNS} FROM invocations WHERE "  # noqa: S608  # our own column names
 _FINISHED: Final = "finished_at IS NOT NULL"
 """The others run, or have just finished, in this process."""
-_MARKS: Final = ", ".join("?" * len(_NAMES))
-_REPLACE: Final = f"INSERT OR REPLACE INTO invocations ({_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608  # our own names
+_MARKS: Final = ", ".join("?" * len(_COLUMNS.split(",")))
+_REPLACE: Final = f"INSERT OR REPLACE INTO invocations VALUES ({_MARKS})"  # noqa: S608  # only question marks
 _PRUNE: Final = """
 DELETE FROM invocations WHERE id IN (
     SELECT id FROM (
@@ -90,10 +80,8 @@ class SQLiteStore:
             raise ConfigurationError(f"event_store must be '{URL_PREFIX}path', not {url!r}.")
         self._path = Path(url.removeprefix(URL_PREFIX))
         self._bounds = bounds
-        self._jobs: SimpleQueue[Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._opening: asyncio.Task[None] | None = None
-        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+        self._database: sqlite3.Connection | None = None  # of the executor's one thread
         self._waiting_bytes = 0
         self._failing = False
 
@@ -103,124 +91,105 @@ class SQLiteStore:
         Raises:
             ConfigurationError: The file cannot be used, or another process uses it.
         """
-        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-            self._opening = asyncio.get_running_loop().create_task(self._start_thread())
-        await asyncio.shield(self._opening)
+        if self._database is None:
+            self._executor = self._executor or ThreadPoolExecutor(1, "agent-event-store")
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._open)
 
     async def save(self, stored: StoredInvocation) -> None:
         """Write an invocation, over what there was of it. Returns when that is done; a failure is logged."""
         row = _row(stored)
-        cost = row[-1]
-        with self._lock:
-            if self._waiting_bytes + cost > self._bounds.max_bytes and self._waiting_bytes:
-                logger.error("The event store cannot keep up; invocation %s is not written.", stored.id)
-                return
-            self._waiting_bytes += cost
-
-        def write(database: sqlite3.Connection) -> None:
-            with self._lock:
-                self._waiting_bytes -= cost
-            with database:
-                database.execute(_REPLACE, row)
-                if stored.finished_at is not None:
-                    self._prune(database)
-            self._failing = False
-
-        await self._ask(write)
+        cost: int = row[-1]
+        if self._waiting_bytes + cost > self._bounds.max_bytes and self._waiting_bytes:
+            logger.error("The event store cannot keep up; invocation %s is not written.", stored.id)
+            return
+        self._waiting_bytes += cost
+        try:
+            if await self._ask(lambda database: self._write(database, row)):
+                self._failing = False
+        finally:
+            self._waiting_bytes -= cost
 
     async def delete(self, invocation_id: str) -> None:
         """Forget an invocation."""
-        await self._ask(lambda database: _execute(database, "DELETE FROM invocations WHERE id = ?", (invocation_id,)))
+        await self._ask(lambda database: database.execute("DELETE FROM invocations WHERE id = ?", (invocation_id,)))
 
     async def get(self, invocation_id: str) -> StoredInvocation | None:
         """Return the finished invocation of this id. A database that cannot be read has none."""
-        return await self._ask(lambda database: _read(database, f"id = ? AND {_FINISHED}", (invocation_id,)))
+        found = await self._ask(lambda database: _read(database, f"id = ? AND {_FINISHED}", (invocation_id,)))
+        return found[0] if found else None
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
         """Return the finished invocation that was asked for under this idempotency key."""
-        return await self._ask(
-            lambda database: _read(database, f"caller = ? AND session = ? AND key = ? AND {_FINISHED}", scope)
-        )
+        condition = f"caller = ? AND session = ? AND key = ? AND {_FINISHED}"
+        found = await self._ask(lambda database: _read(database, condition, scope))
+        return found[0] if found else None
 
     async def close(self) -> None:
         """Write what is waiting and close the database."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._jobs.put(None)
-            await asyncio.to_thread(thread.join)
-
-    async def _start_thread(self) -> None:
-        loop = asyncio.get_running_loop()
-        opened: asyncio.Future[None] = loop.create_future()
-
-        def serve() -> None:
-            try:
-                database = self._open()
-            except (sqlite3.Error, OSError) as error:
-                _hand_over(loop, opened.set_exception, self._unusable(error))
-                return
-            _hand_over(loop, opened.set_result, None)
-            self._serve(database)
-
-        thread = threading.Thread(target=serve, name="agent-event-store", daemon=True)
-        thread.start()
-        await opened
-        self._thread = thread
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            await asyncio.get_running_loop().run_in_executor(executor, self._close)
+            executor.shutdown()
 
     async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T | None:
-        if self._thread is None:
-            return None
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T | None] = loop.create_future()
+        """Return the answer of the database in one transaction, None when it fails or is closed."""
 
-        def ask(database: sqlite3.Connection) -> None:
-            result: T | None = None
+        def ask() -> T | None:
+            if self._database is None:
+                return None
             try:
-                result = question(database)
-            finally:
-                _hand_over(loop, _settle, answer, result)
-
-        self._jobs.put(ask)
-        return await answer
-
-    def _serve(self, database: sqlite3.Connection) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job(database)
+                with self._database as database:
+                    return question(database)
             except (sqlite3.Error, OSError) as error:
                 if not self._failing:  # a full disk fails often; once is enough
                     logger.error("The event store failed (%s); what it should have kept is lost.", error)  # noqa: TRY400
                 self._failing = True
-                with suppress(sqlite3.Error):
-                    database.rollback()
-        with suppress(sqlite3.Error):
-            database.close()
+            return None
 
-    def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self._path, timeout=1.0)
+        if self._executor is None:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(self._executor, ask)
+
+    def _write(self, database: sqlite3.Connection, row: tuple[Any, ...]) -> bool:
+        database.execute(_REPLACE, row)
+        self._prune(database)
+        return True
+
+    def _open(self) -> None:
+        if self._database is not None:  # by another request meanwhile
+            return
+        database = None
         try:
-            # Exclusive: with two processes in one file, each would call what the other runs interrupted.
-            database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.execute("PRAGMA journal_size_limit = 8388608")
-            _check_version(database)
-            with database:
-                database.executescript(_SCHEMA)
-                database.execute(f"PRAGMA user_version = {_VERSION}")
-            with database:
-                for running in _read_all(database, "finished_at IS NULL"):
-                    database.execute(_REPLACE, _row(interrupted(running)))
-                self._prune(database)
-        except BaseException:
-            database.close()
-            raise
-        return database
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False)
+            self._prepare(database)
+        except (sqlite3.Error, OSError) as error:
+            if database is not None:
+                database.close()
+            reason = "another process uses it" if "locked" in str(error) else str(error)
+            raise ConfigurationError(f"event_store {str(self._path)!r} cannot be used: {reason}.") from error
+        self._database = database
 
-    def _unusable(self, error: Exception) -> ConfigurationError:
-        reason = "another process uses it" if "locked" in str(error) else str(error)
-        return ConfigurationError(f"event_store {str(self._path)!r} cannot be used: {reason}.")
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        # Exclusive: with two processes in one file, each would call what the other runs interrupted.
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("PRAGMA journal_size_limit = 8388608")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise OSError(f"it was written by another version of this package (format {version})")
+        database.executescript(_SCHEMA)
+        with database:
+            for running in _read(database, "finished_at IS NULL"):
+                database.execute(_REPLACE, _row(interrupted(running)))
+            self._prune(database)
+
+    def _close(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            with suppress(sqlite3.Error):
+                database.close()
 
     def _prune(self, database: sqlite3.Connection) -> None:
         bounds = self._bounds
@@ -228,93 +197,63 @@ class SQLiteStore:
         database.execute(_PRUNE, (oldest_allowed, bounds.max_invocations, bounds.max_bytes))
 
 
-def _check_version(database: sqlite3.Connection) -> None:
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version not in (0, _VERSION):
-        raise OSError(f"it was written by another version of this package (format {version})")
-
-
-def _execute(database: sqlite3.Connection, statement: str, values: tuple[str, ...]) -> None:
-    with database:
-        database.execute(statement, values)
-
-
-def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...]) -> StoredInvocation | None:
-    return next(iter(_read_all(database, condition, values)), None)
-
-
-def _read_all(database: sqlite3.Connection, condition: str, values: tuple[str, ...] = ()) -> list[StoredInvocation]:
-    rows = database.execute(_SELECT + condition, values).fetchall()
-    return [_stored(row) for row in rows]
+def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...] = ()) -> list[StoredInvocation]:
+    return [_stored(*row) for row in database.execute(_SELECT + condition, values)]
 
 
 def _row(stored: StoredInvocation) -> tuple[Any, ...]:
     """Return an invocation as the values of the columns."""
-    caller, session, key = stored.scope or (None, None, None)
     blocks, last_id, only_text = stored.events or HeldEvents([], 0, only_text=True)
     events = b"".join([block for _, block in blocks])
-    answer = stored.answer
-    body = None if answer is None else answer.body
-    values = {
-        "id": stored.id,
-        "caller": caller,
-        "session": session,
-        "key": key,
-        "fingerprint": stored.fingerprint,
-        "state": stored.state,
-        "form": INTERRUPTED if stored.interrupted else stored.form,
-        "request_id": stored.request_id,
-        "session_id": stored.session_id,
-        "created_at": stored.created_at,
-        "started_at": stored.started_at,
-        "finished_at": stored.finished_at,
-        "status": None if answer is None else answer.status,
-        "closing": None if answer is None else answer.envelope,
-        "headers": _packed([] if answer is None else answer.headers),
-        "body": body,
-        "only_text": only_text,
-        "first_id": blocks[0][0] if blocks else last_id + 1,
-        "last_id": last_id,
-        "events": events,
-        "size": len(events) + len(body or b"") + _COST_BYTES,
-    }
-    return tuple(values[name] for name in _NAMES)
-
-
-def _stored(row: tuple[Any, ...]) -> StoredInvocation:
-    """Return what was written by `_row`."""
-    values = dict(zip(_NAMES, row, strict=True))
-    form, events = values["form"], values["events"]
-    answer = None
-    if values["closing"] is not None:
-        value = chunks_in([events])[-1] if form == "value" else None
-        headers = _unpacked(values["headers"])
-        answer = Answer(values["status"], values["closing"], value, headers, values["body"])
-    return StoredInvocation(
-        scope=None if values["key"] is None else KeyScope(values["caller"], values["session"], values["key"]),
-        form=None if form == INTERRUPTED else form,
-        interrupted=form == INTERRUPTED,
-        answer=answer,
-        events=HeldEvents(
-            [(values["first_id"], events)] if events else [], values["last_id"], only_text=bool(values["only_text"])
-        ),
-        **{name: values[name] for name in _SAME},
+    status = closing = body = None
+    headers = []
+    if (answer := stored.answer) is not None:
+        status, closing, body = answer.status, answer.envelope, answer.body
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+    return (
+        stored.id,
+        *(stored.scope or (None, None, None)),
+        stored.fingerprint,
+        stored.state,
+        INTERRUPTED if stored.interrupted else stored.form,
+        stored.request_id,
+        stored.session_id,
+        stored.created_at,
+        stored.started_at,
+        stored.finished_at,
+        status,
+        closing,
+        json.dumps(headers),
+        body,
+        only_text,
+        blocks[0][0] if blocks else last_id + 1,
+        last_id,
+        events,
+        len(events) + len(body or b"") + _COST_BYTES,
     )
 
 
-def _packed(headers: Headers) -> bytes:
-    return json.dumps([[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]).encode()
-
-
-def _unpacked(packed: bytes) -> Headers:
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(packed)]
-
-
-def _hand_over(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *values: Any) -> None:
-    with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
-        loop.call_soon_threadsafe(function, *values)
-
-
-def _settle(answer: asyncio.Future[T], result: T) -> None:
-    if not answer.done():
-        answer.set_result(result)
+def _stored(*row: Any) -> StoredInvocation:
+    """Return what was written by `_row`."""
+    name, caller, session, key, fingerprint, state, form, request_id, session_id, *times, status, closing = row[:14]
+    headers, body, only_text, first_id, last_id, events, _ = row[14:]
+    answer = None
+    if closing is not None:
+        value = chunks_in([events])[-1] if form == "value" else None
+        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(headers)]
+        answer = Answer(status, closing, value, pairs, body)
+    return StoredInvocation(
+        id=name,
+        scope=None if key is None else KeyScope(caller, session, key),
+        fingerprint=fingerprint,
+        state=state,
+        form=None if form == INTERRUPTED else form,
+        request_id=request_id,
+        session_id=session_id,
+        created_at=times[0],
+        started_at=times[1],
+        finished_at=times[2],
+        interrupted=form == INTERRUPTED,
+        answer=answer,
+        events=HeldEvents([(first_id, events)] if events else [], last_id, only_text=bool(only_text)),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from ..errors import ClientGoneError
 from .event_log import LogReader
@@ -13,10 +13,20 @@ from .event_log import LogReader
 if TYPE_CHECKING:
     from ..asgi import Receive, Scope, Send
     from .event_log import EventLog
-    from .transcript import Transcript
 
 TICKS_UNHEARD: Final = 1
 """How many ticks nobody listens for a hang-up: a short call of many at once mostly meets one, hardly two."""
+
+
+class Subscribed(Protocol):
+    """What a subscriber needs of its invocation."""
+
+    @property
+    def log(self) -> EventLog:
+        """What it reads."""
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Note that it has left. May be called any number of times."""
 
 
 class Channel(NamedTuple):
@@ -55,23 +65,13 @@ class Subscriber(LogReader):
     """
 
     __slots__ = (
-        "_heartbeat_is_due",
-        "_heartbeat_seconds",
-        "_invocation",
-        "_is_taking",
-        "_listener",
-        "_quiet_since",
-        "_receive",
-        "_ticks",
-        "begun",
-        "channel",
-        "gone",
-        "took_response",
-    )
+        "_heartbeat_is_due", "_heartbeat_seconds", "_invocation", "_is_taking", "_listener", "_quiet_since", "_receive",
+        "_ticks", "begun", "channel", "gone", "took_response",
+    )  # fmt: skip
 
     def __init__(
         self,
-        invocation: Transcript,
+        invocation: Subscribed,
         position: int,
         receive: Receive | None,
         heartbeat_seconds: float,

@@ -10,7 +10,7 @@ A queued one can fail too: its time was up, or it was refused after its caller h
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ppio_agent_models import EventsEvictedError, InvocationCancelledError, InvocationTimeoutError
 
@@ -18,16 +18,36 @@ from ..errors import ClientGoneError, error_response
 from ..http.responses import envelope, is_failure, log_failure, with_result
 from ..http.sse import as_one_value, one_line
 from .event_log import NOT_READING, EventLog
-from .memory_budget import FixedShare
-from .store import Answer, KeyScope, StoredInvocation
+from .store import Answer, FixedShare, KeyScope, StoredInvocation, closing_events
 from .subscriber import Subscriber
 
 if TYPE_CHECKING:
     from ..asgi import Headers, Receive
+    from ..config import AgentConfig
     from ..context import RequestContext
-    from .manager import InvocationManager
+    from .event_log import Share
     from .store import Form, State
     from .subscriber import Channel
+    from .ticker import Ticker
+
+
+_KEPT: Final = (
+    "scope", "fingerprint", "state", "form", "created_at", "started_at", "finished_at", "interrupted", "answer",
+)  # fmt: skip
+"""Fields that a stored invocation has under the same name."""
+
+
+class Keeper(Protocol):
+    """What a transcript needs of the manager; see `manager.InvocationManager`."""
+
+    config: AgentConfig
+    ticker: Ticker
+
+    def share(self) -> Share:
+        """Return the share of the memory for events that a log has which begins."""
+
+    def keep_finished(self, invocation: Transcript, *, was_accepted: bool) -> None:
+        """Hold a durable invocation that is over."""
 
 
 class Transcript:
@@ -47,7 +67,7 @@ class Transcript:
         subscribers: Who waits for it or reads it.
         is_accepted: It runs, waits in the queue or is over: it will not be refused any more.
         is_refused: It was refused, or the service drained, before the handler began.
-        was_interrupted: Its process ended before it did; how many events there were is not known.
+        interrupted: Its process ended before it did; how many events there were is not known.
         created_at: In unix seconds, as the next two; 0 where nobody can come back.
         form: What the handler made, once that is known.
         answer: What it is answered with, once it is over.
@@ -64,7 +84,7 @@ class Transcript:
     fingerprint = b""
     is_accepted = False
     is_refused = False
-    was_interrupted = False
+    interrupted = False
     created_at = 0.0
     started_at: float | None = None
     finished_at: float | None = None
@@ -77,7 +97,7 @@ class Transcript:
     _stored: StoredInvocation | None = None
     _abandoned_at: float | None = None
 
-    def __init__(self, manager: InvocationManager, context: RequestContext) -> None:
+    def __init__(self, manager: Keeper, context: RequestContext) -> None:
         self.context = context
         self.subscribers: dict[Subscriber, None] = {}
         self._manager = manager
@@ -269,40 +289,28 @@ class Transcript:
         has_events = self.is_over and (with_events or self._log is not None)
         return StoredInvocation(
             id=self.id,
-            scope=self.scope,
-            fingerprint=self.fingerprint,
-            state=self.state,
-            form=self.form,
             request_id=self.context.request_id,
             session_id=self.context.session_id,
-            created_at=self.created_at,
-            started_at=self.started_at,
-            finished_at=self.finished_at,
-            interrupted=self.was_interrupted,
-            answer=self.answer,
             events=self.log.held() if has_events else None,
+            **{name: getattr(self, name) for name in _KEPT},
         )
 
     @classmethod
-    def restored(cls, manager: InvocationManager, context: RequestContext, stored: StoredInvocation) -> Transcript:
+    def restored(cls, manager: Keeper, context: RequestContext, stored: StoredInvocation) -> Transcript:
         """Return an invocation that is over from what was kept of it.
 
         Args:
             context: With its ids.
         """
         invocation = cls(manager, context)
-        invocation.durable, invocation.window_seconds = True, None
-        invocation.scope, invocation.fingerprint = stored.scope, stored.fingerprint
-        invocation.state, invocation.form, invocation.is_accepted = stored.state, stored.form, True
-        invocation.created_at, invocation.started_at = stored.created_at, stored.started_at
-        invocation.finished_at, invocation.answer = stored.finished_at, stored.answer
-        invocation.was_interrupted = stored.interrupted
+        invocation.durable, invocation.window_seconds, invocation.is_accepted = True, None, True
+        for name in _KEPT:
+            setattr(invocation, name, getattr(stored, name))
         invocation._stored = stored
         return invocation
 
     def resume_interrupted(self, after: int) -> None:
         """Let the log of an interrupted invocation go on behind event `after`, the last one that somebody has."""
-        assert self._stored is not None
-        assert self._stored.events is not None
+        assert self.answer is not None
         self._log = EventLog(self.subscribers, FixedShare(0))
-        self._log.restore(self._stored.events, closes_at=after + 1)
+        self._log.restore(closing_events(self.answer.envelope, after + 1))

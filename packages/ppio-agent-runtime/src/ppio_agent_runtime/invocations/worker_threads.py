@@ -45,7 +45,8 @@ class WorkerThreads:
         most: Largest number of threads; further jobs wait for a free one, first come, first served.
 
     Attributes:
-        most: The same.
+        threads: How many have been started; idle ones stay.
+        unfinished: How many jobs are running or waiting for a thread.
         hold: Called on the event loop for each job with its context; what it returns, if anything, is called there
             once the job's thread is done with it. So a limit of concurrency can count the work that nobody waits for.
     """
@@ -54,20 +55,10 @@ class WorkerThreads:
         self.most = most
         self.hold: Callable[[Context], Release | None] | None = None
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._threads = 0
+        self.threads = 0
         self._lock = threading.Lock()
-        self._unfinished = 0
+        self.unfinished = 0
         self._suspended = 0
-
-    @property
-    def threads(self) -> int:
-        """How many threads have been started; idle ones stay."""
-        return self._threads
-
-    @property
-    def unfinished(self) -> int:
-        """How many jobs are running or waiting for a thread."""
-        return self._unfinished
 
     def run(self, context: Context, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Return a future of the running loop for `function(*args)`, called in a thread within `context`."""
@@ -85,7 +76,7 @@ class WorkerThreads:
         """Let the threads end, each when its job is done. The next job starts new ones."""
         with self._lock:
             jobs, self._jobs = self._jobs, SimpleQueue()
-            threads, self._threads = self._threads, 0
+            threads, self.threads = self.threads, 0
         for _ in range(threads):
             jobs.put(None)
 
@@ -97,7 +88,7 @@ class WorkerThreads:
         """
         with self._lock:
             self._suspended += 1
-            if self._unfinished > self._threads:
+            if self.unfinished > self.threads:
                 self._start_thread()
         try:
             yield
@@ -107,24 +98,24 @@ class WorkerThreads:
 
     def _put(self, job: _Job) -> None:
         with self._lock:
-            self._unfinished += 1
-            if self._unfinished > self._threads:
+            self.unfinished += 1
+            if self.unfinished > self.threads:
                 self._start_thread()
             self._jobs.put(job)
 
     def _start_thread(self) -> None:
-        if self._threads - self._suspended >= self.most:
+        if self.threads - self._suspended >= self.most:
             return
         thread = threading.Thread(
-            target=self._work, args=(self._jobs,), name=f"agent-worker-{self._threads + 1}", daemon=True
+            target=self._work, args=(self._jobs,), name=f"agent-worker-{self.threads + 1}", daemon=True
         )
         try:
             thread.start()
         except RuntimeError:  # the system gives no more of them: those that are there must do
-            if self._threads <= self._suspended:
+            if self.threads <= self._suspended:
                 raise
         else:
-            self._threads += 1
+            self.threads += 1
 
     def _work(self, jobs: SimpleQueue[_Job | None]) -> None:
         while (job := jobs.get()) is not None:
@@ -142,9 +133,9 @@ class WorkerThreads:
             except BaseException as caught:  # noqa: BLE001  # also SystemExit: a handler must not end its thread
                 error = caught
             with self._lock:
-                self._unfinished -= 1
-                is_surplus = self._jobs is jobs and self._threads - self._suspended > self.most
-                self._threads -= is_surplus
+                self.unfinished -= 1
+                is_surplus = self._jobs is jobs and self.threads - self._suspended > self.most
+                self.threads -= is_surplus
             if release is not None and loop is not None:
                 with suppress(RuntimeError):  # the loop has been closed, and the service with it
                     loop.call_soon_threadsafe(release)

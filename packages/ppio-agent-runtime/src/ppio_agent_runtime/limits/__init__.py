@@ -23,7 +23,7 @@ _NO_ADDRESS: Final = "local"
 
 
 class AdmissionControl:
-    """All limits of one service, the caller's rate limit and then a slot; see `invocations.manager.Admission`.
+    """All limits of one service, the caller's rate limit and then a slot; see `invocations.invocation.Admission`.
 
     Args:
         config: Says how much.
@@ -35,6 +35,8 @@ class AdmissionControl:
         self._concurrency = Concurrency(
             config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
         )
+        self.release = self._concurrency.release
+        self.drain = self._concurrency.drain
         workers.hold = lambda context: self._concurrency.hold(context.get(current_context))
 
     @property
@@ -43,7 +45,7 @@ class AdmissionControl:
         return self._concurrency.queued
 
     def try_acquire(self, invocation: Invocation) -> bool:
-        """See `invocations.manager.Admission.try_acquire`."""
+        """See `invocations.invocation.Admission.try_acquire`."""
         limiter, context = self._rate_limiter, invocation.context
         if limiter is not None and context.parent is None:  # an agent that calls itself is no caller
             state = limiter.try_hit(_key_of(limiter, context))
@@ -53,19 +55,11 @@ class AdmissionControl:
         return self._concurrency.try_acquire(invocation)
 
     async def acquire(self, invocation: Invocation) -> None:
-        """See `invocations.manager.Admission.acquire`."""
+        """See `invocations.invocation.Admission.acquire`."""
         limiter, context = self._rate_limiter, invocation.context
         if limiter is not None and limiter.needs_storage and context.parent is None:
             _check(limiter, await limiter.hit(_key_of(limiter, context)), context)
         await self._concurrency.acquire(invocation)
-
-    def release(self, invocation: Invocation) -> None:
-        """See `invocations.manager.Admission.release`."""
-        self._concurrency.release(invocation)
-
-    def drain(self) -> None:
-        """See `invocations.manager.Admission.drain`."""
-        self._concurrency.drain()
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:

@@ -64,10 +64,21 @@ class RedisStorage:
         from limits import RateLimitItemPerSecond
         from limits.aio.strategies import SlidingWindowCounterRateLimiter
         from limits.errors import ConfigurationError as LimitsConfigurationError
+        from limits.storage import storage_from_string
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
 
         limit = self._rate_limit
+        options: dict[str, Any] = {
+            "implementation": "redispy",
+            "key_prefix": "ppio-agent",
+            "socket_timeout": _COMMAND_SECONDS,
+            "socket_connect_timeout": _COMMAND_SECONDS,
+            # Once more, for a pooled connection that Redis closed meanwhile; the client's default waits for seconds.
+            "retry": Retry(NoBackoff(), 1),
+        }
         try:
-            self._storage = _open(limit.storage_uri)
+            self._storage: Any = storage_from_string(f"async+{limit.storage_uri}", **options)
         except (LimitsConfigurationError, ValueError) as error:
             # Not chained: the library's sentence may repeat the address and the password in it.
             raise ConfigurationError(
@@ -76,19 +87,3 @@ class RedisStorage:
             ) from None
         self._strategy = SlidingWindowCounterRateLimiter(self._storage)
         self._item = RateLimitItemPerSecond(limit.max_requests, limit.window_seconds, namespace="rate")
-
-
-def _open(uri: str) -> Any:
-    from limits.storage import storage_from_string
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-
-    options: dict[str, Any] = {
-        "implementation": "redispy",
-        "key_prefix": "ppio-agent",
-        "socket_timeout": _COMMAND_SECONDS,
-        "socket_connect_timeout": _COMMAND_SECONDS,
-        # Once more, for a pooled connection that Redis closed meanwhile; the client's own default waits for seconds.
-        "retry": Retry(NoBackoff(), 1),
-    }
-    return storage_from_string(f"async+{uri}", **options)

@@ -13,8 +13,8 @@ from typing import Any
 
 from ppio_agent_models import ConfigurationError, SerializationError
 
+from ..event_loop import run_in_thread
 from ..serialization import encode
-from .threads import run_in_thread
 
 HEALTHY, BUSY, UNHEALTHY = "Healthy", "HealthyBusy", "Unhealthy"
 
@@ -55,8 +55,7 @@ class Health:
         self._timeout_seconds = ping_timeout_seconds
         self._handler: PingHandler | None = None
         self._check: asyncio.Future[_Answer] | None = None
-        self._own_status = HEALTHY
-        self._status = HEALTHY
+        self._own_status = self._status = HEALTHY
         self._changed_at = int(time.time())
 
     def set_handler(self, handler: PingHandler) -> None:
@@ -79,20 +78,25 @@ class Health:
         self._check = None
         self.update()
 
-    def update(self) -> None:
-        """Note the status as it is now, with the time if it has changed. Wanted whenever work begins or has ended."""
-        self._note(self._combined())
+    def update(self) -> str:
+        """Return the status as it is now, and note when it has changed. Wanted whenever work begins or has ended."""
+        status = self._own_status
+        if self.draining:
+            status = UNHEALTHY
+        elif status == HEALTHY and any(is_busy() for is_busy in self.busy_checks):
+            status = BUSY
+        if status != self._status:
+            self._status = status
+            self._changed_at = int(time.time())
+        return status
 
     async def ping(self) -> tuple[int, bytes]:
         """Return HTTP status and JSON body of the answer."""
-        message: str | None = None
+        message: str | None = "draining" if self.draining else None
         extra: dict[str, Any] = {}
-        if self.draining:
-            message = "draining"
-        elif self._handler is not None:
+        if self._handler is not None and not self.draining:
             self._own_status, message, extra = await self._ask(self._handler)
-        status = UNHEALTHY if self.draining else self._combined()
-        self._note(status)
+        status = self.update()
         body = {
             "status": status,
             "message": message,
@@ -103,36 +107,22 @@ class Health:
             body |= detail()
         return 503 if status == UNHEALTHY else 200, _encode_ping(extra, body)
 
-    def _combined(self) -> str:
-        if self._own_status != HEALTHY:
-            return self._own_status
-        for is_busy in self.busy_checks:
-            if is_busy():
-                return BUSY
-        return HEALTHY
-
-    def _note(self, status: str) -> None:
-        if status != self._status:
-            self._status = status
-            self._changed_at = int(time.time())
-
     async def _ask(self, handler: PingHandler) -> _Answer:
-        """Return the handler's status, message and further fields. Pings that arrive meanwhile share one call."""
+        """Return the handler's answer. Pings that arrive meanwhile share one call.
+
+        It is called on the agent's loop when it is async, else in a thread that no other work can occupy.
+        """
         if self._check is None:
-            self._check = self._call(handler)
+            if _is_async(handler):
+                answer = _ask_async(handler)
+                self._check = asyncio.ensure_future(answer if self._run_async is None else self._run_async(answer))
+            else:
+                self._check = run_in_thread(_ask_plain, handler, name="agent-ping")
             self._check.add_done_callback(self._checked)
-        check = self._check
         try:
-            return await asyncio.wait_for(asyncio.shield(check), self._timeout_seconds)
+            return await asyncio.wait_for(asyncio.shield(self._check), self._timeout_seconds)
         except TimeoutError:
             return UNHEALTHY, f"The ping handler did not answer within {self._timeout_seconds:g} s.", {}
-
-    def _call(self, handler: PingHandler) -> asyncio.Future[_Answer]:
-        """Call the handler: on the agent's loop when it is async, else in a thread that no other work can occupy."""
-        if not _is_async(handler):
-            return run_in_thread(_ask_plain, handler, name="agent-ping")
-        answer = _ask_async(handler)
-        return asyncio.ensure_future(answer if self._run_async is None else self._run_async(answer))
 
     def _checked(self, check: asyncio.Future[_Answer]) -> None:
         self._check = None
@@ -176,12 +166,10 @@ def read_answer(answer: Any) -> _Answer:
     if hasattr(answer, "model_dump"):
         answer = answer.model_dump(mode="json")
     extra: dict[str, Any] = {}
-    message = None
-    word = answer
+    word, message = answer, None
     if isinstance(answer, Mapping):
         extra = {str(key): value for key, value in answer.items()}
-        word = extra.pop("status", None)
-        message = extra.pop("message", None)
+        word, message = extra.pop("status", None), extra.pop("message", None)
         if word is None and isinstance(extra.get("healthy"), bool):
             word = extra["healthy"]
     if isinstance(word, Enum):

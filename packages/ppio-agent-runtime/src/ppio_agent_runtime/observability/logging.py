@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import sys
-import time
 import traceback
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
@@ -22,9 +21,10 @@ LogFormat = Literal["text", "json"]
 ID_FIELDS: Final = ("request_id", "session_id", "invocation_id")
 """The fields that every record has; None outside of invocations."""
 
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-"""Fields that every record has, and uvicorn's coloured twin of the message; all others were given by `extra`."""
-_TAKEN: Final = _STANDARD | {"timestamp", "level", "logger"}
+_NO_EXTRA: Final = frozenset(vars(logging.makeLogRecord({}))).union(
+    ("message", "asctime", "taskName", "color_message", "timestamp", "level", "logger")
+)
+"""Fields that a record or a line has anyway, and uvicorn's coloured twin of the message; others are from `extra`."""
 _MISLEADING: Final = re.compile(r'[ \]="\\]')
 
 
@@ -61,7 +61,9 @@ def configure_logging(log_format: LogFormat | None = None, *, debug: bool = Fals
             on the root logger to write to standard output or error; without one, text is for the unconfigured.
         debug: Let records of level DEBUG of our own loggers through; those of other libraries are not asked for.
     """
-    _add_ids_to_records()
+    factory = logging.getLogRecordFactory()
+    if not isinstance(factory, _RecordFactory):
+        logging.setLogRecordFactory(_RecordFactory(factory))
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(logging.StreamHandler())
@@ -81,37 +83,13 @@ def configure_logging(log_format: LogFormat | None = None, *, debug: bool = Fals
 
 def ids_of(context: RequestContext) -> dict[str, Any]:
     """Return the ids as `extra` of a log call, for lines about an invocation that are not written inside of it."""
-    return {
-        "request_id": context.request_id,
-        "session_id": context.session_id,
-        "invocation_id": context.invocation_id,
-    }
+    return {name: getattr(context, name) for name in ID_FIELDS}
 
 
-def log_access(context: RequestContext, mode: str, sent_bytes: int, chunks: int) -> None:
-    """Write the line of an invocation that succeeded.
-
-    Args:
-        mode: The form of its answer, `json` or `stream`.
-        sent_bytes: Size of the answer's body.
-        chunks: How many chunks the stream had.
-    """
-    duration = context.elapsed()
-    access_logger.info(
-        "Invocation %s succeeded: %s, %.3f s, %d bytes, %d chunks",
-        context.invocation_id,
-        mode,
-        duration,
-        sent_bytes,
-        chunks,
-        extra={
-            **ids_of(context),
-            "mode": mode,
-            "duration_seconds": round(duration, 6),
-            "sent_bytes": sent_bytes,
-            "chunks": chunks,
-        },
-    )
+def type_name(error: BaseException) -> str:
+    """Return the full name of an exception's class, without a module for Python's own."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 class _RecordFactory:
@@ -141,33 +119,25 @@ class _Fields(dict[str, Any]):
         return name not in ID_FIELDS and super().__contains__(name)
 
 
-def _add_ids_to_records() -> None:
-    factory = logging.getLogRecordFactory()
-    if not isinstance(factory, _RecordFactory):
-        logging.setLogRecordFactory(_RecordFactory(factory))
-
-
 class TextFormatter(logging.Formatter):
     """`2026-01-31 12:00:00,000 INFO name: message [request=… session=… invocation=…]`, the traceback below it.
 
     A formatter must not fail: an exception in logging would hide the very thing that was to be logged.
     """
 
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
         """Return the line without a traceback."""
-        created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        milliseconds = int(record.created % 1 * 1000)
-        line = f"{created},{milliseconds:03d} {record.levelname} {record.name}: {record.message}"
         ids = {name.removesuffix("_id"): getattr(record, name, None) for name in ID_FIELDS}
         shown = " ".join(f"{word}={_harmless(value)}" for word, value in ids.items() if value is not None)
+        line = super().formatMessage(record)
         return f"{line} [{shown}]" if shown else line
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; one whose message and arguments do not fit together says so."""
-        try:
-            return super().format(record)
-        except Exception as error:  # noqa: BLE001  # see the class's docstring
-            return super().format(_without_arguments(record, error))
+        return super().format(_printable(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -184,13 +154,10 @@ class JsonFormatter(logging.Formatter):
             "timestamp": created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
-            "message": _message(record),
+            "message": _printable(record).getMessage(),
         }
-        fields = vars(record)
-        is_inside = fields.get("invocation_id") is not None
-        line |= {
-            name: value for name, value in fields.items() if name not in _TAKEN and (is_inside or name not in ID_FIELDS)
-        }
+        absent = ID_FIELDS if getattr(record, "invocation_id", None) is None else ()
+        line |= {name: value for name, value in vars(record).items() if name not in _NO_EXTRA and name not in absent}
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = _exception(record.exc_info[1])
         if record.stack_info:
@@ -201,29 +168,24 @@ class JsonFormatter(logging.Formatter):
             return _encode({_text_of(name): _plain(value) for name, value in line.items()})
 
 
-def _message(record: logging.LogRecord) -> str:
+def _printable(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a record whose message can be made; where the arguments do not fit, a copy that says so."""
     try:
-        return record.getMessage()
+        record.getMessage()
     except Exception as error:  # noqa: BLE001  # a formatter must not fail
-        return _without_arguments(record, error).getMessage()
-
-
-def _without_arguments(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
-    """Return a copy whose message is printable as it stands and names what was wrong with the arguments."""
-    copy = logging.makeLogRecord(vars(record))
-    copy.msg = f"{_text_of(record.msg)} [the arguments of this log call do not fit: {type(error).__name__}]"
-    copy.args = None
-    return copy
+        copy = logging.makeLogRecord(vars(record))
+        copy.msg = f"{_text_of(record.msg)} [the arguments of this log call do not fit: {type(error).__name__}]"
+        copy.args = None
+        return copy
+    return record
 
 
 def _exception(error: BaseException) -> dict[str, str]:
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         trace = "".join(traceback.format_exception(error))
     except Exception as failure:  # noqa: BLE001  # an exception may even fail to describe itself
         trace = f"The traceback cannot be shown: {type(failure).__name__}."
-    return {"type": name, "message": _text_of(error), "stacktrace": trace}
+    return {"type": type_name(error), "message": _text_of(error), "stacktrace": trace}
 
 
 def _plain(value: Any) -> Any:

@@ -9,27 +9,28 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from ppio_agent_models import ERROR_TYPES
 
 from .._version import __version__
-from .threads import run_in_thread
+from ..event_loop import run_in_thread
 
 if TYPE_CHECKING:
-    from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+    from prometheus_client.metrics_core import Metric
 
     from ..asgi import Receive, Scope, Send
 
 Mode = Literal["json", "stream"]
 Outcome = Literal["success", "error", "timeout", "cancelled", "disconnected", "draining"]
-
-MODES: Final[tuple[Mode, ...]] = ("json", "stream")
-OUTCOMES: Final[tuple[Outcome, ...]] = ("success", "error", "timeout", "cancelled", "disconnected", "draining")
 """How an invocation can end: `error` is the agent's failure, `disconnected` a caller that hung up, `draining` one that
 was cut at the end of the grace."""
+
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 DURATION_BOUNDS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0),
@@ -65,23 +66,9 @@ class _Histogram:
 
     def snapshot(self) -> dict[str, Any]:
         """Return count, sum, and the cumulated counts by upper bound, as Prometheus has them."""
-        buckets: dict[str, int] = {}
-        so_far = 0
-        for bound, count in zip((*DURATION_BOUNDS, "+Inf"), self.counts, strict=True):
-            so_far += count
-            buckets[str(bound)] = so_far
-        return {"count": so_far, "sum": self.total, "buckets": buckets}
-
-
-class _ModeNumbers:
-    """What is counted for each mode apart."""
-
-    __slots__ = ("durations", "outcomes", "sent_bytes")
-
-    def __init__(self) -> None:
-        self.outcomes: defaultdict[str, int] = defaultdict(int, dict.fromkeys(OUTCOMES, 0))
-        self.durations = _Histogram()
-        self.sent_bytes = 0
+        counts = list(accumulate(self.counts))
+        bounds = map(str, (*DURATION_BOUNDS, "+Inf"))
+        return {"count": counts[-1], "sum": self.total, "buckets": dict(zip(bounds, counts, strict=True))}
 
 
 class MetricsCollector:
@@ -99,10 +86,12 @@ class MetricsCollector:
     def __init__(self, gauges: Callable[[], Mapping[str, int]] | None = None) -> None:
         self.response_times: deque[float] = deque(maxlen=MAX_RESPONSE_TIMES)
         self._gauges = gauges
-        self._modes: dict[str, _ModeNumbers] = {mode: _ModeNumbers() for mode in MODES}
+        self._outcomes = {mode: Counter[str](dict.fromkeys(OUTCOMES, 0)) for mode in MODES}
+        self._durations = {mode: _Histogram() for mode in MODES}
+        self._sent_bytes = dict.fromkeys(MODES, 0)
         self._first_chunks = _Histogram()
         self._chunks = 0
-        self._rejected: Counter[str] = Counter()
+        self._rejected = Counter[str]()
 
     def record_request(
         self,
@@ -124,10 +113,9 @@ class MetricsCollector:
             chunks: How many chunks a stream had.
             first_chunk: When the first one was there, in seconds from the beginning.
         """
-        numbers = self._modes[mode]
-        numbers.outcomes[status] += 1
-        numbers.durations.observe(duration)
-        numbers.sent_bytes += sent_bytes
+        self._outcomes[mode][status] += 1
+        self._durations[mode].observe(duration)
+        self._sent_bytes[mode] += sent_bytes
         self.response_times.append(duration)
         if first_chunk is not None:
             self._chunks += chunks
@@ -140,47 +128,41 @@ class MetricsCollector:
     @property
     def request_count(self) -> int:
         """Requests that are answered: invocations that are over, and what was refused."""
-        return sum(sum(numbers.outcomes.values()) for numbers in self._modes.values()) + self._rejected.total()
+        return sum(outcomes.total() for outcomes in self._outcomes.values()) + self._rejected.total()
 
     @property
     def error_count(self) -> int:
         """Those of them that did not succeed, whoever was at fault."""
-        return self.request_count - sum(numbers.outcomes["success"] for numbers in self._modes.values())
+        return self.request_count - sum(outcomes["success"] for outcomes in self._outcomes.values())
 
     def snapshot(self) -> dict[str, Any]:
         """Return all numbers as plain data that can become JSON, independent of what happens from now on."""
         return {
             "request_count": self.request_count,
             "error_count": self.error_count,
-            "invocations": {mode: dict(numbers.outcomes) for mode, numbers in self._modes.items()},
+            "invocations": {mode: dict(outcomes) for mode, outcomes in self._outcomes.items()},
             "rejected": dict(self._rejected),
-            "duration_seconds": {mode: numbers.durations.snapshot() for mode, numbers in self._modes.items()},
+            "duration_seconds": {mode: durations.snapshot() for mode, durations in self._durations.items()},
             "first_chunk_seconds": self._first_chunks.snapshot(),
             "chunks": self._chunks,
-            "sent_bytes": {mode: numbers.sent_bytes for mode, numbers in self._modes.items()},
+            "sent_bytes": dict(self._sent_bytes),
             "gauges": {} if self._gauges is None else dict(self._gauges()),
         }
 
 
-class MetricsEndpoint:
-    """The ASGI endpoint of `GET /metrics`."""
-
-    def __init__(self, metrics: MetricsCollector) -> None:
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer in the format that the `Accept` header asks for: Prometheus text, or OpenMetrics."""
-        accept = b",".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1")
-        snapshot = self._metrics.snapshot()  # here and not in the thread: on the loop nothing changes meanwhile
-        # In a thread: the first scrape imports prometheus-client.
-        content_type, body = await run_in_thread(render, snapshot, accept, name="agent-metrics")
-        headers = [
-            (b"content-type", content_type.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+async def answer_scrape(metrics: MetricsCollector, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer `GET /metrics` in the format that the `Accept` header asks for: Prometheus text, or OpenMetrics."""
+    accept = b",".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1")
+    snapshot = metrics.snapshot()  # here and not in the thread: on the loop nothing changes meanwhile
+    # In a thread: the first scrape imports prometheus-client.
+    content_type, body = await run_in_thread(render, snapshot, accept, name="agent-metrics")
+    headers = [
+        (b"content-type", content_type.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
 def render(snapshot: dict[str, Any], accept: str = "") -> tuple[str, bytes]:
@@ -208,30 +190,34 @@ def render(snapshot: dict[str, Any], accept: str = "") -> tuple[str, bytes]:
 
 
 def _families(snapshot: dict[str, Any]) -> Iterator[Metric]:
-    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
     version = GaugeMetricFamily("ppio_agent_runtime_info", "The version that runs; always 1.", labels=["version"])
     version.add_metric([__version__], 1)
-    yield version
     ended = CounterMetricFamily("ppio_agent_invocations", "Invocations that are over.", labels=["mode", "outcome"])
     for mode, outcomes in snapshot["invocations"].items():
         for outcome, count in outcomes.items():
             ended.add_metric([mode, outcome], count)
-    yield ended
     rejected = CounterMetricFamily("ppio_agent_rejected", "Requests refused before the agent ran.", labels=["reason"])
     for reason, count in snapshot["rejected"].items():
         rejected.add_metric([reason], count)
-    yield rejected
-    yield _histogram(
-        "ppio_agent_invocation_duration_seconds",
-        "Time from the request to the last byte of the answer.",
-        snapshot["duration_seconds"],
-    )
-    yield _histogram(
-        "ppio_agent_first_chunk_seconds",
-        "Time from the request to the first chunk of a stream.",
-        {"stream": snapshot["first_chunk_seconds"]},
-    )
+    yield from (version, ended, rejected)
+    for name, sentence, by_mode in (
+        (
+            "ppio_agent_invocation_duration_seconds",
+            "Time from the request to the last byte of the answer.",
+            snapshot["duration_seconds"],
+        ),
+        (
+            "ppio_agent_first_chunk_seconds",
+            "Time from the request to the first chunk of a stream.",
+            {"stream": snapshot["first_chunk_seconds"]},
+        ),
+    ):
+        histogram = HistogramMetricFamily(name, sentence, labels=["mode"])
+        for mode, numbers in by_mode.items():
+            histogram.add_metric([mode], list(numbers["buckets"].items()), numbers["sum"])
+        yield histogram
     yield CounterMetricFamily("ppio_agent_chunks", "Chunks of streams that were sent.", value=snapshot["chunks"])
     sent = CounterMetricFamily("ppio_agent_sent_bytes", "Bytes in the bodies of answers.", labels=["mode"])
     for mode, count in snapshot["sent_bytes"].items():
@@ -239,15 +225,6 @@ def _families(snapshot: dict[str, Any]) -> Iterator[Metric]:
     yield sent
     for key, value in snapshot["gauges"].items():
         yield GaugeMetricFamily(*_GAUGES[key], value=value)
-
-
-def _histogram(name: str, sentence: str, by_mode: dict[str, dict[str, Any]]) -> HistogramMetricFamily:
-    from prometheus_client.metrics_core import HistogramMetricFamily
-
-    family = HistogramMetricFamily(name, sentence, labels=["mode"])
-    for mode, numbers in by_mode.items():
-        family.add_metric([mode], list(numbers["buckets"].items()), numbers["sum"])
-    return family
 
 
 def _reason_of(error: BaseException) -> str:

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
 
 from .._version import __version__
-from .logging import logger
-from .threads import run_in_thread
+from ..event_loop import run_in_thread
+from .logging import logger, type_name
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -36,15 +39,65 @@ class Tracing:
     """The spans of one app.
 
     Args:
-        agent_name: Goes into every span, unless the program or `OTEL_SERVICE_NAME` names the service.
+        agent_name: Returns what goes into every span, unless the program or `OTEL_SERVICE_NAME` names the service.
+        wanted: The setting `telemetry`.
         flush: Send spans after each invocation, and not only every few seconds: a sandbox that is frozen as soon as it
             is idle would lose them.
 
-    Raises:
-        ConfigurationError: The SDK is not installed, or an exporter that `OTEL_TRACES_EXPORTER` names.
+    Attributes:
+        is_collecting: Spans are wanted, and `begin` and `end` may be called.
     """
 
-    def __init__(self, agent_name: str, *, flush: bool) -> None:
+    def __init__(self, agent_name: Callable[[], str], *, wanted: bool | None, flush: bool) -> None:
+        self._name_agent = agent_name
+        self._wanted = wanted
+        self._flush = flush
+        self._flushing: asyncio.Future[Any] | None = None
+        self._flush_again = False
+        self.is_collecting = False
+        self._open: dict[RequestContext, tuple[Any, Any]] = {}
+
+    def lifespans(self, inner: list[Any]) -> list[Any]:
+        """Return the app's context managers with those around them that begin and end the collection of spans."""
+        return [self._collect(), *inner, self._collect_with_program()]
+
+    @asynccontextmanager
+    async def _collect(self) -> AsyncIterator[None]:
+        """Collect spans inside, when the settings or the standard variables ask for it; send the last ones at the end.
+
+        Entered first and left last, so that the program's own startup and shutdown are covered.
+
+        Raises:
+            ConfigurationError: The setting `telemetry` is on, and the SDK is not installed.
+        """
+        is_disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        if not is_disabled and (_environment_names_collector() if self._wanted is None else self._wanted):
+            try:
+                self._start()
+            except ConfigurationError as error:
+                if self._wanted:
+                    raise
+                logger.warning("OTEL_* variables name a collector, and nothing is sent to it: %s", error)
+        try:
+            yield
+        finally:
+            if self.is_collecting:
+                await self._close()
+
+    @asynccontextmanager
+    async def _collect_with_program(self) -> AsyncIterator[None]:
+        """Collect spans for an SDK that the program has set up itself, at the latest during its startup."""
+        may_have = not self.is_collecting and self._wanted is None and "opentelemetry.sdk.trace" in sys.modules
+        if may_have and _program_has_set_up():
+            self._start()
+        yield
+
+    def _start(self) -> None:
+        """Collect spans from now on.
+
+        Raises:
+            ConfigurationError: The SDK is not installed, or an exporter that `OTEL_TRACES_EXPORTER` names.
+        """
         try:
             import opentelemetry.sdk.trace  # noqa: F401  # the API alone collects nothing
             from opentelemetry import context, propagate, trace
@@ -54,17 +107,16 @@ class Tracing:
             ) from error
         self._context, self._propagate, self._trace = context, propagate, trace  # kept: no import inside a request
         self._fields = frozenset(map(str.lower, propagate.get_global_textmap().fields))
+        agent_name = self._name_agent()
         self._provider: Any = trace.get_tracer_provider()
-        self._own = not program_has_set_up()  # else somebody ends it as well
+        self._own = not _program_has_set_up()  # else somebody ends it as well
         if self._own:
             self._provider = _make_provider(agent_name)
             trace.set_tracer_provider(self._provider)
+        self._force_flush = getattr(self._provider, "force_flush", lambda: None)  # it is the SDK's, not the API's
         self._agent_name = _service_name(self._provider) or agent_name
         self._tracer = self._provider.get_tracer("ppio_agent_runtime", __version__)
-        self._flush = flush
-        self._flushing: asyncio.Future[Any] | None = None
-        self._flush_again = False
-        self._open: dict[RequestContext, tuple[Any, Any]] = {}
+        self.is_collecting = True
 
     @property
     def is_flushing(self) -> bool:
@@ -96,11 +148,8 @@ class Tracing:
         """End the span of an invocation.
 
         Args:
-            context: The one that `begin` was called with.
-            outcome: How it ended, in the words of the metrics.
+            outcome: How it ended, in the words of the metrics, as is `mode`.
             failure: Of it the type is told and nothing else, for messages can hold payloads.
-            mode: The form of its answer, `json` or `stream`.
-            chunks: How many chunks the stream had.
         """
         opened = self._open.pop(context, None)
         if opened is None:  # it began before tracing did
@@ -111,16 +160,17 @@ class Tracing:
         if mode == "stream":
             span.set_attribute("ppio.chunks", chunks)
         if failure is not None:
-            kind = _type_name(failure.__cause__ or failure)
+            kind = type_name(failure.__cause__ or failure)
             span.set_attribute("error.type", kind)
-            if outcome in ("error", "timeout", "draining") and not _is_callers_fault(failure):
+            is_callers_fault = isinstance(failure, PPIOAgentRuntimeError) and (failure.status_code or 500) < 500
+            if outcome in ("error", "timeout", "draining") and not is_callers_fault:
                 span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, kind))
         span.end()
         self._context.attach(before)  # not detach(): a stream may end in another context than the one it began in
         if self._flush:
             self._start_flush()
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """Send what is left, and end what was started here."""
         last = self._provider.shutdown if self._own else self._force_flush
         try:
@@ -130,15 +180,13 @@ class Tracing:
 
     def _attributes(self, context: RequestContext) -> dict[str, Any]:
         """Return what is known when an invocation begins. Never its payload."""
-        attributes = {
+        session = {} if context.session_id is None else {"gen_ai.conversation.id": context.session_id}
+        return {
             "gen_ai.operation.name": _OPERATION,
             "gen_ai.agent.name": self._agent_name,
             "ppio.invocation_id": context.invocation_id,
             "ppio.request_id": context.request_id,
-        }
-        if context.session_id is not None:
-            attributes["gen_ai.conversation.id"] = context.session_id
-        return attributes
+        } | session
 
     def _carrier(self, context: RequestContext) -> dict[str, str]:
         """Return the headers that carry a trace; repeated ones joined (RFC 9110, section 5.3)."""
@@ -161,24 +209,14 @@ class Tracing:
         if self._flush_again:
             self._start_flush()
 
-    def _force_flush(self) -> None:
-        if (force_flush := getattr(self._provider, "force_flush", None)) is not None:  # it is the SDK's, not the API's
-            force_flush()
 
-
-def is_disabled() -> bool:
-    """Say whether the environment forbids all telemetry."""
-    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-
-
-def names_collector() -> bool:
-    """Say whether the environment names where spans go."""
+def _environment_names_collector() -> bool:
     if os.environ.get("OTEL_TRACES_EXPORTER"):
         return bool(_exporter_names())
     return any(map(os.environ.get, ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")))
 
 
-def program_has_set_up() -> bool:
+def _program_has_set_up() -> bool:
     """Say whether somebody has set a provider already: the program, or opentelemetry-instrument."""
     from opentelemetry import trace
 
@@ -186,10 +224,7 @@ def program_has_set_up() -> bool:
 
 
 def _make_provider(agent_name: str) -> TracerProvider:
-    """Return a provider that sends spans in batches.
-
-    Args:
-        agent_name: Name of the service, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` gives one.
+    """Return a provider that sends spans in batches, for a service of this name unless an `OTEL_*` variable gives one.
 
     Raises:
         ConfigurationError: An exporter that the environment names is not installed.
@@ -210,8 +245,7 @@ def _make_provider(agent_name: str) -> TracerProvider:
 
 def _service_name(provider: Any) -> str | None:
     """Return the name that somebody gave to the service of a provider."""
-    resource = getattr(provider, "resource", None)
-    name = None if resource is None else resource.attributes.get("service.name")
+    name = getattr(getattr(provider, "resource", None), "attributes", {}).get("service.name")
     return name if isinstance(name, str) and name and not name.startswith(_UNNAMED) else None
 
 
@@ -231,12 +265,3 @@ def _exporter(name: str) -> Any:
     for found in entry_points(group="opentelemetry_traces_exporter", name=entry):
         return found.load()()
     raise ConfigurationError(f"The traces exporter {entry!r}, which the OTEL_* variables ask for, is not installed.")
-
-
-def _type_name(error: BaseException) -> str:
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _is_callers_fault(failure: BaseException) -> bool:
-    return isinstance(failure, PPIOAgentRuntimeError) and (failure.status_code or 500) < 500

@@ -12,7 +12,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from functools import lru_cache
 from types import FrameType
 from typing import Final
 
@@ -104,8 +103,7 @@ class LoopWatchdog:
     def _warn_when_over(self, answered: threading.Event) -> None:
         """Look where the loop is stuck, then warn; at once for long blocks, so that a hang is seen while it lasts."""
         began = time.monotonic() - _BLOCKED_SECONDS
-        frame = sys._current_frames().get(self._loop_thread)
-        where = _innermost_user_line(frame)
+        where = _innermost_user_line(sys._current_frames().get(self._loop_thread))
         self._wait(answered, 5.0)
         now = time.monotonic()
         if now - self._last_warning >= _SILENCE_SECONDS:
@@ -123,17 +121,11 @@ def _innermost_user_line(frame: FrameType | None) -> str:
     """Return where the agent's own code is; what it called in the standard library or in packages says less."""
     if frame is None:
         return "an unknown place"
-    stack = traceback.extract_stack(frame)
-    foreign = _not_the_agents()
-    line = next((entry for entry in reversed(stack) if not entry.filename.startswith(foreign)), stack[-1])
-    return f"{line.filename}:{line.lineno} in {line.name}"
-
-
-@lru_cache(1)
-def _not_the_agents() -> tuple[str, ...]:
-    """Return how the names of files begin that are not the agent's own."""
     import sysconfig  # both are needed when a handler blocks, and not by an agent that is idle
     from pathlib import Path
 
-    libraries = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
-    return (*libraries, str(Path(__file__).parents[1]), "<frozen")
+    libraries = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    foreign = (*libraries, str(Path(__file__).parents[1]), "<frozen")
+    stack = traceback.extract_stack(frame)
+    line = next((entry for entry in reversed(stack) if not entry.filename.startswith(foreign)), stack[-1])
+    return f"{line.filename}:{line.lineno} in {line.name}"

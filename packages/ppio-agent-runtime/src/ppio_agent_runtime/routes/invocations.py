@@ -6,26 +6,28 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from ppio_agent_models import RequestReadTimeoutError
+from ppio_agent_models import IDEMPOTENCY_REPLAYED_HEADER, RequestReadTimeoutError
 
 from ..context import RequestContext, current_context
 from ..errors import ClientGoneError
 from ..http.call import parse, parse_head
 from ..http.request import by_name, given_request_id, read_body
-from ..http.responses import AnswerCutError, envelope, headers_of, log_failure, send_error, send_json
+from ..http.responses import AnswerCutError, envelope, headers_of, identity_headers, log_failure, send_error, send_json
 from ..invocations.executor import is_stream
 from ..invocations.manager import draining_error, stream_timeout
 from ..invocations.subscriber import Channel
-from .responder import Responder
+from .invocation_resource import Responder
 
 if TYPE_CHECKING:
     from ..asgi import Receive, Scope, Send
     from ..handler import Handler
     from ..http.call import Durability, InvocationCall
+    from ..http.request import Form
     from ..invocations.invocation import Invocation
     from ..invocations.manager import InvocationManager
-    from ..invocations.subscriber import Subscriber
     from ..invocations.transcript import Transcript
+
+_REPLAYED = (IDEMPOTENCY_REPLAYED_HEADER.lower().encode(), b"true")
 
 
 class InvocationsEndpoint:
@@ -109,9 +111,7 @@ class InvocationsEndpoint:
         # A stream that is collected for a value has the time of a value.
         invocation.stream_timeout = call.context.timeout if call.wants == "json" else stream_timeout(call, self._config)
         invocation.start(working, answered_by_request=True)
-        with self._subscribe(invocation, channel) as subscriber:
-            responder = Responder.to(invocation, subscriber, channel.send, call.context, replayed=False)
-            await responder.answer(invocation.wants, numbered=False)
+        await self._respond(invocation, call, invocation.wants, channel)
 
     async def _answer_durably(
         self, call: InvocationCall, durability: Durability, handler: Handler, channel: Channel
@@ -121,12 +121,12 @@ class InvocationsEndpoint:
         if durability.key is not None or manager.outlives_process:
             known = await manager.known(context, durability)
             if known is not None:
-                return await self._respond(known, call, durability, channel, replayed=True)
+                return await self._respond(known, call, call.wants, channel, replayed=True)
         invocation = manager.begin_durable(call, durability)
         token = current_context.set(context)  # until the last byte is sent
         try:
             invocation.start(invocation.work(handler, call.payload))
-            await self._respond(invocation, call, durability, channel)
+            await self._respond(invocation, call, call.wants, channel)
         finally:
             current_context.reset(token)
 
@@ -134,23 +134,23 @@ class InvocationsEndpoint:
         self,
         invocation: Transcript,
         call: InvocationCall,
-        durability: Durability,
+        wants: Form | None,
         channel: Channel,
         *,
         replayed: bool = False,
     ) -> None:
-        with self._subscribe(invocation, channel) as subscriber:
-            responder = Responder.to(invocation, subscriber, channel.send, call.context, replayed=replayed)
-            if durability.background:
+        context, seconds = call.context, self._config.heartbeat_seconds
+        headers = identity_headers(context.request_id, context.session_id, invocation.id)
+        if replayed:
+            headers.append(_REPLAYED)
+        with invocation.subscribe(receive=channel.receive, heartbeat_seconds=seconds, channel=channel) as subscriber:
+            responder = Responder(invocation, subscriber, channel.send, headers, context)
+            if call.durability is not None and call.durability.background:
                 subscriber.channel = None
                 location = f"{channel.scope.get('root_path', '')}/invocations/{invocation.id}"
                 await responder.accepted(location.encode())
             else:
-                await responder.answer(call.wants, numbered=call.numbered)
-
-    def _subscribe(self, invocation: Transcript, channel: Channel) -> Subscriber:
-        seconds = self._config.heartbeat_seconds
-        return invocation.subscribe(receive=channel.receive, heartbeat_seconds=seconds, channel=channel)
+                await responder.answer(wants, numbered=call.numbered)
 
     async def _read(self, found: dict[bytes, bytes], receive: Receive, task: asyncio.Task[Any]) -> bytes:
         """Read the body within the limits of size and time."""

@@ -64,19 +64,18 @@ class SignedMessage:
         path = scope.get("raw_path") or quote(scope["path"], safe="/:@!$&'()*+,;=~").encode()
         return cls(scope.get("method", "GET"), path, scope.get("query_string", b""), scope["headers"])
 
-    def field(self, name: str) -> bytes | None:
-        """Return the combined value of a header field (RFC 9421, section 2.1), or None when it was not sent."""
-        return self._fields.get(name)
-
     def component(self, name: str) -> bytes | None:
-        """Return the value of a component (RFC 9421, section 2), or None when it was not sent or is not known here."""
+        """Return the value of a header field, lines combined, or of a derived component (RFC 9421, sections 2.1, 2.2).
+
+        None when it was not sent or is not known here.
+        """
         derived = {
             "@method": self.method.encode(),
             "@path": self.path or b"/",
             "@query": b"?" + self.query,
             "@authority": self._fields.get("host", b"").lower().removesuffix(b":80"),
         }
-        return derived.get(name, self._fields.get(name))
+        return derived[name] if name in derived else self._fields.get(name)
 
 
 class Signature(NamedTuple):
@@ -129,19 +128,25 @@ class SignatureVerifier:
         message = SignedMessage.from_scope(scope)
         now = time.time()
         signature = verify(message, self._secrets, now=now, max_age_seconds=self._config.signature_max_age_seconds)
-        body = b""
-        if scope["type"] == "http":
-            body = await self._read(message, receive)
-            receive = _replay(body, receive)
+        has_body = scope["type"] == "http"
+        body = await self._read(message, receive) if has_body else b""
         check_digest(message, body, signature)
         self._nonces.add(signature, now)
-        return signature.key_id, receive
+
+        async def replay() -> Message:
+            nonlocal has_body
+            if not has_body:
+                return await receive()
+            has_body = False
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return signature.key_id, replay
 
     async def _read(self, message: SignedMessage, receive: Receive) -> bytes:
         limit = self._config.request_read_timeout_seconds
         try:
             async with asyncio.timeout(limit):
-                return await read_body(receive, message.field("content-length"), self._config.max_request_size)
+                return await read_body(receive, message.component("content-length"), self._config.max_request_size)
         except TimeoutError:
             raise RequestReadTimeoutError(
                 f"The body did not arrive within {limit:g} s, the limit 'request_read_timeout_seconds'."
@@ -194,13 +199,12 @@ def verify(message: SignedMessage, secrets: Mapping[str, bytes], *, now: float, 
     key_id, nonce, created, expires = _parameters(covered)
     names = _covered_names(covered)
     required = ["@method", "@path", *(["@query"] if message.query else [])]
-    required += [name for name in COVERED_HEADERS if message.field(name) is not None]
+    required += [name for name in COVERED_HEADERS if message.component(name) is not None]
     for name in required:
         if name not in names:
             raise RefusedError(f'The signature does not cover "{name}".', "incomplete")
-    base = signature_base(message, covered)
     # An unknown key id costs as much as a wrong secret and is told in the same words.
-    expected = sign(base, secrets.get(key_id, b"unknown"))
+    expected = sign(signature_base(message, covered), secrets.get(key_id, b"unknown"))
     if not hmac.compare_digest(given, expected) or key_id not in secrets:
         raise RefusedError("The signature is wrong, or its key id is unknown.", "wrong")
     if now - created > max_age_seconds or created - now > MAX_SKEW_SECONDS or (expires is not None and now > expires):
@@ -223,7 +227,7 @@ def check_digest(message: SignedMessage, body: bytes, signature: Signature) -> N
             raise RefusedError('There is a body, and the signature does not cover "content-digest".', "incomplete")
         return
     try:
-        digest = _parse_dictionary(message.field("content-digest") or b"").get("sha-256")
+        digest = _parse_dictionary(message.component("content-digest") or b"").get("sha-256")
     except ValueError as error:
         raise RefusedError(f"The header Content-Digest is malformed: {error}.", "malformed") from None
     if digest is None or not isinstance(digest[0], bytes):
@@ -250,8 +254,7 @@ def signature_base(message: SignedMessage, covered: CoveredComponents) -> bytes:
             raise RefusedError("The signature covers something that was not sent or is not known here.", "malformed")
         lines.append(b'"%b": %b' % (name.encode(), value))
     only_member: list[Any] = [covered]  # http-sf writes whole fields: a list of one is its member
-    lines.append(b'"@signature-params": ' + http_sf.ser(only_member).encode())
-    return b"\n".join(lines)
+    return b"\n".join([*lines, b'"@signature-params": ' + http_sf.ser(only_member).encode()])
 
 
 def _parse_dictionary(field: bytes) -> dict[str, Any]:
@@ -266,7 +269,7 @@ def _parse_dictionary(field: bytes) -> dict[str, Any]:
 
 def _read_fields(message: SignedMessage) -> tuple[CoveredComponents, bytes]:
     """Return what the signature covers, with its parameters, and the signature itself."""
-    inputs, signatures = message.field("signature-input"), message.field("signature")
+    inputs, signatures = message.component("signature-input"), message.component("signature")
     if inputs is None or signatures is None:
         raise RefusedError("The request is not signed.", "missing")
     try:
@@ -281,11 +284,10 @@ def _read_fields(message: SignedMessage) -> tuple[CoveredComponents, bytes]:
 
 def _parameters(covered: CoveredComponents) -> tuple[str, str, int, int | None]:
     """Return key id, nonce, and when the signature was created and expires, in unix seconds."""
-    _, parameters = covered
-    if parameters.get("alg", ALGORITHM) != ALGORITHM:
+    given = covered[1]
+    key_id, nonce, created, expires = map(given.get, ("keyid", "nonce", "created", "expires"))
+    if given.get("alg", ALGORITHM) != ALGORITHM:
         raise RefusedError(f"The signature's algorithm must be {ALGORITHM}.", "malformed")
-    key_id, nonce = parameters.get("keyid"), parameters.get("nonce")
-    created, expires = parameters.get("created"), parameters.get("expires")
     if type(key_id) is not str or type(nonce) is not str or type(created) is not int:
         raise RefusedError("The signature needs the parameters created, nonce and keyid.", "incomplete")
     if not 0 < len(nonce) <= MAX_NONCE_CHARS:
@@ -302,17 +304,3 @@ def _covered_names(covered: CoveredComponents) -> list[str]:
             raise RefusedError("The covered components must be different names without parameters.", "malformed")
         names.append(name)
     return names
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the whole body first, then whatever comes after it."""
-    given = False
-
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
