@@ -80,22 +80,6 @@ async def test_a_command_ends_at_its_deadline(newer: Account) -> None:
     assert [call.connect_timeout_ms for call in newer.platform.log.of("start")] == [300]
 
 
-async def test_a_background_command_can_be_listed_joined_fed_and_killed(newer: Account) -> None:
-    sandbox = await AsyncSandbox.create("t-1", **newer.options)
-    handle = await sandbox.commands.run("cat; echo done; exec sleep 3600", background=True, stdin=True, timeout=0)
-
-    (listed,) = await sandbox.commands.list()
-    assert (listed.pid, listed.args[-1]) == (handle.pid, "cat; echo done; exec sleep 3600")
-    await sandbox.commands.send_stdin(handle.pid, "typed")
-    joined = await sandbox.commands.connect(handle.pid, timeout=0)
-    assert joined.pid == handle.pid
-    assert await handle.kill()
-    with pytest.raises(CommandExitException):
-        await joined.wait()
-    assert not await sandbox.commands.kill(handle.pid)
-    assert newer.platform.log.of("start")[-1].connect_timeout_ms is None
-
-
 async def test_a_real_agent_answers_on_port_8080_of_its_sandbox(newer: Account) -> None:
     one, other = [await AsyncSandbox.create("t-1", **newer.options) for _ in range(2)]
     for sandbox in (one, other):
