@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .conversion import is_living
 from .directory import discard, remove, tail
 from .processes import kill_group, kill_process, signal_group
 
@@ -32,6 +31,11 @@ TERMINATE_WAIT_SECONDS = 10.0
 """How long `terminate` waits for the supervisor to end the sandbox, and then for the end of the supervisor."""
 ENDED_SECONDS = 600.0
 """How long the record of an ended sandbox is kept."""
+
+
+def is_living(record: Record) -> bool:
+    """Return whether a sandbox can be used: running or paused, and its time is not over."""
+    return record["state"] in ("running", "paused") and time.time() < record["due_at"]
 
 
 def extend(timeout_seconds: float) -> Change:

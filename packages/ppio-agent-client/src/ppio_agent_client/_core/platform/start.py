@@ -24,13 +24,9 @@ from .models import manifest_of
 PROCESS_TAG: Final = "ppio-agent"
 """The name by which envd lists the agent's process."""
 DEFAULT_START_SECONDS: Final = 60.0
-_MAX_CPUS: Final = "8"
-_MAX_MEMORY: Final = "8Gi"
 
 _DEFAULT_COMMAND = "cd /app && exec python -m ppio_agent_runtime"
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
-_MEMORY = re.compile(r"([0-9]+)(Mi|Gi)")
-_CPU = re.compile(r"([0-9]+)(m?)")
 _UNITS = {"Mi": 1, "Gi": 1024, "": 1, "m": 0.001}
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -100,8 +96,8 @@ def check_limits(memory_limit: str | None, cpu_limit: str | None, template: mode
         ConfigurationError: No sandbox of the platform can have that.
         SandboxCreationError: The template's have less.
     """
-    memory_mb = _parsed("memory_limit", memory_limit, _MEMORY, _MAX_MEMORY, "'512Mi' or '1Gi'")
-    cpus = _parsed("cpu_limit", cpu_limit, _CPU, _MAX_CPUS, "'1' or '1000m'")
+    memory_mb = _parsed("memory_limit", memory_limit, "([0-9]+)(Mi|Gi)", (8192, "8Gi"), "'512Mi' or '1Gi'")
+    cpus = _parsed("cpu_limit", cpu_limit, "([0-9]+)(m?)", (8, "8"), "'1' or '1000m'")
     if template is None:
         return
     short = [
@@ -119,18 +115,14 @@ def check_limits(memory_limit: str | None, cpu_limit: str | None, template: mode
         )
 
 
-def _parsed(name: str, limit: str | None, pattern: re.Pattern[str], most: str, valid: str) -> float | None:
+def _parsed(name: str, limit: str | None, pattern: str, most: tuple[float, str], valid: str) -> float | None:
     if limit is None:
         return None
-    value, highest = _value(pattern, limit), _value(pattern, most)
-    if not 0 < value <= highest:
-        raise ConfigurationError(f"{name} is such as {valid} and at most {most} on the platform, not {limit!r}")
+    match = re.fullmatch(pattern, limit)
+    value = 0 if match is None else int(match[1]) * _UNITS[match[2]]
+    if not 0 < value <= most[0]:
+        raise ConfigurationError(f"{name} is such as {valid} and at most {most[1]} on the platform, not {limit!r}")
     return value
-
-
-def _value(pattern: re.Pattern[str], text: str) -> float:
-    match = pattern.fullmatch(text)
-    return 0.0 if match is None else int(match[1]) * _UNITS[match[2]]
 
 
 def _command(entrypoint: str | None) -> str:

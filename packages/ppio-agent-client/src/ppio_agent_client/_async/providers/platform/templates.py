@@ -19,17 +19,17 @@ _PAUSE_SECONDS = 30.0
 """How long sandboxes are made without the list after it could not be had."""
 
 
-class PlatformTemplates:
-    """The templates, as the platform lists them, for as long as the settings let the list be cached."""
+class PlatformTemplates(TemplateList):
+    """The templates of the account."""
 
     def __init__(self, api: PlatformApi, config: ClientConfig) -> None:
-        self._list = TemplateList(config, api.list_templates)
+        super().__init__(config, api.list_templates)
         self._unavailable_until = 0.0
         self._unknown: set[str] = set()
 
-    async def all(self) -> list[models.AgentTemplate]:
+    async def fetch(self) -> list[models.AgentTemplate]:
         """Return every template, as the platform says now."""
-        templates = await self._list.fetch()
+        templates = await super().fetch()
         self._unknown.clear()
         return templates
 
@@ -38,14 +38,14 @@ class PlatformTemplates:
 
         A template of somebody else's may be used and is in no list.
         """
-        if self._list.is_fresh:
+        if self.is_fresh:
             found = self.cached(name)
             if found is not None or name in self._unknown:
                 return found
         if io.now() < self._unavailable_until:
             return None
         try:
-            found = find_template(name, await self.all())
+            found = find_template(name, await self.fetch())
         except PPIOAgentRuntimeError:
             self._unavailable_until = io.now() + _PAUSE_SECONDS
             # Sandboxes can be made without it; what is lost is how the template wants its agent to be started.
@@ -57,8 +57,4 @@ class PlatformTemplates:
 
     def cached(self, name: str) -> models.AgentTemplate | None:
         """Return the template that a name means, if it was listed before."""
-        return find_template(name, self._list.known)
-
-    def invalidate(self) -> None:
-        """Ask anew next time."""
-        self._list.forget()
+        return find_template(name, self.known)
