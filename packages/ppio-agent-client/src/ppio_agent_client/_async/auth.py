@@ -90,7 +90,6 @@ class AuthManager:
 
         Args:
             method: In upper case.
-            url: The whole address.
             headers: What the request carries already.
             bearer: Show the key as bearer token, not as `X-API-KEY`; a signature is the same either way.
 

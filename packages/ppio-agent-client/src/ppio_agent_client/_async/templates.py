@@ -23,7 +23,6 @@ class TemplateManager:
     One of your own opens its own connections: `await manager.close()`, or leaving `async with manager`, closes them.
 
     Args:
-        auth_manager: The credentials.
         config: Addresses, limits, and whether and how long the list is remembered; the environment's unless given.
         provider: Returns the provider, which somebody else closes; one is made unless given.
     """

@@ -91,7 +91,6 @@ class SyncAuthManager:
 
         Args:
             method: In upper case.
-            url: The whole address.
             headers: What the request carries already.
             bearer: Show the key as bearer token, not as `X-API-KEY`; a signature is the same either way.
 

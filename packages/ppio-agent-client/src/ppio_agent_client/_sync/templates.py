@@ -24,7 +24,6 @@ class SyncTemplateManager:
     One of your own opens its own connections: `manager.close()`, or leaving `with manager`, closes them.
 
     Args:
-        auth_manager: The credentials.
         config: Addresses, limits, and whether and how long the list is remembered; the environment's unless given.
         provider: Returns the provider, which somebody else closes; one is made unless given.
     """

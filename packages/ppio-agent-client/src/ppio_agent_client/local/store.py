@@ -44,10 +44,6 @@ _NO_RUNTIME = "No module named ppio_agent_runtime"
 class LocalStore:
     """Sandboxes that are supervised processes on this machine; what the verbs promise, `LocalSandboxProvider` says.
 
-    Args:
-        home: Where everything is kept; None for `PPIO_AGENT_HOME`, else `~/.ppio-agent`.
-        python: The interpreter that agents run with; None for `PPIO_AGENT_PYTHON`, else the one that runs this.
-
     Raises:
         ConfigurationError: The home cannot be used, or this is Windows.
     """

@@ -145,28 +145,23 @@ def encode_frame(message: object, *, is_end: bool = False) -> bytes:
     return _HEAD.pack(_END if is_end else 0, len(body)) + body
 
 
-class FrameReader:
-    """Puts pieces of a stream together."""
+def take_frames(pending: bytearray) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield every whole message of a stream, and whether it closes the stream and tells how that went.
 
-    def __init__(self) -> None:
-        self._pending = bytearray()
+    What is yielded is taken out of `pending`; the begin of the next message stays there.
 
-    def feed(self, piece: bytes) -> Iterator[tuple[dict[str, Any], bool]]:
-        """Yield every message that `piece` completes, and whether it closes the stream and tells how that went.
-
-        Raises:
-            FrameError: It isn't such a stream.
-        """
-        self._pending += piece
-        while len(self._pending) >= _HEAD.size:
-            flags, length = _HEAD.unpack_from(self._pending)
-            if flags & _COMPRESSED or length > MAX_MESSAGE_BYTES:
-                raise FrameError(f"envd sent a frame with flags {flags} and {length} bytes, which cannot be read")
-            if len(self._pending) < _HEAD.size + length:
-                return
-            body = bytes(self._pending[_HEAD.size : _HEAD.size + length])
-            del self._pending[: _HEAD.size + length]
-            yield _json_object(body), bool(flags & _END)
+    Raises:
+        FrameError: It isn't such a stream.
+    """
+    while len(pending) >= _HEAD.size:
+        flags, length = _HEAD.unpack_from(pending)
+        if flags & _COMPRESSED or length > MAX_MESSAGE_BYTES:
+            raise FrameError(f"envd sent a frame with flags {flags} and {length} bytes, which cannot be read")
+        if len(pending) < _HEAD.size + length:
+            return
+        body = bytes(pending[_HEAD.size : _HEAD.size + length])
+        del pending[: _HEAD.size + length]
+        yield _json_object(body), bool(flags & _END)
 
 
 class ProcessReport:
@@ -182,7 +177,7 @@ class ProcessReport:
         self.has_started = self.has_ended = self.is_closed = False
         self.exit_code: int | None = None
         self.error = ""
-        self._frames = FrameReader()
+        self._pending = bytearray()
         self._printed = bytearray()
 
     @property
@@ -201,7 +196,8 @@ class ProcessReport:
         Raises:
             FrameError: It isn't such a stream.
         """
-        for message, is_end in self._frames.feed(piece):
+        self._pending += piece
+        for message, is_end in take_frames(self._pending):
             if is_end:
                 self.is_closed = True
                 self.error = error_text(message["error"]) if isinstance(message.get("error"), dict) else ""
