@@ -32,7 +32,7 @@ class TemplateList:
 
     async def fetch(self) -> list[models.AgentTemplate]:
         """Return the templates that there are now."""
-        return await self._asking.run(self._fetch)
+        return list(await self._asking.run(self._fetch))
 
     def forget(self) -> None:
         """Know nothing any more."""

@@ -54,7 +54,7 @@ class TemplateManager:
         Args:
             refresh: Ask the provider even if the list is still good.
         """
-        return list(self._list.known if self._list.is_fresh and not refresh else await self._list.fetch())
+        return list(self._list.known) if self._list.is_fresh and not refresh else await self._list.fetch()
 
     async def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template.

@@ -33,7 +33,7 @@ class TemplateList:
 
     def fetch(self) -> list[models.AgentTemplate]:
         """Return the templates that there are now."""
-        return self._asking.run(self._fetch)
+        return list(self._asking.run(self._fetch))
 
     def forget(self) -> None:
         """Know nothing any more."""

@@ -55,7 +55,7 @@ class SyncTemplateManager:
         Args:
             refresh: Ask the provider even if the list is still good.
         """
-        return list(self._list.known if self._list.is_fresh and not refresh else self._list.fetch())
+        return list(self._list.known) if self._list.is_fresh and not refresh else self._list.fetch()
 
     def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template.

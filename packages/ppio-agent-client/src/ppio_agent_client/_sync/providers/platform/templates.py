@@ -24,15 +24,10 @@ class PlatformTemplates(TemplateList):
     """The templates of the account."""
 
     def __init__(self, api: PlatformApi, config: ClientConfig) -> None:
-        super().__init__(config, api.list_templates)
+        super().__init__(config, self._listed)
+        self._api = api
         self._unavailable_until = 0.0
         self._unknown: set[str] = set()
-
-    def fetch(self) -> list[models.AgentTemplate]:
-        """Return every template, as the platform says now."""
-        templates = super().fetch()
-        self._unknown.clear()
-        return templates
 
     def resolve(self, name: str) -> models.AgentTemplate | None:
         """Return the template that a name means, perhaps from the cache; None when no list has it.
@@ -59,3 +54,8 @@ class PlatformTemplates(TemplateList):
     def cached(self, name: str) -> models.AgentTemplate | None:
         """Return the template that a name means, if it was listed before."""
         return find_template(name, self.known)
+
+    def _listed(self) -> list[models.AgentTemplate]:
+        templates = self._api.list_templates()
+        self._unknown.clear()
+        return templates
