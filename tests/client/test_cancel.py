@@ -19,7 +19,7 @@ from ppio_agent_client import (
     TotalTimeoutError,
 )
 from ppio_agent_client._async import sandbox_handle
-from ppio_agent_client._io.certificates import tls_context
+from ppio_agent_client._io import tls_context
 from tests.client._async.shelf import Shelf
 from tests.support.raw_server import Caller, answer, answering, keeping, piece, raw_server, sending, stream_head
 from tests.support.tls_server import tls_server

@@ -17,7 +17,7 @@ from ppio_agent_client import (
 )
 from ppio_agent_client._sync import transport
 from ppio_agent_client._io import _sync as io
-from ppio_agent_client._io.certificates import tls_context
+from ppio_agent_client._io import tls_context
 from tests.support.raw_server import (
     LAST_PIECE,
     OK,

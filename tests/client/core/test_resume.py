@@ -18,7 +18,7 @@ from ppio_agent_client import (
     StreamInterruptedError,
     TotalTimeoutError,
 )
-from ppio_agent_client._core.resume import (
+from ppio_agent_client._core.retry import (
     RetryAction,
     RetryState,
     after_cut,

@@ -69,9 +69,9 @@ if TYPE_CHECKING:
     from ._async.stream import InvocationStream as InvocationStream
     from ._async.templates import TemplateManager as TemplateManager
     from ._async.transport import DefaultAsyncHttpxClient as DefaultAsyncHttpxClient
+    from ._config import AccessToken as AccessToken
     from ._config import ClientConfig as ClientConfig
-    from ._credentials import AccessToken as AccessToken
-    from ._credentials import RequestSigner as RequestSigner
+    from ._config import RequestSigner as RequestSigner
     from ._sandbox import LogPage as LogPage
     from ._sandbox import Sandbox as Sandbox
     from ._sandbox import SandboxSpec as SandboxSpec
@@ -100,8 +100,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._async.providers.local": ("LocalSandboxProvider",),
         "._async.providers.platform.provider": ("PlatformSandboxProvider",),
         "._async.transport": ("DefaultAsyncHttpxClient",),
-        "._config": ("ClientConfig",),
-        "._credentials": ("AccessToken", "RequestSigner"),
+        "._config": ("AccessToken", "ClientConfig", "RequestSigner"),
         "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
         "._sync.auth": ("SyncAuthManager",),
         "._sync.client": ("SyncAgentRuntimeClient",),

@@ -9,11 +9,10 @@ from typing import Literal, overload
 import ppio_agent_models as models
 from ppio_agent_models import NetworkError, SandboxGoneError, StreamInterruptedError
 
-from .._core import invocations
-from .._core.invocations import OnDisconnect
+from .._core import requests
 from .._core.limits import call_limits, requested_timeout, total_seconds
-from .._core.requests import Request
-from .._core.responses import response_of
+from .._core.requests import OnDisconnect, Request
+from .._core.responses import invocation_id_of, resource_of, response_of, was_replayed
 from .._io import _async as io
 from .agent_connection import AgentConnection
 from .invocation_handle import InvocationHandle
@@ -97,7 +96,7 @@ class AgentCalls:
             request: An `InvocationRequest`, a dict that is sent as it is, or a string that is sent as `prompt`.
             stream: Return an iterator over decoded chunks instead, with the answer begun.
             idempotency_key: Calls of this session with one key and one request run the agent once: 1 to 255 characters
-                of printable ASCII. Each call has a key of its own unless given, for its repetitions.
+                of printable ASCII. Each call has a key of its own unless given, for its retries.
             on_disconnect: What becomes of the invocation when the connection is lost: `"cancel"` or `"continue"`.
                 Unless given, the agent waits for its `resume_window_seconds` for the client to come back.
 
@@ -118,15 +117,13 @@ class AgentCalls:
         options = call_options(idempotency_key, on_disconnect)
         connection = self._connection
         answer = await self.context.open(
-            lambda: invocations.invoke_call(connection.url, connection.headers, request, options, stream=False),
+            lambda: requests.invoke_call(connection.peer, request, options, stream=False),
             call_limits(
                 connection.config, total_seconds(requested_timeout(request), connection.config.timeout), io.now()
             ),
         )
         response = response_of(answer.status, answer.headers, await answer.read(), unix_now=io.unix_now())
-        return response.known_as(
-            invocations.invocation_id_of(answer.headers), replayed=invocations.was_replayed(answer.headers)
-        )
+        return response.known_as(invocation_id_of(answer.headers), replayed=was_replayed(answer.headers))
 
     def stream(
         self, request: Request, *, idempotency_key: str | None = None, on_disconnect: OnDisconnect | None = None
@@ -166,18 +163,18 @@ class AgentCalls:
         options = call_options(idempotency_key, on_disconnect)
         connection = self._connection
         answer = await self.context.open(
-            lambda: invocations.submit_call(connection.url, connection.headers, request, options, timeout),
+            lambda: requests.submit_call(connection.peer, request, options, timeout),
             call_limits(connection.config, connection.config.timeout, io.now()),
         )
-        seen = invocations.resource_of(answer.status, answer.headers, await answer.read(), unix_now=io.unix_now())
+        seen = resource_of(answer.status, answer.headers, await answer.read(), unix_now=io.unix_now())
         return self.invocation(seen.invocation_id)
 
     def invocation(self, invocation_id: str) -> InvocationHandle:
         """Return a handle of an invocation of this session, whichever process began it. Nothing is sent yet."""
-        return InvocationHandle(self.context, invocations.checked_invocation_id(invocation_id))
+        return InvocationHandle(self.context, requests.checked_invocation_id(invocation_id))
 
     async def ping(self) -> models.PingResponse:
-        """Return how the agent feels.
+        """Return the health of the agent.
 
         Raises:
             NetworkError: It did not answer.

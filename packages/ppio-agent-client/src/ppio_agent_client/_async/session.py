@@ -92,7 +92,7 @@ class SandboxSession(AgentCalls):
     @property
     def host_url(self) -> str:
         """Where the agent listens, without a trailing slash."""
-        return self._connection.url
+        return self._connection.peer.url
 
     @property
     def created_at(self) -> datetime:

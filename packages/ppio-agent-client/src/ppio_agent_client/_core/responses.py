@@ -9,6 +9,9 @@ from typing import Any
 import ppio_agent_models as models
 from ppio_agent_models import (
     ERROR_TYPES,
+    IDEMPOTENCY_REPLAYED_HEADER,
+    INVOCATION_ID_HEADER,
+    PROTOCOL_VERSION,
     REQUEST_ID_HEADER,
     AgentError,
     AuthenticationError,
@@ -76,6 +79,52 @@ def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
     if envelope.status == "error":
         raise error_of(status, headers, value, unix_now=unix_now)
     return envelope
+
+
+def resource_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.InvocationResource:
+    """Return the invocation that an answer describes.
+
+    Raises:
+        PPIOAgentRuntimeError: The answer is an error, or about something else.
+    """
+    if not 200 <= status < 300:
+        response_of(status, headers, body, unix_now=unix_now)
+    try:
+        return models.InvocationResource.model_validate(json_codec.load(body))
+    except ValueError as error:
+        raise InvocationError(
+            f"the agent answered {status} with something that is no invocation; only agents of protocol "
+            f"{PROTOCOL_VERSION} take work in the background, others take invoke()"
+        ) from error
+
+
+def result_of(resource: models.InvocationResource) -> models.InvocationResponse:
+    """Return what a finished invocation came to.
+
+    Raises:
+        EventsEvictedError: It was a stream, and is not held as one value.
+        PPIOAgentRuntimeError: It failed or was cancelled; the class says why.
+    """
+    if resource.first_event_id is not None:
+        raise EventsEvictedError(
+            f"invocation {resource.invocation_id} said more than its agent holds, so there is no result; what is held "
+            f"can be read with events(after={resource.first_event_id - 1})",
+            first_event_id=resource.first_event_id,
+        )
+    response = resource.response or models.InvocationResponse(status="error")
+    if response.status == "error":
+        raise error_from_envelope(response.model_dump(), None, {})
+    return response.known_as(resource.invocation_id)
+
+
+def invocation_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return what an answer calls its invocation."""
+    return headers.get(INVOCATION_ID_HEADER.lower()) or None
+
+
+def was_replayed(headers: Mapping[str, str]) -> bool:
+    """Tell whether an earlier request with the same key has caused this answer."""
+    return headers.get(IDEMPOTENCY_REPLAYED_HEADER.lower(), "").strip().lower() == "true"
 
 
 def envelope_of(value: Any) -> models.InvocationResponse | None:

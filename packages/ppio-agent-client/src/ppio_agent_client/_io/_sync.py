@@ -14,32 +14,9 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
-from .common import AbandonedError, SharedWork, chance, key, nonce, now, unix_now
+from . import AbandonedError, SharedWork, chance, key, nonce, now, tls_context, unix_now
 
-__all__ = [
-    "IS_ASYNC",
-    "Background",
-    "Gate",
-    "Lock",
-    "SingleFlight",
-    "Until",
-    "called",
-    "chance",
-    "close_at",
-    "end_of",
-    "gather",
-    "hang_up",
-    "hang_up_stream",
-    "is_over",
-    "key",
-    "nonce",
-    "now",
-    "place",
-    "run_blocking",
-    "sleep",
-    "to_the_end",
-    "unix_now",
-]
+__all__ = ["chance", "key", "nonce", "now", "tls_context", "unix_now"]  # handed on; everything else is made here
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -10,10 +10,10 @@ from typing import NoReturn
 
 from ppio_agent_models import AuthenticationError, ConfigurationError, PPIOAgentRuntimeError
 
+from .._config import Credential, RequestSigner
 from .._core import credentials
 from .._core.credentials import KeptToken
 from .._core.signing import HmacSigner
-from .._credentials import Credential, RequestSigner
 from .._io import _sync as io
 
 logger = logging.getLogger("ppio_agent_client")
@@ -87,7 +87,7 @@ class SyncAuthManager:
     def authorize(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", *, bearer: bool = False
     ) -> dict[str, str]:
-        """Return the headers that one attempt needs on top of its own; a repetition needs others.
+        """Return the headers that one attempt needs on top of its own; a retry needs others.
 
         Args:
             method: In upper case.

@@ -93,7 +93,7 @@ class SyncSandboxSession(AgentCalls):
     @property
     def host_url(self) -> str:
         """Where the agent listens, without a trailing slash."""
-        return self._connection.url
+        return self._connection.peer.url
 
     @property
     def created_at(self) -> datetime:

@@ -19,7 +19,6 @@ from .._config import ClientConfig
 from .._core.limits import Failure, Limits, failed, too_long
 from .._core.requests import Call, is_loopback
 from .._io import _sync as io
-from .._io.certificates import tls_context
 from .free_list import FreeList
 
 MAX_CONNECTIONS: Final = 1000
@@ -170,7 +169,7 @@ class Transport:
         self._own: dict[object, DefaultHttpxClient] = {}
         self._closed = False
         if http_client is None:
-            tls_context()  # now, where no event loop waits for it
+            io.tls_context()  # now, where no event loop waits for it
 
     def open(self, call: Call, limits: Limits) -> Answer:
         """Send a call and return its answer as soon as the head is there.
@@ -250,7 +249,7 @@ class DefaultHttpxClient(httpx.Client):
         # Sandboxes have one domain: with a jar, one of them could set what is sent to all the others.
         settings.setdefault("cookies", CookieJar(DefaultCookiePolicy(allowed_domains=())))
         if "verify" not in settings and "cert" not in settings:
-            settings["verify"] = tls_context()
+            settings["verify"] = io.tls_context()
         super().__init__(**settings)
         mounted = list((settings.get("mounts") or {}).values())
         mounts: dict[Any, httpx.BaseTransport | None] = {
