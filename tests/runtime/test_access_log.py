@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
-from tests.runtime.test_logging import AGENT, agent_process
+from tests.runtime.test_logging import agent_process
 from tests.runtime.wire import post, until
 
 
@@ -47,19 +44,3 @@ def test_no_line_is_lost_at_sigterm_and_each_follows_what_its_handler_said(tmp_p
         assert len(own) == 3
         assert f"works on {number}" in own[0]
         assert "succeeded" in own[-1]
-
-
-def test_lines_go_out_while_the_agent_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "main.py").write_text(AGENT.replace("log.info", "log.debug"), encoding="utf-8")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PPIO_", "OTEL_"))}
-    settings = {"PPIO_AGENT_HOST": "127.0.0.1", "PPIO_AGENT_PORT": "0", "PPIO_AGENT_ACCESS_LOG": "true"}
-    command = [sys.executable, "-m", "ppio_agent_runtime", "main.py"]
-    with subprocess.Popen(command, cwd=tmp_path, env=clean | settings, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            url = process.stderr.readline().split()[-1]
-            for number in range(1, 4):
-                post(url, {"n": number})
-                assert "succeeded" in process.stderr.readline()
-        finally:
-            process.kill()

@@ -9,92 +9,53 @@ import pytest
 
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp, RateLimit
 
-DEFAULTS: dict[str, Any] = {
-    "host": "0.0.0.0",
-    "port": 8080,
-    "debug": False,
-    "timeout": 300.0,
-    "stream_timeout": 3600.0,
-    "background_timeout": 28800.0,
-    "resume_window_seconds": 60.0,
-    "event_log_max_invocations": 1000,
-    "event_log_max_bytes": 64 * 1024 * 1024,
-    "event_log_max_bytes_per_invocation": 8 * 1024 * 1024,
-    "event_log_max_age_seconds": 600.0,
-    "event_store": None,
-    "max_request_size": 1024 * 1024,
-    "request_read_timeout_seconds": 30.0,
-    "keep_alive_seconds": 75.0,
-    "cors_origins": ["*"],
-    "rate_limit": None,
-    "forwarded_allow_ips": [],
-    "max_concurrency": None,
-    "max_concurrency_per_session": None,
-    "when_busy": "reject",
-    "max_queue": 100,
-    "sync_workers": 256,
-    "isolate_handlers": False,
-    "heartbeat_seconds": 15.0,
-    "ping_timeout_seconds": 2.0,
-    "shutdown_grace_seconds": 30.0,
-    "enable_metrics": True,
-    "log_format": "text",
-    "access_log": False,
-    "telemetry": None,
-    "telemetry_flush": False,
-    "api_keys": None,
-    "hmac_keys": None,
-    "signature_max_age_seconds": 300.0,
-    "metrics_public": False,
-    "plugins": [],
-    "expose_errors": None,
+FIELDS: dict[str, tuple[Any, str, Any]] = {
+    "host": ("0.0.0.0", "::1", "::1"),
+    "port": (8080, " 9000 ", 9000),
+    "debug": (False, "TRUE", True),
+    "timeout": (300.0, "1.5", 1.5),
+    "stream_timeout": (3600.0, "1e3", 1000.0),
+    "background_timeout": (28800.0, "60", 60.0),
+    "resume_window_seconds": (60.0, "0", 0.0),
+    "event_log_max_invocations": (1000, "0", 0),
+    "event_log_max_bytes": (64 * 1024 * 1024, "1000000", 1_000_000),
+    "event_log_max_bytes_per_invocation": (8 * 1024 * 1024, "100000", 100_000),
+    "event_log_max_age_seconds": (600.0, "0.5", 0.5),
+    "event_store": (None, "sqlite:///events.db", "sqlite:///events.db"),
+    "max_request_size": (1024 * 1024, "10", 10),
+    "request_read_timeout_seconds": (30.0, "5", 5.0),
+    "keep_alive_seconds": (75.0, "5", 5.0),
+    "cors_origins": (["*"], "https://a.example, https://b.example", ["https://a.example", "https://b.example"]),
+    "rate_limit": (None, "7/2", RateLimit(max_requests=7, window_seconds=2)),
+    "forwarded_allow_ips": ([], "10.0.0.0/8,::1", ["10.0.0.0/8", "::1"]),
+    "max_concurrency": (None, "3", 3),
+    "max_concurrency_per_session": (None, "1", 1),
+    "when_busy": ("reject", "queue", "queue"),
+    "max_queue": (100, "0", 0),
+    "sync_workers": (256, "4", 4),
+    "isolate_handlers": (False, "yes", True),
+    "heartbeat_seconds": (15.0, ".5", 0.5),
+    "ping_timeout_seconds": (2.0, "3", 3.0),
+    "shutdown_grace_seconds": (30.0, "0", 0.0),
+    "enable_metrics": (True, "no", False),
+    "log_format": ("text", "json", "json"),
+    "access_log": (False, "1", True),
+    "telemetry": (None, "false", False),
+    "telemetry_flush": (False, "on", True),
+    "api_keys": (None, "first,second", ["first", "second"]),
+    "hmac_keys": (None, '{"id": "secret"}', {"id": "secret"}),
+    "signature_max_age_seconds": (300.0, "60", 60.0),
+    "metrics_public": (False, "true", True),
+    "plugins": ([], "a, b", ["a", "b"]),
+    "expose_errors": (None, "off", False),
 }
-
-OTHERS: dict[str, tuple[str, Any]] = {
-    "host": ("::1", "::1"),
-    "port": (" 9000 ", 9000),
-    "debug": ("TRUE", True),
-    "timeout": ("1.5", 1.5),
-    "stream_timeout": ("1e3", 1000.0),
-    "background_timeout": ("60", 60.0),
-    "resume_window_seconds": ("0", 0.0),
-    "event_log_max_invocations": ("0", 0),
-    "event_log_max_bytes": ("1000000", 1_000_000),
-    "event_log_max_bytes_per_invocation": ("100000", 100_000),
-    "event_log_max_age_seconds": ("0.5", 0.5),
-    "event_store": ("sqlite:///events.db", "sqlite:///events.db"),
-    "max_request_size": ("10", 10),
-    "request_read_timeout_seconds": ("5", 5.0),
-    "keep_alive_seconds": ("5", 5.0),
-    "cors_origins": ("https://a.example, https://b.example", ["https://a.example", "https://b.example"]),
-    "rate_limit": ("7/2", RateLimit(max_requests=7, window_seconds=2)),
-    "forwarded_allow_ips": ("10.0.0.0/8,::1", ["10.0.0.0/8", "::1"]),
-    "max_concurrency": ("3", 3),
-    "max_concurrency_per_session": ("1", 1),
-    "when_busy": ("queue", "queue"),
-    "max_queue": ("0", 0),
-    "sync_workers": ("4", 4),
-    "isolate_handlers": ("yes", True),
-    "heartbeat_seconds": (".5", 0.5),
-    "ping_timeout_seconds": ("3", 3.0),
-    "shutdown_grace_seconds": ("0", 0.0),
-    "enable_metrics": ("no", False),
-    "log_format": ("json", "json"),
-    "access_log": ("1", True),
-    "telemetry": ("false", False),
-    "telemetry_flush": ("on", True),
-    "api_keys": ("first,second", ["first", "second"]),
-    "hmac_keys": ('{"id": "secret"}', {"id": "secret"}),
-    "signature_max_age_seconds": ("60", 60.0),
-    "metrics_public": ("true", True),
-    "plugins": ("a, b", ["a", "b"]),
-    "expose_errors": ("off", False),
-}
+"""Each field's default, a text in the environment, and what that means."""
+CASES = [(name, *case) for name, case in FIELDS.items()]
 
 
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in DEFAULTS:
+    for name in FIELDS:
         monkeypatch.delenv(f"PPIO_AGENT_{name.upper()}", raising=False)
 
 
@@ -103,7 +64,7 @@ def made(**given: Any) -> AgentConfig:
 
 
 def test_this_file_knows_every_field() -> None:
-    assert AgentConfig().explain().keys() == DEFAULTS.keys() == OTHERS.keys()
+    assert AgentConfig().explain().keys() == FIELDS.keys()
 
 
 def test_it_can_be_the_base_of_an_agents_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,27 +83,13 @@ def test_it_can_be_the_base_of_an_agents_own_settings(monkeypatch: pytest.Monkey
         Mine(steps="many")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
-def test_default(name: str, value: Any) -> None:
-    assert getattr(AgentConfig(), name) == value
-
-
-@pytest.mark.parametrize(("name", "text", "value"), [(name, *pair) for name, pair in OTHERS.items()])
-def test_environment_is_stronger_than_the_default(
-    name: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "default", "text", "value"), CASES)
+def test_argument_is_stronger_than_the_environment_and_that_than_the_default(
+    name: str, default: Any, text: str, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert getattr(AgentConfig(), name) == default
     monkeypatch.setenv(f"PPIO_AGENT_{name.upper()}", text)
-
     assert getattr(AgentConfig(), name) == value
-
-
-@pytest.mark.parametrize(("name", "text", "value"), [(name, *pair) for name, pair in OTHERS.items()])
-def test_argument_is_stronger_than_the_environment(
-    name: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(f"PPIO_AGENT_{name.upper()}", text)
-    default = DEFAULTS[name]
-
     assert getattr(made(**{name: default}), name) == default
 
 

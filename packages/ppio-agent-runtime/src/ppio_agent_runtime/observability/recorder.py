@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ppio_agent_models import DrainingError, InvocationCancelledError, InvocationTimeoutError
 
@@ -53,7 +53,8 @@ class InvocationRecorder:
 
     def started(self, context: RequestContext) -> None:
         """Note that an invocation is in flight. Called in the task that works for it."""
-        self.tracing.begin(context)
+        if self.tracing.is_collecting:
+            self.tracing.begin(context)
 
     def finished(
         self,
@@ -85,7 +86,8 @@ class InvocationRecorder:
             _log_access(context, mode, duration, sent_bytes, chunks)
         elif outcome in ("cancelled", "disconnected"):  # which are no failures, and logged nowhere else
             logger.debug("Invocation %s was %s.", context.invocation_id, outcome)
-        self.tracing.end(context, outcome, failure, mode=mode, chunks=chunks)
+        if self.tracing.is_collecting:
+            self.tracing.end(context, outcome, failure, mode=mode, chunks=chunks)
 
     def refused(self, failure: BaseException) -> None:
         """Note a request that was refused before any of the agent's code ran."""
@@ -95,15 +97,10 @@ class InvocationRecorder:
 
 
 def _log_access(context: RequestContext, mode: Mode, duration: float, sent_bytes: int, chunks: int) -> None:
-    fields: dict[str, Any] = {
-        "mode": mode,
-        "duration_seconds": round(duration, 6),
-        "sent_bytes": sent_bytes,
-        "chunks": chunks,
-    }
+    fields = {"mode": mode, "duration_seconds": round(duration, 6), "sent_bytes": sent_bytes, "chunks": chunks}
     access_logger.info(
         "Invocation %s succeeded: %s, %.3f s, %d bytes, %d chunks",
         context.invocation_id,
         *fields.values(),
-        extra=ids_of(context) | fields,
+        extra={**ids_of(context), **fields},
     )

@@ -36,13 +36,16 @@ _UNNAMED: Final = "unknown_service"
 
 
 class Tracing:
-    """The spans of one app. Until they are collected, `begin` and `end` do nothing.
+    """The spans of one app.
 
     Args:
         agent_name: Returns what goes into every span, unless the program or `OTEL_SERVICE_NAME` names the service.
         wanted: The setting `telemetry`.
         flush: Send spans after each invocation, and not only every few seconds: a sandbox that is frozen as soon as it
             is idle would lose them.
+
+    Attributes:
+        is_collecting: Spans are wanted, and `begin` and `end` may be called.
     """
 
     def __init__(self, agent_name: Callable[[], str], *, wanted: bool | None, flush: bool) -> None:
@@ -51,7 +54,7 @@ class Tracing:
         self._flush = flush
         self._flushing: asyncio.Future[Any] | None = None
         self._flush_again = False
-        self._tracer: Any = None
+        self.is_collecting = False
         self._open: dict[RequestContext, tuple[Any, Any]] = {}
 
     def lifespans(self, inner: list[Any]) -> list[Any]:
@@ -78,13 +81,13 @@ class Tracing:
         try:
             yield
         finally:
-            if self._tracer is not None:
+            if self.is_collecting:
                 await self._close()
 
     @asynccontextmanager
     async def _collect_with_program(self) -> AsyncIterator[None]:
         """Collect spans for an SDK that the program has set up itself, at the latest during its startup."""
-        may_have = self._tracer is None and self._wanted is None and "opentelemetry.sdk.trace" in sys.modules
+        may_have = not self.is_collecting and self._wanted is None and "opentelemetry.sdk.trace" in sys.modules
         if may_have and _program_has_set_up():
             self._start()
         yield
@@ -110,8 +113,10 @@ class Tracing:
         if self._own:
             self._provider = _make_provider(agent_name)
             trace.set_tracer_provider(self._provider)
+        self._force_flush = getattr(self._provider, "force_flush", lambda: None)  # it is the SDK's, not the API's
         self._agent_name = _service_name(self._provider) or agent_name
         self._tracer = self._provider.get_tracer("ppio_agent_runtime", __version__)
+        self.is_collecting = True
 
     @property
     def is_flushing(self) -> bool:
@@ -124,8 +129,6 @@ class Tracing:
         Its parent is the span that is current already, as with an agent that calls itself; else the caller's, by the
         request's headers (W3C Trace Context and Baggage, unless `OTEL_PROPAGATORS` says otherwise).
         """
-        if self._tracer is None:
-            return
         current = parent = self._context.get_current()
         within = self._trace.get_current_span(current).get_span_context().is_valid
         if not within:
@@ -145,11 +148,8 @@ class Tracing:
         """End the span of an invocation.
 
         Args:
-            context: The one that `begin` was called with.
-            outcome: How it ended, in the words of the metrics.
+            outcome: How it ended, in the words of the metrics, as is `mode`.
             failure: Of it the type is told and nothing else, for messages can hold payloads.
-            mode: The form of its answer, `json` or `stream`.
-            chunks: How many chunks the stream had.
         """
         opened = self._open.pop(context, None)
         if opened is None:  # it began before tracing did
@@ -162,7 +162,8 @@ class Tracing:
         if failure is not None:
             kind = type_name(failure.__cause__ or failure)
             span.set_attribute("error.type", kind)
-            if outcome in ("error", "timeout", "draining") and not _is_callers_fault(failure):
+            is_callers_fault = isinstance(failure, PPIOAgentRuntimeError) and (failure.status_code or 500) < 500
+            if outcome in ("error", "timeout", "draining") and not is_callers_fault:
                 span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, kind))
         span.end()
         self._context.attach(before)  # not detach(): a stream may end in another context than the one it began in
@@ -208,10 +209,6 @@ class Tracing:
         if self._flush_again:
             self._start_flush()
 
-    def _force_flush(self) -> None:
-        if (force_flush := getattr(self._provider, "force_flush", None)) is not None:  # it is the SDK's, not the API's
-            force_flush()
-
 
 def _environment_names_collector() -> bool:
     if os.environ.get("OTEL_TRACES_EXPORTER"):
@@ -248,8 +245,7 @@ def _make_provider(agent_name: str) -> TracerProvider:
 
 def _service_name(provider: Any) -> str | None:
     """Return the name that somebody gave to the service of a provider."""
-    resource = getattr(provider, "resource", None)
-    name = None if resource is None else resource.attributes.get("service.name")
+    name = getattr(getattr(provider, "resource", None), "attributes", {}).get("service.name")
     return name if isinstance(name, str) and name and not name.startswith(_UNNAMED) else None
 
 
@@ -269,7 +265,3 @@ def _exporter(name: str) -> Any:
     for found in entry_points(group="opentelemetry_traces_exporter", name=entry):
         return found.load()()
     raise ConfigurationError(f"The traces exporter {entry!r}, which the OTEL_* variables ask for, is not installed.")
-
-
-def _is_callers_fault(failure: BaseException) -> bool:
-    return isinstance(failure, PPIOAgentRuntimeError) and (failure.status_code or 500) < 500
