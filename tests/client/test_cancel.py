@@ -20,6 +20,7 @@ from ppio_agent_client import (
 )
 from ppio_agent_client._async import sandbox_handle
 from ppio_agent_client._io import tls_context
+from tests.client._async.clients import attached
 from tests.client._async.shelf import Shelf
 from tests.support.raw_server import Caller, answer, answering, keeping, piece, raw_server, sending, stream_head
 from tests.support.tls_server import tls_server
@@ -170,14 +171,13 @@ async def test_a_cancelled_stream_of_an_agent_ends_its_sandbox() -> None:
 
 @pytest.mark.contract
 async def test_a_cancelled_invocation_closes_its_connection() -> None:
-    with raw_server(sending()) as server:
-        async with AgentRuntimeClient() as client:
-            task = asyncio.create_task(client.attach(server.url).invoke("x"))
-            await until(lambda: server.requests)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    async with attached(sending()) as (server, session):
+        task = asyncio.create_task(session.invoke("x"))
+        await until(lambda: server.requests)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
 @pytest.mark.contract
@@ -202,44 +202,41 @@ async def test_calls_over_tls_that_are_cancelled_anywhere_leave_no_socket(
 
 
 async def test_a_cancelled_stream_closes_its_connection() -> None:
-    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
-        async with AgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            assert await anext(stream) == 1
-            task = asyncio.ensure_future(anext(stream))
-            await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    async with attached(sending(stream_head() + piece(b"data: 1\n\n"))) as (server, session):
+        stream = session.stream("x")
+        assert await anext(stream) == 1
+        task = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
 @pytest.mark.contract
 async def test_a_stream_that_is_closed_while_somebody_reads_was_interrupted() -> None:
-    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
-        async with AgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            assert await anext(stream) == 1
-            task = asyncio.ensure_future(anext(stream))
-            await asyncio.sleep(0)
-            await stream.close()
-            with pytest.raises(StreamInterruptedError):
-                await task
-            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    async with attached(sending(stream_head() + piece(b"data: 1\n\n"))) as (server, session):
+        stream = session.stream("x")
+        assert await anext(stream) == 1
+        task = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await stream.close()
+        with pytest.raises(StreamInterruptedError):
+            await task
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
 @pytest.mark.contract
 async def test_a_stream_that_is_closed_while_somebody_reads_is_not_read_on() -> None:
     begin = stream_head(headers={"X-PPIO-Invocation-Id": "i-1"}) + piece(b"id: 1\ndata: 1\n\n")
-    with raw_server(sending(begin), answering(answer(b"{}"))) as server:
-        async with AgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            assert await anext(stream) == 1
-            task = asyncio.ensure_future(anext(stream))
-            await asyncio.sleep(0)
-            await stream.close()
-            with pytest.raises(StreamInterruptedError):
-                await task
+    async with attached(sending(begin), answering(answer(b"{}"))) as (server, session):
+        stream = session.stream("x")
+        assert await anext(stream) == 1
+        task = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await stream.close()
+        with pytest.raises(StreamInterruptedError):
+            await task
     assert [request.line.split()[0] for request in server.requests] == ["POST", "DELETE"]
 
 
@@ -254,27 +251,25 @@ async def test_a_stream_that_is_closed_while_it_is_opened_cancels_the_invocation
         caller.send(stream_head(headers={"X-PPIO-Invocation-Id": "i-1"}))
         caller.wait_until_gone()
 
-    with raw_server(late, answering(answer(b"{}"))) as server:
-        async with AgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            task = asyncio.ensure_future(stream.open())
-            await asyncio.to_thread(arrived.wait, timeout=60)
-            await stream.close()
-            closed.set()
-            await task
-            assert [chunk async for chunk in stream] == []
-            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    async with attached(late, answering(answer(b"{}"))) as (server, session):
+        stream = session.stream("x")
+        task = asyncio.ensure_future(stream.open())
+        await asyncio.to_thread(arrived.wait, timeout=60)
+        await stream.close()
+        closed.set()
+        await task
+        assert [chunk async for chunk in stream] == []
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
     assert [request.line for request in server.requests[1:]] == ["DELETE /invocations/i-1 HTTP/1.1"]
 
 
 @pytest.mark.contract
 async def test_a_loop_that_is_left_without_a_block_closes_its_connection() -> None:
-    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
-        async with AgentRuntimeClient() as client:
-            async for chunk in client.attach(server.url).stream("x"):
-                assert chunk == 1
-                break
-            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    async with attached(sending(stream_head() + piece(b"data: 1\n\n"))) as (server, session):
+        async for chunk in session.stream("x"):
+            assert chunk == 1
+            break
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
 @pytest.mark.contract

@@ -8,6 +8,7 @@ from ppio_agent_client import (
     AgentClientError,
     AgentRuntimeClient,
 )
+from tests.client._async.clients import shelved
 from tests.client._async.shelf import Shelf, agent
 from tests.support.raw_server import raw_server
 
@@ -45,17 +46,15 @@ async def test_close_all_ends_what_this_client_made_and_nothing_else() -> None:
 
 
 async def test_a_sandbox_that_could_not_be_ended_is_tried_again() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            session = await client.create_session("t-1")
-            shelf.refuses_to_kill = True
-            with pytest.raises(AgentClientError, match=r"1 of 1 sandboxes .* the shelf is locked"):
-                await client.close_all_sessions()
-            assert not session.is_closed
-            shelf.refuses_to_kill = False
+    async with shelved() as (shelf, client):
+        session = await client.create_session("t-1")
+        shelf.refuses_to_kill = True
+        with pytest.raises(AgentClientError, match=r"1 of 1 sandboxes .* the shelf is locked"):
             await client.close_all_sessions()
-            assert session.is_closed
+        assert not session.is_closed
+        shelf.refuses_to_kill = False
+        await client.close_all_sessions()
+        assert session.is_closed
     assert shelf.sandboxes["b-1"].state == "ended"
 
 
@@ -69,10 +68,8 @@ async def test_an_answer_is_not_lost_when_its_sandbox_cannot_be_ended(caplog: py
 
 
 async def test_leaving_the_client_ends_no_sandbox_and_no_provider_that_was_given() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            await client.create_session("t-1")
+    async with shelved() as (shelf, client):
+        await client.create_session("t-1")
     assert shelf.sandboxes["b-1"].state == "running"
     assert not shelf.closed
 

@@ -10,6 +10,7 @@ from ppio_agent_client import (
     SandboxCreationError,
     SessionNotFoundError,
 )
+from tests.client._async.clients import shelved
 from tests.client._async.shelf import HEALTHY, Shelf, agent, invoked
 from tests.support.raw_server import answer, answering, raw_server
 
@@ -17,10 +18,8 @@ pytestmark = pytest.mark.contract
 
 
 async def test_a_call_without_a_session_opens_one_and_ends_it() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            assert (await client.invoke_agent("t-1", InvocationRequest(prompt="x"))).result == 42
+    async with shelved() as (shelf, client):
+        assert (await client.invoke_agent("t-1", InvocationRequest(prompt="x"))).result == 42
     assert shelf.sandboxes["b-1"].state == "ended"
 
 
@@ -34,11 +33,9 @@ async def test_a_failed_call_ends_its_sandbox_too() -> None:
 
 
 async def test_a_call_with_a_session_leaves_it_open() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            for _ in range(2):
-                await client.invoke_agent("t-1", "x", session_id="one")
+    async with shelved() as (shelf, client):
+        for _ in range(2):
+            await client.invoke_agent("t-1", "x", session_id="one")
     assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["running"]
 
 
@@ -64,20 +61,16 @@ async def test_a_call_never_goes_to_another_template() -> None:
 
 
 async def test_a_stream_of_an_agent_ends_its_sandbox() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            assert [chunk async for chunk in client.stream_agent("t-1", "x")] == [42]
-            async with client.stream_agent("t-1", "x"):
-                pass
+    async with shelved() as (shelf, client):
+        assert [chunk async for chunk in client.stream_agent("t-1", "x")] == [42]
+        async with client.stream_agent("t-1", "x"):
+            pass
     assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["ended", "ended"]
 
 
 async def test_a_stream_of_a_session_leaves_it_open() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            assert [chunk async for chunk in client.stream_agent("t-1", "x", session_id="one")] == [42]
+    async with shelved() as (shelf, client):
+        assert [chunk async for chunk in client.stream_agent("t-1", "x", session_id="one")] == [42]
     assert shelf.sandboxes["b-1"].state == "running"
 
 

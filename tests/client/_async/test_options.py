@@ -13,6 +13,7 @@ from ppio_agent_client import (
     TotalTimeoutError,
     UnavailableError,
 )
+from tests.client._async.clients import attached
 from tests.client._async.shelf import Shelf
 from tests.support.raw_server import OK, answer, answering, raw_server, sending
 
@@ -22,22 +23,18 @@ FULL = answer(b"{}", "503 Service Unavailable")
 
 
 async def test_a_session_with_a_shorter_limit_gives_up_earlier() -> None:
-    with raw_server(sending(), answering(OK)) as server:
-        async with AgentRuntimeClient() as client:
-            session = client.attach(server.url)
-            with pytest.raises(TotalTimeoutError, match=r"0\.05 s"):
-                await session.with_options(timeout=0.05).invoke("x")
-            assert (await session.invoke("x")).result == 42
+    async with attached(sending(), answering(OK)) as (_, session):
+        with pytest.raises(TotalTimeoutError, match=r"0\.05 s"):
+            await session.with_options(timeout=0.05).invoke("x")
+        assert (await session.invoke("x")).result == 42
 
 
 async def test_a_session_with_fewer_retries_asks_less_often() -> None:
-    with raw_server(answering(FULL, FULL, OK)) as server:
-        async with AgentRuntimeClient(config=ClientConfig(retry_delay=0)) as client:
-            session = client.attach(server.url)
-            with pytest.raises(UnavailableError):
-                await session.with_options(max_retries=0).invoke("x")
-            assert len(server.requests) == 1
-            assert (await session.invoke("x")).result == 42
+    async with attached(answering(FULL, FULL, OK), retry_delay=0) as (server, session):
+        with pytest.raises(UnavailableError):
+            await session.with_options(max_retries=0).invoke("x")
+        assert len(server.requests) == 1
+        assert (await session.invoke("x")).result == 42
 
 
 async def test_what_is_not_named_stays_as_it_is() -> None:

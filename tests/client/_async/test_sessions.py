@@ -15,6 +15,7 @@ from ppio_agent_client import (
     SandboxStartTimeoutError,
     SessionStatus,
 )
+from tests.client._async.clients import shelved
 from tests.client._async.shelf import BORN, HEALTHY, Shelf, agent
 from tests.support.raw_server import answer, answering, closed_port, raw_server
 
@@ -40,13 +41,9 @@ async def test_a_session_is_made_and_invoked() -> None:
 
 
 async def test_what_was_asked_for_reaches_the_provider() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            config = SandboxConfig(
-                env_vars={"A": "b"}, metadata={"x": "1", "y": "1"}, memory_limit="1Gi", cpu_limit="2"
-            )
-            await client.create_session("t-1", 600, config, session_id="sitzung 1", metadata={"y": "2"})
+    async with shelved() as (shelf, client):
+        config = SandboxConfig(env_vars={"A": "b"}, metadata={"x": "1", "y": "1"}, memory_limit="1Gi", cpu_limit="2")
+        await client.create_session("t-1", 600, config, session_id="sitzung 1", metadata={"y": "2"})
     (spec,) = shelf.specs
     assert (spec.session_id, spec.template_id, spec.timeout_seconds) == ("sitzung 1", "t-1", 600)
     assert (spec.env_vars, spec.metadata) == ({"A": "b"}, {"x": "1", "y": "2"})

@@ -9,6 +9,7 @@ from ppio_agent_client import (
     AgentClientError,
     SyncAgentRuntimeClient,
 )
+from tests.client._sync.clients import shelved
 from tests.client._sync.shelf import Shelf, agent
 from tests.support.raw_server import raw_server
 
@@ -46,17 +47,15 @@ def test_close_all_ends_what_this_client_made_and_nothing_else() -> None:
 
 
 def test_a_sandbox_that_could_not_be_ended_is_tried_again() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            session = client.create_session("t-1")
-            shelf.refuses_to_kill = True
-            with pytest.raises(AgentClientError, match=r"1 of 1 sandboxes .* the shelf is locked"):
-                client.close_all_sessions()
-            assert not session.is_closed
-            shelf.refuses_to_kill = False
+    with shelved() as (shelf, client):
+        session = client.create_session("t-1")
+        shelf.refuses_to_kill = True
+        with pytest.raises(AgentClientError, match=r"1 of 1 sandboxes .* the shelf is locked"):
             client.close_all_sessions()
-            assert session.is_closed
+        assert not session.is_closed
+        shelf.refuses_to_kill = False
+        client.close_all_sessions()
+        assert session.is_closed
     assert shelf.sandboxes["b-1"].state == "ended"
 
 
@@ -70,10 +69,8 @@ def test_an_answer_is_not_lost_when_its_sandbox_cannot_be_ended(caplog: pytest.L
 
 
 def test_leaving_the_client_ends_no_sandbox_and_no_provider_that_was_given() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            client.create_session("t-1")
+    with shelved() as (shelf, client):
+        client.create_session("t-1")
     assert shelf.sandboxes["b-1"].state == "running"
     assert not shelf.closed
 

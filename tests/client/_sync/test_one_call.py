@@ -11,6 +11,7 @@ from ppio_agent_client import (
     SandboxCreationError,
     SessionNotFoundError,
 )
+from tests.client._sync.clients import shelved
 from tests.client._sync.shelf import HEALTHY, Shelf, agent, invoked
 from tests.support.raw_server import answer, answering, raw_server
 
@@ -18,10 +19,8 @@ pytestmark = pytest.mark.contract
 
 
 def test_a_call_without_a_session_opens_one_and_ends_it() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            assert (client.invoke_agent("t-1", InvocationRequest(prompt="x"))).result == 42
+    with shelved() as (shelf, client):
+        assert (client.invoke_agent("t-1", InvocationRequest(prompt="x"))).result == 42
     assert shelf.sandboxes["b-1"].state == "ended"
 
 
@@ -35,11 +34,9 @@ def test_a_failed_call_ends_its_sandbox_too() -> None:
 
 
 def test_a_call_with_a_session_leaves_it_open() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            for _ in range(2):
-                client.invoke_agent("t-1", "x", session_id="one")
+    with shelved() as (shelf, client):
+        for _ in range(2):
+            client.invoke_agent("t-1", "x", session_id="one")
     assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["running"]
 
 
@@ -65,20 +62,16 @@ def test_a_call_never_goes_to_another_template() -> None:
 
 
 def test_a_stream_of_an_agent_ends_its_sandbox() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            assert [chunk for chunk in client.stream_agent("t-1", "x")] == [42]
-            with client.stream_agent("t-1", "x"):
-                pass
+    with shelved() as (shelf, client):
+        assert [chunk for chunk in client.stream_agent("t-1", "x")] == [42]
+        with client.stream_agent("t-1", "x"):
+            pass
     assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["ended", "ended"]
 
 
 def test_a_stream_of_a_session_leaves_it_open() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            assert [chunk for chunk in client.stream_agent("t-1", "x", session_id="one")] == [42]
+    with shelved() as (shelf, client):
+        assert [chunk for chunk in client.stream_agent("t-1", "x", session_id="one")] == [42]
     assert shelf.sandboxes["b-1"].state == "running"
 
 

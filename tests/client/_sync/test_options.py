@@ -14,6 +14,7 @@ from ppio_agent_client import (
     TotalTimeoutError,
     UnavailableError,
 )
+from tests.client._sync.clients import attached
 from tests.client._sync.shelf import Shelf
 from tests.support.raw_server import OK, answer, answering, raw_server, sending
 
@@ -23,22 +24,18 @@ FULL = answer(b"{}", "503 Service Unavailable")
 
 
 def test_a_session_with_a_shorter_limit_gives_up_earlier() -> None:
-    with raw_server(sending(), answering(OK)) as server:
-        with SyncAgentRuntimeClient() as client:
-            session = client.attach(server.url)
-            with pytest.raises(TotalTimeoutError, match=r"0\.05 s"):
-                session.with_options(timeout=0.05).invoke("x")
-            assert (session.invoke("x")).result == 42
+    with attached(sending(), answering(OK)) as (_, session):
+        with pytest.raises(TotalTimeoutError, match=r"0\.05 s"):
+            session.with_options(timeout=0.05).invoke("x")
+        assert (session.invoke("x")).result == 42
 
 
 def test_a_session_with_fewer_retries_asks_less_often() -> None:
-    with raw_server(answering(FULL, FULL, OK)) as server:
-        with SyncAgentRuntimeClient(config=ClientConfig(retry_delay=0)) as client:
-            session = client.attach(server.url)
-            with pytest.raises(UnavailableError):
-                session.with_options(max_retries=0).invoke("x")
-            assert len(server.requests) == 1
-            assert (session.invoke("x")).result == 42
+    with attached(answering(FULL, FULL, OK), retry_delay=0) as (server, session):
+        with pytest.raises(UnavailableError):
+            session.with_options(max_retries=0).invoke("x")
+        assert len(server.requests) == 1
+        assert (session.invoke("x")).result == 42
 
 
 def test_what_is_not_named_stays_as_it_is() -> None:

@@ -14,6 +14,7 @@ from ppio_agent_client import (
     SandboxGoneError,
     SandboxPausedError,
 )
+from tests.client._sync.clients import shelved
 from tests.client._sync.shelf import BORN, Shelf, agent, invoked
 from tests.support.raw_server import closed_port, raw_server
 
@@ -23,14 +24,12 @@ QUICK = ClientConfig(retry_delay=0)
 
 
 def test_a_refresh_lasts_as_long_as_the_sandbox_was_made_for() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            session = client.create_session("t-1", 450, session_id="one")
-            session.refresh()
-            assert session.expires_at == BORN + timedelta(seconds=450)
-            session.refresh(77)
-            assert session.expires_at == BORN + timedelta(seconds=77)
+    with shelved() as (shelf, client):
+        session = client.create_session("t-1", 450, session_id="one")
+        session.refresh()
+        assert session.expires_at == BORN + timedelta(seconds=450)
+        session.refresh(77)
+        assert session.expires_at == BORN + timedelta(seconds=77)
     assert [call for call in shelf.calls if call.startswith("extend")] == ["extend 450", "extend 77"]
 
 
@@ -60,13 +59,11 @@ def test_a_paused_session_says_so_without_being_called() -> None:
 
 
 def test_a_session_that_somebody_else_woke_is_invoked() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            session = client.create_session("t-1")
-            session.pause()
-            shelf.change("b-1", state="running")
-            assert (session.invoke("x")).result == 42
+    with shelved() as (shelf, client):
+        session = client.create_session("t-1")
+        session.pause()
+        shelf.change("b-1", state="running")
+        assert (session.invoke("x")).result == 42
 
 
 def test_a_sandbox_that_ended_is_told_instead_of_what_the_network_saw() -> None:

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from ._sync.templates import SyncTemplateManager as SyncTemplateManager
     from ._sync.transport import DefaultHttpxClient as DefaultHttpxClient
 
+# fmt: off
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
@@ -166,3 +167,4 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ),
     },
 )
+# fmt: on

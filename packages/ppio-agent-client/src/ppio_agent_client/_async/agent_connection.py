@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -46,29 +46,23 @@ class AgentConnection:
 
     Args:
         transport: Returns the client's connections, which are opened when first needed.
-        config: The client's settings.
-        url: Where the agent listens, without a trailing slash.
-        headers: What every request to it carries.
-        budget: The retries that the client can afford.
-        auth: Adds to each attempt what shows who calls; None where the headers do.
-
-    Attributes:
         config: The settings of calls over this connection.
         peer: The agent; shared with the connections that `with_config` makes.
+        budget: The retries that the client can afford.
+        auth: Adds to each attempt what shows who calls; None where the headers do.
     """
 
     def __init__(
         self,
         transport: Callable[[], Awaitable[Transport]],
         config: ClientConfig,
-        url: str,
-        headers: Mapping[str, str],
+        peer: Peer,
         *,
         budget: RetryBudget,
         auth: AuthManager | None = None,
     ) -> None:
         self.config = config
-        self.peer = Peer(url, dict(headers))
+        self.peer = peer
         self._transport = transport
         self._budget = budget
         self._auth = auth
@@ -118,12 +112,9 @@ class AgentConnection:
         return answer
 
     def pause(self, failures: int, limits: Limits, answer: Answer | None = None) -> float | None:
-        """Return how long to wait before the next attempt; None where there must be none.
+        """Return how long to wait after so many attempts without progress, in seconds; None to give up.
 
-        Args:
-            failures: Attempts without progress before this one.
-            limits: Whose total the pause must not outlast.
-            answer: A refusal that may say how long to wait.
+        The pause does not outlast the limits. `answer` is a refusal that may say how long to wait.
         """
         asked = None if answer is None else retry_after_of(answer.headers, unix_now=io.unix_now())
         left = limits.remaining(io.now())

@@ -50,12 +50,7 @@ _NEVER_CONNECTED: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutE
 
 
 def failure_of(error: BaseException, *, began: bool) -> Failure | None:
-    """Return what an exception of httpx, or of httpx2, means; None for anything else.
-
-    Args:
-        error: What was raised.
-        began: Whether the answer had begun.
-    """
+    """Return what an exception of httpx or httpx2 means before or after an answer began; None for anything else."""
     if isinstance(error, UnicodeError):  # a header or a host that cannot be written
         return Failure.IMPOSSIBLE
     names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ in {"httpx", "httpx2"}]
@@ -70,12 +65,7 @@ def failure_of(error: BaseException, *, began: bool) -> Failure | None:
 
 
 class Answer:
-    """One answer whose head has arrived. Read it to its end or close it: either gives its connection back.
-
-    Attributes:
-        status: HTTP status.
-        headers: Found by names in any case.
-    """
+    """One answer whose head has arrived. Read it to its end or close it: either gives its connection back."""
 
     def __init__(self, response: httpx.Response, call: Call, limits: Limits, timeouts: dict[str, float | None]) -> None:
         self.status = response.status_code
@@ -155,12 +145,7 @@ class Answer:
 
 
 class Transport:
-    """Carries the calls of one client: over the httpx client that it is given, else over ones of its own.
-
-    Args:
-        config: Limits and proxy of clients of its own.
-        http_client: An `httpx.AsyncClient`, which whoever made it closes.
-    """
+    """Carries the calls of one client: over the httpx client that it is given, else over ones of its own."""
 
     def __init__(self, config: ClientConfig, http_client: HttpClient | None = None) -> None:
         self._config = config
@@ -311,14 +296,7 @@ def _with_free_list(transport: httpx.AsyncBaseTransport, limits: httpx.Limits) -
 
 
 def translated(error: Exception, call: Call, limits: Limits, *, began: bool) -> PPIOAgentRuntimeError | None:
-    """Return our exception for one of httpx, or of httpx2; None for anything else.
-
-    Args:
-        error: What was raised.
-        call: The call it belongs to.
-        limits: The limits of that call.
-        began: Whether the answer had begun.
-    """
+    """Return our exception for one of httpx, or of httpx2, in a call; None for anything else."""
     failure = failure_of(error, began=began)
     if failure is None:
         return None

@@ -141,11 +141,7 @@ def invoke_call(peer: Peer, request: Request, options: CallOptions, *, stream: b
 def submit_call(peer: Peer, request: Request, options: CallOptions, timeout: float | None) -> Call:
     """Return the call that hands work in and does not wait for it (RFC 7240, section 4.1).
 
-    Args:
-        peer: The agent.
-        request: What to ask.
-        options: How.
-        timeout: Longest time of the work, in seconds; what the request says unless given.
+    `timeout` is the longest time of the work, in seconds; what the request says unless given.
     """
     call = invoke_call(peer, request, options, stream=False)
     call.headers["Prefer"] = "respond-async"

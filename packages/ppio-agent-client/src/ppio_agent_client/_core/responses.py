@@ -59,13 +59,8 @@ _UNHEALTHY_WORDS = frozenset({"unhealthy", "down", "error", "false"})
 def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.InvocationResponse:
     """Return what an agent answered.
 
-    A successful body that is no envelope, from an agent of another make, becomes the result as it is.
-
-    Args:
-        status: HTTP status.
-        headers: Found by lower-case names.
-        body: The whole body.
-        unix_now: The time, in unix seconds, for a `Retry-After` that is a date.
+    A successful body that is no envelope, from an agent of another make, becomes the result as it is. Headers are found
+    by lower-case names; `unix_now` is for a `Retry-After` that is a date.
 
     Raises:
         PPIOAgentRuntimeError: The answer is an error; the class says which.
@@ -150,11 +145,8 @@ def error_from_envelope(
 ) -> PPIOAgentRuntimeError:
     """Return the exception that an error envelope stands for: the class of its `error_type`, else of its status.
 
-    Args:
-        envelope: A JSON object, ours or another server's.
-        status: HTTP status that carried it; None when it came inside a stream.
-        headers: Found by lower-case names.
-        unix_now: The time, in unix seconds; None where no `Retry-After` can be.
+    The envelope is a JSON object, ours or another server's; `status` is None when it came inside a stream, `unix_now`
+    where there can be no `Retry-After`.
     """
     name = envelope.get("error_type")
     error_type = name if isinstance(name, str) and name else None
@@ -237,7 +229,7 @@ def retry_after_of(headers: Mapping[str, str], *, unix_now: float) -> float | No
 
 
 def ping_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.PingResponse:
-    """Return how an agent feels. 503 is Unhealthy; any 200 that does not say otherwise is Healthy.
+    """Return the health of an agent. 503 is Unhealthy; any 200 that does not say otherwise is Healthy.
 
     Raises:
         PPIOAgentRuntimeError: The answer is about something else than health: no such route, no permission.

@@ -104,11 +104,7 @@ def after_cut(
 ) -> RetryAction:
     """Return what follows when a stream that had begun is cut.
 
-    Args:
-        error: How the cut was noticed.
-        invocation_id: What the answer called the invocation, if it did.
-        numbered: The answer spoke protocol 1.
-        survives: The invocation goes on without its caller, as far as that was the caller's choice.
+    `numbered`: the answer spoke protocol 1. `survives`: the caller chose that the invocation goes on without it.
     """
     limit_of_caller = isinstance(error, NetworkError) and type(error) not in {NetworkError, IdleTimeoutError}
     if limit_of_caller or not (invocation_id and numbered and survives):

@@ -130,17 +130,13 @@ class Until:
     what is left and looks at the clock between reads.
     """
 
-    def __init__(self, deadline: float | None, total: float | None) -> None:
-        self.deadline = deadline
-        self.total = total
+    def __init__(self, deadline: float | None, total: float | None) -> None: ...
 
-    def __enter__(self) -> None:
-        return None
+    def __enter__(self) -> None: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+    ) -> None: ...
 
 
 class Background:
@@ -191,20 +187,13 @@ class Gate:
 
     def __init__(self, places: int) -> None:
         self._places = threading.Semaphore(places)
-
-    def enter_at_once(self) -> bool:
-        """Take a place, if one is free."""
-        return self._places.acquire(blocking=False)
+        self.leave = self._places.release
 
     def enter(self, seconds: float | None) -> None:
-        """Take a place.
+        """Take a place, which `leave` gives back.
 
         Raises:
             TimeoutError: None was free for `seconds`.
         """
         if not self._places.acquire(timeout=seconds):
             raise TimeoutError("every place is taken")
-
-    def leave(self) -> None:
-        """Give a place back."""
-        self._places.release()

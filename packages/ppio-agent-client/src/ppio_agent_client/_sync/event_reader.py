@@ -30,15 +30,7 @@ _END_SECONDS = 1.0
 
 
 class EventReader:
-    """Reads events, and goes on where it was when a connection is cut.
-
-    Attributes:
-        request_id: The id of the call, once the answer has begun.
-        invocation_id: The id of the invocation, once the answer has begun; None where the server has none.
-        replayed: Whether an earlier request with the same key has begun it.
-        envelope: What closed the stream, once it did.
-        chunks: How many chunks were read.
-    """
+    """Reads events, and goes on where it was when a connection is cut. Its attributes: see `SyncInvocationStream`."""
 
     def __init__(self, source: EventsSource) -> None:
         self._source = source

@@ -43,11 +43,9 @@ class CallContext:
     explain: Explain
 
     def open(self, call: Callable[[], Call], limits: Limits) -> Answer:
-        """Return the answer to a call, repeated where that is safe; what is no event stream has been read.
+        """Return the answer to a call, retried where that is safe; what is no event stream has been read.
 
-        Args:
-            call: Makes the call once the session is ready; a sandbox that was woken may listen elsewhere.
-            limits: The limits of it and its retries.
+        The call is made once the session is ready: a sandbox that was woken may listen elsewhere.
         """
         try:
             with io.Until(limits.deadline, limits.total):
@@ -59,11 +57,9 @@ class CallContext:
 
 
 class EventsSource:
-    """What an invocation has said after a certain event, and what it will say. Leaving it leaves the invocation alone.
+    """What an invocation has said after event number `after`, and will say. Leaving it leaves the invocation alone.
 
-    Attributes:
-        context: What a call needs of its session; None while that is not made yet.
-        after: Number of the event that it begins behind.
+    `context` is None while its session is not made yet.
     """
 
     def __init__(self, context: CallContext | None, invocation_id: str, after: int) -> None:
@@ -154,14 +150,13 @@ class InvocationSource(EventsSource):
         connection = self._context.connection
         call = requests.cancel_call(connection.peer, invocation_id)
         limits = call_limits(connection.config, CANCEL_SECONDS, io.now())
-        outcome: Answer | PPIOAgentRuntimeError
         try:
             with io.Until(limits.deadline, limits.total):
                 outcome = connection.attempt(call, limits)
+            if isinstance(outcome, NetworkError):
+                raise outcome
         except PPIOAgentRuntimeError as error:
-            outcome = error
-        if isinstance(outcome, PPIOAgentRuntimeError):
-            logger.debug("invocation %s was left and could not be cancelled: %s", invocation_id, outcome)
+            logger.debug("invocation %s was left and could not be cancelled: %s", invocation_id, error)
             return False
         return True
 
