@@ -16,7 +16,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import blocking_group, client_group, features_group, posts_group, start_group, streams_group
+from . import blocking_group, client_group, features_group, live_group, posts_group, start_group, streams_group
 from .growth import grow
 from .peers import PEERS, peers, version_of
 from .report import Report
@@ -28,6 +28,7 @@ _RUN = {
     "blocking": blocking_group.run,
     "start": start_group.run,
     "client": client_group.run,
+    "live": live_group.run,
     "features": features_group.run,
 }
 

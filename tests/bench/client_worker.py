@@ -1,6 +1,8 @@
-"""Calls an agent as fast as it can, with our client or with bare asyncio; a process of its own.
+"""Calls an agent as fast as it can: with our client, with httpx alone, or with bare asyncio; a process of its own.
 
-Usage: python -m tests.bench.client_worker raw|ours posts|events PORT CONCURRENCY SECONDS. Prints calls or events/s.
+Usage: python -m tests.bench.client_worker raw|httpx|ours|aiohttp posts|events PORT CONCURRENCY SECONDS. `aiohttp` is
+our client over `ppio-agent-client[aiohttp]`. Prints calls or events per second, and microseconds of processor time for
+each.
 """
 
 from __future__ import annotations
@@ -10,12 +12,18 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from .loads import PAYLOAD
+
+if TYPE_CHECKING:
+    from ppio_agent_client import SandboxSession
 
 _HEAD = b"POST /invocations HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 Call = Callable[[], Awaitable[int]]
+"""Does one thing, and returns how many that was: 1 call, or the events of a stream."""
 
 
 def _request() -> bytes:
@@ -56,96 +64,109 @@ class RawConnection(asyncio.Protocol):
         return 1
 
 
-async def raw_posts(port: int) -> Call:
-    """Return a call over a connection of its own."""
-    _, connection = await asyncio.get_running_loop().create_connection(RawConnection, "127.0.0.1", port)
-    return connection.call
+async def raw_events(port: int) -> int:
+    """Read a stream, split it into events and find the data of each, undecoded; return how many there were."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    writer.write(_request())
+    await reader.readuntil(b"\r\n\r\n")
+    count, rest, tail = 0, b"", b""
+    while not rest.endswith(b"0\r\n\r\n"):
+        rest += await reader.read(1 << 18)
+        parts, at = [], 0
+        while (end := rest.find(b"\r\n", at)) > 0 and (size := int(rest[at:end], 16)):
+            if len(rest) < end + 4 + size:
+                break
+            parts.append(rest[end + 2 : end + 2 + size])
+            at = end + 4 + size
+        rest = rest[at:]
+        *events, tail = (tail + b"".join(parts)).split(b"\n\n")
+        for event in events:
+            at = event.find(b"data: ")
+            if at >= 0:
+                count += bool(event[at + 6 :])
+    writer.close()
+    return count
 
 
-async def raw_events(port: int) -> Call:
-    """Return a call that reads a stream, splits it into events and finds the data of each, undecoded."""
-
-    async def call() -> int:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-        writer.write(_request())
-        await reader.readuntil(b"\r\n\r\n")
-        count, rest, tail = 0, b"", b""
-        while not rest.endswith(b"0\r\n\r\n"):
-            rest += await reader.read(1 << 18)
-            parts, at = [], 0
-            while (end := rest.find(b"\r\n", at)) > 0 and (size := int(rest[at:end], 16)):
-                if len(rest) < end + 4 + size:
-                    break
-                parts.append(rest[end + 2 : end + 2 + size])
-                at = end + 4 + size
-            rest = rest[at:]
-            *events, tail = (tail + b"".join(parts)).split(b"\n\n")
-            for event in events:
-                at = event.find(b"data: ")
-                if at >= 0:
-                    count += bool(event[at + 6 :])
-        writer.close()
-        return count
-
-    return call
+async def _raw(what: str, port: int, concurrency: int, _stack: AsyncExitStack) -> list[Call]:
+    if what == "events":
+        return [lambda: raw_events(port)] * concurrency
+    loop = asyncio.get_running_loop()
+    made = [await loop.create_connection(RawConnection, "127.0.0.1", port) for _ in range(concurrency)]
+    return [connection.call for _, connection in made]
 
 
-async def our_posts(port: int) -> Call:
-    """Return `session.invoke`."""
-    session = _session(port)
+async def _httpx(what: str, port: int, concurrency: int, stack: AsyncExitStack) -> list[Call]:
+    import httpx
 
-    async def call() -> int:
-        await session.invoke(PAYLOAD)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    client = await stack.enter_async_context(httpx.AsyncClient(limits=limits, timeout=60))
+    url = f"http://127.0.0.1:{port}/invocations"
+
+    async def post() -> int:
+        (await client.post(url, json=PAYLOAD)).json()
         return 1
 
-    return call
+    async def events() -> int:
+        count, rest = 0, b""
+        async with client.stream("POST", url, json=PAYLOAD) as response:
+            async for part in response.aiter_bytes():
+                *found, rest = (rest + part).split(b"\n\n")
+                count += sum(b"data: " in event for event in found)
+        return count
+
+    return [post if what == "posts" else events] * concurrency
 
 
-async def our_events(port: int) -> Call:
-    """Return `session.stream`, read to its end, decoded."""
-    session = _session(port)
+async def session(who: str, port: int, stack: AsyncExitStack) -> SandboxSession:
+    """Return a session of our client, over aiohttp or not."""
+    from ppio_agent_client import AgentRuntimeClient, DefaultAioHttpClient
 
-    async def call() -> int:
-        async with session.stream(PAYLOAD) as chunks:
+    http_client = await stack.enter_async_context(DefaultAioHttpClient()) if who == "aiohttp" else None
+    client = AgentRuntimeClient(api_key="sk_bench", http_client=http_client)
+    return (await stack.enter_async_context(client)).attach(f"http://127.0.0.1:{port}")
+
+
+async def _ours(who: str, what: str, port: int, concurrency: int, stack: AsyncExitStack) -> list[Call]:
+    attached = await session(who, port, stack)
+
+    async def post() -> int:
+        await attached.invoke(PAYLOAD)
+        return 1
+
+    async def events() -> int:
+        async with attached.stream(PAYLOAD) as chunks:
             return sum([1 async for _ in chunks])
 
-    return call
+    return [post if what == "posts" else events] * concurrency
 
 
-_sessions: list[object] = []
+async def measure(who: str, what: str, port: int, concurrency: int, seconds: float) -> tuple[float, float]:
+    """Return how many calls or events were done per second, and microseconds of processor time for each."""
+    async with AsyncExitStack() as stack:
+        if who in ("raw", "httpx"):
+            calls = await (_raw if who == "raw" else _httpx)(what, port, concurrency, stack)
+        else:
+            calls = await _ours(who, what, port, concurrency, stack)
+        done = 0
 
+        async def loop(call: Call, until: float) -> None:
+            nonlocal done
+            while time.perf_counter() < until:
+                count = await call()  # on a line of its own: `done += await …` reads `done` before it waits
+                done += count
 
-def _session(port: int):  # type: ignore[no-untyped-def]  # imported late, so that raw runs without the client
-    from ppio_agent_client import AgentRuntimeClient
-
-    if not _sessions:
-        _sessions.append(AgentRuntimeClient(api_key="sk_bench").attach(f"http://127.0.0.1:{port}"))
-    return _sessions[0]
-
-
-async def rate(who: str, what: str, port: int, concurrency: int, seconds: float) -> float:
-    """Return how many calls or events were done per second."""
-    make = {"raw posts": raw_posts, "raw events": raw_events, "ours posts": our_posts, "ours events": our_events}
-    calls = [await make[f"{who} {what}"](port) for _ in range(concurrency)]
-    done = 0
-
-    async def loop(call: Call, until: float) -> None:
-        nonlocal done
-        while time.perf_counter() < until:
-            done += await call()
-
-    await asyncio.gather(*(call() for call in calls))  # opens the connections
-    began = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for call in calls:
-            group.create_task(loop(call, began + seconds))
-    return done / (time.perf_counter() - began)
+        await asyncio.gather(*(call() for call in calls))  # opens the connections
+        began, cpu = time.perf_counter(), time.process_time()
+        await asyncio.gather(*(loop(call, began + seconds) for call in calls))
+        return done / (time.perf_counter() - began), (time.process_time() - cpu) / done * 1e6
 
 
 def main() -> None:
     """Run and print."""
     who, what, port, concurrency, seconds = sys.argv[1:]
-    sys.stdout.write(f"{asyncio.run(rate(who, what, int(port), int(concurrency), float(seconds)))}\n")
+    rate, cpu = asyncio.run(measure(who, what, int(port), int(concurrency), float(seconds)))
+    sys.stdout.write(f"{rate} {cpu}\n")
 
 
 if __name__ == "__main__":

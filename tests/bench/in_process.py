@@ -4,8 +4,8 @@
     python -m tests.bench.in_process --instructions   # counted by valgrind: slow, and the same on a busy machine
     python -m tests.bench.in_process agent            # one of them
 
-`raw` is bare ASGI on uvicorn's own protocol, `connection` the same on ours, `agent` the whole runtime; the others are
-the agent without something, so that a difference is what that costs, or with something that a caller asks for.
+`raw` is bare ASGI on uvicorn's protocol, `agent` the whole runtime there; the others are the agent without something,
+so that a difference is what that costs, or with something that a caller asks for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from typing import Any, Final
 
 import uvloop
@@ -28,13 +27,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, configure_logging
-from ppio_agent_runtime.http_protocol import AgentHttpProtocol
 
 from .loads import SMALL
 
 VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "raw": {},
-    "connection": {},
     "agent": {},
     "without metrics": {"enable_metrics": False},
     "without CORS": {"cors_origins": []},
@@ -44,7 +41,6 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "API keys": {"api_keys": ["bench-key"]},
     "access log": {"access_log": True},
     "access log, JSON": {"access_log": True, "log_format": "json"},
-    "isolated": {"isolate_handlers": True},
     "middleware": {},
 }
 
@@ -88,25 +84,22 @@ async def bare(_scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def connection(variant: str) -> tuple[Any, ServerState, Nowhere]:
+def connection(variant: str) -> tuple[HttpToolsProtocol, ServerState, Nowhere]:
     """Return a new connection to the variant."""
     app: Any = bare
-    if variant not in ("raw", "connection"):
-        agent = PPIOAgentRuntimeApp(AgentConfig(**VARIANTS[variant]))
-        agent.entrypoint(handler)
+    if variant != "raw":
+        app = PPIOAgentRuntimeApp(AgentConfig(**VARIANTS[variant]))
+        app.entrypoint(handler)
         if variant == "middleware":
-            agent.middleware(around)
-        app = agent.stack
-        if agent.config.access_log:
-            configure_logging(agent.config.log_format)
+            app.middleware(around)
+        if app.config.access_log:
+            configure_logging(app.config.log_format)
             logging.root.handlers[0].setStream(tempfile.TemporaryFile("w"))  # type: ignore[attr-defined]  # noqa: SIM115  # till the end
-    kind: Any = HttpToolsProtocol if variant == "raw" else partial(AgentHttpProtocol, read_timeout_seconds=30)
-    config = Config(app, http=kind, ws="none", interface="asgi3", lifespan="off", access_log=False, proxy_headers=False)
+    config = Config(app, ws="none", interface="asgi3", lifespan="off", access_log=False, proxy_headers=False)
     config.load()
     state = ServerState()
     state.default_headers = [(b"date", b"Sun, 22 Nov 2026 19:56:47 GMT")]
-    state.default_headers += [(b"server", b"uvicorn")] if variant == "raw" else []
-    protocol, transport = kind(config, state, {}), Nowhere()
+    protocol, transport = HttpToolsProtocol(config, state, {}), Nowhere()
     protocol.connection_made(transport)
     return protocol, state, transport
 

@@ -19,6 +19,7 @@ PAYLOAD: Final = {"prompt": "x" * 120, "session": "s-0123456789", "user": "u-42"
 SMALL: Final = json.dumps(PAYLOAD).encode().ljust(200)
 """200 bytes."""
 BIG_ANSWER: Final = json.dumps({"prompt": "x", "big": True}).encode()
+BIGGER_ANSWER: Final = json.dumps({"prompt": "x", "bigger": True}).encode()
 BIG_REQUEST: Final = json.dumps(
     {"prompt": "x", "messages": [{"id": i, "role": "user", "content": "lorem ipsum dolor " * 54} for i in range(990)]}
 ).encode()

@@ -18,12 +18,8 @@ import socket
 import statistics
 import threading
 import time
-import timeit
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-
-from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
-from ppio_agent_runtime.invocations.invocation import Invocation
 
 from .agents import Agent, agent
 from .proc import cpu_seconds
@@ -205,20 +201,6 @@ def compare_pings(count: int) -> None:
         print(f"{name:26}{found[count // 2]:8.2f}{found[int(count * 0.99)]:8.2f}{found[-1]:8.2f}")
 
 
-def time_the_recorder() -> None:
-    """Print what the numbers cost for each invocation, without a server around them."""
-    manager = PPIOAgentRuntimeApp(AgentConfig(enable_metrics=True))._services.invocations
-    recorder, run = manager.recorder, Invocation(manager, RequestContext())
-    assert recorder is not None
-
-    def record() -> None:
-        recorder.started(run.context)
-        recorder.finished(run.context, None)
-
-    best = min(timeit.repeat(record, number=50_000, repeat=7)) / 50_000
-    print(f"recording one invocation: {best * 1e9:.0f} ns\n")
-
-
 def main() -> None:
     """Run all measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -226,7 +208,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="bursts of each variant that count")
     parser.add_argument("--pings", type=int, default=500, help="pings under each load")
     options = parser.parse_args()
-    time_the_recorder()
     compare_variants(options.seconds, options.rounds)
     compare_pings(options.pings)
 

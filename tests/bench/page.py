@@ -19,6 +19,7 @@ _TITLES = {
     "blocking": "Code that blocks",
     "start": "Start and memory",
     "client": "The client",
+    "live": "Live streams and sandboxes",
     "features": "What a feature costs",
 }
 

@@ -19,6 +19,8 @@ from ppio_agent_client import AgentClientError, AgentRuntimeClient, ClientConfig
 from tests.client._async.clients import attached
 from tests.support.raw_server import LAST_PIECE, Caller, Script, answer, piece, raw_server, sending, stream_head
 
+pytestmark = pytest.mark.contract
+
 AT_ONCE = 64
 
 
@@ -91,7 +93,6 @@ def _is_socket(link: Path) -> bool:
         return False
 
 
-@pytest.mark.contract
 @pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.0/8 and /proc")
 async def test_a_thousand_sessions_share_a_client_and_leave_nothing() -> None:
     tasks, threads, sockets = asyncio.all_tasks(), set(threading.enumerate()), our_sockets()
@@ -115,7 +116,6 @@ async def test_a_thousand_sessions_share_a_client_and_leave_nothing() -> None:
     assert our_sockets() <= sockets
 
 
-@pytest.mark.contract
 @pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.0/8")
 async def test_calls_wait_for_each_other_where_there_are_more_than_connections() -> None:
     async with echo() as agent, AgentRuntimeClient(config=ClientConfig(max_connections=3)) as client:
@@ -125,7 +125,6 @@ async def test_calls_wait_for_each_other_where_there_are_more_than_connections()
         assert agent.connections == 3
 
 
-@pytest.mark.contract
 async def test_calls_that_are_cancelled_anywhere_give_their_place_back() -> None:
     async with echo() as agent, AgentRuntimeClient(config=ClientConfig(max_connections=2)) as client:
         session = client.attach(f"http://127.0.0.1:{agent.port}")
@@ -141,7 +140,6 @@ async def test_calls_that_are_cancelled_anywhere_give_their_place_back() -> None
         await until(lambda: agent.open <= 2)
 
 
-@pytest.mark.contract
 async def test_calls_and_streams_leave_nothing_to_the_garbage_collector() -> None:
     events = stream_head() + piece(b"id: 1\ndata: 1\n\n") + piece(b"id: 2\nevent: done\ndata: {}\n\n") + LAST_PIECE
     async with attached(alternating(envelope(1), events)) as (_, session):
@@ -162,7 +160,6 @@ async def test_calls_and_streams_leave_nothing_to_the_garbage_collector() -> Non
             gc.enable()
 
 
-@pytest.mark.contract
 async def test_closing_a_client_ends_those_who_use_and_those_who_wait_for_a_connection() -> None:
     with raw_server(sending()) as server:
         client = AgentRuntimeClient(config=ClientConfig(max_connections=1, max_retries=0))
@@ -176,7 +173,6 @@ async def test_closing_a_client_ends_those_who_use_and_those_who_wait_for_a_conn
     assert server.connections == 1
 
 
-@pytest.mark.contract
 def test_threads_share_a_blocking_client() -> None:
     with raw_server(echoing) as server:
         with SyncAgentRuntimeClient() as client, ThreadPoolExecutor(AT_ONCE) as pool:
@@ -187,7 +183,6 @@ def test_threads_share_a_blocking_client() -> None:
     gc.collect()
 
 
-@pytest.mark.contract
 def test_threads_wait_for_each_other_where_there_are_more_than_connections() -> None:
     with raw_server(echoing) as server:
         config = ClientConfig(max_connections=2, connect_timeout=60)

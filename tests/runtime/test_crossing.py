@@ -16,8 +16,9 @@ from tests.runtime.test_isolation import isolated
 from tests.support.gates import Count, aside, eventually
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, get, invoke, request
 
+pytestmark = pytest.mark.contract
 
-@pytest.mark.contract
+
 @pytest.mark.parametrize("kind", ["async", "sync"])
 def test_producer_waits_for_a_slow_reader_and_then_goes_on_where_it_was(kind: str) -> None:
     app, made, total = isolated(), Count(), 2000
@@ -42,7 +43,6 @@ def test_producer_waits_for_a_slow_reader_and_then_goes_on_where_it_was(kind: st
     assert done.kind == "done"
 
 
-@pytest.mark.contract
 def test_body_that_comes_in_pieces_is_complete_and_a_large_answer_too() -> None:
     app = isolated()
 
@@ -59,7 +59,6 @@ def test_body_that_comes_in_pieces_is_complete_and_a_large_answer_too() -> None:
             assert caller.read_answer().result == "x" * 900_000
 
 
-@pytest.mark.contract
 def test_caller_that_waits_for_100_continue_gets_it() -> None:
     app = isolated()
 
@@ -101,7 +100,6 @@ def test_answer_that_is_no_http_is_cut_and_the_next_one_is_served() -> None:
         assert invoke(url).result == "here"
 
 
-@pytest.mark.contract
 def test_context_of_the_app_that_serves_it_reaches_the_handler() -> None:
     tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
     inner = isolated()

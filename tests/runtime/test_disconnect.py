@@ -13,14 +13,15 @@ from ppio_agent_runtime.testing import running
 from tests.runtime.wire import metric
 from tests.support.gated import never_ending
 from tests.support.gates import Gate, eventually, opening
-from tests.support.raw_http import PROTOCOL_1, Connection, get, invoke, request, streaming
+from tests.support.raw_http import Connection, get, invoke, request, streaming
+
+pytestmark = pytest.mark.contract
 
 Leave = Callable[[Connection], None]
 
 by_fin_and_rst = pytest.mark.parametrize("leave", [Connection.close, Connection.reset], ids=["FIN", "RST"])
 
 
-@pytest.mark.contract
 @by_fin_and_rst
 def test_vanished_caller_cancels_an_async_value(leave: Leave) -> None:
     app = PPIOAgentRuntimeApp()
@@ -34,27 +35,6 @@ def test_vanished_caller_cancels_an_async_value(leave: Leave) -> None:
         cancelled.wait()
 
 
-@pytest.mark.contract
-@by_fin_and_rst
-@pytest.mark.parametrize("headers", [{}, PROTOCOL_1], ids=["plain", "protocol 1"])
-def test_vanished_caller_closes_an_async_generator(leave: Leave, headers: dict[str, str]) -> None:
-    app, closed = PPIOAgentRuntimeApp(AgentConfig(resume_window_seconds=0)), Gate("closed")
-
-    @app.entrypoint
-    async def handler(payload: dict[str, object]) -> AsyncIterator[int]:
-        try:
-            yield 1
-            await asyncio.Future()
-        finally:
-            closed.open()
-
-    with running(app) as url, streaming(url, headers=headers) as connection:
-        assert next(connection.events()).data == 1
-        leave(connection)
-        closed.wait()
-
-
-@pytest.mark.contract
 @by_fin_and_rst
 def test_vanished_caller_closes_a_stream_that_was_silent_from_the_start(leave: Leave) -> None:
     app, begun, closed = PPIOAgentRuntimeApp(), Gate("begun"), Gate("closed")
@@ -76,7 +56,6 @@ def test_vanished_caller_closes_a_stream_that_was_silent_from_the_start(leave: L
         closed.wait()
 
 
-@pytest.mark.contract
 @by_fin_and_rst
 def test_vanished_caller_closes_a_sync_generator_at_its_next_yield(leave: Leave) -> None:
     app, closed, go_on, gone = PPIOAgentRuntimeApp(), Gate("closed"), Gate("go on"), Gate("gone")
@@ -105,7 +84,6 @@ def test_vanished_caller_closes_a_sync_generator_at_its_next_yield(leave: Leave)
     assert yielded == [2]
 
 
-@pytest.mark.contract
 def test_vanished_caller_is_seen_by_a_sync_handler_as_context_cancelled() -> None:
     app, begun, seen = PPIOAgentRuntimeApp(), Gate("begun"), Gate("seen")
 
@@ -123,7 +101,6 @@ def test_vanished_caller_is_seen_by_a_sync_handler_as_context_cancelled() -> Non
         seen.wait()
 
 
-@pytest.mark.contract
 def test_vanished_caller_cancels_a_generator_that_is_collected_into_json() -> None:
     app, begun, closed = PPIOAgentRuntimeApp(), Gate("begun"), Gate("closed")
 
@@ -144,7 +121,6 @@ def test_vanished_caller_cancels_a_generator_that_is_collected_into_json() -> No
         closed.wait()
 
 
-@pytest.mark.contract
 @by_fin_and_rst
 @pytest.mark.parametrize("kind", ["async", "sync"])
 def test_vanished_slow_reader_closes_a_generator_whose_writer_is_blocked(kind: str, leave: Leave) -> None:
@@ -187,7 +163,6 @@ def test_vanished_slow_reader_closes_a_generator_whose_writer_is_blocked(kind: s
         closed.wait()
 
 
-@pytest.mark.contract
 def test_vanished_uploader_never_reaches_the_handler_and_leaves_no_error(caplog: pytest.LogCaptureFixture) -> None:
     app, called = PPIOAgentRuntimeApp(), Gate("called")
 
@@ -204,7 +179,6 @@ def test_vanished_uploader_never_reaches_the_handler_and_leaves_no_error(caplog:
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-@pytest.mark.contract
 def test_vanished_caller_leaves_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     app = PPIOAgentRuntimeApp()
     begun, cancelled = never_ending(app)
@@ -218,7 +192,6 @@ def test_vanished_caller_leaves_no_error_in_the_log(caplog: pytest.LogCaptureFix
     assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
-@pytest.mark.contract
 def test_finally_blocks_of_a_cancelled_handler_may_await() -> None:
     app, begun, cleaned = PPIOAgentRuntimeApp(), Gate("begun"), Gate("cleaned")
 
@@ -239,7 +212,6 @@ def test_finally_blocks_of_a_cancelled_handler_may_await() -> None:
         cleaned.wait()
 
 
-@pytest.mark.contract
 def test_vanished_caller_frees_the_service_to_be_healthy_again() -> None:
     app = PPIOAgentRuntimeApp()
     begun, _ = never_ending(app)
@@ -253,7 +225,6 @@ def test_vanished_caller_frees_the_service_to_be_healthy_again() -> None:
         eventually(lambda: get(url, "/ping").json["status"] == "Healthy", "idle again")
 
 
-@pytest.mark.contract
 def test_vanished_caller_of_a_queued_sync_handler_is_never_worked_for() -> None:
     app, begun, go_on = PPIOAgentRuntimeApp(AgentConfig(sync_workers=1)), Gate("begun"), Gate("go on")
     worked_for: list[object] = []
@@ -297,7 +268,6 @@ def test_generator_closed_because_of_a_value_that_cannot_be_json_runs_its_finall
     assert closed_in == ["agent-worker"]
 
 
-@pytest.mark.contract
 def test_stream_whose_request_task_is_cancelled_by_a_middleware_closes_its_generator() -> None:
     app, closed = PPIOAgentRuntimeApp(), Gate("closed")
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.support.processes import run_to_the_end
-
-pytestmark = pytest.mark.contract
 
 PROGRAM = """
 import asyncio

@@ -281,31 +281,6 @@ def test_unknown_route_is_404(url: str) -> None:
     assert refusal(get(url, "/nowhere?x=1"), 404, "NotFoundError") == "There is no route '/nowhere'."
 
 
-@pytest.mark.parametrize(
-    "path", ["/docs", "/redoc", "/openapi.json", "/invocations/", "/invocations/x", "//ping", "/PING"]
-)
-def test_route_that_is_not_ours_is_404(url: str, path: str) -> None:
-    refusal(get(url, path), 404, "NotFoundError")
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
-        ("GET", "/invocations", "POST"),
-        ("PUT", "/invocations", "POST"),
-        ("DELETE", "/invocations", "POST"),
-        ("OPTIONS", "/invocations", "POST"),
-        ("POST", "/ping", "GET, HEAD"),
-        ("POST", "/", "GET, HEAD"),
-    ],
-)
-def test_wrong_method_is_405_with_the_allowed_ones(url: str, method: str, path: str, allowed: str) -> None:
-    answer = call(url, path, method=method)
-
-    assert path in refusal(answer, 405, "MethodNotAllowedError")
-    assert answer.headers["allow"] == allowed
-
-
 def test_head_of_an_error_has_no_body(url: str) -> None:
     answer = call(url, "/nowhere", method="HEAD")
 

@@ -19,6 +19,8 @@ from tests.support.calls import call, refusal
 from tests.support.processes import run_to_the_end
 from tests.support.raw_http import get, invoke
 
+pytestmark = pytest.mark.contract
+
 
 class Item(BaseModel):
     name: str
@@ -59,7 +61,6 @@ def document(debugging: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.contract
 def test_own_route_is_served_with_its_dependencies() -> None:
     app = make_app()
 
@@ -74,7 +75,6 @@ def test_own_route_is_served_with_its_dependencies() -> None:
         assert get(url, "/own/me").json == {"name": "me", "lucky": 7}
 
 
-@pytest.mark.contract
 def test_own_route_reads_its_body() -> None:
     app = make_app()
 
@@ -90,7 +90,6 @@ def test_own_route_reads_its_body() -> None:
     assert "body.item" in sentence
 
 
-@pytest.mark.contract
 def test_router_is_served() -> None:
     app = make_app()
     router = APIRouter(prefix="/v1")
@@ -104,7 +103,6 @@ def test_router_is_served() -> None:
         assert get(url, "/v1/things").json == ["a"]
 
 
-@pytest.mark.contract
 def test_mounted_app_is_served() -> None:
     app = make_app()
     inner = FastAPI()
@@ -118,7 +116,6 @@ def test_mounted_app_is_served() -> None:
         assert get(url, "/sub/deep").json == "down here"
 
 
-@pytest.mark.contract
 def test_own_root_replaces_the_service_information() -> None:
     app = make_app()
 
@@ -130,7 +127,6 @@ def test_own_root_replaces_the_service_information() -> None:
         assert get(url, "/").json == "mine"
 
 
-@pytest.mark.contract
 def test_own_root_of_a_router_replaces_the_service_information() -> None:
     app = make_app()
     router = APIRouter()
@@ -145,7 +141,6 @@ def test_own_root_of_a_router_replaces_the_service_information() -> None:
         assert call(url, "/", method="DELETE").headers["allow"] == "GET"
 
 
-@pytest.mark.contract
 def test_service_information_stays_beside_other_routes() -> None:
     app = make_app()
 
@@ -156,7 +151,6 @@ def test_service_information_stays_beside_other_routes() -> None:
         assert get(url, "/").json["service"] == "ppio-agent-runtime"
 
 
-@pytest.mark.contract
 def test_app_mounted_at_the_root_replaces_the_service_information() -> None:
     app = make_app()
 
@@ -168,7 +162,6 @@ def test_app_mounted_at_the_root_replaces_the_service_information() -> None:
         assert get(url, "/").body == b"the page"
 
 
-@pytest.mark.contract
 def test_agent_routes_stay_ours_beside_fastapi() -> None:
     app = make_app()
 
@@ -181,7 +174,6 @@ def test_agent_routes_stay_ours_beside_fastapi() -> None:
         assert invoke(url, {"amount": 2, "item": {"name": "x"}}).result == 2
 
 
-@pytest.mark.contract
 def test_routes_see_no_context_of_an_invocation() -> None:
     app = make_app()
 
@@ -193,7 +185,6 @@ def test_routes_see_no_context_of_an_invocation() -> None:
         assert get(url, "/context").json is True
 
 
-@pytest.mark.contract
 def test_app_is_an_asgi_app_that_can_be_mounted() -> None:
     agent = make_app()
     outer = Starlette(routes=[Mount("/agents/one", agent)])
@@ -206,7 +197,6 @@ def test_app_is_an_asgi_app_that_can_be_mounted() -> None:
         assert answer.result == 4
 
 
-@pytest.mark.contract
 def test_lifespan_of_the_fastapi_router_runs() -> None:
     events: list[str] = []
 
@@ -225,14 +215,12 @@ def test_lifespan_of_the_fastapi_router_runs() -> None:
     assert events == ["in", "out"]
 
 
-@pytest.mark.contract
 def test_fastapi_is_the_same_app_each_time() -> None:
     app = make_app()
 
     assert app.fastapi is app.fastapi
 
 
-@pytest.mark.contract
 def test_service_information_says_what_runs_here(plain: str) -> None:
     information = get(plain, "/").json
 
@@ -242,13 +230,11 @@ def test_service_information_says_what_runs_here(plain: str) -> None:
     assert information["version"]
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc"])
 def test_documents_are_off_without_debug(plain: str, path: str) -> None:
     refusal(get(plain, path), 404, "NotFoundError")
 
 
-@pytest.mark.contract
 def test_documents_are_off_without_debug_beside_own_routes() -> None:
     app = make_app()
     assert app.fastapi.routes is not None
@@ -257,7 +243,6 @@ def test_documents_are_off_without_debug_beside_own_routes() -> None:
         assert [get(url, path).status for path in ("/docs", "/openapi.json")] == [404, 404]
 
 
-@pytest.mark.contract
 def test_docs_page_is_served_with_debug(debugging: str) -> None:
     answer = get(debugging, "/docs")
 
@@ -265,7 +250,6 @@ def test_docs_page_is_served_with_debug(debugging: str) -> None:
     assert b"/openapi.json" in answer.body
 
 
-@pytest.mark.contract
 def test_document_describes_the_payload(document: dict[str, Any]) -> None:
     schema = document["paths"]["/invocations"]["post"]["requestBody"]["content"]["application/json"]["schema"]
 
@@ -279,7 +263,6 @@ def test_document_describes_the_payload(document: dict[str, Any]) -> None:
     assert schema["required"] == ["amount", "item"]
 
 
-@pytest.mark.contract
 def test_document_describes_every_status_and_header_of_invocations(document: dict[str, Any]) -> None:
     post = document["paths"]["/invocations"]["post"]
 
@@ -288,7 +271,6 @@ def test_document_describes_every_status_and_header_of_invocations(document: dic
     assert {header["name"] for header in post["parameters"]} >= {"X-PPIO-Session-Id", "X-PPIO-Timeout"}
 
 
-@pytest.mark.contract
 def test_document_describes_ping(document: dict[str, Any]) -> None:
     assert set(document["paths"]["/ping"]["get"]["responses"]) == {"200", "503"}
 
@@ -304,14 +286,12 @@ def references(value: Any) -> Iterator[str]:
             yield from references(inner)
 
 
-@pytest.mark.contract
 def test_every_reference_in_the_document_leads_somewhere(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 
     assert {reference.removeprefix("#/components/schemas/") for reference in references(document)} <= schemas.keys()
 
 
-@pytest.mark.contract
 def test_document_has_own_routes_too() -> None:
     app = make_app(debug=True)
 
@@ -323,7 +303,6 @@ def test_document_has_own_routes_too() -> None:
         assert {"/own", "/invocations", "/ping"} <= get(url, "/openapi.json").json["paths"].keys()
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize("annotation", [None, Any, str, list[int], dict[str, Any]])
 def test_document_can_be_made_for_every_payload_type(annotation: Any) -> None:
     app = PPIOAgentRuntimeApp(debug=True)

@@ -21,6 +21,8 @@ from tests.support.agent_process import agent_process
 from tests.support.gates import aside, eventually
 from tests.support.raw_http import EVENT_STREAM, Connection, get, invoke, request
 
+pytestmark = pytest.mark.contract
+
 AGENT = """
 app = PPIOAgentRuntimeApp(AgentConfig(request_read_timeout_seconds=5))
 
@@ -118,7 +120,6 @@ def _throw(url: str, count: int, seed: int) -> None:
             connection.close()
 
 
-@pytest.mark.contract
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts another process's descriptors in /proc")
 def test_five_thousand_pieces_of_garbage_leave_the_server_as_it_was(tmp_path: Path) -> None:
     with agent_process(tmp_path, AGENT) as agent:
@@ -142,7 +143,6 @@ def test_five_thousand_pieces_of_garbage_leave_the_server_as_it_was(tmp_path: Pa
         assert agent.wait() == 0
 
 
-@pytest.mark.contract
 def test_thousand_idle_connections_keep_nobody_from_being_served() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -159,7 +159,6 @@ def test_thousand_idle_connections_keep_nobody_from_being_served() -> None:
         assert get(url, "/ping").json["status"] == "Healthy"
 
 
-@pytest.mark.contract
 def test_garbage_behind_a_request_does_not_get_into_its_stream() -> None:
     app = PPIOAgentRuntimeApp()
 

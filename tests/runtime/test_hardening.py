@@ -18,6 +18,8 @@ from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import connect, post, read_to_end, read_until, request, send_post
 
+pytestmark = pytest.mark.contract
+
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: agent\r\n"
 
 
@@ -112,7 +114,6 @@ TOO_MUCH = {
 }
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize("sent", TOO_MUCH.values(), ids=TOO_MUCH)
 def test_a_flood_of_header_fields_is_cut_off(url: str, sent: bytes) -> None:
     assert statuses(outcome(url, sent)) in (
@@ -122,7 +123,6 @@ def test_a_flood_of_header_fields_is_cut_off(url: str, sent: bytes) -> None:
     assert post(url).status == 200
 
 
-@pytest.mark.contract
 def test_an_honest_head_is_not_too_large(url: str) -> None:
     fields = {f"X-Field-{number}": "a" * 400 for number in range(100)}
     assert request(url, "POST", "/invocations", b"{}", fields).status == 200
@@ -154,13 +154,11 @@ ODD = {
 }
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize(("body", "status"), ODD.values(), ids=ODD)
 def test_odd_json_is_refused_or_taken_never_an_accident(url: str, body: bytes, status: int) -> None:
     assert statuses(outcome(url, with_body(body))) == [status, 404]
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize(
     ("field", "status"),
     [
@@ -196,7 +194,6 @@ def test_no_header_field_breaks_anything(url: str, field: bytes, status: int) ->
     assert b"\r\nX-Injected" not in answers
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize(
     "path", ["/%00", "/%ff%fe", "/%", "/..%2f..%2fetc/passwd", "//", "/ping/", "/invocations/", "*"]
 )
@@ -205,7 +202,6 @@ def test_no_path_breaks_anything(url: str, path: str) -> None:
     assert statuses(answers) == [404, 404]
 
 
-@pytest.mark.contract
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(sent=st.binary(max_size=200).flatmap(lambda noise: st.sampled_from([with_body(noise), noise + b"\r\n\r\n"])))
 def test_no_bytes_make_a_500(url: str, sent: bytes) -> None:
@@ -230,7 +226,6 @@ def trickle(connection: socket.socket, piece: bytes) -> bytes:
         got += part
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize(
     ("beginning", "piece", "status"),
     [
@@ -271,13 +266,11 @@ def test_a_refused_body_that_never_ends_is_cut_off(url: str) -> None:
             pour(connection)
 
 
-@pytest.mark.contract
 def test_a_connection_that_never_says_anything_is_closed() -> None:
     with running(echo_app(request_read_timeout_seconds=0.3)) as base, connect(base) as connection:
         assert read_to_end(connection) == b""
 
 
-@pytest.mark.contract
 def test_a_second_head_that_never_ends_is_cut_off_too() -> None:
     with running(echo_app(request_read_timeout_seconds=0.3)) as base, connect(base) as connection:
         send_post(connection)
@@ -286,7 +279,6 @@ def test_a_second_head_that_never_ends_is_cut_off_too() -> None:
         assert statuses(trickle(connection, b"o")) == [408]
 
 
-@pytest.mark.contract
 def test_a_slow_answer_is_not_a_slow_request() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(request_read_timeout_seconds=0.2))
 
@@ -302,7 +294,6 @@ def test_a_slow_answer_is_not_a_slow_request() -> None:
         assert post(base).json["result"] == "done"
 
 
-@pytest.mark.contract
 def test_garbage_behind_a_request_never_becomes_a_part_of_its_answer() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -342,7 +333,6 @@ def test_sockets_that_end_at_any_point_harm_nobody(
     assert post(url).status == 200
 
 
-@pytest.mark.contract
 def test_a_thousand_idle_connections_keep_nobody_out(url: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * 1000 + 200

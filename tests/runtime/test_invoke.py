@@ -19,10 +19,11 @@ from ppio_agent_runtime import (
     PPIOAgentRuntimeError,
     RequestContext,
 )
-from tests.support.in_process import Numbers, app_with
+from tests.support.in_process import Numbers, app_with, ping_status
+
+pytestmark = pytest.mark.contract
 
 
-@pytest.mark.contract
 async def test_a_value_is_what_a_caller_over_http_would_decode() -> None:
     @dataclass
     class Answer:
@@ -35,7 +36,6 @@ async def test_a_value_is_what_a_caller_over_http_would_decode() -> None:
     assert await app_with(agent).invoke({"prompt": "tea"}) == {"at": "2026-01-02T00:00:00Z", "words": ["tea"]}
 
 
-@pytest.mark.contract
 async def test_a_plain_function_runs_in_a_thread() -> None:
     def agent(request: dict[str, Any]) -> bool:
         return threading.current_thread() is threading.main_thread()
@@ -43,7 +43,6 @@ async def test_a_plain_function_runs_in_a_thread() -> None:
     assert await app_with(agent).invoke({}) is False
 
 
-@pytest.mark.contract
 async def test_an_async_generator_gives_an_iterator_of_chunks() -> None:
     async def agent(request: dict[str, Any]) -> AsyncIterator[dict[str, int]]:
         for number in range(3):
@@ -55,7 +54,6 @@ async def test_an_async_generator_gives_an_iterator_of_chunks() -> None:
     assert [chunk async for chunk in stream] == []
 
 
-@pytest.mark.contract
 async def test_a_plain_generator_streams_too() -> None:
     def agent(request: dict[str, Any]) -> Iterator[int]:
         yield from range(1000)
@@ -65,7 +63,6 @@ async def test_a_plain_generator_streams_too() -> None:
     assert [chunk async for chunk in stream] == list(range(1000))
 
 
-@pytest.mark.contract
 async def test_a_generator_asked_for_a_value_is_collected() -> None:
     def agent(request: dict[str, Any]) -> Iterator[str]:
         yield from ("a", "\N{SNOWMAN}", "c")
@@ -73,7 +70,6 @@ async def test_a_generator_asked_for_a_value_is_collected() -> None:
     assert await app_with(agent).invoke({}, stream=False) == "a\N{SNOWMAN}c"
 
 
-@pytest.mark.contract
 async def test_a_value_asked_for_as_a_stream_is_one_chunk() -> None:
     async def agent(request: dict[str, Any]) -> list[int]:
         return [1, 2]
@@ -82,7 +78,6 @@ async def test_a_value_asked_for_as_a_stream_is_one_chunk() -> None:
         assert [chunk async for chunk in stream] == [[1, 2]]
 
 
-@pytest.mark.contract
 async def test_a_response_comes_back_as_it_is() -> None:
     async def agent(request: dict[str, Any]) -> PlainTextResponse:
         return PlainTextResponse("hello")
@@ -95,7 +90,6 @@ class Order(BaseModel):
     quantity: int
 
 
-@pytest.mark.contract
 async def test_the_payload_is_validated_like_a_body() -> None:
     async def agent(order: Order) -> str:
         return f"{order.quantity} x {order.item}"
@@ -114,7 +108,6 @@ async def test_the_payload_is_validated_like_a_body() -> None:
         assert refused.value.status_code == status
 
 
-@pytest.mark.contract
 async def test_a_given_context_is_the_one_the_handler_sees() -> None:
     seen: list[RequestContext] = []
 
@@ -130,7 +123,6 @@ async def test_a_given_context_is_the_one_the_handler_sees() -> None:
     assert app.context is None
 
 
-@pytest.mark.contract
 async def test_without_a_context_one_is_made() -> None:
     async def agent(request: dict[str, Any], context: RequestContext) -> list[Any]:
         return [len(context.request_id), context.session_id, context.metadata, context.timeout]
@@ -140,7 +132,6 @@ async def test_without_a_context_one_is_made() -> None:
     assert answer == [32, "s1", {"a": 1}, 7]
 
 
-@pytest.mark.contract
 async def test_the_configured_timeout_is_the_ceiling() -> None:
     async def agent(request: dict[str, Any], context: RequestContext) -> float:
         return context.timeout
@@ -152,7 +143,6 @@ async def test_the_configured_timeout_is_the_ceiling() -> None:
     assert await app.invoke({"timeout": 60}, RequestContext(timeout=2)) == 2
 
 
-@pytest.mark.contract
 async def test_a_timeout_ends_the_handler_and_is_told() -> None:
     ended = asyncio.Event()
 
@@ -170,7 +160,6 @@ async def test_a_timeout_ends_the_handler_and_is_told() -> None:
     assert ended.is_set()
 
 
-@pytest.mark.contract
 async def test_a_stream_that_takes_too_long_ends_with_the_timeout() -> None:
     numbers = Numbers()
     app = app_with(numbers, stream_timeout=0.1)
@@ -183,7 +172,6 @@ async def test_a_stream_that_takes_too_long_ends_with_the_timeout() -> None:
     await numbers.closed.wait()
 
 
-@pytest.mark.contract
 async def test_what_the_agent_raised_is_hidden_from_callers() -> None:
     async def agent(request: dict[str, Any]) -> None:
         raise ValueError("the password is 123")
@@ -196,7 +184,6 @@ async def test_what_the_agent_raised_is_hidden_from_callers() -> None:
     assert isinstance(told.value.__cause__, ValueError)
 
 
-@pytest.mark.contract
 async def test_what_the_agent_means_for_callers_reaches_them() -> None:
     async def agent(request: dict[str, Any]) -> AsyncIterator[int]:
         yield 1
@@ -210,7 +197,6 @@ async def test_what_the_agent_means_for_callers_reaches_them() -> None:
     assert (told.value.status_code, told.value.error_type) == (418, "Teapot")
 
 
-@pytest.mark.contract
 async def test_a_result_that_is_no_json_is_named_by_its_path() -> None:
     async def agent(request: dict[str, Any]) -> dict[str, Any]:
         return {"items": [1, object()]}
@@ -219,7 +205,6 @@ async def test_a_result_that_is_no_json_is_named_by_its_path() -> None:
         await app_with(agent).invoke({})
 
 
-@pytest.mark.contract
 async def test_an_agent_may_call_itself_within_its_own_time() -> None:
     async def agent(request: dict[str, Any], context: RequestContext) -> list[Any]:
         mine = [context.request_id, context.session_id, context.invocation_id]
@@ -237,7 +222,6 @@ async def test_an_agent_may_call_itself_within_its_own_time() -> None:
     assert inner[3] is True
 
 
-@pytest.mark.contract
 async def test_a_context_of_another_kind_is_a_clear_error() -> None:
     async def agent(request: dict[str, Any]) -> None:
         return None
@@ -246,7 +230,6 @@ async def test_a_context_of_another_kind_is_a_clear_error() -> None:
         await app_with(agent).invoke({}, {"session_id": "s1"})  # type: ignore[call-overload]
 
 
-@pytest.mark.contract
 async def test_an_app_without_entrypoint_says_so() -> None:
     with pytest.raises(ConfigurationError, match=r"@app\.entrypoint"):
         await PPIOAgentRuntimeApp().invoke({})
@@ -262,16 +245,13 @@ async def test_work_in_process_is_in_flight_for_ping() -> None:
     app = app_with(agent)
     task = asyncio.create_task(app.invoke({}))
     await entered.wait()
-    _, busy = await app._services.health.ping()
+    busy = await ping_status(app)
     leave.set()
     await task
-    _, idle = await app._services.health.ping()
 
-    assert b"HealthyBusy" in busy
-    assert b"HealthyBusy" not in idle
+    assert (busy, await ping_status(app)) == ("HealthyBusy", "Healthy")
 
 
-@pytest.mark.contract
 async def test_a_given_context_starts_its_clock_with_the_call() -> None:
     async def agent(request: dict[str, Any], context: RequestContext) -> bool:
         return context.started >= began

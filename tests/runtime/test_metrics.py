@@ -19,6 +19,8 @@ from ppio_agent_runtime import AgentConfig, AgentError, MetricsCollector, PPIOAg
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import connect, in_background, post, read_until, request, send_post, until
 
+pytestmark = pytest.mark.contract
+
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -48,7 +50,6 @@ def gauge(found: Samples, name: str) -> float:
     return found[name, frozenset()]
 
 
-@pytest.mark.contract
 def test_outcomes_are_counted_by_mode() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -73,7 +74,6 @@ def test_outcomes_are_counted_by_mode() -> None:
     assert gauge(found, "ppio_agent_chunks_total") == 7
 
 
-@pytest.mark.contract
 def test_bytes_are_those_of_the_bodies() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -89,7 +89,6 @@ def test_bytes_are_those_of_the_bodies() -> None:
     assert found["ppio_agent_sent_bytes_total", labels(mode="stream")] == len(stream.body)
 
 
-@pytest.mark.contract
 def test_a_response_of_the_agent_is_counted_with_its_bytes() -> None:
     from starlette.responses import PlainTextResponse
 
@@ -105,7 +104,6 @@ def test_a_response_of_the_agent_is_counted_with_its_bytes() -> None:
     assert found["ppio_agent_sent_bytes_total", labels(mode="json")] == 12
 
 
-@pytest.mark.contract
 def test_histograms_add_up() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -134,7 +132,6 @@ def test_histograms_add_up() -> None:
         assert found[f"{name}_sum", labels(mode=mode)] > 0
 
 
-@pytest.mark.contract
 def test_refused_requests_are_counted_by_reason_and_not_as_invocations() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(max_request_size=100))
 
@@ -161,7 +158,6 @@ def test_refused_requests_are_counted_by_reason_and_not_as_invocations() -> None
     assert app.metrics.request_count == app.metrics.error_count == 4
 
 
-@pytest.mark.contract
 def test_refusals_at_the_door_are_counted_by_reason() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(rate_limit=RateLimit(1, 3600)))
 
@@ -176,7 +172,6 @@ def test_refusals_at_the_door_are_counted_by_reason() -> None:
     assert found["ppio_agent_invocations_total", labels(mode="json", outcome="error")] == 0
 
 
-@pytest.mark.contract
 def test_what_an_agent_raises_itself_is_its_error_and_no_refusal() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -190,7 +185,6 @@ def test_what_an_agent_raises_itself_is_its_error_and_no_refusal() -> None:
     assert app.metrics.snapshot()["rejected"] == {}
 
 
-@pytest.mark.contract
 def test_in_flight_and_queued_are_what_they_are_now() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(max_concurrency=1, when_busy="queue"))
     go = threading.Event()
@@ -216,7 +210,6 @@ def test_in_flight_and_queued_are_what_they_are_now() -> None:
     assert gauge(after, "ppio_agent_worker_threads_limit") == 256
 
 
-@pytest.mark.contract
 def test_timeouts_and_disconnects_have_outcomes_of_their_own() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(timeout=0.1))
 
@@ -234,7 +227,6 @@ def test_timeouts_and_disconnects_have_outcomes_of_their_own() -> None:
         assert ended(url, "json", "timeout") == 1
 
 
-@pytest.mark.contract
 def test_a_cut_by_the_drain_has_an_outcome_of_its_own() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(shutdown_grace_seconds=0))
     started = threading.Event()
@@ -261,7 +253,6 @@ def test_figures_of_the_process_are_there() -> None:
     assert ("ppio_agent_runtime_info", labels(version=__version__)) in found
 
 
-@pytest.mark.contract
 def test_content_types_follow_the_accept_header() -> None:
     app = PPIOAgentRuntimeApp()
     app.entrypoint(lambda request: request)
@@ -279,7 +270,6 @@ def test_content_types_follow_the_accept_header() -> None:
     assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.contract
 def test_an_odd_accept_header_is_no_reason_to_fail() -> None:
     app = PPIOAgentRuntimeApp()
     app.entrypoint(lambda request: request)
@@ -288,7 +278,6 @@ def test_an_odd_accept_header_is_no_reason_to_fail() -> None:
     assert answer.status == 200
 
 
-@pytest.mark.contract
 def test_labels_stay_bounded_whatever_callers_send() -> None:
     app = PPIOAgentRuntimeApp()
     app.entrypoint(lambda request: request)
@@ -301,7 +290,6 @@ def test_labels_stay_bounded_whatever_callers_send() -> None:
         assert set(scrape(url)) == before
 
 
-@pytest.mark.contract
 def test_without_metrics_there_is_no_route_and_nothing_is_counted() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(enable_metrics=False))
     app.entrypoint(lambda request: request)
@@ -311,7 +299,6 @@ def test_without_metrics_there_is_no_route_and_nothing_is_counted() -> None:
     assert app.metrics.request_count == 0
 
 
-@pytest.mark.contract
 def test_a_route_of_the_agent_takes_precedence() -> None:
     app = PPIOAgentRuntimeApp()
     app.entrypoint(lambda request: request)
@@ -324,7 +311,6 @@ def test_a_route_of_the_agent_takes_precedence() -> None:
         assert request(url, "GET", "/metrics").json == {"mine": "yes"}
 
 
-@pytest.mark.contract
 def test_the_collector_is_readable_in_process_as_plain_data() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -383,7 +369,6 @@ with running(app) as url:
     assert [json.loads(line) for line in ran.stdout.splitlines()] == [[], ["prometheus_client"]]
 
 
-@pytest.mark.contract
 def test_the_page_and_the_numbers_work_on_a_second_loop() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(isolate_handlers=True))
 

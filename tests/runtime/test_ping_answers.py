@@ -18,6 +18,8 @@ from ppio_agent_runtime.testing import running
 from tests.support.calls import call
 from tests.support.raw_http import Answer, get
 
+pytestmark = pytest.mark.contract
+
 HEALTHY, BUSY, UNHEALTHY = "Healthy", "HealthyBusy", "Unhealthy"
 
 
@@ -75,7 +77,6 @@ def agent(request: pytest.FixtureRequest) -> Iterator[Agent]:
         yield agent
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize(
     ("answer", "status"),
     [
@@ -100,7 +101,6 @@ def test_answer_is_understood(agent: Agent, answer: Any, status: str) -> None:
     assert told.status == (503 if status == UNHEALTHY else 200)
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize("answer", ["sick", "", 1, 0, 1.5, [], ["ok"], {}, {"state": "ok"}, {"status": 1}, Opaque()])
 def test_unknown_answer_is_unhealthy_and_names_its_type(agent: Agent, answer: Any) -> None:
     told = agent.ping(answer)
@@ -115,7 +115,6 @@ def _raise(error: BaseException) -> Any:
     raise error
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize(
     ("answer", "name"),
     [
@@ -136,31 +135,26 @@ def test_handler_that_raises_is_unhealthy_and_names_the_class(agent: Agent, answ
     assert b"a secret" not in told.body
 
 
-@pytest.mark.contract
 def test_message_of_the_handler_is_kept(agent: Agent) -> None:
     assert agent.ping({"status": "down", "message": "no disk"}).json["message"] == "no disk"
 
 
-@pytest.mark.contract
 def test_message_that_is_no_text_is_told_as_json(agent: Agent) -> None:
     assert agent.ping({"status": "ok", "message": {"disk": 1}}).json["message"] == '{"disk":1}'
 
 
-@pytest.mark.contract
 def test_further_fields_are_kept(agent: Agent) -> None:
     told = agent.ping({"status": "ok", "queue": 3, "nested": {"a": [datetime(2026, 1, 2, tzinfo=UTC)]}}).json
 
     assert (told["queue"], told["nested"]) == (3, {"a": ["2026-01-02T00:00:00Z"]})
 
 
-@pytest.mark.contract
 def test_further_fields_of_a_ping_response_are_kept(agent: Agent) -> None:
     response = PingResponse.model_validate({"status": "Healthy", "message": "fine", "queue": 3})
 
     assert agent.ping(response).json.items() >= {"message": "fine", "queue": 3}.items()
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize("field", [Opaque(), {"\ud800": 1}])
 def test_further_field_that_cannot_become_json_does_not_cost_the_answer(agent: Agent, field: Any) -> None:
     told = agent.ping({"status": "busy", "field": field})
@@ -169,12 +163,10 @@ def test_further_field_that_cannot_become_json_does_not_cost_the_answer(agent: A
     assert b"a secret" not in told.body
 
 
-@pytest.mark.contract
 def test_text_that_is_no_unicode_does_not_cost_the_answer(agent: Agent) -> None:
     assert agent.ping({"status": "ok", "message": "\ud800", "nan": float("nan")}).json["message"] == "\ud800"
 
 
-@pytest.mark.contract
 def test_times_are_ours_whatever_the_handler_says(agent: Agent) -> None:
     told = agent.ping({"status": "ok", "time_of_last_update": "never", "timestamp": 5}).json
 
@@ -182,21 +174,18 @@ def test_times_are_ours_whatever_the_handler_says(agent: Agent) -> None:
     assert datetime.now(UTC) - datetime.fromisoformat(told["timestamp"]) < timedelta(hours=1)
 
 
-@pytest.mark.contract
 def test_answer_fits_the_model_of_the_contract(agent: Agent) -> None:
     told = PingResponse.model_validate(agent.ping("busy").json)
 
     assert told.status is PingStatus.HEALTHY_BUSY
 
 
-@pytest.mark.contract
 def test_service_recovers_when_the_handler_does(agent: Agent) -> None:
     agent.ping("down")
 
     assert agent.ping("ok").status == 200
 
 
-@pytest.mark.contract
 def test_ping_without_a_handler_is_healthy() -> None:
     app = PPIOAgentRuntimeApp()
     app.entrypoint(lambda payload: payload)
@@ -208,7 +197,6 @@ def test_ping_without_a_handler_is_healthy() -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.contract
 def test_head_of_ping_has_the_status_without_a_body(agent: Agent) -> None:
     agent.ping("down")
 
@@ -217,7 +205,7 @@ def test_head_of_ping_has_the_status_without_a_body(agent: Agent) -> None:
 
 def test_time_of_last_update_moves_only_with_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("ppio_agent_runtime.observability.health.time.time", lambda: now[0])
+    monkeypatch.setattr("time.time", lambda: now[0])
 
     with serving(asynchronous=False) as patient:
 
@@ -232,14 +220,12 @@ def test_time_of_last_update_moves_only_with_the_status(monkeypatch: pytest.Monk
         assert updated("ok", 1050) == 1040
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize("handler", [lambda request: request, "ok", None])
 def test_handler_that_cannot_be_called_without_arguments_is_refused_at_registration(handler: Any) -> None:
     with pytest.raises(ConfigurationError, match="called without arguments"):
         PPIOAgentRuntimeApp().ping(handler)
 
 
-@pytest.mark.contract
 def test_callable_object_and_method_may_be_ping_handlers() -> None:
     class Health:
         def __call__(self) -> str:

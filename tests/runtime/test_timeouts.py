@@ -134,23 +134,6 @@ def test_stream_over_its_time_ends_with_an_error_as_last_data_line_for_plain_cal
     assert (error.kind, error.data["error_type"]) == ("chunk", "InvocationTimeoutError")
 
 
-def test_generator_over_its_time_runs_its_finally_blocks() -> None:
-    app, closed = PPIOAgentRuntimeApp(AgentConfig(stream_timeout=SHORT)), Gate("closed")
-
-    @app.entrypoint
-    async def handler(payload: dict[str, object]) -> AsyncIterator[str]:
-        try:
-            yield "first"
-            await asyncio.Future()
-        finally:
-            await asyncio.sleep(0)
-            closed.open()
-
-    with running(app) as url:
-        invoke(url)
-        closed.wait()
-
-
 def test_requested_timeout_is_kept_under_the_ceiling() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(timeout=300))
 

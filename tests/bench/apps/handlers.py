@@ -6,13 +6,16 @@ import time
 
 MODE = os.environ.get("MODE", "echo")
 PORT = int(os.environ.get("PORT", "8080"))
-STREAMS = MODE in ("stream", "sync_stream")
+STREAMS = MODE in ("stream", "sync_stream", "live")
 BIG = {"messages": [{"id": i, "role": "assistant", "content": "lorem ipsum dolor " * 54} for i in range(990)]}
 """About 1 MB of JSON."""
+BIGGER = {"messages": BIG["messages"] * 10}
 
 
 def sync_echo(request):
     """Answer at once."""
+    if "bigger" in request:
+        return BIGGER
     return BIG if "big" in request else {"reply": request["prompt"][:16], "ok": True}
 
 
@@ -46,6 +49,15 @@ async def stream(request):
         if pause:
             await asyncio.sleep(pause)
         yield {"i": index, "token": "hello"}
+
+
+async def live(request):
+    """Yield `count` tokens with the times at which they are due, `pause` seconds apart."""
+    due = time.time()
+    for _ in range(request["count"]):
+        due += request["pause"]
+        await asyncio.sleep(max(0, due - time.time()))
+        yield {"due": due, "token": "hello"}
 
 
 def sync_stream(request):

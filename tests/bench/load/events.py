@@ -47,7 +47,7 @@ def serve(connection: socket.socket, body: bytes) -> None:
 def main() -> None:
     """Serve until killed."""
     body = stream(int(sys.argv[2]), sys.argv[3])
-    listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=64)
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=256)
     while True:
         connection, _ = listener.accept()
         threading.Thread(target=serve, args=(connection, body), daemon=True).start()
