@@ -8,7 +8,7 @@ import itertools
 import json
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 from ppio_agent_client import AgentClientError, AgentRuntimeClient, ClientConfig, SyncAgentRuntimeClient
 from tests.client._async.clients import attached
 from tests.support.raw_server import LAST_PIECE, Caller, Script, answer, piece, raw_server, sending, stream_head
+from tests.support.tasks import until
 
 pytestmark = pytest.mark.contract
 
@@ -75,11 +76,6 @@ async def echo() -> AsyncIterator[Echo]:
     agent.port = server.sockets[0].getsockname()[1]
     async with server:
         yield agent
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110  # the other end of a socket
-        await asyncio.sleep(0.005)
 
 
 def our_sockets() -> set[str]:

@@ -20,9 +20,11 @@ async def attached(*scripts: Script, **settings: Any) -> AsyncIterator[tuple[Raw
 
 
 @asynccontextmanager
-async def shelved(**settings: Any) -> AsyncIterator[tuple[Shelf, AgentRuntimeClient]]:
-    """Put sandboxes with a healthy agent on a shelf; give it and a client of it."""
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf, **settings) as client:
-            yield shelf, client
+async def shelved(
+    *scripts: Script, start_timeout_seconds: float = 30.0, **settings: Any
+) -> AsyncIterator[tuple[RawServer, Shelf, AgentRuntimeClient]]:
+    """Serve the scripts, or a healthy agent; give the server, a shelf of sandboxes with it, and a client of that."""
+    with raw_server(*(scripts or [agent])) as server:
+        shelf = Shelf(server.url, start_timeout_seconds=start_timeout_seconds)
+        async with AgentRuntimeClient(provider=shelf, config=ClientConfig(**settings)) as client:
+            yield server, shelf, client

@@ -14,8 +14,8 @@ from ppio_agent_client import (
     SandboxPausedError,
 )
 from tests.client._async.clients import shelved
-from tests.client._async.shelf import BORN, Shelf, agent, invoked
-from tests.support.raw_server import closed_port, raw_server
+from tests.client._async.shelf import BORN, Shelf, invoked
+from tests.support.raw_server import closed_port
 
 pytestmark = pytest.mark.contract
 
@@ -23,7 +23,7 @@ QUICK = ClientConfig(retry_delay=0)
 
 
 async def test_a_refresh_lasts_as_long_as_the_sandbox_was_made_for() -> None:
-    async with shelved() as (shelf, client):
+    async with shelved() as (_, shelf, client):
         session = await client.create_session("t-1", 450, session_id="one")
         await session.refresh()
         assert session.expires_at == BORN + timedelta(seconds=450)
@@ -43,22 +43,21 @@ async def test_a_refresh_by_somebody_else_does_not_shorten_a_life() -> None:
 
 
 async def test_a_paused_session_says_so_without_being_called() -> None:
-    with raw_server(agent) as server:
-        async with AgentRuntimeClient(provider=Shelf(server.url)) as client:
-            session = await client.create_session("t-1")
-            await session.pause()
-            assert not session.is_active
-            with pytest.raises(SandboxPausedError, match=r"resume\(\)"):
-                await session.invoke("x")
-            with pytest.raises(SandboxPausedError):
-                await session.invoke("x", stream=True)
-            assert invoked(server) == 0
-            await session.resume()
-            assert (await session.invoke("x")).result == 42
+    async with shelved() as (server, _, client):
+        session = await client.create_session("t-1")
+        await session.pause()
+        assert not session.is_active
+        with pytest.raises(SandboxPausedError, match=r"resume\(\)"):
+            await session.invoke("x")
+        with pytest.raises(SandboxPausedError):
+            await session.invoke("x", stream=True)
+        assert invoked(server) == 0
+        await session.resume()
+        assert (await session.invoke("x")).result == 42
 
 
 async def test_a_session_that_somebody_else_woke_is_invoked() -> None:
-    async with shelved() as (shelf, client):
+    async with shelved() as (_, shelf, client):
         session = await client.create_session("t-1")
         await session.pause()
         shelf.change("b-1", state="running")

@@ -21,9 +21,11 @@ def attached(*scripts: Script, **settings: Any) -> Iterator[tuple[RawServer, Syn
 
 
 @contextmanager
-def shelved(**settings: Any) -> Iterator[tuple[Shelf, SyncAgentRuntimeClient]]:
-    """Put sandboxes with a healthy agent on a shelf; give it and a client of it."""
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf, **settings) as client:
-            yield shelf, client
+def shelved(
+    *scripts: Script, start_timeout_seconds: float = 30.0, **settings: Any
+) -> Iterator[tuple[RawServer, Shelf, SyncAgentRuntimeClient]]:
+    """Serve the scripts, or a healthy agent; give the server, a shelf of sandboxes with it, and a client of that."""
+    with raw_server(*(scripts or [agent])) as server:
+        shelf = Shelf(server.url, start_timeout_seconds=start_timeout_seconds)
+        with SyncAgentRuntimeClient(provider=shelf, config=ClientConfig(**settings)) as client:
+            yield server, shelf, client
