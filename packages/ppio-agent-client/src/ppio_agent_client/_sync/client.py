@@ -14,11 +14,9 @@ from weakref import WeakValueDictionary
 import ppio_agent_models as models
 from ppio_agent_models import AgentClientError, ConfigurationError, SessionNotFoundError
 
-from .._config import NOT_GIVEN, ClientConfig, NotGiven, settle, with_options
+from .._config import NOT_GIVEN, ClientConfig, Credential, NotGiven, settle, with_options
 from .._core import requests
-from .._core.invocations import OnDisconnect
-from .._core.requests import Request
-from .._credentials import Credential
+from .._core.requests import OnDisconnect, Request
 from .._io import _sync as io
 from .._sandbox import LogPage, Sandbox, SandboxSpec
 from .auth import SyncAuthManager, checked_auth
