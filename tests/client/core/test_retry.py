@@ -25,17 +25,16 @@ from ppio_agent_client._core.retry import (
     RetryAction,
     RetryBudget,
     RetryPolicy,
-    RetryState,
-    after_cut,
-    after_loss,
-    after_refusal,
     after_return,
     is_own_end,
+    may_repeat_lost,
+    may_repeat_refused,
+    may_resume,
 )
 
 PROTOCOL = {"ppio-agent-protocol": "1"}
 STREAM = {**PROTOCOL, "content-type": "text/event-stream"}
-standings = st.builds(RetryState, is_safe=st.booleans(), has_key=st.booleans(), speaks_protocol=st.booleans())
+yes_or_no = st.booleans()
 errors = st.sampled_from(
     [NetworkError, IdleTimeoutError, FirstByteTimeoutError, ConnectTimeoutError, TotalTimeoutError]
 )
@@ -43,66 +42,69 @@ statuses = st.integers(100, 599)
 headers = st.sampled_from([{}, PROTOCOL, STREAM, {**PROTOCOL, "idempotency-replayed": "true"}])
 
 
-@given(errors, standings)
+def lost(error: NetworkError, *, is_safe: bool = False, may_repeat: bool = False, is_prompt: bool = False) -> bool:
+    return may_repeat_lost(error, is_safe=is_safe, may_repeat=is_safe or may_repeat, is_prompt=is_prompt)
+
+
+@given(errors, yes_or_no, yes_or_no, yes_or_no)
 def test_a_call_that_may_have_arrived_is_only_repeated_when_it_is_safe(
-    kind: type[NetworkError], state: RetryState
+    kind: type[NetworkError], is_safe: bool, may_repeat: bool, is_prompt: bool
 ) -> None:
     error = kind("lost")
-    if after_loss(error, state) is RetryAction.REPEAT:
-        assert error.retryable or state.is_safe or (state.has_key and state.speaks_protocol)
+    if lost(error, is_safe=is_safe, may_repeat=may_repeat, is_prompt=is_prompt):
+        assert error.retryable or is_safe or may_repeat
 
 
-@given(standings)
-def test_a_call_that_was_never_sent_is_always_repeated(state: RetryState) -> None:
-    assert after_loss(NetworkError("never sent", retryable=True), state) is RetryAction.REPEAT
-    assert after_loss(ConnectTimeoutError("never sent"), state) is RetryAction.REPEAT
+@given(yes_or_no, yes_or_no)
+def test_a_call_that_was_never_sent_is_always_repeated(is_safe: bool, may_repeat: bool) -> None:
+    for error in (NetworkError("never sent", retryable=True), ConnectTimeoutError("never sent")):
+        assert lost(error, is_safe=is_safe, may_repeat=may_repeat)
 
 
-@given(standings)
-def test_a_call_whose_time_is_over_is_never_repeated(state: RetryState) -> None:
-    assert after_loss(TotalTimeoutError("too long"), state) is RetryAction.GIVE_UP
+@given(yes_or_no, yes_or_no)
+def test_a_call_whose_time_is_over_is_never_repeated(is_safe: bool, may_repeat: bool) -> None:
+    assert not lost(TotalTimeoutError("too long"), is_safe=is_safe, may_repeat=may_repeat)
 
 
 @pytest.mark.parametrize("kind", [FirstByteTimeoutError, IdleTimeoutError])
 def test_a_time_limit_of_the_caller_is_an_answer_to_a_question_and_not_to_a_look(kind: type[NetworkError]) -> None:
-    keyed = RetryState(has_key=True, speaks_protocol=True)
-    assert after_loss(kind("silent"), keyed) is RetryAction.GIVE_UP
-    assert after_loss(kind("silent"), RetryState(is_safe=True)) is RetryAction.REPEAT
+    assert not lost(kind("silent"), may_repeat=True)
+    assert lost(kind("silent"), is_safe=True)
 
 
-@given(statuses, headers, standings)
-def test_only_a_refusal_or_a_lost_gateway_is_repeated(status: int, found: dict[str, str], state: RetryState) -> None:
-    if after_refusal(status, found, state) is RetryAction.REPEAT:
+def test_silence_where_a_heartbeat_was_promised_is_a_dead_connection() -> None:
+    assert lost(FirstByteTimeoutError("silent"), may_repeat=True, is_prompt=True)
+    assert not lost(FirstByteTimeoutError("silent"), is_prompt=True)
+
+
+@given(statuses, headers, yes_or_no)
+def test_only_a_refusal_or_a_lost_gateway_is_repeated(status: int, found: dict[str, str], may_repeat: bool) -> None:
+    if may_repeat_refused(status, found, may_repeat=may_repeat):
         assert status in {429, 503, 502, 504}
-        assert status in {429, 503} or (state.may_repeat and not found)
+        assert status in {429, 503} or (may_repeat and not found)
 
 
 def test_a_numbered_503_may_be_the_end_of_a_run_so_it_needs_a_key() -> None:
-    keyed = RetryState(has_key=True, speaks_protocol=True)
-    assert after_refusal(503, PROTOCOL, RetryState(speaks_protocol=True)) is RetryAction.GIVE_UP
-    assert after_refusal(503, PROTOCOL, keyed) is RetryAction.REPEAT
-    assert after_refusal(503, {}, RetryState()) is RetryAction.REPEAT
+    assert not may_repeat_refused(503, PROTOCOL, may_repeat=False)
+    assert may_repeat_refused(503, PROTOCOL, may_repeat=True)
+    assert may_repeat_refused(503, {}, may_repeat=False)
 
 
 def test_a_503_that_is_replayed_will_not_change() -> None:
-    keyed = RetryState(has_key=True, speaks_protocol=True)
-    assert after_refusal(503, {**PROTOCOL, "idempotency-replayed": "true"}, keyed) is RetryAction.GIVE_UP
+    assert not may_repeat_refused(503, {**PROTOCOL, "idempotency-replayed": "true"}, may_repeat=True)
 
 
-@given(errors, st.none() | st.just("i-1"), st.booleans(), st.booleans())
+@given(errors, st.none() | st.just("i-1"), yes_or_no, yes_or_no)
 def test_a_stream_is_only_read_on_where_the_invocation_can_be_found(
     kind: type[NetworkError], invocation_id: str | None, numbered: bool, survives: bool
 ) -> None:
-    step = after_cut(kind("cut"), invocation_id=invocation_id, numbered=numbered, survives=survives)
+    resumed = may_resume(kind("cut"), invocation_id=invocation_id, numbered=numbered, survives=survives)
     findable = invocation_id is not None and numbered and survives
-    assert step is (
-        RetryAction.RESUME if findable and kind in {NetworkError, IdleTimeoutError} else RetryAction.GIVE_UP
-    )
+    assert resumed is (findable and kind in {NetworkError, IdleTimeoutError})
 
 
 def test_an_end_without_a_closing_event_is_a_cut() -> None:
-    error = StreamInterruptedError("cut")
-    assert after_cut(error, invocation_id="i-1", numbered=True, survives=True) is RetryAction.RESUME
+    assert may_resume(StreamInterruptedError("cut"), invocation_id="i-1", numbered=True, survives=True)
 
 
 @given(statuses, headers)

@@ -1,4 +1,4 @@
-"""How a client behaves: every setting once, with its unit and its default, and where its value comes from."""
+"""How a client behaves: every setting once, with its unit and its default, where its value comes from, and credentials."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class ClientConfig:
         idle_timeout: Longest silence inside an answer that has begun, in seconds; a heartbeat is no silence.
         platform_timeout: Longest time of one request to the platform's API, retries included, in seconds.
         keep_alive: Whether the life of a sandbox is extended as long as its session's `async with` block is open.
-        max_retries: How often a call that cannot run twice is repeated, and a stream read on, without progress between.
+        max_retries: How often a call that cannot run twice is retried, and a stream read on, without progress between.
         retry_budget: How many retries the client makes at most without answers between: each takes one, ten answers
             give one back; None for no bound.
         retry_delay: Upper bound of the first pause between two attempts, in seconds; it doubles with each attempt.

@@ -18,12 +18,10 @@ from .._core.responses import ping_of, retry_after_of
 from .._core.retry import (
     GATEWAY_STATUSES,
     REFUSED_STATUSES,
-    RetryAction,
     RetryBudget,
     RetryPolicy,
-    RetryState,
-    after_loss,
-    after_refusal,
+    may_repeat_lost,
+    may_repeat_refused,
     speaks_protocol,
 )
 from .._core.streaming import is_event_stream
@@ -164,15 +162,14 @@ class AgentConnection:
         self, outcome: Answer | NetworkError, call: Call, attempt: int, limits: Limits
     ) -> float | None:
         if isinstance(outcome, NetworkError):
-            step = after_loss(outcome, self._standing(call, limits))
-            if step is RetryAction.GIVE_UP and await self._turns_out_to_speak(outcome, call):
-                step = after_loss(outcome, self._standing(call, limits))
-            return self._affordable(self.pause(attempt, limits)) if step is RetryAction.REPEAT else None
+            repeats = self._may_repeat_lost(outcome, call, limits) or (
+                await self._turns_out_to_speak(outcome, call) and self._may_repeat_lost(outcome, call, limits)
+            )
+            return self._affordable(self.pause(attempt, limits)) if repeats else None
         if 200 <= outcome.status < 300:
             self._budget.earn()
             return None
-        step = after_refusal(outcome.status, outcome.headers, self._standing(call, limits))
-        if step is RetryAction.REPEAT:
+        if may_repeat_refused(outcome.status, outcome.headers, may_repeat=self._may_repeat(call)):
             return self._affordable(self.pause(attempt, limits, outcome))
         if outcome.status not in REFUSED_STATUSES | GATEWAY_STATUSES:
             self._budget.earn()
@@ -184,13 +181,13 @@ class AgentConnection:
             return None
         return pause
 
-    def _standing(self, call: Call, limits: Limits) -> RetryState:
-        return RetryState(
-            is_safe=call.is_safe,
-            has_key=call.has_key,
-            speaks_protocol=self.peer.speaks_protocol is True,
-            is_prompt=limits.is_prompt,
-        )
+    def _may_repeat(self, call: Call) -> bool:
+        """Whether a call can be sent again although it may have arrived."""
+        return call.is_safe or (call.has_key and self.peer.speaks_protocol is True)
+
+    def _may_repeat_lost(self, error: NetworkError, call: Call, limits: Limits) -> bool:
+        may_repeat = self._may_repeat(call)
+        return may_repeat_lost(error, is_safe=call.is_safe, may_repeat=may_repeat, is_prompt=limits.is_prompt)
 
     async def _turns_out_to_speak(self, lost: NetworkError, call: Call) -> bool:
         """Ask an agent that has never answered yet which protocol it speaks, if a lost call depends on it."""

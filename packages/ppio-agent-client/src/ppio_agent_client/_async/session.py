@@ -91,7 +91,7 @@ class SandboxSession:
 
         Args:
             timeout: Longest time of one whole call, in seconds; None for no limit.
-            max_retries: How often a call that cannot run twice is repeated, and a stream read on.
+            max_retries: How often a call that cannot run twice is retried, and a stream read on.
 
         Raises:
             ConfigurationError: One is out of its bounds.

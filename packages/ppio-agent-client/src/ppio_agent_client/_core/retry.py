@@ -32,7 +32,7 @@ MAX_PAUSE_SECONDS = 30.0
 MAX_ASKED_PAUSE_SECONDS = 60.0
 """The longest pause that a server can ask for with `Retry-After`; beyond it the caller is told instead."""
 REFUSED_STATUSES = frozenset({429, 503})
-"""Answers that say "not now": the agent's code has not seen the request. `after_refusal` knows the exception."""
+"""Answers that say "not now": the agent's code has not seen the request. `may_repeat_refused` knows the exception."""
 GATEWAY_STATUSES = frozenset({502, 504})
 """Answers of somebody between here and the agent, who lost it."""
 ANSWERS_PER_RETRY: Final = 10
@@ -40,76 +40,52 @@ ANSWERS_PER_RETRY: Final = 10
 
 
 class RetryAction(Enum):
-    """What to do about a call that brought no whole answer."""
+    """What to do about the answer to an attempt to read on."""
 
-    RESUME = "read its events on from where they were cut"
-    REPEAT = "send the same call again"
+    RESUME = "read the events on from where they were cut"
+    REPEAT = "ask again"
     GIVE_UP = "tell the caller"
 
 
-@dataclass(frozen=True, slots=True)
-class RetryState:
-    """What is known about a call when its connection is lost.
+def may_repeat_lost(error: NetworkError, *, is_safe: bool, may_repeat: bool, is_prompt: bool) -> bool:
+    """Return whether a call is sent again when no head of an answer arrived, or not the whole of a value.
 
-    Attributes:
+    Args:
+        error: How it was lost.
         is_safe: It only looks: sending it twice is as good as once (RFC 9110, section 9.2).
-        has_key: An `Idempotency-Key` went with it, and the server keeps the invocation when its caller is gone.
-        speaks_protocol: The server speaks protocol 1.
+        may_repeat: It can be sent again although it may have arrived.
         is_prompt: Its answer begins within a heartbeat, so that a longer silence means a dead connection.
     """
-
-    is_safe: bool = False
-    has_key: bool = False
-    speaks_protocol: bool = False
-    is_prompt: bool = False
-
-    @property
-    def may_repeat(self) -> bool:
-        """Whether the call can be sent again although it may have arrived."""
-        return self.is_safe or (self.has_key and self.speaks_protocol)
-
-
-def after_loss(error: NetworkError, state: RetryState) -> RetryAction:
-    """Return what follows when no head of an answer arrived, or not the whole of a value."""
     if error.retryable:
-        return RetryAction.REPEAT  # it was never sent
-    if state.is_safe and not isinstance(error, TotalTimeoutError):
-        return RetryAction.REPEAT
-    dead = isinstance(error, FirstByteTimeoutError) and state.is_prompt
-    if type(error) is not NetworkError and not dead:
-        return RetryAction.GIVE_UP  # a time limit of the caller's own has passed
-    return RetryAction.REPEAT if state.may_repeat else RetryAction.GIVE_UP
+        return True  # it was never sent
+    if is_safe:
+        return not isinstance(error, TotalTimeoutError)
+    dead = isinstance(error, FirstByteTimeoutError) and is_prompt
+    return may_repeat and (dead or type(error) is NetworkError)  # else a time limit of the caller's own has passed
 
 
-def after_refusal(status: int, headers: Mapping[str, str], state: RetryState) -> RetryAction:
-    """Return what follows an answer that may be no more than "not now".
+def may_repeat_refused(status: int, headers: Mapping[str, str], *, may_repeat: bool) -> bool:
+    """Return whether a call is sent again after an answer that may be no more than "not now".
 
     A numbered 503 can be the end of an invocation that had begun when the agent was shut down. Without a key nobody can
     tell it from a refusal; with one the retry finds it, and is told so by `Idempotency-Replayed`.
     """
     numbered = speaks_protocol(headers)
     if status == 429:
-        return RetryAction.REPEAT
+        return True
     if status in REFUSED_STATUSES:
-        if headers.get("idempotency-replayed") == "true":
-            return RetryAction.GIVE_UP
-        return RetryAction.REPEAT if state.may_repeat or not numbered else RetryAction.GIVE_UP
-    if status in GATEWAY_STATUSES and not numbered and state.may_repeat:
-        return RetryAction.REPEAT  # somebody between here and the agent lost it
-    return RetryAction.GIVE_UP
+        return headers.get("idempotency-replayed") != "true" and (may_repeat or not numbered)
+    # Somebody between here and the agent lost it.
+    return status in GATEWAY_STATUSES and not numbered and may_repeat
 
 
-def after_cut(
-    error: PPIOAgentRuntimeError, *, invocation_id: str | None, numbered: bool, survives: bool
-) -> RetryAction:
-    """Return what follows when a stream that had begun is cut.
+def may_resume(error: PPIOAgentRuntimeError, *, invocation_id: str | None, numbered: bool, survives: bool) -> bool:
+    """Return whether a stream that had begun and was cut is read on.
 
     `numbered`: the answer spoke protocol 1. `survives`: the caller chose that the invocation goes on without it.
     """
     limit_of_caller = isinstance(error, NetworkError) and type(error) not in {NetworkError, IdleTimeoutError}
-    if limit_of_caller or not (invocation_id and numbered and survives):
-        return RetryAction.GIVE_UP
-    return RetryAction.RESUME
+    return not limit_of_caller and bool(invocation_id) and numbered and survives
 
 
 def after_return(status: int, headers: Mapping[str, str]) -> RetryAction:

@@ -17,7 +17,7 @@ from ppio_agent_models import (
 )
 
 from .._core.responses import invocation_id_of, request_id_of, response_of, was_replayed
-from .._core.retry import RetryAction, after_cut, after_return, is_own_end, speaks_protocol
+from .._core.retry import RetryAction, after_return, is_own_end, may_resume, speaks_protocol
 from .._core.streaming import CHUNK, Event, StreamDecoder, is_event_stream, number_of
 from .._io import _sync as io
 
@@ -30,7 +30,10 @@ _END_SECONDS = 1.0
 
 
 class EventReader:
-    """Reads events, and goes on where it was when a connection is cut. Its attributes: see `SyncInvocationStream`."""
+    """Reads events, and goes on where it was when a connection is cut.
+
+    `envelope` is what closed the stream, once it did; `chunks` counts what was read. The others: see `SyncInvocationStream`.
+    """
 
     def __init__(self, source: EventsSource) -> None:
         self._source = source
@@ -147,10 +150,10 @@ class EventReader:
             NetworkError: A time limit has passed.
         """
         error = self._cut(decoder, lost)
-        step = after_cut(
-            lost, invocation_id=self.invocation_id, numbered=self._numbered, survives=self._source.survives
-        )
-        if self._closed or step is RetryAction.GIVE_UP:
+        survives = self._source.survives
+        if self._closed or not may_resume(
+            lost, invocation_id=self.invocation_id, numbered=self._numbered, survives=survives
+        ):
             raise error
         self._hang_up()
         if isinstance(lost, IdleTimeoutError):
