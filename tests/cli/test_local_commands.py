@@ -59,7 +59,7 @@ def test_it_is_said_whether_the_folder_or_its_deployed_copy_is_asked(cli: Comman
     deployed = cli.run("invoke", "--local", "--template-id", "parrot", "--input", "say x")
 
     assert (folder.out, deployed.out) == ("said anew\n", "said\n")
-    hint = "The copy that was deployed: ppio-agent invoke --local --template-id parrot"
+    hint = "Its deployed copy is asked with\n  ppio-agent invoke --local --template-id parrot"
     assert [hint in ended.err for ended in (alone, folder, deployed)] == [False, True, False]
     assert alone.document["template_id"] == str(cli.folder)
 

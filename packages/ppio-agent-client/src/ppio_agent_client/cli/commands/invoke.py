@@ -197,7 +197,8 @@ def _say_which(client: SyncAgentRuntimeClient) -> None:
     name = client.get_template(".").name
     if name in {template.template_id for template in client.list_templates()}:
         deployed = command("invoke", "--template-id", name, local=True)
-        screen.note(f"This asks {name} as it is in this folder now. The copy that was deployed: {deployed}")
+        screen.note(f"This asks the agent {name!r} of this folder as it is now. Its deployed copy is asked with")
+        screen.note(f"  {deployed}")
 
 
 @contextmanager
