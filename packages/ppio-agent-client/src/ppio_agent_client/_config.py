@@ -1,4 +1,4 @@
-"""How a client behaves: every setting once, with its unit and its default, where its value comes from, and credentials."""
+"""How a client behaves: every setting once, with unit and default, where its value comes from, and credentials."""
 
 from __future__ import annotations
 

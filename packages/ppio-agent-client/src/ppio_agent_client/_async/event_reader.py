@@ -31,7 +31,7 @@ _END_SECONDS = 1.0
 class EventReader:
     """Reads events, and goes on where it was when a connection is cut.
 
-    `envelope` is what closed the stream, once it did; `chunks` counts what was read. The others: see `InvocationStream`.
+    `envelope` is what closed the stream, once it did; `chunks` counts what was read. The rest: see `InvocationStream`.
     """
 
     def __init__(self, source: EventsSource) -> None:
