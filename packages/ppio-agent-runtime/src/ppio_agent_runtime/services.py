@@ -145,7 +145,7 @@ class Services:
             except TimeoutError:  # a handler blocks that loop
                 logger.warning("The event loop of the handlers is blocked; the agent ends without it.")
                 self.second_loop.abandon()
-        # Plain functions that were told by context.cancelled get the same time as async ones for their farewell.
+        # Plain functions that were told by context.cancelled get the same time as async ones to end.
         loop = asyncio.get_running_loop()
         until = loop.time() + SHUTDOWN_GRACE_SECONDS
         while self.workers.unfinished and loop.time() < until:  # noqa: ASYNC110  # other threads count it

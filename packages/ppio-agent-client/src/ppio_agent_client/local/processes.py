@@ -76,9 +76,9 @@ def kill_process(process: Supervisor) -> None:
 
 def kill_group(agent: Agent) -> bool:
     """End what is left of an agent's process group and wait until it is gone; False when something would not go."""
-    patience_ends = time.monotonic() + _KILL_WAIT_SECONDS
+    deadline = time.monotonic() + _KILL_WAIT_SECONDS
     while any(_is_of(agent, process) for process in processes()):
-        if time.monotonic() > patience_ends:
+        if time.monotonic() > deadline:
             return False
         send_to_group(agent["pid"], signal.SIGKILL)
         time.sleep(_POLL_SECONDS)
@@ -92,12 +92,12 @@ def kill_all_of(agent: Agent) -> bool:
     Linux (`PR_SET_CHILD_SUBREAPER`), so they are found here generation by generation.
     """
     me = os.getpid()
-    patience_ends = time.monotonic() + _KILL_WAIT_SECONDS
+    deadline = time.monotonic() + _KILL_WAIT_SECONDS
     while left := [process for process in processes() if process.parent == me or _is_of(agent, process)]:
         for process in left:
             # Each of them is our child, or in the same session with us in it: its id cannot have been given away.
             _kill(process.pid)
-        if time.monotonic() > patience_ends:
+        if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_SECONDS)
         _reap()

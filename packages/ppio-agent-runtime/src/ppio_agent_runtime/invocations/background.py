@@ -17,7 +17,7 @@ from ..observability.logging import logger
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_FAREWELL_SECONDS = 5.0
+_CANCEL_GRACE_SECONDS = 5.0
 """How long cancelled tasks may take for their `finally` blocks."""
 
 
@@ -146,4 +146,4 @@ class Background:
         if tasks := set(self._tasks):
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=_FAREWELL_SECONDS)
+            await asyncio.wait(tasks, timeout=_CANCEL_GRACE_SECONDS)
