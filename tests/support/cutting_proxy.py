@@ -104,7 +104,7 @@ class CuttingProxy:
     ) -> None:
         self.cuts[manner] += 1
         if manner == SILENCE:
-            while await caller.read(65536):  # to the end of the caller's patience
+            while await caller.read(65536):  # until the caller gives up
                 pass
         elif manner == RESET:
             for each in writers:
