@@ -78,7 +78,7 @@ def test_a_key_that_the_agent_does_not_take_any_more_is_renewed() -> None:
             assert [chunk for chunk in session.stream("x")] == [0, 1, 2]
 
 
-def test_every_repetition_of_a_call_that_is_cut_is_signed_anew() -> None:
+def test_every_retry_of_a_call_that_is_cut_is_signed_anew() -> None:
     # One signature twice would be a replay, and refused.
     config = ClientConfig(retry_delay=0, max_retries=1000, retry_budget=None)
     with running(app_with(hmac_keys=SECRETS)) as url, cutting_proxy(url, seed=7, silence=False) as proxy:
