@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from ppio_agent_client import ClientConfig, NetworkError, Sandbox
-from ppio_agent_client._async.providers.platform.envd import Envd, StartWatch
+from ppio_agent_client._async.providers.platform.startup import Envd, StartWatch
 from ppio_agent_client._async.transport import Transport
-from ppio_agent_client._core.platform.frames import encode_frame
+from ppio_agent_client._core.platform.start import encode_frame
 from tests.support.raw_server import Caller, answer, piece, raw_server, stream_head
 
 CONFIG = ClientConfig(idle_timeout=None)

@@ -1,4 +1,4 @@
-"""How many repetitions a client can afford."""
+"""How many retries a client can afford."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_client_that_may_make_none_makes_none() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=300), st.integers(0, 20))
-def test_repetitions_never_outnumber_the_bucket_and_a_tenth_of_the_answers(steps: list[bool], most: int) -> None:
+def test_retries_never_outnumber_the_bucket_and_a_tenth_of_the_answers(steps: list[bool], most: int) -> None:
     budget = RetryBudget(most)
     spent = answers = 0
     for answered in steps:

@@ -25,7 +25,7 @@ from ppio_agent_client import (
     SandboxSpec,
     TotalTimeoutError,
 )
-from ppio_agent_client._core.credentials import keys_with
+from ppio_agent_client._core.credentials import KEYS_VARIABLE, with_session_key
 from ppio_agent_client._core.platform import models, requests, start
 from ppio_agent_client._core.platform.urls import platform_urls
 
@@ -292,7 +292,7 @@ def test_the_session_wins_over_the_manifest_and_its_token_over_all() -> None:
     ("others", "keys"), [("", "t"), ("a, b", "t,a,b"), ('["a", "b"]', "t,a,b"), ("[broken", "t,[broken")]
 )
 def test_keys_are_put_together(others: str, keys: str) -> None:
-    assert keys_with("t", others) == keys
+    assert with_session_key("t", {KEYS_VARIABLE: others}) == {KEYS_VARIABLE: keys}
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppio_agent_client._core.platform.frames import (
+from ppio_agent_client._core.platform.start import (
     MAX_MESSAGE_BYTES,
     MAX_OUTPUT_BYTES,
     FrameError,
-    FrameReader,
     ProcessReport,
     encode_frame,
+    take_frames,
 )
 
 MESSAGES = st.lists(
@@ -31,9 +31,10 @@ def test_messages_come_back_however_the_bytes_are_cut(
     messages: list[tuple[dict[str, Any], bool]], cuts: list[int]
 ) -> None:
     data = b"".join(encode_frame(message, is_end=is_end) for message, is_end in messages)
-    reader, found = FrameReader(), list[tuple[dict[str, Any], bool]]()
+    pending, found = bytearray(), list[tuple[dict[str, Any], bool]]()
     for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(data)], strict=True):
-        found += reader.feed(data[start:end])
+        pending += data[start:end]
+        found += take_frames(pending)
     assert found == messages
 
 
@@ -58,7 +59,7 @@ def test_every_single_cut_gives_the_same() -> None:
 )
 def test_what_is_no_such_stream_is_refused(data: bytes, what: str) -> None:
     with pytest.raises(FrameError, match=what):
-        list(FrameReader().feed(data))
+        list(take_frames(bytearray(data)))
 
 
 def report(**event: Any) -> ProcessReport:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from ppio_agent_client._sandbox import Sandbox, SandboxSpec
-from ppio_agent_client.local import LocalStore
 from ppio_agent_client.local.directory import SandboxDirectory
 from ppio_agent_client.local.processes import Process, processes
+from ppio_agent_client.local.store import LocalStore
 
 if TYPE_CHECKING:
     from ppio_agent_client.local.directory import Record

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 CREATE_AT_A_SIGN = """
 import sys, pathlib
-from ppio_agent_client.local import LocalStore
+from ppio_agent_client.local.store import LocalStore
 from ppio_agent_client._sandbox import SandboxSpec
 home, python, template = sys.argv[1:]
 store = LocalStore(pathlib.Path(home), python=python)

@@ -19,7 +19,7 @@ from .support import Place, answers, ask, eventually, in_another_process, lives,
 
 CREATE_AND_WAIT = """
 import sys, pathlib, time
-from ppio_agent_client.local import LocalStore
+from ppio_agent_client.local.store import LocalStore
 from ppio_agent_client._sandbox import SandboxSpec
 home, python, template = sys.argv[1:]
 store = LocalStore(pathlib.Path(home), python=python)

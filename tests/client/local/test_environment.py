@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client.local import LocalStore, store
+from ppio_agent_client.local import store
+from ppio_agent_client.local.store import LocalStore
 from ppio_agent_models import ConfigurationError
 
 from .support import Place, answers, ask, eventually

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client.local import LocalStore
+from ppio_agent_client.local.store import LocalStore
 
 from .support import Place, eventually
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from ppio_agent_client import local
+from ppio_agent_client.local.store import LocalStore
 from ppio_agent_models import ConfigurationError
 
 HEAVY = (
@@ -36,7 +37,7 @@ def test_importing_the_package_imports_nothing_of_it() -> None:
 
 def test_the_store_is_imported_without_pydantic_or_an_event_loop() -> None:
     program = (
-        "import sys; from ppio_agent_client.local import LocalStore\n"
+        "import sys; from ppio_agent_client.local.store import LocalStore\n"
         "print([name for name in ('pydantic', 'asyncio', 'httpx') if name in sys.modules])"
     )
     assert run(program) == "[]\n"
@@ -54,17 +55,13 @@ def test_the_supervisor_imports_nothing_heavy() -> None:
 
 
 def test_the_package_can_be_imported_without_posix() -> None:
-    program = "import sys\nsys.modules['fcntl'] = None\nfrom ppio_agent_client.local import LocalStore\nprint('fine')"
+    program = (
+        "import sys\nsys.modules['fcntl'] = None\nfrom ppio_agent_client.local.store import LocalStore\nprint('fine')"
+    )
     assert run(program) == "fine\n"
 
 
 def test_windows_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(ConfigurationError, match="WSL"):
-        local.LocalStore()
-
-
-def test_the_package_exports_what_it_says() -> None:
-    assert local.__all__ == ["LocalStore"]
-    with pytest.raises(AttributeError, match="no attribute 'Other'"):
-        local.Other  # noqa: B018
+        LocalStore()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ppio_agent_client.local.conversion import to_sandbox
 from ppio_agent_client.local.directory import SandboxDirectory, read_record
+from ppio_agent_client.local.store import to_sandbox
 
 from .support import Place
 

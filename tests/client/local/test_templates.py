@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ppio_agent_client.local import LocalStore, agent_folder, templates
+from ppio_agent_client.local import agent_folder, templates
 from ppio_agent_client.local.locks import Lock
+from ppio_agent_client.local.store import LocalStore
 from ppio_agent_models import AgentManifest, ConfigurationError, TemplateNotFoundError
 
 from .support import Place, answers, ask, eventually, in_another_process
@@ -245,7 +246,8 @@ def test_a_version_that_is_being_copied_from_is_kept_until_then(place: Place) ->
 def test_a_half_made_version_of_a_deployer_that_was_killed_is_removed(place: Place) -> None:
     program = """
 import os, pathlib, sys
-from ppio_agent_client.local import LocalStore, templates
+from ppio_agent_client.local import templates
+from ppio_agent_client.local.store import LocalStore
 templates.copy_folder = lambda *args, **options: (print("copying", flush=True), sys.stdin.readline())
 LocalStore(pathlib.Path(sys.argv[1])).deploy(sys.argv[2], "it")
 """

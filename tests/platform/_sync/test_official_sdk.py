@@ -80,22 +80,6 @@ def test_a_command_ends_at_its_deadline(newer: Account) -> None:
     assert [call.connect_timeout_ms for call in newer.platform.log.of("start")] == [300]
 
 
-def test_a_background_command_can_be_listed_joined_fed_and_killed(newer: Account) -> None:
-    sandbox = Sandbox.create("t-1", **newer.options)
-    handle = sandbox.commands.run("cat; echo done; exec sleep 3600", background=True, stdin=True, timeout=0)
-
-    (listed,) = sandbox.commands.list()
-    assert (listed.pid, listed.args[-1]) == (handle.pid, "cat; echo done; exec sleep 3600")
-    sandbox.commands.send_stdin(handle.pid, "typed")
-    joined = sandbox.commands.connect(handle.pid, timeout=0)
-    assert joined.pid == handle.pid
-    assert handle.kill()
-    with pytest.raises(CommandExitException):
-        joined.wait()
-    assert not sandbox.commands.kill(handle.pid)
-    assert newer.platform.log.of("start")[-1].connect_timeout_ms is None
-
-
 def test_a_real_agent_answers_on_port_8080_of_its_sandbox(newer: Account) -> None:
     one, other = [Sandbox.create("t-1", **newer.options) for _ in range(2)]
     for sandbox in (one, other):
@@ -175,7 +159,7 @@ def test_a_sandbox_may_pause_instead_of_ending(newer: Account) -> None:
     assert (sandbox.get_info()).state is SandboxState.PAUSED
 
 
-def test_files_are_written_read_listed_and_removed(ready: Account) -> None:
+def test_files_are_written_and_read(ready: Account) -> None:
     sandbox = Sandbox.create("t-1", **ready.options)
     data = bytes(range(256)) + b"\r\n--boundary\r\n"
 
@@ -184,16 +168,8 @@ def test_files_are_written_read_listed_and_removed(ready: Account) -> None:
     assert (written.path, written.name) == ("/home/user/data/ü.bin", "ü.bin")
     assert sandbox.files.read("/home/user/data/ü.bin", format="bytes") == data
     assert (sandbox.commands.run("wc -c < /home/user/data/ü.bin")).stdout.strip() == str(len(data))
-    (entry,) = sandbox.files.list("data")
-    assert (entry.name, entry.path, entry.size) == ("ü.bin", "/home/user/data/ü.bin", len(data))
-    assert sandbox.files.make_dir("new/deep")
-    assert not sandbox.files.make_dir("new/deep")
-    sandbox.files.rename("data/ü.bin", "new/b")
-    assert (sandbox.files.get_info("new/b")).size == len(data)
-    sandbox.files.remove("new")
-    assert not sandbox.files.exists("new/b")
     with pytest.raises(SandboxException):
-        sandbox.files.read("new/b")
+        sandbox.files.read("nowhere")
 
 
 def test_strangers_stay_out(ready: Account) -> None:
@@ -222,14 +198,6 @@ def test_refusals_have_the_classes_that_the_sdk_knows(ready: Account) -> None:
     assert len(ready.platform.sandboxes) == 0
 
 
-def test_metrics_are_there(ready: Account) -> None:
-    sandbox = Sandbox.create("t-1", **ready.options)
-
-    (sample,) = sandbox.get_metrics()
-
-    assert (sample.cpu_count, sample.mem_total) == (2, 1 << 30)
-
-
 def test_private_traffic_needs_its_token(modern: Account, tmp_path: Path) -> None:
     add_template(modern, tmp_path)
     sandbox = Sandbox.create("t-1", network={"allow_public_traffic": False}, **modern.options)
@@ -255,12 +223,3 @@ def test_traffic_wakes_a_sandbox_that_wants_it(modern: Account, tmp_path: Path) 
 
     assert httpx.get(url, headers=headers).status_code == 200
     assert (sandbox.get_info()).state is SandboxState.RUNNING
-
-
-def test_the_quota_can_be_asked_for(modern: Account, tmp_path: Path) -> None:
-    add_template(modern, tmp_path)
-    Sandbox.create("t-1", **modern.options)
-
-    quota = Sandbox.get_quota(**modern.options)
-
-    assert quota.usage.concurrent_instances == 1

@@ -48,22 +48,16 @@ class SandboxEndpoints:
     def routes(self) -> list[Route]:
         """Return the routes; their names are what the request log and the faults call them."""
         one = "/sandboxes/{id}"
-        modern = [] if self._platform.legacy else [Route("/sandboxes/quota", self.quota, name="quota")]
         return [
-            *modern,
             Route("/sandboxes", self.create, name="create", methods=["POST"]),
-            Route("/sandboxes", self.list_v1, name="list_v1", methods=["GET"]),
             Route("/v2/sandboxes", self.list_v2, name="list", methods=["GET"]),
             Route(one, self.info, name="info", methods=["GET"]),
             Route(one, self.kill, name="kill", methods=["DELETE"]),
             Route(f"{one}/connect", self.connect, name="connect", methods=["POST"]),
-            Route(f"{one}/resume", self.resume, name="resume", methods=["POST"]),
             Route(f"{one}/pause", self.pause, name="pause", methods=["POST"]),
             Route(f"{one}/timeout", self.timeout, name="timeout", methods=["POST"]),
-            Route(f"{one}/refreshes", self.refresh, name="refreshes", methods=["POST"]),
             Route(f"{one}/logs", self.logs, name="logs", methods=["GET"]),
             Route(f"/v2{one}/logs", self.logs, name="logs_v2", methods=["GET"]),
-            Route(f"{one}/metrics", self.metrics, name="metrics", methods=["GET"]),
         ]
 
     async def create(self, request: Request) -> Response:
@@ -85,9 +79,6 @@ class SandboxEndpoints:
         if options.seconds > self._sandboxes.longest_seconds:
             raise HTTPException(400, f"Timeout cannot be greater than {self._sandboxes.longest_seconds / 3600:g} hours")
         return JSONResponse(self._opened(await self._sandboxes.create(template, options)), 201)
-
-    async def list_v1(self, request: Request) -> Response:
-        return JSONResponse([each.view() for each in self._found(request, {"running"})])
 
     async def list_v2(self, request: Request) -> Response:
         states = set(",".join(request.query_params.getlist("state")).split(",")) - {""}
@@ -144,17 +135,9 @@ class SandboxEndpoints:
         if sandbox.state == "paused":
             await self._sandboxes.resume(sandbox, body["timeout"])
             return JSONResponse(self._opened(sandbox), 201)
-        self._extend(sandbox, body["timeout"])
+        if now() + timedelta(seconds=body["timeout"]) > sandbox.end_at:
+            self._sandboxes.live_for(sandbox, body["timeout"])
         return JSONResponse(self._opened(sandbox))
-
-    async def resume(self, request: Request) -> Response:
-        body = await body_of(request, optional={"timeout": seconds, "autoPause": flag})
-        sandbox = self._named(request)
-        if sandbox.state == "running":
-            raise HTTPException(409, f"sandbox '{sandbox.sandbox_id}' is already running")
-        sandbox.options.auto_pause = body.get("autoPause", sandbox.options.auto_pause)
-        await self._sandboxes.resume(sandbox, body.get("timeout", 15))
-        return JSONResponse(self._opened(sandbox), 201)
 
     async def pause(self, request: Request) -> Response:
         await body_of(request, optional={"sync": flag} if self._platform.legacy else {})
@@ -169,15 +152,6 @@ class SandboxEndpoints:
         self._sandboxes.live_for(self._running(request), body["timeout"])
         return Response(status_code=204)
 
-    async def refresh(self, request: Request) -> Response:
-        body = await body_of(request, optional={"duration": seconds})
-        self._extend(self._running(request), body.get("duration", 15))
-        return Response(status_code=204)
-
-    def _extend(self, sandbox: Sandbox, more: int) -> None:
-        if now() + timedelta(seconds=more) > sandbox.end_at:
-            self._sandboxes.live_for(sandbox, more)
-
     async def logs(self, request: Request) -> Response:
         sandbox = self._named(request)
         limit = int(request.query_params.get("limit", "1000"))
@@ -188,39 +162,6 @@ class SandboxEndpoints:
             for entry, record in zip(entries, records, strict=True)
         ]
         return JSONResponse({"logs": entries if "v2" in request.url.path else lines, "logEntries": entries})
-
-    async def metrics(self, request: Request) -> Response:
-        sandbox = self._named(request)
-        memory = {"memTotalMiB": 1024, "memUsedMiB": 64} if self._platform.legacy else {}
-        sample = {
-            "timestamp": stamp(now()),
-            "timestampUnix": int(now().timestamp()),
-            "cpuCount": sandbox.template.cpu_count,
-            "cpuUsedPct": 1.5,
-            "memTotal": 1 << 30,
-            "memUsed": 1 << 26,
-            "diskTotal": 20 << 30,
-            "diskUsed": 1 << 30,
-        }
-        return JSONResponse([sample | memory])
-
-    async def quota(self, request: Request) -> Response:
-        running = [each for each in self._sandboxes if each.state == "running"]
-        limit = {
-            "concurrentInstances": self._sandboxes.most,
-            "concurrentVcpu": 2 * self._sandboxes.most,
-            "concurrentRamMb": 1024 * self._sandboxes.most,
-            "maxLengthHours": self._sandboxes.longest_seconds // 3600,
-            "diskMb": 20480,
-            "maxVcpu": 8,
-            "maxRamMb": 8192,
-        }
-        usage = {
-            "concurrentInstances": len(running),
-            "concurrentVcpu": sum(each.template.cpu_count for each in running),
-            "concurrentRamMb": sum(each.template.memory_mb for each in running),
-        }
-        return JSONResponse({"limit": limit, "usage": usage})
 
     def _named(self, request: Request) -> Sandbox:
         return self._sandboxes.find(request.path_params["id"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import signal
 import struct
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -15,11 +13,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from .files import FileEndpoints
-from .filesystem import RpcError, filesystem
 from .processes import Event, Process
 from .sandboxes import Sandbox
 
-SIGNALS: Final = {"SIGNAL_SIGKILL": signal.SIGKILL, "SIGNAL_SIGTERM": signal.SIGTERM}
 KEEPALIVE_SECONDS: Final = 90.0
 STREAMING: Final = "application/connect+json"
 
@@ -28,9 +24,18 @@ def endpoint_of(method: str, path: str) -> str:
     """Return what the request log and the faults call a request to envd."""
     if path == "/files":
         return "files_write" if method == "POST" else "files_read"
-    names = {"Start": "start", "List": "processes", "SendSignal": "signal", "Connect": "attach", "SendInput": "input"}
+    names = {"Start": "start", "List": "processes"}
     service, _, name = path.strip("/").partition("/")
     return names.get(name, name or service)
+
+
+class RpcError(Exception):
+    """A refused call: a code of the Connect protocol, and the status that goes with it."""
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
 
 
 class Envd:
@@ -63,17 +68,13 @@ class Envd:
 
     async def _call(self, path: str, request: Request) -> Response:
         service, _, name = path.strip("/").partition("/")
-        if service == "process.Process" and name in {"Start", "Connect"}:
-            message = await read_frame(request)
-            process = self._start(message) if name == "Start" else self._selected(message)
-            return self._events(process, request, is_new=name == "Start")
+        if (service, name) == ("process.Process", "Start"):
+            return self._events(self._start(await read_frame(request)), request)
         if request.headers.get("content-type", "").split(";")[0] != "application/json":
             raise RpcError("unknown", "the content type must be application/json", 415)
-        message = await request.json()
-        if service == "process.Process":
-            return JSONResponse(self._unary(name, message))
-        if service == "filesystem.Filesystem":
-            return JSONResponse(filesystem(self._sandbox.root, name, message))
+        if (service, name) == ("process.Process", "List"):
+            running = [each for each in self._sandbox.processes.values() if not each.has_ended]
+            return JSONResponse({"processes": [listed(each) for each in running]})
         raise RpcError("unimplemented", f"there is no {path}", 404)
 
     def _start(self, message: dict[str, Any]) -> Process:
@@ -82,38 +83,14 @@ class Envd:
         if not message.get("process", {}).get("cmd"):
             raise RpcError("invalid_argument", "the command is missing", 400)
         try:
-            return self._sandbox.start(message["process"], stdin=message.get("stdin", True), tag=message.get("tag"))
+            return self._sandbox.start(message["process"], tag=message.get("tag"))
         except (OSError, ValueError) as error:
             raise RpcError("invalid_argument", f"error starting process: {error}", 400) from error
 
-    def _selected(self, message: dict[str, Any]) -> Process:
-        chosen = message.get("process", {})
-        for process in self._sandbox.processes.values():
-            if not process.has_ended and (
-                process.pid == chosen.get("pid") or (process.tag is not None and process.tag == chosen.get("tag"))
-            ):
-                return process
-        raise RpcError("not_found", f"process with {chosen} not found", 404)
-
-    def _unary(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
-        if name == "List":
-            running = [each for each in self._sandbox.processes.values() if not each.has_ended]
-            return {"processes": [listed(each) for each in running]}
-        process = self._selected(message)
-        if name == "SendSignal":
-            process.signal(SIGNALS[message["signal"]])
-        elif name == "SendInput":
-            process.write(base64.b64decode(message["input"]["stdin"]))
-        elif name == "CloseStdin":
-            process.close_input()
-        else:
-            raise RpcError("unimplemented", f"there is no {name}", 501)
-        return {}
-
-    def _events(self, process: Process, request: Request, *, is_new: bool) -> Response:
+    def _events(self, process: Process, request: Request) -> Response:
         timeout_ms = request.headers.get("connect-timeout-ms")
         loop = asyncio.get_running_loop()
-        if timeout_ms is not None and is_new:
+        if timeout_ms is not None:
             loop.call_later(int(timeout_ms) / 1000, process.pass_deadline)
         every = float(request.headers.get("keepalive-ping-interval", KEEPALIVE_SECONDS))
         return StreamingResponse(frames(process, process.listen(), every), media_type=STREAMING)

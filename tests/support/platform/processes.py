@@ -41,7 +41,6 @@ class Process:
         *,
         environment: Mapping[str, str],
         folder: Path,
-        stdin: bool,
         config: dict[str, Any],
         tag: str | None,
         heard: Callable[[str, bytes], None],
@@ -55,7 +54,7 @@ class Process:
             arguments,
             cwd=folder,
             env=dict(environment),
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -99,20 +98,6 @@ class Process:
             self.deadline_passed = True
             self.signal(signal.SIGKILL)
 
-    def write(self, data: bytes) -> None:
-        """Give it input.
-
-        Raises:
-            OSError: It does not read any.
-        """
-        if self._popen.stdin is None:
-            raise OSError("its input is closed")
-        self._popen.stdin.write(data)
-
-    def close_input(self) -> None:
-        if self._popen.stdin is not None:
-            self._popen.stdin.close()
-
     def _read(self, name: str, pipe: Any, heard: Callable[[str, bytes], None]) -> None:
         with pipe:
             while data := os.read(pipe.fileno(), 65536):
@@ -126,8 +111,6 @@ class Process:
         code = self._popen.wait()
         for reader in readers:
             reader.join(0.3)  # what it left behind may hold the pipes for ever
-        with suppress(OSError):
-            self.close_input()
         self._tell(self._finish, code)
 
     def _finish(self, code: int) -> None:

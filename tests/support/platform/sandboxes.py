@@ -94,7 +94,7 @@ class Sandbox:
             SANDBOX_VARIABLE: self.sandbox_id,
         }
 
-    def start(self, config: dict[str, Any], *, stdin: bool = False, tag: str | None = None) -> Process:
+    def start(self, config: dict[str, Any], *, tag: str | None = None) -> Process:
         """Run a command.
 
         Raises:
@@ -108,7 +108,6 @@ class Sandbox:
             arguments,
             environment=self.environment(self.options.env_vars | config.get("envs", {})),
             folder=paths.on_this_machine(self.root, config.get("cwd") or self.template.workdir),
-            stdin=stdin,
             config=config,
             tag=tag,
             heard=self._heard,

@@ -61,7 +61,7 @@ class ClientConfig:
         platform_timeout: Longest time of one request to the platform's API, retries included, in seconds.
         keep_alive: Whether the life of a sandbox is extended as long as its session's `async with` block is open.
         max_retries: How often a call that cannot run twice is repeated, and a stream read on, without progress between.
-        retry_budget: How many repetitions the client makes at most without answers between: each takes one, ten answers
+        retry_budget: How many retries the client makes at most without answers between: each takes one, ten answers
             give one back; None for no bound.
         retry_delay: Upper bound of the first pause between two attempts, in seconds; it doubles with each attempt.
         max_connections: How many connections there are at most; a further call waits for one, no longer than

@@ -15,12 +15,11 @@ from .lifespan import LifespanFunction, as_context_manager
 from .observability.logging import logger
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from .asgi import ASGIApp, Receive, Scope, Send
     from .invocations.background import BusyBlock
     from .invocations.in_process import InvocationStream
     from .observability.metrics import MetricsCollector
+    from .routes.fastapi_app import FastAPI
     from .routes.websocket import WebSocketRoute
     from .services import Services
 

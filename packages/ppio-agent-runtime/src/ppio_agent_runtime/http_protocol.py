@@ -51,7 +51,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
         self.headers = []
         self._read_timeout_seconds = read_timeout_seconds
         self._timer: asyncio.TimerHandle | None = None
-        self._answering: RequestResponseCycle | None = None
+        self._pipelined: list[RequestResponseCycle] = []
         self._scope_of_whole_head: object = self.scope
         self._waits_for: object = None
         self._bytes_in_read = 0
@@ -63,12 +63,13 @@ class AgentHttpProtocol(HttpToolsProtocol):
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock, and tell the request that is being answered; uvicorn tells the one that arrived last."""
+        """Stop the clock, and tell all requests that are not answered yet; uvicorn tells the one that arrived last."""
         self._stop_timer()
         super().connection_lost(exc)
-        if self._answering is not None and not self._answering.response_complete:
-            self._answering.disconnected = True
-            self._answering.message_event.set()
+        for cycle in self._pipelined:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; count it while no request comes of it."""
@@ -84,7 +85,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
             self._refuse(error.__context__ if isinstance(error.__context__, RequestError) else _not_http())
             return
         in_head = self.scope is not self._scope_of_whole_head
-        if in_head or not self._is_answering():
+        if in_head or self.cycle is None or self.cycle.response_complete:
             self._wait(self._bytes_in_read, MAX_HEAD_BYTES if in_head else MAX_DISCARDED_BYTES)
         if len(self.headers) > MAX_HEADER_FIELDS:  # of a head that is not whole, or trailers
             self._refuse(_head_too_large())
@@ -129,24 +130,28 @@ class AgentHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check the head, stop the clock, and let uvicorn begin to answer."""
-        names = [name for name, _ in self.headers]
-        if len(names) > MAX_HEADER_FIELDS or self._bytes_in_read + self._bytes_before > MAX_HEAD_BYTES:
+        headers, earlier = self.headers, self.cycle
+        if len(headers) > MAX_HEADER_FIELDS or self._bytes_in_read + self._bytes_before > MAX_HEAD_BYTES:
             self._check_size()
-        if (hosts := names.count(b"host")) != 1 and (hosts or self.parser.get_http_version() != "1.0"):
-            raise BadRequestError("A request has exactly one Host header (RFC 9112, section 3.2).")
+        by_name = dict(headers)
+        if b"host" not in by_name or len(by_name) < len(headers):
+            self._check_host()
         if self.url[:1] != b"/":
             self._normalize_target()
         super().on_headers_complete()
         if self.parser.should_upgrade():
             return
+        if self.pipeline and earlier is not None:
+            self._pipelined = [*(cycle for cycle in self._pipelined if not cycle.response_complete), earlier]
         self._scope_of_whole_head = self.scope
         self.headers = []  # trailers are shown to nobody (RFC 9110, section 6.5.1)
         if self._timer is not None:
             self._stop_timer()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+    def _check_host(self) -> None:
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
+            raise BadRequestError("A request has exactly one Host header (RFC 9112, section 3.2).")
 
     def _check_size(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -182,14 +187,12 @@ class AgentHttpProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
     def _refuse(self, refusal: RequestError) -> None:
         """Answer with the envelope and close, or only close where the bytes would become a part of another answer."""
         cycle = self.cycle
         in_body = cycle is not None and cycle.more_body and self.scope is self._scope_of_whole_head
-        if self.pipeline or (self._is_answering() and not in_body):
+        is_answering = cycle is not None and not cycle.response_complete
+        if self.pipeline or (is_answering and not in_body):
             self.transport.abort()
             return
         if cycle is not None and in_body:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import uvicorn
 
@@ -27,7 +27,8 @@ from .observability.logging import configure_logging, logger
 if TYPE_CHECKING:
     from types import FrameType
 
-    from .app import PPIOAgentRuntimeApp
+    from .asgi import ASGIApp, Receive, Scope, Send
+    from .config import AgentConfig
 
 _uvicorn_logger = logging.getLogger("uvicorn.error")
 
@@ -59,6 +60,40 @@ _OWNED_OPTIONS: Final = {
 """Options of uvicorn that are refused, and why."""
 
 
+class ServedApp(Protocol):
+    """What the server needs of an app; see `PPIOAgentRuntimeApp`."""
+
+    config: AgentConfig
+
+    @property
+    def entrypoint_name(self) -> str | None:
+        """None where there is nothing to serve."""
+
+    @property
+    def stack(self) -> ASGIApp:
+        """The ASGI app inside."""
+
+    @property
+    def websockets(self) -> Literal["none", "handler", "perhaps"]:
+        """Who answers WebSockets."""
+
+    @property
+    def abandoned_threads(self) -> int:
+        """How many threads are still at work after a drain."""
+
+    async def drain(self) -> None:
+        """Refuse new work, let running work finish, then stop it."""
+
+    async def can_shut_down(self) -> bool:
+        """Say whether the handlers' event loop still listens."""
+
+    def close(self) -> None:
+        """End the app's own threads."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+
+
 class PPIOAgentRuntimeServer(uvicorn.Server):
     """Serves one app on one port.
 
@@ -79,7 +114,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
 
     def __init__(
         self,
-        app: PPIOAgentRuntimeApp,
+        app: ServedApp,
         /,
         *,
         port: int | None = None,

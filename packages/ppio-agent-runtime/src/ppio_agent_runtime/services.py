@@ -21,14 +21,13 @@ from .routes.router import Router
 from .serialization import encode
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from .asgi import ASGIApp
     from .config import AgentConfig
     from .handler import Handler
     from .isolation import SecondLoop
     from .lifespan import LifespanFunction
     from .limits import AdmissionControl
+    from .routes.fastapi_app import FastAPI
 
 
 class Services:

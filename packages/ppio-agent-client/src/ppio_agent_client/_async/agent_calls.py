@@ -97,7 +97,7 @@ class AgentCalls:
             request: An `InvocationRequest`, a dict that is sent as it is, or a string that is sent as `prompt`.
             stream: Return an iterator over decoded chunks instead, with the answer begun.
             idempotency_key: Calls of this session with one key and one request run the agent once: 1 to 255 characters
-                of printable ASCII. Each call has a key of its own unless given, for its repetitions.
+                of printable ASCII. Each call has a key of its own unless given, for its retries.
             on_disconnect: What becomes of the invocation when the connection is lost: `"cancel"` or `"continue"`.
                 Unless given, the agent waits for its `resume_window_seconds` for the client to come back.
 

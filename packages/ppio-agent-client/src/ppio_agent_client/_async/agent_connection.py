@@ -56,7 +56,7 @@ class AgentConnection:
         config: The client's settings.
         url: Where the agent listens, without a trailing slash.
         headers: What every request to it carries.
-        budget: The repetitions that the client can afford.
+        budget: The retries that the client can afford.
         auth: Adds to each attempt what shows who calls; None where the headers do.
 
     Attributes:

@@ -38,7 +38,6 @@ class SandboxHandle:
     """A sandbox as its session knows it.
 
     Attributes:
-        provider: The place it comes from.
         now: How it was when somebody last looked.
         life_seconds: How long it was meant to live, in seconds.
         forget: Called with its id once it was ended here.
@@ -110,7 +109,10 @@ class SandboxHandle:
             await keeper.stop()
 
     async def _keep(self, work: io.Background) -> None:
-        while await work.rest(self._until_extended()):
+        while True:
+            since = None if self._extended_at is None else io.now() - self._extended_at
+            if not await work.rest(lifecycle.until_extended(self.life_seconds, since)):
+                return
             try:
                 await self.extend()
             except SandboxGoneError:
@@ -119,10 +121,6 @@ class SandboxHandle:
                 self._extended_at = io.now()  # nothing ends while it sleeps
             except PPIOAgentRuntimeError:
                 logger.warning("the life of sandbox %s was not extended", self.now.sandbox_id, exc_info=True)
-
-    def _until_extended(self) -> float:
-        since = None if self._extended_at is None else io.now() - self._extended_at
-        return lifecycle.until_extended(self.life_seconds, since)
 
     async def check_awake(self) -> None:
         """Do nothing if it can be called, as far as is known.

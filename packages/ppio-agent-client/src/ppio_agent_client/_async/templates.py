@@ -1,4 +1,4 @@
-"""The list of templates, remembered for a while and asked for once, however many ask."""
+"""The templates that sessions can be created from."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Self
 import ppio_agent_models as models
 
 from .._config import ClientConfig, settle
-from .._core.template_cache import TemplateCache
-from .._io import _async as io
 from .auth import AuthManager, checked_auth
 from .providers.registry import provider_for
+from .template_list import TemplateList
 
 if TYPE_CHECKING:
     from .providers.protocol import SandboxProvider
@@ -24,7 +23,6 @@ class TemplateManager:
     One of your own opens its own connections: `await manager.close()`, or leaving `async with manager`, closes them.
 
     Args:
-        auth_manager: The credentials.
         config: Addresses, limits, and whether and how long the list is remembered; the environment's unless given.
         provider: Returns the provider, which somebody else closes; one is made unless given.
     """
@@ -40,8 +38,7 @@ class TemplateManager:
         self._auth = checked_auth(auth_manager)
         self._provider = provider or self._own_provider
         self._own: SandboxProvider | None = None
-        self._cache = TemplateCache(self._config.cache_ttl if self._config.enable_cache else 0)
-        self._turn = io.Lock()
+        self._list = TemplateList(self._config, lambda: self._provider().list_templates())
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,9 +54,7 @@ class TemplateManager:
         Args:
             refresh: Ask the provider even if the list is still good.
         """
-        if refresh or not self._cache.is_fresh(io.now()):
-            await self._fill()
-        return self._cache.all()
+        return list(self._list.known) if self._list.is_fresh and not refresh else await self._list.fetch()
 
     async def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template.
@@ -69,14 +64,10 @@ class TemplateManager:
         Raises:
             TemplateNotFoundError: There is none of this id.
         """
-        if self._cache.is_fresh(io.now()):
-            found = self._cache.get(template_id)
-            if found is not None:
-                return found
-        await self._fill()
-        found = self._cache.get(template_id)
+        known = self._list.known if self._list.is_fresh else []
+        found = _with_id(template_id, known) or _with_id(template_id, await self._list.fetch())
         # Not every template is in the list: a folder's path is one for the local provider.
-        return found if found is not None else await self._provider().get_template(template_id)
+        return found or await self._provider().get_template(template_id)
 
     async def close(self) -> None:
         """Close the connections that this opened; those of a client are the client's."""
@@ -91,10 +82,6 @@ class TemplateManager:
             self._own = provider_for(self._config, self._auth)
         return self._own
 
-    async def _fill(self) -> None:
-        """Ask the provider, unless somebody else did while this waited for its turn."""
-        asked_at = io.now()
-        async with self._turn:
-            if not self._cache.was_filled_since(asked_at):
-                started_at = io.now()
-                self._cache.fill(await self._provider().list_templates(), started_at)
+
+def _with_id(template_id: str, templates: list[models.AgentTemplate]) -> models.AgentTemplate | None:
+    return next((each for each in templates if each.template_id == template_id), None)

@@ -32,13 +32,7 @@ _SESSION_TOKEN_LABEL: Final = b"ppio-agent-session-token-1\0"
 
 @dataclass(frozen=True, slots=True)
 class KeptToken:
-    """A fetched credential.
-
-    Attributes:
-        token: What is shown.
-        renew_at: When another should be fetched, in unix seconds.
-        ends_at: When it must not be used any more, in unix seconds.
-    """
+    """A fetched credential, and when another should be fetched and it must not be used any more, in unix seconds."""
 
     token: str = field(repr=False)
     renew_at: float
@@ -96,11 +90,6 @@ def key_headers(key: str, *, bearer: bool) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if bearer else {"X-API-KEY": key}
 
 
-def shows(headers: Mapping[str, str], token: str) -> bool:
-    """Tell whether these headers of an attempt may have shown a token."""
-    return any(token in value for value in headers.values())
-
-
 def session_token(secret: str, session_id: str) -> str:
     """Return the token of a session: 43 characters of the URL-safe alphabet, the same in every process.
 
@@ -113,23 +102,10 @@ def session_token(secret: str, session_id: str) -> str:
 
 def with_session_key(token: str, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of an agent that accepts `token`, besides the keys that its owner gave it."""
-    return {**variables, KEYS_VARIABLE: keys_with(token, variables.get(KEYS_VARIABLE, ""))}
-
-
-def keys_with(token: str, others: str) -> str:
-    """Return the keys that an agent accepts: the session's, and those that its owner gives it besides."""
+    others = variables.get(KEYS_VARIABLE, "")
     try:
         listed = json_codec.load(others) if others.lstrip().startswith("[") else others.split(",")
     except ValueError:
         listed = [others]
     keys = [key.strip() for key in listed if isinstance(key, str) and key.strip()]
-    return ",".join([token, *keys])
-
-
-def no_stable_secret() -> ConfigurationError:
-    """Return the error for sessions whose tokens could not be found again."""
-    return ConfigurationError(
-        "tokens of sessions are derived from a secret that stays, and a callable api_key or a signer is none: pass "
-        "ClientConfig(session_secret=...) or set PPIO_AGENT_SESSION_SECRET, the same in every process that shares "
-        "the sessions"
-    )
+    return {**variables, KEYS_VARIABLE: ",".join([token, *keys])}

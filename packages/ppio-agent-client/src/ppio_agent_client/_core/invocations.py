@@ -44,7 +44,7 @@ class CallOptions:
     """How a call is made, besides its request.
 
     Attributes:
-        key: The `Idempotency-Key` of the call and all its repetitions.
+        key: The `Idempotency-Key` of the call and all its retries.
         on_disconnect: None for the server's own way, which is to wait for the caller's return.
     """
 

@@ -43,12 +43,8 @@ def load_or_text(body: bytes) -> Any:
 def dump(value: Any, *, name: str = "request") -> bytes:
     """Return `value` as JSON. Models, dataclasses, dates, sets and the like become their JSON forms, NaN becomes null.
 
-    Args:
-        value: What to send.
-        name: What to call it in an error.
-
     Raises:
-        SerializationError: Something in it has no JSON form; the message names its path and type.
+        SerializationError: Something in it has no JSON form; the message names its path, from `name` on, and type.
     """
     import pydantic_core
 
@@ -80,19 +76,13 @@ def _culprit(value: Any, path: str, depth: int) -> tuple[str, type] | None:
     if depth > 100:
         return path, type(value)
     if isinstance(value, dict):
-        for key, item in value.items():
-            found = _culprit(item, f"{path}.{key}", depth + 1)
-            if found:
-                return found
+        parts = [(f"{path}.{key}", item) for key, item in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        try:
+            json.dumps(value, default=_jsonable)
+        except (TypeError, ValueError, RecursionError):
+            return path, type(value)
         return None
-    if isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            found = _culprit(item, f"{path}[{index}]", depth + 1)
-            if found:
-                return found
-        return None
-    try:
-        json.dumps(value, default=_jsonable)
-    except (TypeError, ValueError, RecursionError):
-        return path, type(value)
-    return None
+    return next(filter(None, (_culprit(item, name, depth + 1) for name, item in parts)), None)

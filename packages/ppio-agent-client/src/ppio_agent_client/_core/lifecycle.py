@@ -107,9 +107,8 @@ def other_template_error(session_id: str, bound: str | None, wanted: str) -> San
 def status_of(sandbox: Sandbox | None, answer: models.PingResponse | None) -> models.SessionStatus:
     """Return the state of a session.
 
-    Args:
-        sandbox: What its provider says; None when it does not know the sandbox any more.
-        answer: What the agent's ping said; None when it said nothing, or was not asked.
+    `sandbox` is None where its provider does not know it any more; `answer` where the agent's ping said nothing, or was
+    not asked.
     """
     if sandbox is None:
         return models.SessionStatus.CLOSED
@@ -141,12 +140,9 @@ def life_of(sandbox: Sandbox) -> float:
 
 
 def until_extended(life_seconds: float, since: float | None) -> float:
-    """Return how long to wait before a life is extended, in seconds.
+    """Return how many seconds to wait before a life is extended that was last extended `since` seconds ago.
 
-    Args:
-        life_seconds: How long it is each time.
-        since: How long ago it was last extended; None when that is not known. Beyond half of the life, what was to
-            extend it has failed.
+    None stands for an unknown time. Beyond half of the life, what was to extend it has failed.
     """
     if since is None:
         return 0.0

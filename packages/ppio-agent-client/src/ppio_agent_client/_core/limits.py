@@ -119,15 +119,7 @@ _LATE = frozenset({Failure.LATE_CONNECTION, Failure.STUCK, Failure.NO_BEGIN, Fai
 
 
 def failed(failure: Failure, reason: object, where: str, limits: Limits, now: float) -> PPIOAgentRuntimeError:
-    """Return the exception for a call that failed.
-
-    Args:
-        failure: In which way.
-        reason: What the layer below said.
-        where: Method and address.
-        limits: Its limits.
-        now: The time, on the clock of its deadline.
-    """
+    """Return the exception for a call to `where`, a method and an address; `reason` is what the layer below said."""
     left = limits.remaining(now)
     if failure in _LATE and left is not None and left <= 0:
         return too_long(where, limits)

@@ -74,7 +74,7 @@ def after_refusal(status: int, headers: Mapping[str, str], state: RetryState) ->
     """Return what follows an answer that may be no more than "not now".
 
     A numbered 503 can be the end of an invocation that had begun when the agent was shut down. Without a key nobody can
-    tell it from a refusal; with one the repetition finds it, and is told so by `Idempotency-Replayed`.
+    tell it from a refusal; with one the retry finds it, and is told so by `Idempotency-Replayed`.
     """
     numbered = speaks_protocol(headers)
     if status == 429:

@@ -14,7 +14,7 @@ REFUSED_STATUSES = frozenset({429, 503})
 GATEWAY_STATUSES = frozenset({502, 504})
 """Answers of somebody between here and the agent, who lost it."""
 ANSWERS_PER_RETRY: Final = 10
-"""How many answers pay for one repetition."""
+"""How many answers pay for one retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class RetryPolicy:
     """How often and how soon.
 
     Attributes:
-        max_retries: Repetitions, not counting the first attempt.
+        max_retries: Retries, not counting the first attempt.
         retry_delay: Upper bound of the first pause, in seconds; it doubles with each attempt.
     """
 
@@ -54,15 +54,15 @@ class RetryPolicy:
 
 
 class RetryBudget:
-    """How many repetitions a client can afford, so that it does not multiply an outage.
+    """How many retries a client can afford, so that it does not multiply an outage.
 
-    A bucket: a repetition takes one out, ten answers put one in. While most calls are answered nobody notices it; when
-    few are, calls fail at their first attempt, and the other side gets little more than without any repetition. Streams
+    A bucket: a retry takes one out, ten answers put one in. While most calls are answered nobody notices it; when
+    few are, calls fail at their first attempt, and the other side gets little more than without any retry. Streams
     that come back after a cut do not count: they only go on, and the agent holds their work. Threads that meet in it
     may miscount by one, and nothing worse.
 
     Args:
-        most: Repetitions in a full bucket, which it is at first; None for no bound.
+        most: Retries in a full bucket, which it is at first; None for no bound.
     """
 
     __slots__ = ("_left", "_most")
@@ -71,7 +71,7 @@ class RetryBudget:
         self._most = self._left = float("inf") if most is None else float(most)
 
     def spend(self) -> bool:
-        """Take one repetition out. Return whether there was one."""
+        """Take one retry out. Return whether there was one."""
         if self._left < 1:
             return False
         self._left -= 1

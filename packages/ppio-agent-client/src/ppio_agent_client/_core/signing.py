@@ -73,10 +73,7 @@ def content_digest(body: bytes) -> str:
 def covered(method: str, url: str, fields: Mapping[str, str]) -> dict[str, str]:
     """Return what a signature covers, in order: names of components and their values (RFC 9421, section 2).
 
-    Args:
-        method: As sent.
-        url: The whole address.
-        fields: Header fields by lower-case names.
+    The names of `fields` are in lower case.
     """
     path, mark, query = target_of(url).partition("?")
     components = {"@method": method, "@path": path}

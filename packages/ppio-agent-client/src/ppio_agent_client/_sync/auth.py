@@ -87,13 +87,11 @@ class SyncAuthManager:
     def authorize(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", *, bearer: bool = False
     ) -> dict[str, str]:
-        """Return the headers that one attempt needs on top of its own; a repetition needs others.
+        """Return the headers that one attempt needs on top of its own; a retry needs others.
 
         Args:
             method: In upper case.
-            url: The whole address.
             headers: What the request carries already.
-            body: The whole body.
             bearer: Show the key as bearer token, not as `X-API-KEY`; a signature is the same either way.
 
         Raises:
@@ -123,7 +121,7 @@ class SyncAuthManager:
         if self._key is None or isinstance(self._key, str):
             return False
         old = self._kept
-        if old is not None and refused is not None and not credentials.shows(refused, old.token):
+        if old is not None and refused is not None and not any(old.token in shown for shown in refused.values()):
             return True
         fresh = self._fetching.run(partial(self._fetch, old))
         return old is None or fresh.token != old.token
@@ -146,7 +144,13 @@ class SyncAuthManager:
         secret = self._session_secret or self._secret or self._key
         if isinstance(secret, str):
             return credentials.session_token(secret, session_id)
-        raise credentials.no_stable_secret() if self.has_credential else missing_credential()
+        if not self.has_credential:
+            raise missing_credential()
+        raise ConfigurationError(
+            "tokens of sessions are derived from a secret that stays, and a callable api_key or a signer is none: pass "
+            "ClientConfig(session_secret=...) or set PPIO_AGENT_SESSION_SECRET, the same in every process that shares "
+            "the sessions"
+        )
 
     def _token(self) -> str:
         if self._key is None:

@@ -35,12 +35,6 @@ class OneCall:
     """A session for one call.
 
     Without a session id it is new and gone afterwards, whatever happens; with one it is joined or made, and lives on.
-
-    Args:
-        client: The client that finds and makes sessions.
-        template_id: What the agent is made from.
-        create_session: Whether a session may be made.
-        session_id: The session that is meant, if it is a certain one.
     """
 
     def __init__(self, client: Sessions, template_id: str, *, create_session: bool, session_id: str | None) -> None:

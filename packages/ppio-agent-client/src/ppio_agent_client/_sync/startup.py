@@ -56,13 +56,7 @@ def started(
 def until_ready(
     provider: SyncSandboxProvider, sandbox: Sandbox, connection: AgentConnection, watch: AgentWatch | None = None
 ) -> None:
-    """Wait until an agent answers that it takes work.
-
-    Args:
-        provider: Where its sandbox comes from.
-        sandbox: The sandbox.
-        connection: The way to the agent.
-        watch: Who knows at once when it ends; the provider is asked unless given.
+    """Wait until an agent answers that it takes work. Its provider is asked about its end where nobody watches it.
 
     Raises:
         SandboxCreationError: Its process ended; noticed at once, with its last output.

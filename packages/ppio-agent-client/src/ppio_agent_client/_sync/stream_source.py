@@ -48,7 +48,7 @@ class CallContext:
 
         Args:
             call: Makes the call once the session is ready; a sandbox that was woken may listen elsewhere.
-            limits: The limits of it and its repetitions.
+            limits: The limits of it and its retries.
         """
         try:
             with io.Until(limits.deadline, limits.total):

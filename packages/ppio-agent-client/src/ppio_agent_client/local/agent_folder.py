@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import Any
 
-from ppio_agent_models import MANIFEST_FILE, ConfigurationError
+from ppio_agent_models import MANIFEST_FILE, ConfigurationError, PPIOAgentRuntimeError
 
 ENTRYPOINTS = ("main.py", "app.py", "agent.py")
 """Where an agent without a manifest starts, the first that exists."""
@@ -35,7 +35,6 @@ class AgentFolder:
     Attributes:
         name: From the manifest; None without one.
         entrypoint: What the runtime is started with.
-        env_vars: Environment of the agent's process.
         about: Version, description, author and tags, as far as the manifest has them.
         python: The interpreter that it was deployed with; None for whichever there is.
     """
@@ -49,28 +48,28 @@ class AgentFolder:
     python: str | None = None
 
 
-def read_agent_folder(folder: str) -> AgentFolder | None:
-    """Return what the folder holds, None when there is no agent in it.
+def read_agent_folder(folder: str, no_agent: type[PPIOAgentRuntimeError] = ConfigurationError) -> AgentFolder:
+    """Return what the folder holds.
 
     Raises:
+        PPIOAgentRuntimeError: Of the class `no_agent`: there is no such folder, or no agent in it.
         ConfigurationError: The manifest is wrong, or names a file that is not there.
     """
+    if not os.path.isdir(folder):
+        raise no_agent(f"there is no folder {folder!r}, where an agent should be")
     path = os.path.join(folder, MANIFEST_FILE)
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read()
     except FileNotFoundError:
-        found = (name for name in ENTRYPOINTS if os.path.isfile(os.path.join(folder, name)))
-        entrypoint = next(found, None)
-        return AgentFolder(folder=folder, entrypoint=entrypoint) if entrypoint else None
+        for name in ENTRYPOINTS:
+            if os.path.isfile(os.path.join(folder, name)):
+                return AgentFolder(folder=folder, entrypoint=name)
+        files = f"{', '.join((MANIFEST_FILE, *ENTRYPOINTS[:-1]))} and {ENTRYPOINTS[-1]}"
+        raise no_agent(f"there is no agent in the folder {folder!r}: looked for {files}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the manifest {path!r} cannot be read: {error}") from error
     return _from_manifest(folder, path, text)
-
-
-def what_was_looked_for() -> str:
-    """Return the end of a sentence about a folder without an agent."""
-    return f"looked for {MANIFEST_FILE}, {', '.join(ENTRYPOINTS[:-1])} and {ENTRYPOINTS[-1]}"
 
 
 def is_name(text: str) -> bool:
@@ -100,9 +99,7 @@ def copy_folder(source: str, target: str, *, without: str) -> None:
     """Copy the folder `source` to the new folder `target`, which its owner may write into.
 
     Symbolic links within the folder stay links, relative ones. Links that point out of it, sockets and devices are left
-    out; the links are named in a warning.
-
-    The folder `without` is left out too: the home may lie within the agent's folder.
+    out; the links are named in a warning. So is the folder `without`: the home may lie within the agent's folder.
     """
     strays: list[str] = []
     _copy(source, target, root=os.path.realpath(source), without=os.path.realpath(without), strays=strays)

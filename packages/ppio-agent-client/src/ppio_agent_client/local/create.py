@@ -47,7 +47,7 @@ they listen (socket(7)); programs that only look for a free port do not get it. 
 def create_sandbox(paths: Paths, spec: SandboxSpec, *, template_id: str, source: AgentFolder, python: str) -> Record:
     """Make a sandbox and start its agent, without waiting for it to answer.
 
-    The caller holds the session's lock. If it is killed meanwhile, the next caller removes what it left (`cleanup`).
+    The caller holds the session's lock. If it is killed meanwhile, the next caller removes what it left (`lifecycle`).
 
     Raises:
         SandboxCreationError: The agent could not be copied or started; nothing is left behind.

@@ -83,11 +83,7 @@ _TAIL_BYTES = 8 * 1024
 
 
 class SandboxDirectory:
-    """The directory of one sandbox, which may be gone already.
-
-    Args:
-        path: Where it is: `<home>/sandboxes/<id>`.
-    """
+    """The directory of one sandbox, `<home>/sandboxes/<id>`, which may be gone already."""
 
     __slots__ = ("_ended", "_fifo", "_record", "app", "log", "path", "supervisor_log")
 

@@ -1,30 +1,41 @@
-"""Changes to living sandboxes: the record first, then the processes, then the supervisor, all under the lock.
+"""Changes to living sandboxes, their end, and what is left to do where who should have done it was killed.
 
-The supervisor reaps the agent only under that lock, so that the id of the agent stays its own while it is held.
+The record is changed first, then the processes, then the supervisor is told, all under the lock. The supervisor reaps
+the agent only under that lock, so that the id of the agent stays its own while it is held.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .cleanup import clean_up
-from .conversion import is_living
-from .processes import kill_process, signal_group
+from .directory import discard, remove, tail
+from .processes import kill_group, kill_process, signal_group
 
 if TYPE_CHECKING:
     from .directory import Record, SandboxDirectory
+    from .paths import Paths
 
     Change = Callable[[Record], signal.Signals | None]
     """Edits a record and names the signal that the agent gets afterwards."""
+
+logger = logging.getLogger("ppio_agent_client")
 
 MAX_PAUSE_SECONDS = 24 * 3600.0
 """A sandbox that is paused longer than this is terminated: a paused life is kept, not endless."""
 TERMINATE_WAIT_SECONDS = 10.0
 """How long `terminate` waits for the supervisor to end the sandbox, and then for the end of the supervisor."""
+ENDED_SECONDS = 600.0
+"""How long the record of an ended sandbox is kept."""
+
+
+def is_living(record: Record) -> bool:
+    """Return whether a sandbox can be used: running or paused, and its time is not over."""
+    return record["state"] in ("running", "paused") and time.time() < record["due_at"]
 
 
 def extend(timeout_seconds: float) -> Change:
@@ -107,3 +118,63 @@ def _wait_for_the_end(directory: SandboxDirectory, record: Record) -> None:
         time.sleep(step)
         step = min(step * 1.5, 0.05)
     clean_up(directory)
+
+
+def clean_up_dead(paths: Paths) -> None:
+    """Put away every sandbox whose supervisor or creator was killed. Living ones are not touched."""
+    for sandbox_id in paths.sandbox_ids():
+        directory = paths.sandbox(sandbox_id)
+        record = directory.read()
+        if record is None and directory.has_supervisor():
+            continue  # Whoever wrote that record may understand it; if nobody does, its supervisor ends it.
+        if record is None or record["state"] == "creating":
+            _remove_unfinished(paths, directory)
+        elif not directory.has_supervisor():
+            clean_up(directory)
+
+
+def clean_up(directory: SandboxDirectory) -> None:
+    """Put a sandbox away whose supervisor was killed, with whatever the kernel left of its processes."""
+    try:
+        with directory.lock():
+            record = directory.read()
+            if record is None or directory.is_supervised(record):
+                return
+            if record["agent"] and not kill_group(record["agent"]):
+                logger.warning("some processes of the local sandbox %s would not end", record["sandbox_id"])
+            last_words = tail(directory.supervisor_log).rpartition("\n")[2] or "it was killed"
+            logger.warning("the local sandbox %s lost its supervisor: %s", record["sandbox_id"], last_words)
+            trash = directory.retire(record, -signal.SIGKILL)
+    except FileNotFoundError:
+        return  # Somebody else did it.
+    remove(trash)
+
+
+def forget_ended(paths: Paths) -> None:
+    """Remove records of sandboxes that ended long ago, and what others did not finish removing."""
+    for name in os.listdir(paths.ended):
+        path = os.path.join(paths.ended, name)
+        try:
+            if time.time() - os.stat(path).st_mtime > ENDED_SECONDS:
+                os.unlink(path)
+        except FileNotFoundError:
+            continue
+    for name in os.listdir(paths.trash):
+        remove(os.path.join(paths.trash, name))
+
+
+def _remove_unfinished(paths: Paths, directory: SandboxDirectory) -> None:
+    """Remove a sandbox whose creator was killed; one that is still at work holds the lock."""
+    try:
+        with paths.lock():  # A creator makes its directory, locks it and writes the record under this lock.
+            lock = directory.lock()
+            if not lock.acquire(wait=False):
+                return
+            record = directory.read()
+            # Its supervisor, if it came that far, finds no record and ends what it started.
+            trash = discard(directory.path) if record is None or record["state"] == "creating" else None
+            lock.release()
+    except FileNotFoundError:
+        return
+    if trash:
+        remove(trash)

@@ -13,11 +13,7 @@ class Lock:
     """An advisory lock on a file (`flock`), which is created when it is missing.
 
     Each object opens the file anew, so two of them exclude each other within one process too. The descriptor is closed
-    on exec: no child inherits the lock.
-
-    Args:
-        path: The file. Its directory must exist.
-        shared: Let other shared locks in.
+    on exec: no child inherits the lock. A shared lock lets other shared ones in.
     """
 
     def __init__(self, path: str, *, shared: bool = False) -> None:

@@ -75,10 +75,10 @@ class Paths:
         prefix = _prefix(session_id)
         return [name for name in self.sandbox_ids() if name.startswith(prefix)]
 
-    def ended_ids_of(self, session_id: str) -> list[str]:
-        """Return the ids of the sandboxes of one session that ended a short while ago."""
+    def ended_records_of(self, session_id: str) -> list[str]:
+        """Return the files of the sandboxes of one session that ended a short while ago."""
         prefix = _prefix(session_id)
-        return [name.removesuffix(".json") for name in os.listdir(self.ended) if name.startswith(prefix)]
+        return [os.path.join(self.ended, name) for name in os.listdir(self.ended) if name.startswith(prefix)]
 
     def used_ports(self) -> set[int]:
         """Return the ports that sandboxes have, ending ones included."""

@@ -71,10 +71,7 @@ def send_to_group(group: int, number: int) -> bool:
 def kill_process(process: Supervisor) -> None:
     """End one process for good, if it is still the one that is meant."""
     if started_at(process["pid"]) == process["started"]:
-        try:
-            os.kill(process["pid"], signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        _kill(process["pid"])
 
 
 def kill_group(agent: Agent) -> bool:

@@ -1,29 +1,35 @@
-"""The verbs of local sandboxes, blocking. Any number of processes and threads may use one home at once."""
+"""The verbs of local sandboxes, blocking. Any number of processes and threads may use one home at once.
+
+A log is read a page at a time, by somebody who comes back with a cursor: `<sandbox>:<bytes read>`.
+"""
 
 from __future__ import annotations
 
+import codecs
 import logging
+import os
 import sys
 import time
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import ConfigurationError, SandboxCreationError, SandboxGoneError
 
+from .._sandbox import LogPage, Sandbox
 from . import lifecycle
-from .cleanup import clean_up, clean_up_dead, forget_ended
-from .conversion import ended_log_page, is_living, living_log_page, to_sandbox
 from .create import chosen_python, create_sandbox
 from .directory import read_record
+from .lifecycle import is_living
 from .paths import Paths, is_sandbox_id
 from .templates import TemplateStore, canonical_id
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentTemplate
 
-    from .._sandbox import LogPage, Sandbox, SandboxSpec
-    from .directory import Record
+    from .._sandbox import SandboxSpec
+    from .directory import Record, SandboxDirectory
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -31,14 +37,12 @@ MAX_LIFE_SECONDS = 365 * 24 * 3600.0
 """The longest life that can be asked for."""
 _FORGET_SECONDS = 60.0
 """How often one store looks for things to forget."""
+PAGE_BYTES = 256 * 1024
+_NO_RUNTIME = "No module named ppio_agent_runtime"
 
 
 class LocalStore:
     """Sandboxes that are supervised processes on this machine; what the verbs promise, `LocalSandboxProvider` says.
-
-    Args:
-        home: Where everything is kept; None for `PPIO_AGENT_HOME`, else `~/.ppio-agent`.
-        python: The interpreter that agents run with; None for `PPIO_AGENT_PYTHON`, else the one that runs this.
 
     Raises:
         ConfigurationError: The home cannot be used, or this is Windows.
@@ -93,7 +97,7 @@ class LocalStore:
         directory = self._paths.sandbox(sandbox_id)
         record = directory.read()
         if record is not None and not directory.is_supervised(record):
-            clean_up(directory)
+            lifecycle.clean_up(directory)
             record = None
         if record is None:
             record = read_record(self._paths.ended_record(sandbox_id))
@@ -128,7 +132,7 @@ class LocalStore:
         record = self._living(session_id)
         if record is not None:
             return living_log_page(self._paths.sandbox(record["sandbox_id"]), record, cursor)
-        ended = (read_record(self._paths.ended_record(each)) for each in self._paths.ended_ids_of(session_id))
+        ended = map(read_record, self._paths.ended_records_of(session_id))
         last = max(ended, key=lambda each: each["created_at"] if each else 0, default=None)
         return None if last is None else ended_log_page(last, cursor)
 
@@ -177,10 +181,10 @@ class LocalStore:
         )
 
     def _clean_up(self) -> None:
-        clean_up_dead(self._paths)
+        lifecycle.clean_up_dead(self._paths)
         if time.monotonic() >= self._forget_at:
             self._forget_at = time.monotonic() + _FORGET_SECONDS
-            forget_ended(self._paths)
+            lifecycle.forget_ended(self._paths)
             self._templates.sweep()
 
 
@@ -195,3 +199,67 @@ def _check_seconds(seconds: float) -> None:
 def _warn_about_limits() -> None:
     """Say so once per process."""
     logger.warning("local sandboxes are for development and do not enforce memory_limit and cpu_limit")
+
+
+def to_sandbox(record: Record, *, created: bool = True) -> Sandbox:
+    """Return the sandbox that a record tells of; one whose time is over has ended, although it may still drain."""
+    living = is_living(record)
+    paused = record["state"] == "paused"
+    return Sandbox(
+        sandbox_id=record["sandbox_id"],
+        session_id=record["session_id"],
+        template_id=record["template_id"],
+        url=f"http://127.0.0.1:{record['port']}",
+        state=("paused" if paused else "running") if living else "ended",
+        created_at=datetime.fromtimestamp(record["created_at"], UTC),
+        expires_at=None if paused and living else datetime.fromtimestamp(record["due_at"], UTC),
+        start_timeout_seconds=record["start_timeout_seconds"],
+        headers={"Authorization": f"Bearer {record.get('token', '')}"},
+        metadata=record["metadata"],
+        exit_code=record["exit_code"],
+        output=_with_hint(record),
+        created=created,
+    )
+
+
+def _with_hint(record: Record) -> str:
+    output = record["output"]
+    if _NO_RUNTIME not in output:
+        return output
+    python = record["python"]
+    return (
+        f"{output}\nppio-agent-runtime is not installed for {python!r}: run `{python} -m pip install "
+        "ppio-agent-runtime`, or set PPIO_AGENT_PYTHON to an interpreter that has it."
+    )
+
+
+def living_log_page(directory: SandboxDirectory, record: Record, cursor: str | None) -> LogPage:
+    """Return what an agent has written since the cursor; at most one page."""
+    start = _position(record, cursor)
+    try:
+        with open(directory.log, "rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if start > length:  # It was cut meanwhile: go on at its end, as `tail -f` does.
+                start = length
+            file.seek(start)
+            data = file.read(PAGE_BYTES)
+    except FileNotFoundError:
+        data = b""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data)
+    unfinished = len(decoder.getstate()[0])  # A character of which a part is still to come.
+    return LogPage(text=text, cursor=f"{record['sandbox_id']}:{start + len(data) - unfinished}")
+
+
+def ended_log_page(record: Record, cursor: str | None) -> LogPage:
+    """Return the end of what is kept of an agent that has ended, as far as the cursor has not seen it."""
+    written = record.get("log_bytes", 0)
+    output = record["output"].encode() + b"\n" if record["output"] else b""
+    unseen = max(0, written - _position(record, cursor))
+    text = output[-unseen:].decode("utf-8", "ignore") if unseen else ""
+    return LogPage(text=text, cursor=f"{record['sandbox_id']}:{written}", is_over=True, exit_code=record["exit_code"])
+
+
+def _position(record: Record, cursor: str | None) -> int:
+    sandbox_id, _, position = (cursor or "").rpartition(":")
+    return int(position) if sandbox_id == record["sandbox_id"] and position.isdecimal() else 0

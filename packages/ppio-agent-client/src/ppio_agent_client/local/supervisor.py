@@ -58,13 +58,7 @@ def main(path: str, command: Sequence[str]) -> None:
 
 
 class Supervisor:
-    """The supervision of one agent, which is a child of this process.
-
-    Args:
-        directory: The sandbox's directory.
-        agent: Its process.
-        wakeups: The descriptor of its wake-up FIFO.
-    """
+    """The supervision of one agent, which is a child of this process; `wakeups` is the descriptor of its FIFO."""
 
     def __init__(self, directory: SandboxDirectory, agent: Agent, wakeups: int) -> None:
         self._directory = directory
@@ -197,7 +191,7 @@ def _become(directory: SandboxDirectory, command: Sequence[str]) -> None:
 
 
 def _prctl() -> Callable[[int, int], object]:
-    """Return prctl(2), or something that does nothing where there is none: others clean up then (`cleanup`)."""
+    """Return prctl(2), or something that does nothing where there is none: others clean up then (`lifecycle`)."""
     if sys.platform == "linux":
         try:
             import ctypes

@@ -18,15 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError, TemplateNotFoundError
 
-from .agent_folder import (
-    NAME_RULE,
-    AgentFolder,
-    copy_folder,
-    is_name,
-    logger,
-    read_agent_folder,
-    what_was_looked_for,
-)
+from .agent_folder import NAME_RULE, AgentFolder, copy_folder, is_name, logger, read_agent_folder
 from .directory import LOCK_FILE, discard, read_json, remove, write_json
 from .locks import Lock
 from .paths import Paths, new_token
@@ -59,7 +51,7 @@ class TemplateStore:
             ConfigurationError: The manifest is wrong.
         """
         if _is_path(template_id):
-            yield _read_folder(canonical_id(template_id))
+            yield read_agent_folder(canonical_id(template_id), TemplateNotFoundError)
             return
         while True:
             version = self._pointer(template_id)["files"]
@@ -71,7 +63,8 @@ class TemplateStore:
             try:
                 facts = self._pointer(template_id)
                 if facts["files"] == version:
-                    source = _read_folder(os.path.join(self._paths.templates, version, _FILES))
+                    files = os.path.join(self._paths.templates, version, _FILES)
+                    source = read_agent_folder(files, TemplateNotFoundError)
                     yield replace(source, python=facts["metadata"].get("python"))
                     return
             finally:
@@ -87,14 +80,13 @@ class TemplateStore:
         if not _is_path(template_id):
             return _as_template(template_id, self._pointer(template_id))
         folder = canonical_id(template_id)
-        source = _read_folder(folder)
+        source = read_agent_folder(folder, TemplateNotFoundError)
         name = source.name or os.path.basename(folder) or folder
         return _as_template(folder, _facts(source, name=name, folder=folder))
 
     def all(self) -> list[AgentTemplate]:
         """Return what was deployed, by name."""
-        found = ((name, self._stored(name)) for name in self._names())
-        return [_as_template(name, facts) for name, facts in found if facts is not None]
+        return [_as_template(name, facts) for name in self._names() if (facts := self._stored(name)) is not None]
 
     def _stored(self, name: str) -> dict[str, Any] | None:
         """Return what is known of a name; one that is damaged, or another version's, is named in a warning."""
@@ -121,12 +113,15 @@ class TemplateStore:
             ConfigurationError: There is no agent in the folder, or no name to give it, or the copy failed.
         """
         path = os.path.realpath(os.path.expanduser(folder))
-        if not os.path.isdir(path):
-            raise ConfigurationError(f"there is no folder {path!r} to deploy")
         source = read_agent_folder(path)
-        if source is None:
-            raise ConfigurationError(f"there is no agent in {path!r}: {what_was_looked_for()}")
-        name = _checked_name(name if name is not None else source.name, path)
+        name = name if name is not None else source.name
+        if name is None:
+            raise ConfigurationError(
+                f"the agent in {path!r} has no name to be deployed under: give one, or write it into {MANIFEST_FILE} "
+                "as metadata.name"
+            )
+        if not is_name(name):
+            raise ConfigurationError(f"{name!r} cannot be the name of a template: a name is {NAME_RULE}")
         version = f"{name}@{new_token()}"
         with self._new_version(version) as files:
             try:
@@ -189,7 +184,13 @@ class TemplateStore:
     def _pointer(self, name: str) -> dict[str, Any]:
         facts = self._stored(name) if is_name(name) else None
         if facts is None:
-            raise TemplateNotFoundError(_not_found(name, self._names()))
+            near = difflib.get_close_matches(name, self._names(), n=3)
+            hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+            raise TemplateNotFoundError(
+                f"no template {name!r} was deployed on this machine; {hint}`ppio-agent deploy --local` or "
+                "LocalSandboxProvider().deploy(folder) deploys one, and a folder can be used without by its path, "
+                f"such as './{name}'"
+            )
         return facts
 
     def _pointer_file(self, name: str) -> str:
@@ -202,36 +203,6 @@ class TemplateStore:
 
 def _is_path(template_id: str) -> bool:
     return "/" in template_id or template_id.startswith((".", "~"))
-
-
-def _read_folder(folder: str) -> AgentFolder:
-    if not os.path.isdir(folder):
-        raise TemplateNotFoundError(f"there is no folder {folder!r} to make a sandbox from")
-    source = read_agent_folder(folder)
-    if source is None:
-        raise TemplateNotFoundError(f"there is no agent in the folder {folder!r}: {what_was_looked_for()}")
-    return source
-
-
-def _checked_name(name: str | None, folder: str) -> str:
-    if name is None:
-        raise ConfigurationError(
-            f"the agent in {folder!r} has no name to be deployed under: give one, or write it into {MANIFEST_FILE} as "
-            "metadata.name"
-        )
-    if not is_name(name):
-        raise ConfigurationError(f"{name!r} cannot be the name of a template: a name is {NAME_RULE}")
-    return name
-
-
-def _not_found(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return (
-        f"no template {name!r} was deployed on this machine; {hint}`ppio-agent deploy --local` or "
-        "LocalSandboxProvider().deploy(folder) deploys one, and a folder can be used without by its path, "
-        f"such as './{name}'"
-    )
 
 
 def _facts(source: AgentFolder, *, name: str, folder: str) -> dict[str, Any]:

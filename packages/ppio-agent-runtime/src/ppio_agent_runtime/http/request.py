@@ -64,7 +64,11 @@ async def read_body(receive: Receive, declared: bytes | None, max_bytes: int) ->
         PayloadTooLargeError: More than `max_bytes` arrived or were announced.
         ClientGoneError: The caller hung up meanwhile.
     """
-    check_length(declared, max_bytes)
+    if declared is not None:
+        if not declared.isdigit():
+            raise BadRequestError("The Content-Length header is not a number.")
+        if int(declared) > max_bytes:
+            raise _body_too_large(max_bytes)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -75,30 +79,13 @@ async def read_body(receive: Receive, declared: bytes | None, max_bytes: int) ->
         assert isinstance(part, bytes)
         size += len(part)
         if size > max_bytes:
-            raise body_too_large(max_bytes)
+            raise _body_too_large(max_bytes)
         parts.append(part)
         if not message.get("more_body"):
-            return b"".join(parts)
+            return part if len(parts) == 1 else b"".join(parts)
 
 
-def check_length(declared: bytes | None, max_bytes: int) -> None:
-    """Refuse a body by what its head announces.
-
-    Raises:
-        PayloadTooLargeError: It is more than `max_bytes`.
-    """
-    if declared is not None and _length(declared) > max_bytes:
-        raise body_too_large(max_bytes)
-
-
-def _length(declared: bytes) -> int:
-    if not declared.isdigit():
-        raise BadRequestError("The Content-Length header is not a number.")
-    return int(declared)
-
-
-def body_too_large(max_bytes: int) -> PayloadTooLargeError:
-    """Return what a caller is told whose body has more bytes."""
+def _body_too_large(max_bytes: int) -> PayloadTooLargeError:
     return PayloadTooLargeError(f"The body is larger than {max_bytes} bytes, the limit 'max_request_size'.")
 
 

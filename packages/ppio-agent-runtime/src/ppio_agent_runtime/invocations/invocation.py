@@ -17,21 +17,14 @@ from contextlib import suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from ppio_agent_models import InvocationCancelledError, InvocationTimeoutError, SerializationError
+from ppio_agent_models import InvocationCancelledError, InvocationTimeoutError
 
 from ..context import current_context
 from ..errors import ClientGoneError, handler_failure
-from ..http.responses import (
-    AnswerCutError,
-    after_sending,
-    came_too_late,
-    headers_of,
-    held_response,
-    is_event_stream,
-)
+from ..http.responses import AnswerCutError, after_sending, headers_of, held_response
 from ..http.sse import one_line
 from .executor import abandon, call_in_thread, is_stream, must_await, outcome_of, produce
-from .subscriber import TICKS_UNHEARD, disconnected
+from .subscriber import TICKS_UNHEARD, disconnected, taker_of
 from .transcript import Keeper, Transcript
 
 if TYPE_CHECKING:
@@ -48,23 +41,16 @@ CANCEL_GRACE_SECONDS: Final = 1.0
 
 
 class Admission(Protocol):
-    """What stands between a parsed request and the agent: rate limits, concurrency, queues."""
+    """What stands between a parsed request and the agent: rate limits, concurrency, queues.
+
+    Both ways to acquire raise the `InvocationError` with which one is refused; its caller is told this.
+    """
 
     def try_acquire(self, invocation: Invocation) -> bool:
-        """Let it in if that can be said at once; False when `acquire` is to be waited for.
-
-        Raises:
-            InvocationError: It is refused; the caller is told this.
-        """
+        """Let it in if that can be said at once; False when `acquire` is to be waited for."""
 
     async def acquire(self, invocation: Invocation) -> None:
-        """Let it in, at once or later, where `try_acquire` did not.
-
-        While it waits, its deadline, a disconnect and a drain end the wait.
-
-        Raises:
-            InvocationError: It is refused; the caller is told this.
-        """
+        """Let it in, at once or later, where `try_acquire` did not. Deadline, disconnect and drain end the wait."""
 
     def release(self, invocation: Invocation) -> None:
         """Note that one which came in is over, its code included. Called once for each."""
@@ -98,7 +84,6 @@ class Invocation(Transcript):
         send: Where this caller is answered.
 
     Attributes:
-        send: The same.
         task: Which one works for it, once that is known.
         wants: The form of answer that was asked for; None to let the handler's result decide.
         stream_timeout: How many seconds a stream may take from the start.
@@ -159,7 +144,8 @@ class Invocation(Transcript):
         """
         if self.durable:
             await self._manager.keep_begun(self)  # before the agent's code: after a crash it must not run again
-        self.raise_if_stopped()
+        if self.stop_reason is not None:
+            raise self.stop_reason
         await self.complete(await self.call(handler, payload))
 
     async def call(self, handler: Callee, payload: Any) -> Outcome:  # noqa: C901  # the hot path of a plain call
@@ -179,7 +165,8 @@ class Invocation(Transcript):
         self.admitted = True
         self.state = "running"
         if self.durable:
-            self._note_begin()
+            self.started_at, self.is_accepted = time.time(), True
+            self._wake_subscribers()
         outcome = failure = None
         self._is_cancellable = True
         try:
@@ -209,12 +196,7 @@ class Invocation(Transcript):
         return outcome
 
     async def wait_for_admission(self, admission: Admission) -> None:
-        """Wait until the invocation is let in; whatever stops it ends the wait.
-
-        Raises:
-            InvocationError: It was refused, or it was stopped meanwhile.
-            ClientGoneError: The caller hung up.
-        """
+        """Wait until it is let in. It raises why it was refused, or why it was stopped meanwhile."""
         self.task = self.task or asyncio.current_task()
         self._is_cancellable = True
         try:
@@ -261,7 +243,7 @@ class Invocation(Transcript):
             self.succeed(status=status, headers=headers, body=body)
             return await after_sending(response, self.context)
         self._wake_subscribers()
-        taker = self._taker_of(response)
+        taker = taker_of(response, self.subscribers)
         await self.send_response(response, taker.take_channel(), has_head=taker.begun)
         self.succeed()
 
@@ -303,23 +285,6 @@ class Invocation(Transcript):
             if has_head:
                 raise AnswerCutError from error
             raise
-
-    def _taker_of(self, response: Any) -> Subscriber:
-        """Return the caller who has waited longest and can be sent a response that can be sent once.
-
-        Raises:
-            SerializationError: There is none.
-        """
-        waiting = [each for each in self.subscribers if each.channel is not None and not each.gone]
-        for subscriber in waiting:
-            if not subscriber.begun or is_event_stream(response):
-                return subscriber
-        if waiting:
-            raise came_too_late()
-        raise SerializationError(
-            f"result is a {type(response).__name__}, which can only be sent to a caller who waits for it and whose "
-            "answer has not begun, and there is none. Return a generator or a value instead."
-        )
 
     async def _run(self, working: Coroutine[Any, Any, None]) -> None:
         current_context.set(self.context)  # in this task and what it starts
@@ -392,11 +357,6 @@ class Invocation(Transcript):
         """Stop it because somebody asked for that."""
         self.stop(InvocationCancelledError("The invocation was cancelled."))
 
-    def raise_if_stopped(self) -> None:
-        """Raise why it was stopped, if it was."""
-        if self.stop_reason is not None:
-            raise self.stop_reason
-
     def on_tick(self, now: float) -> None:
         """Look after it, at every tick of the clock.
 
@@ -412,20 +372,17 @@ class Invocation(Transcript):
             elif self._abandoned_at is not None and now - self._abandoned_at >= (self.window_seconds or 0.0):
                 self._give_up()
         elif self._is_cancellable and 0 < self._stopped_at < now - CANCEL_GRACE_SECONDS:
-            self._answer_without_the_handler()
+            if self.send is None:
+                self.fail(self.stop_reason)
+            elif not (self.forced or self.head_sent):
+                self.forced = True
+                self._manager.force_response(self)
 
     def postpone(self, seconds: float, before: float) -> None:
         """See `ticker.Watched`."""
         self.context.postpone(seconds, before)
         if self._abandoned_at is not None and self._abandoned_at < before:
             self._abandoned_at += seconds
-
-    def _answer_without_the_handler(self) -> None:
-        if self.send is None:
-            self.fail(self.stop_reason)
-        elif not (self.forced or self.head_sent):
-            self.forced = True
-            self._manager.force_response(self)
 
     async def _listen(self, receive: Receive) -> None:
         with suppress(asyncio.CancelledError):
@@ -468,11 +425,6 @@ class Invocation(Transcript):
 
     def on_queue(self) -> None:
         """Note that it waits in the queue."""
-        self.is_accepted = True
-        self._wake_subscribers()
-
-    def _note_begin(self) -> None:
-        self.started_at = time.time()
         self.is_accepted = True
         self._wake_subscribers()
 

@@ -43,8 +43,6 @@ class InvocationManager:
         health: What `/ping` says.
 
     Attributes:
-        config: The same.
-        workers: The same.
         handler: The agent's function, once it is registered.
         admission: Who is let in; None when nothing is limited.
         recorder: Who counts; None when nobody does.

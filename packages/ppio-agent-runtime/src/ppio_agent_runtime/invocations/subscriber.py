@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
+
+from ppio_agent_models import SerializationError
 
 from ..errors import ClientGoneError
+from ..http.responses import came_too_late, is_event_stream
 from .event_log import LogReader
 
 if TYPE_CHECKING:
@@ -55,10 +58,9 @@ class Subscriber(LogReader):
         position: Number of the event after which it reads; `NOT_READING` for none.
         receive: Where its hanging up is heard; None for one that cannot.
         heartbeat_seconds: Silence after which `take` returns nothing; infinite for never.
-        channel: How to answer it, for one that can be sent a response object of the handler.
+        channel: How to answer it, for one that can be sent a response object of the handler; None after that.
 
     Attributes:
-        channel: The same, while nothing has been sent there.
         took_response: It was sent a response object of the handler, live.
         begun: Its stream has begun.
         gone: It has hung up.
@@ -211,3 +213,21 @@ class Subscriber(LogReader):
             self.gone = True
             self._invocation.unsubscribe(self)
             self.wake()
+
+
+def taker_of(response: Any, subscribers: Iterable[Subscriber]) -> Subscriber:
+    """Return the caller who has waited longest and can be sent a response that can be sent once.
+
+    Raises:
+        SerializationError: There is none.
+    """
+    waiting = [each for each in subscribers if each.channel is not None and not each.gone]
+    for subscriber in waiting:
+        if not subscriber.begun or is_event_stream(response):
+            return subscriber
+    if waiting:
+        raise came_too_late()
+    raise SerializationError(
+        f"result is a {type(response).__name__}, which can only be sent to a caller who waits for it and whose "
+        "answer has not begun, and there is none. Return a generator or a value instead."
+    )

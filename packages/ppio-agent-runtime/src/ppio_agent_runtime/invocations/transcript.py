@@ -58,7 +58,6 @@ class Transcript:
         context: Who asks, under which ids and limits.
 
     Attributes:
-        context: The same.
         state: See the module's docstring.
         durable: Somebody may come back to it: its events are numbered and kept, and it is found after its end.
         window_seconds: How long it goes on when nobody subscribes; 0 to stop at once, None to go on to its end.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..config import AgentConfig
     from ..handler import Handler
 
+__all__ = ["FastAPI", "build"]
+
 
 def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI:
     """Return a FastAPI app whose every error is our envelope; with `debug` it serves `/docs` and `/openapi.json`.

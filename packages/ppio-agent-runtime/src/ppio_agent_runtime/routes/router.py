@@ -17,10 +17,9 @@ from ..http.responses import PROTOCOL, identity_headers, refuse_handshake
 from ..lifespan import serve_lifespan
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from ..asgi import ASGIApp, Headers, Receive, Scope, Send
     from ..observability.health import Health
+    from .fastapi_app import FastAPI
     from .invocation_resource import InvocationResource
     from .invocations import InvocationsEndpoint
 

@@ -8,7 +8,7 @@ import ppio_agent_models as models
 
 from ..._io import _async as io
 from ..._sandbox import LogPage, Sandbox, SandboxSpec
-from ...local import LocalStore
+from ...local.store import LocalStore
 
 
 class LocalSandboxProvider:
@@ -20,7 +20,7 @@ class LocalSandboxProvider:
 
     Args:
         home: Where everything is kept; `PPIO_AGENT_HOME`, else `~/.ppio-agent`, unless given.
-        python: The interpreter that agents run with; the one of this program unless given.
+        python: The interpreter that agents run with; `PPIO_AGENT_PYTHON`, else that of this program, unless given.
     """
 
     def __init__(self, home: str | Path | None = None, *, python: str | None = None) -> None:

@@ -16,7 +16,6 @@ OURS: Final = {"ppio_agent_client": "1"}
 CREATE: Final = "ppio_agent_create"
 """One value per call of `create`: the sandbox of a lost answer is found by it."""
 _PREFIX: Final = "ppio_agent_"
-"""Begin of the names that belong to this SDK."""
 _SESSION: Final = "ppio_agent_session"
 _TEMPLATE: Final = "ppio_agent_template"
 _LIFE: Final = "ppio_agent_life_seconds"
@@ -32,12 +31,10 @@ class Labels:
     """What the metadata of a sandbox says.
 
     Attributes:
-        session_id: The session it belongs to.
-        template: The template as its creator called it.
+        template: As its creator called it.
         life_seconds: How long it was made for.
         is_private: Whether its addresses want a traffic token.
         wakes: Whether a request wakes it when it is paused.
-        create_id: The call of `create` that made it.
         metadata: The strings of its creator, without ours.
     """
 
@@ -52,11 +49,6 @@ class Labels:
 
 def labels_for(spec: SandboxSpec, create_id: str, *, is_legacy: bool) -> dict[str, str]:
     """Return the metadata of a new sandbox.
-
-    Args:
-        spec: What it is made from.
-        create_id: The value of `CREATE`.
-        is_legacy: Whether the platform speaks the older dialect.
 
     Raises:
         ConfigurationError: A name of the caller's is one of ours.

@@ -84,17 +84,12 @@ class PlatformSandbox(Answer):
     """A sandbox, as far as one answer tells of it.
 
     Attributes:
-        sandbox_id: As it stands in addresses and paths.
         client_id: The second part of its id in the older dialect.
-        template_id: The platform's own id of the template.
         alias: The template's other name.
         domain: Of its addresses; None for the configured one. Lists have no domain and no tokens.
         envd_token: What its envd wants; None where it wants nothing.
-        envd_version: Such as `"0.4.2"`.
         traffic_token: What its other addresses want; None where they are public.
         labels: What this SDK wrote into its metadata; None for a sandbox of somebody else.
-        state: Whether it is paused.
-        started_at: When it was made.
         ends_at: When it ends by itself.
     """
 

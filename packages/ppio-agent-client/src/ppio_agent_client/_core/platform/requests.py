@@ -39,9 +39,7 @@ class PlatformRequest:
 
     Attributes:
         action: What it does, in words for errors: "cannot <action>".
-        method: Of HTTP.
         path: With its query.
-        body: JSON, or nothing.
         is_idempotent: Whether twice is as good as once.
         bearer: Whether it wants the key as bearer token, as the list of templates does.
         max_seconds: How long it may take in all, where that is less than `platform_timeout`.

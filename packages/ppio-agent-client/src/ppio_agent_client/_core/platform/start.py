@@ -1,10 +1,16 @@
-"""How an agent is started in a sandbox of the PPIO platform: which command, with which environment, for how long."""
+"""How an agent is started in a sandbox of the PPIO platform, and what envd, which starts it, tells of its process.
+
+envd's streams are Connect RPC with JSON messages, each behind a byte of flags and its length. The protocol is
+https://connectrpc.com/docs/protocol, section Streaming Request. Bytes come in pieces of any size.
+"""
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,25 +24,25 @@ from .models import manifest_of
 PROCESS_TAG: Final = "ppio-agent"
 """The name by which envd lists the agent's process."""
 DEFAULT_START_SECONDS: Final = 60.0
-_MAX_CPUS: Final = "8"
-_MAX_MEMORY: Final = "8Gi"
 
 _DEFAULT_COMMAND = "cd /app && exec python -m ppio_agent_runtime"
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
-_MEMORY = re.compile(r"([0-9]+)(Mi|Gi)")
-_CPU = re.compile(r"([0-9]+)(m?)")
 _UNITS = {"Mi": 1, "Gi": 1024, "": 1, "m": 0.001}
+
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+"""Far more than envd sends at once; a longer message isn't one of its."""
+MAX_OUTPUT_BYTES: Final = 16 * 1024
+"""The last of a process's output that is kept."""
+_HEAD: Final = struct.Struct(">BI")
+_COMPRESSED: Final = 0b01
+_END: Final = 0b10
+_SIGNALS: Final = {"hangup": 1, "interrupt": 2, "aborted": 6, "killed": 9, "segmentation fault": 11, "terminated": 15}
+"""Signals as Go calls them."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentStart:
-    """How one agent is started.
-
-    Attributes:
-        command: For a login shell.
-        env_vars: Those that the template's manifest names.
-        timeout_seconds: How long it may take until its ping answers.
-    """
+    """How one agent is started: by a command of a login shell, with time until its ping answers."""
 
     command: str = _DEFAULT_COMMAND
     env_vars: dict[str, str] = field(default_factory=dict, repr=False)
@@ -90,8 +96,8 @@ def check_limits(memory_limit: str | None, cpu_limit: str | None, template: mode
         ConfigurationError: No sandbox of the platform can have that.
         SandboxCreationError: The template's have less.
     """
-    memory_mb = _parsed("memory_limit", memory_limit, _MEMORY, _MAX_MEMORY, "'512Mi' or '1Gi'")
-    cpus = _parsed("cpu_limit", cpu_limit, _CPU, _MAX_CPUS, "'1' or '1000m'")
+    memory_mb = _parsed("memory_limit", memory_limit, "([0-9]+)(Mi|Gi)", (8192, "8Gi"), "'512Mi' or '1Gi'")
+    cpus = _parsed("cpu_limit", cpu_limit, "([0-9]+)(m?)", (8, "8"), "'1' or '1000m'")
     if template is None:
         return
     short = [
@@ -109,18 +115,14 @@ def check_limits(memory_limit: str | None, cpu_limit: str | None, template: mode
         )
 
 
-def _parsed(name: str, limit: str | None, pattern: re.Pattern[str], most: str, valid: str) -> float | None:
+def _parsed(name: str, limit: str | None, pattern: str, most: tuple[float, str], valid: str) -> float | None:
     if limit is None:
         return None
-    value, highest = _value(pattern, limit), _value(pattern, most)
-    if not 0 < value <= highest:
-        raise ConfigurationError(f"{name} is such as {valid} and at most {most} on the platform, not {limit!r}")
+    match = re.fullmatch(pattern, limit)
+    value = 0 if match is None else int(match[1]) * _UNITS[match[2]]
+    if not 0 < value <= most[0]:
+        raise ConfigurationError(f"{name} is such as {valid} and at most {most[1]} on the platform, not {limit!r}")
     return value
-
-
-def _value(pattern: re.Pattern[str], text: str) -> float:
-    match = pattern.fullmatch(text)
-    return 0.0 if match is None else int(match[1]) * _UNITS[match[2]]
 
 
 def _command(entrypoint: str | None) -> str:
@@ -131,3 +133,118 @@ def _command(entrypoint: str | None) -> str:
     # A file whose name begins with a hyphen would be an option of Python.
     file = f"./{entrypoint}" if entrypoint.startswith("-") else entrypoint
     return f"cd /app && exec python {shlex.quote(file)}"
+
+
+class FrameError(ValueError):
+    """The bytes aren't such a stream."""
+
+
+def encode_frame(message: object, *, is_end: bool = False) -> bytes:
+    """Return one message as it travels."""
+    body = json_codec.dump(message)
+    return _HEAD.pack(_END if is_end else 0, len(body)) + body
+
+
+def take_frames(pending: bytearray) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield every whole message of a stream, and whether it closes the stream and tells how that went.
+
+    What is yielded is taken out of `pending`; the begin of the next message stays there.
+
+    Raises:
+        FrameError: It isn't such a stream.
+    """
+    while len(pending) >= _HEAD.size:
+        flags, length = _HEAD.unpack_from(pending)
+        if flags & _COMPRESSED or length > MAX_MESSAGE_BYTES:
+            raise FrameError(f"envd sent a frame with flags {flags} and {length} bytes, which cannot be read")
+        if len(pending) < _HEAD.size + length:
+            return
+        body = bytes(pending[_HEAD.size : _HEAD.size + length])
+        del pending[: _HEAD.size + length]
+        yield _json_object(body), bool(flags & _END)
+
+
+class ProcessReport:
+    """What a process printed and how it ended, as far as the frames of `process.Process/Start` have told.
+
+    Attributes:
+        exit_code: Or minus the signal that ended it; None while it runs, or where nobody says.
+        is_closed: Whether the stream is over.
+        error: What went wrong with the stream; empty when nothing did.
+    """
+
+    def __init__(self) -> None:
+        self.has_started = self.has_ended = self.is_closed = False
+        self.exit_code: int | None = None
+        self.error = ""
+        self._pending = bytearray()
+        self._printed = bytearray()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the stream has said that the process runs, or why it doesn't."""
+        return self.has_started or self.has_ended or self.is_closed
+
+    @property
+    def output(self) -> str:
+        """The last of what it printed, to either stream."""
+        return self._printed.decode("utf-8", "replace")
+
+    def feed(self, piece: bytes) -> None:
+        """Take in a piece of the stream.
+
+        Raises:
+            FrameError: It isn't such a stream.
+        """
+        self._pending += piece
+        for message, is_end in take_frames(self._pending):
+            if is_end:
+                self.is_closed = True
+                self.error = error_text(message["error"]) if isinstance(message.get("error"), dict) else ""
+            elif isinstance(event := message.get("event"), dict):
+                self._update(event)
+
+    def _update(self, event: dict[str, Any]) -> None:
+        if isinstance(event.get("start"), dict):
+            self.has_started = True
+        elif isinstance(data := event.get("data"), dict):
+            self._printed += b"".join(_decoded(data.get(stream)) for stream in ("stdout", "stderr", "pty"))
+            del self._printed[:-MAX_OUTPUT_BYTES]
+        elif isinstance(end := event.get("end"), dict):
+            self.has_ended = True
+            self.exit_code = _exit_code(end)
+
+
+def error_text(error: dict[str, Any]) -> str:
+    """Return a Connect error as words."""
+    words = [error.get("code"), error.get("message")]
+    return ": ".join(word for word in words if isinstance(word, str) and word) or "no reason given"
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json_codec.load(body)
+    except ValueError as error:
+        raise FrameError("envd sent a frame that is not JSON") from error
+    if not isinstance(value, dict):
+        raise FrameError("envd sent a frame that is not a JSON object")
+    return value
+
+
+def _decoded(encoded: object) -> bytes:
+    if not isinstance(encoded, str):
+        return b""
+    try:
+        return base64.b64decode(encoded)
+    except ValueError:
+        return encoded.encode("utf-8", "replace")
+
+
+def _exit_code(end: dict[str, Any]) -> int | None:
+    status = end.get("status") or end.get("error")
+    for words, number in _SIGNALS.items():
+        if isinstance(status, str) and status.startswith(f"signal: {words}"):
+            return -number
+    # proto3's JSON leaves out a field that is zero.
+    code = end.get("exitCode", 0 if end.get("exited") else None)
+    return code if isinstance(code, int) and not isinstance(code, bool) and code >= 0 else None

@@ -31,11 +31,7 @@ def provider_for(
 ) -> SyncSandboxProvider:
     """Return a new provider as `config` names it: the platform where there is a key and no name.
 
-    Args:
-        config: The client's settings.
-        auth: The client's credentials.
-        transport: Returns the client's connections; the provider has its own unless given.
-        budget: The retries that the client can afford; the provider has its own unless given.
+    Without the client's connections and retries the provider has its own.
 
     Raises:
         AuthenticationError: Neither a provider nor a key of the platform is named.

@@ -37,13 +37,7 @@ _SEARCH_SECONDS = 10.0
 
 
 class SandboxCreator:
-    """Gives each session its sandbox: the living one, else a new one; the oldest, where many are made at once.
-
-    Args:
-        api: The control plane.
-        sandboxes: Finds sandboxes.
-        templates: What a name of a template means.
-    """
+    """Gives each session its sandbox: the living one, else a new one; the oldest, where many are made at once."""
 
     def __init__(self, api: PlatformApi, sandboxes: PlatformSandboxes, templates: PlatformTemplates) -> None:
         self._api = api
@@ -59,13 +53,14 @@ class SandboxCreator:
         made = await self._create_from_name(spec, metadata)
         if not spec.is_new:
             try:
-                older = await self._older(spec.session_id, made)
+                living = await self._sandboxes.living(spec.session_id)
             except BaseException:
                 await io.to_the_end(self._discard(made))
                 raise
-            if older is not None:
+            ids = [each.sandbox_id for each in living]
+            if made.sandbox_id in ids[1:]:  # somebody else has made another for it, at the same time
                 await io.to_the_end(self._discard(made))
-                return await self._join(older, spec)
+                return await self._join(living[0], spec)
         return self._sandboxes.as_new(made, metadata, spec.timeout_seconds)
 
     async def _join(self, living: PlatformSandbox, spec: SandboxSpec) -> Sandbox:
@@ -79,12 +74,6 @@ class SandboxCreator:
                 f"the sandbox of session {spec.session_id!r} ended while it was joined; try again", retryable=True
             )
         return replace(found, created=False)
-
-    async def _older(self, session_id: str, made: PlatformSandbox) -> PlatformSandbox | None:
-        """Return the sandbox that was made for the same session before, at the same time, by somebody else."""
-        living = await self._sandboxes.living(session_id)
-        ids = [each.sandbox_id for each in living]
-        return living[0] if made.sandbox_id in ids and ids[0] != made.sandbox_id else None
 
     async def _discard(self, made: PlatformSandbox) -> bool:
         """End a sandbox that nobody will use, and return whether that went well."""

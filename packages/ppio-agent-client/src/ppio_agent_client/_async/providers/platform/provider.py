@@ -163,7 +163,7 @@ class PlatformSandboxProvider:
 
     async def list_templates(self) -> list[models.AgentTemplate]:
         """Return every template of the account."""
-        return await self._templates.all()
+        return await self._templates.fetch()
 
     async def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template: by the platform's id, an alias, or what the vendor's tools call the agent.
@@ -179,7 +179,7 @@ class PlatformSandboxProvider:
     async def delete_template(self, template_id: str) -> bool:
         """Delete a template; sandboxes that were made from it live on. False when there was none."""
         deleted = await self._api.delete_template(template_id)
-        self._templates.invalidate()
+        self._templates.forget()
         return deleted
 
     def official_sandbox(self, sandbox: Sandbox) -> OfficialSandbox:

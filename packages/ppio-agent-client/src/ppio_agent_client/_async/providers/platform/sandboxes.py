@@ -34,14 +34,7 @@ _CONNECTION_FIELDS = ("domain", "envd_token", "envd_version", "traffic_token")
 
 
 class PlatformSandboxes:
-    """Finds sandboxes, and keeps what only `create` and `connect` tell of them: domains and tokens.
-
-    Args:
-        api: The control plane.
-        urls: Of this installation of the platform.
-        auth: Derives the tokens of sessions.
-        templates: Those that were listed say how long a start may take.
-    """
+    """Finds sandboxes, and keeps what only `create` and `connect` tell of them: domains and tokens."""
 
     def __init__(self, api: PlatformApi, urls: PlatformUrls, auth: AuthManager, templates: PlatformTemplates) -> None:
         self._api = api
@@ -105,16 +98,8 @@ class PlatformSandboxes:
         """Return a sandbox that was made just now, with this metadata and life."""
         now = _now()
         self.remember(made)
-        return self.as_sandbox(
-            made.model_copy(
-                update={
-                    "labels": labels.read_labels(metadata),
-                    "state": "running",
-                    "started_at": now,
-                    "ends_at": now + timedelta(seconds=timeout_seconds),
-                }
-            )
-        )
+        known = {"labels": labels.read_labels(metadata), "state": "running", "started_at": now}
+        return self.as_sandbox(made.model_copy(update={**known, "ends_at": now + timedelta(seconds=timeout_seconds)}))
 
     def as_sandbox(self, told: PlatformSandbox, *, is_partial: bool = False) -> Sandbox:
         """Return a sandbox of this SDK as the platform has told of it."""
@@ -142,9 +127,7 @@ class PlatformSandboxes:
     def envd(self, sandbox_id: str) -> tuple[str, dict[str, str]]:
         """Return where the envd of a sandbox listens, and the headers that it and the way to it want."""
         known = self._connection(sandbox_id)
-        url, headers = self._urls.envd(sandbox_id, known.domain)
-        if known.envd_token is not None:
-            headers[ENVD_TOKEN_HEADER] = known.envd_token
+        url, headers = self._envd(known)
         if needs_user(known.envd_version):
             headers["Authorization"] = _ENVD_USER
         return url, headers | _traffic_headers(known)
@@ -163,24 +146,25 @@ class PlatformSandboxes:
             from ppio_sandbox.core.connection_config import ConnectionConfig
         except ImportError as error:
             raise ConfigurationError(f"session.sandbox needs the platform's own SDK: {INSTALL_LINE}") from error
-        url, headers = self._urls.envd(sandbox_id, known.domain)
-        if known.envd_token is not None:
-            headers[ENVD_TOKEN_HEADER] = known.envd_token
-        config = ConnectionConfig(
-            domain=self._urls.domain,
-            api_key=self._auth.fixed_key,  # shown to the platform and nobody else
-            api_url=self._urls.api,
-            sandbox_url=url,
-            extra_sandbox_headers=headers,
-        )
+        url, headers = self._envd(known)
         return Official(
             sandbox_id=sandbox_id,
             sandbox_domain=known.domain,
             envd_version=Version(known.envd_version or _OLDEST_ENVD),
             envd_access_token=known.envd_token,
             traffic_access_token=known.traffic_token,
-            connection_config=config,
+            connection_config=ConnectionConfig(
+                domain=self._urls.domain,
+                api_key=self._auth.fixed_key,  # shown to the platform and nobody else
+                api_url=self._urls.api,
+                sandbox_url=url,
+                extra_sandbox_headers=headers,
+            ),
         )
+
+    def _envd(self, known: PlatformSandbox) -> tuple[str, dict[str, str]]:
+        url, headers = self._urls.envd(known.sandbox_id, known.domain)
+        return url, headers if known.envd_token is None else {**headers, ENVD_TOKEN_HEADER: known.envd_token}
 
     async def _look_up(self, sandbox_id: str) -> PlatformSandbox | None:
         found = await self._api.get(sandbox_id)

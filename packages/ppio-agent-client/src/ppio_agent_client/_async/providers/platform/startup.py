@@ -1,25 +1,37 @@
-"""Starts the agents in sandboxes of the PPIO platform, and watches them until they answer."""
+"""Starts the agents in sandboxes of the PPIO platform, and watches them until they answer.
+
+An agent is started by envd, the process inside of a sandbox that starts others.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from ppio_agent_models import NetworkError
+from ppio_agent_models import JSON_MEDIA_TYPE, NetworkError, PPIOAgentRuntimeError, SandboxCreationError
 
 from ...._config import ClientConfig
-from ...._core.lifecycle import PING_SECONDS
+from ...._core import json_codec
+from ...._core.lifecycle import PING_SECONDS, pauses
 from ...._core.limits import call_limits
-from ...._core.platform.start import PROCESS_TAG, AgentStart, is_agent
+from ...._core.platform.start import (
+    PROCESS_TAG,
+    AgentStart,
+    FrameError,
+    ProcessReport,
+    encode_frame,
+    error_text,
+    is_agent,
+)
 from ...._core.requests import USER_AGENT, Call
 from ...._io import _async as io
 from ...._sandbox import Sandbox, SandboxSpec
-from .envd import Envd, StartWatch
 from .sandboxes import PlatformSandboxes
 
 if TYPE_CHECKING:
-    from ...transport import Transport
+    from ...transport import Answer, Transport
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -27,16 +39,16 @@ _ENVD_SECONDS = 30.0
 _JOIN_SECONDS = 10.0
 """How long whoever made a sandbox has to start its agent before a caller who joins the session does."""
 _JOIN_PAUSE_SECONDS = 0.5
+_STREAM_MEDIA_TYPE = "application/connect+json"
+_KEEPALIVE_SECONDS = 5
+"""How often envd says that a silent process still runs; less than `idle_timeout`."""
+_LIST_SECONDS = 10.0
+_NOT_YET_STATUSES = frozenset({429, 502, 503, 504})
+"""What gateways answer for an envd that is not there yet."""
 
 
 class AgentStartup:
-    """Starts agents.
-
-    Args:
-        sandboxes: The addresses of sandboxes, and how they are now.
-        config: The time limits.
-        transport: Returns the connections.
-    """
+    """Starts agents; those that it finds running without their session's token are warned about."""
 
     def __init__(
         self, sandboxes: PlatformSandboxes, config: ClientConfig, transport: Callable[[], Awaitable[Transport]]
@@ -94,11 +106,172 @@ class AgentStartup:
 
     async def _get(self, sandbox: Sandbox, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
         """Return status and body of an agent's answer; status 0 where nobody answers."""
-        limits = call_limits(self._config, PING_SECONDS, io.now())
         call = Call("GET", f"{sandbox.url}{path}", {"User-Agent": USER_AGENT, **headers})
         try:
-            async with io.Until(limits.deadline, limits.total):
-                answer = await (await self._transport()).open(call, limits)
-                return answer.status, await answer.read()
+            return await _fetch(call, self._config, self._transport, PING_SECONDS)
         except NetworkError:
             return 0, b""
+
+
+class Envd:
+    """The envd of one sandbox, which listens at `url` and wants `headers` with every request."""
+
+    def __init__(
+        self, url: str, headers: Mapping[str, str], config: ClientConfig, transport: Callable[[], Awaitable[Transport]]
+    ) -> None:
+        self._url = url
+        self._headers = {"User-Agent": USER_AGENT, "Connect-Protocol-Version": "1", **headers}
+        self._config = config
+        self._transport = transport
+
+    async def start(self, request: dict[str, Any], seconds: float, watch: StartWatch) -> None:
+        """Start a process that lives as long as its sandbox, whoever watches it.
+
+        envd ends a process at the deadline of the request that started it, so this one has none.
+
+        Args:
+            request: Of `process.Process/Start`, with a tag of its own.
+            seconds: How long envd may take to come up.
+            watch: Follows the process, unless the stream that tells of it is lost.
+
+        Raises:
+            SandboxCreationError: envd refused.
+            NetworkError: It could not be reached in time.
+        """
+        deadline = io.now() + seconds
+        call = self._call("Start", encode_frame(request), _STREAM_MEDIA_TYPE)
+        call.headers["Keepalive-Ping-Interval"] = str(_KEEPALIVE_SECONDS)
+        for pause in pauses():
+            error = await self._attempt(call, seconds, watch)
+            if error is None:
+                return
+            # A start whose answer was lost may have happened, and twice is once too often.
+            if not (isinstance(error, NetworkError) and error.retryable) and await self.runs(request["tag"]):
+                return
+            if io.now() + pause >= deadline:
+                raise error
+            await io.sleep(pause)
+        raise AssertionError("pauses() does not end")
+
+    async def runs(self, tag: str) -> bool:
+        """Tell whether a process with this tag runs, as far as envd says."""
+        call = self._call("List", b"{}", JSON_MEDIA_TYPE)
+        try:
+            _, body = await _fetch(call, self._config, self._transport, _LIST_SECONDS)
+        except PPIOAgentRuntimeError:
+            return False
+        value = json_codec.load_or_text(body)
+        processes = value.get("processes") if isinstance(value, dict) else None
+        listed = processes if isinstance(processes, list) else []
+        return any(isinstance(each, dict) and each.get("tag") == tag for each in listed)
+
+    async def _attempt(
+        self, call: Call, seconds: float, watch: StartWatch
+    ) -> NetworkError | SandboxCreationError | None:
+        limits = call_limits(self._config, None, io.now())
+        limits = replace(limits, first_byte=limits.first_byte or seconds)
+        try:
+            answer = await (await self._transport()).open(call, limits)
+            if answer.status == 200:
+                await watch.follow(answer, seconds)
+                return None
+            value = json_codec.load_or_text(await answer.read())
+        except NetworkError as error:
+            return error
+        reason = error_text(value) if isinstance(value, dict) else "no reason given"
+        refusal = SandboxCreationError(
+            f"envd answered {answer.status} and did not start the agent ({reason})",
+            status_code=answer.status,
+            retryable=answer.status in _NOT_YET_STATUSES,
+        )
+        if not refusal.retryable:
+            raise refusal
+        return refusal
+
+    def _call(self, verb: str, body: bytes, media_type: str) -> Call:
+        headers = {**self._headers, "Content-Type": media_type}
+        return Call("POST", f"{self._url}/process.Process/{verb}", headers, body)
+
+
+class StartWatch:
+    """Tells how a starting agent is: from its process's stream as long as that lasts, else by `get` from the platform.
+
+    See `AgentWatch`.
+    """
+
+    def __init__(
+        self, sandbox: Sandbox, start_timeout_seconds: float, get: Callable[[str], Awaitable[Sandbox | None]]
+    ) -> None:
+        self.start_timeout_seconds = start_timeout_seconds
+        self._sandbox = sandbox
+        self._get = get
+        self._report = ProcessReport()
+        self._reading: io.Background | None = None
+
+    async def follow(self, answer: Answer, seconds: float) -> None:
+        """Read until envd says that the process runs, or why it does not, and go on reading in the background.
+
+        Args:
+            answer: The stream.
+            seconds: How long envd may take for that, however often it says that it still lives.
+
+        Raises:
+            NetworkError: The stream was lost before, so nobody knows.
+        """
+        deadline = io.now() + seconds
+        self._answer, self._parts = answer, answer.parts()
+        report = self._report = ProcessReport()
+        try:
+            while not report.is_known:
+                report.feed(await anext(self._parts))
+                if io.now() >= deadline and not report.is_known:
+                    await self._parts.aclose()
+                    raise NetworkError(f"envd did not say within {seconds:g} s whether the agent's process runs")
+        except (StopAsyncIteration, FrameError) as error:
+            await self._parts.aclose()
+            raise NetworkError("envd's answer to the start of the agent was cut or not one of its streams") from error
+        self._reading = io.Background(self._read)
+
+    async def poll(self) -> Sandbox | None:
+        """Return the sandbox as it is now: ended as soon as the agent's process has.
+
+        Raises:
+            SandboxCreationError: envd could not start the process.
+        """
+        report = self._report
+        if report.has_ended:
+            return replace(self._sandbox, state="ended", exit_code=report.exit_code, output=report.output)
+        if report.error:
+            raise SandboxCreationError(f"envd could not start the agent: {report.error}", output=report.output)
+        if self._reading is None or await self._reading.wait(0):
+            found = await self._get(self._sandbox.sandbox_id)
+            return None if found is None else replace(found, output=report.output)
+        return replace(self._sandbox, output=report.output)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait so long, or until the agent ends."""
+        began_at = io.now()
+        if self._reading is None or (await self._reading.wait(seconds) and not self._report.has_ended):
+            await io.sleep(max(0.0, began_at + seconds - io.now()))
+
+    async def close(self) -> None:
+        """Stop watching. The agent keeps running."""
+        if self._reading is not None:
+            await self._reading.stop(self._answer.hang_up)
+            await self._parts.aclose()
+
+    async def _read(self, _: io.Background) -> None:
+        try:
+            async for piece in self._parts:
+                self._report.feed(piece)
+        except (NetworkError, FrameError) as error:
+            logger.debug("the stream of a starting agent was lost: %s", error)
+
+
+async def _fetch(
+    call: Call, config: ClientConfig, transport: Callable[[], Awaitable[Transport]], seconds: float
+) -> tuple[int, bytes]:
+    limits = call_limits(config, seconds, io.now())
+    async with io.Until(limits.deadline, limits.total):
+        answer = await (await transport()).open(call, limits)
+        return answer.status, await answer.read()

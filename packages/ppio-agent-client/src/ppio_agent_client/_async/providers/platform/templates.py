@@ -1,4 +1,4 @@
-"""The templates of a platform account, cached, and which of them a name means."""
+"""Which template of a platform account a name means."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ppio_agent_models import PPIOAgentRuntimeError
 
 from ...._config import ClientConfig
 from ...._core.platform.models import find_template
-from ...._core.template_cache import TemplateCache
 from ...._io import _async as io
+from ...template_list import TemplateList
 from .api import PlatformApi
 
 logger = logging.getLogger("ppio_agent_client")
@@ -19,39 +19,28 @@ _PAUSE_SECONDS = 30.0
 """How long sandboxes are made without the list after it could not be had."""
 
 
-class PlatformTemplates:
-    """The templates.
-
-    Args:
-        api: The control plane.
-        config: Says whether and how long the list is cached.
-    """
+class PlatformTemplates(TemplateList):
+    """The templates of the account."""
 
     def __init__(self, api: PlatformApi, config: ClientConfig) -> None:
+        super().__init__(config, self._listed)
         self._api = api
-        self._ttl_seconds = config.cache_ttl if config.enable_cache else 0
-        self._cache = TemplateCache(self._ttl_seconds)
         self._unavailable_until = 0.0
         self._unknown: set[str] = set()
-        self._flight: io.SingleFlight[list[models.AgentTemplate]] = io.SingleFlight()
-
-    async def all(self) -> list[models.AgentTemplate]:
-        """Return every template, as the platform says now."""
-        return await self._flight.run(self._fetch)
 
     async def resolve(self, name: str) -> models.AgentTemplate | None:
         """Return the template that a name means, perhaps from the cache; None when no list has it.
 
         A template of somebody else's may be used and is in no list.
         """
-        if self._cache.is_fresh(io.now()):
+        if self.is_fresh:
             found = self.cached(name)
             if found is not None or name in self._unknown:
                 return found
         if io.now() < self._unavailable_until:
             return None
         try:
-            found = find_template(name, await self.all())
+            found = find_template(name, await self.fetch())
         except PPIOAgentRuntimeError:
             self._unavailable_until = io.now() + _PAUSE_SECONDS
             # Sandboxes can be made without it; what is lost is how the template wants its agent to be started.
@@ -63,15 +52,9 @@ class PlatformTemplates:
 
     def cached(self, name: str) -> models.AgentTemplate | None:
         """Return the template that a name means, if it was listed before."""
-        return find_template(name, self._cache.all())
+        return find_template(name, self.known)
 
-    def invalidate(self) -> None:
-        """Ask anew next time."""
-        self._cache = TemplateCache(self._ttl_seconds)
-
-    async def _fetch(self) -> list[models.AgentTemplate]:
-        asked_at = io.now()
+    async def _listed(self) -> list[models.AgentTemplate]:
         templates = await self._api.list_templates()
         self._unknown.clear()
-        self._cache.fill(templates, asked_at)
         return templates

@@ -58,21 +58,14 @@ _MAX_PAGES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of the platform.
-
-    Attributes:
-        status: HTTP status.
-        headers: Found by lower-case names.
-        value: The decoded body.
-        error: What it means where it isn't a success.
-        was_repeated: Whether an earlier attempt may have done what was asked.
-    """
+    """An answer of the platform, and what it means where it isn't a success; 0 and an error where there was none."""
 
     status: int
     headers: Mapping[str, str]
     value: Any
     error: PPIOAgentRuntimeError | None = None
     was_repeated: bool = False
+    """Whether an earlier attempt may have done what was asked."""
 
 
 class PlatformApi:
@@ -81,13 +74,6 @@ class PlatformApi:
     Every method raises `AuthenticationError` (the platform refused the key), `QuotaExceededError` (the account may have
     no more), `RateLimitedError` (too many requests, and no further attempt may be made), `PlatformError` (it refused
     the request, failed, or answered something else) and `NetworkError` (no answer arrived in time).
-
-    Args:
-        urls: Where it is.
-        auth: The credentials.
-        config: The time limits and retries.
-        transport: Returns the connections, which are opened when first needed.
-        budget: The retries that can be afforded.
     """
 
     def __init__(
@@ -221,21 +207,18 @@ class PlatformApi:
         failures, was_repeated, renewed = 0, False, False
         while True:
             call = self._authorized(request)
-            outcome = self._attempt(request, call, limits)
-            if isinstance(outcome, Reply):
-                if outcome.error is None or outcome.status in known:
-                    self._budget.earn()
-                    return replace(outcome, was_repeated=was_repeated)
-                if outcome.status == 401 and not renewed and self._auth.renew(call.headers):
-                    renewed = True
-                    continue
-            error = outcome.error if isinstance(outcome, Reply) else outcome
-            assert error is not None
-            pause = self._pause(request, error, failures, limits)
+            reply = self._attempt(request, call, limits)
+            if reply.error is None or reply.status in known:
+                self._budget.earn()
+                return replace(reply, was_repeated=was_repeated)
+            if reply.status == 401 and not renewed and self._auth.renew(call.headers):
+                renewed = True
+                continue
+            pause = self._pause(request, reply.error, failures, limits)
             if pause is None:
-                raise error
+                raise reply.error
             failures += 1
-            was_repeated = was_repeated or not is_refusal(error)
+            was_repeated = was_repeated or not is_refusal(reply.error)
             logger.debug("attempt %d to %s follows in %.2f s", failures + 1, request.action, pause)
             io.sleep(pause)
 
@@ -247,16 +230,15 @@ class PlatformApi:
         credential = self._auth.authorize(request.method, url, headers, request.body, bearer=request.bearer)
         return Call(request.method, url, {**headers, **credential}, request.body)
 
-    def _attempt(self, request: PlatformRequest, call: Call, limits: Limits) -> Reply | NetworkError:
+    def _attempt(self, request: PlatformRequest, call: Call, limits: Limits) -> Reply:
         try:
             answer = (self._transport()).open(call, limits)
             value = json_codec.load_or_text(answer.read())
         except NetworkError as error:
-            return error
+            return Reply(0, {}, None, error)
         failure = None
         if not 200 <= answer.status < 300:
-            now = io.unix_now()
-            failure = error_of(answer.status, answer.headers, value, request.action, unix_now=now)
+            failure = error_of(answer.status, answer.headers, value, request.action, unix_now=io.unix_now())
         return Reply(answer.status, answer.headers, value, failure)
 
     def _pause(

@@ -164,7 +164,7 @@ class SyncPlatformSandboxProvider:
 
     def list_templates(self) -> list[models.AgentTemplate]:
         """Return every template of the account."""
-        return self._templates.all()
+        return self._templates.fetch()
 
     def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template: by the platform's id, an alias, or what the vendor's tools call the agent.
@@ -180,7 +180,7 @@ class SyncPlatformSandboxProvider:
     def delete_template(self, template_id: str) -> bool:
         """Delete a template; sandboxes that were made from it live on. False when there was none."""
         deleted = self._api.delete_template(template_id)
-        self._templates.invalidate()
+        self._templates.forget()
         return deleted
 
     def official_sandbox(self, sandbox: Sandbox) -> OfficialSandbox:
