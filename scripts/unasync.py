@@ -30,7 +30,7 @@ PAIRS = (
     ("tests/together/_async", "tests/together/_sync"),
 )
 RENAMES = {
-    # our rooms and names
+    # our packages and names
     "_async": "_sync",
     "AgentRuntimeClient": "SyncAgentRuntimeClient",
     "DefaultAsyncHttpxClient": "DefaultHttpxClient",
@@ -56,6 +56,7 @@ RENAMES = {
     "__anext__": "__next__",
     "aclose": "close",
     "anext": "next",
+    "asynccontextmanager": "contextmanager",
     # httpx's and httpcore's
     "AsyncBaseTransport": "BaseTransport",
     "AsyncClient": "Client",

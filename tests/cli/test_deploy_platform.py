@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,3 +210,22 @@ def test_progress_is_drawn_on_a_terminal(account: Account) -> None:
     assert "will be sent:" in terminal.screen
     assert "Building" in terminal.screen
     assert f"Deployed parrot as the template {account.template.template_id}." in terminal.screen
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_file_whose_name_is_not_utf8_is_told_and_the_rest_is_sent(account: Account) -> None:
+    (account.cli.folder / os.fsdecode(b"caf\xe9.txt")).touch()
+    said = r"'caf\udce9.txt' has a name that is not UTF-8 and is not sent."
+    assert said in account.run(*DEPLOY, "--dry-run").err
+    deployed = account.run(*DEPLOY)
+    assert (deployed.code, said in deployed.err) == (0, True), deployed.err
+
+
+def test_credentials_are_named_before_they_are_sent(account: Account) -> None:
+    (account.cli.folder / ".dockerignore").write_text("*.log\n")
+    (account.cli.folder / ".aws").mkdir()
+    (account.cli.folder / ".aws" / "credentials").touch()
+    (account.cli.folder / ".netrc").touch()
+    ended = account.run(*DEPLOY, "--dry-run", "--json")
+    [warning] = [one for one in ended.document["warnings"] if "part of the template" in one]
+    assert warning.startswith(".aws/credentials, .netrc would become")

@@ -51,7 +51,7 @@ def agent(cli: CommandLine) -> CommandLine:
 @contextmanager
 def developing(cli: CommandLine, port: int) -> Iterator[Terminal]:
     with cli.terminal("dev", "--port", str(port)) as terminal:
-        terminal.wait_for("curl --json.*\n")
+        terminal.wait_for("curl -N.*\n")
         yield terminal
 
 
@@ -172,7 +172,7 @@ def test_a_taken_port_is_told_with_its_holder_and_the_next_one(agent: CommandLin
         with agent.terminal("dev", "--port", str(port)) as terminal:
             terminal.wait_for(r"Use (\d+)\? \(y/n\) \[y\]: ")
             terminal.type("")
-            terminal.wait_for("curl --json.*\n")
+            terminal.wait_for("curl -N.*\n")
 
 
 def test_a_program_is_told_in_lines_of_json(agent: CommandLine) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import socket
+import zipfile
 from typing import Any
 
 import pytest
 
-from ppio_agent_client import SyncAgentRuntimeClient, SyncLocalSandboxProvider
+from ppio_agent_client import SyncAgentRuntimeClient, SyncLocalSandboxProvider, __version__
 from tests.support.command_line import CommandLine, Finished
 from tests.support.platform import API_KEY, Server
 
@@ -107,3 +108,20 @@ def test_an_agent_that_cannot_be_imported_is_an_error(cli: CommandLine, platform
     ended = cli.run("doctor", "--json", PPIO_API_URL=platform.url)
     assert ended.code == 1
     assert checks(ended)["start"]["hint"] == "ppio-agent validate"
+
+
+def test_whether_an_image_can_be_built_is_asked_of_the_index(cli: CommandLine, platform: Server) -> None:
+    nowhere = {"PIP_NO_INDEX": "1", "PPIO_API_URL": platform.url}
+    missing = checks(cli.run("doctor", "--json", **nowhere))["index"]
+    assert (missing["state"], "does not find ppio-agent-runtime==" in missing["value"]) == ("note", True)
+    assert "wheels/" in missing["hint"]
+
+    about = f"ppio_agent_runtime-{__version__}.dist-info"
+    (cli.folder / "wheels").mkdir()
+    file = cli.folder / "wheels" / f"ppio_agent_runtime-{__version__}-py3-none-any.whl"
+    metadata = f"Metadata-Version: 2.1\nName: ppio-agent-runtime\nVersion: {__version__}\n"
+    with zipfile.ZipFile(file, "w") as wheel:
+        wheel.writestr(f"{about}/METADATA", metadata)
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    assert checks(cli.run("doctor", "--json", **nowhere))["index"]["state"] == "ok"

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -117,3 +121,38 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(cli: CommandLine, 
     assert ended.code == 1
     assert "cannot be written" in ended.error["message"]
     assert json.loads(ended.err.splitlines()[-1])
+
+
+def test_who_works_from_a_checkout_hears_how_wheels_are_used(cli: CommandLine) -> None:
+    ended = cli.run("init", "--name", "a")
+    assert "README.md says how wheels from a folder are used" in ended.err
+    assert "pip wheel --no-deps --wheel-dir wheels" in (cli.folder / "README.md").read_text()
+
+
+def test_the_image_takes_wheels_of_the_folder_where_there_are_any(cli: CommandLine) -> None:
+    assert cli.run("init", "--name", "a").code == 0
+    without = cli.run("deploy", "--dry-run", "--json", PPIO_API_KEY="k").document
+    (cli.folder / "wheels").mkdir()
+    (cli.folder / "wheels" / "x-1-py3-none-any.whl").touch()
+    with_wheels = cli.run("deploy", "--dry-run", "--json", PPIO_API_KEY="k").document
+
+    assert [step for step in without["steps"] if "wheels" in step] == [
+        "COPY requirements.txt ./wheels/",
+        "RUN pip install --no-cache-dir --find-links wheels -r wheels/requirements.txt",
+    ]
+    assert "COPY wheels/x-1-py3-none-any.whl ./wheels/" in with_wheels["steps"]
+
+
+def test_the_health_check_follows_the_port_and_waits_for_the_start(cli: CommandLine) -> None:
+    assert cli.run("init", "--name", "a").code == 0
+    [line] = [one for one in (cli.folder / "Dockerfile").read_text().splitlines() if one.startswith("HEALTHCHECK")]
+    assert "--start-period=" in line
+    program = json.loads(line.partition("CMD ")[2])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        asks = subprocess.Popen([sys.executable, *program[1:]], env={**os.environ, "PPIO_AGENT_PORT": str(port)})
+        connection, _ = server.accept()
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        assert asks.wait(30) == 0
+        connection.close()

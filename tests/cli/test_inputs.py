@@ -175,3 +175,24 @@ def test_a_status_in_the_middle_or_in_json_is_left_out_too() -> None:
     assert without_status("a: 1\nstatus: {phase: x}\n\n# b\nb: 2") == "a: 1\n\n# b\nb: 2"
     assert without_status("a: 1\n'status':\n  # why\n  phase: x\n") == "a: 1\n"
     assert json.loads(without_status('{"status": {}, "kind": "Agent"}')) == {"kind": "Agent"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("{'prompt': 'hello'}", "JSON has double quotes around names and texts"),
+        ("{prompt: hello}", "JSON has double quotes around names and texts"),
+        ('{"prompt": "hello"', "begins like JSON and is none"),
+        ('[{"prompt": "hello"}]', "is JSON, but no object"),
+        ('"hello"', "is JSON, but no object"),
+        ("[INFO] hello", ""),
+        ("hello {name}", ""),
+    ],
+)
+def test_what_may_have_been_meant_as_json_is_told_before_it_is_sent(
+    given: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert payload_of(given) == {"prompt": given}
+    told = capsys.readouterr().err
+    assert says in told
+    assert bool(told) is bool(says)

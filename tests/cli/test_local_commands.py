@@ -50,6 +50,34 @@ def test_a_template_is_deployed_listed_shown_used_and_deleted(cli: CommandLine, 
     assert "# mine" in (parrot / ".ppio-agent.yaml").read_text()
 
 
+def test_it_is_said_whether_the_folder_or_its_deployed_copy_is_asked(cli: CommandLine) -> None:
+    write_agent(cli.folder)
+    alone = cli.run("invoke", "--local", "--input", "show PATH", "--json")
+    assert cli.run("deploy", "--local").code == 0
+    (cli.folder / "main.py").write_text((cli.folder / "main.py").read_text().replace('"said"', '"said anew"'))
+    folder = cli.run("invoke", "--local", "--input", "say x")
+    deployed = cli.run("invoke", "--local", "--template-id", "parrot", "--input", "say x")
+
+    assert (folder.out, deployed.out) == ("said anew\n", "said\n")
+    hint = "Its deployed copy is asked with\n  ppio-agent invoke --local --template-id parrot"
+    assert [hint in ended.err for ended in (alone, folder, deployed)] == [False, True, False]
+    assert alone.document["template_id"] == str(cli.folder)
+
+
+def test_a_field_that_means_nothing_is_told_once_wherever_a_manifest_is_read(cli: CommandLine, parrot: Path) -> None:
+    manifest = parrot / ".ppio-agent.yaml"
+    manifest.write_text(manifest.read_text() + "    memroy_limits: 1Gi\n")
+    said = "unknown field 'spec.runtime.memroy_limits', ignored; did you mean 'memory_limit'?"
+    for command in (
+        ("deploy", "--local", "--config", "parrot"),
+        ("deploy", "--local", "--dry-run", "--config", "parrot"),
+        ("invoke", "--local", "--template-id", "./parrot", "--input", "heard"),
+        ("deploy", "--dry-run", "--config", "parrot"),
+    ):
+        ended = cli.run(*command, PPIO_API_KEY="k")
+        assert (ended.code, ended.err.count(said)) == (0, 1), ended.err
+
+
 def test_a_name_of_another_folder_is_only_taken_over_on_request(cli: CommandLine, parrot: Path) -> None:
     other = write_agent(cli.folder / "other", name="parrot")
     assert cli.run("deploy", "--local", "--config", parrot).code == 0
@@ -84,15 +112,67 @@ def test_what_cannot_be_deployed_says_why(cli: CommandLine, parrot: Path, option
 def test_an_agent_gets_an_environment_of_its_own(cli: CommandLine, parrot: Path) -> None:
     _write_wheel(parrot / "stand_in-1.0-py3-none-any.whl")
     (parrot / "requirements.txt").write_text("./stand_in-1.0-py3-none-any.whl\n")
-    deployed = cli.run("deploy", "--local", "--install", "--config", parrot, "--json", PIP_NO_INDEX="1")
+    install = ("deploy", "--local", "--install", "--no-import", "--config", parrot)  # a stand-in cannot be imported
+    deployed = cli.run(*install, "--json", PIP_NO_INDEX="1")
     python = Path(deployed.document["python"])
 
     assert python.is_relative_to(cli.home / "environments")
     where = "import ppio_agent_runtime as r; print(r.__file__)"
     assert str(python.parents[1]) in subprocess.check_output([python, "-c", where], text=True)
     (parrot / "requirements.txt").write_text("no-such-package-of-ours\n")
-    failed = cli.run("deploy", "--local", "--install", "--config", parrot, PIP_NO_INDEX="1")
+    failed = cli.run(*install, PIP_NO_INDEX="1")
     assert (failed.code, "no-such-package-of-ours" in failed.err, "Traceback" in failed.err) == (1, True, False)
+
+
+def test_pyproject_and_wheels_of_the_folder_are_installed(cli: CommandLine, parrot: Path) -> None:
+    (parrot / "wheels").mkdir()
+    _write_wheel(parrot / "wheels" / "stand_in-1.0-py3-none-any.whl")
+    (parrot / "requirements.txt").unlink()
+    install = ("deploy", "--local", "--install", "--no-import", "--config", parrot)
+    neither = cli.run(*install)
+    assert (neither.code, "needs requirements.txt or pyproject.toml" in neither.err) == (2, True)
+
+    (parrot / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\ndependencies = ['stand-in']\n")
+    (parrot / "uv.lock").write_text("version = 1\n")
+    ended = cli.run(*install, "--json", PIP_NO_INDEX="1", PATH="/usr/bin:/bin")
+    python = Path(ended.document["python"])
+    assert str(python.parents[1]) in subprocess.check_output(
+        [python, "-c", "import ppio_agent_runtime as r; print(r.__file__)"], text=True
+    )
+    assert "uv is not on PATH, so the versions that uv.lock fixes are not used" in ended.err
+    (parrot / "pyproject.toml").write_text("[tool.poetry]\n")
+    assert "has no dependencies in [project]" in cli.run(*install).err
+
+
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+def test_a_lock_file_is_installed_by_uv(cli: CommandLine, parrot: Path) -> None:
+    (parrot / "requirements.txt").unlink()
+    (parrot / "wheels").mkdir()
+    _write_wheel(parrot / "wheels" / "stand_in-1.0-py3-none-any.whl")
+    (parrot / "pyproject.toml").write_text(
+        "[project]\nname = 'x'\nversion = '1'\nrequires-python = '>=3.11'\ndependencies = ['stand-in']\n"
+        "[tool.uv.sources]\nstand-in = { path = 'wheels/stand_in-1.0-py3-none-any.whl' }\n"
+    )
+    subprocess.run(["uv", "lock", "--offline"], cwd=parrot, check=True)
+    ended = cli.run("deploy", "--local", "--install", "--no-import", "--config", parrot, "--json")
+    python = ended.document["python"]
+    subprocess.run([python, "-c", "import ppio_agent_runtime"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("main", "says"),
+    [
+        ("import no_such_library\n", "main.py:1: error: its import fails: ModuleNotFoundError"),
+        ("x = 1\n", "makes no PPIOAgentRuntimeApp"),
+        ("from ppio_agent_runtime import *\napp = PPIOAgentRuntimeApp()\n", "has no @app.entrypoint"),
+    ],
+)
+def test_an_agent_that_cannot_start_is_not_deployed(cli: CommandLine, parrot: Path, main: str, says: str) -> None:
+    (parrot / "main.py").write_text(main)
+    ended = cli.run("deploy", "--local", "--config", parrot)
+    assert (ended.code, ended.out, says in ended.err, "--no-import" in ended.err) == (1, "", True, True), ended.err
+    assert cli.run("list", "--local", "--json").document == []
+    assert cli.run("deploy", "--local", "--no-import", "--config", parrot).code == 0
 
 
 def _write_wheel(path: Path) -> None:

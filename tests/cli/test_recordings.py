@@ -52,7 +52,7 @@ def test_dev(cli: CommandLine) -> None:
     right = program.read_text(encoding="utf-8")
     port = free_port()
     with cli.terminal("dev", "my-agent", "--port", str(port), NO_COLOR="1") as terminal:
-        terminal.wait_for("curl --json.*\n")
+        terminal.wait_for("curl -N.*\n")
         program.write_text(right.replace("AsyncIterator[str]:", "AsyncIterator[str]"), encoding="utf-8")
         terminal.wait_for("Waiting for the next save")
         program.write_text(right, encoding="utf-8")

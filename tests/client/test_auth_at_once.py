@@ -18,6 +18,7 @@ from ppio_agent_client import (
     SyncTemplateManager,
 )
 from ppio_agent_client._io import _async as io
+from tests.support.tasks import cancelled
 
 MANY = 50
 SHOWN = {"Authorization": "Bearer token-1"}
@@ -78,9 +79,7 @@ async def test_when_the_task_that_fetches_is_cancelled_another_takes_over() -> N
     auth = AuthManager(issuer)
     first, *others = [asyncio.create_task(auth.get_auth_headers()) for _ in range(MANY)]
     await issuer.asked.wait()
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
+    await cancelled(first)
     issuer.open.set()
     assert await asyncio.gather(*others) == [{"Authorization": "Bearer token-2"}] * (MANY - 1)
     assert issuer.calls == 2
@@ -92,9 +91,7 @@ async def test_a_task_that_only_waits_can_leave() -> None:
     auth = AuthManager(issuer)
     first, second = (asyncio.create_task(auth.get_auth_headers()) for _ in range(2))
     await issuer.asked.wait()
-    second.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await second
+    await cancelled(second)
     issuer.open.set()
     assert await first == SHOWN
 

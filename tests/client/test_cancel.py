@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,11 @@ from ppio_agent_client import (
     TotalTimeoutError,
 )
 from ppio_agent_client._async import sandbox_handle
-from ppio_agent_client._io.certificates import tls_context
+from ppio_agent_client._io import tls_context
+from tests.client._async.clients import attached, shelved
 from tests.client._async.shelf import Shelf
 from tests.support.raw_server import Caller, answer, answering, keeping, piece, raw_server, sending, stream_head
+from tests.support.tasks import cancelled, until
 from tests.support.tls_server import tls_server
 
 SICK = answer(b'{"status":"Unhealthy"}', "503 x")
@@ -40,11 +41,6 @@ class SlowShelf(Shelf):
         self.asked.set()
         await self.go_on.wait()
         return await super().create(spec)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110  # what it waits for happens in a thread
-        await asyncio.sleep(0.005)
 
 
 def silent_agent(caller: Caller) -> None:
@@ -70,18 +66,14 @@ async def test_a_sandbox_whose_making_is_cancelled_is_ended_when_it_is_there() -
 
 @pytest.mark.contract
 async def test_a_close_that_is_cancelled_before_its_sandbox_has_ended_can_be_repeated() -> None:
-    with raw_server(answering(HEALTHY)) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            session = await client.create_session("t-1", keep_alive=True)
-            await session.__aenter__()
-            task = asyncio.create_task(session.close())
-            await asyncio.sleep(0)  # it waits for the end of what keeps the sandbox alive
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["running"]
-            assert await session.close()
+    async with shelved(answering(HEALTHY)) as (_, shelf, client):
+        session = await client.create_session("t-1", keep_alive=True)
+        await session.__aenter__()
+        task = asyncio.create_task(session.close())
+        await asyncio.sleep(0)  # it waits for the end of what keeps the sandbox alive
+        await cancelled(task)
+        assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["running"]
+        assert await session.close()
     assert [sandbox.state for sandbox in shelf.sandboxes.values()] == ["ended"]
 
 
@@ -93,9 +85,7 @@ async def test_a_client_whose_closing_is_cancelled_leaves_no_connection() -> Non
             await client.attach(server.url).ping()
         task = asyncio.create_task(client.close())
         await asyncio.sleep(0)  # it waits for the end of the first connection
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancelled(task)
         await client.close()
         for server in (first, second):
             assert await asyncio.to_thread(server.hung_up.acquire, timeout=10)
@@ -117,67 +107,48 @@ async def test_a_call_whose_time_is_over_does_not_wait_for_who_might_know_why(mo
 
 @pytest.mark.contract
 async def test_a_sandbox_whose_start_is_cancelled_is_ended() -> None:
-    with raw_server(answering(SICK)) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            task = asyncio.create_task(client.create_session("t-1"))
-            await until(lambda: server.requests)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        assert shelf.sandboxes["b-1"].state == "ended"
+    async with shelved(answering(SICK)) as (server, shelf, client):
+        task = asyncio.create_task(client.create_session("t-1"))
+        await until(lambda: server.requests)
+        await cancelled(task)
+    assert shelf.sandboxes["b-1"].state == "ended"
 
 
 @pytest.mark.contract
 async def test_a_joined_sandbox_survives_a_cancelled_start() -> None:
-    with raw_server(answering(SICK)) as server:
-        shelf = Shelf(server.url)
+    async with shelved(answering(SICK)) as (server, shelf, client):
         shelf.put("theirs")
-        async with AgentRuntimeClient(provider=shelf) as client:
-            task = asyncio.create_task(client.create_session("t-1", session_id="theirs"))
-            await until(lambda: server.requests)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        assert shelf.sandboxes["b-1"].state == "running"
+        task = asyncio.create_task(client.create_session("t-1", session_id="theirs"))
+        await until(lambda: server.requests)
+        await cancelled(task)
+    assert shelf.sandboxes["b-1"].state == "running"
 
 
 @pytest.mark.contract
 async def test_a_cancelled_call_for_one_answer_ends_its_sandbox() -> None:
-    with raw_server(silent_agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            task = asyncio.create_task(client.invoke_agent("t-1", "x"))
-            await until(lambda: len(server.requests) == 2)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        assert shelf.sandboxes["b-1"].state == "ended"
+    async with shelved(silent_agent) as (server, shelf, client):
+        task = asyncio.create_task(client.invoke_agent("t-1", "x"))
+        await until(lambda: len(server.requests) == 2)
+        await cancelled(task)
+    assert shelf.sandboxes["b-1"].state == "ended"
 
 
 @pytest.mark.contract
 async def test_a_cancelled_stream_of_an_agent_ends_its_sandbox() -> None:
-    with raw_server(silent_agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            task = asyncio.ensure_future(anext(client.stream_agent("t-1", "x")))
-            await until(lambda: len(server.requests) == 2)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        assert shelf.sandboxes["b-1"].state == "ended"
+    async with shelved(silent_agent) as (server, shelf, client):
+        task = asyncio.ensure_future(anext(client.stream_agent("t-1", "x")))
+        await until(lambda: len(server.requests) == 2)
+        await cancelled(task)
+    assert shelf.sandboxes["b-1"].state == "ended"
 
 
 @pytest.mark.contract
 async def test_a_cancelled_invocation_closes_its_connection() -> None:
-    with raw_server(sending()) as server:
-        async with AgentRuntimeClient() as client:
-            task = asyncio.create_task(client.attach(server.url).invoke("x"))
-            await until(lambda: server.requests)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    async with attached(sending()) as (server, session):
+        task = asyncio.create_task(session.invoke("x"))
+        await until(lambda: server.requests)
+        await cancelled(task)
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
 @pytest.mark.contract
@@ -202,44 +173,39 @@ async def test_calls_over_tls_that_are_cancelled_anywhere_leave_no_socket(
 
 
 async def test_a_cancelled_stream_closes_its_connection() -> None:
-    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
-        async with AgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            assert await anext(stream) == 1
-            task = asyncio.ensure_future(anext(stream))
-            await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    async with attached(sending(stream_head() + piece(b"data: 1\n\n"))) as (server, session):
+        stream = session.stream("x")
+        assert await anext(stream) == 1
+        task = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await cancelled(task)
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
 @pytest.mark.contract
 async def test_a_stream_that_is_closed_while_somebody_reads_was_interrupted() -> None:
-    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
-        async with AgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            assert await anext(stream) == 1
-            task = asyncio.ensure_future(anext(stream))
-            await asyncio.sleep(0)
-            await stream.close()
-            with pytest.raises(StreamInterruptedError):
-                await task
-            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    async with attached(sending(stream_head() + piece(b"data: 1\n\n"))) as (server, session):
+        stream = session.stream("x")
+        assert await anext(stream) == 1
+        task = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await stream.close()
+        with pytest.raises(StreamInterruptedError):
+            await task
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
 @pytest.mark.contract
 async def test_a_stream_that_is_closed_while_somebody_reads_is_not_read_on() -> None:
     begin = stream_head(headers={"X-PPIO-Invocation-Id": "i-1"}) + piece(b"id: 1\ndata: 1\n\n")
-    with raw_server(sending(begin), answering(answer(b"{}"))) as server:
-        async with AgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            assert await anext(stream) == 1
-            task = asyncio.ensure_future(anext(stream))
-            await asyncio.sleep(0)
-            await stream.close()
-            with pytest.raises(StreamInterruptedError):
-                await task
+    async with attached(sending(begin), answering(answer(b"{}"))) as (server, session):
+        stream = session.stream("x")
+        assert await anext(stream) == 1
+        task = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await stream.close()
+        with pytest.raises(StreamInterruptedError):
+            await task
     assert [request.line.split()[0] for request in server.requests] == ["POST", "DELETE"]
 
 
@@ -254,27 +220,25 @@ async def test_a_stream_that_is_closed_while_it_is_opened_cancels_the_invocation
         caller.send(stream_head(headers={"X-PPIO-Invocation-Id": "i-1"}))
         caller.wait_until_gone()
 
-    with raw_server(late, answering(answer(b"{}"))) as server:
-        async with AgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            task = asyncio.ensure_future(stream.open())
-            await asyncio.to_thread(arrived.wait, timeout=60)
-            await stream.close()
-            closed.set()
-            await task
-            assert [chunk async for chunk in stream] == []
-            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    async with attached(late, answering(answer(b"{}"))) as (server, session):
+        stream = session.stream("x")
+        task = asyncio.ensure_future(stream.open())
+        await asyncio.to_thread(arrived.wait, timeout=60)
+        await stream.close()
+        closed.set()
+        await task
+        assert [chunk async for chunk in stream] == []
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
     assert [request.line for request in server.requests[1:]] == ["DELETE /invocations/i-1 HTTP/1.1"]
 
 
 @pytest.mark.contract
 async def test_a_loop_that_is_left_without_a_block_closes_its_connection() -> None:
-    with raw_server(sending(stream_head() + piece(b"data: 1\n\n"))) as server:
-        async with AgentRuntimeClient() as client:
-            async for chunk in client.attach(server.url).stream("x"):
-                assert chunk == 1
-                break
-            assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
+    async with attached(sending(stream_head() + piece(b"data: 1\n\n"))) as (server, session):
+        async for chunk in session.stream("x"):
+            assert chunk == 1
+            break
+        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
 
 
 @pytest.mark.contract

@@ -8,7 +8,7 @@ import itertools
 import json
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from ppio_agent_client import AgentClientError, AgentRuntimeClient, ClientConfig, SyncAgentRuntimeClient
+from tests.client._async.clients import attached
 from tests.support.raw_server import LAST_PIECE, Caller, Script, answer, piece, raw_server, sending, stream_head
+from tests.support.tasks import until
 
 pytestmark = pytest.mark.contract
 
@@ -74,11 +76,6 @@ async def echo() -> AsyncIterator[Echo]:
     agent.port = server.sockets[0].getsockname()[1]
     async with server:
         yield agent
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110  # the other end of a socket
-        await asyncio.sleep(0.005)
 
 
 def our_sockets() -> set[str]:
@@ -141,24 +138,22 @@ async def test_calls_that_are_cancelled_anywhere_give_their_place_back() -> None
 
 async def test_calls_and_streams_leave_nothing_to_the_garbage_collector() -> None:
     events = stream_head() + piece(b"id: 1\ndata: 1\n\n") + piece(b"id: 2\nevent: done\ndata: {}\n\n") + LAST_PIECE
-    with raw_server(alternating(envelope(1), events)) as server:
-        async with AgentRuntimeClient() as client:
-            session = client.attach(server.url)
+    async with attached(alternating(envelope(1), events)) as (_, session):
 
-            async def both() -> None:
-                await session.invoke("x")
-                async with session.stream("x") as stream:
-                    assert [chunk async for chunk in stream] == [1]
+        async def both() -> None:
+            await session.invoke("x")
+            async with session.stream("x") as stream:
+                assert [chunk async for chunk in stream] == [1]
 
-            await both()
-            gc.collect()
-            gc.disable()
-            try:
-                for _ in range(50):
-                    await both()
-                assert gc.collect() < 50
-            finally:
-                gc.enable()
+        await both()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                await both()
+            assert gc.collect() < 50
+        finally:
+            gc.enable()
 
 
 async def test_closing_a_client_ends_those_who_use_and_those_who_wait_for_a_connection() -> None:
@@ -187,7 +182,10 @@ def test_threads_share_a_blocking_client() -> None:
 def test_threads_wait_for_each_other_where_there_are_more_than_connections() -> None:
     with raw_server(echoing) as server:
         config = ClientConfig(max_connections=2, connect_timeout=60)
-        with SyncAgentRuntimeClient(config=config) as client, ThreadPoolExecutor(16) as pool:
+        with (
+            SyncAgentRuntimeClient(config=config) as client,
+            ThreadPoolExecutor(16) as pool,
+        ):
             session = client.attach(server.url)
             assert set(pool.map(lambda number: session.invoke(str(number)).result == str(number), range(500))) == {True}
     assert server.connections == 2

@@ -19,7 +19,7 @@ from ppio_agent_client import (
     ConfigurationError,
     SyncAgentRuntimeClient,
 )
-from ppio_agent_client._io.certificates import tls_context
+from ppio_agent_client._io import tls_context
 from tests.support.raw_server import Caller, keeping, raw_server
 from tests.support.tls_server import tls_server
 

@@ -24,8 +24,7 @@ from ppio_agent_client import (
 from ppio_agent_client._async.transport import translated
 from ppio_agent_client._core.limits import Limits
 from ppio_agent_client._core.requests import Call
-from ppio_agent_client._io.certificates import tls_context
-from ppio_agent_client._io.common import now
+from ppio_agent_client._io import now, tls_context
 
 CALL = Call("POST", "http://agent.example/invocations", {})
 LIMITS = Limits(connect=1, first_byte=2, idle=3)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ppio_agent_models
-from tests.support.front_doors import names_at_run_time, names_for_type_checkers
+from tests.support.public_names import names_at_run_time, names_for_type_checkers
 
 
 def run_python(program: str) -> str:

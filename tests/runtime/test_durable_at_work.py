@@ -65,7 +65,7 @@ def generating(agent: Agent) -> Agent:
     return agent
 
 
-def stubborn(agent: Agent) -> Agent:
+def refusing_to_end(agent: Agent) -> Agent:
     @agent.app.entrypoint
     async def handler(payload: dict[str, Any], context: RequestContext) -> str:
         agent.note(context)
@@ -106,8 +106,8 @@ def test_middleware_that_gives_up_on_its_caller_does_not_stop_the_work() -> None
 
 
 @either_form
-def test_stubborn_handler_s_caller_is_told_once_and_its_record_is_over(headers: dict[str, str]) -> None:
-    agent = stubborn(Agent(AgentConfig(timeout=0.1)))
+def test_caller_of_a_handler_that_refuses_to_end_is_told_once_and_its_record_is_over(headers: dict[str, str]) -> None:
+    agent = refusing_to_end(Agent(AgentConfig(timeout=0.1)))
     with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
         connection.post(headers=headers)
         first = connection.read_answer()

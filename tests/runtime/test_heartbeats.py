@@ -170,13 +170,13 @@ def test_timeout_after_the_first_heartbeat_is_the_last_data() -> None:
 def test_handler_that_refuses_to_end_does_not_keep_its_caller() -> None:
     freed = Gate("freed")
 
-    async def stubborn(gate: Gate) -> Any:
+    async def refuses_to_end(gate: Gate) -> Any:
         try:
             await gate.passed()
         except asyncio.CancelledError:
             await freed.passed()
 
-    with opening(freed), agent(stubborn, timeout=0.2) as (url, _), streaming(url, {}, EVENT_STREAM) as connection:
+    with opening(freed), agent(refuses_to_end, timeout=0.2) as (url, _), streaming(url, {}, EVENT_STREAM) as connection:
         *_, last = connection.blocks()
         assert json.loads(last.removeprefix(b"data: "))["error_type"] == "InvocationTimeoutError"
         freed.open()

@@ -19,7 +19,7 @@ import pytest
 from ppio_agent_models import ConfigurationError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RateLimiter
 from ppio_agent_runtime.testing import running
-from tests.runtime.wire import PATIENCE_SECONDS, post, request, until
+from tests.runtime.wire import WAIT_SECONDS, post, request, until
 
 pytestmark = [
     pytest.mark.contract,
@@ -66,7 +66,7 @@ class Redis:
 
     def ask(self, *words: str) -> bytes:
         """Send one command in the inline form and return the beginning of the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_SECONDS) as connection:
             connection.sendall(" ".join(words).encode() + b"\r\n")
             return connection.recv(1 << 20)
 
@@ -142,7 +142,7 @@ sys.exit(server.run())
         yield f"http://127.0.0.1:{int(process.stdout.readline())}"
     finally:
         process.terminate()
-        assert process.wait(PATIENCE_SECONDS) == 0
+        assert process.wait(WAIT_SECONDS) == 0
         process.stdout.close()
 
 

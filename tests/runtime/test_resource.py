@@ -300,7 +300,7 @@ def test_background_timeout_is_the_limit_of_submitted_work_and_a_request_may_sho
     assert (short["state"], short["response"]["error_type"]) == ("failed", "InvocationTimeoutError")
 
 
-def test_stubborn_handler_is_failed_while_its_thread_still_works() -> None:
+def test_handler_that_refuses_to_end_is_failed_while_its_thread_still_works() -> None:
     gate = Gate()
     app = app_of("sync", gate, AgentConfig(background_timeout=0.05))
     with opening(gate), running(app) as url:

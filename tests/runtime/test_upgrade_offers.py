@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 
 import pytest
+from starlette.websockets import WebSocket
+from websockets.sync.client import connect as connect_websocket
 
-from ppio_agent_runtime import PPIOAgentRuntimeApp
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
 from tests.support.raw_http import Connection, get, request
 
@@ -100,3 +103,17 @@ def test_trailers_are_shown_to_nobody_and_counted() -> None:
         assert caller.read_answer().result == []
         caller.send(chunks + b"X-A: b\r\n" * 300)
         assert caller.read_answer().status == 431
+
+
+def test_websocket_has_no_limit_on_heads() -> None:
+    app = PPIOAgentRuntimeApp(AgentConfig(request_read_timeout_seconds=0.1))
+    app.entrypoint(lambda payload: None)
+
+    @app.websocket
+    async def slow(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await asyncio.sleep(0.5)  # longer than a head may take
+        await websocket.send_text("here")
+
+    with running(app) as base, connect_websocket(base.replace("http", "ws") + "/ws") as socket:
+        assert socket.recv(timeout=60) == "here"

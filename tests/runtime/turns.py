@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
-from tests.runtime.wire import PATIENCE_SECONDS, metric
+from tests.runtime.wire import WAIT_SECONDS, metric
 
 on_both_loops = pytest.mark.parametrize("isolated", [False, True], ids=["one loop", "second loop"])
 each_kind = pytest.mark.parametrize("kind", ["coroutine", "function"])
@@ -47,7 +47,7 @@ class Turns:
     def function(self, payload: dict[str, Any]) -> str:
         name = payload["name"]
         self.began.append(name)
-        self.gates.setdefault(name, threading.Event()).wait(PATIENCE_SECONDS)
+        self.gates.setdefault(name, threading.Event()).wait(WAIT_SECONDS)
         self.ended.append(name)
         return str(name)
 

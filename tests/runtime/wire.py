@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from ppio_agent_runtime import PPIOAgentRuntimeApp, PPIOAgentRuntimeServer
 
-PATIENCE_SECONDS = 30.0
+WAIT_SECONDS = 30.0
 """How long a test waits for something before it gives up: never reached unless it is broken."""
 
 
@@ -44,7 +44,7 @@ def request(
     url: str, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
     """Send one request on a connection of its own."""
-    with closing(http.client.HTTPConnection(*address(url), timeout=PATIENCE_SECONDS)) as connection:
+    with closing(http.client.HTTPConnection(*address(url), timeout=WAIT_SECONDS)) as connection:
         connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
         return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
@@ -94,14 +94,14 @@ def in_background(call: Callable[..., Answer], *args: Any, **kwargs: Any) -> Fut
 
 def until(condition: Callable[[], object]) -> None:
     """Wait until `condition` holds."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.002)
 
 
 def connect(url: str) -> socket.socket:
-    return socket.create_connection(address(url), timeout=PATIENCE_SECONDS)
+    return socket.create_connection(address(url), timeout=WAIT_SECONDS)
 
 
 def send_post(connection: socket.socket, payload: Any = None, *, session: str | None = None, accept: str = "") -> None:

@@ -60,7 +60,7 @@ class CommandLine:
         self._forge = forge
 
     def variables(self, extra: Mapping[str, str]) -> dict[str, str]:
-        return environment(PPIO_AGENT_HOME=str(self.home), **extra)
+        return environment(**{"PPIO_AGENT_HOME": str(self.home), "PIP_NO_INDEX": "1", **extra})
 
     def run(self, *arguments: str | Path, stdin: str = "", **variables: str) -> Finished:
         """Run a command with pipes to its end."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ppio_agent_client import AgentRuntimeClient, ClientConfig, IdleTimeoutError, NetworkError
-from ppio_agent_client._io.certificates import tls_context
+from ppio_agent_client._io import tls_context
 from tests.support.raw_server import LAST_PIECE, answer, answering, closed_port, piece, raw_server, sending, stream_head
 from tests.support.tls_server import tls_server
 

@@ -8,6 +8,7 @@ from ppio_agent_client import (
     AgentClientError,
     AgentRuntimeClient,
 )
+from tests.client._async.clients import shelved
 from tests.client._async.shelf import Shelf, agent
 from tests.support.raw_server import raw_server
 
@@ -34,45 +35,37 @@ async def test_closing_by_id_closes_the_handle_that_somebody_holds() -> None:
 
 
 async def test_close_all_ends_what_this_client_made_and_nothing_else() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
+    async with shelved() as (_, shelf, client):
         shelf.put("theirs")
-        async with AgentRuntimeClient(provider=shelf) as client:
-            for _ in range(3):
-                await client.create_session("t-1")
-            await client.close_all_sessions()
-            assert [session.session_id for session in await client.list_sessions()] == ["theirs"]
+        for _ in range(3):
+            await client.create_session("t-1")
+        await client.close_all_sessions()
+        assert [session.session_id for session in await client.list_sessions()] == ["theirs"]
 
 
 async def test_a_sandbox_that_could_not_be_ended_is_tried_again() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            session = await client.create_session("t-1")
-            shelf.refuses_to_kill = True
-            with pytest.raises(AgentClientError, match=r"1 of 1 sandboxes .* the shelf is locked"):
-                await client.close_all_sessions()
-            assert not session.is_closed
-            shelf.refuses_to_kill = False
+    async with shelved() as (_, shelf, client):
+        session = await client.create_session("t-1")
+        shelf.refuses_to_kill = True
+        with pytest.raises(AgentClientError, match=r"1 of 1 sandboxes .* the shelf is locked"):
             await client.close_all_sessions()
-            assert session.is_closed
+        assert not session.is_closed
+        shelf.refuses_to_kill = False
+        await client.close_all_sessions()
+        assert session.is_closed
     assert shelf.sandboxes["b-1"].state == "ended"
 
 
 async def test_an_answer_is_not_lost_when_its_sandbox_cannot_be_ended(caplog: pytest.LogCaptureFixture) -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
+    async with shelved() as (_, shelf, client):
         shelf.refuses_to_kill = True
-        async with AgentRuntimeClient(provider=shelf) as client:
-            assert (await client.invoke_agent("t-1", "x")).result == 42
+        assert (await client.invoke_agent("t-1", "x")).result == 42
     assert "b-1 could not be ended" in caplog.text
 
 
 async def test_leaving_the_client_ends_no_sandbox_and_no_provider_that_was_given() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            await client.create_session("t-1")
+    async with shelved() as (_, shelf, client):
+        await client.create_session("t-1")
     assert shelf.sandboxes["b-1"].state == "running"
     assert not shelf.closed
 

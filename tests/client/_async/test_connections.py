@@ -16,7 +16,8 @@ from ppio_agent_client import (
 )
 from ppio_agent_client._async import transport
 from ppio_agent_client._io import _async as io
-from ppio_agent_client._io.certificates import tls_context
+from ppio_agent_client._io import tls_context
+from tests.client._async.clients import attached
 from tests.support.raw_server import (
     LAST_PIECE,
     OK,
@@ -34,13 +35,12 @@ from tests.support.tls_server import tls_server
 
 @pytest.mark.contract
 async def test_a_call_waits_for_a_connection_no_longer_than_for_one_to_be_made() -> None:
-    config = ClientConfig(max_connections=1, connect_timeout=1, max_retries=0)
-    with raw_server(sending(stream_head())) as server:
-        async with AgentRuntimeClient(config=config) as client:
-            session = client.attach(server.url)
-            async with session.stream("x"):
-                with pytest.raises(ConnectTimeoutError) as caught:
-                    await session.invoke("x")
+    async with (
+        attached(sending(stream_head()), max_connections=1, connect_timeout=1, max_retries=0) as (server, session),
+        session.stream("x"),
+    ):
+        with pytest.raises(ConnectTimeoutError) as caught:
+            await session.invoke("x")
     assert caught.value.retryable
     assert server.connections == 1
 
@@ -80,13 +80,11 @@ async def test_an_idle_connection_makes_room_for_a_call_to_elsewhere() -> None:
 
 async def test_a_connection_that_has_waited_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "KEEP_ALIVE_SECONDS", 0.05)
-    with raw_server(keeping) as server:
-        async with AgentRuntimeClient() as client:
-            session = client.attach(server.url)
-            await session.invoke("x")
-            await io.sleep(0.1)  # it waits so long; who is on the other side may be closing it just now
-            await session.invoke("x")
-            assert server.hung_up.acquire(timeout=60)
+    async with attached(keeping) as (server, session):
+        await session.invoke("x")
+        await io.sleep(0.1)  # it waits so long; who is on the other side may be closing it just now
+        await session.invoke("x")
+        assert server.hung_up.acquire(timeout=60)
     assert server.connections == 2
 
 
@@ -99,35 +97,30 @@ async def test_a_connection_on_which_something_comes_unasked_is_not_used_again()
         server.closed.release()
         caller.wait_until_gone()
 
-    with raw_server(babbling) as server:
-        async with AgentRuntimeClient() as client:
-            session = client.attach(server.url)
-            for _ in range(3):
-                await session.invoke("x")
-                assert server.closed.acquire(timeout=60)
+    async with attached(babbling) as (server, session):
+        for _ in range(3):
+            await session.invoke("x")
+            assert server.closed.acquire(timeout=60)
     assert server.connections == 3
 
 
 @pytest.mark.contract
 async def test_a_server_that_says_close_is_believed() -> None:
-    with raw_server(answering(answer(b"1", headers={"Connection": "close"}))) as server:
-        async with AgentRuntimeClient() as client:
-            for _ in range(2):
-                assert (await client.attach(server.url).invoke("x")).result == 1
+    async with attached(answering(answer(b"1", headers={"Connection": "close"}))) as (server, session):
+        for _ in range(2):
+            assert (await session.invoke("x")).result == 1
     assert server.connections == 2
 
 
 @pytest.mark.contract
 async def test_a_body_without_a_length_is_read_to_the_end_of_its_connection() -> None:
-    with raw_server(sending(b"HTTP/1.0 200 OK\r\n\r\n", b'"all ', b'of it"', then=Caller.finish)) as server:
-        async with AgentRuntimeClient() as client:
-            assert (await client.attach(server.url).invoke("x")).result == "all of it"
+    async with attached(sending(b"HTTP/1.0 200 OK\r\n\r\n", b'"all ', b'of it"', then=Caller.finish)) as (_, session):
+        assert (await session.invoke("x")).result == "all of it"
 
 
 async def test_interim_answers_are_passed_over() -> None:
-    with raw_server(answering(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK)) as server:
-        async with AgentRuntimeClient() as client:
-            assert (await client.attach(server.url).invoke("x")).result == 42
+    async with attached(answering(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK)) as (_, session):
+        assert (await session.invoke("x")).result == 42
 
 
 @pytest.mark.contract
@@ -143,18 +136,19 @@ async def test_a_large_request_and_a_large_answer_go_through() -> None:
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
 async def test_a_coding_that_is_not_known_is_named(coding: str) -> None:
-    with raw_server(answering(answer(b"???", headers={"Content-Encoding": coding}))) as server:
-        async with AgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
-            with pytest.raises(NetworkError, match=coding):
-                await client.attach(server.url).invoke("x")
+    async with attached(answering(answer(b"???", headers={"Content-Encoding": coding})), max_retries=0) as (_, session):
+        with pytest.raises(NetworkError, match=coding):
+            await session.invoke("x")
 
 
 @pytest.mark.contract
 async def test_a_compressed_answer_that_is_broken_is_no_answer() -> None:
-    with raw_server(answering(answer(b"not compressed", headers={"Content-Encoding": "gzip"}))) as server:
-        async with AgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
-            with pytest.raises(NetworkError, match="decompress"):
-                await client.attach(server.url).invoke("x")
+    async with attached(answering(answer(b"not compressed", headers={"Content-Encoding": "gzip"})), max_retries=0) as (
+        _,
+        session,
+    ):
+        with pytest.raises(NetworkError, match="decompress"):
+            await session.invoke("x")
 
 
 async def test_calls_and_streams_go_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from ppio_agent_client import AgentRuntimeClient, ClientConfig, Sandbox, SandboxGoneError, SandboxPausedError
+from ppio_agent_client import AgentRuntimeClient, Sandbox, SandboxGoneError, SandboxPausedError
 from ppio_agent_client._io import _async as io
+from tests.client._async.clients import shelved
 from tests.support.raw_server import answer, answering, raw_server
 
 from .shelf import Shelf
@@ -41,14 +42,12 @@ async def test_a_life_is_extended_while_the_block_is_open_and_not_after() -> Non
 
 
 async def test_the_settings_can_ask_for_it_and_a_joined_life_is_extended_at_once() -> None:
-    with raw_server(HEALTHY) as server:
-        shelf = Shelf(server.url)
+    async with shelved(HEALTHY, keep_alive=True) as (_, shelf, client):
         shelf.put("theirs")
-        async with AgentRuntimeClient(provider=shelf, config=ClientConfig(keep_alive=True)) as client:
-            session = await client.get_session("theirs")
-            assert session is not None
-            async with session:
-                await until_extended(shelf, 1)
+        session = await client.get_session("theirs")
+        assert session is not None
+        async with session:
+            await until_extended(shelf, 1)
 
 
 async def test_a_life_is_left_alone_unless_somebody_asks() -> None:
@@ -60,15 +59,13 @@ async def test_a_life_is_left_alone_unless_somebody_asks() -> None:
 
 
 async def test_closing_the_client_ends_it_too() -> None:
-    with raw_server(HEALTHY) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            session = await client.create_session("t-1", 0.1, keep_alive=True)
-            await session.__aenter__()
-            await until_extended(shelf, 1)
-        extended = extensions(shelf)
-        await io.sleep(0.2)  # two lives
-        assert extensions(shelf) == extended
+    async with shelved(HEALTHY) as (_, shelf, client):
+        session = await client.create_session("t-1", 0.1, keep_alive=True)
+        await session.__aenter__()
+        await until_extended(shelf, 1)
+    extended = extensions(shelf)
+    await io.sleep(0.2)  # two lives
+    assert extensions(shelf) == extended
 
 
 class Troubled(Shelf):

@@ -13,6 +13,7 @@ from ppio_agent_client import (
     TotalTimeoutError,
     UnavailableError,
 )
+from tests.client._async.clients import attached, shelved
 from tests.client._async.shelf import Shelf
 from tests.support.raw_server import OK, answer, answering, raw_server, sending
 
@@ -22,22 +23,18 @@ FULL = answer(b"{}", "503 Service Unavailable")
 
 
 async def test_a_session_with_a_shorter_limit_gives_up_earlier() -> None:
-    with raw_server(sending(), answering(OK)) as server:
-        async with AgentRuntimeClient() as client:
-            session = client.attach(server.url)
-            with pytest.raises(TotalTimeoutError, match=r"0\.05 s"):
-                await session.with_options(timeout=0.05).invoke("x")
-            assert (await session.invoke("x")).result == 42
+    async with attached(sending(), answering(OK)) as (_, session):
+        with pytest.raises(TotalTimeoutError, match=r"0\.05 s"):
+            await session.with_options(timeout=0.05).invoke("x")
+        assert (await session.invoke("x")).result == 42
 
 
 async def test_a_session_with_fewer_retries_asks_less_often() -> None:
-    with raw_server(answering(FULL, FULL, OK)) as server:
-        async with AgentRuntimeClient(config=ClientConfig(retry_delay=0)) as client:
-            session = client.attach(server.url)
-            with pytest.raises(UnavailableError):
-                await session.with_options(max_retries=0).invoke("x")
-            assert len(server.requests) == 1
-            assert (await session.invoke("x")).result == 42
+    async with attached(answering(FULL, FULL, OK), retry_delay=0) as (server, session):
+        with pytest.raises(UnavailableError):
+            await session.with_options(max_retries=0).invoke("x")
+        assert len(server.requests) == 1
+        assert (await session.invoke("x")).result == 42
 
 
 async def test_what_is_not_named_stays_as_it_is() -> None:
@@ -56,16 +53,14 @@ async def test_an_option_out_of_bounds_is_refused_by_name() -> None:
 
 
 async def test_views_of_a_session_are_closed_together() -> None:
-    with raw_server(answering(OK)) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            session = await client.create_session("t-1")
-            view = session.with_options(timeout=5)
-            assert await view.close() is True
-            assert session.is_closed
-            assert await session.close() is False
-            with pytest.raises(SandboxGoneError):
-                await session.invoke("x")
+    async with shelved(answering(OK)) as (_, shelf, client):
+        session = await client.create_session("t-1")
+        view = session.with_options(timeout=5)
+        assert await view.close() is True
+        assert session.is_closed
+        assert await session.close() is False
+        with pytest.raises(SandboxGoneError):
+            await session.invoke("x")
     assert shelf.calls.count("kill b-1") == 1
 
 
@@ -83,31 +78,28 @@ async def test_views_of_a_session_learn_together_where_its_agent_is() -> None:
 
 
 async def test_a_client_and_its_view_know_the_same_sessions() -> None:
-    with raw_server(answering(OK)) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            view = client.with_options(timeout=5)
-            session = await view.create_session("t-1", session_id="s-1")
-            same = await client.create_session("t-1", session_id="s-1")
-            await same.close()
-            assert session.is_closed
-            other = await view.create_session("t-1", session_id="s-2")
-            await client.close_all_sessions()
-            assert other.is_closed
+    async with shelved(answering(OK)) as (_, _, client):
+        view = client.with_options(timeout=5)
+        session = await view.create_session("t-1", session_id="s-1")
+        same = await client.create_session("t-1", session_id="s-1")
+        await same.close()
+        assert session.is_closed
+        other = await view.create_session("t-1", session_id="s-2")
+        await client.close_all_sessions()
+        assert other.is_closed
 
 
 async def test_only_sessions_of_the_view_have_its_settings() -> None:
-    with raw_server(answering(OK, OK, FULL)) as server:
-        async with AgentRuntimeClient(provider=Shelf(server.url), config=ClientConfig(retry_delay=0)) as client:
-            hasty = await client.with_options(max_retries=0).create_session("t-1", session_id="s-1")
-            patient = await client.create_session("t-1", session_id="s-1")
-            before = len(server.requests)
-            with pytest.raises(UnavailableError):
-                await hasty.invoke("x")
-            assert len(server.requests) - before == 1
-            with pytest.raises(UnavailableError):
-                await patient.invoke("x")
-            assert len(server.requests) - before == 5
+    async with shelved(answering(OK, OK, FULL), retry_delay=0) as (server, _, client):
+        hasty = await client.with_options(max_retries=0).create_session("t-1", session_id="s-1")
+        patient = await client.create_session("t-1", session_id="s-1")
+        before = len(server.requests)
+        with pytest.raises(UnavailableError):
+            await hasty.invoke("x")
+        assert len(server.requests) - before == 1
+        with pytest.raises(UnavailableError):
+            await patient.invoke("x")
+        assert len(server.requests) - before == 5
 
 
 async def test_a_view_is_closed_with_its_client() -> None:
@@ -119,11 +111,10 @@ async def test_a_view_is_closed_with_its_client() -> None:
 
 
 async def test_a_call_to_a_template_takes_the_terms_of_a_call() -> None:
-    with raw_server(answering(OK)) as server:
-        async with AgentRuntimeClient(provider=Shelf(server.url)) as client:
-            await client.invoke_agent("t-1", "x", idempotency_key="k-1", on_disconnect="continue")
-            async with client.stream_agent("t-1", "x", idempotency_key="k-2", on_disconnect="cancel") as stream:
-                assert [chunk async for chunk in stream] == [42]
+    async with shelved(answering(OK)) as (server, _, client):
+        await client.invoke_agent("t-1", "x", idempotency_key="k-1", on_disconnect="continue")
+        async with client.stream_agent("t-1", "x", idempotency_key="k-2", on_disconnect="cancel") as stream:
+            assert [chunk async for chunk in stream] == [42]
     posts = [request for request in server.requests if request.line.startswith("POST")]
     terms = [(each.headers["idempotency-key"], each.headers["x-ppio-on-disconnect"]) for each in posts]
     assert terms == [("k-1", "continue"), ("k-2", "cancel")]

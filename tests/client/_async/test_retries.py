@@ -8,6 +8,7 @@ import pytest
 
 from ppio_agent_client import AgentRuntimeClient, ClientConfig, NetworkError, RateLimitedError, UnavailableError
 from ppio_agent_client._io import _async as io
+from tests.client._async.clients import attached
 from tests.support.raw_server import OK, answer, answering, closed_port, raw_server
 
 NOW = 1_700_000_000.0
@@ -33,9 +34,8 @@ def refusing(retry_after: str) -> bytes:
 
 
 async def test_pauses_double_and_the_die_decides_how_much_of_them(pauses: list[float]) -> None:
-    with raw_server(answering(FULL, FULL, FULL, OK)) as server:
-        async with AgentRuntimeClient() as client:
-            assert (await client.attach(server.url).invoke("x")).result == 42
+    async with attached(answering(FULL, FULL, FULL, OK)) as (_, session):
+        assert (await session.invoke("x")).result == 42
     assert pauses == [0.5, 1.0, 2.0]
 
 
@@ -52,40 +52,34 @@ async def test_pauses_double_and_the_die_decides_how_much_of_them(pauses: list[f
     ],
 )
 async def test_the_pause_that_a_server_asks_for_is_made(retry_after: str, seconds: float, pauses: list[float]) -> None:
-    with raw_server(answering(refusing(retry_after), OK)) as server:
-        async with AgentRuntimeClient() as client:
-            assert (await client.attach(server.url).invoke("x")).result == 42
+    async with attached(answering(refusing(retry_after), OK)) as (_, session):
+        assert (await session.invoke("x")).result == 42
     assert pauses == [seconds]
 
 
 @pytest.mark.parametrize("retry_after", ["61", formatdate(NOW + 61, usegmt=True)])
 async def test_a_longer_pause_is_left_to_the_caller(retry_after: str, pauses: list[float]) -> None:
-    with raw_server(answering(refusing(retry_after), OK)) as server:
-        async with AgentRuntimeClient() as client:
-            with pytest.raises(RateLimitedError) as caught:
-                await client.attach(server.url).invoke("x")
+    async with attached(answering(refusing(retry_after), OK)) as (_, session):
+        with pytest.raises(RateLimitedError) as caught:
+            await session.invoke("x")
     assert (caught.value.retry_after, pauses) == (61, [])
 
 
 async def test_an_outage_is_not_multiplied(pauses: list[float]) -> None:
     calls, most = 100, 5
-    with raw_server(answering(FULL)) as server:
-        async with AgentRuntimeClient(config=ClientConfig(retry_budget=most)) as client:
-            session = client.attach(server.url)
-            for _ in range(calls):
-                with pytest.raises(UnavailableError):
-                    await session.with_options(max_retries=3).invoke("x")
+    async with attached(answering(FULL), retry_budget=most) as (server, session):
+        for _ in range(calls):
+            with pytest.raises(UnavailableError):
+                await session.with_options(max_retries=3).invoke("x")
     assert len(server.requests) == calls + most
 
 
 async def test_without_a_budget_it_is(pauses: list[float]) -> None:
     calls = 100
-    with raw_server(answering(FULL)) as server:
-        async with AgentRuntimeClient(config=ClientConfig(retry_budget=None)) as client:
-            session = client.attach(server.url)
-            for _ in range(calls):
-                with pytest.raises(UnavailableError):
-                    await session.invoke("x")
+    async with attached(answering(FULL), retry_budget=None) as (server, session):
+        for _ in range(calls):
+            with pytest.raises(UnavailableError):
+                await session.invoke("x")
     assert len(server.requests) == calls * 4
 
 
@@ -99,13 +93,11 @@ async def test_calls_that_nobody_answers_spend_it_too(pauses: list[float]) -> No
 
 
 async def test_answers_give_it_back(pauses: list[float]) -> None:
-    with raw_server(answering(FULL, FULL, *[OK] * 11, FULL, OK)) as server:
-        async with AgentRuntimeClient(config=ClientConfig(retry_budget=1)) as client:
-            session = client.attach(server.url)
-            with pytest.raises(UnavailableError):
-                await session.invoke("x")
-            for _ in range(12):
-                assert (await session.invoke("x")).result == 42
+    async with attached(answering(FULL, FULL, *[OK] * 11, FULL, OK), retry_budget=1) as (server, session):
+        with pytest.raises(UnavailableError):
+            await session.invoke("x")
+        for _ in range(12):
+            assert (await session.invoke("x")).result == 42
     assert len(server.requests) == 15
 
 

@@ -13,8 +13,9 @@ from ppio_agent_client import (
     SandboxGoneError,
     SandboxPausedError,
 )
-from tests.client._async.shelf import BORN, Shelf, agent, invoked
-from tests.support.raw_server import closed_port, raw_server
+from tests.client._async.clients import shelved
+from tests.client._async.shelf import BORN, Shelf, invoked
+from tests.support.raw_server import closed_port
 
 pytestmark = pytest.mark.contract
 
@@ -22,14 +23,12 @@ QUICK = ClientConfig(retry_delay=0)
 
 
 async def test_a_refresh_lasts_as_long_as_the_sandbox_was_made_for() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            session = await client.create_session("t-1", 450, session_id="one")
-            await session.refresh()
-            assert session.expires_at == BORN + timedelta(seconds=450)
-            await session.refresh(77)
-            assert session.expires_at == BORN + timedelta(seconds=77)
+    async with shelved() as (_, shelf, client):
+        session = await client.create_session("t-1", 450, session_id="one")
+        await session.refresh()
+        assert session.expires_at == BORN + timedelta(seconds=450)
+        await session.refresh(77)
+        assert session.expires_at == BORN + timedelta(seconds=77)
     assert [call for call in shelf.calls if call.startswith("extend")] == ["extend 450", "extend 77"]
 
 
@@ -44,28 +43,25 @@ async def test_a_refresh_by_somebody_else_does_not_shorten_a_life() -> None:
 
 
 async def test_a_paused_session_says_so_without_being_called() -> None:
-    with raw_server(agent) as server:
-        async with AgentRuntimeClient(provider=Shelf(server.url)) as client:
-            session = await client.create_session("t-1")
-            await session.pause()
-            assert not session.is_active
-            with pytest.raises(SandboxPausedError, match=r"resume\(\)"):
-                await session.invoke("x")
-            with pytest.raises(SandboxPausedError):
-                await session.invoke("x", stream=True)
-            assert invoked(server) == 0
-            await session.resume()
-            assert (await session.invoke("x")).result == 42
+    async with shelved() as (server, _, client):
+        session = await client.create_session("t-1")
+        await session.pause()
+        assert not session.is_active
+        with pytest.raises(SandboxPausedError, match=r"resume\(\)"):
+            await session.invoke("x")
+        with pytest.raises(SandboxPausedError):
+            await session.invoke("x", stream=True)
+        assert invoked(server) == 0
+        await session.resume()
+        assert (await session.invoke("x")).result == 42
 
 
 async def test_a_session_that_somebody_else_woke_is_invoked() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        async with AgentRuntimeClient(provider=shelf) as client:
-            session = await client.create_session("t-1")
-            await session.pause()
-            shelf.change("b-1", state="running")
-            assert (await session.invoke("x")).result == 42
+    async with shelved() as (_, shelf, client):
+        session = await client.create_session("t-1")
+        await session.pause()
+        shelf.change("b-1", state="running")
+        assert (await session.invoke("x")).result == 42
 
 
 async def test_a_sandbox_that_ended_is_told_instead_of_what_the_network_saw() -> None:

@@ -15,6 +15,7 @@ from ppio_agent_client import (
     StreamInterruptedError,
     TotalTimeoutError,
 )
+from tests.client._async.clients import attached
 from tests.support.raw_server import (
     LAST_PIECE,
     Caller,
@@ -38,34 +39,33 @@ HEAD = stream_head(headers={"X-PPIO-Request-Id": "r-9"})
 
 
 async def test_chunks_come_decoded_until_done() -> None:
-    with raw_server(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as server:
-        async with AgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            assert [chunk async for chunk in stream] == [{"n": 1}, 2]
-            assert (stream.request_id, stream.last_event_id, stream.received) == ("r-9", 2, 2)
-            assert stream.done is not None
-            assert stream.done.duration == 1.5
+    async with (
+        attached(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as (server, session),
+        session.stream("x") as stream,
+    ):
+        assert [chunk async for chunk in stream] == [{"n": 1}, 2]
+        assert (stream.request_id, stream.last_event_id, stream.received) == ("r-9", 2, 2)
+        assert stream.done is not None
+        assert stream.done.duration == 1.5
     assert server.requests[0].headers["accept"] == "text/event-stream"
 
 
 async def test_a_stream_is_an_iterator_by_itself() -> None:
-    with raw_server(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as server:
-        async with AgentRuntimeClient() as client:
-            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    async with attached(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as (_, session):
+        assert [chunk async for chunk in session.stream("x")] == [{"n": 1}, 2]
 
 
 async def test_invoke_with_stream_returns_an_iterator() -> None:
-    with raw_server(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as server:
-        async with AgentRuntimeClient() as client:
-            chunks = await client.attach(server.url).invoke("x", stream=True)
-            assert await anext(chunks) == {"n": 1}
-            assert [chunk async for chunk in chunks] == [2]
+    async with attached(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as (_, session):
+        chunks = await session.invoke("x", stream=True)
+        assert await anext(chunks) == {"n": 1}
+        assert [chunk async for chunk in chunks] == [2]
 
 
 async def test_a_whole_stream_leaves_its_connection_for_the_next_call() -> None:
-    with raw_server(answering(HEAD + ONE + DONE + LAST_PIECE)) as server:
-        async with AgentRuntimeClient() as client:
-            for _ in range(2):
-                assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}]
+    async with attached(answering(HEAD + ONE + DONE + LAST_PIECE)) as (server, session):
+        for _ in range(2):
+            assert [chunk async for chunk in session.stream("x")] == [{"n": 1}]
     assert (len(server.requests), server.connections) == (2, 1)
 
 
@@ -76,35 +76,37 @@ async def test_a_chunk_is_there_before_the_next_is_made() -> None:
         assert server.hung_up.acquire(timeout=60)  # the test has its first chunk
         caller.send(TWO + DONE + LAST_PIECE)
 
-    with raw_server(script) as server:
-        async with AgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            assert await anext(stream) == {"n": 1}
-            server.hung_up.release()
-            assert await anext(stream) == 2
+    async with attached(script) as (server, session), session.stream("x") as stream:
+        assert await anext(stream) == {"n": 1}
+        server.hung_up.release()
+        assert await anext(stream) == 2
 
 
 async def test_the_agents_error_is_raised_behind_the_chunks() -> None:
-    with raw_server(answering(HEAD + ONE + FAILED + LAST_PIECE)) as server:
-        async with AgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            assert await anext(stream) == {"n": 1}
-            with pytest.raises(HandlerError, match="no") as caught:
-                await anext(stream)
+    async with (
+        attached(answering(HEAD + ONE + FAILED + LAST_PIECE)) as (_, session),
+        session.stream("x") as stream,
+    ):
+        assert await anext(stream) == {"n": 1}
+        with pytest.raises(HandlerError, match="no") as caught:
+            await anext(stream)
     assert caught.value.request_id == "r-9"
 
 
 async def test_an_error_before_the_first_chunk_is_an_ordinary_one() -> None:
     refused = answer(b'{"error":"bad","error_type":"PayloadValidationError","status":"error"}', "422 x")
-    with raw_server(answering(refused)) as server:
-        async with AgentRuntimeClient() as client:
-            with pytest.raises(PayloadValidationError, match="bad"):
-                await client.attach(server.url).invoke("x", stream=True)
+    async with attached(answering(refused)) as (_, session):
+        with pytest.raises(PayloadValidationError, match="bad"):
+            await session.invoke("x", stream=True)
 
 
 async def test_one_value_is_one_chunk() -> None:
-    with raw_server(answering(answer(b'{"result":[1,2],"status":"success","duration":0.5}'))) as server:
-        async with AgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            assert [chunk async for chunk in stream] == [[1, 2]]
-            assert stream.done is not None
+    async with (
+        attached(answering(answer(b'{"result":[1,2],"status":"success","duration":0.5}'))) as (_, session),
+        session.stream("x") as stream,
+    ):
+        assert [chunk async for chunk in stream] == [[1, 2]]
+        assert stream.done is not None
 
 
 @pytest.mark.parametrize("then", [hang_up, Caller.reset])
@@ -134,59 +136,58 @@ async def test_what_happens_behind_the_closing_event_does_not_matter(then: objec
 
 async def test_the_plain_end_of_a_plain_stream_is_its_end() -> None:
     plain = stream_head(numbered=False) + piece(b"data: 1\n\n: bye\n\n") + LAST_PIECE
-    with raw_server(answering(plain)) as server:
-        async with AgentRuntimeClient() as client:
-            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [1]
+    async with attached(answering(plain)) as (_, session):
+        assert [chunk async for chunk in session.stream("x")] == [1]
 
 
 async def test_an_error_at_the_end_of_a_plain_stream_is_raised() -> None:
     plain = stream_head(numbered=False) + piece(b'data: {"error":"no","error_type":"HandlerError"}\n\n') + LAST_PIECE
-    with raw_server(answering(plain)) as server:
-        async with AgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            with pytest.raises(HandlerError):
-                await anext(stream)
+    async with attached(answering(plain)) as (_, session), session.stream("x") as stream:
+        with pytest.raises(HandlerError):
+            await anext(stream)
 
 
 async def test_a_plain_stream_that_is_cut_inside_a_piece_was_interrupted() -> None:
-    with raw_server(sending(stream_head(numbered=False) + ONE + TWO[:-5], then=hang_up)) as server:
-        async with AgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            assert await anext(stream) == {"n": 1}
-            with pytest.raises(StreamInterruptedError):
-                await anext(stream)
+    async with (
+        attached(sending(stream_head(numbered=False) + ONE + TWO[:-5], then=hang_up)) as (_, session),
+        session.stream("x") as stream,
+    ):
+        assert await anext(stream) == {"n": 1}
+        with pytest.raises(StreamInterruptedError):
+            await anext(stream)
 
 
 async def test_leaving_the_block_early_closes_the_connection() -> None:
-    with raw_server(sending(HEAD + ONE)) as server:
-        async with AgentRuntimeClient() as client:
-            async with client.attach(server.url).stream("x") as stream:
-                assert await anext(stream) == {"n": 1}
-            assert server.hung_up.acquire(timeout=60)
+    async with attached(sending(HEAD + ONE)) as (server, session):
+        async with session.stream("x") as stream:
+            assert await anext(stream) == {"n": 1}
+        assert server.hung_up.acquire(timeout=60)
 
 
 async def test_a_loop_in_the_block_can_be_left_and_taken_up_again() -> None:
-    with raw_server(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as server:
-        async with AgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            async for chunk in stream:
-                assert chunk == {"n": 1}
-                break
-            assert [chunk async for chunk in stream] == [2]
+    async with (
+        attached(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as (_, session),
+        session.stream("x") as stream,
+    ):
+        async for chunk in stream:
+            assert chunk == {"n": 1}
+            break
+        assert [chunk async for chunk in stream] == [2]
 
 
 async def test_closing_a_stream_that_was_never_opened_sends_nothing() -> None:
-    with raw_server(answering(HEAD)) as server:
-        async with AgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            await stream.close()
-            assert [chunk async for chunk in stream] == []
+    async with attached(answering(HEAD)) as (server, session):
+        stream = session.stream("x")
+        await stream.close()
+        assert [chunk async for chunk in stream] == []
     assert server.connections == 0
 
 
 async def test_a_closed_stream_has_no_more_chunks() -> None:
-    with raw_server(sending(HEAD + ONE)) as server:
-        async with AgentRuntimeClient() as client:
-            async with client.attach(server.url).stream("x") as stream:
-                await anext(stream)
-            assert [chunk async for chunk in stream] == []
+    async with attached(sending(HEAD + ONE)) as (_, session):
+        async with session.stream("x") as stream:
+            await anext(stream)
+        assert [chunk async for chunk in stream] == []
 
 
 async def test_silence_inside_a_stream_is_its_own_error() -> None:
@@ -201,10 +202,9 @@ async def test_silence_inside_a_stream_is_its_own_error() -> None:
 
 
 async def test_silence_before_a_stream_is_its_own_error() -> None:
-    with raw_server(sending()) as server:
-        async with AgentRuntimeClient(config=ClientConfig(first_byte_timeout=0.05)) as client:
-            with pytest.raises(FirstByteTimeoutError):
-                await client.attach(server.url).invoke("x", stream=True)
+    async with attached(sending(), first_byte_timeout=0.05) as (_, session):
+        with pytest.raises(FirstByteTimeoutError):
+            await session.invoke("x", stream=True)
 
 
 async def test_heartbeats_are_no_silence_and_no_chunks() -> None:
@@ -216,9 +216,8 @@ async def test_heartbeats_are_no_silence_and_no_chunks() -> None:
             caller.send(piece(b": beat\n\n"))
         caller.send(ONE + DONE + LAST_PIECE)
 
-    with raw_server(beat) as server:
-        async with AgentRuntimeClient(config=ClientConfig(idle_timeout=1)) as client:
-            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}]
+    async with attached(beat, idle_timeout=1) as (server, session):
+        assert [chunk async for chunk in session.stream("x")] == [{"n": 1}]
 
 
 async def test_a_stream_has_no_limit_in_total_unless_it_asks_for_one() -> None:
@@ -228,17 +227,15 @@ async def test_a_stream_has_no_limit_in_total_unless_it_asks_for_one() -> None:
         server.hung_up.acquire(timeout=0.2)
         caller.send(ONE + DONE + LAST_PIECE)
 
-    with raw_server(script) as server:
-        async with AgentRuntimeClient(timeout=0.05) as client:
-            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}]
+    async with attached(script, timeout=0.05) as (server, session):
+        assert [chunk async for chunk in session.stream("x")] == [{"n": 1}]
 
 
 async def test_a_stream_that_asks_for_a_limit_has_one() -> None:
-    with raw_server(sending(HEAD + ONE)) as server:
-        async with AgentRuntimeClient() as client, client.attach(server.url).stream({"timeout": 0.05}) as stream:
-            assert await anext(stream) == {"n": 1}
-            with pytest.raises(TotalTimeoutError):
-                await anext(stream)
+    async with attached(sending(HEAD + ONE)) as (_, session), session.stream({"timeout": 0.05}) as stream:
+        assert await anext(stream) == {"n": 1}
+        with pytest.raises(TotalTimeoutError):
+            await anext(stream)
 
 
 async def test_a_stream_that_was_never_sent_is_tried_again() -> None:
@@ -250,6 +247,8 @@ async def test_a_stream_that_was_never_sent_is_tried_again() -> None:
 
 
 async def test_a_refused_stream_is_tried_again() -> None:
-    with raw_server(answering(answer(b"{}", "503 x"), HEAD + ONE + DONE + LAST_PIECE)) as server:
-        async with AgentRuntimeClient(config=ClientConfig(retry_delay=0)) as client:
-            assert [chunk async for chunk in client.attach(server.url).stream("x")] == [{"n": 1}]
+    async with attached(answering(answer(b"{}", "503 x"), HEAD + ONE + DONE + LAST_PIECE), retry_delay=0) as (
+        _,
+        session,
+    ):
+        assert [chunk async for chunk in session.stream("x")] == [{"n": 1}]

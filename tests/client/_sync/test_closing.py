@@ -9,6 +9,7 @@ from ppio_agent_client import (
     AgentClientError,
     SyncAgentRuntimeClient,
 )
+from tests.client._sync.clients import shelved
 from tests.client._sync.shelf import Shelf, agent
 from tests.support.raw_server import raw_server
 
@@ -35,45 +36,37 @@ def test_closing_by_id_closes_the_handle_that_somebody_holds() -> None:
 
 
 def test_close_all_ends_what_this_client_made_and_nothing_else() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
+    with shelved() as (_, shelf, client):
         shelf.put("theirs")
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            for _ in range(3):
-                client.create_session("t-1")
-            client.close_all_sessions()
-            assert [session.session_id for session in client.list_sessions()] == ["theirs"]
+        for _ in range(3):
+            client.create_session("t-1")
+        client.close_all_sessions()
+        assert [session.session_id for session in client.list_sessions()] == ["theirs"]
 
 
 def test_a_sandbox_that_could_not_be_ended_is_tried_again() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            session = client.create_session("t-1")
-            shelf.refuses_to_kill = True
-            with pytest.raises(AgentClientError, match=r"1 of 1 sandboxes .* the shelf is locked"):
-                client.close_all_sessions()
-            assert not session.is_closed
-            shelf.refuses_to_kill = False
+    with shelved() as (_, shelf, client):
+        session = client.create_session("t-1")
+        shelf.refuses_to_kill = True
+        with pytest.raises(AgentClientError, match=r"1 of 1 sandboxes .* the shelf is locked"):
             client.close_all_sessions()
-            assert session.is_closed
+        assert not session.is_closed
+        shelf.refuses_to_kill = False
+        client.close_all_sessions()
+        assert session.is_closed
     assert shelf.sandboxes["b-1"].state == "ended"
 
 
 def test_an_answer_is_not_lost_when_its_sandbox_cannot_be_ended(caplog: pytest.LogCaptureFixture) -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
+    with shelved() as (_, shelf, client):
         shelf.refuses_to_kill = True
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            assert (client.invoke_agent("t-1", "x")).result == 42
+        assert (client.invoke_agent("t-1", "x")).result == 42
     assert "b-1 could not be ended" in caplog.text
 
 
 def test_leaving_the_client_ends_no_sandbox_and_no_provider_that_was_given() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            client.create_session("t-1")
+    with shelved() as (_, shelf, client):
+        client.create_session("t-1")
     assert shelf.sandboxes["b-1"].state == "running"
     assert not shelf.closed
 

@@ -17,7 +17,8 @@ from ppio_agent_client import (
 )
 from ppio_agent_client._sync import transport
 from ppio_agent_client._io import _sync as io
-from ppio_agent_client._io.certificates import tls_context
+from ppio_agent_client._io import tls_context
+from tests.client._sync.clients import attached
 from tests.support.raw_server import (
     LAST_PIECE,
     OK,
@@ -35,13 +36,12 @@ from tests.support.tls_server import tls_server
 
 @pytest.mark.contract
 def test_a_call_waits_for_a_connection_no_longer_than_for_one_to_be_made() -> None:
-    config = ClientConfig(max_connections=1, connect_timeout=1, max_retries=0)
-    with raw_server(sending(stream_head())) as server:
-        with SyncAgentRuntimeClient(config=config) as client:
-            session = client.attach(server.url)
-            with session.stream("x"):
-                with pytest.raises(ConnectTimeoutError) as caught:
-                    session.invoke("x")
+    with (
+        attached(sending(stream_head()), max_connections=1, connect_timeout=1, max_retries=0) as (server, session),
+        session.stream("x"),
+    ):
+        with pytest.raises(ConnectTimeoutError) as caught:
+            session.invoke("x")
     assert caught.value.retryable
     assert server.connections == 1
 
@@ -81,13 +81,11 @@ def test_an_idle_connection_makes_room_for_a_call_to_elsewhere() -> None:
 
 def test_a_connection_that_has_waited_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "KEEP_ALIVE_SECONDS", 0.05)
-    with raw_server(keeping) as server:
-        with SyncAgentRuntimeClient() as client:
-            session = client.attach(server.url)
-            session.invoke("x")
-            io.sleep(0.1)  # it waits so long; who is on the other side may be closing it just now
-            session.invoke("x")
-            assert server.hung_up.acquire(timeout=60)
+    with attached(keeping) as (server, session):
+        session.invoke("x")
+        io.sleep(0.1)  # it waits so long; who is on the other side may be closing it just now
+        session.invoke("x")
+        assert server.hung_up.acquire(timeout=60)
     assert server.connections == 2
 
 
@@ -100,35 +98,30 @@ def test_a_connection_on_which_something_comes_unasked_is_not_used_again() -> No
         server.closed.release()
         caller.wait_until_gone()
 
-    with raw_server(babbling) as server:
-        with SyncAgentRuntimeClient() as client:
-            session = client.attach(server.url)
-            for _ in range(3):
-                session.invoke("x")
-                assert server.closed.acquire(timeout=60)
+    with attached(babbling) as (server, session):
+        for _ in range(3):
+            session.invoke("x")
+            assert server.closed.acquire(timeout=60)
     assert server.connections == 3
 
 
 @pytest.mark.contract
 def test_a_server_that_says_close_is_believed() -> None:
-    with raw_server(answering(answer(b"1", headers={"Connection": "close"}))) as server:
-        with SyncAgentRuntimeClient() as client:
-            for _ in range(2):
-                assert (client.attach(server.url).invoke("x")).result == 1
+    with attached(answering(answer(b"1", headers={"Connection": "close"}))) as (server, session):
+        for _ in range(2):
+            assert (session.invoke("x")).result == 1
     assert server.connections == 2
 
 
 @pytest.mark.contract
 def test_a_body_without_a_length_is_read_to_the_end_of_its_connection() -> None:
-    with raw_server(sending(b"HTTP/1.0 200 OK\r\n\r\n", b'"all ', b'of it"', then=Caller.finish)) as server:
-        with SyncAgentRuntimeClient() as client:
-            assert (client.attach(server.url).invoke("x")).result == "all of it"
+    with attached(sending(b"HTTP/1.0 200 OK\r\n\r\n", b'"all ', b'of it"', then=Caller.finish)) as (_, session):
+        assert (session.invoke("x")).result == "all of it"
 
 
 def test_interim_answers_are_passed_over() -> None:
-    with raw_server(answering(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK)) as server:
-        with SyncAgentRuntimeClient() as client:
-            assert (client.attach(server.url).invoke("x")).result == 42
+    with attached(answering(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK)) as (_, session):
+        assert (session.invoke("x")).result == 42
 
 
 @pytest.mark.contract
@@ -144,18 +137,19 @@ def test_a_large_request_and_a_large_answer_go_through() -> None:
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
 def test_a_coding_that_is_not_known_is_named(coding: str) -> None:
-    with raw_server(answering(answer(b"???", headers={"Content-Encoding": coding}))) as server:
-        with SyncAgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
-            with pytest.raises(NetworkError, match=coding):
-                client.attach(server.url).invoke("x")
+    with attached(answering(answer(b"???", headers={"Content-Encoding": coding})), max_retries=0) as (_, session):
+        with pytest.raises(NetworkError, match=coding):
+            session.invoke("x")
 
 
 @pytest.mark.contract
 def test_a_compressed_answer_that_is_broken_is_no_answer() -> None:
-    with raw_server(answering(answer(b"not compressed", headers={"Content-Encoding": "gzip"}))) as server:
-        with SyncAgentRuntimeClient(config=ClientConfig(max_retries=0)) as client:
-            with pytest.raises(NetworkError, match="decompress"):
-                client.attach(server.url).invoke("x")
+    with attached(answering(answer(b"not compressed", headers={"Content-Encoding": "gzip"})), max_retries=0) as (
+        _,
+        session,
+    ):
+        with pytest.raises(NetworkError, match="decompress"):
+            session.invoke("x")
 
 
 def test_calls_and_streams_go_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from ppio_agent_client import (
     NetworkError,
     TotalTimeoutError,
 )
+from tests.client._sync.clients import attached
 from tests.support.raw_server import LAST_PIECE, OK, Caller, answering, piece, raw_server, sending, stream_head
 
 URL = "https://agent.example/base"
@@ -151,10 +152,9 @@ def test_what_is_no_client_is_refused(wrong: object) -> None:
 
 def test_a_cookie_of_one_agent_goes_to_no_other() -> None:
     cookie = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nContent-Length: 2\r\n\r\n{}"
-    with raw_server(answering(cookie)) as server:
-        with SyncAgentRuntimeClient() as client:
-            for _ in range(2):
-                client.attach(server.url).invoke("x")
+    with attached(answering(cookie)) as (server, session):
+        for _ in range(2):
+            session.invoke("x")
     assert not any("cookie" in request.headers for request in server.requests)
 
 

@@ -27,6 +27,7 @@ from ppio_agent_client import (
     TotalTimeoutError,
     UnavailableError,
 )
+from tests.client._sync.clients import attached
 from tests.support.raw_server import (
     LAST_PIECE,
     Caller,
@@ -46,14 +47,9 @@ ENVELOPE = b'{"result":42,"status":"success","duration":0.5,"metadata":{"request
 OK = answer(ENVELOPE)
 
 
-def patient(**settings: float | None) -> ClientConfig:
-    return ClientConfig(retry_delay=0, **settings)  # type: ignore[arg-type]
-
-
 def test_the_result_of_the_agent_comes_back() -> None:
-    with raw_server(answering(OK)) as server:
-        with SyncAgentRuntimeClient() as client:
-            response = client.attach(server.url).invoke("hello")
+    with attached(answering(OK)) as (_, session):
+        response = session.invoke("hello")
     assert (response.result, response.duration, response.metadata) == (42, 0.5, {"request_id": "r-1"})
 
 
@@ -80,11 +76,9 @@ def test_the_request_is_sent_as_the_contract_says() -> None:
 
 
 def test_calls_of_a_session_share_a_connection() -> None:
-    with raw_server(answering(OK)) as server:
-        with SyncAgentRuntimeClient() as client:
-            session = client.attach(server.url)
-            for _ in range(3):
-                session.invoke("x")
+    with attached(answering(OK)) as (server, session):
+        for _ in range(3):
+            session.invoke("x")
     assert (len(server.requests), server.connections) == (3, 1)
 
 
@@ -96,12 +90,10 @@ def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again() -> No
         caller.finish()
         server.closed.release()
 
-    with raw_server(once) as server:
-        with SyncAgentRuntimeClient() as client:
-            session = client.attach(server.url)
-            for _ in range(3):
-                assert (session.invoke("x")).result == 42
-                assert server.closed.acquire(timeout=60)
+    with attached(once) as (server, session):
+        for _ in range(3):
+            assert (session.invoke("x")).result == 42
+            assert server.closed.acquire(timeout=60)
     assert server.connections == 3
 
 
@@ -128,36 +120,32 @@ def test_a_closed_client_says_so() -> None:
 
 def test_a_compressed_answer_is_read() -> None:
     body = gzip.compress(ENVELOPE)
-    with raw_server(answering(answer(body, headers={"Content-Encoding": "gzip"}))) as server:
-        with SyncAgentRuntimeClient() as client:
-            assert (client.attach(server.url).invoke("x")).result == 42
+    with attached(answering(answer(body, headers={"Content-Encoding": "gzip"}))) as (_, session):
+        assert (session.invoke("x")).result == 42
 
 
 def test_an_answer_in_pieces_is_read() -> None:
     pieces = [piece(ENVELOPE[start : start + 7]) for start in range(0, len(ENVELOPE), 7)]
     whole = head({"Content-Type": "application/json", "Transfer-Encoding": "chunked"}) + b"".join(pieces) + LAST_PIECE
-    with raw_server(answering(whole)) as server:
-        with SyncAgentRuntimeClient() as client:
-            assert (client.attach(server.url).invoke("x")).result == 42
+    with attached(answering(whole)) as (_, session):
+        assert (session.invoke("x")).result == 42
 
 
 def test_the_agents_error_is_raised_with_all_it_says() -> None:
     body = b'{"result":null,"status":"error","error":"no","error_type":"HandlerError"}'
     failed = answer(body, "500 Internal Server Error", {"X-PPIO-Request-Id": "r-7"})
-    with raw_server(answering(failed)) as server:
-        with SyncAgentRuntimeClient() as client:
-            with pytest.raises(HandlerError) as caught:
-                client.attach(server.url).invoke("x")
+    with attached(answering(failed)) as (server, session):
+        with pytest.raises(HandlerError) as caught:
+            session.invoke("x")
     assert (str(caught.value), caught.value.status_code, caught.value.request_id) == ("no", 500, "r-7")
     assert len(server.requests) == 1
 
 
 def test_redirects_are_not_followed() -> None:
     moved = answer(b"{}", "307 Temporary Redirect", {"Location": "/elsewhere"})
-    with raw_server(answering(moved)) as server:
-        with SyncAgentRuntimeClient() as client:
-            with pytest.raises(InvocationError) as caught:
-                client.attach(server.url).invoke("x")
+    with attached(answering(moved)) as (server, session):
+        with pytest.raises(InvocationError) as caught:
+            session.invoke("x")
     assert caught.value.status_code == 307
     assert len(server.requests) == 1
 
@@ -181,7 +169,7 @@ def test_a_proxy_of_the_environment_is_asked_about_other_machines(monkeypatch: p
 
 def test_a_call_that_was_never_sent_may_be_repeated() -> None:
     with closed_port() as url:
-        with SyncAgentRuntimeClient(config=patient(max_retries=2)) as client:
+        with SyncAgentRuntimeClient(config=ClientConfig(retry_delay=0, max_retries=2)) as client:
             with pytest.raises(NetworkError) as caught:
                 client.attach(url).invoke("x")
     assert caught.value.retryable
@@ -190,7 +178,7 @@ def test_a_call_that_was_never_sent_may_be_repeated() -> None:
 @pytest.mark.parametrize("then", [hang_up, Caller.reset])
 def test_a_call_that_was_sent_and_lost_is_not_repeated(then: object) -> None:
     with raw_server(sending(then=then)) as server:  # type: ignore[arg-type]
-        with SyncAgentRuntimeClient(config=patient()) as client:
+        with SyncAgentRuntimeClient(config=ClientConfig(retry_delay=0)) as client:
             with pytest.raises(NetworkError) as caught:
                 client.attach(server.url).invoke("x")
     assert not caught.value.retryable
@@ -199,58 +187,55 @@ def test_a_call_that_was_sent_and_lost_is_not_repeated(then: object) -> None:
 
 
 def test_half_an_answer_is_no_answer() -> None:
-    with raw_server(sending(OK[:-5], then=hang_up)) as server:
-        with SyncAgentRuntimeClient(config=patient()) as client:
-            with pytest.raises(NetworkError):
-                client.attach(server.url).invoke("x")
+    with attached(sending(OK[:-5], then=hang_up), retry_delay=0) as (server, session):
+        with pytest.raises(NetworkError):
+            session.invoke("x")
     assert server.connections == 1
 
 
 def test_what_is_no_http_is_a_network_error() -> None:
-    with raw_server(sending(b"220 mail.example ESMTP\r\n\r\n", then=hang_up)) as server:
-        with SyncAgentRuntimeClient(config=patient()) as client:
-            with pytest.raises(NetworkError):
-                client.attach(server.url).invoke("x")
+    with attached(sending(b"220 mail.example ESMTP\r\n\r\n", then=hang_up), retry_delay=0) as (_, session):
+        with pytest.raises(NetworkError):
+            session.invoke("x")
 
 
 @pytest.mark.parametrize(("status", "kind"), [("429 Too Many Requests", RateLimitedError), ("503 x", UnavailableError)])
 def test_a_refused_call_is_repeated(status: str, kind: type[Exception]) -> None:
-    with raw_server(answering(answer(b"{}", status), answer(b"{}", status), OK)) as server:
-        with SyncAgentRuntimeClient(config=patient(max_retries=2)) as client:
-            assert (client.attach(server.url).invoke("x")).result == 42
+    with attached(answering(answer(b"{}", status), answer(b"{}", status), OK), retry_delay=0, max_retries=2) as (
+        server,
+        session,
+    ):
+        assert (session.invoke("x")).result == 42
     assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(("status", "kind"), [("429 Too Many Requests", RateLimitedError), ("503 x", UnavailableError)])
 def test_the_last_refusal_is_raised(status: str, kind: type[Exception]) -> None:
-    with raw_server(answering(answer(b"{}", status))) as server:
-        with SyncAgentRuntimeClient(config=patient(max_retries=2)) as client:
-            with pytest.raises(kind):
-                client.attach(server.url).invoke("x")
+    with attached(answering(answer(b"{}", status)), retry_delay=0, max_retries=2) as (server, session):
+        with pytest.raises(kind):
+            session.invoke("x")
     assert len(server.requests) == 3
 
 
 def test_a_server_that_asks_for_an_hour_is_not_waited_for() -> None:
     busy = answer(b"{}", "429 Too Many Requests", {"Retry-After": "3600"})
-    with raw_server(answering(busy)) as server:
-        with SyncAgentRuntimeClient() as client:
-            with pytest.raises(RateLimitedError) as caught:
-                client.attach(server.url).invoke("x")
+    with attached(answering(busy)) as (server, session):
+        with pytest.raises(RateLimitedError) as caught:
+            session.invoke("x")
     assert caught.value.retry_after == 3600
     assert len(server.requests) == 1
 
 
 def test_a_failed_call_is_not_repeated() -> None:
-    with raw_server(answering(answer(b"{}", "500 x"))) as server:
-        with SyncAgentRuntimeClient(config=patient()) as client:
-            with pytest.raises(HandlerError):
-                client.attach(server.url).invoke("x")
+    with attached(answering(answer(b"{}", "500 x")), retry_delay=0) as (server, session):
+        with pytest.raises(HandlerError):
+            session.invoke("x")
     assert len(server.requests) == 1
 
 
 def test_no_first_byte_in_time_is_its_own_error() -> None:
     with raw_server(sending()) as server:
-        with SyncAgentRuntimeClient(config=patient(first_byte_timeout=0.05)) as client:
+        with SyncAgentRuntimeClient(config=ClientConfig(retry_delay=0, first_byte_timeout=0.05)) as client:
             with pytest.raises(FirstByteTimeoutError):
                 client.attach(server.url).invoke("x")
         assert server.hung_up.acquire(timeout=60)
@@ -258,7 +243,7 @@ def test_no_first_byte_in_time_is_its_own_error() -> None:
 
 def test_silence_inside_an_answer_is_its_own_error() -> None:
     with raw_server(sending(OK[:-5])) as server:
-        with SyncAgentRuntimeClient(config=patient(idle_timeout=0.05)) as client:
+        with SyncAgentRuntimeClient(config=ClientConfig(retry_delay=0, idle_timeout=0.05)) as client:
             with pytest.raises(IdleTimeoutError):
                 client.attach(server.url).invoke("x")
         assert server.hung_up.acquire(timeout=60)
@@ -271,17 +256,15 @@ def test_silence_before_an_answer_is_not_idleness() -> None:
         server.hung_up.acquire(timeout=0.6)
         caller.send(OK)
 
-    with raw_server(script) as server:
-        with SyncAgentRuntimeClient(config=patient(idle_timeout=0.3)) as client:
-            assert (client.attach(server.url).invoke("x")).result == 42
+    with attached(script, retry_delay=0, idle_timeout=0.3) as (server, session):
+        assert (session.invoke("x")).result == 42
 
 
 @pytest.mark.parametrize("sent", [b"", OK[:-5]])
 def test_the_whole_call_has_a_limit_of_its_own(sent: bytes) -> None:
-    with raw_server(sending(sent)) as server:
-        with SyncAgentRuntimeClient(timeout=0.05) as client:
-            with pytest.raises(TotalTimeoutError, match=r"0\.05 s"):
-                client.attach(server.url).invoke("x")
+    with attached(sending(sent), timeout=0.05) as (_, session):
+        with pytest.raises(TotalTimeoutError, match=r"0\.05 s"):
+            session.invoke("x")
 
 
 def test_an_answer_that_drips_forever_meets_the_limit_of_the_call() -> None:
@@ -291,35 +274,30 @@ def test_an_answer_that_drips_forever_meets_the_limit_of_the_call() -> None:
         while not server.hung_up.acquire(timeout=0.01):
             caller.send(piece(b" "))
 
-    with raw_server(drip) as server:
-        with SyncAgentRuntimeClient(timeout=0.2) as client:
-            with pytest.raises(TotalTimeoutError):
-                client.attach(server.url).invoke("x")
+    with attached(drip, timeout=0.2) as (server, session):
+        with pytest.raises(TotalTimeoutError):
+            session.invoke("x")
 
 
 def test_the_timeout_of_a_request_limits_the_clients_wait() -> None:
-    with raw_server(sending()) as server:
-        with SyncAgentRuntimeClient() as client:
-            with pytest.raises(TotalTimeoutError, match=r"1\.05 s"):
-                client.attach(server.url).invoke({"timeout": 0.05})
+    with attached(sending()) as (_, session):
+        with pytest.raises(TotalTimeoutError, match=r"1\.05 s"):
+            session.invoke({"timeout": 0.05})
 
 
 def test_a_pause_that_would_outlast_the_call_is_not_made() -> None:
     busy = answer(b"{}", "503 x", {"Retry-After": "50"})
-    with raw_server(answering(busy)) as server:
-        with SyncAgentRuntimeClient(timeout=30) as client:
-            with pytest.raises(UnavailableError):
-                client.attach(server.url).invoke("x")
+    with attached(answering(busy), timeout=30) as (server, session):
+        with pytest.raises(UnavailableError):
+            session.invoke("x")
     assert len(server.requests) == 1
 
 
 def test_a_ping_says_how_the_agent_feels() -> None:
     sick = answer(b'{"status":"Unhealthy","message":"no db"}', "503 x")
-    with raw_server(answering(answer(b'{"status":"HealthyBusy"}'), sick)) as server:
-        with SyncAgentRuntimeClient() as client:
-            session = client.attach(server.url)
-            assert (session.ping()).status is PingStatus.HEALTHY_BUSY
-            assert (session.ping()).message == "no db"
+    with attached(answering(answer(b'{"status":"HealthyBusy"}'), sick)) as (server, session):
+        assert (session.ping()).status is PingStatus.HEALTHY_BUSY
+        assert (session.ping()).message == "no db"
     assert server.requests[0].line == "GET /ping HTTP/1.1"
 
 
@@ -332,9 +310,8 @@ def test_a_ping_says_how_the_agent_feels() -> None:
     ],
 )
 def test_the_status_of_an_attached_agent_is_what_its_ping_says(reply: bytes, status: SessionStatus) -> None:
-    with raw_server(answering(reply)) as server:
-        with SyncAgentRuntimeClient() as client:
-            assert client.attach(server.url).get_status() is status
+    with attached(answering(reply)) as (_, session):
+        assert session.get_status() is status
 
 
 def test_an_attached_agent_that_does_not_answer_is_inactive() -> None:

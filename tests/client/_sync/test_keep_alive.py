@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from ppio_agent_client import SyncAgentRuntimeClient, ClientConfig, Sandbox, SandboxGoneError, SandboxPausedError
+from ppio_agent_client import SyncAgentRuntimeClient, Sandbox, SandboxGoneError, SandboxPausedError
 from ppio_agent_client._io import _sync as io
+from tests.client._sync.clients import shelved
 from tests.support.raw_server import answer, answering, raw_server
 
 from .shelf import Shelf
@@ -42,14 +43,12 @@ def test_a_life_is_extended_while_the_block_is_open_and_not_after() -> None:
 
 
 def test_the_settings_can_ask_for_it_and_a_joined_life_is_extended_at_once() -> None:
-    with raw_server(HEALTHY) as server:
-        shelf = Shelf(server.url)
+    with shelved(HEALTHY, keep_alive=True) as (_, shelf, client):
         shelf.put("theirs")
-        with SyncAgentRuntimeClient(provider=shelf, config=ClientConfig(keep_alive=True)) as client:
-            session = client.get_session("theirs")
-            assert session is not None
-            with session:
-                until_extended(shelf, 1)
+        session = client.get_session("theirs")
+        assert session is not None
+        with session:
+            until_extended(shelf, 1)
 
 
 def test_a_life_is_left_alone_unless_somebody_asks() -> None:
@@ -61,15 +60,13 @@ def test_a_life_is_left_alone_unless_somebody_asks() -> None:
 
 
 def test_closing_the_client_ends_it_too() -> None:
-    with raw_server(HEALTHY) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            session = client.create_session("t-1", 0.1, keep_alive=True)
-            session.__enter__()
-            until_extended(shelf, 1)
-        extended = extensions(shelf)
-        io.sleep(0.2)  # two lives
-        assert extensions(shelf) == extended
+    with shelved(HEALTHY) as (_, shelf, client):
+        session = client.create_session("t-1", 0.1, keep_alive=True)
+        session.__enter__()
+        until_extended(shelf, 1)
+    extended = extensions(shelf)
+    io.sleep(0.2)  # two lives
+    assert extensions(shelf) == extended
 
 
 class Troubled(Shelf):

@@ -17,6 +17,7 @@ from ppio_agent_client import (
     StreamEvent,
     StreamInterruptedError,
 )
+from tests.client._sync.clients import attached
 from tests.support.raw_server import (
     LAST_PIECE,
     Caller,
@@ -45,10 +46,6 @@ OK = answer(b'{"result":42,"status":"success","duration":0.5}', headers={**PROTO
 HEALTHY = answer(b'{"status":"Healthy"}', headers=PROTOCOL)
 
 
-def impatient(**settings: float) -> ClientConfig:
-    return ClientConfig(retry_delay=0, **settings)  # type: ignore[arg-type]
-
-
 def refusing(error_type: str, status: str) -> bytes:
     body = b'{"result":null,"status":"error","error":"because","error_type":"%b"}' % error_type.encode()
     return answer(body, status, PROTOCOL)
@@ -60,7 +57,7 @@ def cut(*parts: bytes) -> Script:
 
 def test_a_stream_that_is_cut_is_read_on_after_the_last_event() -> None:
     with raw_server(cut(HEAD + ONE + HALFWAY), answering(REST)) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client:
+        with SyncAgentRuntimeClient(config=ClientConfig(retry_delay=0)) as client:
             session = client.attach(server.url, token="t-1")
             with session.stream("x") as stream:
                 assert [chunk for chunk in stream] == [{"n": 1}, 2]
@@ -76,16 +73,14 @@ def test_a_stream_that_is_cut_is_read_on_after_the_last_event() -> None:
 
 
 def test_events_that_come_again_are_not_handed_out_again() -> None:
-    with raw_server(cut(HEAD + ONE), answering(WHOLE)) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    with attached(cut(HEAD + ONE), answering(WHOLE), retry_delay=0) as (_, session):
+        assert [chunk for chunk in session.stream("x")] == [{"n": 1}, 2]
 
 
 def test_progress_is_no_chunk_and_can_be_had() -> None:
-    with raw_server(answering(WHOLE)) as server:
-        with SyncAgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            events = [event for event in stream.events()]
+    with attached(answering(WHOLE)) as (_, session):
+        stream = session.stream("x")
+        events = [event for event in stream.events()]
     *events, last = events
     assert events == [
         StreamEvent("chunk", {"n": 1}, 1),
@@ -97,39 +92,36 @@ def test_progress_is_no_chunk_and_can_be_had() -> None:
 
 
 def test_a_cut_behind_the_closing_event_changes_nothing() -> None:
-    with raw_server(cut(HEAD + ONE + HALFWAY + TWO + DONE)) as server:
-        with SyncAgentRuntimeClient() as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    with attached(cut(HEAD + ONE + HALFWAY + TWO + DONE)) as (server, session):
+        assert [chunk for chunk in session.stream("x")] == [{"n": 1}, 2]
     assert server.connections == 1
 
 
 def test_silence_of_a_dead_connection_is_a_cut() -> None:
-    with raw_server(sending(HEAD + ONE), answering(HEAD + HALFWAY + TWO + DONE + LAST_PIECE)) as server:
-        with SyncAgentRuntimeClient(config=impatient(idle_timeout=0.2)) as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    with attached(
+        sending(HEAD + ONE), answering(HEAD + HALFWAY + TWO + DONE + LAST_PIECE), retry_delay=0, idle_timeout=0.2
+    ) as (_, session):
+        assert [chunk for chunk in session.stream("x")] == [{"n": 1}, 2]
 
 
 def test_silence_that_does_not_end_is_told_as_such() -> None:
-    with raw_server(sending(HEAD + ONE)) as server:
-        with SyncAgentRuntimeClient(config=impatient(idle_timeout=0.05, max_retries=2)) as client:
-            with pytest.raises(IdleTimeoutError):
-                [chunk for chunk in client.attach(server.url).stream("x")]
+    with attached(sending(HEAD + ONE), retry_delay=0, idle_timeout=0.05, max_retries=2) as (server, session):
+        with pytest.raises(IdleTimeoutError):
+            [chunk for chunk in session.stream("x")]
     assert server.connections == 3
 
 
 def test_attempts_without_progress_are_counted_and_progress_starts_anew() -> None:
     scripts = [cut(HEAD + ONE), cut(HEAD), cut(HEAD), cut(HEAD + HALFWAY), cut(HEAD), cut(HEAD), answering(REST)]
-    with raw_server(*scripts) as server:
-        with SyncAgentRuntimeClient(config=impatient(max_retries=3)) as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    with attached(*scripts, retry_delay=0, max_retries=3) as (server, session):
+        assert [chunk for chunk in session.stream("x")] == [{"n": 1}, 2]
     assert server.connections == 7
 
 
 def test_too_many_attempts_without_progress_are_an_interruption() -> None:
-    with raw_server(cut(HEAD + ONE), cut(HEAD)) as server:
-        with SyncAgentRuntimeClient(config=impatient(max_retries=3)) as client:
-            with pytest.raises(StreamInterruptedError) as caught:
-                [chunk for chunk in client.attach(server.url).stream("x")]
+    with attached(cut(HEAD + ONE), cut(HEAD), retry_delay=0, max_retries=3) as (server, session):
+        with pytest.raises(StreamInterruptedError) as caught:
+            [chunk for chunk in session.stream("x")]
     assert (caught.value.last_event_id, caught.value.received, caught.value.request_id) == (1, 1, "r-9")
     assert server.connections == 4
 
@@ -146,11 +138,13 @@ def test_too_many_attempts_without_progress_are_an_interruption() -> None:
     ],
 )
 def test_what_cannot_be_read_on_is_an_interruption(refusal: bytes, cause: type[Exception] | None) -> None:
-    with raw_server(cut(HEAD + ONE), answering(refusal)) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client, client.attach(server.url).stream("x") as stream:
-            assert next(stream) == {"n": 1}
-            with pytest.raises(StreamInterruptedError) as caught:
-                next(stream)
+    with (
+        attached(cut(HEAD + ONE), answering(refusal), retry_delay=0) as (server, session),
+        session.stream("x") as stream,
+    ):
+        assert next(stream) == {"n": 1}
+        with pytest.raises(StreamInterruptedError) as caught:
+            next(stream)
     assert caught.value.last_event_id == 1
     assert cause is None or isinstance(caught.value.__cause__, cause)
     assert len(server.requests) == 2
@@ -158,32 +152,31 @@ def test_what_cannot_be_read_on_is_an_interruption(refusal: bytes, cause: type[E
 
 def test_a_refusal_for_now_is_waited_out() -> None:
     full = [refusing("UnavailableError", "503 x"), answer(b"", "502 Bad Gateway"), answer(b"{}", "429 x")]
-    with raw_server(cut(HEAD + ONE + HALFWAY), answering(*full, REST)) as server:
-        with SyncAgentRuntimeClient(config=impatient(max_retries=4)) as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    with attached(cut(HEAD + ONE + HALFWAY), answering(*full, REST), retry_delay=0, max_retries=4) as (
+        _,
+        session,
+    ):
+        assert [chunk for chunk in session.stream("x")] == [{"n": 1}, 2]
 
 
 def test_an_invocation_that_failed_meanwhile_is_told_as_it_failed() -> None:
-    with raw_server(cut(HEAD), answering(refusing("HandlerError", "500 x"))) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client:
-            with pytest.raises(HandlerError, match="because"):
-                [chunk for chunk in client.attach(server.url).stream("x")]
+    with attached(cut(HEAD), answering(refusing("HandlerError", "500 x")), retry_delay=0) as (_, session):
+        with pytest.raises(HandlerError, match="because"):
+            [chunk for chunk in session.stream("x")]
 
 
 def test_an_invocation_that_was_cut_by_a_drain_is_told_as_such() -> None:
-    with raw_server(cut(HEAD), answering(refusing("DrainingError", "503 x"))) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client:
-            with pytest.raises(DrainingError):
-                [chunk for chunk in client.attach(server.url).stream("x")]
+    with attached(cut(HEAD), answering(refusing("DrainingError", "503 x")), retry_delay=0) as (server, session):
+        with pytest.raises(DrainingError):
+            [chunk for chunk in session.stream("x")]
     assert len(server.requests) == 4
 
 
 def test_leaving_a_stream_early_cancels_the_invocation() -> None:
-    with raw_server(sending(HEAD + ONE), answering(answer(b"{}", "202 Accepted", PROTOCOL))) as server:
-        with SyncAgentRuntimeClient() as client:
-            with client.attach(server.url).stream("x") as stream:
-                next(stream)
-            assert [request.line for request in server.requests[1:]] == ["DELETE /invocations/i-1 HTTP/1.1"]
+    with attached(sending(HEAD + ONE), answering(answer(b"{}", "202 Accepted", PROTOCOL))) as (server, session):
+        with session.stream("x") as stream:
+            next(stream)
+        assert [request.line for request in server.requests[1:]] == ["DELETE /invocations/i-1 HTTP/1.1"]
 
 
 def test_leaving_a_stream_that_may_go_on_lets_it_go_on() -> None:
@@ -207,18 +200,16 @@ def test_reading_an_invocation_and_leaving_lets_it_go_on() -> None:
 
 
 def test_a_stream_that_ends_with_its_connection_is_not_read_on() -> None:
-    with raw_server(cut(HEAD + ONE)) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client:
-            stream = client.attach(server.url).stream("x", on_disconnect="cancel")
-            with pytest.raises(StreamInterruptedError):
-                [chunk for chunk in stream]
+    with attached(cut(HEAD + ONE), retry_delay=0) as (server, session):
+        stream = session.stream("x", on_disconnect="cancel")
+        with pytest.raises(StreamInterruptedError):
+            [chunk for chunk in stream]
     assert server.connections == 1
 
 
 def test_a_cancel_that_nobody_answers_is_no_error() -> None:
-    with raw_server(sending(HEAD + ONE), cut()) as server:
-        with SyncAgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            next(stream)
+    with attached(sending(HEAD + ONE), cut()) as (server, session), session.stream("x") as stream:
+        next(stream)
     assert server.connections == 2
 
 
@@ -229,11 +220,9 @@ def test_a_call_whose_answer_was_lost_is_repeated_with_its_key(lost: Script) -> 
         caller.send(HEALTHY)
         lost(caller)
 
-    with raw_server(first, answering(OK)) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client:
-            session = client.attach(server.url)
-            session.ping()
-            response = session.invoke("x")
+    with attached(first, answering(OK), retry_delay=0) as (server, session):
+        session.ping()
+        response = session.invoke("x")
     assert (response.result, response.invocation_id, response.replayed) == (42, "i-1", False)
     _, one, two = server.requests
     assert one.headers["idempotency-key"] == two.headers["idempotency-key"]
@@ -241,24 +230,21 @@ def test_a_call_whose_answer_was_lost_is_repeated_with_its_key(lost: Script) -> 
 
 
 def test_an_agent_that_was_never_heard_of_is_asked_before_a_call_is_repeated() -> None:
-    with raw_server(cut(), answering(HEALTHY, OK)) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client:
-            assert (client.attach(server.url).invoke("x")).result == 42
+    with attached(cut(), answering(HEALTHY, OK), retry_delay=0) as (server, session):
+        assert (session.invoke("x")).result == 42
     assert [request.line.split()[0] for request in server.requests] == ["POST", "GET", "POST"]
 
 
 def test_a_call_that_ends_with_its_connection_is_not_repeated() -> None:
-    with raw_server(cut()) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client:
-            with pytest.raises(NetworkError):
-                client.attach(server.url).invoke("x", on_disconnect="cancel")
+    with attached(cut(), retry_delay=0) as (server, session):
+        with pytest.raises(NetworkError):
+            session.invoke("x", on_disconnect="cancel")
     assert server.connections == 1
 
 
 def test_a_stream_whose_head_was_lost_is_asked_for_again_with_its_key() -> None:
-    with raw_server(cut(HEAD[:30]), answering(HEALTHY, WHOLE)) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    with attached(cut(HEAD[:30]), answering(HEALTHY, WHOLE), retry_delay=0) as (server, session):
+        assert [chunk for chunk in session.stream("x")] == [{"n": 1}, 2]
     posts = [request for request in server.requests if request.line.startswith("POST")]
     assert len({post.headers["idempotency-key"] for post in posts}) == 1
     assert len(posts) == 2
@@ -266,9 +252,8 @@ def test_a_stream_whose_head_was_lost_is_asked_for_again_with_its_key() -> None:
 
 def test_a_key_of_the_callers_own_is_sent_and_the_replay_is_told() -> None:
     again = answer(b'{"result":42,"status":"success"}', headers={**PROTOCOL, "Idempotency-Replayed": "true"})
-    with raw_server(answering(again)) as server:
-        with SyncAgentRuntimeClient() as client:
-            response = client.attach(server.url).invoke("x", idempotency_key="order 7")
+    with attached(answering(again)) as (server, session):
+        response = session.invoke("x", idempotency_key="order 7")
     assert server.requests[0].headers["idempotency-key"] == "order 7"
     assert response.replayed
 
@@ -285,8 +270,7 @@ def test_a_run_that_was_cut_by_a_drain_is_not_asked_for_a_third_time() -> None:
     body = b'{"result":null,"status":"error","error":"draining","error_type":"DrainingError"}'
     drained = answer(body, "503 x", PROTOCOL)
     replayed = answer(body, "503 x", {**PROTOCOL, "Idempotency-Replayed": "true"})
-    with raw_server(answering(drained, replayed)) as server:
-        with SyncAgentRuntimeClient(config=impatient()) as client:
-            with pytest.raises(DrainingError):
-                client.attach(server.url).invoke("x")
+    with attached(answering(drained, replayed), retry_delay=0) as (server, session):
+        with pytest.raises(DrainingError):
+            session.invoke("x")
     assert len(server.requests) == 2

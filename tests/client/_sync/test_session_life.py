@@ -14,8 +14,9 @@ from ppio_agent_client import (
     SandboxGoneError,
     SandboxPausedError,
 )
-from tests.client._sync.shelf import BORN, Shelf, agent, invoked
-from tests.support.raw_server import closed_port, raw_server
+from tests.client._sync.clients import shelved
+from tests.client._sync.shelf import BORN, Shelf, invoked
+from tests.support.raw_server import closed_port
 
 pytestmark = pytest.mark.contract
 
@@ -23,14 +24,12 @@ QUICK = ClientConfig(retry_delay=0)
 
 
 def test_a_refresh_lasts_as_long_as_the_sandbox_was_made_for() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            session = client.create_session("t-1", 450, session_id="one")
-            session.refresh()
-            assert session.expires_at == BORN + timedelta(seconds=450)
-            session.refresh(77)
-            assert session.expires_at == BORN + timedelta(seconds=77)
+    with shelved() as (_, shelf, client):
+        session = client.create_session("t-1", 450, session_id="one")
+        session.refresh()
+        assert session.expires_at == BORN + timedelta(seconds=450)
+        session.refresh(77)
+        assert session.expires_at == BORN + timedelta(seconds=77)
     assert [call for call in shelf.calls if call.startswith("extend")] == ["extend 450", "extend 77"]
 
 
@@ -45,28 +44,25 @@ def test_a_refresh_by_somebody_else_does_not_shorten_a_life() -> None:
 
 
 def test_a_paused_session_says_so_without_being_called() -> None:
-    with raw_server(agent) as server:
-        with SyncAgentRuntimeClient(provider=Shelf(server.url)) as client:
-            session = client.create_session("t-1")
-            session.pause()
-            assert not session.is_active
-            with pytest.raises(SandboxPausedError, match=r"resume\(\)"):
-                session.invoke("x")
-            with pytest.raises(SandboxPausedError):
-                session.invoke("x", stream=True)
-            assert invoked(server) == 0
-            session.resume()
-            assert (session.invoke("x")).result == 42
+    with shelved() as (server, _, client):
+        session = client.create_session("t-1")
+        session.pause()
+        assert not session.is_active
+        with pytest.raises(SandboxPausedError, match=r"resume\(\)"):
+            session.invoke("x")
+        with pytest.raises(SandboxPausedError):
+            session.invoke("x", stream=True)
+        assert invoked(server) == 0
+        session.resume()
+        assert (session.invoke("x")).result == 42
 
 
 def test_a_session_that_somebody_else_woke_is_invoked() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            session = client.create_session("t-1")
-            session.pause()
-            shelf.change("b-1", state="running")
-            assert (session.invoke("x")).result == 42
+    with shelved() as (_, shelf, client):
+        session = client.create_session("t-1")
+        session.pause()
+        shelf.change("b-1", state="running")
+        assert (session.invoke("x")).result == 42
 
 
 def test_a_sandbox_that_ended_is_told_instead_of_what_the_network_saw() -> None:

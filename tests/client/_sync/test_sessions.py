@@ -16,8 +16,9 @@ from ppio_agent_client import (
     SandboxStartTimeoutError,
     SessionStatus,
 )
-from tests.client._sync.shelf import BORN, HEALTHY, Shelf, agent
-from tests.support.raw_server import answer, answering, closed_port, raw_server
+from tests.client._sync.clients import shelved
+from tests.client._sync.shelf import BORN, HEALTHY, Shelf
+from tests.support.raw_server import answer, answering, closed_port
 
 pytestmark = pytest.mark.contract
 
@@ -29,25 +30,19 @@ def test_a_provider_of_somebody_else_is_a_provider() -> None:
 
 
 def test_a_session_is_made_and_invoked() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            session = client.create_session("t-1")
-            assert (session.invoke("x")).result == 42
-            assert (session.sandbox_id, session.template_id, session.host_url) == ("b-1", "t-1", server.url)
-            assert session.expires_at == BORN + timedelta(seconds=600)
+    with shelved() as (server, _, client):
+        session = client.create_session("t-1")
+        assert (session.invoke("x")).result == 42
+        assert (session.sandbox_id, session.template_id, session.host_url) == ("b-1", "t-1", server.url)
+        assert session.expires_at == BORN + timedelta(seconds=600)
     sent = server.requests[-1].headers
     assert (sent["x-ppio-session-id"], sent["x-traffic"]) == (session.session_id, "ticket")
 
 
 def test_what_was_asked_for_reaches_the_provider() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            config = SandboxConfig(
-                env_vars={"A": "b"}, metadata={"x": "1", "y": "1"}, memory_limit="1Gi", cpu_limit="2"
-            )
-            client.create_session("t-1", 600, config, session_id="sitzung 1", metadata={"y": "2"})
+    with shelved() as (_, shelf, client):
+        config = SandboxConfig(env_vars={"A": "b"}, metadata={"x": "1", "y": "1"}, memory_limit="1Gi", cpu_limit="2")
+        client.create_session("t-1", 600, config, session_id="sitzung 1", metadata={"y": "2"})
     (spec,) = shelf.specs
     assert (spec.session_id, spec.template_id, spec.timeout_seconds) == ("sitzung 1", "t-1", 600)
     assert (spec.env_vars, spec.metadata) == ({"A": "b"}, {"x": "1", "y": "2"})
@@ -55,16 +50,14 @@ def test_what_was_asked_for_reaches_the_provider() -> None:
 
 
 def test_any_text_is_a_session_id_on_the_wire() -> None:
-    with raw_server(agent) as server:
-        with SyncAgentRuntimeClient(provider=Shelf(server.url)) as client:
-            client.create_session("t-1", session_id="Ünï/ 1%")
+    with shelved() as (server, _, client):
+        client.create_session("t-1", session_id="Ünï/ 1%")
     assert server.requests[-1].headers["x-ppio-session-id"] == "%C3%9Cn%C3%AF%2F%201%25"
 
 
 def test_a_sick_agent_is_waited_for() -> None:
-    with raw_server(answering(SICK, SICK, HEALTHY)) as server:
-        with SyncAgentRuntimeClient(provider=Shelf(server.url)) as client:
-            client.create_session("t-1")
+    with shelved(answering(SICK, SICK, HEALTHY)) as (server, _, client):
+        client.create_session("t-1")
     assert len(server.requests) == 3
 
 
@@ -80,31 +73,25 @@ def test_an_agent_that_ends_while_it_starts_is_told_at_once() -> None:
 
 
 def test_an_agent_that_stays_sick_is_given_up_and_ended() -> None:
-    with raw_server(answering(SICK)) as server:
-        shelf = Shelf(server.url, start_timeout_seconds=0.2)
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            with pytest.raises(SandboxStartTimeoutError, match=r"within 0\.2 s; its last ping said .*no database"):
-                client.create_session("t-1")
+    with shelved(answering(SICK), start_timeout_seconds=0.2) as (_, shelf, client):
+        with pytest.raises(SandboxStartTimeoutError, match=r"within 0\.2 s; its last ping said .*no database"):
+            client.create_session("t-1")
     assert shelf.sandboxes["b-1"].state == "ended"
 
 
 def test_a_joined_sandbox_is_never_ended_by_a_failure() -> None:
-    with raw_server(answering(SICK)) as server:
-        shelf = Shelf(server.url, start_timeout_seconds=0.2)
+    with shelved(answering(SICK), start_timeout_seconds=0.2) as (_, shelf, client):
         shelf.put("theirs")
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            with pytest.raises(SandboxStartTimeoutError):
-                client.create_session("t-1", session_id="theirs")
+        with pytest.raises(SandboxStartTimeoutError):
+            client.create_session("t-1", session_id="theirs")
     assert shelf.sandboxes["b-1"].state == "running"
 
 
 def test_a_living_session_is_joined() -> None:
-    with raw_server(agent) as server:
-        shelf = Shelf(server.url)
+    with shelved() as (_, shelf, client):
         theirs = shelf.put("one")
-        with SyncAgentRuntimeClient(provider=shelf) as client:
-            session = client.create_session("t-1", session_id="one")
-            client.close_all_sessions()
+        session = client.create_session("t-1", session_id="one")
+        client.close_all_sessions()
     assert session.sandbox_id == theirs.sandbox_id
     assert shelf.sandboxes[theirs.sandbox_id].state == "running"
 
@@ -119,13 +106,12 @@ def test_a_paused_session_is_joined_as_it_is() -> None:
 
 
 def test_a_dead_session_gets_a_new_sandbox() -> None:
-    with raw_server(agent) as server:
-        with SyncAgentRuntimeClient(provider=Shelf(server.url)) as client:
-            first = client.create_session("t-1", session_id="one")
-            assert client.close_session("one")
-            second = client.create_session("t-1", session_id="one")
-            assert (first.sandbox_id, second.sandbox_id) == ("b-1", "b-2")
-            assert (first.is_active, second.is_active) == (False, True)
+    with shelved() as (_, _, client):
+        first = client.create_session("t-1", session_id="one")
+        assert client.close_session("one")
+        second = client.create_session("t-1", session_id="one")
+        assert (first.sandbox_id, second.sandbox_id) == ("b-1", "b-2")
+        assert (first.is_active, second.is_active) == (False, True)
 
 
 def test_get_session_finds_what_lives_and_changes_nothing() -> None:

@@ -16,6 +16,7 @@ from ppio_agent_client import (
     StreamInterruptedError,
     TotalTimeoutError,
 )
+from tests.client._sync.clients import attached
 from tests.support.raw_server import (
     LAST_PIECE,
     Caller,
@@ -39,34 +40,33 @@ HEAD = stream_head(headers={"X-PPIO-Request-Id": "r-9"})
 
 
 def test_chunks_come_decoded_until_done() -> None:
-    with raw_server(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as server:
-        with SyncAgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            assert [chunk for chunk in stream] == [{"n": 1}, 2]
-            assert (stream.request_id, stream.last_event_id, stream.received) == ("r-9", 2, 2)
-            assert stream.done is not None
-            assert stream.done.duration == 1.5
+    with (
+        attached(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as (server, session),
+        session.stream("x") as stream,
+    ):
+        assert [chunk for chunk in stream] == [{"n": 1}, 2]
+        assert (stream.request_id, stream.last_event_id, stream.received) == ("r-9", 2, 2)
+        assert stream.done is not None
+        assert stream.done.duration == 1.5
     assert server.requests[0].headers["accept"] == "text/event-stream"
 
 
 def test_a_stream_is_an_iterator_by_itself() -> None:
-    with raw_server(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as server:
-        with SyncAgentRuntimeClient() as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}, 2]
+    with attached(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as (_, session):
+        assert [chunk for chunk in session.stream("x")] == [{"n": 1}, 2]
 
 
 def test_invoke_with_stream_returns_an_iterator() -> None:
-    with raw_server(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as server:
-        with SyncAgentRuntimeClient() as client:
-            chunks = client.attach(server.url).invoke("x", stream=True)
-            assert next(chunks) == {"n": 1}
-            assert [chunk for chunk in chunks] == [2]
+    with attached(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as (_, session):
+        chunks = session.invoke("x", stream=True)
+        assert next(chunks) == {"n": 1}
+        assert [chunk for chunk in chunks] == [2]
 
 
 def test_a_whole_stream_leaves_its_connection_for_the_next_call() -> None:
-    with raw_server(answering(HEAD + ONE + DONE + LAST_PIECE)) as server:
-        with SyncAgentRuntimeClient() as client:
-            for _ in range(2):
-                assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}]
+    with attached(answering(HEAD + ONE + DONE + LAST_PIECE)) as (server, session):
+        for _ in range(2):
+            assert [chunk for chunk in session.stream("x")] == [{"n": 1}]
     assert (len(server.requests), server.connections) == (2, 1)
 
 
@@ -77,35 +77,37 @@ def test_a_chunk_is_there_before_the_next_is_made() -> None:
         assert server.hung_up.acquire(timeout=60)  # the test has its first chunk
         caller.send(TWO + DONE + LAST_PIECE)
 
-    with raw_server(script) as server:
-        with SyncAgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            assert next(stream) == {"n": 1}
-            server.hung_up.release()
-            assert next(stream) == 2
+    with attached(script) as (server, session), session.stream("x") as stream:
+        assert next(stream) == {"n": 1}
+        server.hung_up.release()
+        assert next(stream) == 2
 
 
 def test_the_agents_error_is_raised_behind_the_chunks() -> None:
-    with raw_server(answering(HEAD + ONE + FAILED + LAST_PIECE)) as server:
-        with SyncAgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            assert next(stream) == {"n": 1}
-            with pytest.raises(HandlerError, match="no") as caught:
-                next(stream)
+    with (
+        attached(answering(HEAD + ONE + FAILED + LAST_PIECE)) as (_, session),
+        session.stream("x") as stream,
+    ):
+        assert next(stream) == {"n": 1}
+        with pytest.raises(HandlerError, match="no") as caught:
+            next(stream)
     assert caught.value.request_id == "r-9"
 
 
 def test_an_error_before_the_first_chunk_is_an_ordinary_one() -> None:
     refused = answer(b'{"error":"bad","error_type":"PayloadValidationError","status":"error"}', "422 x")
-    with raw_server(answering(refused)) as server:
-        with SyncAgentRuntimeClient() as client:
-            with pytest.raises(PayloadValidationError, match="bad"):
-                client.attach(server.url).invoke("x", stream=True)
+    with attached(answering(refused)) as (_, session):
+        with pytest.raises(PayloadValidationError, match="bad"):
+            session.invoke("x", stream=True)
 
 
 def test_one_value_is_one_chunk() -> None:
-    with raw_server(answering(answer(b'{"result":[1,2],"status":"success","duration":0.5}'))) as server:
-        with SyncAgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            assert [chunk for chunk in stream] == [[1, 2]]
-            assert stream.done is not None
+    with (
+        attached(answering(answer(b'{"result":[1,2],"status":"success","duration":0.5}'))) as (_, session),
+        session.stream("x") as stream,
+    ):
+        assert [chunk for chunk in stream] == [[1, 2]]
+        assert stream.done is not None
 
 
 @pytest.mark.parametrize("then", [hang_up, Caller.reset])
@@ -135,59 +137,58 @@ def test_what_happens_behind_the_closing_event_does_not_matter(then: object) -> 
 
 def test_the_plain_end_of_a_plain_stream_is_its_end() -> None:
     plain = stream_head(numbered=False) + piece(b"data: 1\n\n: bye\n\n") + LAST_PIECE
-    with raw_server(answering(plain)) as server:
-        with SyncAgentRuntimeClient() as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [1]
+    with attached(answering(plain)) as (_, session):
+        assert [chunk for chunk in session.stream("x")] == [1]
 
 
 def test_an_error_at_the_end_of_a_plain_stream_is_raised() -> None:
     plain = stream_head(numbered=False) + piece(b'data: {"error":"no","error_type":"HandlerError"}\n\n') + LAST_PIECE
-    with raw_server(answering(plain)) as server:
-        with SyncAgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            with pytest.raises(HandlerError):
-                next(stream)
+    with attached(answering(plain)) as (_, session), session.stream("x") as stream:
+        with pytest.raises(HandlerError):
+            next(stream)
 
 
 def test_a_plain_stream_that_is_cut_inside_a_piece_was_interrupted() -> None:
-    with raw_server(sending(stream_head(numbered=False) + ONE + TWO[:-5], then=hang_up)) as server:
-        with SyncAgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            assert next(stream) == {"n": 1}
-            with pytest.raises(StreamInterruptedError):
-                next(stream)
+    with (
+        attached(sending(stream_head(numbered=False) + ONE + TWO[:-5], then=hang_up)) as (_, session),
+        session.stream("x") as stream,
+    ):
+        assert next(stream) == {"n": 1}
+        with pytest.raises(StreamInterruptedError):
+            next(stream)
 
 
 def test_leaving_the_block_early_closes_the_connection() -> None:
-    with raw_server(sending(HEAD + ONE)) as server:
-        with SyncAgentRuntimeClient() as client:
-            with client.attach(server.url).stream("x") as stream:
-                assert next(stream) == {"n": 1}
-            assert server.hung_up.acquire(timeout=60)
+    with attached(sending(HEAD + ONE)) as (server, session):
+        with session.stream("x") as stream:
+            assert next(stream) == {"n": 1}
+        assert server.hung_up.acquire(timeout=60)
 
 
 def test_a_loop_in_the_block_can_be_left_and_taken_up_again() -> None:
-    with raw_server(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as server:
-        with SyncAgentRuntimeClient() as client, client.attach(server.url).stream("x") as stream:
-            for chunk in stream:
-                assert chunk == {"n": 1}
-                break
-            assert [chunk for chunk in stream] == [2]
+    with (
+        attached(answering(HEAD + ONE + TWO + DONE + LAST_PIECE)) as (_, session),
+        session.stream("x") as stream,
+    ):
+        for chunk in stream:
+            assert chunk == {"n": 1}
+            break
+        assert [chunk for chunk in stream] == [2]
 
 
 def test_closing_a_stream_that_was_never_opened_sends_nothing() -> None:
-    with raw_server(answering(HEAD)) as server:
-        with SyncAgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            stream.close()
-            assert [chunk for chunk in stream] == []
+    with attached(answering(HEAD)) as (server, session):
+        stream = session.stream("x")
+        stream.close()
+        assert [chunk for chunk in stream] == []
     assert server.connections == 0
 
 
 def test_a_closed_stream_has_no_more_chunks() -> None:
-    with raw_server(sending(HEAD + ONE)) as server:
-        with SyncAgentRuntimeClient() as client:
-            with client.attach(server.url).stream("x") as stream:
-                next(stream)
-            assert [chunk for chunk in stream] == []
+    with attached(sending(HEAD + ONE)) as (_, session):
+        with session.stream("x") as stream:
+            next(stream)
+        assert [chunk for chunk in stream] == []
 
 
 def test_silence_inside_a_stream_is_its_own_error() -> None:
@@ -202,10 +203,9 @@ def test_silence_inside_a_stream_is_its_own_error() -> None:
 
 
 def test_silence_before_a_stream_is_its_own_error() -> None:
-    with raw_server(sending()) as server:
-        with SyncAgentRuntimeClient(config=ClientConfig(first_byte_timeout=0.05)) as client:
-            with pytest.raises(FirstByteTimeoutError):
-                client.attach(server.url).invoke("x", stream=True)
+    with attached(sending(), first_byte_timeout=0.05) as (_, session):
+        with pytest.raises(FirstByteTimeoutError):
+            session.invoke("x", stream=True)
 
 
 def test_heartbeats_are_no_silence_and_no_chunks() -> None:
@@ -217,9 +217,8 @@ def test_heartbeats_are_no_silence_and_no_chunks() -> None:
             caller.send(piece(b": beat\n\n"))
         caller.send(ONE + DONE + LAST_PIECE)
 
-    with raw_server(beat) as server:
-        with SyncAgentRuntimeClient(config=ClientConfig(idle_timeout=1)) as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}]
+    with attached(beat, idle_timeout=1) as (server, session):
+        assert [chunk for chunk in session.stream("x")] == [{"n": 1}]
 
 
 def test_a_stream_has_no_limit_in_total_unless_it_asks_for_one() -> None:
@@ -229,17 +228,15 @@ def test_a_stream_has_no_limit_in_total_unless_it_asks_for_one() -> None:
         server.hung_up.acquire(timeout=0.2)
         caller.send(ONE + DONE + LAST_PIECE)
 
-    with raw_server(script) as server:
-        with SyncAgentRuntimeClient(timeout=0.05) as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}]
+    with attached(script, timeout=0.05) as (server, session):
+        assert [chunk for chunk in session.stream("x")] == [{"n": 1}]
 
 
 def test_a_stream_that_asks_for_a_limit_has_one() -> None:
-    with raw_server(sending(HEAD + ONE)) as server:
-        with SyncAgentRuntimeClient() as client, client.attach(server.url).stream({"timeout": 0.05}) as stream:
-            assert next(stream) == {"n": 1}
-            with pytest.raises(TotalTimeoutError):
-                next(stream)
+    with attached(sending(HEAD + ONE)) as (_, session), session.stream({"timeout": 0.05}) as stream:
+        assert next(stream) == {"n": 1}
+        with pytest.raises(TotalTimeoutError):
+            next(stream)
 
 
 def test_a_stream_that_was_never_sent_is_tried_again() -> None:
@@ -251,6 +248,8 @@ def test_a_stream_that_was_never_sent_is_tried_again() -> None:
 
 
 def test_a_refused_stream_is_tried_again() -> None:
-    with raw_server(answering(answer(b"{}", "503 x"), HEAD + ONE + DONE + LAST_PIECE)) as server:
-        with SyncAgentRuntimeClient(config=ClientConfig(retry_delay=0)) as client:
-            assert [chunk for chunk in client.attach(server.url).stream("x")] == [{"n": 1}]
+    with attached(answering(answer(b"{}", "503 x"), HEAD + ONE + DONE + LAST_PIECE), retry_delay=0) as (
+        _,
+        session,
+    ):
+        assert [chunk for chunk in session.stream("x")] == [{"n": 1}]

@@ -50,19 +50,19 @@ JSON = st.recursive(
 def test_addresses_are_those_of_the_settings(settings: dict[str, str], api: str, agent: str, envd: str | None) -> None:
     urls = platform_urls(ClientConfig(**settings))  # type: ignore[arg-type]  # all of them are text
     assert urls.api == api
-    assert urls.agent("i1", None)[0] == agent
+    assert urls.of_port("i1", 8080, None)[0] == agent
     if envd is not None:
-        assert urls.envd("i1", None)[0] == envd
+        assert urls.of_port("i1", 49983, None)[0] == envd
 
 
 def test_one_address_for_all_is_told_apart_by_headers() -> None:
     urls = platform_urls(ClientConfig(sandbox_url="http://gate"))
-    assert urls.agent("i1", "d")[1] == {"PPIO-Sandbox-Id": "i1", "PPIO-Sandbox-Port": "8080"}
-    assert urls.envd("i1", "d")[1] == {"PPIO-Sandbox-Id": "i1", "PPIO-Sandbox-Port": "49983"}
+    assert urls.of_port("i1", 8080, "d")[1] == {"PPIO-Sandbox-Id": "i1", "PPIO-Sandbox-Port": "8080"}
+    assert urls.of_port("i1", 49983, "d")[1] == {"PPIO-Sandbox-Id": "i1", "PPIO-Sandbox-Port": "49983"}
 
 
 def test_the_platform_may_say_where_a_sandbox_is() -> None:
-    assert platform_urls(ClientConfig()).agent("i1", "cn-7.example") == ("https://8080-i1.cn-7.example", {})
+    assert platform_urls(ClientConfig()).of_port("i1", 8080, "cn-7.example") == ("https://8080-i1.cn-7.example", {})
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,10 @@ from ppio_agent_client._core import requests
 URL = "http://127.0.0.1:8080"
 
 
+def call_of(request: requests.Request, headers: dict[str, str], *, stream: bool = False) -> requests.Call:
+    return requests.invoke_call(requests.Peer(URL, headers), request, requests.call_options("k", None), stream=stream)
+
+
 def body_of(request: requests.Request) -> object:
     return json.loads(requests.body_of(request))
 
@@ -48,10 +52,11 @@ def test_what_is_neither_model_dict_nor_string_is_refused() -> None:
 
 
 def test_a_call_for_a_value_accepts_json() -> None:
-    call = requests.invocation(URL, {"A": "b"}, "x", stream=False)
+    call = call_of("x", {"A": "b"})
     assert (call.method, call.url) == ("POST", "http://127.0.0.1:8080/invocations")
     assert call.headers == {
         "A": "b",
+        "Idempotency-Key": "k",
         "Content-Type": "application/json",
         "Accept": "application/json",
         "PPIO-Agent-Protocol": "1",
@@ -59,11 +64,11 @@ def test_a_call_for_a_value_accepts_json() -> None:
 
 
 def test_a_call_for_a_stream_accepts_events() -> None:
-    assert requests.invocation(URL, {}, "x", stream=True).headers["Accept"] == "text/event-stream"
+    assert call_of("x", {}, stream=True).headers["Accept"] == "text/event-stream"
 
 
 def test_a_timeout_travels_as_header() -> None:
-    assert requests.invocation(URL, {}, {"timeout": 2.5}, stream=False).headers["X-PPIO-Timeout"] == "2.5"
+    assert call_of({"timeout": 2.5}, {}).headers["X-PPIO-Timeout"] == "2.5"
 
 
 @given(st.text(st.characters(), min_size=1, max_size=256))
@@ -127,6 +132,6 @@ def test_other_machines_are_not(host: str) -> None:
 
 def test_no_secret_is_in_the_repr_of_a_call() -> None:
     headers = requests.session_headers("s", "sk_secret", {"X-Traffic": "sk_other"})
-    shown = repr(requests.invocation(URL, headers, "secret words", stream=False))
+    shown = repr(call_of("secret words", headers))
     assert "secret" not in shown
     assert "sk_" not in shown

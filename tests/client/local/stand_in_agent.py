@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-stubborn = threading.Event()
+refuses_to_end = threading.Event()
 
 
 def facts() -> dict[str, object]:
@@ -58,7 +58,7 @@ def leave(code: str) -> dict[str, object]:
 
 
 def refuse_to_end() -> dict[str, object]:
-    stubborn.set()
+    refuses_to_end.set()
     return {}
 
 
@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def drain(*_: object) -> None:
     print("asked to end", flush=True)
-    if not stubborn.is_set():
+    if not refuses_to_end.is_set():
         print("drained", flush=True)
         os._exit(0)
 

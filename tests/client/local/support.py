@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ppio_agent_client.local.directory import Record
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 60.0
+WAIT_SECONDS = 60.0
 
 
 def eventually(look: Callable[[], T]) -> T:
     """Return the first true thing that `look` answers."""
-    patience_ends = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     while not (seen := look()):
-        assert time.monotonic() < patience_ends, f"waited {PATIENCE_SECONDS:g} s in vain"
+        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS:g} s in vain"
         time.sleep(0.005)
     return seen
 
@@ -117,7 +117,7 @@ class Place:
 def ask(sandbox: Sandbox, act: str, **query: object) -> dict[str, Any]:
     """Let the stand-in agent do something and return what it answers."""
     address = urlsplit(sandbox.url)
-    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=PATIENCE_SECONDS)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=WAIT_SECONDS)
     try:
         connection.request("GET", f"/{act}?{urlencode(query)}")
         answer: dict[str, Any] = json.loads(connection.getresponse().read())

@@ -16,8 +16,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from .validation import body_of, flag, text, texts
-
 if TYPE_CHECKING:
     from .app import Platform
 
@@ -169,12 +167,8 @@ class TemplateEndpoints:
         return [
             *shared,
             Route("/templates/aliases/{alias}", self.alias, name="template_alias", methods=["GET"]),
-            Route("/templates/tags", self.tag, name="template_tag", methods=["POST"]),
-            Route("/templates/tags", self.untag, name="template_untag", methods=["DELETE"]),
             Route("/templates/{id}/tags", self.tags, name="template_tags", methods=["GET"]),
             Route("/templates/{id}", self.details, name="template", methods=["GET"]),
-            Route("/templates/{id}", self.update, name="template_update", methods=["PATCH"]),
-            Route("/v2/templates/{id}", self.update, name="template_update", methods=["PATCH"]),
         ]
 
     async def list_v1(self, request: Request) -> Response:
@@ -206,26 +200,8 @@ class TemplateEndpoints:
         template = self._templates.find(request.path_params["alias"])
         return JSONResponse({"templateID": template.template_id, "public": template.public})
 
-    async def update(self, request: Request) -> Response:
-        body = await body_of(request, required={"public": flag})
-        self._named(request).public = body["public"]
-        return JSONResponse({})
-
     async def delete(self, request: Request) -> Response:
         self._templates.remove(self._named(request))
-        return Response(status_code=204)
-
-    async def tag(self, request: Request) -> Response:
-        body = await body_of(request, required={"target": text, "tags": texts})
-        template, build = self._built(body["target"])
-        template.tags |= dict.fromkeys(body["tags"], build.build_id)
-        return JSONResponse({"buildID": build.build_id, "tags": body["tags"]}, 201)
-
-    async def untag(self, request: Request) -> Response:
-        body = await body_of(request, required={"name": text, "tags": texts})
-        template = self._templates.find(body["name"])
-        for name in body["tags"]:
-            template.tags.pop(name, None)
         return Response(status_code=204)
 
     async def tags(self, request: Request) -> Response:
@@ -234,12 +210,3 @@ class TemplateEndpoints:
 
     def _named(self, request: Request) -> Template:
         return self._templates.find(request.path_params["id"])
-
-    def _built(self, target: str) -> tuple[Template, Build]:
-        template = self._templates.find(target)
-        tag = target.partition(":")[2]
-        wanted: Any = template.tags.get(tag, template.builds[-1].build_id if template.builds and not tag else None)
-        for build in template.builds:
-            if build.build_id == wanted:
-                return template, build
-        raise HTTPException(404, f"there is no build '{target}'")

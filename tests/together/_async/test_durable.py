@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from ppio_agent_client import (
     InvocationHandle,
     InvocationState,
     NotFoundError,
+    SandboxSession,
     StreamEvent,
     TotalTimeoutError,
 )
@@ -27,20 +30,26 @@ from tests.support.worker import Worker
 pytestmark = pytest.mark.contract
 
 
-async def test_work_is_handed_in_and_its_result_fetched_later() -> None:
+@asynccontextmanager
+async def at_work() -> AsyncIterator[tuple[Worker, SandboxSession]]:
+    """Serve a worker, whose gate is open at the end; give it and a session with it."""
     worker = Worker()
     with running(worker.app) as url, opening(worker.gate):
         async with AgentRuntimeClient() as client:
-            session = client.attach(url)
-            handle = await session.submit("x")
-            worker.began.wait_for(1)
-            assert await handle.status() == "running"
-            assert await handle.status() is InvocationState.RUNNING
-            worker.gate.open()
-            response = await handle.result()
-            assert (response.result, response.invocation_id) == ("onetwo", handle.invocation_id)
-            assert await handle.status() == "succeeded"
-            assert (await handle.info()).last_event_id == 4
+            yield worker, client.attach(url)
+
+
+async def test_work_is_handed_in_and_its_result_fetched_later() -> None:
+    async with at_work() as (worker, session):
+        handle = await session.submit("x")
+        worker.began.wait_for(1)
+        assert await handle.status() == "running"
+        assert await handle.status() is InvocationState.RUNNING
+        worker.gate.open()
+        response = await handle.result()
+        assert (response.result, response.invocation_id) == ("onetwo", handle.invocation_id)
+        assert await handle.status() == "succeeded"
+        assert (await handle.info()).last_event_id == 4
     assert handle.session_id == session.session_id
 
 
@@ -57,62 +66,53 @@ async def test_a_handle_is_made_again_from_its_ids() -> None:
 
 
 async def test_events_can_be_read_by_many_from_anywhere() -> None:
-    worker = Worker()
-    with running(worker.app) as url, opening(worker.gate):
-        async with AgentRuntimeClient() as client:
-            handle = await client.attach(url).submit("x")
-            async with handle.events() as early:
-                assert await anext(early) == "one"
-            worker.gate.open()
-            *events, done = [event async for event in handle.events().events()]
-            assert events == [
-                StreamEvent("chunk", "one", 1),
-                StreamEvent("progress", {"part": 1, "of": 2}, 2),
-                StreamEvent("chunk", "two", 3),
-            ]
-            assert done.kind == "done"
-            assert [chunk async for chunk in handle.events(after=early.last_event_id)] == ["two"]
-            assert [chunk async for chunk in handle.events(after=3)] == []
+    async with at_work() as (worker, session):
+        handle = await session.submit("x")
+        async with handle.events() as early:
+            assert await anext(early) == "one"
+        worker.gate.open()
+        *events, done = [event async for event in handle.events().events()]
+        assert events == [
+            StreamEvent("chunk", "one", 1),
+            StreamEvent("progress", {"part": 1, "of": 2}, 2),
+            StreamEvent("chunk", "two", 3),
+        ]
+        assert done.kind == "done"
+        assert [chunk async for chunk in handle.events(after=early.last_event_id)] == ["two"]
+        assert [chunk async for chunk in handle.events(after=3)] == []
     assert worker.began.value == 1
 
 
 async def test_waiting_too_long_for_a_result_leaves_the_invocation_alone() -> None:
-    worker = Worker()
-    with running(worker.app) as url, opening(worker.gate):
-        async with AgentRuntimeClient() as client:
-            handle = await client.attach(url).submit("x")
-            with pytest.raises(TotalTimeoutError):
-                await handle.result(timeout=0.05)
-            worker.gate.open()
-            assert (await handle.result()).result == "onetwo"
+    async with at_work() as (worker, session):
+        handle = await session.submit("x")
+        with pytest.raises(TotalTimeoutError):
+            await handle.result(timeout=0.05)
+        worker.gate.open()
+        assert (await handle.result()).result == "onetwo"
 
 
 async def test_a_cancelled_invocation_stops_and_says_so() -> None:
-    worker = Worker()
-    with running(worker.app) as url, opening(worker.gate):
-        async with AgentRuntimeClient() as client:
-            handle = await client.attach(url).submit("x")
-            async with handle.events() as stream:
-                assert await anext(stream) == "one"
-                assert await handle.cancel()
-                with pytest.raises(InvocationCancelledError):
-                    [chunk async for chunk in stream]
-            worker.stopped.wait_for(1)
+    async with at_work() as (worker, session):
+        handle = await session.submit("x")
+        async with handle.events() as stream:
+            assert await anext(stream) == "one"
+            assert await handle.cancel()
             with pytest.raises(InvocationCancelledError):
-                await handle.result()
-            assert await handle.status() == "cancelled"
-            assert not await handle.cancel()
+                [chunk async for chunk in stream]
+        worker.stopped.wait_for(1)
+        with pytest.raises(InvocationCancelledError):
+            await handle.result()
+        assert await handle.status() == "cancelled"
+        assert not await handle.cancel()
 
 
 async def test_the_end_of_handed_in_work_is_raised_as_it_would_be_at_once() -> None:
-    worker = Worker()
-    with running(worker.app) as url:
-        async with AgentRuntimeClient() as client:
-            session = client.attach(url)
-            with pytest.raises(HandlerError):
-                await (await session.submit({"do": "fail"})).result()
-            with pytest.raises(AgentError, match="no such order") as caught:
-                await (await session.submit({"do": "refuse"})).result()
+    async with at_work() as (_, session):
+        with pytest.raises(HandlerError):
+            await (await session.submit({"do": "fail"})).result()
+        with pytest.raises(AgentError, match="no such order") as caught:
+            await (await session.submit({"do": "refuse"})).result()
     assert (caught.value.error_type, caught.value.status_code) == ("OrderNotFound", 404)
 
 
@@ -155,11 +155,9 @@ async def test_a_stream_that_is_too_long_to_be_held_has_no_result_and_says_so() 
 
 
 async def test_a_result_that_is_none_is_none() -> None:
-    worker = Worker()
-    with running(worker.app) as url:
-        async with AgentRuntimeClient() as client:
-            handle = await client.attach(url).submit({"do": "answer", "value": None})
-            assert (await handle.result()).result is None
+    async with at_work() as (_, session):
+        handle = await session.submit({"do": "answer", "value": None})
+        assert (await handle.result()).result is None
 
 
 async def test_an_unknown_invocation_is_not_found() -> None:
@@ -173,41 +171,32 @@ async def test_an_unknown_invocation_is_not_found() -> None:
 
 
 async def test_leaving_a_stream_early_stops_the_agent() -> None:
-    worker = Worker()
-    with running(worker.app) as url, opening(worker.gate):
-        async with AgentRuntimeClient() as client:
-            session = client.attach(url)
-            async with session.stream("x") as stream:
-                assert await anext(stream) == "one"
-            worker.stopped.wait_for(1)  # long before the resume window of a minute is over
-            assert stream.invocation_id is not None
-            assert await session.invocation(stream.invocation_id).status() == "cancelled"
+    async with at_work() as (worker, session):
+        async with session.stream("x") as stream:
+            assert await anext(stream) == "one"
+        worker.stopped.wait_for(1)  # long before the resume window of a minute is over
+        assert stream.invocation_id is not None
+        assert await session.invocation(stream.invocation_id).status() == "cancelled"
 
 
 async def test_leaving_a_stream_that_goes_on_leaves_the_agent_at_work() -> None:
-    worker = Worker()
-    with running(worker.app) as url, opening(worker.gate):
-        async with AgentRuntimeClient() as client:
-            session = client.attach(url)
-            async with session.stream("x", on_disconnect="continue") as stream:
-                assert await anext(stream) == "one"
-            worker.gate.open()
-            assert stream.invocation_id is not None
-            assert (await session.invocation(stream.invocation_id).result()).result == "onetwo"
+    async with at_work() as (worker, session):
+        async with session.stream("x", on_disconnect="continue") as stream:
+            assert await anext(stream) == "one"
+        worker.gate.open()
+        assert stream.invocation_id is not None
+        assert (await session.invocation(stream.invocation_id).result()).result == "onetwo"
 
 
 async def test_calls_with_one_key_run_the_agent_once() -> None:
-    worker = Worker()
-    with running(worker.app) as url:
-        async with AgentRuntimeClient() as client:
-            session = client.attach(url)
-            request = {"do": "answer", "value": 7}
-            first = await session.invoke(request, idempotency_key="order-7")
-            again = await session.invoke(request, idempotency_key="order-7")
-            async with session.stream(request, idempotency_key="order-7") as stream:
-                assert [chunk async for chunk in stream] == [7]
-            with pytest.raises(IdempotencyKeyReusedError):
-                await session.invoke({"do": "answer", "value": 8}, idempotency_key="order-7")
+    async with at_work() as (worker, session):
+        request = {"do": "answer", "value": 7}
+        first = await session.invoke(request, idempotency_key="order-7")
+        again = await session.invoke(request, idempotency_key="order-7")
+        async with session.stream(request, idempotency_key="order-7") as stream:
+            assert [chunk async for chunk in stream] == [7]
+        with pytest.raises(IdempotencyKeyReusedError):
+            await session.invoke({"do": "answer", "value": 8}, idempotency_key="order-7")
     assert (first.result, first.replayed, again.result, again.replayed) == (7, False, 7, True)
     assert first.invocation_id == again.invocation_id == stream.invocation_id
     assert stream.replayed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from ppio_agent_client import (
     SandboxGoneError,
     SandboxPausedError,
     SandboxProvider,
+    SandboxSession,
     SandboxStartTimeoutError,
     SessionStatus,
     StreamInterruptedError,
@@ -34,6 +37,12 @@ async def deployed(home: Path, kind: str) -> LocalSandboxProvider:
     provider = LocalSandboxProvider(home)
     await provider.deploy(write_agent(home.parent / "agents" / kind, kind))
     return provider
+
+
+@asynccontextmanager
+async def session_with(home: Path, kind: str) -> AsyncIterator[SandboxSession]:
+    async with AgentRuntimeClient(provider=await deployed(home, kind)) as client:
+        yield await client.create_session(kind)
 
 
 @pytest.mark.contract
@@ -155,8 +164,7 @@ async def test_an_agent_that_never_answers_is_given_up_and_ended(home: Path) -> 
 
 @pytest.mark.contract
 async def test_a_sandbox_that_dies_in_the_middle_is_gone(home: Path) -> None:
-    async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
-        session = await client.create_session("worker")
+    async with session_with(home, "worker") as session:
         assert (await session.invoke("x")).result == 1
         with pytest.raises(SandboxGoneError, match=r"exit code 7") as caught:
             await session.invoke({"do": "die"})
@@ -168,8 +176,7 @@ async def test_a_sandbox_that_dies_in_the_middle_is_gone(home: Path) -> None:
 
 @pytest.mark.contract
 async def test_a_stream_whose_agent_dies_is_gone(home: Path) -> None:
-    async with AgentRuntimeClient(provider=await deployed(home, "streamer")) as client:
-        session = await client.create_session("streamer")
+    async with session_with(home, "streamer") as session:
         async with session.stream({"die_at": 3}) as stream:
             with pytest.raises(SandboxGoneError, match="exit code 7") as caught:
                 [chunk async for chunk in stream]
@@ -243,8 +250,7 @@ async def test_a_sandbox_ends_at_its_time(home: Path) -> None:
 
 @pytest.mark.contract
 async def test_an_agents_own_error_keeps_its_words(home: Path) -> None:
-    async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
-        session = await client.create_session("worker")
+    async with session_with(home, "worker") as session:
         with pytest.raises(AgentError, match="no such order") as caught:
             await session.invoke({"do": "refuse"})
         assert (caught.value.status_code, caught.value.error_type) == (409, "OrderNotFound")
@@ -253,8 +259,7 @@ async def test_an_agents_own_error_keeps_its_words(home: Path) -> None:
 
 @pytest.mark.contract
 async def test_a_failing_handler_keeps_its_secrets(home: Path) -> None:
-    async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
-        session = await client.create_session("worker")
+    async with session_with(home, "worker") as session:
         with pytest.raises(HandlerError) as caught:
             await session.invoke({"do": "fail"})
         assert "secret" not in str(caught.value)
@@ -263,27 +268,23 @@ async def test_a_failing_handler_keeps_its_secrets(home: Path) -> None:
 
 @pytest.mark.contract
 async def test_the_timeout_of_a_request_stops_the_handler(home: Path) -> None:
-    async with AgentRuntimeClient(provider=await deployed(home, "worker")) as client:
-        session = await client.create_session("worker")
+    async with session_with(home, "worker") as session:
         with pytest.raises(InvocationTimeoutError):
             await session.invoke({"do": "sleep", "timeout": 0.2})
 
 
 @pytest.mark.contract
 async def test_a_stream_is_read_to_its_end(home: Path) -> None:
-    async with AgentRuntimeClient(provider=await deployed(home, "streamer")) as client:
-        session = await client.create_session("streamer")
-        async with session.stream({"count": 100}) as stream:
-            assert [chunk["number"] async for chunk in stream] == list(range(1, 101))
-            assert stream.last_event_id == 100
-            assert stream.done is not None
-            assert stream.request_id
+    async with session_with(home, "streamer") as session, session.stream({"count": 100}) as stream:
+        assert [chunk["number"] async for chunk in stream] == list(range(1, 101))
+        assert stream.last_event_id == 100
+        assert stream.done is not None
+        assert stream.request_id
 
 
 @pytest.mark.contract
 async def test_an_error_in_a_stream_comes_behind_its_chunks(home: Path) -> None:
-    async with AgentRuntimeClient(provider=await deployed(home, "streamer")) as client:
-        session = await client.create_session("streamer")
+    async with session_with(home, "streamer") as session:
         async with session.stream({"fail_at": 2}) as stream:
             assert await anext(stream) == {"number": 1}
             assert await anext(stream) == {"number": 2}
@@ -294,8 +295,7 @@ async def test_an_error_in_a_stream_comes_behind_its_chunks(home: Path) -> None:
 
 async def test_leaving_a_stream_early_stops_the_agents_generator(home: Path) -> None:
     note = home.parent / "note"
-    async with AgentRuntimeClient(provider=await deployed(home, "streamer")) as client:
-        session = await client.create_session("streamer")
+    async with session_with(home, "streamer") as session:
         async with session.stream({"note": str(note)}) as stream:
             assert await anext(stream) == {"number": 1}
         while not note.exists():

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from ppio_agent_client import (
     SyncInvocationHandle,
     InvocationState,
     NotFoundError,
+    SyncSandboxSession,
     StreamEvent,
     TotalTimeoutError,
 )
@@ -28,20 +31,26 @@ from tests.support.worker import Worker
 pytestmark = pytest.mark.contract
 
 
-def test_work_is_handed_in_and_its_result_fetched_later() -> None:
+@contextmanager
+def at_work() -> Iterator[tuple[Worker, SyncSandboxSession]]:
+    """Serve a worker, whose gate is open at the end; give it and a session with it."""
     worker = Worker()
     with running(worker.app) as url, opening(worker.gate):
         with SyncAgentRuntimeClient() as client:
-            session = client.attach(url)
-            handle = session.submit("x")
-            worker.began.wait_for(1)
-            assert handle.status() == "running"
-            assert handle.status() is InvocationState.RUNNING
-            worker.gate.open()
-            response = handle.result()
-            assert (response.result, response.invocation_id) == ("onetwo", handle.invocation_id)
-            assert handle.status() == "succeeded"
-            assert (handle.info()).last_event_id == 4
+            yield worker, client.attach(url)
+
+
+def test_work_is_handed_in_and_its_result_fetched_later() -> None:
+    with at_work() as (worker, session):
+        handle = session.submit("x")
+        worker.began.wait_for(1)
+        assert handle.status() == "running"
+        assert handle.status() is InvocationState.RUNNING
+        worker.gate.open()
+        response = handle.result()
+        assert (response.result, response.invocation_id) == ("onetwo", handle.invocation_id)
+        assert handle.status() == "succeeded"
+        assert (handle.info()).last_event_id == 4
     assert handle.session_id == session.session_id
 
 
@@ -58,62 +67,53 @@ def test_a_handle_is_made_again_from_its_ids() -> None:
 
 
 def test_events_can_be_read_by_many_from_anywhere() -> None:
-    worker = Worker()
-    with running(worker.app) as url, opening(worker.gate):
-        with SyncAgentRuntimeClient() as client:
-            handle = client.attach(url).submit("x")
-            with handle.events() as early:
-                assert next(early) == "one"
-            worker.gate.open()
-            *events, done = [event for event in handle.events().events()]
-            assert events == [
-                StreamEvent("chunk", "one", 1),
-                StreamEvent("progress", {"part": 1, "of": 2}, 2),
-                StreamEvent("chunk", "two", 3),
-            ]
-            assert done.kind == "done"
-            assert [chunk for chunk in handle.events(after=early.last_event_id)] == ["two"]
-            assert [chunk for chunk in handle.events(after=3)] == []
+    with at_work() as (worker, session):
+        handle = session.submit("x")
+        with handle.events() as early:
+            assert next(early) == "one"
+        worker.gate.open()
+        *events, done = [event for event in handle.events().events()]
+        assert events == [
+            StreamEvent("chunk", "one", 1),
+            StreamEvent("progress", {"part": 1, "of": 2}, 2),
+            StreamEvent("chunk", "two", 3),
+        ]
+        assert done.kind == "done"
+        assert [chunk for chunk in handle.events(after=early.last_event_id)] == ["two"]
+        assert [chunk for chunk in handle.events(after=3)] == []
     assert worker.began.value == 1
 
 
 def test_waiting_too_long_for_a_result_leaves_the_invocation_alone() -> None:
-    worker = Worker()
-    with running(worker.app) as url, opening(worker.gate):
-        with SyncAgentRuntimeClient() as client:
-            handle = client.attach(url).submit("x")
-            with pytest.raises(TotalTimeoutError):
-                handle.result(timeout=0.05)
-            worker.gate.open()
-            assert (handle.result()).result == "onetwo"
+    with at_work() as (worker, session):
+        handle = session.submit("x")
+        with pytest.raises(TotalTimeoutError):
+            handle.result(timeout=0.05)
+        worker.gate.open()
+        assert (handle.result()).result == "onetwo"
 
 
 def test_a_cancelled_invocation_stops_and_says_so() -> None:
-    worker = Worker()
-    with running(worker.app) as url, opening(worker.gate):
-        with SyncAgentRuntimeClient() as client:
-            handle = client.attach(url).submit("x")
-            with handle.events() as stream:
-                assert next(stream) == "one"
-                assert handle.cancel()
-                with pytest.raises(InvocationCancelledError):
-                    [chunk for chunk in stream]
-            worker.stopped.wait_for(1)
+    with at_work() as (worker, session):
+        handle = session.submit("x")
+        with handle.events() as stream:
+            assert next(stream) == "one"
+            assert handle.cancel()
             with pytest.raises(InvocationCancelledError):
-                handle.result()
-            assert handle.status() == "cancelled"
-            assert not handle.cancel()
+                [chunk for chunk in stream]
+        worker.stopped.wait_for(1)
+        with pytest.raises(InvocationCancelledError):
+            handle.result()
+        assert handle.status() == "cancelled"
+        assert not handle.cancel()
 
 
 def test_the_end_of_handed_in_work_is_raised_as_it_would_be_at_once() -> None:
-    worker = Worker()
-    with running(worker.app) as url:
-        with SyncAgentRuntimeClient() as client:
-            session = client.attach(url)
-            with pytest.raises(HandlerError):
-                (session.submit({"do": "fail"})).result()
-            with pytest.raises(AgentError, match="no such order") as caught:
-                (session.submit({"do": "refuse"})).result()
+    with at_work() as (_, session):
+        with pytest.raises(HandlerError):
+            (session.submit({"do": "fail"})).result()
+        with pytest.raises(AgentError, match="no such order") as caught:
+            (session.submit({"do": "refuse"})).result()
     assert (caught.value.error_type, caught.value.status_code) == ("OrderNotFound", 404)
 
 
@@ -156,11 +156,9 @@ def test_a_stream_that_is_too_long_to_be_held_has_no_result_and_says_so() -> Non
 
 
 def test_a_result_that_is_none_is_none() -> None:
-    worker = Worker()
-    with running(worker.app) as url:
-        with SyncAgentRuntimeClient() as client:
-            handle = client.attach(url).submit({"do": "answer", "value": None})
-            assert (handle.result()).result is None
+    with at_work() as (_, session):
+        handle = session.submit({"do": "answer", "value": None})
+        assert (handle.result()).result is None
 
 
 def test_an_unknown_invocation_is_not_found() -> None:
@@ -174,41 +172,32 @@ def test_an_unknown_invocation_is_not_found() -> None:
 
 
 def test_leaving_a_stream_early_stops_the_agent() -> None:
-    worker = Worker()
-    with running(worker.app) as url, opening(worker.gate):
-        with SyncAgentRuntimeClient() as client:
-            session = client.attach(url)
-            with session.stream("x") as stream:
-                assert next(stream) == "one"
-            worker.stopped.wait_for(1)  # long before the resume window of a minute is over
-            assert stream.invocation_id is not None
-            assert session.invocation(stream.invocation_id).status() == "cancelled"
+    with at_work() as (worker, session):
+        with session.stream("x") as stream:
+            assert next(stream) == "one"
+        worker.stopped.wait_for(1)  # long before the resume window of a minute is over
+        assert stream.invocation_id is not None
+        assert session.invocation(stream.invocation_id).status() == "cancelled"
 
 
 def test_leaving_a_stream_that_goes_on_leaves_the_agent_at_work() -> None:
-    worker = Worker()
-    with running(worker.app) as url, opening(worker.gate):
-        with SyncAgentRuntimeClient() as client:
-            session = client.attach(url)
-            with session.stream("x", on_disconnect="continue") as stream:
-                assert next(stream) == "one"
-            worker.gate.open()
-            assert stream.invocation_id is not None
-            assert (session.invocation(stream.invocation_id).result()).result == "onetwo"
+    with at_work() as (worker, session):
+        with session.stream("x", on_disconnect="continue") as stream:
+            assert next(stream) == "one"
+        worker.gate.open()
+        assert stream.invocation_id is not None
+        assert (session.invocation(stream.invocation_id).result()).result == "onetwo"
 
 
 def test_calls_with_one_key_run_the_agent_once() -> None:
-    worker = Worker()
-    with running(worker.app) as url:
-        with SyncAgentRuntimeClient() as client:
-            session = client.attach(url)
-            request = {"do": "answer", "value": 7}
-            first = session.invoke(request, idempotency_key="order-7")
-            again = session.invoke(request, idempotency_key="order-7")
-            with session.stream(request, idempotency_key="order-7") as stream:
-                assert [chunk for chunk in stream] == [7]
-            with pytest.raises(IdempotencyKeyReusedError):
-                session.invoke({"do": "answer", "value": 8}, idempotency_key="order-7")
+    with at_work() as (worker, session):
+        request = {"do": "answer", "value": 7}
+        first = session.invoke(request, idempotency_key="order-7")
+        again = session.invoke(request, idempotency_key="order-7")
+        with session.stream(request, idempotency_key="order-7") as stream:
+            assert [chunk for chunk in stream] == [7]
+        with pytest.raises(IdempotencyKeyReusedError):
+            session.invoke({"do": "answer", "value": 8}, idempotency_key="order-7")
     assert (first.result, first.replayed, again.result, again.replayed) == (7, False, 7, True)
     assert first.invocation_id == again.invocation_id == stream.invocation_id
     assert stream.replayed

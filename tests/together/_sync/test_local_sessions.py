@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from ppio_agent_client import (
     SandboxGoneError,
     SandboxPausedError,
     SyncSandboxProvider,
+    SyncSandboxSession,
     SandboxStartTimeoutError,
     SessionStatus,
     StreamInterruptedError,
@@ -35,6 +38,12 @@ def deployed(home: Path, kind: str) -> SyncLocalSandboxProvider:
     provider = SyncLocalSandboxProvider(home)
     provider.deploy(write_agent(home.parent / "agents" / kind, kind))
     return provider
+
+
+@contextmanager
+def session_with(home: Path, kind: str) -> Iterator[SyncSandboxSession]:
+    with SyncAgentRuntimeClient(provider=deployed(home, kind)) as client:
+        yield client.create_session(kind)
 
 
 @pytest.mark.contract
@@ -156,8 +165,7 @@ def test_an_agent_that_never_answers_is_given_up_and_ended(home: Path) -> None:
 
 @pytest.mark.contract
 def test_a_sandbox_that_dies_in_the_middle_is_gone(home: Path) -> None:
-    with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
-        session = client.create_session("worker")
+    with session_with(home, "worker") as session:
         assert (session.invoke("x")).result == 1
         with pytest.raises(SandboxGoneError, match=r"exit code 7") as caught:
             session.invoke({"do": "die"})
@@ -169,8 +177,7 @@ def test_a_sandbox_that_dies_in_the_middle_is_gone(home: Path) -> None:
 
 @pytest.mark.contract
 def test_a_stream_whose_agent_dies_is_gone(home: Path) -> None:
-    with SyncAgentRuntimeClient(provider=deployed(home, "streamer")) as client:
-        session = client.create_session("streamer")
+    with session_with(home, "streamer") as session:
         with session.stream({"die_at": 3}) as stream:
             with pytest.raises(SandboxGoneError, match="exit code 7") as caught:
                 [chunk for chunk in stream]
@@ -244,8 +251,7 @@ def test_a_sandbox_ends_at_its_time(home: Path) -> None:
 
 @pytest.mark.contract
 def test_an_agents_own_error_keeps_its_words(home: Path) -> None:
-    with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
-        session = client.create_session("worker")
+    with session_with(home, "worker") as session:
         with pytest.raises(AgentError, match="no such order") as caught:
             session.invoke({"do": "refuse"})
         assert (caught.value.status_code, caught.value.error_type) == (409, "OrderNotFound")
@@ -254,8 +260,7 @@ def test_an_agents_own_error_keeps_its_words(home: Path) -> None:
 
 @pytest.mark.contract
 def test_a_failing_handler_keeps_its_secrets(home: Path) -> None:
-    with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
-        session = client.create_session("worker")
+    with session_with(home, "worker") as session:
         with pytest.raises(HandlerError) as caught:
             session.invoke({"do": "fail"})
         assert "secret" not in str(caught.value)
@@ -264,27 +269,23 @@ def test_a_failing_handler_keeps_its_secrets(home: Path) -> None:
 
 @pytest.mark.contract
 def test_the_timeout_of_a_request_stops_the_handler(home: Path) -> None:
-    with SyncAgentRuntimeClient(provider=deployed(home, "worker")) as client:
-        session = client.create_session("worker")
+    with session_with(home, "worker") as session:
         with pytest.raises(InvocationTimeoutError):
             session.invoke({"do": "sleep", "timeout": 0.2})
 
 
 @pytest.mark.contract
 def test_a_stream_is_read_to_its_end(home: Path) -> None:
-    with SyncAgentRuntimeClient(provider=deployed(home, "streamer")) as client:
-        session = client.create_session("streamer")
-        with session.stream({"count": 100}) as stream:
-            assert [chunk["number"] for chunk in stream] == list(range(1, 101))
-            assert stream.last_event_id == 100
-            assert stream.done is not None
-            assert stream.request_id
+    with session_with(home, "streamer") as session, session.stream({"count": 100}) as stream:
+        assert [chunk["number"] for chunk in stream] == list(range(1, 101))
+        assert stream.last_event_id == 100
+        assert stream.done is not None
+        assert stream.request_id
 
 
 @pytest.mark.contract
 def test_an_error_in_a_stream_comes_behind_its_chunks(home: Path) -> None:
-    with SyncAgentRuntimeClient(provider=deployed(home, "streamer")) as client:
-        session = client.create_session("streamer")
+    with session_with(home, "streamer") as session:
         with session.stream({"fail_at": 2}) as stream:
             assert next(stream) == {"number": 1}
             assert next(stream) == {"number": 2}
@@ -295,8 +296,7 @@ def test_an_error_in_a_stream_comes_behind_its_chunks(home: Path) -> None:
 
 def test_leaving_a_stream_early_stops_the_agents_generator(home: Path) -> None:
     note = home.parent / "note"
-    with SyncAgentRuntimeClient(provider=deployed(home, "streamer")) as client:
-        session = client.create_session("streamer")
+    with session_with(home, "streamer") as session:
         with session.stream({"note": str(note)}) as stream:
             assert next(stream) == {"number": 1}
         while not note.exists():

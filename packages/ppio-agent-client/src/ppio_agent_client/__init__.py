@@ -69,9 +69,9 @@ if TYPE_CHECKING:
     from ._async.stream import InvocationStream as InvocationStream
     from ._async.templates import TemplateManager as TemplateManager
     from ._async.transport import DefaultAsyncHttpxClient as DefaultAsyncHttpxClient
+    from ._config import AccessToken as AccessToken
     from ._config import ClientConfig as ClientConfig
-    from ._credentials import AccessToken as AccessToken
-    from ._credentials import RequestSigner as RequestSigner
+    from ._config import RequestSigner as RequestSigner
     from ._sandbox import LogPage as LogPage
     from ._sandbox import Sandbox as Sandbox
     from ._sandbox import SandboxSpec as SandboxSpec
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from ._sync.templates import SyncTemplateManager as SyncTemplateManager
     from ._sync.transport import DefaultHttpxClient as DefaultHttpxClient
 
+# fmt: off
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
@@ -100,8 +101,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._async.providers.local": ("LocalSandboxProvider",),
         "._async.providers.platform.provider": ("PlatformSandboxProvider",),
         "._async.transport": ("DefaultAsyncHttpxClient",),
-        "._config": ("ClientConfig",),
-        "._credentials": ("AccessToken", "RequestSigner"),
+        "._config": ("AccessToken", "ClientConfig", "RequestSigner"),
         "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
         "._sync.auth": ("SyncAuthManager",),
         "._sync.client": ("SyncAgentRuntimeClient",),
@@ -114,56 +114,19 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "._sync.providers.platform.provider": ("SyncPlatformSandboxProvider",),
         "._sync.transport": ("DefaultHttpxClient",),
         "ppio_agent_models": (
-            "AgentClientError",
-            "AgentError",
-            "AgentTemplate",
-            "AuthenticationError",
-            "BadRequestError",
-            "ConfigurationError",
-            "ConnectTimeoutError",
-            "DrainingError",
-            "EventsEvictedError",
-            "FirstByteTimeoutError",
-            "HandlerError",
-            "IdempotencyKeyReusedError",
-            "IdleTimeoutError",
-            "InvocationCancelledError",
-            "InvocationError",
-            "InvocationRequest",
-            "InvocationResource",
-            "InvocationResponse",
-            "InvocationState",
-            "InvocationTimeoutError",
-            "MethodNotAllowedError",
-            "NetworkError",
-            "NotAcceptableError",
-            "NotFoundError",
-            "PayloadTooLargeError",
-            "PayloadValidationError",
-            "PingResponse",
-            "PingStatus",
-            "PlatformError",
-            "PPIOAgentRuntimeError",
-            "QuotaExceededError",
-            "RateLimitedError",
-            "RequestError",
-            "RequestReadTimeoutError",
-            "SandboxConfig",
-            "SandboxCreationError",
-            "SandboxGoneError",
-            "SandboxPausedError",
-            "SandboxStartTimeoutError",
-            "SerializationError",
-            "SessionBusyError",
-            "SessionInfo",
-            "SessionNotFoundError",
-            "SessionStatus",
-            "StreamEvent",
-            "StreamInterruptedError",
-            "TemplateNotFoundError",
-            "TotalTimeoutError",
-            "UnavailableError",
+            "AgentClientError", "AgentError", "AgentTemplate", "AuthenticationError", "BadRequestError",
+            "ConfigurationError", "ConnectTimeoutError", "DrainingError", "EventsEvictedError",
+            "FirstByteTimeoutError", "HandlerError", "IdempotencyKeyReusedError", "IdleTimeoutError",
+            "InvocationCancelledError", "InvocationError", "InvocationRequest", "InvocationResource",
+            "InvocationResponse", "InvocationState", "InvocationTimeoutError", "MethodNotAllowedError",
+            "NetworkError", "NotAcceptableError", "NotFoundError", "PayloadTooLargeError", "PayloadValidationError",
+            "PingResponse", "PingStatus", "PlatformError", "PPIOAgentRuntimeError", "QuotaExceededError",
+            "RateLimitedError", "RequestError", "RequestReadTimeoutError", "SandboxConfig", "SandboxCreationError",
+            "SandboxGoneError", "SandboxPausedError", "SandboxStartTimeoutError", "SerializationError",
+            "SessionBusyError", "SessionInfo", "SessionNotFoundError", "SessionStatus", "StreamEvent",
+            "StreamInterruptedError", "TemplateNotFoundError", "TotalTimeoutError", "UnavailableError",
             "UnsupportedMediaTypeError",
         ),
     },
 )
+# fmt: on

@@ -1,17 +1,16 @@
-"""How a client behaves: every setting once, with its unit and its default, and where its value comes from."""
+"""How a client behaves: every setting once, with unit and default, where its value comes from, and credentials."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
-
-from ._credentials import Credential, RequestSigner
 
 PROVIDER_GROUP: Final = "ppio_agent_client.providers"
 """Entry-point group of providers for `AgentRuntimeClient`: name to a callable that takes the `ClientConfig`."""
@@ -38,6 +37,44 @@ _FROM_ENVIRONMENT: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A key that ends.
+
+    Attributes:
+        token: What is shown.
+        expires_at: When it ends: a datetime with its zone, or unix seconds; None where nobody knows.
+    """
+
+    token: str = field(repr=False)
+    expires_at: datetime | float | None = None
+
+
+Fetched = AccessToken | tuple[str, datetime | float | None] | str
+"""What a callable credential gives: a token with its end, as one object or as a pair, or without one."""
+Credential = str | Callable[[], Fetched | Awaitable[Fetched]]
+"""A key, or a callable that fetches one; a coroutine function is for the async client only."""
+
+
+class RequestSigner(Protocol):
+    """Signs requests in place of an API key. Pure: the time and the nonce are given."""
+
+    def sign(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, created: int, nonce: str
+    ) -> dict[str, str]:
+        """Return the headers that one attempt needs on top of its own.
+
+        Args:
+            method: In upper case.
+            url: The whole address.
+            headers: What the request carries already, names in any case.
+            body: The whole body.
+            created: Now, in unix seconds.
+            nonce: 22 characters that no other request has.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientConfig:
     """The settings of a client. An argument of the client wins over these, and these win over the environment.
@@ -60,7 +97,7 @@ class ClientConfig:
         idle_timeout: Longest silence inside an answer that has begun, in seconds; a heartbeat is no silence.
         platform_timeout: Longest time of one request to the platform's API, retries included, in seconds.
         keep_alive: Whether the life of a sandbox is extended as long as its session's `async with` block is open.
-        max_retries: How often a call that cannot run twice is repeated, and a stream read on, without progress between.
+        max_retries: How often a call that cannot run twice is retried, and a stream read on, without progress between.
         retry_budget: How many retries the client makes at most without answers between: each takes one, ten answers
             give one back; None for no bound.
         retry_delay: Upper bound of the first pause between two attempts, in seconds; it doubles with each attempt.

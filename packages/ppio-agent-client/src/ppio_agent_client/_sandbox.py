@@ -58,7 +58,7 @@ class Sandbox:
         headers: Headers that every request to its agent needs, such as a traffic token.
         metadata: The strings it was made with.
         exit_code: How the agent's process ended: its exit code, or minus the signal; None while it runs.
-        output: The last lines that the agent printed, when it has ended.
+        output: The last lines that the agent printed, where its provider knows them.
         created: False when `create` joined a sandbox that lived already.
         is_partial: `url` and `headers` may lack something that only `get` of its provider tells, as in long lists.
     """
@@ -76,7 +76,7 @@ class Sandbox:
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     metadata: dict[str, str] = field(default_factory=dict)
     exit_code: int | None = None
-    output: str = field(default="", repr=False)
+    output: str = field(default="", repr=False, compare=False)
     created: bool = True
     is_partial: bool = False
 

@@ -1,9 +1,11 @@
-"""`spec.entrypoint` of a manifest: its rule, and how to read it without the models, for a fast start of an agent."""
+"""`spec.entrypoint` of a manifest: its rule, what kind of program it is, and how to read it without the models."""
 
 from __future__ import annotations
 
 import re
 
+_OURS = b"ppio_agent_runtime"
+_SERVING = ("run", "serve", "launch", "listen")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 
 
@@ -12,6 +14,35 @@ def is_entrypoint(value: str) -> bool:
     if value.endswith(".py"):
         return not value.startswith("/") and ".." not in value.split("/")
     return _MODULE.fullmatch(value) is not None
+
+
+def serves_by_itself(source: bytes) -> bool:
+    """Say whether a file is a script that serves by itself, such as an agent of AgentCore, and no app of ours."""
+    return _OURS not in source and does_something(source)
+
+
+def does_something(source: bytes) -> bool:
+    """Say whether a file serves when it is run as a program, as far as that can be seen.
+
+    It has `if __name__ == "__main__"`, or calls `run`, `serve` or the like outside of every function.
+    """
+    import ast  # An app of ours does without it.
+
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return False
+    while body:
+        statement = body.pop()
+        if isinstance(statement, ast.If) and "'__main__'" in ast.unparse(statement.test):
+            return True
+        if isinstance(statement, ast.With | ast.If | ast.Try):
+            body.extend(statement.body)
+        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+            name = ast.unparse(statement.value.func).rpartition(".")[2]
+            if name.startswith(_SERVING):
+                return True
+    return False
 
 
 def written_entrypoint(text: str, *, source: str) -> str | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError
+from ppio_agent_models._entrypoint import does_something
 
 from ._version import __version__
-from .importer import entrypoint_from_manifest, load_app
+from .importer import NoAppError, entrypoint_from_manifest, load_app, run_script
 
 if TYPE_CHECKING:
     from .app import PPIOAgentRuntimeApp
@@ -41,9 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.show_config:
             _show_config(options)
-        else:
-            app = load_app(options.agent or entrypoint_from_manifest(Path.cwd()))
-            app.run(port=options.port, host=options.host)
+            return 0
+        agent = options.agent or entrypoint_from_manifest(Path.cwd())
+        try:
+            app = load_app(agent)
+        except NoAppError:
+            if not (agent.endswith(".py") and does_something(Path(agent).read_bytes())):
+                raise
+            return run_script(agent, host=options.host, port=options.port)
+        app.run(port=options.port, host=options.host)
     except ConfigurationError as error:
         sys.stderr.write(f"ppio-agent-runtime: {error}\n")
         return 1

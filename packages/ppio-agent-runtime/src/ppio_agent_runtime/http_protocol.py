@@ -51,6 +51,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
         self.headers = []
         self._read_timeout_seconds = read_timeout_seconds
         self._timer: asyncio.TimerHandle | None = None
+        self._is_handed_over = False
         self._pipelined: list[RequestResponseCycle] = []
         self._scope_of_whole_head: object = self.scope
         self._waits_for: object = None
@@ -84,6 +85,8 @@ class AgentHttpProtocol(HttpToolsProtocol):
             # What one of our callbacks raised is in the error's context.
             self._refuse(error.__context__ if isinstance(error.__context__, RequestError) else _not_http())
             return
+        if self._is_handed_over:
+            return
         in_head = self.scope is not self._scope_of_whole_head
         if in_head or self.cycle is None or self.cycle.response_complete:
             self._wait(self._bytes_in_read, MAX_HEAD_BYTES if in_head else MAX_DISCARDED_BYTES)
@@ -108,6 +111,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
         while True:
             if super()._should_upgrade():
                 self._stop_timer()
+                self._is_handed_over = True
                 self.handle_websocket_upgrade()
                 return
             version = self.parser.get_http_version().encode()
@@ -189,6 +193,8 @@ class AgentHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, refusal: RequestError) -> None:
         """Answer with the envelope and close, or only close where the bytes would become a part of another answer."""
+        if self.transport.is_closing():
+            return
         cycle = self.cycle
         in_body = cycle is not None and cycle.more_body and self.scope is self._scope_of_whole_head
         is_answering = cycle is not None and not cycle.response_complete

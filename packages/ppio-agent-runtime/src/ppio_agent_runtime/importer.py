@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ppio_agent_models import MANIFEST_FILE, ConfigurationError
+from ppio_agent_models import AGENT_PORT, MANIFEST_FILE, ConfigurationError
 from ppio_agent_models._entrypoint import written_entrypoint
 
 if TYPE_CHECKING:
     from .app import PPIOAgentRuntimeApp
 
 _DEFAULT_NAMES = ("app", "agent", "application")
+
+
+class NoAppError(ConfigurationError):
+    """A file or a module makes no app of ours."""
 
 
 def entrypoint_from_manifest(folder: Path) -> str:
@@ -53,6 +58,28 @@ def load_app(target: str) -> PPIOAgentRuntimeApp:
     place, _, name = target.partition(":")
     module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
     return _app_in(module, name, place)
+
+
+def run_script(file: str, *, host: str | None, port: int | None) -> int:
+    """Run a file that serves by itself, such as an agent of AgentCore, as `python <file>` does; it takes this process.
+
+    Args:
+        file: The file.
+        host: Where it is to listen; what PPIO_AGENT_HOST says unless given.
+        port: Where it is to listen; what PPIO_AGENT_PORT says, else 8080, unless given.
+
+    Returns:
+        Its exit code, on Windows, where no process becomes another.
+    """
+    chosen = str(port or os.environ.get("PPIO_AGENT_PORT") or AGENT_PORT)
+    variables = {"PPIO_AGENT_HOST": host or os.environ.get("PPIO_AGENT_HOST") or "0.0.0.0"}
+    variables |= {"PPIO_AGENT_PORT": chosen, "PORT": chosen}
+    command = [sys.executable, file]
+    if sys.platform != "win32":
+        os.execve(sys.executable, command, {**os.environ, **variables})  # noqa: S606  # the agent's own program
+    import subprocess
+
+    return subprocess.call(command, env={**os.environ, **variables})
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -102,7 +129,7 @@ def _app_in(module: ModuleType, name: str, place: str) -> PPIOAgentRuntimeApp:
     if len(distinct) == 1:
         return next(iter(apps.values()))
     if not apps:
-        raise ConfigurationError(f"{place!r} makes no PPIOAgentRuntimeApp: write app = PPIOAgentRuntimeApp().")
+        raise NoAppError(f"{place!r} makes no PPIOAgentRuntimeApp: write app = PPIOAgentRuntimeApp().")
     raise ConfigurationError(
         f"{place!r} has several apps ({', '.join(apps)}); name one, as in {place}:{next(iter(apps))}."
     )

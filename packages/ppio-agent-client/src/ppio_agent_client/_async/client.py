@@ -13,11 +13,9 @@ from weakref import WeakValueDictionary
 import ppio_agent_models as models
 from ppio_agent_models import AgentClientError, ConfigurationError, SessionNotFoundError
 
-from .._config import NOT_GIVEN, ClientConfig, NotGiven, settle, with_options
+from .._config import NOT_GIVEN, ClientConfig, Credential, NotGiven, settle, with_options
 from .._core import requests
-from .._core.invocations import OnDisconnect
-from .._core.requests import Request
-from .._credentials import Credential
+from .._core.requests import OnDisconnect, Request
 from .._io import _async as io
 from .._sandbox import LogPage, Sandbox, SandboxSpec
 from .auth import AuthManager, checked_auth
@@ -69,15 +67,8 @@ class AgentRuntimeClient:
         http_client: HttpClient | None = None,
     ) -> None:
         requests.load_models()  # now, and not within the first call
-        name = provider if isinstance(provider, str) else None
-        given = {
-            "api_key": api_key,
-            "api_secret": api_secret,
-            "base_url": base_url,
-            "timeout": timeout,
-            "provider": name,
-        }
-        self.config = settle(config, given)
+        given = {"api_key": api_key, "api_secret": api_secret, "base_url": base_url, "timeout": timeout}
+        self.config = settle(config, {**given, "provider": provider if isinstance(provider, str) else None})
         self.auth_manager = AuthManager(
             self.config.api_key,
             self.config.api_secret,
@@ -116,7 +107,7 @@ class AgentRuntimeClient:
 
         Args:
             timeout: Longest time of one whole call, in seconds; None for no limit.
-            max_retries: How often a call that cannot run twice is repeated, and a stream read on.
+            max_retries: How often a call that cannot run twice is retried, and a stream read on.
 
         Raises:
             ConfigurationError: One is out of its bounds.
@@ -326,18 +317,15 @@ class AgentRuntimeClient:
     def _handle(
         self, sandbox: Sandbox, life_seconds: float | None = None, keep_alive: bool | None = None
     ) -> SandboxSession:
+        keep_alive = self.config.keep_alive if keep_alive is None else keep_alive
         with self._guard:
-            session = self._known(sandbox, life_seconds, self.config.keep_alive if keep_alive is None else keep_alive)
+            session = self._handles.get(sandbox.sandbox_id)
+            if session is not None and not session.is_closed:
+                session.know(sandbox, keep_alive=keep_alive)
+            else:
+                connection = self._state.connection_to(sandbox)
+                held = SandboxHandle(
+                    self._state.provider(), sandbox, connection, life_seconds, self._made.discard, keep_alive=keep_alive
+                )
+                session = self._handles[sandbox.sandbox_id] = SandboxSession(sandbox.session_id, connection, held)
         return session if self.config is self._state.config else session.with_config(self.config)
-
-    def _known(self, sandbox: Sandbox, life_seconds: float | None, keep_alive: bool) -> SandboxSession:
-        session = self._handles.get(sandbox.sandbox_id)
-        if session is not None and not session.is_closed:
-            session.know(sandbox, keep_alive=keep_alive)
-        else:
-            connection = self._state.connection_to(sandbox)
-            held = SandboxHandle(
-                self._state.provider(), sandbox, connection, life_seconds, self._made.discard, keep_alive=keep_alive
-            )
-            session = self._handles[sandbox.sandbox_id] = SandboxSession(sandbox.session_id, connection, held)
-        return session

@@ -15,14 +15,13 @@ from ppio_agent_models import (
     TotalTimeoutError,
 )
 
-from .._core.invocations import invocation_id_of, was_replayed
-from .._core.responses import request_id_of, response_of
-from .._core.resume import RetryAction, after_cut, after_return, is_own_end, speaks_protocol
+from .._core.responses import invocation_id_of, request_id_of, response_of, was_replayed
+from .._core.retry import RetryAction, after_return, is_own_end, may_resume, speaks_protocol
 from .._core.streaming import CHUNK, Event, StreamDecoder, is_event_stream, number_of
 from .._io import _async as io
 
 if TYPE_CHECKING:
-    from .stream_source import StreamSource
+    from .stream_source import EventsSource
     from .transport import Answer
 
 _END_SECONDS = 1.0
@@ -32,15 +31,10 @@ _END_SECONDS = 1.0
 class EventReader:
     """Reads events, and goes on where it was when a connection is cut.
 
-    Attributes:
-        request_id: The id of the call, once the answer has begun.
-        invocation_id: The id of the invocation, once the answer has begun; None where the server has none.
-        replayed: Whether an earlier request with the same key has begun it.
-        envelope: What closed the stream, once it did.
-        chunks: How many chunks were read.
+    `envelope` is what closed the stream, once it did; `chunks` counts what was read. The rest: see `InvocationStream`.
     """
 
-    def __init__(self, source: StreamSource) -> None:
+    def __init__(self, source: EventsSource) -> None:
         self._source = source
         self._decoder: StreamDecoder | None = None
         self._answer: Answer | None = None
@@ -155,10 +149,10 @@ class EventReader:
             NetworkError: A time limit has passed.
         """
         error = self._cut(decoder, lost)
-        step = after_cut(
-            lost, invocation_id=self.invocation_id, numbered=self._numbered, survives=self._source.survives
-        )
-        if self._closed or step is RetryAction.GIVE_UP:
+        survives = self._source.survives
+        if self._closed or not may_resume(
+            lost, invocation_id=self.invocation_id, numbered=self._numbered, survives=survives
+        ):
             raise error
         await self._hang_up()
         if isinstance(lost, IdleTimeoutError):

@@ -64,11 +64,10 @@ class FreeList:
         Raises:
             httpcore.PoolTimeout: No connection became free in time.
         """
-        if not self._places.enter_at_once():
-            try:
-                await self._places.enter(request.extensions.get("timeout", {}).get("pool"))
-            except TimeoutError as error:
-                raise httpcore.PoolTimeout("every connection is in use") from error
+        try:
+            await self._places.enter(request.extensions.get("timeout", {}).get("pool"))
+        except TimeoutError as error:
+            raise httpcore.PoolTimeout("every connection is in use") from error
         connection, stale = self._take(request.url.origin)
         opening: Opening | None = None
         if _is_unopened(connection):

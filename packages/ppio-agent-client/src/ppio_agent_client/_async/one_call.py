@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from ppio_agent_models import PPIOAgentRuntimeError, SessionNotFoundError
 
-from .._core.invocations import CallOptions
 from .._core.lifecycle import other_template_error
-from .._core.requests import Request
+from .._core.requests import CallOptions, Request
 from .._io import _async as io
 from .session import SandboxSession
 from .stream_source import InvocationSource

@@ -67,7 +67,7 @@ class SandboxHandle:
         """Remember how it is now; one that was woken may listen elsewhere."""
         self.now = sandbox
         self._connection.peer.url = sandbox.url
-        self._connection.headers.update(sandbox.headers)
+        self._connection.peer.headers.update(sandbox.headers)
 
     async def look(self) -> Sandbox | None:
         """Return how the provider says it is now."""

@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self, overload
 
 import ppio_agent_models as models
-from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
+from ppio_agent_models import (
+    ConfigurationError,
+    NetworkError,
+    PPIOAgentRuntimeError,
+    SandboxGoneError,
+    StreamInterruptedError,
+)
 
 from .._config import NOT_GIVEN, ClientConfig, NotGiven, with_options
-from .._core import lifecycle
+from .._core import lifecycle, requests
+from .._core.limits import call_limits, requested_timeout, total_seconds
+from .._core.requests import OnDisconnect, Request
+from .._core.responses import invocation_id_of, resource_of, response_of, was_replayed
 from .._io import _async as io
 from .._sandbox import Sandbox
-from .agent_calls import PING_SECONDS, AgentCalls
 from .agent_connection import AgentConnection
+from .invocation_handle import InvocationHandle
 from .sandbox_handle import SandboxHandle
 from .startup import until_ready
+from .stream import InvocationStream
+from .stream_source import CallContext, InvocationSource, call_options
 
 if TYPE_CHECKING:
     from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
 
+PING_SECONDS = 10.0
+"""Longest time of one ping."""
 
-class SandboxSession(AgentCalls):
+
+@dataclass(slots=True)
+class SessionState:
+    """What all views of a session share: whether it was closed, and when it was last used."""
+
+    last_activity: datetime
+    closed: bool = False
+
+
+class SandboxSession:
     """A conversation with one agent. Made by the methods of a client, and by `attach`.
 
     Leaving `async with session` closes its sandbox, whose life `create_session(keep_alive=True)` extends until then. A
@@ -39,8 +62,11 @@ class SandboxSession(AgentCalls):
         connection: AgentConnection,
         sandbox: SandboxHandle | None = None,
     ) -> None:
+        self.session_id = session_id
+        self._connection = connection
+        self._sandbox = sandbox
         self._made_at = datetime.now(UTC)
-        super().__init__(session_id, connection, sandbox, self._made_at if sandbox is None else sandbox.now.created_at)
+        self._shared = SessionState(self._made_at if sandbox is None else sandbox.now.created_at)
         self._origin: SandboxSession | None = None
 
     def __repr__(self) -> str:
@@ -65,7 +91,7 @@ class SandboxSession(AgentCalls):
 
         Args:
             timeout: Longest time of one whole call, in seconds; None for no limit.
-            max_retries: How often a call that cannot run twice is repeated, and a stream read on.
+            max_retries: How often a call that cannot run twice is retried, and a stream read on.
 
         Raises:
             ConfigurationError: One is out of its bounds.
@@ -78,6 +104,133 @@ class SandboxSession(AgentCalls):
         session._connection = self._connection.with_config(config)
         session._origin = self._origin or self  # which its client knows as long as somebody holds it
         return session
+
+    @overload
+    async def invoke(
+        self,
+        request: Request,
+        stream: Literal[False] = False,
+        *,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> models.InvocationResponse: ...
+    @overload
+    async def invoke(
+        self,
+        request: Request,
+        stream: Literal[True],
+        *,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> InvocationStream: ...
+    @overload
+    async def invoke(
+        self,
+        request: Request,
+        stream: bool,
+        *,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> models.InvocationResponse | InvocationStream: ...
+    async def invoke(
+        self,
+        request: Request,
+        stream: bool = False,
+        *,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> models.InvocationResponse | InvocationStream:
+        """Ask the agent.
+
+        Args:
+            request: An `InvocationRequest`, a dict that is sent as it is, or a string that is sent as `prompt`.
+            stream: Return an iterator over decoded chunks instead, with the answer begun.
+            idempotency_key: Calls of this session with one key and one request run the agent once: 1 to 255 characters
+                of printable ASCII. Each call has a key of its own unless given, for its retries.
+            on_disconnect: What becomes of the invocation when the connection is lost: `"cancel"` or `"continue"`.
+                Unless given, the agent waits for its `resume_window_seconds` for the client to come back.
+
+        Returns:
+            The envelope, always with status `"success"`.
+
+        Raises:
+            InvocationError: The agent did not deliver; the class says why.
+            NetworkError: No complete answer arrived; the class says which limit passed, if one did.
+            SandboxGoneError: The sandbox has ended.
+            SandboxPausedError: The sandbox is paused.
+            SerializationError: The request cannot become JSON.
+        """
+        if stream:
+            chunks = self.stream(request, idempotency_key=idempotency_key, on_disconnect=on_disconnect)
+            await chunks.open()
+            return chunks
+        options = call_options(idempotency_key, on_disconnect)
+        connection = self._connection
+        total = total_seconds(requested_timeout(request), connection.config.timeout)
+        answer = await self.context.open(
+            lambda: requests.invoke_call(connection.peer, request, options, stream=False),
+            call_limits(connection.config, total, io.now()),
+        )
+        response = response_of(answer.status, answer.headers, await answer.read(), unix_now=io.unix_now())
+        return response.known_as(invocation_id_of(answer.headers), replayed=was_replayed(answer.headers))
+
+    def stream(
+        self, request: Request, *, idempotency_key: str | None = None, on_disconnect: OnDisconnect | None = None
+    ) -> InvocationStream:
+        """Return what the agent yields, as it comes: use it with `async with`, or iterate over it.
+
+        Args:
+            request: As for `invoke`. Its `timeout`, if it has one, limits the whole stream.
+            idempotency_key: As for `invoke`.
+            on_disconnect: As for `invoke`. Leaving the stream before its end cancels the invocation unless this is
+                `"continue"`; with `"cancel"` a cut ends it too, and is not repaired.
+        """
+        options = call_options(idempotency_key, on_disconnect)
+        return InvocationStream(InvocationSource(self.context, request, options))
+
+    async def submit(
+        self,
+        request: Request,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> InvocationHandle:
+        """Hand work in and return at once; the agent does it whether or not somebody waits.
+
+        Args:
+            request: As for `invoke`.
+            timeout: Longest time of the work, in seconds; that of the request, and the agent's `background_timeout` in
+                any case, unless given.
+            idempotency_key: As for `invoke`.
+            on_disconnect: As for `invoke`, about those who read its events; `"continue"` unless given.
+
+        Raises:
+            InvocationError: The agent refused, or cannot work in the background.
+            NetworkError: No answer arrived.
+        """
+        options = call_options(idempotency_key, on_disconnect)
+        connection = self._connection
+        answer = await self.context.open(
+            lambda: requests.submit_call(connection.peer, request, options, timeout),
+            call_limits(connection.config, connection.config.timeout, io.now()),
+        )
+        seen = resource_of(answer.status, answer.headers, await answer.read(), unix_now=io.unix_now())
+        return self.invocation(seen.invocation_id)
+
+    def invocation(self, invocation_id: str) -> InvocationHandle:
+        """Return a handle of an invocation of this session, whichever process began it. Nothing is sent yet."""
+        return InvocationHandle(self.context, requests.checked_invocation_id(invocation_id))
+
+    async def ping(self) -> models.PingResponse:
+        """Return the health of the agent.
+
+        Raises:
+            NetworkError: It did not answer.
+        """
+        self._check_open()
+        self._shared.last_activity = datetime.now(UTC)
+        return await self._connection.ping(PING_SECONDS)
 
     @property
     def sandbox_id(self) -> str | None:
@@ -92,12 +245,17 @@ class SandboxSession(AgentCalls):
     @property
     def host_url(self) -> str:
         """Where the agent listens, without a trailing slash."""
-        return self._connection.url
+        return self._connection.peer.url
 
     @property
     def created_at(self) -> datetime:
         """When its sandbox was made, UTC, as its provider says; for an attached agent, when this handle was."""
         return self._made_at if self._sandbox is None else self._sandbox.now.created_at
+
+    @property
+    def last_activity(self) -> datetime:
+        """When this handle last called the agent, UTC."""
+        return self._shared.last_activity
 
     @property
     def expires_at(self) -> datetime | None:
@@ -220,3 +378,22 @@ class SandboxSession(AgentCalls):
                 "has no sandbox; only sessions of create_session() and get_session() have one"
             )
         return self._sandbox
+
+    @property
+    def context(self) -> CallContext:
+        """What a call needs of this session; for the modules behind it."""
+        return CallContext(self.session_id, self._connection, self._ready, self._explain)
+
+    async def _ready(self) -> None:
+        self._check_open()
+        if self._sandbox is not None:
+            await self._sandbox.check_awake()
+        self._shared.last_activity = datetime.now(UTC)
+
+    async def _explain(self, error: NetworkError | StreamInterruptedError) -> None:
+        if self._sandbox is not None:
+            await self._sandbox.explain(error)
+
+    def _check_open(self) -> None:
+        if self._shared.closed:
+            raise SandboxGoneError(f"session {self.session_id!r} was closed; create a new one")

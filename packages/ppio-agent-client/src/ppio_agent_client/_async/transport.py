@@ -18,7 +18,6 @@ from .._config import ClientConfig
 from .._core.limits import Failure, Limits, failed, too_long
 from .._core.requests import Call, is_loopback
 from .._io import _async as io
-from .._io.certificates import tls_context
 from .free_list import FreeList
 
 MAX_CONNECTIONS: Final = 1000
@@ -51,12 +50,7 @@ _NEVER_CONNECTED: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutE
 
 
 def failure_of(error: BaseException, *, began: bool) -> Failure | None:
-    """Return what an exception of httpx, or of httpx2, means; None for anything else.
-
-    Args:
-        error: What was raised.
-        began: Whether the answer had begun.
-    """
+    """Return what an exception of httpx or httpx2 means before or after an answer began; None for anything else."""
     if isinstance(error, UnicodeError):  # a header or a host that cannot be written
         return Failure.IMPOSSIBLE
     names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ in {"httpx", "httpx2"}]
@@ -71,12 +65,7 @@ def failure_of(error: BaseException, *, began: bool) -> Failure | None:
 
 
 class Answer:
-    """One answer whose head has arrived. Read it to its end or close it: either gives its connection back.
-
-    Attributes:
-        status: HTTP status.
-        headers: Found by names in any case.
-    """
+    """One answer whose head has arrived. Read it to its end or close it: either gives its connection back."""
 
     def __init__(self, response: httpx.Response, call: Call, limits: Limits, timeouts: dict[str, float | None]) -> None:
         self.status = response.status_code
@@ -156,12 +145,7 @@ class Answer:
 
 
 class Transport:
-    """Carries the calls of one client: over the httpx client that it is given, else over ones of its own.
-
-    Args:
-        config: Limits and proxy of clients of its own.
-        http_client: An `httpx.AsyncClient`, which whoever made it closes.
-    """
+    """Carries the calls of one client: over the httpx client that it is given, else over ones of its own."""
 
     def __init__(self, config: ClientConfig, http_client: HttpClient | None = None) -> None:
         self._config = config
@@ -169,7 +153,7 @@ class Transport:
         self._own: dict[object, DefaultAsyncHttpxClient] = {}
         self._closed = False
         if http_client is None:
-            tls_context()  # now, where no event loop waits for it
+            io.tls_context()  # now, where no event loop waits for it
 
     async def open(self, call: Call, limits: Limits) -> Answer:
         """Send a call and return its answer as soon as the head is there.
@@ -249,7 +233,7 @@ class DefaultAsyncHttpxClient(httpx.AsyncClient):
         # Sandboxes have one domain: with a jar, one of them could set what is sent to all the others.
         settings.setdefault("cookies", CookieJar(DefaultCookiePolicy(allowed_domains=())))
         if "verify" not in settings and "cert" not in settings:
-            settings["verify"] = tls_context()
+            settings["verify"] = io.tls_context()
         super().__init__(**settings)
         mounted = list((settings.get("mounts") or {}).values())
         mounts: dict[Any, httpx.AsyncBaseTransport | None] = {
@@ -312,14 +296,7 @@ def _with_free_list(transport: httpx.AsyncBaseTransport, limits: httpx.Limits) -
 
 
 def translated(error: Exception, call: Call, limits: Limits, *, began: bool) -> PPIOAgentRuntimeError | None:
-    """Return our exception for one of httpx, or of httpx2; None for anything else.
-
-    Args:
-        error: What was raised.
-        call: The call it belongs to.
-        limits: The limits of that call.
-        began: Whether the answer had begun.
-    """
+    """Return our exception for one of httpx, or of httpx2, in a call; None for anything else."""
     failure = failure_of(error, began=began)
     if failure is None:
         return None

@@ -12,7 +12,7 @@ from typing import Final
 
 from ppio_agent_models import ConfigurationError
 
-from .._credentials import AccessToken
+from .._config import AccessToken
 from . import json_codec
 from .requests import checked_token
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Union
+from typing import Any, Literal, Union
 from urllib.parse import quote, urlsplit
 
 import ppio_agent_models as models
 from ppio_agent_models import (
     IDEMPOTENCY_KEY_HEADER,
     JSON_MEDIA_TYPE,
+    LAST_EVENT_ID_HEADER,
+    MAX_IDEMPOTENCY_KEY_CHARS,
     MAX_SESSION_ID_CHARS,
     ON_DISCONNECT_HEADER,
     PROTOCOL_HEADER,
@@ -31,6 +33,10 @@ USER_AGENT = f"ppio-agent-client/{__version__}"
 
 Request = Union["models.InvocationRequest", Mapping[str, Any], str]  # with `|` it would need the model now
 """What a caller may ask with: the model, a JSON object, or a prompt."""
+OnDisconnect = Literal["cancel", "continue"]
+"""What becomes of an invocation when its caller is gone; the agent waits for the caller's return unless given."""
+LONGEST_WAIT_SECONDS = 30.0
+"""How long the agent is asked to hold one look at an invocation; gateways cut at 30 s and later."""
 
 
 def load_models() -> None:
@@ -64,32 +70,114 @@ class Call:
         return IDEMPOTENCY_KEY_HEADER in self.headers and self.headers.get(ON_DISCONNECT_HEADER) != "cancel"
 
 
-def invocation(url: str, headers: Mapping[str, str], request: Request, *, stream: bool) -> Call:
-    """Return the call that invokes the agent at `url`.
+@dataclass(slots=True)
+class Peer:
+    """The agent at the other end, as every connection to it knows it.
 
-    Args:
-        url: Where the agent listens, without a trailing slash.
-        headers: What every request to this agent carries.
-        request: What to ask.
-        stream: Ask for an event stream instead of one value.
+    Attributes:
+        url: Where it listens, without a trailing slash.
+        headers: What every request to it carries.
+        speaks_protocol: Whether it speaks protocol 1; None while nothing is known.
     """
+
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    speaks_protocol: bool | None = None
+
+
+About = Callable[[Peer, str], Call]
+"""Makes a call about an invocation, from its agent and its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How a call is made, besides its request: one key for all its attempts, and what follows a lost connection."""
+
+    key: str
+    on_disconnect: OnDisconnect | None = None
+
+    @property
+    def survives(self) -> bool:
+        """Whether the invocation outlives its connection."""
+        return self.on_disconnect != "cancel"
+
+
+def call_options(key: str, on_disconnect: OnDisconnect | None) -> CallOptions:
+    """Return the options that a caller wants.
+
+    Raises:
+        ConfigurationError: The key cannot travel in a header, or the other word is none of the two.
+    """
+    if not (key and key.isascii() and key.isprintable()):
+        raise ConfigurationError("an idempotency key is printable ASCII, at least one character")
+    if len(key) > MAX_IDEMPOTENCY_KEY_CHARS:
+        raise ConfigurationError(
+            f"an idempotency key has at most {MAX_IDEMPOTENCY_KEY_CHARS} characters, not {len(key)}"
+        )
+    if on_disconnect not in {None, "cancel", "continue"}:
+        raise ConfigurationError(f"on_disconnect is 'cancel' or 'continue', not {on_disconnect!r}")
+    return CallOptions(key, on_disconnect)
+
+
+def invoke_call(peer: Peer, request: Request, options: CallOptions, *, stream: bool) -> Call:
+    """Return the call that asks the agent and waits for what it says: an event stream, or one value."""
     sent = {
-        **headers,
+        **peer.headers,
+        IDEMPOTENCY_KEY_HEADER: options.key,
         "Content-Type": JSON_MEDIA_TYPE,
         "Accept": SSE_MEDIA_TYPE if stream else JSON_MEDIA_TYPE,
         PROTOCOL_HEADER: PROTOCOL_VERSION,
     }
+    if options.on_disconnect is not None:
+        sent[ON_DISCONNECT_HEADER] = options.on_disconnect
     if stream:
         sent["Accept-Encoding"] = "identity"  # whoever compresses a stream holds events back
     timeout = requested_timeout(request)
     if timeout is not None:
         sent[TIMEOUT_HEADER] = f"{timeout:g}"
-    return Call("POST", f"{url}/invocations", sent, body_of(request))
+    return Call("POST", f"{peer.url}/invocations", sent, body_of(request))
 
 
-def ping(url: str, headers: Mapping[str, str]) -> Call:
-    """Return the call that asks the agent at `url` how it feels."""
-    return Call("GET", f"{url}/ping", {**headers, "Accept": JSON_MEDIA_TYPE})
+def submit_call(peer: Peer, request: Request, options: CallOptions, timeout: float | None) -> Call:
+    """Return the call that hands work in and does not wait for it (RFC 7240, section 4.1).
+
+    `timeout` is the longest time of the work, in seconds; what the request says unless given.
+    """
+    call = invoke_call(peer, request, options, stream=False)
+    call.headers["Prefer"] = "respond-async"
+    if timeout is not None:
+        call.headers[TIMEOUT_HEADER] = f"{timeout:g}"
+    return call
+
+
+def status_call(peer: Peer, invocation_id: str, wait_seconds: float = 0) -> Call:
+    """Return the call that looks at an invocation, and waits for its end for so long."""
+    wait = f"?wait={wait_seconds:.3f}" if wait_seconds else ""
+    return _about("GET", peer, invocation_id, wait, JSON_MEDIA_TYPE)
+
+
+def events_call(peer: Peer, invocation_id: str, after: int) -> Call:
+    """Return the call that reads the events after number `after`."""
+    call = _about("GET", peer, invocation_id, "/events", SSE_MEDIA_TYPE)
+    call.headers["Accept-Encoding"] = "identity"
+    if after:
+        call.headers[LAST_EVENT_ID_HEADER] = str(after)
+    return call
+
+
+def cancel_call(peer: Peer, invocation_id: str) -> Call:
+    """Return the call that cancels an invocation."""
+    return _about("DELETE", peer, invocation_id, "", JSON_MEDIA_TYPE)
+
+
+def _about(method: str, peer: Peer, invocation_id: str, rest: str, media_type: str) -> Call:
+    sent = {**peer.headers, "Accept": media_type, PROTOCOL_HEADER: PROTOCOL_VERSION}
+    return Call(method, f"{peer.url}/invocations/{quote(invocation_id, safe='')}{rest}", sent)
+
+
+def ping_call(peer: Peer) -> Call:
+    """Return the call that asks the agent for its health."""
+    return Call("GET", f"{peer.url}/ping", {**peer.headers, "Accept": JSON_MEDIA_TYPE})
 
 
 def body_of(request: Request) -> bytes:
@@ -136,6 +224,17 @@ def checked_session_id(session_id: object) -> str:
         what = f"{len(session_id)} characters" if isinstance(session_id, str) else type(session_id).__qualname__
         raise ConfigurationError(f"a session id is a str of 1 to {MAX_SESSION_ID_CHARS} characters, not {what}")
     return session_id
+
+
+def checked_invocation_id(invocation_id: object) -> str:
+    """Return `invocation_id` if it can be one.
+
+    Raises:
+        ConfigurationError: It is empty, or no text.
+    """
+    if not isinstance(invocation_id, str) or not invocation_id:
+        raise ConfigurationError(f"an invocation id is a str that is not empty, not {invocation_id!r}")
+    return invocation_id
 
 
 def checked_url(url: str) -> str:

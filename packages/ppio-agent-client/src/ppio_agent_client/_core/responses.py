@@ -9,6 +9,9 @@ from typing import Any
 import ppio_agent_models as models
 from ppio_agent_models import (
     ERROR_TYPES,
+    IDEMPOTENCY_REPLAYED_HEADER,
+    INVOCATION_ID_HEADER,
+    PROTOCOL_VERSION,
     REQUEST_ID_HEADER,
     AgentError,
     AuthenticationError,
@@ -56,13 +59,8 @@ _UNHEALTHY_WORDS = frozenset({"unhealthy", "down", "error", "false"})
 def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.InvocationResponse:
     """Return what an agent answered.
 
-    A successful body that is no envelope, from an agent of another make, becomes the result as it is.
-
-    Args:
-        status: HTTP status.
-        headers: Found by lower-case names.
-        body: The whole body.
-        unix_now: The time, in unix seconds, for a `Retry-After` that is a date.
+    A successful body that is no envelope, from an agent of another make, becomes the result as it is. Headers are found
+    by lower-case names; `unix_now` is for a `Retry-After` that is a date.
 
     Raises:
         PPIOAgentRuntimeError: The answer is an error; the class says which.
@@ -76,6 +74,52 @@ def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
     if envelope.status == "error":
         raise error_of(status, headers, value, unix_now=unix_now)
     return envelope
+
+
+def resource_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.InvocationResource:
+    """Return the invocation that an answer describes.
+
+    Raises:
+        PPIOAgentRuntimeError: The answer is an error, or about something else.
+    """
+    if not 200 <= status < 300:
+        response_of(status, headers, body, unix_now=unix_now)
+    try:
+        return models.InvocationResource.model_validate(json_codec.load(body))
+    except ValueError as error:
+        raise InvocationError(
+            f"the agent answered {status} with something that is no invocation; only agents of protocol "
+            f"{PROTOCOL_VERSION} take work in the background, others take invoke()"
+        ) from error
+
+
+def result_of(resource: models.InvocationResource) -> models.InvocationResponse:
+    """Return what a finished invocation came to.
+
+    Raises:
+        EventsEvictedError: It was a stream, and is not held as one value.
+        PPIOAgentRuntimeError: It failed or was cancelled; the class says why.
+    """
+    if resource.first_event_id is not None:
+        raise EventsEvictedError(
+            f"invocation {resource.invocation_id} said more than its agent holds, so there is no result; what is held "
+            f"can be read with events(after={resource.first_event_id - 1})",
+            first_event_id=resource.first_event_id,
+        )
+    response = resource.response or models.InvocationResponse(status="error")
+    if response.status == "error":
+        raise error_from_envelope(response.model_dump(), None, {})
+    return response.known_as(resource.invocation_id)
+
+
+def invocation_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return what an answer calls its invocation."""
+    return headers.get(INVOCATION_ID_HEADER.lower()) or None
+
+
+def was_replayed(headers: Mapping[str, str]) -> bool:
+    """Tell whether an earlier request with the same key has caused this answer."""
+    return headers.get(IDEMPOTENCY_REPLAYED_HEADER.lower(), "").strip().lower() == "true"
 
 
 def envelope_of(value: Any) -> models.InvocationResponse | None:
@@ -101,11 +145,8 @@ def error_from_envelope(
 ) -> PPIOAgentRuntimeError:
     """Return the exception that an error envelope stands for: the class of its `error_type`, else of its status.
 
-    Args:
-        envelope: A JSON object, ours or another server's.
-        status: HTTP status that carried it; None when it came inside a stream.
-        headers: Found by lower-case names.
-        unix_now: The time, in unix seconds; None where no `Retry-After` can be.
+    The envelope is a JSON object, ours or another server's; `status` is None when it came inside a stream, `unix_now`
+    where there can be no `Retry-After`.
     """
     name = envelope.get("error_type")
     error_type = name if isinstance(name, str) and name else None
@@ -188,7 +229,7 @@ def retry_after_of(headers: Mapping[str, str], *, unix_now: float) -> float | No
 
 
 def ping_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.PingResponse:
-    """Return how an agent feels. 503 is Unhealthy; any 200 that does not say otherwise is Healthy.
+    """Return the health of an agent. 503 is Unhealthy; any 200 that does not say otherwise is Healthy.
 
     Raises:
         PPIOAgentRuntimeError: The answer is about something else than health: no such route, no permission.

@@ -1,20 +1,114 @@
-"""When a call is repeated, and after which pause. Only a call that cannot have run is repeated."""
+"""What follows when a connection is lost or a call is refused, and after which pause. Nothing runs twice.
+
+An invocation of protocol 1 lives on without its connection. Its events can be read on from where they were cut, and the
+same call with the same `Idempotency-Key` finds it again. Anything else is only retried when it cannot have run.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
+
+from ppio_agent_models import (
+    PROTOCOL_HEADER,
+    PROTOCOL_VERSION,
+    BadRequestError,
+    EventsEvictedError,
+    FirstByteTimeoutError,
+    IdleTimeoutError,
+    MethodNotAllowedError,
+    NetworkError,
+    NotFoundError,
+    PPIOAgentRuntimeError,
+    TotalTimeoutError,
+)
+
+from .streaming import is_event_stream
 
 MAX_PAUSE_SECONDS = 30.0
 """The longest pause that the client chooses by itself."""
 MAX_ASKED_PAUSE_SECONDS = 60.0
 """The longest pause that a server can ask for with `Retry-After`; beyond it the caller is told instead."""
 REFUSED_STATUSES = frozenset({429, 503})
-"""Answers that say "not now": the agent's code has not seen the request. `resuming` knows the exception."""
+"""Answers that say "not now": the agent's code has not seen the request. `may_repeat_refused` knows the exception."""
 GATEWAY_STATUSES = frozenset({502, 504})
 """Answers of somebody between here and the agent, who lost it."""
 ANSWERS_PER_RETRY: Final = 10
 """How many answers pay for one retry."""
+
+
+class RetryAction(Enum):
+    """What to do about the answer to an attempt to read on."""
+
+    RESUME = "read the events on from where they were cut"
+    REPEAT = "ask again"
+    GIVE_UP = "tell the caller"
+
+
+def may_repeat_lost(error: NetworkError, *, is_safe: bool, may_repeat: bool, is_prompt: bool) -> bool:
+    """Return whether a call is sent again when no head of an answer arrived, or not the whole of a value.
+
+    Args:
+        error: How it was lost.
+        is_safe: It only looks: sending it twice is as good as once (RFC 9110, section 9.2).
+        may_repeat: It can be sent again although it may have arrived.
+        is_prompt: Its answer begins within a heartbeat, so that a longer silence means a dead connection.
+    """
+    if error.retryable:
+        return True  # it was never sent
+    if is_safe:
+        return not isinstance(error, TotalTimeoutError)
+    dead = isinstance(error, FirstByteTimeoutError) and is_prompt
+    return may_repeat and (dead or type(error) is NetworkError)  # else a time limit of the caller's own has passed
+
+
+def may_repeat_refused(status: int, headers: Mapping[str, str], *, may_repeat: bool) -> bool:
+    """Return whether a call is sent again after an answer that may be no more than "not now".
+
+    A numbered 503 can be the end of an invocation that had begun when the agent was shut down. Without a key nobody can
+    tell it from a refusal; with one the retry finds it, and is told so by `Idempotency-Replayed`.
+    """
+    numbered = speaks_protocol(headers)
+    if status == 429:
+        return True
+    if status in REFUSED_STATUSES:
+        return headers.get("idempotency-replayed") != "true" and (may_repeat or not numbered)
+    # Somebody between here and the agent lost it.
+    return status in GATEWAY_STATUSES and not numbered and may_repeat
+
+
+def may_resume(error: PPIOAgentRuntimeError, *, invocation_id: str | None, numbered: bool, survives: bool) -> bool:
+    """Return whether a stream that had begun and was cut is read on.
+
+    `numbered`: the answer spoke protocol 1. `survives`: the caller chose that the invocation goes on without it.
+    """
+    limit_of_caller = isinstance(error, NetworkError) and type(error) not in {NetworkError, IdleTimeoutError}
+    return not limit_of_caller and bool(invocation_id) and numbered and survives
+
+
+def after_return(status: int, headers: Mapping[str, str]) -> RetryAction:
+    """Return what follows the answer to an attempt to read on: RESUME where it is what was asked for."""
+    if 200 <= status < 300 and is_event_stream(headers) and speaks_protocol(headers):
+        return RetryAction.RESUME
+    if status in REFUSED_STATUSES or (status in GATEWAY_STATUSES and not speaks_protocol(headers)):
+        return RetryAction.REPEAT
+    return RetryAction.GIVE_UP
+
+
+def is_own_end(error: PPIOAgentRuntimeError, headers: Mapping[str, str]) -> bool:
+    """Tell whether an error that answers an attempt to read on is how the invocation itself ended.
+
+    The other possibility is that its events cannot be had: unknown, not held any more, another server.
+    """
+    lost = (NotFoundError, EventsEvictedError, BadRequestError, MethodNotAllowedError)
+    return speaks_protocol(headers) and error.status_code not in {401, 403} and not isinstance(error, lost)
+
+
+def speaks_protocol(headers: Mapping[str, str]) -> bool:
+    """Tell whether who sent these headers speaks protocol 1."""
+    return headers.get(PROTOCOL_HEADER.lower()) == PROTOCOL_VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
@@ -14,32 +13,9 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ppio_agent_models import TotalTimeoutError
 
-from .common import AbandonedError, SharedWork, chance, key, nonce, now, unix_now
+from . import AbandonedError, SharedWork, chance, key, nonce, now, tls_context, unix_now
 
-__all__ = [
-    "IS_ASYNC",
-    "Background",
-    "Gate",
-    "Lock",
-    "SingleFlight",
-    "Until",
-    "called",
-    "chance",
-    "close_at",
-    "end_of",
-    "gather",
-    "hang_up",
-    "hang_up_stream",
-    "is_over",
-    "key",
-    "nonce",
-    "now",
-    "place",
-    "run_blocking",
-    "sleep",
-    "to_the_end",
-    "unix_now",
-]
+__all__ = ["chance", "key", "nonce", "now", "tls_context", "unix_now"]  # handed on; everything else is made here
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -272,37 +248,17 @@ class Gate:
     """Lets so many connections be in use at once; further callers wait in a row."""
 
     def __init__(self, places: int) -> None:
-        self._free = places
-        self._row: deque[asyncio.Future[None]] = deque()
-
-    def enter_at_once(self) -> bool:
-        """Take a place, if one is free and nobody waits for it."""
-        if self._free <= 0:
-            return False
-        self._free -= 1
-        return True
+        self._places = asyncio.Semaphore(places)
+        self.leave = self._places.release
 
     async def enter(self, seconds: float | None) -> None:
-        """Take a place.
+        """Take a place, which `leave` gives back.
 
         Raises:
             TimeoutError: None was free for `seconds`.
         """
-        turn = asyncio.get_running_loop().create_future()
-        self._row.append(turn)
-        try:
-            async with asyncio.timeout(seconds):
-                await turn
-        except BaseException:
-            if turn.done() and not turn.cancelled():
-                self.leave()  # it came too late
-            raise
-
-    def leave(self) -> None:
-        """Give a place back."""
-        while self._row:
-            turn = self._row.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
+        if not self._places.locked():
+            await self._places.acquire()  # at once
+            return
+        async with asyncio.timeout(seconds):
+            await self._places.acquire()

@@ -14,32 +14,9 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
-from .common import AbandonedError, SharedWork, chance, key, nonce, now, unix_now
+from . import AbandonedError, SharedWork, chance, key, nonce, now, tls_context, unix_now
 
-__all__ = [
-    "IS_ASYNC",
-    "Background",
-    "Gate",
-    "Lock",
-    "SingleFlight",
-    "Until",
-    "called",
-    "chance",
-    "close_at",
-    "end_of",
-    "gather",
-    "hang_up",
-    "hang_up_stream",
-    "is_over",
-    "key",
-    "nonce",
-    "now",
-    "place",
-    "run_blocking",
-    "sleep",
-    "to_the_end",
-    "unix_now",
-]
+__all__ = ["chance", "key", "nonce", "now", "tls_context", "unix_now"]  # handed on; everything else is made here
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -153,17 +130,13 @@ class Until:
     what is left and looks at the clock between reads.
     """
 
-    def __init__(self, deadline: float | None, total: float | None) -> None:
-        self.deadline = deadline
-        self.total = total
+    def __init__(self, deadline: float | None, total: float | None) -> None: ...
 
-    def __enter__(self) -> None:
-        return None
+    def __enter__(self) -> None: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+    ) -> None: ...
 
 
 class Background:
@@ -214,20 +187,13 @@ class Gate:
 
     def __init__(self, places: int) -> None:
         self._places = threading.Semaphore(places)
-
-    def enter_at_once(self) -> bool:
-        """Take a place, if one is free."""
-        return self._places.acquire(blocking=False)
+        self.leave = self._places.release
 
     def enter(self, seconds: float | None) -> None:
-        """Take a place.
+        """Take a place, which `leave` gives back.
 
         Raises:
             TimeoutError: None was free for `seconds`.
         """
         if not self._places.acquire(timeout=seconds):
             raise TimeoutError("every place is taken")
-
-    def leave(self) -> None:
-        """Give a place back."""
-        self._places.release()

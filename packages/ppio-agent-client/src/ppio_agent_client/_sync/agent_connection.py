@@ -5,20 +5,26 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import ppio_agent_models as models
 from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError
 
 from .._config import ClientConfig
-from .._core import requests
 from .._core.limits import Limits, call_limits
-from .._core.requests import Call
+from .._core.requests import Call, Peer, ping_call
 from .._core.responses import ping_of, retry_after_of
-from .._core.resume import RetryAction, RetryState, after_loss, after_refusal, speaks_protocol
-from .._core.retry import GATEWAY_STATUSES, REFUSED_STATUSES, RetryBudget, RetryPolicy
+from .._core.retry import (
+    GATEWAY_STATUSES,
+    REFUSED_STATUSES,
+    RetryBudget,
+    RetryPolicy,
+    may_repeat_lost,
+    may_repeat_refused,
+    speaks_protocol,
+)
 from .._core.streaming import is_event_stream
 from .._io import _sync as io
 
@@ -34,49 +40,28 @@ Explain = Callable[[NetworkError | StreamInterruptedError], None]
 """Raises what is really the matter with a lost call, where that is known."""
 
 
-@dataclass(slots=True)
-class Peer:
-    """The agent at the other end, as every connection to it knows it.
-
-    Attributes:
-        url: Where it listens, without a trailing slash.
-        headers: What every request to it carries.
-        speaks_protocol: Whether it speaks protocol 1; None while nothing is known.
-    """
-
-    url: str
-    headers: dict[str, str] = field(repr=False)
-    speaks_protocol: bool | None = None
-
-
 class AgentConnection:
     """Everything that a call to one agent needs.
 
     Args:
         transport: Returns the client's connections, which are opened when first needed.
-        config: The client's settings.
-        url: Where the agent listens, without a trailing slash.
-        headers: What every request to it carries.
+        config: The settings of calls over this connection.
+        peer: The agent; shared with the connections that `with_config` makes.
         budget: The retries that the client can afford.
         auth: Adds to each attempt what shows who calls; None where the headers do.
-
-    Attributes:
-        config: The settings of calls over this connection.
-        peer: The agent; shared with the links that `with_config` makes.
     """
 
     def __init__(
         self,
         transport: Callable[[], Transport],
         config: ClientConfig,
-        url: str,
-        headers: Mapping[str, str],
+        peer: Peer,
         *,
         budget: RetryBudget,
         auth: SyncAuthManager | None = None,
     ) -> None:
         self.config = config
-        self.peer = Peer(url, dict(headers))
+        self.peer = peer
         self._transport = transport
         self._budget = budget
         self._auth = auth
@@ -88,21 +73,6 @@ class AgentConnection:
         connection.config = config
         connection._policy = RetryPolicy(config.max_retries, config.retry_delay)
         return connection
-
-    @property
-    def url(self) -> str:
-        """Where the agent listens, without a trailing slash."""
-        return self.peer.url
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What every request to it carries."""
-        return self.peer.headers
-
-    @property
-    def speaks_protocol(self) -> bool | None:
-        """Whether it speaks protocol 1; None while nothing is known."""
-        return self.peer.speaks_protocol
 
     def open(self, call: Call, limits: Limits, explain: Explain) -> Answer:
         """Return the answer of the first attempt that was not refused, or the refusal of the last.
@@ -141,26 +111,23 @@ class AgentConnection:
         return answer
 
     def pause(self, failures: int, limits: Limits, answer: Answer | None = None) -> float | None:
-        """Return how long to wait before the next attempt; None where there must be none.
+        """Return how long to wait after so many attempts without progress, in seconds; None to give up.
 
-        Args:
-            failures: Attempts without progress before this one.
-            limits: Whose total the pause must not outlast.
-            answer: A refusal that may say how long to wait.
+        The pause does not outlast the limits. `answer` is a refusal that may say how long to wait.
         """
         asked = None if answer is None else retry_after_of(answer.headers, unix_now=io.unix_now())
         left = limits.remaining(io.now())
         return self._policy.pause(failures, chance=io.chance(), retry_after=asked, remaining=left)
 
     def ping(self, seconds: float | None) -> models.PingResponse:
-        """Return how the agent feels; asked once, answered within `seconds`.
+        """Return the health of the agent; asked once, answered within `seconds`.
 
         Raises:
             NetworkError: It did not answer.
             PPIOAgentRuntimeError: What it answered is not about health.
         """
         limits = call_limits(self.config, seconds, io.now())
-        call = requests.ping(self.url, self.headers)
+        call = ping_call(self.peer)
         with io.Until(limits.deadline, limits.total):
             answer = self._send(call, limits)
             body = answer.read()
@@ -168,7 +135,7 @@ class AgentConnection:
 
     def hang_up(self) -> None:
         """Close the connections that wait for the next call: there will be none."""
-        (self._transport()).close_idle(self.url)
+        (self._transport()).close_idle(self.peer.url)
 
     def _send(self, call: Call, limits: Limits) -> Answer:
         """Send a call once; once more where a 401 lets the credential be renewed, for then nothing has run."""
@@ -196,15 +163,14 @@ class AgentConnection:
         self, outcome: Answer | NetworkError, call: Call, attempt: int, limits: Limits
     ) -> float | None:
         if isinstance(outcome, NetworkError):
-            step = after_loss(outcome, self._standing(call, limits))
-            if step is RetryAction.GIVE_UP and self._turns_out_to_speak(outcome, call):
-                step = after_loss(outcome, self._standing(call, limits))
-            return self._affordable(self.pause(attempt, limits)) if step is RetryAction.REPEAT else None
+            repeats = self._may_repeat_lost(outcome, call, limits) or (
+                self._turns_out_to_speak(outcome, call) and self._may_repeat_lost(outcome, call, limits)
+            )
+            return self._affordable(self.pause(attempt, limits)) if repeats else None
         if 200 <= outcome.status < 300:
             self._budget.earn()
             return None
-        step = after_refusal(outcome.status, outcome.headers, self._standing(call, limits))
-        if step is RetryAction.REPEAT:
+        if may_repeat_refused(outcome.status, outcome.headers, may_repeat=self._may_repeat(call)):
             return self._affordable(self.pause(attempt, limits, outcome))
         if outcome.status not in REFUSED_STATUSES | GATEWAY_STATUSES:
             self._budget.earn()
@@ -216,23 +182,23 @@ class AgentConnection:
             return None
         return pause
 
-    def _standing(self, call: Call, limits: Limits) -> RetryState:
-        return RetryState(
-            is_safe=call.is_safe,
-            has_key=call.has_key,
-            speaks_protocol=self.speaks_protocol is True,
-            is_prompt=limits.is_prompt,
-        )
+    def _may_repeat(self, call: Call) -> bool:
+        """Whether a call can be sent again although it may have arrived."""
+        return call.is_safe or (call.has_key and self.peer.speaks_protocol is True)
+
+    def _may_repeat_lost(self, error: NetworkError, call: Call, limits: Limits) -> bool:
+        may_repeat = self._may_repeat(call)
+        return may_repeat_lost(error, is_safe=call.is_safe, may_repeat=may_repeat, is_prompt=limits.is_prompt)
 
     def _turns_out_to_speak(self, lost: NetworkError, call: Call) -> bool:
         """Ask an agent that has never answered yet which protocol it speaks, if a lost call depends on it."""
-        if self.speaks_protocol is not None or not call.has_key or type(lost) is not NetworkError:
+        if self.peer.speaks_protocol is not None or not call.has_key or type(lost) is not NetworkError:
             return False
         try:
             self.ping(_PING_SECONDS)
         except PPIOAgentRuntimeError:
             logger.debug("an agent whose answer was lost does not answer a ping either", exc_info=True)
-        return self.speaks_protocol is True
+        return self.peer.speaks_protocol is True
 
 
 def _authorized(call: Call, auth: SyncAuthManager) -> Call:

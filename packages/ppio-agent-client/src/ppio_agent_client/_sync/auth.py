@@ -10,10 +10,10 @@ from typing import NoReturn
 
 from ppio_agent_models import AuthenticationError, ConfigurationError, PPIOAgentRuntimeError
 
+from .._config import Credential, RequestSigner
 from .._core import credentials
 from .._core.credentials import KeptToken
 from .._core.signing import HmacSigner
-from .._credentials import Credential, RequestSigner
 from .._io import _sync as io
 
 logger = logging.getLogger("ppio_agent_client")

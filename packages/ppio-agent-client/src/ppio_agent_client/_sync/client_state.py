@@ -77,7 +77,7 @@ class ClientState:
 
     def connection(self, url: str, headers: dict[str, str], auth: SyncAuthManager | None = None) -> AgentConnection:
         """Return the way to an agent. See `AgentConnection`."""
-        return AgentConnection(self.transport, self.config, url, headers, budget=self._budget, auth=auth)
+        return AgentConnection(self.transport, self.config, requests.Peer(url, headers), budget=self._budget, auth=auth)
 
     def close(self) -> None:
         """Close what was opened here, a provider that was given not."""

@@ -8,9 +8,9 @@ from functools import partial
 import ppio_agent_models as models
 from ppio_agent_models import TotalTimeoutError
 
-from .._core import invocations
+from .._core import requests
 from .._core.limits import Limits, call_limits
-from .._core.requests import Call
+from .._core.responses import resource_of, result_of
 from .._io import _sync as io
 from .stream import SyncInvocationStream
 from .stream_source import CallContext, EventsSource
@@ -66,10 +66,10 @@ class SyncInvocationHandle:
                 raise TotalTimeoutError(
                     f"invocation {self.invocation_id} was not over within {timeout:g} s; it goes on"
                 )
-            wait = invocations.LONGEST_WAIT_SECONDS if left is None else min(invocations.LONGEST_WAIT_SECONDS, left)
+            wait = requests.LONGEST_WAIT_SECONDS if left is None else min(requests.LONGEST_WAIT_SECONDS, left)
             seen = self._look(wait, limits)
             if seen.state.is_final:
-                return invocations.result_of(seen)
+                return result_of(seen)
 
     def events(self, after: int = 0) -> SyncInvocationStream:
         """Return what it says, from the event behind number `after` on: use it like `session.stream`.
@@ -92,19 +92,15 @@ class SyncInvocationHandle:
             NetworkError: The agent did not answer.
         """
         limits = self._limits(self._context.connection.config.timeout)
-        return not (self._ask(invocations.cancel_call, limits)).state.is_final
+        return not (self._ask(requests.cancel_call, limits)).state.is_final
 
     def _limits(self, total: float | None) -> Limits:
         return call_limits(self._context.connection.config, total, io.now())
 
     def _look(self, wait: float, limits: Limits) -> models.InvocationResource:
-        return self._ask(partial(invocations.status_call, wait_seconds=wait), limits.for_waiting(wait))
+        return self._ask(partial(requests.status_call, wait_seconds=wait), limits.for_waiting(wait))
 
-    def _ask(self, call: invocations.About, limits: Limits) -> models.InvocationResource:
-        connection = self._context.connection
-
-        def made() -> Call:
-            return call(connection.url, connection.headers, self.invocation_id)
-
-        answer = self._context.open(made, limits)
-        return invocations.resource_of(answer.status, answer.headers, answer.read(), unix_now=io.unix_now())
+    def _ask(self, call: requests.About, limits: Limits) -> models.InvocationResource:
+        peer = self._context.connection.peer
+        answer = self._context.open(lambda: call(peer, self.invocation_id), limits)
+        return resource_of(answer.status, answer.headers, answer.read(), unix_now=io.unix_now())

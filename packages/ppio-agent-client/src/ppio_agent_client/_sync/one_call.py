@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from ppio_agent_models import PPIOAgentRuntimeError, SessionNotFoundError
 
-from .._core.invocations import CallOptions
 from .._core.lifecycle import other_template_error
-from .._core.requests import Request
+from .._core.requests import CallOptions, Request
 from .._io import _sync as io
 from .session import SyncSandboxSession
 from .stream_source import InvocationSource

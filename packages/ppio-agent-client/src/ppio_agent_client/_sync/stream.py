@@ -13,7 +13,7 @@ from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterru
 
 from .._core.streaming import CHUNK, Event, number_of
 from .event_reader import EventReader
-from .stream_source import StreamSource
+from .stream_source import EventsSource
 
 
 class SyncInvocationStream:
@@ -28,7 +28,7 @@ class SyncInvocationStream:
         received: How many chunks were handed out.
     """
 
-    def __init__(self, source: StreamSource) -> None:
+    def __init__(self, source: EventsSource) -> None:
         self._source = source
         self._reader = EventReader(source)
         self._waiting: deque[Event] = deque()

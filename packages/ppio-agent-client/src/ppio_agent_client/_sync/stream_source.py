@@ -7,14 +7,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError
 
-from .._core import invocations
-from .._core.invocations import CallOptions, OnDisconnect
+from .._core import requests
 from .._core.limits import Limits, call_limits, requested_timeout, total_seconds
-from .._core.requests import Call, Request
+from .._core.requests import Call, CallOptions, OnDisconnect, Request
 from .._io import _sync as io
 
 if TYPE_CHECKING:
@@ -44,11 +43,9 @@ class CallContext:
     explain: Explain
 
     def open(self, call: Callable[[], Call], limits: Limits) -> Answer:
-        """Return the answer to a call, repeated where that is safe; what is no event stream has been read.
+        """Return the answer to a call, retried where that is safe; what is no event stream has been read.
 
-        Args:
-            call: Makes the call once the session is ready; a sandbox that was woken may listen elsewhere.
-            limits: The limits of it and its retries.
+        The call is made once the session is ready: a sandbox that was woken may listen elsewhere.
         """
         try:
             with io.Until(limits.deadline, limits.total):
@@ -59,55 +56,10 @@ class CallContext:
             raise
 
 
-class StreamSource(Protocol):
-    """Where a stream comes from, how it is read on after a cut, and what has to be done after it."""
-
-    @property
-    def limits(self) -> Limits:
-        """The time limits of the stream, counted from its opening; there are none before."""
-        ...
-
-    @property
-    def after(self) -> int:
-        """Number of the event that it begins behind."""
-        ...
-
-    @property
-    def survives(self) -> bool:
-        """Whether the invocation goes on when the connection is cut."""
-        ...
-
-    def open(self) -> Answer:
-        """Return the begin of the stream."""
-        ...
-
-    def read_on(self, invocation_id: str, after: int) -> Answer | NetworkError:
-        """Return what comes of one attempt to read on after a cut."""
-        ...
-
-    def pause(self, failures: int, answer: Answer | None) -> float | None:
-        """Return how long to wait before such an attempt; None when there were enough of them."""
-        ...
-
-    def explain(self, error: NetworkError | StreamInterruptedError) -> None:
-        """Raise what is really the matter with a lost stream, where that is known."""
-        ...
-
-    def abandon(self, invocation_id: str) -> None:
-        """Note that the caller left the stream before its end, on purpose."""
-        ...
-
-    def close(self) -> None:
-        """Do what has to be done when the stream is over; called once."""
-        ...
-
-
 class EventsSource:
-    """What an invocation has said after a certain event, and what it will say. Leaving it leaves the invocation alone.
+    """What an invocation has said after event number `after`, and will say. Leaving it leaves the invocation alone.
 
-    Attributes:
-        context: What a call needs of its session; None while that is not made yet.
-        after: Number of the event that it begins behind.
+    `context` is None while its session is not made yet.
     """
 
     def __init__(self, context: CallContext | None, invocation_id: str, after: int) -> None:
@@ -159,8 +111,7 @@ class EventsSource:
         """Do nothing: the session is its owner's."""
 
     def _call(self, invocation_id: str, after: int) -> Call:
-        connection = self._context.connection
-        return invocations.events_call(connection.url, connection.headers, invocation_id, after)
+        return requests.events_call(self._context.connection.peer, invocation_id, after)
 
 
 class InvocationSource(EventsSource):
@@ -186,10 +137,8 @@ class InvocationSource(EventsSource):
         """Send the request and return the answer to it."""
         connection = self._context.connection
         return self._context.open(
-            lambda: invocations.invoke_call(
-                connection.url, connection.headers, self._request, self._options, stream=True
-            ),
-            self.limits.for_events() if connection.speaks_protocol and self._options.survives else self.limits,
+            lambda: requests.invoke_call(connection.peer, self._request, self._options, stream=True),
+            self.limits.for_events() if connection.peer.speaks_protocol and self._options.survives else self.limits,
         )
 
     def abandon(self, invocation_id: str) -> None:
@@ -199,20 +148,19 @@ class InvocationSource(EventsSource):
 
     def _cancel(self, invocation_id: str) -> bool:
         connection = self._context.connection
-        call = invocations.cancel_call(connection.url, connection.headers, invocation_id)
+        call = requests.cancel_call(connection.peer, invocation_id)
         limits = call_limits(connection.config, CANCEL_SECONDS, io.now())
-        outcome: Answer | PPIOAgentRuntimeError
         try:
             with io.Until(limits.deadline, limits.total):
                 outcome = connection.attempt(call, limits)
+            if isinstance(outcome, NetworkError):
+                raise outcome
         except PPIOAgentRuntimeError as error:
-            outcome = error
-        if isinstance(outcome, PPIOAgentRuntimeError):
-            logger.debug("invocation %s was left and could not be cancelled: %s", invocation_id, outcome)
+            logger.debug("invocation %s was left and could not be cancelled: %s", invocation_id, error)
             return False
         return True
 
 
 def call_options(idempotency_key: str | None, on_disconnect: OnDisconnect | None) -> CallOptions:
     """Return the options of a call; its key is made up unless the caller has one."""
-    return invocations.call_options(io.key() if idempotency_key is None else idempotency_key, on_disconnect)
+    return requests.call_options(io.key() if idempotency_key is None else idempotency_key, on_disconnect)

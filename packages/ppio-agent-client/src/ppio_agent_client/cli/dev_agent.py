@@ -60,16 +60,23 @@ class DevAgent:
         self._watcher: threading.Thread | None = None
         self._stopping = threading.Event()
 
-    def start(self, entrypoint: str, variables: Mapping[str, str]) -> None:
-        """Start it; `on_ready` or `on_end` tells what came of that."""
+    def start(self, entrypoint: str, variables: Mapping[str, str], *, script: str | None) -> None:
+        """Start it; `on_ready` or `on_end` tells what came of that.
+
+        Args:
+            entrypoint: What the manifest names.
+            variables: The whole environment.
+            script: What runs the entrypoint if that serves by itself; None for an app of ours.
+        """
         self._stopping.clear()
         ours, theirs = (-1, -1) if sys.platform == "win32" else os.pipe()[::-1]
-        arguments = [entrypoint, "--host", self.host, "--port", str(self.port)]
+        where = {"PPIO_AGENT_HOST": self.host, "PPIO_AGENT_PORT": str(self.port)} if script else {}
+        arguments = [script, entrypoint] if script else [entrypoint, "--host", self.host, "--port", str(self.port)]
         try:
             self._process = subprocess.Popen(
                 [self._python, "-c", child_program("serve"), str(theirs), *arguments],
                 cwd=self._folder,
-                env=dict(variables),
+                env={**variables, **where},
                 stdout=sys.stderr,  # what an agent prints is no data of `dev`
                 **_apart(theirs),
             )

@@ -14,6 +14,7 @@ from .errors import UsageError
 from .output import screen
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_QUOTES_HINT: Final = """ JSON has double quotes around names and texts: '{"prompt": "hello"}'."""
 _LINE: Final = re.compile(r"(?:export\s+)?(?P<name>[^=\s]+)\s*=\s*(?P<value>.*)")
 
 
@@ -47,12 +48,17 @@ def payload_of(given: str | None) -> dict[str, Any]:
     text = _text_of(given)
     if not text.strip():
         raise UsageError("The input is empty.", hint='Say something: --input "hello", or --input @file, or --input -')
-    if not text.lstrip().startswith("{"):
+    if not text.lstrip().startswith(("{", "[", '"')):
         return {"prompt": text}
     try:
-        payload: dict[str, Any] = json.loads(text, parse_constant=_refuse_constant)
+        payload: Any = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        screen.warn(f"the input begins like JSON and is none ({error}); it is sent as text.")
+        if text.lstrip().startswith("{"):
+            hint = _QUOTES_HINT if "{'" in text or re.search(r"{\s*\w+\s*:", text) else ""
+            screen.warn(f"the input begins like JSON and is none ({error}); it is sent as text.{hint}")
+        return {"prompt": text}
+    if not isinstance(payload, dict):
+        screen.warn('the input is JSON, but no object; it is sent as text, as {"prompt": "..."}.')
         return {"prompt": text}
     return payload
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError, ManifestDocument
+from ppio_agent_models._entrypoint import serves_by_itself, written_entrypoint
 
 from .errors import UsageError
 from .output import screen
@@ -65,6 +69,7 @@ def read_manifest(path: Path) -> AgentManifest:
     from ppio_agent_models import AgentManifest  # brings pydantic
 
     document = ManifestDocument.parse(read_text(path), source=path.name)
+    logging.getLogger("ppio_agent_client.manifest").disabled = True  # it would tell the same again
     for field in document.unknown_fields():
         screen.warn(f"{path.name}, line {field.line}: {field}")
     return AgentManifest.from_document(document)
@@ -153,6 +158,37 @@ def project_python(folder: Path) -> str:
         if place.is_file():
             return str(place.absolute())
     return sys.executable
+
+
+def is_script(agent: Path, entrypoint: str) -> bool:
+    """Return whether an entrypoint is a script that serves by itself, and needs nothing of ours.
+
+    Args:
+        agent: The agent's folder.
+        entrypoint: What the manifest names.
+    """
+    file = agent / entrypoint
+    return entrypoint.endswith(".py") and file.is_file() and serves_by_itself(file.read_bytes())
+
+
+def names_script(manifest: Path) -> bool:
+    """Return whether a manifest, right or not, names such a script."""
+    with suppress(ConfigurationError):
+        entrypoint = written_entrypoint(read_text(manifest), source=manifest.name)
+        return entrypoint is not None and is_script(manifest.parent, entrypoint)
+    return False
+
+
+def script_runner() -> str:
+    """Return the path of the program that runs such a script on the port that it is given."""
+    return str(files("ppio_agent_client") / "local" / "script.py")
+
+
+def is_from_checkout() -> bool:
+    """Return whether this SDK was installed from a folder or a file, and not from an index (PEP 610)."""
+    with suppress(PackageNotFoundError):
+        return distribution("ppio-agent-client").read_text("direct_url.json") is not None
+    return True
 
 
 def check_runtime(python: str) -> None:

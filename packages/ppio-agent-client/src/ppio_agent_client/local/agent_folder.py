@@ -19,6 +19,8 @@ START_TIMEOUT_SECONDS = 60.0
 NAME_RULE = "1 to 63 lower-case letters, digits and inner hyphens"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 logger = logging.getLogger("ppio_agent_client")
+manifest_logger = logging.getLogger("ppio_agent_client.manifest")
+"""Of its own, so that who has told the same already can silence it."""
 SKIPPED = frozenset(
     {
         ".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".nox", ".hatch",
@@ -37,6 +39,7 @@ class AgentFolder:
         entrypoint: What the runtime is started with.
         about: Version, description, author and tags, as far as the manifest has them.
         python: The interpreter that it was deployed with; None for whichever there is.
+        unknown: What the manifest has that means nothing, a sentence each.
     """
 
     folder: str
@@ -46,6 +49,12 @@ class AgentFolder:
     start_timeout_seconds: float = START_TIMEOUT_SECONDS
     about: dict[str, Any] = field(default_factory=dict)
     python: str | None = None
+    unknown: tuple[str, ...] = ()
+
+    def warn(self) -> None:
+        """Warn about what the manifest has that means nothing."""
+        for problem in self.unknown:
+            manifest_logger.warning("%s", problem)
 
 
 def read_agent_folder(folder: str, no_agent: type[PPIOAgentRuntimeError] = ConfigurationError) -> AgentFolder:
@@ -78,9 +87,10 @@ def is_name(text: str) -> bool:
 
 
 def _from_manifest(folder: str, path: str, text: str) -> AgentFolder:
-    from ppio_agent_models import AgentManifest  # Brings pydantic; folders without a manifest do without.
+    from ppio_agent_models import AgentManifest, ManifestDocument  # With pydantic, which other folders do without.
 
-    manifest = AgentManifest.from_yaml(text, source=repr(path))
+    document = ManifestDocument.parse(text, source=repr(path))
+    manifest = AgentManifest.from_document(document)
     entrypoint = manifest.spec.entrypoint
     if entrypoint.endswith(".py") and not os.path.isfile(os.path.join(folder, entrypoint)):
         raise ConfigurationError(f"{path!r} names the entrypoint {entrypoint!r}, which is not a file in {folder!r}")
@@ -91,6 +101,7 @@ def _from_manifest(folder: str, path: str, text: str) -> AgentFolder:
         entrypoint=entrypoint,
         env_vars=manifest.spec.env_vars,
         start_timeout_seconds=float(manifest.spec.runtime.timeout),
+        unknown=tuple(f"{path}, line {field.line}: {field}" for field in document.unknown_fields()),
         about={"version": about.version, "description": about.description, "author": about.author, "tags": about.tags},
     )
 

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import SandboxCreationError
+from ppio_agent_models._entrypoint import serves_by_itself
 
 from .._core.credentials import with_session_key
 from .agent_folder import copy_folder
@@ -58,7 +59,7 @@ def create_sandbox(paths: Paths, spec: SandboxSpec, *, template_id: str, source:
             directory.make_wakeup_fifo()
             variables = with_session_key(record["token"], {**source.env_vars, **spec.env_vars})
             environment = agent_environment(variables, port=record["port"])
-            command = [python, "-m", "ppio_agent_runtime", source.entrypoint]
+            command = [python, *_arguments(directory.app, source.entrypoint)]
             started = start_supervisor(directory, command, environment, reservation=reservation)
             record["supervisor"], record["agent"] = started
         except (OSError, ValueError) as error:
@@ -100,6 +101,15 @@ def agent_environment(variables: Mapping[str, str], *, port: int) -> dict[str, s
         "PPIO_AGENT_HOST": "127.0.0.1",
         "PPIO_AGENT_PORT": str(port),
     }
+
+
+def _arguments(folder: str, entrypoint: str) -> list[str]:
+    """Return what Python is called with: the runtime, or what runs a script that serves by itself."""
+    if entrypoint.endswith(".py"):
+        with open(os.path.join(folder, entrypoint), "rb") as file:
+            if serves_by_itself(file.read()):
+                return [os.path.join(os.path.dirname(os.path.abspath(__file__)), "script.py"), entrypoint]
+    return ["-m", "ppio_agent_runtime", entrypoint]
 
 
 @contextmanager

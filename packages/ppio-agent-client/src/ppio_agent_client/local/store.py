@@ -20,7 +20,7 @@ from ppio_agent_models import ConfigurationError, SandboxCreationError, SandboxG
 from .._sandbox import LogPage, Sandbox
 from . import lifecycle
 from .create import chosen_python, create_sandbox
-from .directory import read_record
+from .directory import read_record, tail
 from .lifecycle import is_living
 from .paths import Paths, is_sandbox_id
 from .templates import TemplateStore, canonical_id
@@ -101,7 +101,11 @@ class LocalStore:
             record = None
         if record is None:
             record = read_record(self._paths.ended_record(sandbox_id))
-        return None if record is None or record["state"] == "creating" else to_sandbox(record)
+        if record is None or record["state"] == "creating":
+            return None
+        if is_living(record):
+            record["output"] = tail(directory.log)  # so that an agent that never answers is heard
+        return to_sandbox(record)
 
     def list_sandboxes(self) -> list[Sandbox]:
         """Return every living sandbox of this home, whichever process made it, oldest first."""

@@ -51,7 +51,9 @@ class TemplateStore:
             ConfigurationError: The manifest is wrong.
         """
         if _is_path(template_id):
-            yield read_agent_folder(canonical_id(template_id), TemplateNotFoundError)
+            source = read_agent_folder(canonical_id(template_id), TemplateNotFoundError)
+            source.warn()
+            yield source
             return
         while True:
             version = self._pointer(template_id)["files"]
@@ -114,6 +116,7 @@ class TemplateStore:
         """
         path = os.path.realpath(os.path.expanduser(folder))
         source = read_agent_folder(path)
+        source.warn()
         name = name if name is not None else source.name
         if name is None:
             raise ConfigurationError(

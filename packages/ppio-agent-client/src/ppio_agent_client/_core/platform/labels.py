@@ -23,8 +23,6 @@ _PRIVATE: Final = "ppio_agent_private"
 _WAKES: Final = "ppio_agent_wakes"
 _CREATED_BY: Final = "created_by"
 
-_UNESCAPED = re.compile(r"[A-Za-z0-9.-]")
-
 
 @dataclass(frozen=True, slots=True)
 class Labels:
@@ -97,7 +95,7 @@ def read_labels(metadata: object) -> Labels | None:
 
 def escape(text: str) -> str:
     """Return any text in letters, digits, `.`, `-` and `_`, which no filter or query reads as anything else."""
-    return "".join(each if _UNESCAPED.fullmatch(each) else _escaped(each) for each in text)
+    return re.sub(r"[^A-Za-z0-9.-]", lambda match: _escaped(match[0]), text)
 
 
 def unescape(text: str) -> str:
@@ -118,7 +116,7 @@ def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        return float(DEFAULT_SANDBOX_SECONDS)
+        seconds = 0.0
     return seconds if 0 < seconds < float("inf") else float(DEFAULT_SANDBOX_SECONDS)
 
 

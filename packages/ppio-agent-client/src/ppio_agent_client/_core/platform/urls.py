@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from ppio_agent_models import AGENT_PORT, ConfigurationError
+from ppio_agent_models import ConfigurationError
 
 from ..._config import ClientConfig
 from ..requests import checked_url, is_loopback
@@ -45,15 +45,11 @@ class PlatformUrls:
         """Whether the platform speaks the older dialect: other request bodies, no network rules."""
         return self.domain.lower() in _LEGACY_DOMAINS
 
-    def agent(self, sandbox_id: str, domain: str | None) -> tuple[str, dict[str, str]]:
-        """Return where the agent of a sandbox listens, and the headers that lead there."""
-        return self._port_of(sandbox_id, AGENT_PORT, domain)
+    def of_port(self, sandbox_id: str, port: int, domain: str | None) -> tuple[str, dict[str, str]]:
+        """Return where a port of a sandbox is, and the headers that lead there.
 
-    def envd(self, sandbox_id: str, domain: str | None) -> tuple[str, dict[str, str]]:
-        """Return where the envd of a sandbox listens, and the headers that lead there."""
-        return self._port_of(sandbox_id, ENVD_PORT, domain)
-
-    def _port_of(self, sandbox_id: str, port: int, domain: str | None) -> tuple[str, dict[str, str]]:
+        `AGENT_PORT` is its agent's, `ENVD_PORT` its envd's; `domain` is its own, if the platform named one.
+        """
         if self.sandbox_url is not None:
             return self.sandbox_url, {SANDBOX_ID_HEADER: sandbox_id, SANDBOX_PORT_HEADER: str(port)}
         return _url(f"{port}-{sandbox_id}.{domain or self.domain}"), {}

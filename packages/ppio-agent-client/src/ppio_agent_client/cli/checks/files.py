@@ -15,7 +15,7 @@ from ..deploy.context import IGNORE_FILE, ignore_rules
 from ..deploy.dockerfile import read_dockerfile
 from ..deploy.plan import DOCKERFILES
 from ..errors import UsageError
-from ..project import RUNTIME_LINE, has_runtime, import_agent
+from ..project import RUNTIME_LINE, has_runtime, import_agent, is_script
 from ..requirements import REQUIREMENTS_FILE, read_requirements
 from . import Finding, error, located, warning
 
@@ -28,7 +28,7 @@ _SAID: Final = re.compile(r"^ppio-agent-runtime: (?:'[^']*' )?(.*)$", re.MULTILI
 _APP: Final = re.compile(r"\b\w*AgentRuntimeApp\(")
 
 
-def check_requirements(folder: Path) -> Iterator[Finding]:
+def check_requirements(folder: Path, *, needs_runtime: bool = True) -> Iterator[Finding]:
     """Yield the lines that pip would refuse, in the file and in those that it names."""
     if not (folder / REQUIREMENTS_FILE).is_file():
         yield warning("requirements", REQUIREMENTS_FILE, 1, f"there is no {REQUIREMENTS_FILE}; it must name {_RUNTIME}")
@@ -43,7 +43,7 @@ def check_requirements(folder: Path) -> Iterator[Finding]:
         elif line.path is not None:
             advice = f"{line.text!r} is a place on this machine; does the Dockerfile copy it before pip installs?"
             yield warning("requirements", line.file, line.number, advice)
-    if _RUNTIME not in {line.name for line in lines}:
+    if needs_runtime and _RUNTIME not in {line.name for line in lines}:
         yield warning("requirements", REQUIREMENTS_FILE, 1, f"{_RUNTIME} is not in it, and the agent starts with that")
 
 
@@ -80,6 +80,8 @@ def check_program(
     if not (folder / file).is_file():
         yield error("entrypoint", *place, f"there is no file {file!r}, which spec.entrypoint names")
         return
+    if is_script(folder, entrypoint):
+        return  # its own server starts when it is imported, or run
     if not imports:
         return
     if not has_runtime(python):

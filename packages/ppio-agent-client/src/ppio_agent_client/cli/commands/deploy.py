@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +10,9 @@ import typer
 
 from ppio_agent_models import MANIFEST_FILE
 
-from ..errors import UsageError
+from ..errors import CommandError, UsageError
 from ..options import Local
-from ..project import read_agent
+from ..project import Agent, read_agent
 from ..targets import check_templates_are_ours, is_local
 
 app = typer.Typer(add_completion=False)
@@ -24,8 +25,10 @@ Prestart = Annotated[
     bool, typer.Option("--prestart", help="Start the agent at build time: faster, but --env does not reach it.")
 ]
 Install = Annotated[
-    bool, typer.Option("--install", help="With --local: an environment of its own, from requirements.txt.")
+    bool,
+    typer.Option("--install", help="With --local: an environment of its own, from requirements.txt or pyproject.toml."),
 ]
+NoImport = Annotated[bool, typer.Option("--no-import", help="With --local: do not try whether the agent starts.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Longest wait for the build.")]
 
 
@@ -38,6 +41,7 @@ def deploy(
     tag: Tag = None,
     prestart: Prestart = False,
     install: Install = False,
+    no_import: NoImport = False,
     timeout: Timeout = 1800,
 ) -> None:
     """Make a template of an agent, to start sandboxes from."""
@@ -45,13 +49,14 @@ def deploy(
     here = is_local(local)
     if here and (tag or prestart):
         raise UsageError("--tag and --prestart are for the platform; a local template has neither.")
-    if install and not here:
-        raise UsageError("--install is for --local; on the platform the Dockerfile installs.")
+    if (install or no_import) and not here:
+        raise UsageError("--install and --no-import are for --local; on the platform the Dockerfile installs.")
     agent = read_agent(config)
     if here:
         from ..deploy.local import deploy_locally
 
-        deploy_locally(agent, update=update, install=install, dry_run=dry_run)
+        check = None if no_import else partial(_check, agent)
+        deploy_locally(agent, update=update, install=install, dry_run=dry_run, check=check)
         return
     from ..deploy.plan import plan_of
     from ..deploy.platform import deploy_to_platform, show_dry_run
@@ -61,3 +66,20 @@ def deploy(
         show_dry_run(plan)
     else:
         deploy_to_platform(plan, update=update, timeout=timeout)
+
+
+def _check(agent: Agent, python: str) -> None:
+    """Import an agent, as its sandboxes will.
+
+    Raises:
+        CommandError: It cannot be started.
+    """
+    from ..checks.files import check_program
+
+    named_at = agent.file.name, 1
+    for finding in check_program(agent.folder, python, agent.manifest, named_at, imports=True):
+        raise CommandError(
+            f"{agent.name} cannot be started, so it was not deployed.\n  {finding}",
+            hint="If it only lacks a package: --install. If it needs variables that it has only later: --no-import.",
+            facts={"file": finding.file, "line": finding.line},
+        )

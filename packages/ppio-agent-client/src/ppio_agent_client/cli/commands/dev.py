@@ -18,7 +18,15 @@ from ..dev_agent import DevAgent, holder, is_free, next_free
 from ..errors import EXIT_INTERRUPTED, CommandError
 from ..options import Folder
 from ..output import screen
-from ..project import check_runtime, manifest_path, project_python, read_manifest
+from ..project import (
+    check_runtime,
+    is_script,
+    manifest_path,
+    names_script,
+    project_python,
+    read_manifest,
+    script_runner,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -45,7 +53,8 @@ def dev(
     """
     manifest = manifest_path(folder)
     python = project_python(manifest.parent)
-    check_runtime(python)
+    if not names_script(manifest):
+        check_runtime(python)
     reloader = _Reloader(manifest, python, host, _free_port(host, port))
     received: list[int] = []
     try:
@@ -89,7 +98,8 @@ class _Reloader:
             return
         spec, self._name = manifest.spec, manifest.metadata.name
         screen.detail(f"Starting {spec.entrypoint}.")
-        self.agent.start(spec.entrypoint, {**_DEFAULTS, **spec.env_vars, **os.environ})
+        script = script_runner() if is_script(self._folder, spec.entrypoint) else None
+        self.agent.start(spec.entrypoint, {**_DEFAULTS, **spec.env_vars, **os.environ}, script=script)
 
     def _tell_ready(self) -> None:
         if self._told:
@@ -128,7 +138,7 @@ def _filter() -> Callable[[Any, str], bool]:
 
 def _curl(url: str) -> str:
     body = '"{\\"prompt\\": \\"Hello\\"}"' if sys.platform == "win32" else """'{"prompt": "Hello"}'"""
-    return f"curl --json {body} {url}/invocations"
+    return f"curl -N -H Content-Type:application/json -H Accept:text/event-stream -d {body} {url}/invocations"
 
 
 def _free_port(host: str, wanted: int | None) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 import typer
 
 from ..doctor import Check, State
-from ..doctor.agent import check_agent
+from ..doctor.agent import check_agent, check_index
 from ..doctor.environment import check_access, check_home, check_versions
 from ..errors import EXIT_FAILED
 from ..output import screen
@@ -38,6 +38,8 @@ def doctor() -> None:
 
 def _checks(tell: Callable[[str], None]) -> Iterator[Check]:
     yield from check_versions()
+    tell("Asking the package index")
+    yield from check_index(Path.cwd())
     tell("Asking the platform")
     yield from check_access()
     tell("Looking at what is on this machine")

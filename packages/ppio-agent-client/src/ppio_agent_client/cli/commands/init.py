@@ -23,6 +23,7 @@ from ppio_agent_models import MANIFEST_FILE
 from ..errors import CommandError, UsageError
 from ..options import Force, NoInput
 from ..output import screen
+from ..project import is_from_checkout
 
 NAME_RULE: Final = "1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end"
 _PLACE: Final = re.compile(r"\{\{(\w+)\}\}")
@@ -223,4 +224,9 @@ def _tell(project: Project, folder: Path, written: list[str], kept: list[str]) -
     screen.result(document, shown)
     if "requirements.txt" in kept:
         screen.warn("requirements.txt was there: it must name ppio-agent-runtime.")
+    if is_from_checkout():
+        screen.note(
+            "This version of the SDK was not installed from a package index, which may not have it.\n"
+            "`ppio-agent doctor` looks; README.md says how wheels from a folder are used."
+        )
     screen.note("Next:" + "".join(f"\n  {step}" for step in steps))

@@ -181,6 +181,8 @@ def _made(client: SyncAgentRuntimeClient, target: _Target) -> SyncSandboxSession
     from ppio_agent_client import SandboxConfig
 
     assert target.template_id is not None
+    if target.template_id == "." and is_local(target.local):
+        _say_which(client)
     with screen.working(
         f"Starting a sandbox from {'this folder' if target.template_id == '.' else target.template_id}"
     ):
@@ -188,6 +190,15 @@ def _made(client: SyncAgentRuntimeClient, target: _Target) -> SyncSandboxSession
         session = client.create_session(target.template_id, target.life, config, session_id=target.session_id)
     screen.detail(f"session {session.session_id} in sandbox {session.sandbox_id} at {session.host_url}")
     return session
+
+
+def _say_which(client: SyncAgentRuntimeClient) -> None:
+    """Say that the folder is asked as it is now, where a copy of it was deployed too."""
+    name = client.get_template(".").name
+    if name in {template.template_id for template in client.list_templates()}:
+        deployed = command("invoke", "--template-id", name, local=True)
+        screen.note(f"This asks the agent {name!r} of this folder as it is now. Its deployed copy is asked with")
+        screen.note(f"  {deployed}")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ..checks.manifest import check_schema, check_secrets, check_size
 from ..errors import EXIT_FAILED
 from ..options import Folder
 from ..output import screen
-from ..project import manifest_path, project_python, read_text
+from ..project import manifest_path, names_script, project_python, read_text
 from ..rendering import count
 
 app = typer.Typer(add_completion=False)
@@ -50,8 +50,8 @@ def validate(
 def _findings(path: Path, *, imports: bool) -> Iterator[Finding]:
     folder, file, text = path.parent, path.name, read_text(path)
     yield from check_secrets(file, text)
-    yield from check_requirements(folder)
     yield from check_dockerfile(folder)
+    yield from check_requirements(folder, needs_runtime=not names_script(path))
     try:
         document = ManifestDocument.parse(text, source=file)
     except ConfigurationError as problem:

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from ppio_agent_models import AuthenticationError, NetworkError, PlatformError, RateLimitedError, TotalTimeoutError
 
 from ..errors import CommandError, UsageError
-from .plan import READY_COMMAND, START_COMMAND, Plan
+from .plan import READY_COMMAND, Plan
 
 _LOOK_SECONDS: Final = 0.3
 _STATUS: Final = re.compile(r"(?P<code>[1-5]\d\d): (?P<text>.*)", re.DOTALL)
@@ -207,7 +207,8 @@ def _template(plan: Plan, folder: Path) -> Any:
 
     plan.context.put_into(folder, plan.manifest)
     template = Template(file_context_path=str(folder)).from_dockerfile(plan.build.text)
-    return template.set_start_cmd(START_COMMAND, READY_COMMAND) if plan.prestart else template
+    start = plan.start_command
+    return template.set_start_cmd(start, READY_COMMAND) if start else template
 
 
 @contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution, distributions
 from importlib.util import find_spec
@@ -23,22 +24,34 @@ from ppio_agent_models import MANIFEST_FILE
 
 from ..errors import CommandError, UsageError
 from ..output import screen
-from ..project import Agent
+from ..project import Agent, has_runtime, is_script, read_text
 from ..requirements import REQUIREMENTS_FILE, read_requirements
 
 if TYPE_CHECKING:
     from ppio_agent_client import SyncLocalSandboxProvider
 
-_REQUIREMENT: Final = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)")
 _COMPLETE: Final = ".complete"
 _FORGET_SECONDS: Final = 30 * 24 * 3600
 """Environments that no deployment has used for so long are removed; no sandbox lives that long by habit."""
+_PROJECT_FILE: Final = "pyproject.toml"
+_LOCK_FILE: Final = "uv.lock"
+_WHEELS_FOLDER: Final = "wheels"
+_RUNTIME: Final = "ppio-agent-runtime"
 _OUR_WHEELS: Final = ("ppio-agent-models", "ppio-agent-runtime")
 _LAST_LINES: Final = 20
 
 
-def deploy_locally(agent: Agent, *, update: bool, install: bool, dry_run: bool) -> None:
+def deploy_locally(
+    agent: Agent, *, update: bool, install: bool, dry_run: bool, check: Callable[[str], None] | None
+) -> None:
     """Register an agent's folder as a local template.
+
+    Args:
+        agent: The folder.
+        update: Whether to take over the name of another folder's agent.
+        install: Whether to make an environment of its own.
+        dry_run: Whether to do nothing but look.
+        check: Raises when the agent cannot be started with an interpreter; None to take it as it is.
 
     Raises:
         UsageError: The manifest has another file name, or there is nothing to install.
@@ -48,16 +61,18 @@ def deploy_locally(agent: Agent, *, update: bool, install: bool, dry_run: bool) 
 
     if agent.file.name != MANIFEST_FILE:
         raise UsageError(f"Local templates are read from {MANIFEST_FILE}, not from {agent.file.name}.")
-    if install and not (agent.folder / REQUIREMENTS_FILE).is_file():
-        raise UsageError(f"--install needs {agent.folder / REQUIREMENTS_FILE}, which is not there.")
+    source = _install_source(agent.folder) if install else None
     provider = SyncLocalSandboxProvider()
     _refuse_to_overwrite(provider, agent, update)
     if dry_run:
         _tell(agent, None, dry_run=True)
         return
-    python = environment_for(provider.home, agent.folder / REQUIREMENTS_FILE) if install else None
+    python = None if source is None else _environment_for(provider.home, agent, source)
     if not install:
         _say_what_is_missing(agent)
+    if check is not None:
+        with screen.working(f"Importing {agent.manifest.spec.entrypoint}"):
+            check(str(python or os.environ.get("PPIO_AGENT_PYTHON") or sys.executable))
     with screen.working(f"Copying {agent.folder.resolve()}"):
         provider.deploy(agent.folder, python=None if python is None else str(python))
     _tell(agent, python, dry_run=False)
@@ -77,7 +92,8 @@ def _say_what_is_missing(agent: Agent) -> None:
     """Warn when the interpreter that agents run with has not what they import, as far as that can be seen."""
     if os.environ.get("PPIO_AGENT_PYTHON"):
         return
-    missing = [] if find_spec("ppio_agent_runtime") else ["ppio-agent-runtime"]
+    is_ours = not is_script(agent.folder, agent.manifest.spec.entrypoint)
+    missing = [] if find_spec("ppio_agent_runtime") or not is_ours else ["ppio-agent-runtime"]
     lines = read_requirements(agent.folder) if (agent.folder / REQUIREMENTS_FILE).is_file() else ()
     for line in lines:
         if line.name and line.applies_here and line.name not in missing and not _is_installed(line.name):
@@ -105,13 +121,21 @@ def _tell(agent: Agent, python: Path | None, *, dry_run: bool) -> None:
     screen.note(f'Ask it: ppio-agent invoke --local --template-id {agent.name} --input "hello"')
 
 
-def environment_for(home: Path, requirements: Path) -> Path:
-    """Return the interpreter of an environment that has what a requirements file names; make it if there is none.
+def _install_source(folder: Path) -> Path:
+    """Return the file that says what an agent needs."""
+    for name in (REQUIREMENTS_FILE, _PROJECT_FILE):
+        if (folder / name).is_file():
+            return folder / name
+    raise UsageError(f"--install needs {REQUIREMENTS_FILE} or {_PROJECT_FILE}, and neither is in {folder.resolve()}.")
+
+
+def _environment_for(home: Path, agent: Agent, source: Path) -> Path:
+    """Return the interpreter of an environment that has what a file names; make it if there is none.
 
     Raises:
         CommandError: Something could not be installed, or the runtime is not among it.
     """
-    folder = home / "environments" / _key(requirements)
+    folder = home / "environments" / _key(source)
     python = folder / "bin" / "python"
     _forget_old(folder.parent)
     if (folder / _COMPLETE).exists():
@@ -121,7 +145,9 @@ def environment_for(home: Path, requirements: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     try:
-        _make(folder, python, requirements)
+        _make(folder, python, source)
+        if not is_script(agent.folder, agent.manifest.spec.entrypoint):
+            _check_runtime(python, source)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -129,29 +155,60 @@ def environment_for(home: Path, requirements: Path) -> Path:
     return python
 
 
-def _make(folder: Path, python: Path, requirements: Path) -> None:
+def _check_runtime(python: Path, source: Path) -> None:
+    if not has_runtime(str(python)):
+        raise CommandError(
+            f"{source.name} does not bring {_RUNTIME}, which starts the agent.",
+            hint=f"Add it to {source.name}: {_RUNTIME}",
+        )
+
+
+def _make(folder: Path, python: Path, source: Path) -> None:
     has_pip = find_spec("pip") is not None
     with screen.working(f"Making an environment in {folder}"):
         _run([sys.executable, "-m", "venv", *(["--without-pip"] if has_pip else []), str(folder)])
-    pip = [sys.executable, "-m", "pip", "--python", str(python)] if has_pip else [str(python), "-m", "pip"]
-    options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-    with screen.working(f"Installing {requirements.name}"):
-        _run([*pip, "install", *options, *_checkouts(requirements), "-r", requirements.name], cwd=requirements.parent)
+    uv = shutil.which("uv") if source.name == _PROJECT_FILE and source.with_name(_LOCK_FILE).is_file() else None
+    with screen.working(f"Installing what {_LOCK_FILE if uv else source.name} names"):
+        if uv:
+            command = [uv, "sync", "--frozen", "--no-dev", "--no-install-project", "--python", str(python)]
+            _run(command, cwd=source.parent, UV_PROJECT_ENVIRONMENT=str(folder))
+            return
+        if source.name == _PROJECT_FILE:
+            wanted = folder / REQUIREMENTS_FILE
+            wanted.write_text("".join(f"{line}\n" for line in _dependencies(source)), encoding="utf-8")
+            if source.with_name(_LOCK_FILE).is_file():
+                screen.warn(f"uv is not on PATH, so the versions that {_LOCK_FILE} fixes are not used.")
+        else:
+            wanted = source
+        pip = [sys.executable, "-m", "pip", "--python", str(python)] if has_pip else [str(python), "-m", "pip"]
+        options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+        wheels = ["--find-links", _WHEELS_FOLDER] if (source.parent / _WHEELS_FOLDER).is_dir() else []
+        command = [*pip, "install", *options, *wheels, *_checkouts(source), "-r", str(wanted.resolve())]
+        _run(command, cwd=source.parent)
+
+
+def _dependencies(project: Path) -> list[str]:
+    """Return `project.dependencies` of a pyproject.toml.
+
+    Raises:
+        UsageError: It cannot be read, or has none.
+    """
     try:
-        _run([str(python), "-c", "import ppio_agent_runtime"])
-    except CommandError as error:
-        raise CommandError(
-            f"{requirements.name} does not bring ppio-agent-runtime, which starts the agent.",
-            hint=f"Add a line to {requirements.name}: ppio-agent-runtime",
-        ) from error
+        found = tomllib.loads(read_text(project)).get("project", {}).get("dependencies")
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{project} cannot be read: {error}.") from error
+    if not isinstance(found, list):
+        raise UsageError(f"{project} has no dependencies in [project].", hint=f"Name them in {REQUIREMENTS_FILE}.")
+    return [str(line) for line in found]
 
 
-def _run(command: list[str], *, cwd: Path | None = None) -> None:
+def _run(command: list[str], *, cwd: Path | None = None, **variables: str) -> None:
     """Run a program, tell what it says, and fail with its last lines."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
     with subprocess.Popen(
         command,
         cwd=cwd,
+        env={**os.environ, **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -170,25 +227,28 @@ def _run(command: list[str], *, cwd: Path | None = None) -> None:
         raise CommandError(f"{' '.join(command[:4])} ... failed:" + "".join(f"\n  {line}" for line in last))
 
 
-def _key(requirements: Path) -> str:
+def _key(source: Path) -> str:
     """Return a name for what is installed: equal for equal requirements, and never equal if they name other files."""
-    text = requirements.read_bytes()
-    names_files = any(
-        line.strip().startswith((b"-", b".", b"/", b"file:")) or b"/" in line.split(b"#")[0]
-        for line in text.splitlines()
-    )
-    total = hashlib.sha256(f"{sys.version}\0{sys.executable}\0{_checkouts(requirements)}\0".encode() + text)
-    if names_files:
-        total.update(str(time.time_ns()).encode())
+    lock = source.with_name(_LOCK_FILE)
+    texts = [source, *([lock] if source.name == _PROJECT_FILE and lock.is_file() else [])]
+    total = hashlib.sha256(f"{sys.version}\0{sys.executable}\0{_checkouts(source)}\0".encode())
+    for path in texts:
+        total.update(path.read_bytes())
+    if source.name == REQUIREMENTS_FILE:
+        lines = list(read_requirements(source.parent))
+        if any(line.file != REQUIREMENTS_FILE or line.requirement is None or line.requirement.url for line in lines):
+            total.update(str(time.time_ns()).encode())
     return total.hexdigest()[:16]
 
 
-def _checkouts(requirements: Path) -> list[str]:
+def _checkouts(source: Path) -> list[str]:
     """Return the folders that our own wheels are installed from, if they are: an index may not have this version."""
     found: list[str] = []
-    if b"ppio-agent-runtime" not in requirements.read_bytes():
-        return found
-    for name in _OUR_WHEELS:
+    if source.name == REQUIREMENTS_FILE:
+        names_it = any(line.name == _RUNTIME for line in read_requirements(source.parent))
+    else:
+        names_it = any(_RUNTIME in line.lower().replace("_", "-") for line in _dependencies(source))
+    for name in _OUR_WHEELS if names_it else ():
         with suppress(PackageNotFoundError, ValueError, KeyError):
             url = json.loads(distribution(name).read_text("direct_url.json") or "{}")["url"]
             path = Path(url2pathname(urlsplit(url).path))

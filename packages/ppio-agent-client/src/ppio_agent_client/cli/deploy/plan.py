@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-from ppio_agent_models import MANIFEST_FILE, ConfigurationError
+from ppio_agent_models import AGENT_PORT, MANIFEST_FILE, ConfigurationError
 
 from ..output import screen
-from ..project import Agent, read_text, sent_manifest
+from ..project import Agent, is_script, read_text, sent_manifest
 from ..rendering import count
 from .context import Context, collect
 from .dockerfile import BuildFile, Instruction, read_dockerfile
@@ -51,6 +52,15 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
 
     @property
+    def start_command(self) -> str | None:
+        """What starts the agent while the template is built; None if nothing does."""
+        entrypoint = self.agent.manifest.spec.entrypoint
+        if self.prestart and is_script(self.agent.folder, entrypoint):
+            places = f"PORT={AGENT_PORT} PPIO_AGENT_PORT={AGENT_PORT} PPIO_AGENT_HOST=0.0.0.0"
+            return f"cd {APP_FOLDER} && {places} exec python {shlex.quote(f'./{entrypoint}')}"
+        return START_COMMAND if self.prestart else None
+
+    @property
     def digest(self) -> str:
         """A hash of what is built: equal for equal templates."""
         return self.context.digest(self.manifest, self.build.text, str(self.size), str(self.prestart), *self.tags)
@@ -70,7 +80,7 @@ class Plan:
             "files": [{"path": file.path, "size": file.size} for file in self.context.files],
             "bytes": self.context.size,
             "steps": [str(step) for step in self.build.instructions],
-            "start_command": START_COMMAND if self.prestart else None,
+            "start_command": self.start_command,
             "warnings": self.warnings,
             "notes": self.build.notes,
         }

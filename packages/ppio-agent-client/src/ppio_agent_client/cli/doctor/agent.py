@@ -7,13 +7,15 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from ppio_agent_models import MANIFEST_FILE, PPIOAgentRuntimeError
 
 from ..errors import CommandError
-from ..project import RUNTIME_LINE, has_runtime, import_agent, project_python, read_manifest
+from ..project import RUNTIME_LINE, has_runtime, import_agent, is_script, project_python, read_manifest
 from . import Check, State
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _SHOWN_PACKAGES: Final = 5
 _SLOW_START_SECONDS: Final = 2.0
 _MAX_IMPORT_SECONDS: Final = 60
+_INDEX_SECONDS: Final = 20
 _IMPORT: Final = re.compile(rb"import time:\s+(?P<own>\d+) \|\s+\d+ \|\s+(?P<module>\S+)")
 
 
@@ -37,6 +40,9 @@ def check_agent(folder: Path) -> Iterator[Check]:
     python = project_python(folder)
     yield Check("agent", "name", State.OK, f"{manifest.metadata.name} {manifest.metadata.version}")
     yield Check("agent", "python", State.OK, python)
+    if is_script(folder, manifest.spec.entrypoint):
+        yield Check("agent", "start", State.OK, "a script that serves by itself")
+        return
     if not has_runtime(python):
         yield Check("agent", "start", State.ERROR, "its Python has no ppio-agent-runtime", RUNTIME_LINE)
         return
@@ -50,6 +56,33 @@ def check_agent(folder: Path) -> Iterator[Check]:
     yield Check("agent", "start", State.NOTE if slow else State.OK, total, hint)
     for package, cost in costs.most_common(_SHOWN_PACKAGES):
         yield Check("agent", f"  {package}", State.OK, _milliseconds(cost))
+
+
+def check_index(folder: Path) -> Iterator[Check]:
+    """Yield whether pip finds the runtime of this version, which images and environments of agents install."""
+    from ppio_agent_client import __version__
+
+    wheels = ["--find-links", "wheels"] if (folder / "wheels").is_dir() else []
+    wanted = f"ppio-agent-runtime=={__version__}"
+    options = ["--no-deps", "--no-input", "--disable-pip-version-check", "--retries", "0", "--timeout", "5"]
+    command = [sys.executable, "-m", "pip", "download", *options, *wheels, wanted]
+    if find_spec("pip") is None:
+        yield Check("installed", "index", State.NOTE, f"not asked for {wanted}: this Python has no pip")
+        return
+    try:
+        with TemporaryDirectory(prefix="ppio-agent-") as target:
+            ended = subprocess.run(
+                [*command, "--dest", target], cwd=folder, capture_output=True, timeout=_INDEX_SECONDS, check=False
+            )
+        found = ended.returncode == 0
+    except subprocess.TimeoutExpired:
+        yield Check("installed", "index", State.NOTE, f"no answer about {wanted} within {_INDEX_SECONDS} s")
+        return
+    if found:
+        yield Check("installed", "index", State.OK, f"pip finds {wanted}")
+    else:
+        hint = "Images cannot be built without it. Put its wheels into wheels/ beside the Dockerfile; see README.md."
+        yield Check("installed", "index", State.NOTE, f"pip does not find {wanted}", hint)
 
 
 def import_costs(folder: Path, python: str, manifest: AgentManifest) -> Counter[str] | None:

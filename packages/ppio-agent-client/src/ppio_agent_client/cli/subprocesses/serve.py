@@ -1,7 +1,7 @@
 """Serves an agent for `ppio-agent dev`, under the agent's own Python, which knows nothing of ours but the runtime.
 
-Called as `python -c <this text> <lifeline> <arguments of ppio_agent_runtime>`. The lifeline is the number of a pipe
-that ends with the command, however that ended, or -1.
+Called as `python -c <this text> <lifeline> <arguments of ppio_agent_runtime, or a program with its own>`. The lifeline
+is the number of a pipe that ends with the command, however that ended, or -1.
 """
 
 import os
@@ -48,7 +48,11 @@ def main() -> None:
     if lifeline >= 0:
         threading.Thread(target=end_with, args=[lifeline], daemon=True).start()
     try:
-        runpy.run_module("ppio_agent_runtime", run_name="__main__", alter_sys=True)
+        if sys.argv[1].endswith("script.py") and Path(sys.argv[1]).is_absolute():
+            sys.argv.pop(0)
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        else:
+            runpy.run_module("ppio_agent_runtime", run_name="__main__", alter_sys=True)
     except Exception as error:  # noqa: BLE001  # whatever the agent's code raises
         report = traceback.TracebackException.from_exception(error)
         keep_their_frames(report)

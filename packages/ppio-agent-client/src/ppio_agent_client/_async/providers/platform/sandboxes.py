@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from ppio_agent_models import ConfigurationError, SandboxGoneError
+from ppio_agent_models import AGENT_PORT, ConfigurationError, SandboxGoneError
 
 from ...._core.platform import labels
 from ...._core.platform.models import PlatformSandbox
 from ...._core.platform.start import agent_start, needs_user
-from ...._core.platform.urls import ENVD_TOKEN_HEADER, TRAFFIC_TOKEN_HEADER, PlatformUrls
+from ...._core.platform.urls import ENVD_PORT, ENVD_TOKEN_HEADER, TRAFFIC_TOKEN_HEADER, PlatformUrls
 from ...._io import _async as io
 from ...._sandbox import Sandbox
 from .api import PlatformApi
@@ -105,7 +105,7 @@ class PlatformSandboxes:
         """Return a sandbox of this SDK as the platform has told of it."""
         assert told.labels is not None
         known = self._connection(told.sandbox_id)
-        url, headers = self._urls.agent(told.sandbox_id, known.domain)
+        url, headers = self._urls.of_port(told.sandbox_id, AGENT_PORT, known.domain)
         headers["Authorization"] = f"Bearer {self._auth.session_token(told.labels.session_id)}"
         template_id = told.template_id or told.labels.template
         return Sandbox(
@@ -163,7 +163,7 @@ class PlatformSandboxes:
         )
 
     def _envd(self, known: PlatformSandbox) -> tuple[str, dict[str, str]]:
-        url, headers = self._urls.envd(known.sandbox_id, known.domain)
+        url, headers = self._urls.of_port(known.sandbox_id, ENVD_PORT, known.domain)
         return url, headers if known.envd_token is None else {**headers, ENVD_TOKEN_HEADER: known.envd_token}
 
     async def _look_up(self, sandbox_id: str) -> PlatformSandbox | None:

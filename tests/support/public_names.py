@@ -1,4 +1,4 @@
-"""What a lazy front door says, read from its source: to type checkers, and at run time."""
+"""The names that a lazy package root exports, read from its source: to type checkers, and at run time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 def names_for_type_checkers(package: ModuleType) -> dict[str, str]:
-    """Return the names in the TYPE_CHECKING block, each with its room."""
+    """Return the names in the TYPE_CHECKING block, each with its module."""
     (block,) = (node for node in _source(package).body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     assert len(imports) == len(block.body)
@@ -18,11 +18,11 @@ def names_for_type_checkers(package: ModuleType) -> dict[str, str]:
 
 
 def names_at_run_time(package: ModuleType) -> dict[str, str]:
-    """Return the names in the table of rooms, each with its room."""
+    """Return the names in the table of modules, each with its module."""
     (table,) = (node for node in ast.walk(_source(package)) if isinstance(node, ast.Dict))
-    rooms: dict[str, tuple[str, ...]] = ast.literal_eval(table)
-    names = [(name, room) for room, names in rooms.items() for name in names]
-    assert len(names) == len(dict(names)), "a name is in two rooms"
+    modules: dict[str, tuple[str, ...]] = ast.literal_eval(table)
+    names = [(name, module) for module, names in modules.items() for name in names]
+    assert len(names) == len(dict(names)), "a name is in two modules"
     return dict(names)
 
 

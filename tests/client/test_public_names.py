@@ -1,18 +1,15 @@
-"""The front door: what it shows, and what it costs to come in."""
+"""The public names: which there are, and what importing them costs."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 import ppio_agent_client
-
-ROOM = Path(ppio_agent_client.__file__).parent
+from tests.support.public_names import names_at_run_time, names_for_type_checkers
 
 
 def loaded_by(code: str) -> set[str]:
@@ -28,21 +25,12 @@ def test_every_name_is_there(name: str) -> None:
     assert getattr(ppio_agent_client, name).__name__ == name
 
 
-def test_types_and_table_name_the_same_things() -> None:
-    tree = ast.parse((ROOM / "__init__.py").read_text())
-    typed = {
-        alias.asname
-        for block in tree.body
-        if isinstance(block, ast.If)
-        for statement in block.body
-        if isinstance(statement, ast.ImportFrom)
-        for alias in statement.names
-    }
-    assert typed == set(ppio_agent_client.__all__)
+def test_type_checkers_see_the_names_that_exist_at_run_time() -> None:
+    assert names_for_type_checkers(ppio_agent_client) == names_at_run_time(ppio_agent_client)
 
 
 @pytest.mark.contract
-def test_the_door_itself_loads_nothing_heavy() -> None:
+def test_the_package_itself_loads_nothing_heavy() -> None:
     loaded = loaded_by("import ppio_agent_client") - loaded_by("pass")
     assert loaded.isdisjoint({"typing", "re", "enum", "functools", "collections"})  # what all the heavy ones begin with
 
@@ -70,29 +58,7 @@ def test_the_client_never_loads_a_server() -> None:
     assert loaded.isdisjoint({"ppio_agent_runtime", "fastapi", "starlette", "uvicorn"})
 
 
-def test_exactly_one_module_and_its_twin_import_httpx() -> None:
-    importing = {path.relative_to(ROOM).as_posix() for path in ROOM.rglob("*.py") if "httpx" in _imports(path)}
-    assert importing == {"_async/transport.py", "_sync/transport.py"}
-
-
-def test_what_decides_is_pure() -> None:
-    impure = {"httpx", "asyncio", "time", "random", "threading", "socket"}
-    assert {
-        path.name: _imports(path) & impure for path in (ROOM / "_core").glob("*.py") if _imports(path) & impure
-    } == {}
-
-
 @pytest.mark.contract
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'Nothing'"):
         ppio_agent_client.Nothing  # noqa: B018  # the access is the test
-
-
-def _imports(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            found.add(node.module.partition(".")[0])
-    return found

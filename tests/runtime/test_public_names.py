@@ -1,4 +1,4 @@
-"""The front door is lazy and complete, and says the same thing in each of the places where it has to say it."""
+"""The public names are lazy and complete, and the same in each of the places where they have to be said."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import ppio_agent_runtime
-from tests.support.front_doors import names_at_run_time, names_for_type_checkers
 from tests.support.processes import run_to_the_end
+from tests.support.public_names import names_at_run_time, names_for_type_checkers
 
 PUBLIC = {
     "AgentConfig",
@@ -55,9 +55,9 @@ def test_all_and_dir_list_every_name() -> None:
     assert set(dir(ppio_agent_runtime)) >= PUBLIC
 
 
-@pytest.mark.parametrize(("name", "room"), names_at_run_time(ppio_agent_runtime).items())
-def test_a_name_leads_to_its_room(name: str, room: str) -> None:
-    assert getattr(ppio_agent_runtime, name) is getattr(import_module(room, "ppio_agent_runtime"), name)
+@pytest.mark.parametrize(("name", "module"), names_at_run_time(ppio_agent_runtime).items())
+def test_a_name_leads_to_its_module(name: str, module: str) -> None:
+    assert getattr(ppio_agent_runtime, name) is getattr(import_module(module, "ppio_agent_runtime"), name)
 
 
 @pytest.mark.contract
