@@ -28,7 +28,7 @@ def _draw_table(report: Report, path: Path) -> None:
     rows = [row for row in report.rows() if row.key in _SHOWN]
     if not rows:
         return
-    servers = report.servers()
+    servers = [name for name in report.servers() if any(name in report.results[row.key] for row in rows)]
     figure, axes = plt.subplots(figsize=(8, 0.9 + 0.6 * len(rows)), layout="constrained")
     height = 0.8 / len(servers)
     for number, server in enumerate(servers):

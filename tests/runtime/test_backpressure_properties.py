@@ -19,9 +19,9 @@ pytestmark = pytest.mark.contract
 
 KIB = 1024
 LOG_BYTES = 256 * KIB
-HELD_BYTES = 8 * 1024 * KIB
+HELD_BYTES = 12 * 1024 * KIB
 """More than a stream may hold with all that the kernel and the server keep for a connection, far less than it makes."""
-LEAST_BYTES = 4 * HELD_BYTES
+LEAST_BYTES = 3 * HELD_BYTES
 
 made: dict[str, int] = {}
 """Characters that the generator of each stream has made so far, by its name."""

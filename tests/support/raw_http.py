@@ -115,9 +115,11 @@ class Connection:
     def read_answer(self) -> Answer:
         """Return the next answer, body and all."""
         status, headers = self.read_head()
-        if self._chunked:
-            return Answer(status, headers, b"".join(self.pieces()))
-        return Answer(status, headers, self._exactly(int(headers.get("content-length", "0"))))
+        return Answer(status, headers, self.read_body(headers))
+
+    def read_body(self, headers: Mapping[str, str]) -> bytes:
+        """Return the body of the answer whose head was read."""
+        return b"".join(self.pieces()) if self._chunked else self._exactly(int(headers.get("content-length", "0")))
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the pieces of a chunked body as they come, to its end (RFC 9112, section 7.1)."""
