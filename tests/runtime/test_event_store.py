@@ -321,6 +321,20 @@ def test_file_of_another_version_fails_at_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.contract
+def test_nobody_else_may_read_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    path.touch(0o644)
+    app = PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{path}"))
+    app.entrypoint(lambda payload: payload)
+
+    with running(app) as url:
+        call(url, body=b"{}", headers={"Idempotency-Key": "one"})
+        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+
+    assert modes == {"events.db": 0o600, "events.db-wal": 0o600}
+
+
+@pytest.mark.contract
 def test_making_an_app_touches_no_file(tmp_path: Path) -> None:
     PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{tmp_path}/folder/events.db"))
     assert not (tmp_path / "folder").exists()

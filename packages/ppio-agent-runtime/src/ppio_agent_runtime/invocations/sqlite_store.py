@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -161,6 +162,7 @@ class SQLiteStore:
         database = None
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            _make_private(self._path)
             database = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False)
             self._prepare(database)
         except (sqlite3.Error, OSError) as error:
@@ -195,6 +197,12 @@ class SQLiteStore:
         bounds = self._bounds
         oldest_allowed = time.time() - bounds.max_age_seconds
         database.execute(_PRUNE, (oldest_allowed, bounds.max_invocations, bounds.max_bytes))
+
+
+def _make_private(path: Path) -> None:
+    """Let nobody else read the file, which holds answers of callers; SQLite gives its `-wal` the same mode."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    path.chmod(0o600)
 
 
 def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...] = ()) -> list[StoredInvocation]:
