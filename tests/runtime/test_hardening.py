@@ -123,6 +123,18 @@ def test_a_flood_of_header_fields_is_cut_off(url: str, sent: bytes) -> None:
     assert post(url).status == 200
 
 
+@pytest.mark.parametrize("bytes_at_first", [1000, 50_000, 64_000])
+def test_a_head_that_is_too_large_is_so_in_parts_too(url: str, bytes_at_first: int) -> None:
+    head = b"POST /invocations HTTP/1.1\r\nHost: agent\r\nContent-Length: 2\r\n"
+    head += b"".join(b"X-%d: %b\r\n" % (number, b"a" * 1000) for number in range(100)) + b"\r\n"
+    with closing(connect(url)) as connection:
+        connection.sendall(head[:bytes_at_first])
+        assert request(url, "GET", "/ping").status == 200  # so the server has read the first part
+        connection.sendall(head[bytes_at_first:] + b"{}")
+
+        assert statuses(read_to_end(connection)) == [431]
+
+
 def test_an_honest_head_is_not_too_large(url: str) -> None:
     fields = {f"X-Field-{number}": "a" * 400 for number in range(100)}
     assert request(url, "POST", "/invocations", b"{}", fields).status == 200

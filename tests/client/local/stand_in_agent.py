@@ -52,8 +52,11 @@ def say(text: str, times: str = "1") -> dict[str, object]:
     return {}
 
 
+leaves_with: list[int] = []
+
+
 def leave(code: str) -> dict[str, object]:
-    threading.Timer(0.01, os._exit, [int(code)]).start()
+    leaves_with.append(int(code))  # once this is answered
     return {}
 
 
@@ -81,6 +84,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        if leaves_with:
+            os._exit(leaves_with[0])
 
     def log_message(self, *_: object) -> None:
         """Keep the log for what the agent says."""

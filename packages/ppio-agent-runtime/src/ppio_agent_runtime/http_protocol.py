@@ -135,7 +135,8 @@ class AgentHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check the head, stop the clock, and let uvicorn begin to answer."""
         headers, earlier = self.headers, self.cycle
-        if len(headers) > MAX_HEADER_FIELDS or self._bytes_in_read + self._bytes_before > MAX_HEAD_BYTES:
+        came_in_parts = self._timer is not None
+        if came_in_parts or len(headers) > MAX_HEADER_FIELDS or self._bytes_in_read > MAX_HEAD_BYTES:
             self._check_size()
         by_name = dict(headers)
         if b"host" not in by_name or len(by_name) < len(headers):
