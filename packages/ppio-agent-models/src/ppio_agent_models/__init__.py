@@ -7,6 +7,9 @@ __version__ = "0.2.0"
 TYPE_CHECKING = False  # what `typing` has, without its import, which is most of what importing this would cost
 
 if TYPE_CHECKING:
+    from ._agent_input import AgentInput as AgentInput
+    from ._agent_input import Resume as Resume
+    from ._agent_input import message_text as message_text
     from ._errors import ERROR_TYPES as ERROR_TYPES
     from ._errors import AgentClientError as AgentClientError
     from ._errors import AgentError as AgentError
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from ._errors import NetworkError as NetworkError
     from ._errors import NotAcceptableError as NotAcceptableError
     from ._errors import NotFoundError as NotFoundError
+    from ._errors import OtherInstanceError as OtherInstanceError
     from ._errors import PayloadTooLargeError as PayloadTooLargeError
     from ._errors import PayloadValidationError as PayloadValidationError
     from ._errors import PlatformError as PlatformError
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from ._errors import RateLimitedError as RateLimitedError
     from ._errors import RequestError as RequestError
     from ._errors import RequestReadTimeoutError as RequestReadTimeoutError
+    from ._errors import ResultValidationError as ResultValidationError
     from ._errors import SandboxCreationError as SandboxCreationError
     from ._errors import SandboxGoneError as SandboxGoneError
     from ._errors import SandboxPausedError as SandboxPausedError
@@ -47,6 +52,41 @@ if TYPE_CHECKING:
     from ._errors import TotalTimeoutError as TotalTimeoutError
     from ._errors import UnavailableError as UnavailableError
     from ._errors import UnsupportedMediaTypeError as UnsupportedMediaTypeError
+    from ._events import ActivityDeltaEvent as ActivityDeltaEvent
+    from ._events import ActivitySnapshotEvent as ActivitySnapshotEvent
+    from ._events import AgentEvent as AgentEvent
+    from ._events import CustomEvent as CustomEvent
+    from ._events import Interrupt as Interrupt
+    from ._events import MessagesSnapshotEvent as MessagesSnapshotEvent
+    from ._events import RawEvent as RawEvent
+    from ._events import ReasoningEncryptedValueEvent as ReasoningEncryptedValueEvent
+    from ._events import ReasoningEndEvent as ReasoningEndEvent
+    from ._events import ReasoningMessageChunkEvent as ReasoningMessageChunkEvent
+    from ._events import ReasoningMessageContentEvent as ReasoningMessageContentEvent
+    from ._events import ReasoningMessageEndEvent as ReasoningMessageEndEvent
+    from ._events import ReasoningMessageStartEvent as ReasoningMessageStartEvent
+    from ._events import ReasoningStartEvent as ReasoningStartEvent
+    from ._events import RunErrorEvent as RunErrorEvent
+    from ._events import RunFinishedEvent as RunFinishedEvent
+    from ._events import RunOutcome as RunOutcome
+    from ._events import RunStartedEvent as RunStartedEvent
+    from ._events import StateDeltaEvent as StateDeltaEvent
+    from ._events import StateSnapshotEvent as StateSnapshotEvent
+    from ._events import StepFinishedEvent as StepFinishedEvent
+    from ._events import StepStartedEvent as StepStartedEvent
+    from ._events import SubagentErrorEvent as SubagentErrorEvent
+    from ._events import SubagentFinishedEvent as SubagentFinishedEvent
+    from ._events import SubagentStartedEvent as SubagentStartedEvent
+    from ._events import TextMessageChunkEvent as TextMessageChunkEvent
+    from ._events import TextMessageContentEvent as TextMessageContentEvent
+    from ._events import TextMessageEndEvent as TextMessageEndEvent
+    from ._events import TextMessageStartEvent as TextMessageStartEvent
+    from ._events import ToolCallArgsEvent as ToolCallArgsEvent
+    from ._events import ToolCallChunkEvent as ToolCallChunkEvent
+    from ._events import ToolCallEndEvent as ToolCallEndEvent
+    from ._events import ToolCallResultEvent as ToolCallResultEvent
+    from ._events import ToolCallStartEvent as ToolCallStartEvent
+    from ._events import WireModel as WireModel
     from ._headers import AGENT_PORT as AGENT_PORT
     from ._headers import AGENTCORE_REQUEST_ID_HEADER as AGENTCORE_REQUEST_ID_HEADER
     from ._headers import AGENTCORE_SESSION_ID_HEADER as AGENTCORE_SESSION_ID_HEADER
@@ -54,8 +94,10 @@ if TYPE_CHECKING:
     from ._headers import DEFAULT_MAX_REQUEST_BYTES as DEFAULT_MAX_REQUEST_BYTES
     from ._headers import DEFAULT_SANDBOX_SECONDS as DEFAULT_SANDBOX_SECONDS
     from ._headers import DEFAULT_TIMEOUT_SECONDS as DEFAULT_TIMEOUT_SECONDS
+    from ._headers import EVENTS_HEADER as EVENTS_HEADER
     from ._headers import IDEMPOTENCY_KEY_HEADER as IDEMPOTENCY_KEY_HEADER
     from ._headers import IDEMPOTENCY_REPLAYED_HEADER as IDEMPOTENCY_REPLAYED_HEADER
+    from ._headers import INSTANCE_HEADER as INSTANCE_HEADER
     from ._headers import INVOCATION_ID_HEADER as INVOCATION_ID_HEADER
     from ._headers import JSON_MEDIA_TYPE as JSON_MEDIA_TYPE
     from ._headers import LAST_EVENT_ID_HEADER as LAST_EVENT_ID_HEADER
@@ -90,6 +132,11 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
         {
+            "._agent_input": (
+                "AgentInput",
+                "Resume",
+                "message_text",
+            ),
             "._errors": (
                 "IdempotencyKeyReusedError",
                 "EventsEvictedError",
@@ -111,6 +158,7 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "NetworkError",
                 "NotAcceptableError",
                 "NotFoundError",
+                "OtherInstanceError",
                 "PayloadTooLargeError",
                 "PayloadValidationError",
                 "PlatformError",
@@ -119,6 +167,7 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "RateLimitedError",
                 "RequestError",
                 "RequestReadTimeoutError",
+                "ResultValidationError",
                 "SandboxCreationError",
                 "SandboxGoneError",
                 "SandboxPausedError",
@@ -132,7 +181,45 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "UnavailableError",
                 "UnsupportedMediaTypeError",
             ),
+            "._events": (
+                "ActivityDeltaEvent",
+                "ActivitySnapshotEvent",
+                "AgentEvent",
+                "CustomEvent",
+                "Interrupt",
+                "MessagesSnapshotEvent",
+                "RawEvent",
+                "ReasoningEncryptedValueEvent",
+                "ReasoningEndEvent",
+                "ReasoningMessageChunkEvent",
+                "ReasoningMessageContentEvent",
+                "ReasoningMessageEndEvent",
+                "ReasoningMessageStartEvent",
+                "ReasoningStartEvent",
+                "RunErrorEvent",
+                "RunFinishedEvent",
+                "RunOutcome",
+                "RunStartedEvent",
+                "StateDeltaEvent",
+                "StateSnapshotEvent",
+                "StepFinishedEvent",
+                "StepStartedEvent",
+                "SubagentErrorEvent",
+                "SubagentFinishedEvent",
+                "SubagentStartedEvent",
+                "TextMessageChunkEvent",
+                "TextMessageContentEvent",
+                "TextMessageEndEvent",
+                "TextMessageStartEvent",
+                "ToolCallArgsEvent",
+                "ToolCallChunkEvent",
+                "ToolCallEndEvent",
+                "ToolCallResultEvent",
+                "ToolCallStartEvent",
+                "WireModel",
+            ),
             "._headers": (
+                "EVENTS_HEADER",
                 "MAX_IDEMPOTENCY_KEY_CHARS",
                 "LAST_EVENT_ID_HEADER",
                 "ON_DISCONNECT_HEADER",
@@ -145,6 +232,7 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
                 "DEFAULT_MAX_REQUEST_BYTES",
                 "DEFAULT_SANDBOX_SECONDS",
                 "DEFAULT_TIMEOUT_SECONDS",
+                "INSTANCE_HEADER",
                 "INVOCATION_ID_HEADER",
                 "JSON_MEDIA_TYPE",
                 "MANIFEST_FILE",

@@ -1,8 +1,11 @@
-"""`spec.entrypoint` of a manifest: its rule, what kind of program it is, and how to read it without the models."""
+"""`spec` of a manifest, read without the models: what an entrypoint is, what kind of program, which variables."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+PROTOCOLS_VARIABLE = "PPIO_AGENT_PROTOCOLS"
 
 _OURS = b"ppio_agent_runtime"
 _SERVING = ("run", "serve", "launch", "listen")
@@ -57,9 +60,36 @@ def written_entrypoint(text: str, *, source: str) -> str | None:
     Raises:
         ConfigurationError: It is not readable.
     """
+    return entrypoint_of(written_spec(text, source=source))
+
+
+def written_spec(text: str, *, source: str) -> dict[str, object]:
+    """Return `spec` of a manifest as it is written, right or not.
+
+    Raises:
+        ConfigurationError: It is not readable.
+    """
     from ._yaml import read_yaml  # With it comes PyYAML, which an agent that is started by its file does without.
 
     manifest, _ = read_yaml(text, source=source)
     spec = manifest.get("spec") if isinstance(manifest, dict) else None
-    entrypoint = spec.get("entrypoint") if isinstance(spec, dict) else None
+    return spec if isinstance(spec, dict) else {}
+
+
+def entrypoint_of(spec: Mapping[str, object]) -> str | None:
+    """Return the entrypoint in `spec`; None where it has none that is right."""
+    entrypoint = spec.get("entrypoint")
     return entrypoint if isinstance(entrypoint, str) and is_entrypoint(entrypoint) else None
+
+
+def variables_of(protocols: object, env_vars: object) -> dict[str, str]:
+    """Return the environment that a manifest gives to its agent.
+
+    Args:
+        protocols: `spec.protocols`: a list, or a text with commas.
+        env_vars: `spec.envVars`; they win.
+    """
+    names = ",".join(map(str, protocols)) if isinstance(protocols, list) else protocols
+    given = env_vars.items() if isinstance(env_vars, dict) else ()
+    variables = {PROTOCOLS_VARIABLE: names} if isinstance(names, str) and names else {}
+    return variables | {name: value for name, value in given if isinstance(value, str)}

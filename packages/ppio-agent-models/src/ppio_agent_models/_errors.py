@@ -9,21 +9,22 @@
         ├── SessionNotFoundError           404
         ├── SandboxCreationError           the sandbox or the agent in it did not start
         │   ├── SandboxStartTimeoutError   ... within its time
-        │   └── QuotaExceededError         the account has no room for another
+        │   └── QuotaExceededError         the account's quota is used up
         ├── PlatformError                  the platform refused or failed a request about sandboxes or templates
         ├── SandboxGoneError               the sandbox ended while it was in use
-        ├── SandboxPausedError             the sandbox sleeps; resume it first
-        ├── NetworkError                   no complete answer arrived
+        ├── SandboxPausedError             the sandbox is paused; resume it first
+        ├── NetworkError                   no complete response arrived
         │   ├── ConnectTimeoutError        never sent
-        │   ├── FirstByteTimeoutError      sent, nothing came back in time
-        │   ├── IdleTimeoutError           the answer began and then went silent
+        │   ├── FirstByteTimeoutError      sent, but no response began in time
+        │   ├── IdleTimeoutError           the response began and then went silent
         │   └── TotalTimeoutError          the whole call took too long for the client
-        └── InvocationError                the agent was reached and did not deliver
+        └── InvocationError                the agent was reached but returned no result
             ├── AgentError                 the agent says why: message and status are its own
             ├── HandlerError               500: the agent's code failed; details are in its log
             ├── InvocationTimeoutError     504: the handler ran out of time
-            ├── InvocationCancelledError   409: somebody cancelled it
+            ├── InvocationCancelledError   409: it was cancelled
             ├── StreamInterruptedError     the stream was cut before its end
+            ├── ResultValidationError      the result is not of the type that the caller asked for
             ├── RateLimitedError           429
             ├── UnavailableError           503: full or not ready
             │   └── DrainingError          503: shutting down
@@ -35,12 +36,13 @@
                 ├── RequestReadTimeoutError  408
                 ├── SessionBusyError         409
                 ├── EventsEvictedError       410
+                ├── OtherInstanceError       412
                 ├── PayloadTooLargeError     413
                 ├── UnsupportedMediaTypeError 415
                 ├── PayloadValidationError   422
                 └── IdempotencyKeyReusedError 422
 
-The same classes serve both sides: the runtime answers with the class name as `error_type`, the client raises the class
+Both sides use the same classes: the runtime sends the class name as `error_type`, and the client raises the class
 of that name. No name shadows a builtin, every class can be pickled, and no message carries a secret.
 """
 
@@ -51,15 +53,16 @@ from typing import Any, ClassVar
 
 
 class PPIOAgentRuntimeError(Exception):
-    """Root of every error of this SDK.
+    """Base class of all errors of this SDK.
 
     Args:
         message: One sentence: what happened, to which thing, which limit, what to do next.
-        status_code: HTTP status that carried the error, or that it is answered with.
+        status_code: HTTP status of the response that carried the error, or that will carry it.
         error_type: Name of the kind of error on the wire; the class name unless an agent chose its own.
         request_id: The id to quote when asking about this call.
-        retry_after: Seconds to wait before another try, when the other side named them.
-        retryable: True when the same call may be sent again without running the agent twice.
+        retry_after: Seconds to wait before a retry, if the other side named them.
+        retryable: True only if no code of the agent has run for this call: it was never sent, or was refused before
+            it began.
     """
 
     default_status: ClassVar[int | None] = None
@@ -77,11 +80,11 @@ class PPIOAgentRuntimeError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.status_code = self.default_status if status_code is None else status_code
-        self.error_type = error_type or type(self).__name__
+        self.status_code: int | None = self.default_status if status_code is None else status_code
+        self.error_type: str = error_type or type(self).__name__
         self.request_id = request_id
         self.retry_after = retry_after
-        self.retryable = self.default_retryable if retryable is None else retryable
+        self.retryable: bool = self.default_retryable if retryable is None else retryable
 
     def __str__(self) -> str:
         return self.message
@@ -103,29 +106,29 @@ class ConfigurationError(PPIOAgentRuntimeError):
 class SerializationError(PPIOAgentRuntimeError):
     """A value cannot become JSON. The message names its path (`result.items[3]`) and type, never the value."""
 
-    default_status = 500
+    default_status: ClassVar[int | None] = 500
 
 
 class AgentClientError(PPIOAgentRuntimeError):
-    """Root of what a client raises."""
+    """Base class of all errors that a client raises, except those about settings and serialization."""
 
 
 class AuthenticationError(AgentClientError):
     """No credential, a wrong one, or an expired one."""
 
-    default_status = 401
+    default_status: ClassVar[int | None] = 401
 
 
 class TemplateNotFoundError(AgentClientError):
     """No template has this id."""
 
-    default_status = 404
+    default_status: ClassVar[int | None] = 404
 
 
 class SessionNotFoundError(AgentClientError):
-    """No living sandbox belongs to this session id."""
+    """No running sandbox belongs to this session id."""
 
-    default_status = 404
+    default_status: ClassVar[int | None] = 404
 
 
 class SandboxCreationError(AgentClientError):
@@ -141,9 +144,9 @@ class SandboxStartTimeoutError(SandboxCreationError):
 
 
 class QuotaExceededError(SandboxCreationError):
-    """The account has as many sandboxes, processors or memory as it may: end some, or ask for a larger quota."""
+    """The account's quota of sandboxes, processors or memory is used up: end some, or ask for a larger quota."""
 
-    default_status = 429
+    default_status: ClassVar[int | None] = 429
 
 
 class PlatformError(AgentClientError):
@@ -163,21 +166,21 @@ class SandboxPausedError(AgentClientError):
 
 
 class NetworkError(AgentClientError):
-    """No complete answer arrived. `retryable` is True when the request was never sent."""
+    """No complete response arrived. `retryable` is True if the request was never sent."""
 
 
 class ConnectTimeoutError(NetworkError):
     """No connection within `connect_timeout`; the request was never sent."""
 
-    default_retryable = True
+    default_retryable: ClassVar[bool] = True
 
 
 class FirstByteTimeoutError(NetworkError):
-    """The request was sent, and no answer began within `first_byte_timeout`."""
+    """The request was sent, but no response began within `first_byte_timeout`."""
 
 
 class IdleTimeoutError(NetworkError):
-    """The answer began, and then nothing came for `idle_timeout`."""
+    """The response began, and then nothing arrived for `idle_timeout`."""
 
 
 class TotalTimeoutError(NetworkError):
@@ -185,43 +188,43 @@ class TotalTimeoutError(NetworkError):
 
 
 class InvocationError(AgentClientError):
-    """The agent was reached and did not deliver a result."""
+    """The agent was reached but didn't return a result."""
 
 
 class AgentError(InvocationError):
-    """Raise this in an agent to choose what the caller is told.
+    """Raise this in an agent to choose the error that the caller gets.
 
     The message reaches the caller unchanged, whatever `expose_errors` says.
 
     Args:
         message: A sentence for the caller.
-        status_code: HTTP status of the answer, 400 to 599.
+        status_code: HTTP status of the response, 400 to 599.
         error_type: Name of the kind of error, `"AgentError"` unless given.
     """
 
-    default_status = 500
+    default_status: ClassVar[int | None] = 500
 
 
 class HandlerError(InvocationError):
-    """The agent's code failed with an exception of its own. What it was is in the agent's log, under the request id."""
+    """The agent's code raised an exception. Look for the request ID in the agent's log to see which one."""
 
-    default_status = 500
+    default_status: ClassVar[int | None] = 500
 
 
 class InvocationTimeoutError(InvocationError):
     """The handler did not finish within its time."""
 
-    default_status = 504
+    default_status: ClassVar[int | None] = 504
 
 
 class InvocationCancelledError(InvocationError):
     """The invocation was cancelled while it ran."""
 
-    default_status = 409
+    default_status: ClassVar[int | None] = 409
 
 
 class StreamInterruptedError(InvocationError):
-    """The stream ended without its closing event: the connection was cut, not the work finished.
+    """The stream ended without its closing event, because the connection was cut before it arrived.
 
     Args:
         last_event_id: The number of the last event that arrived, 0 when none did.
@@ -234,22 +237,34 @@ class StreamInterruptedError(InvocationError):
         self.received = received
 
 
-class RateLimitedError(InvocationError):
-    """Too many requests; `retry_after` says when to come back."""
+class ResultValidationError(InvocationError):
+    """The agent has responded, but its result or chunk isn't of the type that the caller asked for.
 
-    default_status = 429
-    default_retryable = True
+    Args:
+        result: The agent's result or chunk, as plain JSON.
+    """
+
+    def __init__(self, message: str = "", *, result: Any = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.result = result
+
+
+class RateLimitedError(InvocationError):
+    """Too many requests; `retry_after` says how long to wait."""
+
+    default_status: ClassVar[int | None] = 429
+    default_retryable: ClassVar[bool] = True
 
 
 class UnavailableError(InvocationError):
     """The agent cannot take this request now."""
 
-    default_status = 503
-    default_retryable = True
+    default_status: ClassVar[int | None] = 503
+    default_retryable: ClassVar[bool] = True
 
 
 class DrainingError(UnavailableError):
-    """The agent is shutting down."""
+    """The agent is shutting down. `retryable` is False if that stopped a run, which may have done something already."""
 
 
 class RequestError(InvocationError):
@@ -259,72 +274,78 @@ class RequestError(InvocationError):
 class BadRequestError(RequestError):
     """The body is not JSON, or a header or limit in the request is malformed."""
 
-    default_status = 400
+    default_status: ClassVar[int | None] = 400
 
 
 class NotFoundError(RequestError):
     """No such route."""
 
-    default_status = 404
+    default_status: ClassVar[int | None] = 404
 
 
 class MethodNotAllowedError(RequestError):
-    """The route exists, not with this method."""
+    """The route exists, but not with this method."""
 
-    default_status = 405
+    default_status: ClassVar[int | None] = 405
 
 
 class NotAcceptableError(RequestError):
     """The `Accept` header allows neither JSON nor an event stream (RFC 9110, section 15.5.7)."""
 
-    default_status = 406
+    default_status: ClassVar[int | None] = 406
 
 
 class RequestReadTimeoutError(RequestError):
     """The body did not arrive in time (RFC 9110, section 15.5.9)."""
 
-    default_status = 408
+    default_status: ClassVar[int | None] = 408
 
 
 class SessionBusyError(RequestError):
     """Another invocation of the same session is running."""
 
-    default_status = 409
-    default_retryable = True
+    default_status: ClassVar[int | None] = 409
+    default_retryable: ClassVar[bool] = True
 
 
 class EventsEvictedError(RequestError):
-    """The events that were asked for are not held any more. `first_event_id` is the first that is."""
+    """The requested events are no longer kept. `first_event_id` is the first one that is."""
 
-    default_status = 410
+    default_status: ClassVar[int | None] = 410
 
     def __init__(self, message: str = "", *, first_event_id: int | None = None, **facts: Any) -> None:
         super().__init__(message, **facts)
         self.first_event_id = first_event_id
 
 
+class OtherInstanceError(RequestError):
+    """The request was for another instance of the agent, so nothing ran here; an earlier attempt may have run there."""
+
+    default_status: ClassVar[int | None] = 412
+
+
 class PayloadTooLargeError(RequestError):
     """The body is larger than `max_request_size` bytes."""
 
-    default_status = 413
+    default_status: ClassVar[int | None] = 413
 
 
 class UnsupportedMediaTypeError(RequestError):
     """The body is not `application/json`."""
 
-    default_status = 415
+    default_status: ClassVar[int | None] = 415
 
 
 class PayloadValidationError(RequestError):
-    """The body is JSON, and not what the agent's payload type asks for."""
+    """The body is JSON, but doesn't fit the agent's payload type."""
 
-    default_status = 422
+    default_status: ClassVar[int | None] = 422
 
 
 class IdempotencyKeyReusedError(RequestError):
     """The `Idempotency-Key` was used before, with another body."""
 
-    default_status = 422
+    default_status: ClassVar[int | None] = 422
 
 
 def _family(root: type[PPIOAgentRuntimeError]) -> Iterator[type[PPIOAgentRuntimeError]]:

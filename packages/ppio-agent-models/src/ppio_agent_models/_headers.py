@@ -14,14 +14,18 @@ REQUEST_ID_HEADER: Final = "X-PPIO-Request-Id"
 INVOCATION_ID_HEADER: Final = "X-PPIO-Invocation-Id"
 USER_ID_HEADER: Final = "X-PPIO-User-Id"
 TIMEOUT_HEADER: Final = "X-PPIO-Timeout"
-"""The longest that the handler may take, in seconds; the runtime's configured timeout is the ceiling."""
+"""Longest time for the handler, in seconds; at most the runtime's configured timeout."""
 
+INSTANCE_HEADER: Final = "PPIO-Agent-Instance"
+"""Which instance responds: replicas that share a store are one. In a request: the only one that takes it, else 412."""
 IDEMPOTENCY_KEY_HEADER: Final = "Idempotency-Key"
 """1 to 255 characters of printable ASCII; equal requests run the agent once."""
 IDEMPOTENCY_REPLAYED_HEADER: Final = "Idempotency-Replayed"
-"""`true` on an answer that another request with the same key has caused."""
+"""`true` on a response that an earlier request with the same key has caused."""
 ON_DISCONNECT_HEADER: Final = "X-PPIO-On-Disconnect"
-"""`cancel` or `continue`: what becomes of the invocation when its caller is gone."""
+"""`cancel` or `continue`: what happens to the invocation if its caller disconnects."""
+EVENTS_HEADER: Final = "PPIO-Agent-Events"
+"""`1` asks for typed events instead of text; on a response it means that the events are typed."""
 LAST_EVENT_ID_HEADER: Final = "Last-Event-ID"
 """The number of the last event that arrived (WHATWG HTML, section 9.2.4)."""
 
@@ -38,8 +42,8 @@ SIGNED_HEADERS: Final = (
     AGENTCORE_SESSION_ID_HEADER,
     AGENTCORE_USER_ID_HEADER,
 )
-"""What a signature (RFC 9421) covers beside method, path and query, where it is sent: whoever could add one of these to
-a signed request would turn it into another's, or change how long it may take."""
+"""What a signature (RFC 9421) covers besides method, path and query, if sent: adding one of these to a signed request
+would turn it into another caller's request, or change how long it may take."""
 
 JSON_MEDIA_TYPE: Final = "application/json"
 SSE_MEDIA_TYPE: Final = "text/event-stream"

@@ -1,4 +1,4 @@
-"""What `GET /ping` says."""
+"""The response of `GET /ping`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._base import Contract
 
 
 class PingStatus(StrEnum):
-    """How an agent feels: idle, at work, or unable to work."""
+    """The health of an agent: idle, at work, or unable to work."""
 
     HEALTHY = "Healthy"
     HEALTHY_BUSY = "HealthyBusy"

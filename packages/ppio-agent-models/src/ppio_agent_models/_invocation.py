@@ -1,26 +1,29 @@
-"""One invocation on the wire: what is asked, what is answered, what a stream is made of."""
+"""One invocation on the wire: the request, the response, and the events of a stream."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
 from pydantic import Field, PrivateAttr
+from typing_extensions import TypeVar
 
 from ._base import Contract
 
+Result = TypeVar("Result", default=Any)
+
 
 class InvocationRequest(Contract):
-    """What a caller asks of an agent. Any further field is kept and reaches the handler unchanged.
+    """A request to an agent. Further fields are kept and reach the handler unchanged.
 
     Attributes:
         prompt: The text for the agent.
         data: Structured input.
-        session_id: The session the caller means; a session object sends its own id in a header as well.
+        session_id: The session to use; a session object sends its own ID in a header as well.
         timeout: Longest time the handler may take, in seconds, more than 0. Limits the client's wait too.
-        stream: Ask for a stream; the methods that stream do so by themselves.
+        stream: Ask for a stream; the methods that stream always do.
         metadata: Facts about the call, such as a user id.
     """
 
@@ -31,16 +34,30 @@ class InvocationRequest(Contract):
     stream: bool = False
     metadata: dict[str, Any] | None = None
 
+    if TYPE_CHECKING:  # what pydantic makes, and the further fields, which it does not tell type checkers of
+
+        def __init__(
+            self,
+            *,
+            prompt: str | None = None,
+            data: dict[str, Any] | None = None,
+            session_id: str | None = None,
+            timeout: float | None = None,
+            stream: bool = False,
+            metadata: dict[str, Any] | None = None,
+            **extra: Any,
+        ) -> None: ...
+
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object to send: what was set, extra fields included."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
-class InvocationResponse(Contract):
+class InvocationResponse(Contract, Generic[Result]):
     """The envelope of every answer, success or error.
 
     Attributes:
-        result: What the handler returned; None for an error.
+        result: What the handler returned, of the type that was asked for, else plain JSON; None for an error.
         status: `"success"` or `"error"`.
         duration: Time the invocation took in the runtime, in seconds.
         metadata: `request_id`, `session_id` and what else the runtime says.
@@ -48,7 +65,7 @@ class InvocationResponse(Contract):
         error_type: Name of the kind of error, for an error.
     """
 
-    result: Any = None
+    result: Result = None  # type: ignore[assignment]  # as long as there is none
     status: Literal["success", "error"] = "success"
     duration: float = 0.0
     metadata: dict[str, Any] | None = None
@@ -60,16 +77,16 @@ class InvocationResponse(Contract):
 
     @property
     def invocation_id(self) -> str | None:
-        """The id of the invocation, which travels in a header and not in the envelope; None where nobody said it."""
+        """The ID of the invocation, from a header and not from the envelope; None if there was no such header."""
         return self._invocation_id
 
     @property
     def replayed(self) -> bool:
-        """Whether an earlier request with the same idempotency key has caused this answer."""
+        """Whether this is the response to an earlier request with the same idempotency key."""
         return self._replayed
 
     def known_as(self, invocation_id: str | None, *, replayed: bool = False) -> Self:
-        """Note what the headers of the answer said, and return this envelope."""
+        """Keep what the headers of the response say, and return this envelope."""
         self._invocation_id, self._replayed = invocation_id, replayed
         return self
 
@@ -90,12 +107,12 @@ class InvocationState(StrEnum):
 
 
 class InvocationResource(Contract):
-    """What `GET /invocations/{id}` says.
+    """What `GET /invocations/{id}` returns.
 
     Attributes:
         last_event_id: Number of the newest event of its log, 0 before the first.
-        first_event_id: None, unless its result is not held: it was a stream that was longer than its log, and this is
-            the number of the first event that is.
+        first_event_id: Number of the first event that is still kept, if the result is not, because the stream was
+            longer than its log; otherwise None.
         response: The envelope, once it is over.
     """
 

@@ -1,6 +1,6 @@
-"""Lazy exports: a package names what it exports, and imports a module when somebody first asks for it (PEP 562).
+"""Lazy exports: a package names what it exports, and imports a module when one of its names is first used (PEP 562).
 
-Importing pydantic costs more than answering a thousand requests, so no package of this project pays for it, or for any
+Importing pydantic takes longer than answering a thousand requests, so no package of this project imports it, or any
 other heavy library, before its first use.
 """
 

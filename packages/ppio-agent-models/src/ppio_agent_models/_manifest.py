@@ -1,4 +1,4 @@
-"""`.ppio-agent.yaml`: what an agent is called, how it starts, how long it may take to."""
+"""The manifest, `.ppio-agent.yaml`: the name of an agent, how it starts, and how long that may take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from ._base import Contract
-from ._entrypoint import is_entrypoint
+from ._entrypoint import is_entrypoint, variables_of
 from ._errors import ConfigurationError
 from ._template import AgentMetadata
 
@@ -43,14 +43,14 @@ class _ManifestPart(Contract):
 
 
 class ManifestMetadata(AgentMetadata, _ManifestPart):
-    """Who the agent is; a name is 1 to 63 lower-case letters, digits and inner hyphens."""
+    """Name and description of the agent; a name is 1 to 63 lower-case letters, digits and inner hyphens."""
 
     name: Annotated[str, StringConstraints(pattern=_NAME_RULE)]
     created: str | None = None
 
 
 class ManifestRuntime(_ManifestPart):
-    """What the agent asks of its sandbox.
+    """What the agent needs from its sandbox.
 
     Attributes:
         timeout: Longest time from start to a healthy `/ping`, in seconds, 1 to 3600.
@@ -69,9 +69,12 @@ class ManifestSpec(_ManifestPart):
     Attributes:
         entrypoint: A Python file inside the agent's folder, or `module:app`.
         env_vars: Environment of the agent's process. No secrets: the file is part of the template.
+        protocols: Protocols to serve in addition to our own, such as `["ag-ui", "openai"]`, or `["all"]`; this
+            becomes `PPIO_AGENT_PROTOCOLS`.
     """
 
     entrypoint: str
+    protocols: list[str] = Field(default_factory=list)
     env_vars: dict[str, str] = Field(
         default_factory=dict,
         validation_alias=AliasChoices("envVars", "env_vars"),
@@ -79,6 +82,16 @@ class ManifestSpec(_ManifestPart):
         repr=False,
     )
     runtime: ManifestRuntime = Field(default_factory=ManifestRuntime)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment that the manifest gives to the agent: `protocols` and `env_vars`, which win."""
+        return variables_of(self.protocols, self.env_vars)
+
+    @field_validator("protocols", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
     @field_validator("entrypoint")
     @classmethod
@@ -116,7 +129,7 @@ class AgentManifest(_ManifestPart):
 
     @classmethod
     def from_document(cls, document: ManifestDocument) -> Self:
-        """Return the manifest that a document is.
+        """Return the manifest in a document.
 
         Raises:
             ConfigurationError: A field is missing or wrong; the message names each one, `__cause__` is pydantic's.
@@ -132,12 +145,12 @@ class AgentManifest(_ManifestPart):
 
 @dataclass(frozen=True, slots=True)
 class UnknownField:
-    """A field of a manifest that means nothing to this version.
+    """A field of a manifest that this version doesn't know.
 
     Attributes:
         path: The keys that lead to it.
-        line: Where it is, from 1.
-        known: The fields that can be there.
+        line: The line it is on, from 1.
+        known: The fields that are allowed there.
     """
 
     path: tuple[str, ...]
@@ -156,7 +169,7 @@ class UnknownField:
 
 @dataclass(frozen=True, slots=True)
 class ManifestDocument:
-    """A manifest as it is written, whether or not its fields are right.
+    """A manifest as it is written, whether or not its fields are valid.
 
     Attributes:
         value: Dicts, lists and strings; None where nothing is written.
@@ -188,7 +201,7 @@ class ManifestDocument:
         return self._lines[known]
 
     def unknown_fields(self) -> list[UnknownField]:
-        """Return the fields that `AgentManifest` does not know, in the order in which they are written."""
+        """Return the fields that `AgentManifest` doesn't have, in the order in which they are written."""
         return list(self._unknown(AgentManifest, self.value, ()))
 
     def _unknown(self, model: type[BaseModel], value: Any, path: tuple[str, ...]) -> Iterator[UnknownField]:

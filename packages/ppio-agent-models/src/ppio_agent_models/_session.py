@@ -1,4 +1,4 @@
-"""Sessions and the sandboxes they live in."""
+"""Sessions and their sandboxes."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ class SessionStatus(StrEnum):
     """The state of a session's sandbox and of the agent in it."""
 
     ACTIVE = "active"
-    """The sandbox runs and the agent answers."""
+    """The sandbox is running, and the agent responds."""
     PAUSED = "paused"
-    """The sandbox sleeps with its memory; `resume()` wakes it."""
+    """The sandbox is paused with its memory; `resume()` wakes it."""
     INACTIVE = "inactive"
-    """The sandbox runs, the agent in it does not answer."""
+    """The sandbox is running, but its agent doesn't respond."""
     CLOSED = "closed"
     """The sandbox is gone: closed or expired."""
     ERROR = "error"
-    """The agent says that it is unhealthy, or its process crashed."""
+    """The agent reports that it is unhealthy, or its process crashed."""
 
 
 class SessionInfo(Contract):
     """A session as plain data.
 
     Attributes:
-        expires_at: When the sandbox ends by itself; None while it is paused or when nobody knows.
+        expires_at: When the sandbox ends by itself; None while it is paused, or if that isn't known.
     """
 
     session_id: str
@@ -45,20 +45,20 @@ class SessionInfo(Contract):
 
 
 class SandboxConfig(Contract):
-    """How a sandbox is made.
+    """Settings of a new sandbox.
 
     Attributes:
-        timeout_seconds: Life of the sandbox from its start, in seconds; `refresh()` starts it anew.
-        memory_limit: Such as `"512Mi"` or `"1Gi"`. On the platform a template's sandboxes are all of one size, given
-            when it is built: one that has less is an error, and nothing changes it.
-        cpu_limit: Such as `"1"` or `"1000m"`; as `memory_limit`.
+        timeout_seconds: Time to live of the sandbox from its start, in seconds; `refresh()` restarts it.
+        memory_limit: Such as `"512Mi"` or `"1Gi"`. On the platform, all sandboxes of a template have the size that it
+            was built with, which this can't change: if that is less, creating the sandbox raises an error.
+        cpu_limit: Such as `"1"` or `"1000m"`; see `memory_limit`.
         env_vars: Environment of the agent's process.
         metadata: Strings to find the sandbox by.
-        auto_pause: Whether it is paused at the end of its life, and not ended. On the platform.
-        auto_resume: Whether a request wakes it then; it brings `auto_pause` with it. On the platform.
-        private_traffic: Whether its addresses are closed to all who have not its traffic token, which its session
-            sends. On the platform, not in its older domains.
-        internet_access: Whether it reaches the internet. On the platform.
+        auto_pause: Whether it is paused, not ended, at the end of its time to live. Platform only.
+        auto_resume: Whether a request then wakes it; implies `auto_pause`. Platform only.
+        private_traffic: Whether its addresses refuse requests without its traffic token, which its session sends.
+            Platform only, except for its older domains.
+        internet_access: Whether it can reach the internet. Platform only.
     """
 
     timeout_seconds: int = Field(default=DEFAULT_SANDBOX_SECONDS, gt=0)

@@ -11,7 +11,7 @@ from ._base import Contract
 
 
 class AgentMetadata(Contract):
-    """Who an agent is."""
+    """Name, version and description of an agent."""
 
     name: str
     version: str = "1.0.0"
@@ -27,10 +27,11 @@ class AgentTemplate(Contract):
     Attributes:
         template_id: What `create_session` takes.
         status: Such as `"deployed"` or `"building"`.
-        metadata: Whatever else the platform keeps with it.
+        metadata: Other data that the platform keeps with it.
         aliases: Its other names.
-        cpu_count: Processors of its sandboxes; None where nobody says.
-        memory_mb: Memory of its sandboxes, in MiB; None where nobody says.
+        cpu_count: Processors of its sandboxes; None if not known.
+        memory_mb: Memory of its sandboxes, in MiB; None if not known.
+        protocols: The protocols in its manifest, in addition to our own, such as `["ag-ui", "openai"]`, or `["all"]`.
     """
 
     template_id: str
@@ -46,3 +47,4 @@ class AgentTemplate(Contract):
     aliases: list[str] = Field(default_factory=list)
     cpu_count: int | None = None
     memory_mb: int | None = None
+    protocols: list[str] = Field(default_factory=list)
