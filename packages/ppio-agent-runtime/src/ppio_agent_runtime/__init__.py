@@ -1,4 +1,4 @@
-"""Makes a Python function an HTTP service for agents: JSON, server-sent events, health, limits.
+"""Serves a Python function as an agent over HTTP: JSON, server-sent events, health checks, limits.
 
 from ppio_agent_runtime import PPIOAgentRuntimeApp
 
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from .app import PPIOAgentRuntimeApp as PPIOAgentRuntimeApp
     from .config import AgentConfig as AgentConfig
     from .config import RateLimit as RateLimit
+    from .config import RateLimiter as RateLimiter
     from .context import RequestContext as RequestContext
+    from .events.encoded import EncodedEvent as EncodedEvent
+    from .events.encoded import EventEncoder as EventEncoder
+    from .invocations.handle import InvocationHandle as InvocationHandle
     from .invocations.in_process import InvocationStream as InvocationStream
-    from .limits.rate_limit import RateLimiter as RateLimiter
     from .observability.logging import configure_logging as configure_logging
     from .observability.metrics import MetricsCollector as MetricsCollector
     from .server import PPIOAgentRuntimeServer as PPIOAgentRuntimeServer
@@ -40,12 +43,13 @@ else:  # Hidden from type checkers, so that they refuse a name that does not exi
         __name__,
         {
             ".app": ("PPIOAgentRuntimeApp", "AgentRuntimeApp"),
-            ".config": ("AgentConfig", "RateLimit"),
+            ".config": ("AgentConfig", "RateLimit", "RateLimiter"),
             ".context": ("RequestContext",),
+            ".events.encoded": ("EncodedEvent", "EventEncoder"),
+            ".invocations.handle": ("InvocationHandle",),
             ".invocations.in_process": ("InvocationStream",),
             ".observability.logging": ("configure_logging",),
             ".observability.metrics": ("MetricsCollector",),
-            ".limits.rate_limit": ("RateLimiter",),
             ".server": ("PPIOAgentRuntimeServer",),
             "ppio_agent_models": (
                 "AgentError",

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", help="address to listen on (else PPIO_AGENT_HOST, else 0.0.0.0)")
     parser.add_argument("--port", type=int, help="port to listen on (else PPIO_AGENT_PORT, else 8080)")
     parser.add_argument(
-        "--show-config", action="store_true", help="print every setting, its value and where that comes from, and end"
+        "--show-config", action="store_true", help="print every setting with its value and origin, and exit"
     )
     parser.add_argument("--json", action="store_true", help="with --show-config: as JSON")
     parser.add_argument("--version", action="version", version=f"ppio-agent-runtime {__version__}")

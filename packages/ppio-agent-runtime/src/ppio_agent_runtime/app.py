@@ -1,29 +1,31 @@
-"""`PPIOAgentRuntimeApp`: what an agent developer touches. It notes what is registered, and builds what serves it."""
+"""`PPIOAgentRuntimeApp`, the class that agent developers use: keeps what they register, and builds what serves it."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import threading
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload, runtime_checkable
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Protocol, Self, TypeVar, overload, runtime_checkable
 
 from ppio_agent_models import ConfigurationError
 
-from .config import CLIENT_VARIABLES, AgentConfig
+from .config import CLIENT_VARIABLES, AgentConfig, config_of_app
 from .context import RequestContext, current_context
 from .handler import Handler
-from .lifespan import LifespanFunction, as_context_manager
+from .lifespan import LifespanFunction
 from .observability.logging import logger
+from .plugin_hooks import PluginHooks, plugins_called
+from .plugin_interface import NOTHING, F, PluginInterface
 
 if TYPE_CHECKING:
     from .asgi import ASGIApp, Receive, Scope, Send
     from .invocations.background import BusyBlock
-    from .invocations.in_process import InvocationStream
     from .observability.metrics import MetricsCollector
     from .routes.fastapi_app import FastAPI
     from .routes.websocket import WebSocketRoute
     from .services import Services
 
-F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -33,7 +35,7 @@ class Plugin(Protocol):
     """Anything that can add itself to an app."""
 
     def install(self, app: PPIOAgentRuntimeApp) -> object:
-        """Add routes (`app.fastapi`), middleware, lifespans, or another protocol over `app.invoke`."""
+        """Add routes, middleware, lifespans, or another protocol over `app.invoke`."""
 
 
 def _of_fastapi(name: str) -> Any:
@@ -41,7 +43,7 @@ def _of_fastapi(name: str) -> Any:
     return property(lambda app: getattr(app.fastapi, name), doc=f"`app.fastapi.{name}`.")
 
 
-class PPIOAgentRuntimeApp:
+class PPIOAgentRuntimeApp(PluginInterface):
     """An agent as an HTTP service. The object is an ASGI app (specification 3.0); `run()` serves it.
 
     Args:
@@ -55,15 +57,15 @@ class PPIOAgentRuntimeApp:
     """
 
     def __init__(
-        self, config: AgentConfig | None = None, *, debug: bool = False, lifespan: LifespanFunction | None = None
+        self,
+        config: AgentConfig | None = None,
+        *,
+        debug: bool = False,
+        lifespan: LifespanFunction | None = None,
+        **unknown: Never,
     ) -> None:
-        if config is not None and not isinstance(config, AgentConfig):
-            raise ConfigurationError(f"config must be an AgentConfig, not {config!r}; debug is set with debug=True.")
-        if config is None:
-            config = AgentConfig(debug=True) if debug else AgentConfig()
-        elif debug:
-            config = config.replace(debug=True)
-        self.config: AgentConfig = config
+        self.config: AgentConfig = config_of_app(config, debug=debug, unknown=unknown)
+        config = self.config
         self._handler: Handler | None = None
         self._lifespans: list[LifespanFunction] = []
         if lifespan is not None:
@@ -74,50 +76,84 @@ class PPIOAgentRuntimeApp:
         self._stack: ASGIApp | None = None
         self._fastapi: FastAPI | None = None
         self._lock = threading.Lock()
+        self._hooks = PluginHooks()
         if config.rate_limit is not None or config.event_store is not None:
             self._build()  # what these name is checked now, like every setting
         for sentence in config.unknown_variables(CLIENT_VARIABLES):
             logger.warning(sentence)
         if config.plugins:
             self._install_named(config.plugins)
+        if config.protocols or config.protocol_paths:
+            from .protocols import install_protocols  # nothing of it without
 
-    def entrypoint(self, function: F) -> F:
-        """Register the agent's function; use it as a decorator.
+            install_protocols(self, config)
 
-        `def`, `async def`, generators of both kinds, callable objects, partials and methods. The first parameter takes
-        the payload, and its annotation decides what is accepted: none or `dict` a JSON object, a pydantic model or any
-        other type what pydantic makes of it, `Any` everything. A parameter named `context` or `ctx`, or annotated
-        `RequestContext`, takes the context. Generators stream.
+    @classmethod
+    def from_agent(
+        cls,
+        agent: Any,
+        config: AgentConfig | None = None,
+        *,
+        session: Callable[[str], Any] | None = None,
+        input: Callable[[Any], Any] | None = None,  # noqa: A002  # as frameworks call it
+        **app_options: Any,
+    ) -> Self:
+        """Return an app whose entrypoint is an agent of a framework, such as LangGraph; see `docs/frameworks.md`.
+
+        Args:
+            agent: The agent, or a function that makes one when it is first needed. A function with the parameter
+                `session_id`, or one whose agents hold a conversation themselves (Strands), is called for each
+                session.
+            config: As for the class.
+            session: A function, `def` or `async def`, from a session ID to the object in which the framework keeps a
+                session. Without it, the last 1,000 sessions are kept in memory.
+            input: A function, `def` or `async def`, from an `AgentInput` to the framework's input, if not the messages.
+            app_options: Other arguments of the class.
 
         Raises:
-            ConfigurationError: A parameter that nothing would fill, an annotation that cannot be resolved, or a second
-                entrypoint.
+            ConfigurationError: The framework is unknown, or one object can't serve all sessions.
         """
-        handler = Handler(function)
-        if self._handler is not None:
-            raise ConfigurationError(
-                f"This app has the entrypoint {self._handler.name} already; {handler.name} needs another app."
-            )
-        self._handler = handler
-        if self._built is not None:
-            self._built.invocations.handler = handler
+        from .frameworks import handler_of  # agents that are functions do without
+
+        app = cls(config, **app_options)
+        app._register(handler_of(agent, session=session, input=input))
+        return app
+
+    def entrypoint(self, function: T = NOTHING) -> T:
+        """Register the agent's function, or the agent of a framework; use it as a decorator.
+
+        It can be a `def`, an `async def`, a generator of either kind, a callable object, a partial or a method. The
+        first parameter gets the payload, and its annotation decides what is accepted: none or `dict` a JSON object, a
+        pydantic model or another type what pydantic validates as it, `Any` everything. A parameter named `context` or
+        `ctx`, or annotated `RequestContext`, gets the context. Generators stream.
+
+        Raises:
+            ConfigurationError: It is a class, has a parameter that would get no value or an annotation that can't be
+                resolved, or is a second entrypoint.
+        """
+        if function is None or inspect.isroutine(function) or isinstance(function, type | functools.partial):
+            self._register(Handler(function))  # type: ignore[arg-type]  # it says what cannot be called
+        else:
+            from .frameworks import handler_of_object  # agents that are functions do without
+
+            self._register(handler_of_object(function))
         return function
 
-    def ping(self, function: F) -> F:
+    def ping(self, function: F = NOTHING) -> F:
         """Register the agent's own health check; use it as a decorator.
 
-        `def` or `async def` without parameters. It may return a `PingStatus`, a word, a bool, a dict with `status` and
-        further fields, a `PingResponse`, or None for "as it is". One that raises, answers something unknown or takes
-        longer than `ping_timeout_seconds` makes the service Unhealthy. While work is in flight Healthy is told as
-        HealthyBusy.
+        A `def` or `async def` without parameters. It can return a `PingStatus`, its name, a bool, a dict with `status`
+        and further fields, a `PingResponse`, or None to leave the status as it is. The service is Unhealthy if it
+        raises, returns something else or takes longer than `ping_timeout_seconds`. While work is in flight, Healthy is
+        reported as HealthyBusy.
 
         Raises:
-            ConfigurationError: It cannot be called without arguments.
+            ConfigurationError: It can't be called without arguments.
         """
         self._services.health.set_handler(function)
         return function
 
-    def middleware(self, function: F) -> F:
+    def middleware(self, function: F = NOTHING) -> F:
         """Register an `async def mw(request, call_next)` around every route; use it as a decorator.
 
         The one registered last is the outermost.
@@ -132,68 +168,20 @@ class PPIOAgentRuntimeApp:
         return function
 
     def add_middleware(self, middleware: Callable[..., ASGIApp], **options: Any) -> None:
-        """Put an ASGI middleware class around every route: it is called as `middleware(app, **options)`."""
+        """Add an ASGI middleware class around every route; it is called as `middleware(app, **options)`."""
         self._wrap(lambda app: middleware(app, **options))
 
-    @overload
-    async def invoke(
-        self, payload: Any, context: RequestContext | None = None, *, stream: Literal[True]
-    ) -> InvocationStream: ...
-    @overload
-    async def invoke(
-        self, payload: Any, context: RequestContext | None = None, *, stream: Literal[False] | None = None
-    ) -> Any: ...
-    async def invoke(self, payload: Any, context: RequestContext | None = None, *, stream: bool | None = None) -> Any:
-        """Call the agent in process, with all limits, metrics and cancellation in force.
-
-        Await it on the event loop of the handlers: in a route, a lifespan, a handler. Cancelling the awaiting task
-        cancels the handler.
-
-        Args:
-            payload: What the body of `POST /invocations` would be, as Python data; checked and validated like one.
-            context: Who asks, under which ids and limits, see `context_for`; a new one without it. One context serves
-                one call; inside a handler its own context may be passed, and the call then shares its remaining time.
-            stream: True for an `InvocationStream`, an async iterator of chunks, where a plain value is one chunk. False
-                for a value, where a stream is collected: strings joined, anything else a list. None leaves it to the
-                handler: generators stream.
-
-        Returns:
-            JSON data (dict, list, str, number, bool, None), or an iterator of such; a Starlette response that the
-            handler made comes back as it is.
-
-        Raises:
-            RequestError: The payload was refused: not JSON, too large, not what the handler's annotation asks for.
-            InvocationError: What a caller over HTTP would be told, with `status_code`, `error_type` and `request_id`.
-            SerializationError: The handler's result cannot become JSON.
-        """
-        from .invocations.in_process import invoke  # needed by other protocols only
-
-        return await invoke(self._services.invocations, payload, context, stream=stream)
-
-    def context_for(self, request: Mapping[str, Any]) -> RequestContext:
-        """Return a new context for `invoke`, from the headers of a request for another route or a WebSocket.
-
-        Args:
-            request: A Starlette or FastAPI `Request` or `WebSocket`, or an ASGI scope.
-
-        Raises:
-            BadRequestError: A header with a session id or timeout is malformed.
-        """
-        from .http.call import context_of  # loaded since the app serves
-
-        return context_of(request)
-
-    def websocket(self, function: F) -> F:
+    def websocket(self, function: F = NOTHING) -> F:
         """Register the handler of WebSockets at `/ws`; use it as a decorator.
 
         An `async def handler(websocket, context)` that takes Starlette's `WebSocket` and accepts it; the context is
-        optional. It runs under the limits of a stream: the door before the handshake is answered, `stream_timeout`,
+        optional. It has the limits of a stream: refusal before the handshake is answered, `stream_timeout`,
         `max_request_size` for each message, the drain. When it returns, the connection is closed with 1000.
 
         Needs the extra: `pip install 'ppio-agent-runtime[websocket]'`.
 
         Raises:
-            ConfigurationError: It is not an `async def`, requires a parameter that nothing would fill, or is the
+            ConfigurationError: It isn't an `async def`, requires a parameter that would get no value, or is the
                 second one.
         """
         from .routes.websocket import WebSocketHandler, WebSocketRoute  # imports starlette, which others do not need
@@ -208,9 +196,9 @@ class PPIOAgentRuntimeApp:
         """Return an async context manager: inside, the service is HealthyBusy, and `/ping` lists the name with its age.
 
         Args:
-            name: What it is, for the list; several may have the same.
-            max_age_seconds: After so long it no longer keeps the service busy, so that work which hangs cannot keep a
-                sandbox alive for ever; it is warned about once and stays in the list. None for no limit.
+            name: A name for the work, for the list; several can have the same.
+            max_age_seconds: After this long it no longer keeps the service busy, so that work that hangs can't keep a
+                sandbox alive forever; a warning is logged once, and it stays in the list. None for no limit.
 
         Raises:
             ConfigurationError: The name is empty, or the age is not more than 0.
@@ -226,10 +214,10 @@ class PPIOAgentRuntimeApp:
         self, function: None = None, *, max_age_seconds: float | None = None
     ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]: ...
     def background_task(self, function: Any = None, *, max_age_seconds: float | None = None) -> Any:
-        """Let an async function count as `busy` while it runs, under its own name; use it as a decorator.
+        """Count an async function as `busy` while it runs, under its own name; use it as a decorator.
 
-        Start it with `asyncio.create_task(work())` and answer without waiting for it, or await it. Its task is kept
-        from being collected while it runs. At the drain it may go on for `shutdown_grace_seconds`, then it is
+        Start it with `asyncio.create_task(work())` and return without waiting for it, or await it. Its task isn't
+        garbage-collected while it runs. During a drain it can keep running for `shutdown_grace_seconds`, and is then
         cancelled.
 
         Args:
@@ -244,29 +232,18 @@ class PPIOAgentRuntimeApp:
         return self._services.background.counted(function, max_age_seconds)
 
     def install(self, plugin: Plugin) -> None:
-        """Let a plugin add itself, by its method `install(app)`; before the first request.
+        """Add a plugin, by calling its method `install(app)`; only before the first request.
 
         Raises:
-            ConfigurationError: It has no such method, or is a class where an object is needed.
+            ConfigurationError: It has no such method, or is a class and not an object.
         """
         if isinstance(plugin, type) or not callable(getattr(plugin, "install", None)):
             raise ConfigurationError(f"A plugin is an object with a method install(app), not {plugin!r}.")
         plugin.install(self)
 
     def _install_named(self, names: list[str]) -> None:
-        from .plugins import plugins_called
-
         for plugin in plugins_called(names):
             self.install(plugin)
-
-    def on_lifespan(self, function: F) -> F:
-        """Register an async context manager function that takes the app; use it as a decorator.
-
-        Entered before the first request, after the ones registered earlier, and left after the last request in reverse
-        order. A dict that it yields becomes part of the state that requests see. A bare async generator function works.
-        """
-        self._lifespans.append(as_context_manager(function))
-        return function
 
     @property
     def context(self) -> RequestContext | None:
@@ -280,7 +257,7 @@ class PPIOAgentRuntimeApp:
 
     @property
     def metrics(self) -> MetricsCollector:
-        """The numbers of what happened, which `GET /metrics` shows too."""
+        """The metrics of this app, which `GET /metrics` shows too."""
         return self._services.recorder.metrics
 
     @property
@@ -291,27 +268,28 @@ class PPIOAgentRuntimeApp:
                 from .routes.fastapi_app import build  # slow to import, and most agents never need it
 
                 self._fastapi = build(self.config, lambda: self._handler)
+                self._hooks.add_routes_to(self._fastapi)
             return self._fastapi
 
-    get = _of_fastapi("get")
-    post = _of_fastapi("post")
-    put = _of_fastapi("put")
-    delete = _of_fastapi("delete")
-    include_router = _of_fastapi("include_router")
-    mount = _of_fastapi("mount")
+    get: Any = _of_fastapi("get")
+    post: Any = _of_fastapi("post")
+    put: Any = _of_fastapi("put")
+    delete: Any = _of_fastapi("delete")
+    include_router: Any = _of_fastapi("include_router")
+    mount: Any = _of_fastapi("mount")
 
     def run(self, port: int | None = None, host: str | None = None, **uvicorn_options: Any) -> None:
         """Serve until SIGTERM or Ctrl-C, then drain and exit the process if anything went wrong.
 
         Args:
-            port: Instead of the configured one.
-            host: Instead of the configured one.
-            uvicorn_options: What else uvicorn takes, such as `ssl_certfile`, `uds`, `backlog` or `root_path`; what is a
-                setting or not for one process is refused.
+            port: Overrides the configured port.
+            host: Overrides the configured host.
+            uvicorn_options: Other options of uvicorn, such as `ssl_certfile`, `uds`, `backlog` or `root_path`; those
+                that are settings here, or are not for a single process, are refused.
 
         Raises:
-            ConfigurationError: No entrypoint, a bad host, port or option, or an event loop that runs already.
-            SystemExit: With 1 when it cannot start, with 3 when a thread had to be abandoned.
+            ConfigurationError: No entrypoint, a bad host, port or option, or an event loop that is already running.
+            SystemExit: With 1 if it can't start, with 3 if a thread had to be abandoned.
         """
         from .server import PPIOAgentRuntimeServer, leave_in_time  # tests and other servers do not need it
 
@@ -325,22 +303,22 @@ class PPIOAgentRuntimeApp:
         await self._services.drain(self.config.shutdown_grace_seconds if grace_seconds is None else grace_seconds)
 
     async def can_shut_down(self) -> bool:
-        """Say whether the handlers' event loop still listens; one that is blocked cannot leave the lifespan."""
+        """Return whether the handlers' event loop still responds; one that is blocked can't leave the lifespan."""
         return await self._services.can_shut_down()
 
     def close(self) -> None:
-        """End the app's own threads, as far as they can be ended; a new life of the app starts new ones."""
+        """End the app's own threads, as far as possible; if the app starts again, it starts new ones."""
         self._services.close()
 
     @property
     def abandoned_threads(self) -> int:
-        """How many threads are still at work; after a drain, work that could not be stopped."""
+        """How many threads are still working; after a drain, these could not be stopped."""
         return self._services.abandoned_threads
 
     @property
     def websockets(self) -> Literal["none", "handler", "perhaps"]:
-        """Who answers WebSockets: nobody, `@app.websocket`, or perhaps a route or mounted app in FastAPI."""
-        if self._websocket is not None:
+        """What handles WebSockets: nothing, `@app.websocket`, or perhaps a route or mounted app in FastAPI."""
+        if self._websocket is not None or self._hooks.websocket is not None:
             return "handler"
         routes = [] if self._fastapi is None else self._fastapi.routes
         return "none" if all(hasattr(route, "methods") for route in routes) else "perhaps"
@@ -349,8 +327,15 @@ class PPIOAgentRuntimeApp:
     def stack(self) -> ASGIApp:
         """The ASGI app inside: middleware and routes, put together at first use."""
         if self._stack is None:
+            if self._websocket is None and self._hooks.websocket is not None:
+                self.websocket(self._hooks.websocket)
             self._stack = self._services.stack(
-                self._middleware, self._uses_fastapi, lambda: self.fastapi, self._lifespan_managers, self._websocket
+                self._middleware,
+                self._uses_fastapi,
+                lambda: self.fastapi,
+                self._lifespan_managers,
+                self._websocket,
+                self._hooks,
             )
         return self._stack
 
@@ -375,13 +360,22 @@ class PPIOAgentRuntimeApp:
                 self._built = Services(self.config, self._handler)
             return self._built
 
+    def _register(self, handler: Handler) -> None:
+        if self._handler is not None:
+            raise ConfigurationError(
+                f"This app has the entrypoint {self._handler.name} already; {handler.name} needs another app."
+            )
+        self._handler = handler
+        if self._built is not None:
+            self._built.invocations.handler = handler
+
     def _wrap(self, wrap: Callable[[ASGIApp], ASGIApp]) -> None:
         if self._stack is not None:
             raise ConfigurationError("Middleware is added before the app serves its first request.")
         self._middleware.append(wrap)
 
     def _uses_fastapi(self) -> bool:
-        return self._fastapi is not None or self.config.debug
+        return self._fastapi is not None or self.config.debug or bool(self._hooks.routes)
 
     def _lifespan_managers(self) -> list[Any]:
         services = self._services

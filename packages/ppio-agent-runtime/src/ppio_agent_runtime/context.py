@@ -1,4 +1,4 @@
-"""Who asks, for how long, under which ids: the context of one invocation, bound until its last byte is sent."""
+"""The context of one invocation: its IDs, caller and limits, bound until its last byte is sent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from .asgi import Headers
 
 _NO_HEADERS: Headers = []
 """Shared by all contexts, so never added to."""
+_NO_IDS: Mapping[str, str] = {}
 
 current_context: ContextVar[RequestContext | None] = ContextVar("ppio_agent_context", default=None)
 
 
 class RequestContext:
-    """The invocation that is being worked on. One of these serves one invocation.
+    """The context of the current invocation. Each invocation has its own.
 
     Attributes:
         invocation_id: Made by the runtime, 32 hex digits.
@@ -26,18 +27,21 @@ class RequestContext:
         user_id: The caller's `X-PPIO-User-Id`, or None. Not authenticated.
         metadata: The body's `metadata` when it is an object, else empty.
         client: Address and port of the peer, or None.
-        key_id: Which key the caller showed: the keyid of a signature, or `key-` and a short hash of an API key; None
-            where no key is wanted.
+        key_id: Which key the caller sent: the keyid of a signature, or `key-` and a short hash of an API key; None
+            if the agent requires no key.
         started: When the invocation began, on the monotonic clock, in seconds.
-        timeout: How long it may take from there, in seconds.
-        parent: The context of the invocation that made this one, where an agent calls itself.
-        reporter: Gets the values of `progress`, as JSON, in any thread; None when nobody is told.
-        response_headers: Further fields for the answer's head, such as those of the rate limit.
+        timeout: How long it may take from then on, in seconds.
+        parent: The context of the invocation that made this one, if an agent calls itself.
+        reporter: Gets the values of `progress`, as JSON, in any thread; None if they are not sent to anyone.
+        protocol: The protocol of the request; None for our own.
+        span_ids: `trace_id` and `span_id` of the invocation's span in hex, for its log lines; empty without tracing.
+        response_headers: Further headers of the response, such as those of the rate limit.
     """
 
     __slots__ = (
         "_cancelled", "_deadline", "_headers", "_raw_headers", "client", "invocation_id", "key_id", "metadata",
-        "parent", "reporter", "request_id", "response_headers", "session_id", "started", "timeout", "user_id",
+        "parent", "protocol", "reporter", "request_id", "response_headers", "session_id", "span_ids", "started",
+        "timeout", "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -53,19 +57,21 @@ class RequestContext:
         key_id: str | None = None,
     ) -> None:
         fresh = os.urandom(32).hex()  # for both, because each call is a syscall
-        self.invocation_id = fresh[:32]
-        self.request_id = request_id or fresh[32:]
-        self.session_id = session_id
-        self.user_id = user_id
-        self.metadata = metadata or {}
-        self.client = client
-        self.key_id = key_id
+        self.invocation_id: str = fresh[:32]
+        self.request_id: str = request_id or fresh[32:]
+        self.session_id: str | None = session_id
+        self.user_id: str | None = user_id
+        self.metadata: dict[str, Any] = metadata or {}
+        self.client: tuple[str, int] | None = client
+        self.key_id: str | None = key_id
         self.parent: RequestContext | None = None
+        self.protocol: str | None = None
         self.response_headers: Headers = _NO_HEADERS
-        self.started = time.monotonic()
+        self.span_ids: Mapping[str, str] = _NO_IDS
+        self.started: float = time.monotonic()
         self._raw_headers = raw_headers or []
         self._headers: dict[str, str] | None = None
-        self.timeout = timeout
+        self.timeout: float = timeout
         self._deadline = self.started + timeout
         self._cancelled = False
         self.reporter: Callable[[bytes], None] | None = None
@@ -87,16 +93,16 @@ class RequestContext:
 
     @property
     def deadline(self) -> float:
-        """When the time is up, in unix seconds."""
+        """When the time limit ends, in unix seconds."""
         return time.time() + self._deadline - time.monotonic()
 
     def remaining(self) -> float:
-        """Return the time left, in seconds; 0 when it is up."""
+        """Return the time left, in seconds; 0 after the deadline."""
         return max(0.0, self._deadline - time.monotonic())
 
     @property
     def cancelled(self) -> bool:
-        """True once nobody waits for the result any more. Plain `def` code cannot be stopped; let it look here."""
+        """True once the result is no longer needed. Plain `def` code can't be stopped, so it should check this."""
         return self._cancelled
 
     def elapsed(self) -> float:
@@ -104,26 +110,26 @@ class RequestContext:
         return time.monotonic() - self.started
 
     def extend_to(self, timeout: float) -> None:
-        """Set the limit to `timeout` seconds from the beginning."""
+        """Set the time limit to `timeout` seconds from the start."""
         self.timeout = timeout
         self._deadline = self.started + timeout
 
     def postpone(self, seconds: float, before: float) -> None:
-        """Move the times of an invocation that began before the time `before`: then the process slept for `seconds`."""
+        """Move start and deadline of an invocation that began before `before`, when the process slept for `seconds`."""
         if self.started < before:
             self.started += seconds
             self._deadline += seconds
 
     def progress(self, value: Any) -> None:
-        """Tell callers of a durable invocation how far the work is: a `progress` event, which is not a chunk.
+        """Report progress to callers of a durable invocation, as a `progress` event, which is not a chunk.
 
-        Callers who did not ask for a durable invocation or for protocol 1 are not told. Safe in worker threads.
+        Callers only get it if they asked for a durable invocation or for protocol 1. Safe in worker threads.
 
         Args:
             value: Anything that can be a chunk.
 
         Raises:
-            SerializationError: It cannot become JSON.
+            SerializationError: The value can't become JSON.
         """
         if self.reporter is not None:
             from .serialization import encode  # loaded since the app serves
@@ -151,7 +157,7 @@ class RequestContext:
         return child
 
     def cancel(self) -> None:
-        """Turn `cancelled` true. The runtime calls it; it does not stop anything by itself."""
+        """Set `cancelled`. The runtime calls this; it doesn't stop anything by itself."""
         self._cancelled = True
 
     def __repr__(self) -> str:

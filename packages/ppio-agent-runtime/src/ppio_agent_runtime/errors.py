@@ -1,4 +1,4 @@
-"""The only place where an exception becomes an answer: status, sentence, kind, headers."""
+"""The only place where an exception becomes a response: status, message, error type, headers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ppio_agent_models import (
 )
 
 from .serialization import encode
+from .text import cut
 
 if TYPE_CHECKING:
     from .asgi import Headers, Send
@@ -29,14 +30,14 @@ RefusalReason = Literal["missing", "wrong", "malformed", "incomplete", "expired"
 
 
 class ClientGoneError(Exception):
-    """The caller hung up; there is nobody to answer. Never leaves the runtime."""
+    """The caller disconnected, so no response can be sent. Never leaves the runtime."""
 
 
 class RefusedError(AuthenticationError):
     """A request whose credentials are not accepted.
 
     Attributes:
-        reason: The class of the reason; it never tells what would have been right.
+        reason: The class of the reason; it never reveals what would have been right.
     """
 
     def __init__(self, message: str, reason: RefusalReason) -> None:
@@ -52,13 +53,17 @@ _CONTROL_CHARACTERS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """What a caller is told about an error; `facts` join the envelope's metadata."""
+    """The response to an error; its texts are shortened, its `facts` are added to the envelope's metadata."""
 
     status: int
     message: str
     error_type: str
     headers: Headers = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("message", "error_type"):
+            object.__setattr__(self, name, cut(f"{getattr(self, name)}"))
 
     def envelope(self, request_id: str, session_id: str | None, duration: float = 0.0) -> bytes:
         """Return the error envelope as JSON."""
@@ -84,9 +89,9 @@ MEANT_FOR_CALLERS: Final = (AgentError, SerializationError)
 
 
 def handler_failure(error: BaseException) -> PPIOAgentRuntimeError:
-    """Return what an exception of the agent's code becomes: itself where its author meant it for the caller.
+    """Return what an exception of the agent's code becomes: itself, if its author meant it for the caller.
 
-    One that comes out of task groups, and is the only one in them, counts as itself.
+    The only exception in a task group's exception group is handled like that exception itself.
     """
     leaf = error
     while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
@@ -99,7 +104,7 @@ def handler_failure(error: BaseException) -> PPIOAgentRuntimeError:
 
 
 def error_response(error: BaseException, *, request_id: str, tells_errors: bool) -> ErrorResponse:
-    """Return what the caller is told.
+    """Return the response to an error.
 
     Args:
         tells_errors: Show class and message of the agent's own exceptions.
@@ -148,7 +153,7 @@ def _is_http_exception(error: BaseException | None) -> bool:
 
 
 def http_exception_response(error: Any, error_type: str = "HTTPException") -> ErrorResponse:
-    """Return what a Starlette or FastAPI `HTTPException` says; one with a status that is none for an error is a 500."""
+    """Return the response to a Starlette or FastAPI `HTTPException`; if its status is not an error, that is a 500."""
     status = error.status_code if 300 <= error.status_code <= 599 and error.status_code != 304 else 500
     detail = error.detail if isinstance(error.detail, str) else json.dumps(error.detail, default=_type_name)
     return ErrorResponse(status, detail, error_type, _header_pairs(error.headers or {}), {"status_code": status})
@@ -190,7 +195,7 @@ async def send_error_response(
     headers: Headers,
     duration: float = 0.0,
 ) -> None:
-    """Answer with the error envelope.
+    """Send the error envelope.
 
     Args:
         headers: Further response headers, such as the ids.

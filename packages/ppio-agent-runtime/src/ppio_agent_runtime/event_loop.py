@@ -1,4 +1,4 @@
-"""An event loop that is ended in bounded time, whatever is left on it, and calls in threads that hold up nothing."""
+"""An event loop that ends in bounded time, whatever is left on it, and calls in threads that delay nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OwnLoop:
     """
 
     def __init__(self, factory: LoopFactory | None = None) -> None:
-        self.loop = (factory or _best_factory())()
+        self.loop: asyncio.AbstractEventLoop = (factory or _best_factory())()
         # Our own default executor, because we have to know its threads: see `end`.
         self._threads = f"agent-executor-{next(_numbers)}"
         self._executor = ThreadPoolExecutor(thread_name_prefix=self._threads)

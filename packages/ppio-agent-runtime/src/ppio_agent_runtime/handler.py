@@ -1,4 +1,4 @@
-"""The agent's function, looked at once: kind, parameters, payload type. Nothing is inspected per request."""
+"""The agent's function, inspected once: kind, parameters, payload type. Nothing is inspected per request."""
 
 from __future__ import annotations
 
@@ -24,26 +24,53 @@ class Handler:
 
     Attributes:
         name: `module.qualname`, for logs and messages.
-        in_thread: It is called in a worker thread; otherwise on the event loop, because the call itself runs none of
-            its code yet (a coroutine or generator function).
-        generates: It is a generator function, so what it returns will stream.
+        in_thread: It is called in a worker thread; otherwise on the event loop, because the call itself doesn't run any
+            of its code yet (a coroutine or generator function).
+        generates: It is a generator function, so its result streams.
         call: `call(payload, context)`, whatever the function's own parameters are.
         load: Makes the payload from the body's bytes and the JSON value decoded from them.
+        yields_events: It yields a run of typed events, which include its text; callers that don't ask for events get
+            the text. Without it, a run is typed if the first value that is not text is an event object.
     """
 
-    __slots__ = ("call", "generates", "in_thread", "load", "name", "payload_type")
+    __slots__ = ("call", "generates", "in_thread", "load", "name", "payload_type", "yields_events")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], *, yields_events: bool = False) -> None:
+        if function is None:
+            raise ConfigurationError("Write @app.entrypoint without parentheses, above the agent's function.")
         if not callable(function):
             raise ConfigurationError(f"@app.entrypoint goes above a function; {function!r} cannot be called.")
+        if inspect.isclass(function):
+            raise ConfigurationError(
+                f"@app.entrypoint goes above a function, and {function.__qualname__} is a class, whose calls only make "
+                f"objects: register one of these that can be called, app.entrypoint({function.__name__}(...))."
+            )
         code = code_of(function)
-        self.name = f"{code.__module__}.{code.__qualname__}"
-        self.generates = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
-        self.in_thread = not (self.generates or inspect.iscoroutinefunction(code))
+        self.yields_events: bool = yields_events
+        self.name: str = f"{code.__module__}.{code.__qualname__}"
+        self.generates: bool = inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+        self.in_thread: bool = not (self.generates or inspect.iscoroutinefunction(code))
         payload, context = _roles(function, self.name)
-        self.call = _caller(function, payload, context)
+        self.call: Callable[[Any, Any], Any] = _caller(function, payload, context)
         self.payload_type: Any = dict if payload is None else _payload_type(code, payload, self.name)
-        self.load = _loader(self.payload_type) if payload is not None else _load_nothing
+        self.load: Callable[[bytes, Any], Any] = _loader(self.payload_type) if payload is not None else _load_nothing
+
+    def schema(self) -> dict[str, Any] | None:
+        """Return the JSON Schema of the payload, None where that is any object, or an `AgentInput`.
+
+        Raises:
+            ConfigurationError: The type has none.
+        """
+        from ppio_agent_models import AgentInput, InvocationRequest  # not needed by plain agents
+
+        if self.payload_type in (Any, object, dict, dict[str, Any], InvocationRequest, AgentInput):
+            return None
+        from pydantic import PydanticUserError, TypeAdapter  # as for the payload itself
+
+        try:
+            return TypeAdapter(self.payload_type).json_schema()
+        except PydanticUserError as error:
+            raise ConfigurationError(f"The payload type of {self.name} has no JSON Schema: {error}") from error
 
 
 def code_of(function: Callable[..., Any]) -> Any:
@@ -71,7 +98,7 @@ def call_of(function: Callable[..., Any]) -> tuple[str, Callable[[Any, Any], Any
     """Return the name of a function that takes a subject first, and how to call it with subject and context.
 
     Raises:
-        ConfigurationError: It requires a parameter that nothing would fill.
+        ConfigurationError: It requires a parameter that would get no value.
     """
     code = code_of(function)
     name = f"{code.__module__}.{code.__qualname__}"
@@ -183,7 +210,7 @@ def _loader(payload_type: Any) -> Callable[[bytes, Any], Any]:
             # From the bytes, not the decoded value: pydantic's JSON mode takes dates, enums and sets as JSON has them.
             return validate(body)
         except ValidationError as error:
-            raise PayloadValidationError(_explain(error)) from None
+            raise PayloadValidationError(explain(error)) from None
         except Exception as error:  # a validator of the agent's own model broke
             from .errors import handler_failure  # loaded since the app serves
 
@@ -207,7 +234,7 @@ def _json_name(value: Any) -> str:
     return names.get(type(value), "null")
 
 
-def _explain(error: Any) -> str:
+def explain(error: Any) -> str:
     """Return one sentence that names each wrong field, without the values that were sent."""
     problems = error.errors(include_url=False, include_input=False)
     shown = [f"{'.'.join(map(str, problem['loc'])) or 'the body'}: {_message(problem)}" for problem in problems[:20]]

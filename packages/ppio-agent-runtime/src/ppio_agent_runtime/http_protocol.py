@@ -1,13 +1,15 @@
 """uvicorn's HTTP/1.1 protocol with a bounded request head, errors in our envelope, and untaken upgrade offers ignored.
 
-uvicorn alone waits without a limit for a head, takes one of any size, answers garbage in plain text, and loses the body
-of a request that offers `Upgrade: h2c`, because httptools stops at the offer.
+uvicorn alone waits without a limit for a head, accepts one of any size, answers invalid requests in plain text, loses
+the body of a request that offers `Upgrade: h2c`, because httptools stops at the offer, waits without a limit for a
+caller that reads nothing, and sends chunks to HTTP/1.0.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import httptools
@@ -15,15 +17,21 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ppio_agent_models import BadRequestError, RequestError, RequestReadTimeoutError
 
+from .asgi import UNACKNOWLEDGED
 from .errors import error_response
+from .observability.logging import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from uvicorn import Config
     from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Most bytes of a request's target and header fields; what other servers take, and then some."""
 MAX_HEADER_FIELDS: Final = 256
+_WRITE_LOOKS: Final = 4
+"""How often somebody looks at a connection within its write timeout."""
 MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
 """Most bytes of a body that are still read after its answer, so that the caller gets to see that answer."""
 
@@ -34,8 +42,10 @@ class AgentHttpProtocol(HttpToolsProtocol):
     Args:
         config: As for uvicorn's protocol, like the next three.
         read_timeout_seconds: How long the head of a request may take, and the rest of a body after its answer.
+        write_timeout_seconds: How long a caller may take nothing of what is there for it.
     """
 
+    parser: httptools.HttpRequestParser
     cycle: RequestResponseCycle | None  # type: ignore[assignment]  # None until the first request
 
     def __init__(
@@ -46,10 +56,13 @@ class AgentHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         read_timeout_seconds: float = 30.0,
+        write_timeout_seconds: float = 60.0,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.headers = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self._read_timeout_seconds = read_timeout_seconds
+        self._write_timeout_seconds = write_timeout_seconds
+        self._write_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_handed_over = False
         self._pipelined: list[RequestResponseCycle] = []
@@ -66,6 +79,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock, and tell all requests that are not answered yet; uvicorn tells the one that arrived last."""
         self._stop_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
         for cycle in self._pipelined:
             if not cycle.response_complete:
@@ -146,6 +160,11 @@ class AgentHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.parser.should_upgrade():
             return
+        self.scope[UNACKNOWLEDGED] = self.unacknowledged_bytes  # type: ignore[typeddict-unknown-key]
+        cycle = self.cycle
+        if self.scope["http_version"] != "1.1" and cycle is not None:
+            cycle.send = _without_framing(cycle)  # type: ignore[method-assign, assignment]
+            cycle.waiting_for_100_continue = False  # RFC 9110, section 10.1.1
         if self.pipeline and earlier is not None:
             self._pipelined = [*(cycle for cycle in self._pipelined if not cycle.response_complete), earlier]
         self._scope_of_whole_head = self.scope
@@ -170,6 +189,53 @@ class AgentHttpProtocol(HttpToolsProtocol):
         target = httptools.parse_url(self.url)
         if target.path is None:
             self.url = b"/" if target.query is None else b"/?" + target.query
+
+    def unacknowledged_bytes(self) -> int:
+        """Return how much of what was sent the caller's system has not taken: in here, and in ours where it says so."""
+        return self.transport.get_write_buffer_size() + _in_kernel(self.transport.get_extra_info("socket"))
+
+    def pause_writing(self) -> None:
+        """Let whoever writes wait for the caller, which must take something of what is there in time."""
+        super().pause_writing()
+        self._start_write_timer(self.unacknowledged_bytes())
+
+    def resume_writing(self) -> None:
+        """Let whoever writes go on."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """Continue with the next request; if there is none, the caller must read the rest of the response in time."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._start_write_timer(self.unacknowledged_bytes())
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection."""
+        super().timeout_keep_alive_handler()
+        self._start_write_timer(self.unacknowledged_bytes())
+
+    def _start_write_timer(self, left: int, looks: int = 0) -> None:
+        self._stop_write_timer()
+        seconds = self._write_timeout_seconds / _WRITE_LOOKS  # in parts: while the process stood still, one counts
+        self._write_timer = self.loop.call_later(seconds, self._look_at_writing, left, looks + 1)
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _look_at_writing(self, before: int, looks: int) -> None:
+        left = self.unacknowledged_bytes()
+        if left and left >= before and looks >= _WRITE_LOOKS:
+            logger.warning(
+                "A caller read nothing of its response for %g s, the limit 'write_timeout_seconds'; its connection is "
+                "closed.",
+                self._write_timeout_seconds,
+            )
+            self.transport.abort()
+        elif left:
+            self._start_write_timer(left, looks if left >= before else 0)
 
     def _start_timer(self) -> None:
         self._stop_timer()
@@ -215,6 +281,37 @@ class AgentHttpProtocol(HttpToolsProtocol):
         lines = [b"%b: %b\r\n" % field for field in (*fields, (b"content-length", b"%d" % len(body)))]
         self.transport.write(b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body]))
         self.transport.close()
+        self._start_write_timer(self.unacknowledged_bytes())
+
+
+def _in_kernel(connection: Any) -> int:
+    """Return how many bytes of a socket are not acknowledged yet; 0 where the system does not tell."""
+    try:
+        from fcntl import ioctl  # not on Windows
+        from termios import TIOCOUTQ
+
+        return int.from_bytes(ioctl(connection.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (ImportError, OSError):
+        return 0
+
+
+def _without_framing(cycle: RequestResponseCycle) -> Callable[[Any], Awaitable[None]]:
+    """Return a `send` whose answer ends with its connection unless it has a length, for HTTP/1.0 knows no chunks."""
+    send, ends_with_connection = cycle.send, False
+
+    async def send_on(message: Any) -> None:
+        nonlocal ends_with_connection
+        if message["type"] == "http.response.start":
+            fields = [field for field in message.get("headers", []) if field[0].lower() != b"transfer-encoding"]
+            message = {**message, "headers": fields}
+            ends_with_connection = all(name.lower() != b"content-length" for name, _ in fields)
+            if ends_with_connection:
+                cycle.chunked_encoding = False
+        elif ends_with_connection:
+            cycle.expected_content_length = len(message.get("body", b""))  # or uvicorn would miss a length
+        await send(message)
+
+    return send_on
 
 
 _REFUSAL_FIELDS: Final = [(b"content-type", b"application/json"), (b"connection", b"close")]

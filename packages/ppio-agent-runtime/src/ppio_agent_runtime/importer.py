@@ -1,4 +1,4 @@
-"""Finds the app that somebody means by `main.py`, `module:app`, or by nothing but a manifest."""
+"""Finds the app that is named by `main.py` or `module:app`, or by the manifest alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import AGENT_PORT, MANIFEST_FILE, ConfigurationError
-from ppio_agent_models._entrypoint import written_entrypoint
+from ppio_agent_models._entrypoint import entrypoint_of, variables_of, written_spec
 
 if TYPE_CHECKING:
     from .app import PPIOAgentRuntimeApp
@@ -24,7 +24,7 @@ class NoAppError(ConfigurationError):
 
 
 def entrypoint_from_manifest(folder: Path) -> str:
-    """Return `spec.entrypoint` of the manifest in `folder`.
+    """Return `spec.entrypoint` of the manifest in `folder`; set the variables that it gives and that are not set yet.
 
     Raises:
         ConfigurationError: There is no manifest, or none that names an entrypoint.
@@ -38,7 +38,10 @@ def entrypoint_from_manifest(folder: Path) -> str:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}.") from error
-    if (entrypoint := written_entrypoint(text, source=str(path))) is not None:
+    spec = written_spec(text, source=str(path))
+    for name, value in variables_of(spec.get("protocols"), spec.get("envVars")).items():
+        os.environ.setdefault(name, value)
+    if (entrypoint := entrypoint_of(spec)) is not None:
         return entrypoint
     from ppio_agent_models import AgentManifest  # pydantic, 75 ms of a start; it knows what is wrong
 

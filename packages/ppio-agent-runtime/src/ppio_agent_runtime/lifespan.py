@@ -1,24 +1,34 @@
-"""Startup and shutdown of the app, on the loop that its handlers run on."""
+"""Startup and shutdown of the app, on the loop that its handlers run on, in what may be one of several workers."""
 
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
+
+from ppio_agent_models import ConfigurationError
 
 from .observability.logging import logger
 
 if TYPE_CHECKING:
     from .asgi import Receive, Scope, Send
-
+    from .config import AgentConfig
 
 LifespanFunction = Callable[[Any], Any]
 """An async context manager function that takes the app, or the async generator function under one."""
 
 
 def as_context_manager(function: LifespanFunction) -> LifespanFunction:
-    """Return `function` as an async context manager function; a bare async generator function is wrapped."""
+    """Return `function` as an async context manager function; a bare async generator function is wrapped.
+
+    Raises:
+        ConfigurationError: It cannot be called.
+    """
+    if not callable(function):
+        raise ConfigurationError("Write @app.on_lifespan without parentheses, above an async context manager function.")
     return asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function
 
 
@@ -45,3 +55,34 @@ async def serve_lifespan(scope: Scope, receive: Receive, send: Send, managers: C
         await send({"type": f"lifespan.{phase}.failed", "message": f"{type(error).__name__}: {error}"})
     else:
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def known_workers() -> int:
+    """Return how many workers serve the app, by the options or the variable that uvicorn, gunicorn and others read.
+
+    1 where nothing says more: a number in a configuration file is not seen.
+    """
+    options = iter(sys.argv[1:])
+    for option in options:
+        name, has_value, value = option.partition("=")
+        if name in ("-w", "--workers"):
+            return _number(value if has_value else next(options, ""))
+        if option.startswith("-w") and not option.startswith("--"):
+            return _number(option[2:])
+    return _number(os.environ.get("WEB_CONCURRENCY", ""))
+
+
+def warn_of_workers(config: AgentConfig) -> None:
+    """Log once for this process that durable invocations are not shared, if there are several workers."""
+    store = config.event_store or ""
+    if store.startswith(("redis", "valkey")) or (workers := known_workers()) < 2:
+        return
+    logger.warning(
+        "This is one of %d workers, and each holds durable invocations for itself: what was submitted, or begun with "
+        "an Idempotency-Key, is found by one worker only. Set event_store to a redis:// URL, or run one worker.",
+        workers,
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 1

@@ -1,8 +1,8 @@
 """`@app.middleware`: an `async def mw(request, call_next)` as pure ASGI; and errors of any middleware as the envelope.
 
-The inside runs in a task of its own until it has sent its head; then the middleware gets a response whose headers it
-may change, and once it returns that response, the inside goes on and its body flows straight to the server. Only a body
-that comes in one piece is held, so that the inside need not wait; `http.disconnect` reaches the inside as it came.
+The inner app runs in its own task until it has sent the response's head; then the middleware gets a response whose
+headers it can change. Once it returns that response, the inner app continues, and its body goes straight to the server.
+Only a body in one piece is held, so that the inner app needn't wait; `http.disconnect` reaches it unchanged.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 
-from .errors import error_response, handler_failure, send_error_response
-from .http.request import by_name, request_id_of
-from .http.responses import identity_headers, log_failure
+from .errors import handler_failure
+from .http.responses import refuse
 
 if TYPE_CHECKING:
     from .asgi import ASGIApp, Message, Receive, Scope, Send
@@ -103,8 +102,8 @@ class InnerResponse:
     """
 
     def __init__(self, app: ASGIApp, request: Request, send: Send) -> None:
-        self.status_code = 200
-        self.headers = MutableHeaders(raw=[])
+        self.status_code: int = 200
+        self.headers: MutableHeaders = MutableHeaders(raw=[])
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._has_head = False
@@ -196,10 +195,4 @@ class ErrorMiddleware:
         except Exception as error:
             if begun:
                 raise
-            request_id = request_id_of(by_name(scope["headers"]))
-            failure = handler_failure(error)
-            problem = error_response(failure, request_id=request_id, tells_errors=self._tells_errors)
-            if problem.status >= 500:
-                log_failure(failure, request_id)
-            ids = identity_headers(request_id, None)
-            await send_error_response(send, problem, request_id=request_id, session_id=None, headers=ids)
+            await refuse(scope, send, handler_failure(error), tells_errors=self._tells_errors)

@@ -1,4 +1,4 @@
-"""What one app is composed of, put together: routes, limits, invocations, observability; and how all of it ends."""
+"""The parts of one app, put together: routes, limits, invocations, observability; and how they shut down."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .invocations.background import Background
 from .invocations.manager import SHUTDOWN_GRACE_SECONDS, InvocationManager
 from .invocations.ticker import TICK_SECONDS
 from .invocations.worker_threads import WorkerThreads
+from .lifespan import warn_of_workers
 from .observability.health import Health
 from .observability.logging import logger
 from .observability.recorder import InvocationRecorder
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from .isolation import SecondLoop
     from .lifespan import LifespanFunction
     from .limits import AdmissionControl
+    from .plugin_hooks import PluginHooks
     from .routes.fastapi_app import FastAPI
+    from .routes.plugin_routes import ClaimedInvocations
 
 
 class Services:
@@ -51,28 +54,32 @@ class Services:
 
     def __init__(self, config: AgentConfig, handler: Handler | None) -> None:
         self._config = config
-        self.workers = WorkerThreads(config.sync_workers)
-        self.admission = _admission_control(config, self.workers)
-        self.second_loop = _second_loop() if config.isolate_handlers else None
-        self.health = Health(config.ping_timeout_seconds, None if self.second_loop is None else self.second_loop.run)
+        self.workers: WorkerThreads = WorkerThreads(config.sync_workers)
+        self.admission: AdmissionControl | None = _admission_control(config, self.workers)
+        self.second_loop: SecondLoop | None = _second_loop() if config.isolate_handlers else None
+        self.health: Health = Health(
+            config.ping_timeout_seconds, None if self.second_loop is None else self.second_loop.run
+        )
         # A thread may still work for a caller who gave up: that is work in flight too.
         self.health.busy_checks.append(lambda: self.workers.unfinished > 0)
-        self.background = Background()
+        self.background: Background = Background()
         self.health.busy_checks.append(self.background.keeps_busy)
         self.health.details.append(self.background.report)
-        self.invocations = InvocationManager(config, self.workers, self.health)
+        self.invocations: InvocationManager = InvocationManager(config, self.workers, self.health)
         self.invocations.handler = handler
         self.invocations.admission = self.admission
-        self.recorder = self.invocations.recorder = InvocationRecorder(config, self._gauges, self._agent_name)
+        self.recorder: InvocationRecorder = InvocationRecorder(config, self._gauges, self._agent_name)
+        self.invocations.recorder = self.recorder
         self.health.busy_checks.append(lambda: self.recorder.tracing.is_flushing)
         self._endpoint = InvocationsEndpoint(self.invocations)
         self._abandoned_loops = 0
 
     def lifespans(self) -> list[LifespanFunction]:
         """Return what is opened before the agent's own lifespans, and closed after them."""
+        warn_of_workers(self._config)
         own: list[LifespanFunction] = []
         if self._config.event_store is not None:
-            own.append(lambda _: self.invocations)
+            own.append(lambda _: self.invocations.durable)
         if self.admission is not None:
             own.append(self.admission.lifespan)
         return own
@@ -84,6 +91,7 @@ class Services:
         fastapi: Callable[[], FastAPI],
         managers: Callable[[], list[Any]],
         websocket: ASGIApp | None,
+        hooks: PluginHooks,
     ) -> ASGIApp:
         """Return the ASGI app: the middleware around the routes from the inside out.
 
@@ -93,29 +101,67 @@ class Services:
             fastapi: Returns the FastAPI app.
             managers: Makes the context managers of the lifespan.
             websocket: Answers `WS /ws`.
+            hooks: What plugins have registered.
         """
         encode(None)  # for its first value pydantic_core imports uuid and pathlib, 6 ms: not within a request
         config = self._config
         resources = InvocationResource(self.invocations)
         metrics = self.recorder.endpoint
-        router = Router(self._endpoint, resources, self.health, uses_fastapi, fastapi, managers, metrics, websocket)
+        endpoint: InvocationsEndpoint | ClaimedInvocations = self._endpoint
+        if hooks.claims:
+            from .routes.plugin_routes import ClaimedInvocations
+
+            endpoint = ClaimedInvocations(self._endpoint, config, hooks.claims)
+        router = Router(
+            endpoint,
+            resources,
+            self.health,
+            self.invocations.durable,
+            uses_fastapi,
+            fastapi,
+            managers,
+            metrics,
+            websocket,
+        )
         app: ASGIApp = router
+        if config.debug:
+            from .console.data import ConsoleData  # nothing of the console is imported without
+            from .console.docs_page import DocsPage
+
+            app = DocsPage(ConsoleData(app, config, self.invocations, self.recorder))
         for wrap in middleware:
             app = wrap(app)
         if middleware:
             from .middleware import ErrorMiddleware  # starlette
 
             app = ErrorMiddleware(app, tells_errors=config.tells_errors)
+        return self._guarded(app, router, hooks)
+
+    def _guarded(self, app: ASGIApp, router: Router, hooks: PluginHooks) -> ASGIApp:
+        """Return `app` inside of what decides who may call it, and from where."""
+        config = self._config
         if config.api_keys or config.hmac_keys:
             from .security.authentication import AuthenticationMiddleware
 
-            app = AuthenticationMiddleware(app, config, self.invocations.refused)
+            app = AuthenticationMiddleware(app, config, self.invocations.refused, hooks.open_paths)
+        if config.debug:
+            from .console.page import ConsolePage
+
+            app = ConsolePage(app, router.has_own_route)
+        if hooks.error_writers:
+            from .routes.plugin_routes import ErrorTranslator
+
+            app = ErrorTranslator(app, hooks.error_writers)
         if config.cors_origins:
             app = CORSMiddleware(app, config.cors_origins)
         if self.second_loop is not None:
             from .isolation import IsolatedApp
 
             app = IsolatedApp(app, router.ping, self.second_loop)
+        if config.debug and not (config.api_keys or config.hmac_keys):
+            from .security.loopback import LoopbackGuard
+
+            app = LoopbackGuard(app, checks_origin=config.explain()["cors_origins"][1] == "default")
         return app
 
     def _agent_name(self) -> str:
@@ -124,9 +170,9 @@ class Services:
     def _gauges(self) -> dict[str, int]:
         queued = 0 if self.admission is None else self.admission.queued
         return {
-            "held": self.invocations.held,
-            "held_bytes": self.invocations.held_bytes,
-            "in_flight": self.invocations.running - queued,
+            "held": self.invocations.durable.held,
+            "held_bytes": self.invocations.durable.held_bytes,
+            "in_flight": len(self.invocations.in_flight) - queued,
             "queued": queued,
             "worker_threads": self.workers.threads,
             "worker_threads_busy": self.workers.unfinished,

@@ -1,7 +1,7 @@
 """Settings with three sources: argument > environment > default, checked when they are made.
 
-A settings class lists annotated fields, each with a default or `setting(default=...)`. What is wrong fails at once with
-the field's name, the value's source and the bound; what was meant is suggested.
+A settings class lists annotated fields, each with a default or `setting(default=...)`. A wrong value raises an error at
+once, with the field's name, the value's source and the bound; for an unknown name, a similar one is suggested.
 
 A field may be a structure, such as a rate limit: a settings class without variables of its own. It is given as itself,
 as a mapping, or as a JSON object or its shorthand in a string. Error messages name the field and never show the text
@@ -35,6 +35,9 @@ _BOUNDS = {
     "at_least": ("at least", operator.ge),
     "at_most": ("at most", operator.le),
 }
+_KEYWORDS = {"above": "exclusiveMinimum", "at_least": "minimum", "at_most": "maximum"}
+_DESCRIBED = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)
+"""A field in the docstring of its class."""
 _URI_SECRETS = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).*", re.DOTALL)
 
 
@@ -49,6 +52,7 @@ class _Setting:
     shows_value: bool = field(default=False, init=False)
     parse: Parser = field(init=False)
     word: str = field(init=False)
+    kind: Any = field(default=None, init=False)
 
     def read(self, value: Any, where: str) -> Any:
         """Return `value` as the field's type.
@@ -172,6 +176,19 @@ def _parser_of(kind: Any) -> tuple[Parser, str]:
     raise TypeError(f"no setting can be of the type {kind!r}")
 
 
+def _schema_of(kind: Any) -> dict[str, Any]:
+    if get_origin(kind) is Literal:
+        return {"enum": list(get_args(kind))}
+    if _is_structure(kind):
+        schema: dict[str, Any] = kind.json_schema()
+        return schema
+    types = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    if kind in types:
+        return {"type": types[kind]}
+    text = {"type": "string"}
+    return {"type": "array", "items": text} if kind == list[str] else {"type": "object", "additionalProperties": text}
+
+
 def _is_structure(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Settings)
 
@@ -211,6 +228,7 @@ class Settings:
             kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
             own.optional = NoneType in kinds
             kind = next(each for each in kinds if each is not NoneType)
+            own.kind = kind
             own.parse, own.word = _parser_of(kind)
             holds_texts = own.secret or kind == dict[str, str] or _is_structure(kind)
             own.shows_value = cls._prefix is not None and not holds_texts
@@ -263,7 +281,7 @@ class Settings:
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and all(getattr(other, name) == getattr(self, name) for name in self._fields)
 
-    __hash__ = None  # type: ignore[assignment]  # holds lists, compared by value
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # holds lists, compared by value
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, checked like new ones; the environment is not read again."""
@@ -274,6 +292,38 @@ class Settings:
     def explain(self) -> Mapping[str, tuple[Any, Source]]:
         """Return each field's value and where it came from."""
         return {name: (getattr(self, name), source) for name, source in self._sources.items()}
+
+    @classmethod
+    def from_mapping(cls, given: Mapping[str, Any]) -> Self:
+        """Return settings whose fields a mapping gives, as a file does that was read; the same as `cls(**given)`.
+
+        Raises:
+            ConfigurationError: A field is unknown or wrong, or it is no mapping.
+        """
+        if not isinstance(given, Mapping):
+            raise ConfigurationError(f"{cls.__name__}.from_mapping takes a mapping, not this {type(given).__name__}.")
+        return cls(**given)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data, which `from_mapping` takes; those that nobody may see are left out."""
+        values = {name: getattr(self, name) for name, own in self._fields.items() if not own.secret}
+        return {name: value.as_dict() if isinstance(value, Settings) else value for name, value in values.items()}
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema (2020-12) of what `from_mapping` takes, for editors and for checks of files."""
+        from inspect import getdoc  # for tools alone
+
+        described = dict(_DESCRIBED.findall(getdoc(cls) or ""))
+        properties = {}
+        for name, own in cls._fields.items():
+            schema = _schema_of(own.kind) | {_KEYWORDS[kind]: bound for kind, bound in own.bounds.items()}
+            if own.optional:
+                schema = {"anyOf": [schema, {"type": "null"}]}
+            if name in described:
+                schema["description"] = " ".join(described[name].split())
+            properties[name] = schema | ({} if isinstance(own.default, Settings) else {"default": own.default})
+        return {"title": cls.__name__, "type": "object", "additionalProperties": False, "properties": properties}
 
     @classmethod
     def parse(cls, value: Any) -> Self | None:

@@ -1,11 +1,12 @@
-"""What a call of the agent asks for: read from its headers in one pass, then from hints in its body."""
+"""The options of a call: read from its headers in one pass, then from hints in its body."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -14,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 from ppio_agent_models import (
     AGENTCORE_SESSION_ID_HEADER,
     AGENTCORE_USER_ID_HEADER,
+    EVENTS_HEADER,
     IDEMPOTENCY_KEY_HEADER,
     MAX_IDEMPOTENCY_KEY_CHARS,
     MAX_SESSION_ID_CHARS,
@@ -27,6 +29,8 @@ from ppio_agent_models import (
 )
 
 from ..context import RequestContext
+from ..event_loop import run_in_thread
+from ..large_json import decode_large
 from ..serialization import decode
 from .request import KEY_ID, Form, by_name, request_id_of, wanted_form
 
@@ -72,6 +76,7 @@ class InvocationCall:
         numbered: The caller speaks protocol 1: events have ids, and a stream ends with `done` or `error`.
         durability: How it asked to be durable, or None.
         timeout: Requested limit in seconds, or None; the context has the limit for a value.
+        typed: A stream is to be one of typed events.
     """
 
     context: RequestContext
@@ -80,6 +85,7 @@ class InvocationCall:
     numbered: bool
     timeout: float | None
     durability: Durability | None = None
+    typed: bool = False
 
 
 def durability_of(found: dict[bytes, bytes], body: bytes, *, numbered: bool) -> Durability | None:
@@ -122,6 +128,7 @@ def _wire(name: str) -> bytes:
 
 
 _PROTOCOL = _wire(PROTOCOL_HEADER)
+_EVENTS = _wire(EVENTS_HEADER)
 _SESSION = _wire(SESSION_ID_HEADER)
 _USER = _wire(USER_ID_HEADER)
 _TIMEOUT = _wire(TIMEOUT_HEADER)
@@ -129,7 +136,7 @@ _AWS_SESSION = _wire(AGENTCORE_SESSION_ID_HEADER)
 _AWS_USER = _wire(AGENTCORE_USER_ID_HEADER)
 _HINTS = frozenset({"session_id", "sandbox_id", "timeout", "stream", "metadata"})
 """Fields of a body that say something to the runtime."""
-_NUMBERS = (int, float)  # bool is none, and `int | float` would be made anew each time: 0.3 us
+_NUMBERS = (int, float)  # bool is none, and `int | float` would be created each time: 0.3 us
 _NUMBER = re.compile(rb"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
 """What `float` takes, without its liberties (`1_0`, `nan`, `infinity`)."""
 
@@ -172,6 +179,7 @@ def parse(
     request_id: str | None,
     config: AgentConfig,
     handler: Handler,
+    read: Callable[[bytes], Any] = decode,
 ) -> InvocationCall:
     """Return what the request asks for, its payload made and validated.
 
@@ -180,12 +188,13 @@ def parse(
         head: What these ask for.
         body: The whole body.
         request_id: The caller's own, if it may be repeated.
+        read: Makes the value of the body.
 
     Raises:
         RequestError: It is refused: see the subclasses for the reasons and their statuses.
     """
     session_id, user_id, wants, timeout = head
-    value = decode(body)
+    value = read(body)
     metadata = None
     if type(value) is dict and not value.keys().isdisjoint(_HINTS):
         named, seconds, metadata = body_hints(value)
@@ -193,7 +202,8 @@ def parse(
         timeout = timeout or seconds
         if wants is None and type(stream := value.get("stream")) is bool:
             wants = "stream" if stream else "json"
-    if wants is None and handler.generates:
+    typed = wants_events(found)
+    if wants is None and (typed or handler.generates):
         wants = "stream"
     context = RequestContext(
         request_id=request_id,
@@ -208,7 +218,17 @@ def parse(
     numbered = found.get(_PROTOCOL) == b"1"
     durable = numbered or not DURABILITY_HEADERS.isdisjoint(found)
     durability = durability_of(found, body, numbered=numbered) if durable else None
-    return InvocationCall(context, handler.load(body, value), wants, numbered, timeout, durability)
+    return InvocationCall(context, handler.load(body, value), wants, numbered, timeout, durability, typed)
+
+
+def wants_events(found: dict[bytes, bytes]) -> bool:
+    """Say whether a request asks for typed events in place of text."""
+    return found.get(_EVENTS) == b"1"
+
+
+async def parse_large(*asked: Any) -> InvocationCall:
+    """Return the same as `parse`, from a thread: the event loop has other things to do while a large body is read."""
+    return await run_in_thread(copy_context().run, parse, *asked, decode_large, name="agent-json")
 
 
 def context_of(scope: Mapping[str, Any]) -> RequestContext:
@@ -227,6 +247,11 @@ def context_of(scope: Mapping[str, Any]) -> RequestContext:
         client=scope.get("client"),
         key_id=scope.get(KEY_ID),
     )
+
+
+def scope_of(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return an ASGI scope that has headers and nothing else."""
+    return {"headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]}
 
 
 def body_hints(value: Any) -> tuple[str | None, float | None, dict[str, Any] | None]:
@@ -265,6 +290,15 @@ def _session_id(found: dict[bytes, bytes]) -> str | None:
 def _user_id(found: dict[bytes, bytes]) -> str | None:
     user = found.get(_USER) or found.get(_AWS_USER)
     return None if user is None else user.decode("latin-1")
+
+
+def checked_session_id(text: str | None) -> str | None:
+    """Return a session id that a protocol has found in a body.
+
+    Raises:
+        BadRequestError: It is too long.
+    """
+    return _checked_session(text) if text else None
 
 
 def _checked_session(text: str) -> str:

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from ..asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 
 _EXPOSED = (
-    b"x-ppio-request-id, x-ppio-session-id, x-ppio-invocation-id, ppio-agent-protocol, retry-after, ratelimit, "
-    b"ratelimit-policy, location, preference-applied, idempotency-replayed"
+    b"x-ppio-request-id, x-ppio-session-id, x-ppio-invocation-id, ppio-agent-protocol, ppio-agent-instance, "
+    b"retry-after, ratelimit, ratelimit-policy, location, preference-applied, idempotency-replayed"
 )
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 """Those of the agent's own FastAPI routes too: what exists is for the router to say."""

@@ -1,7 +1,8 @@
-"""What comes in over HTTP: headers by name, the request id, the form that `Accept` wants, the body within limits."""
+"""HTTP requests: headers by name, the request ID, the form that `Accept` asks for, the body within limits."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from functools import lru_cache
@@ -9,24 +10,28 @@ from typing import TYPE_CHECKING, Literal
 
 from ppio_agent_models import (
     AGENTCORE_REQUEST_ID_HEADER,
+    INSTANCE_HEADER,
     REQUEST_ID_HEADER,
     BadRequestError,
     NotAcceptableError,
     PayloadTooLargeError,
+    RequestReadTimeoutError,
 )
 
 from ..errors import ClientGoneError
 
 if TYPE_CHECKING:
     from ..asgi import Headers, Receive
+    from ..config import AgentConfig
 
 Form = Literal["json", "stream"]
 
 KEY_ID = "ppio_agent.key_id"
 """Where in the scope the access layer notes which key opened the door."""
+INSTANCE = INSTANCE_HEADER.lower().encode()
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _AWS_REQUEST_ID = AGENTCORE_REQUEST_ID_HEADER.lower().encode()
-_LISTS = frozenset({b"accept", b"prefer"})
+_LISTS = frozenset({b"accept", b"accept-encoding", b"if-none-match", b"prefer"})
 """Headers whose value is a list, which may come in several lines."""
 _SAFE_ID = re.compile(rb"[!#-\[\]-~]{1,256}")
 """Visible ASCII without quote and backslash: goes into headers, JSON and logs as it is (RFC 9110, section 5.5)."""
@@ -85,6 +90,27 @@ async def read_body(receive: Receive, declared: bytes | None, max_bytes: int) ->
             return part if len(parts) == 1 else b"".join(parts)
 
 
+async def read_body_in_time(receive: Receive, declared: bytes | None, config: AgentConfig) -> bytes:
+    """Return the whole body; see `read_body`.
+
+    Raises:
+        RequestReadTimeoutError: It took longer than `request_read_timeout_seconds`.
+    """
+    try:
+        async with asyncio.timeout(config.request_read_timeout_seconds):
+            return await read_body(receive, declared, config.max_request_size)
+    except TimeoutError:
+        raise body_too_slow(config) from None
+
+
+def body_too_slow(config: AgentConfig) -> RequestReadTimeoutError:
+    """Return what the callers of bodies are told that did not arrive in time."""
+    return RequestReadTimeoutError(
+        f"The body did not arrive within {config.request_read_timeout_seconds:g} s, the limit "
+        "'request_read_timeout_seconds'."
+    )
+
+
 def _body_too_large(max_bytes: int) -> PayloadTooLargeError:
     return PayloadTooLargeError(f"The body is larger than {max_bytes} bytes, the limit 'max_request_size'.")
 
@@ -126,6 +152,15 @@ def wanted_form(header: bytes) -> Form | None:
     # Of two equally welcome forms the more precisely named one is meant: "application/json, */*" asks for JSON.
     json_rank, stream_rank = (json[1], json[0]), (stream[1], stream[0])
     return None if json_rank == stream_rank else "json" if json_rank > stream_rank else "stream"
+
+
+def quality(header: bytes, name: str) -> float:
+    """Return how welcome a media type or coding is by a header that names it; wildcards name nothing."""
+    for part in header.decode("latin-1").lower().split(","):
+        named, _, parameters = part.partition(";")
+        if named.strip() == name:
+            return _weight(parameters)
+    return 0.0
 
 
 def _weight(parameters: str) -> float:

@@ -1,7 +1,7 @@
-"""What goes out over HTTP: the ids in the head, the envelopes, and Starlette responses that a handler returned.
+"""HTTP responses: the IDs in the headers, the envelopes, and Starlette responses that a handler returned.
 
-Of these, a plain one is a status, headers and a body, and is held like a value. One that streams or sends a file cannot
-be held without taking it whole into memory: it goes to the caller who waits, live, and to nobody else.
+Of these, a plain one is a status, headers and a body, and is kept like a value. One that streams or sends a file can't
+be kept without reading all of it into memory: it is sent live to the caller that waits, and to no other.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from ppio_agent_models import (
+    EVENTS_HEADER,
     INVOCATION_ID_HEADER,
     PROTOCOL_HEADER,
     REQUEST_ID_HEADER,
@@ -23,6 +24,8 @@ from ppio_agent_models import (
 
 from ..errors import error_response, handler_failure, send_error_response
 from ..observability.logging import ids_of, logger
+from ..text import cut
+from .request import by_name, request_id_of
 
 if TYPE_CHECKING:
     from ..asgi import Headers, Message, Scope, Send
@@ -33,6 +36,7 @@ _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _SESSION_ID = SESSION_ID_HEADER.lower().encode()
 _INVOCATION_ID = INVOCATION_ID_HEADER.lower().encode()
 PROTOCOL = (PROTOCOL_HEADER.lower().encode(), b"1")
+TYPED_EVENTS = (EVENTS_HEADER.lower().encode(), b"1")
 JSON_TYPE = (b"content-type", b"application/json")
 STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -69,9 +73,13 @@ def _percent_encoded(text: str) -> bytes:
     return quote(text, safe="-._~").encode()
 
 
-def envelope(result: bytes, request_id: str, session_id: str | None, duration: float) -> bytes:
-    """Return the success envelope with `result`, which is JSON already, after `duration` seconds."""
+def envelope(
+    result: bytes, request_id: str, session_id: str | None, duration: float, interrupts: bytes | None = None
+) -> bytes:
+    """Return the success envelope with `result` and `interrupts`, which are JSON already, after `duration` seconds."""
     session = b"null" if session_id is None else to_json(session_id)
+    if interrupts is not None:
+        session += b',"interrupts":' + interrupts
     rest = (
         b',"status":"success","duration":%.6f,"metadata":{"request_id":"%b","session_id":%b},'
         b'"error":null,"error_type":null}' % (duration, request_id.encode(), session)
@@ -121,6 +129,25 @@ async def send_error(
     )
 
 
+async def refuse(
+    scope: Scope,
+    send: Send,
+    error: Exception,
+    *,
+    tells_errors: bool = False,
+    request_id: str | None = None,
+    more_headers: Headers | None = None,
+) -> None:
+    """Answer a request, or a handshake, that goes no further; see `send_error`."""
+    if request_id is None:
+        request_id = request_id_of(by_name(scope["headers"]))
+    if scope["type"] != "websocket":
+        return await send_error(send, error, request_id, None, tells_errors=tells_errors, more_headers=more_headers)
+    problem = error_response(error, request_id=request_id, tells_errors=tells_errors)
+    headers = identity_headers(request_id, None) + (more_headers or [])
+    await refuse_handshake(scope, send, problem, request_id=request_id, session_id=None, headers=headers)
+
+
 def is_failure(error: BaseException, status: int) -> bool:
     """Say whether an answer is for the log: new work that was refused is not."""
     return status >= 500 and not isinstance(error, UnavailableError)
@@ -129,18 +156,19 @@ def is_failure(error: BaseException, status: int) -> bool:
 def log_failure(error: BaseException, request_id: str, context: RequestContext | None = None) -> None:
     """Log a failed request with its ids; the traceback is that of the agent's own exception, so a timeout has none."""
     is_late = isinstance(error, InvocationTimeoutError) and error.__cause__ is None
+    is_told = is_late or isinstance(error, SerializationError)  # with the path that the caller is told, no value
     logger.error(
         "%s failed (request %s): %s",
         "A request" if context is None else f"Invocation {context.invocation_id}",
         request_id,
-        f"{type(error).__name__}: {error}" if is_late else type(error.__cause__ or error).__name__,
+        cut(f"{type(error).__name__}: {error}") if is_told else type(error.__cause__ or error).__name__,
         exc_info=None if is_late else error.__cause__ or error,
         extra=None if context is None else ids_of(context),
     )
 
 
 def is_event_stream(response: Any) -> bool:
-    """Say whether a Starlette response is a stream of events that went well, so that it can go on with one."""
+    """Say whether a Starlette response is a stream of events that went well, so that it can continue with one."""
     media_type: str = response.headers.get("content-type", "")
     return response.status_code == 200 and media_type.startswith("text/event-stream")
 

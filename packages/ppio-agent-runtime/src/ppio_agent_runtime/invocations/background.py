@@ -35,7 +35,7 @@ class BusyBlock:
         if max_age_seconds is not None and not max_age_seconds > 0:
             raise ConfigurationError(f"max_age_seconds must be more than 0, not {max_age_seconds!r}.")
         self.name = name
-        self.overdue = False
+        self.overdue: bool = False
         self._background = background
         self._max_age_seconds = max_age_seconds
         self._began = 0.0
@@ -47,15 +47,23 @@ class BusyBlock:
         return time.monotonic() - self._began
 
     async def __aenter__(self) -> Self:
-        self._began = time.monotonic()
         if self._max_age_seconds is not None:
             self._timer = asyncio.get_running_loop().call_later(self._max_age_seconds, self._grow_old)
-        self._background.began(self)
-        return self
+        return self.begin()
 
     async def __aexit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self.end()
+
+    def begin(self) -> Self:
+        """Count from now on, without a block and in any thread; a maximum age has no effect then."""
+        self._began = time.monotonic()
+        self._background.began(self)
+        return self
+
+    def end(self) -> None:
+        """Count no longer."""
         self._background.ended(self)
 
     def _grow_old(self) -> None:
@@ -70,12 +78,13 @@ class BusyBlock:
 
 
 class Background:
-    """All background work of one app, on one event loop."""
+    """All background work of one app."""
 
     def __init__(self) -> None:
         self._blocks: dict[BusyBlock, None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._idle: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def keeps_busy(self) -> bool:
         """Say whether any work is going on that is not overdue."""
@@ -131,13 +140,14 @@ class Background:
 
     def changed(self) -> None:
         """Wake the drain if it waits for nothing any more."""
-        if self._idle is not None and not self.keeps_busy():
-            self._idle.set()
+        if self._idle is not None and self._loop is not None and not self.keeps_busy():
+            self._loop.call_soon_threadsafe(self._idle.set)
 
     async def drain(self, grace_seconds: float) -> None:
         """Let work finish for `grace_seconds`, then cancel the tasks that decorated functions run in."""
         if self.keeps_busy():
-            self._idle = asyncio.Event()
+            self._idle, self._loop = asyncio.Event(), asyncio.get_running_loop()
+            self.changed()  # other threads may have ended some meanwhile
             try:
                 await asyncio.wait_for(self._idle.wait(), grace_seconds)
             except TimeoutError:

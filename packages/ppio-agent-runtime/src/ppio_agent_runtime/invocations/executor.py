@@ -1,4 +1,4 @@
-"""Calls handlers and takes what they make: async code on the event loop, plain code in threads.
+"""Calls handlers and collects what they return or yield: async code on the event loop, plain code in threads.
 
 Each value becomes JSON where it was made. Nothing that a `def` handler returns runs its code on the event loop, and one
 plain iterator is pulled by one thread from its first value to its close.
@@ -15,13 +15,16 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from ..event_loop import run_in_thread
 from ..http.sse import one_line
+from ..large_json import encode_large, is_large
 from ..serialization import encode
 from .event_log import MAX_BYTES, MAX_CHUNKS
 from .worker_threads import EarlyResult
 
 if TYPE_CHECKING:
     from ..context import RequestContext
+    from ..events.framer import EncodedFramer
     from .event_log import EventLog
     from .worker_threads import WorkerThreads
 
@@ -57,30 +60,41 @@ def call_in_thread(
 
 
 def outcome_of(result: Any) -> Outcome:
-    """Return what a handler made as an outcome, on the event loop.
+    """Return what a handler made as an outcome, on the event loop; of a large value a future for it.
 
     Raises:
         SerializationError: It is a value that cannot become JSON.
     """
     kind = type(result)
     if kind in _PLAIN_TYPES or not (is_stream(result) or is_response(result)):
-        return encode(result)
+        if not is_large(result):
+            return encode(result)
+        return run_in_thread(copy_context().run, encode_large, result, name="agent-json")
     return result
 
 
-async def produce(stream: Outcome, log: EventLog, context: RequestContext, workers: WorkerThreads) -> None:
+async def produce(
+    stream: Outcome, log: EventLog, context: RequestContext, workers: WorkerThreads, framing: Framing
+) -> None:
     """Put every value of a stream into the log, and close the stream whatever happens.
+
+    Args:
+        stream: The values.
+        log: Where they go; as events from the first of them on that is an event, or from the beginning.
+        context: Of the invocation.
+        workers: Threads for plain iterators.
+        framing: Who makes events of them.
 
     Raises:
         Exception: What the stream raised.
         SerializationError: A value cannot become JSON.
     """
     if hasattr(type(stream), "__anext__"):
-        return await _produce_async(stream, log)
+        return await _produce_async(stream, log, framing)
     if not isinstance(stream, ThreadedStream):
         stream = ThreadedStream(stream, context, workers, asyncio.get_running_loop())
         workers.submit(copy_context(), stream.run)
-    await stream.produce_into(log)
+    await stream.produce_into(log, framing)
 
 
 def abandon(outcome: Outcome) -> None:
@@ -102,7 +116,7 @@ def _call_here(
     result = call(payload, context)
     kind = type(result)
     if kind in _PLAIN_TYPES:
-        return encode(result)
+        return encode_large(result) if is_large(result) else encode(result)
     if hasattr(kind, "__anext__") or is_response(result) or must_await(result):
         return result
     if hasattr(kind, "__next__"):
@@ -111,15 +125,46 @@ def _call_here(
     return encode(result)
 
 
-async def _produce_async(stream: Any, log: EventLog) -> None:
-    put, only_text = log.put, True
+class Framing:
+    """Whether the values of one stream are framed as events, and by whom.
+
+    Args:
+        begin: Makes the log typed, and returns what encodes.
+
+    Attributes:
+        framer: What encodes, None as long as values are chunks as they are.
+    """
+
+    __slots__ = ("_begin", "framer")
+
+    def __init__(self, begin: Callable[[], EncodedFramer], *, typed: bool) -> None:
+        self._begin = begin
+        self.framer = begin() if typed else None
+
+    def begins_with(self, value: Any) -> bool:
+        """Say whether a value is the first event of a stream that was none before, which is framed from here on."""
+        from ppio_agent_models._framing import is_event_object  # asked once in a stream, of text never
+
+        if is_event_object(value):
+            self.framer = self._begin()
+        return self.framer is not None
+
+
+async def _produce_async(stream: Any, log: EventLog, framing: Framing) -> None:
+    put, only_text, framer = log.put, framing.framer is None, framing.framer
     try:
         async for value in stream if hasattr(type(stream), "__aiter__") else _each(stream):
             if only_text and not isinstance(value, str):
-                only_text = log.only_text = False
-            chunk = encode(value)
-            if not put(chunk if chunk.isascii() else one_line(chunk)):
-                if log.closed:  # stopped, and the generator swallowed its cancellation: close it at this yield
+                only_text = False
+                log.only_text = framing.begins_with(value)
+                framer = framing.framer
+            if framer is not None:
+                may_go_on = put_all(log, framer.encode(value))
+            else:
+                chunk = encode(value)
+                may_go_on = put(chunk if chunk.isascii() else one_line(chunk))
+            if not may_go_on:
+                if log.ended:  # stopped, and the generator swallowed its cancellation: close it at this yield
                     return
                 await log.room()
     finally:
@@ -127,6 +172,14 @@ async def _produce_async(stream: Any, log: EventLog) -> None:
         closing = close() if close is not None else None
         if isinstance(closing, Awaitable):
             await closing
+
+
+def put_all(log: EventLog, chunks: list[bytes]) -> bool:
+    """Add encoded chunks, and say whether the producer may go on at once."""
+    may_go_on = not log.ended
+    for chunk in chunks:
+        may_go_on = log.put(chunk)
+    return may_go_on
 
 
 async def _each(stream: Any) -> AsyncIterator[Any]:
@@ -161,6 +214,7 @@ class ThreadedStream:
         self._workers = workers
         self._loop = loop
         self._log: EventLog | None = None
+        self._framing: Framing | None = None
         self._report: Callable[[bytes], None] | None = None
         self._ready: deque[Any] = deque()  # encoded chunks; reports are in a tuple
         self._permits: SimpleQueue[bool] = SimpleQueue()  # to make a batch of values, or to close
@@ -185,9 +239,9 @@ class ThreadedStream:
         self._is_over = True
         self._call_soon(self._look)
 
-    async def produce_into(self, log: EventLog) -> None:
+    async def produce_into(self, log: EventLog, framing: Framing) -> None:
         """Let the thread put its values into the log. See `produce`; a cancel closes at the next value."""
-        self._log = log
+        self._log, self._framing = log, framing
         if self._context.reporter is not None:  # so that reports keep their place among the chunks
             self._report = self._context.reporter
             self._context.reporter = self._hand_over_report
@@ -218,22 +272,28 @@ class ThreadedStream:
 
     def _make_batch(self) -> bool:
         """Make values until the iterator ends or is abandoned (False) or the hand-over is full (True)."""
-        log, add = self._log, self._ready.append
+        log, framing, add = self._log, self._framing, self._ready.append
         assert log is not None
+        assert framing is not None
         count = size = 0
         if self._is_abandoned:
             return False
         for value in self._iterator if hasattr(type(self._iterator), "__iter__") else _pulled(self._iterator):
-            if log.only_text and not isinstance(value, str):
-                log.only_text = False
-            chunk = encode(value)
-            if not chunk.isascii():
-                chunk = one_line(chunk)
-            add(chunk)
-            count, size = count + 1, size + len(chunk)
+            if log.only_text and framing.framer is None and not isinstance(value, str):
+                log.only_text = framing.begins_with(value)
+            if framing.framer is not None:
+                for chunk in framing.framer.encode(value):
+                    add(chunk)
+                    count, size = count + 1, size + len(chunk)
+            else:
+                chunk = encode(value)
+                if not chunk.isascii():
+                    chunk = one_line(chunk)
+                add(chunk)
+                count, size = count + 1, size + len(chunk)
             if self._is_abandoned:
                 return False
-            if count == MAX_CHUNKS or size >= MAX_BYTES:
+            if count >= MAX_CHUNKS or size >= MAX_BYTES:
                 self._call_soon(self._look)
                 return True
             if not self._is_notified:

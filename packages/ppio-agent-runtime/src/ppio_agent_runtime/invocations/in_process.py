@@ -1,6 +1,6 @@
-"""`app.invoke`: the agent called in process, for every protocol that is not `POST /invocations`.
+"""`app.invoke`: calls the agent in process, for every protocol that is not `POST /invocations`.
 
-What a caller over HTTP would get, without HTTP: the payload is checked like a body, all limits hold, and values and
+It returns what a caller over HTTP would get: the payload is checked like a body, all limits apply, and values and
 chunks are plain JSON data (dict, list, str, number, bool, None), whatever types the handler works with.
 """
 
@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from ppio_agent_models import (
     ConfigurationError,
@@ -27,12 +27,16 @@ from ppio_agent_models import (
 from ..context import RequestContext, current_context
 from ..errors import error_response
 from ..http.call import body_hints
+from ..http.responses import came_too_late
 from ..http.sse import as_one_value
 from ..serialization import decode, encode
-from .invocation import CANCEL_GRACE_SECONDS
+from .cancel_scope import CANCEL_GRACE_SECONDS
 
 if TYPE_CHECKING:
+    from ..asgi import Receive
     from ..config import AgentConfig
+    from ..events.encoded import EncodedEvent
+    from ..handler import Handler
     from .invocation import Invocation
     from .manager import InvocationManager
     from .subscriber import Subscriber
@@ -41,14 +45,18 @@ if TYPE_CHECKING:
 class InvocationStream(AsyncIterator[Any]):
     """The chunks of one invocation. Read it to its end, or leave it with `aclose()` or `async with`.
 
-    Leaving it, dropping it, or cancelling the task that waits for a chunk cancels the handler. A reader that is slow
-    makes the handler wait. After an error no chunk comes any more.
+    Iterate over it for decoded chunks, or over `batches()` for encoded ones, which costs a tenth. Leaving it, dropping
+    it, or cancelling the task that waits for a chunk cancels the handler. A slow reader makes the handler wait. No
+    more chunks follow an error.
     """
 
-    def __init__(self, invocation: Invocation, subscriber: Subscriber, *, tells_errors: bool) -> None:
+    def __init__(
+        self, invocation: Invocation, subscriber: Subscriber, *, tells_errors: bool, typed: bool = False
+    ) -> None:
         self._invocation = invocation
         self._subscriber = subscriber
         self._tells_errors = tells_errors
+        self._typed = typed
         self._ready: deque[bytes] = deque()
         self._loop = asyncio.get_running_loop()
         self._closed = False
@@ -60,19 +68,81 @@ class InvocationStream(AsyncIterator[Any]):
 
     async def __anext__(self) -> Any:
         while not self._ready and not self._closed:
-            try:
-                self._ready += await self._subscriber.take()
-            except asyncio.CancelledError:
-                self._leave()
-                raise
-            if not self._ready and self._subscriber.at_end:
-                self._closed = True
-                self._subscriber.leave()
-                if self._invocation.error is not None:
-                    raise_as_told(self._invocation.error, self.context, tells_errors=self._tells_errors)
+            await self._take()
         if self._closed:
             raise StopAsyncIteration
         return json.loads(self._ready.popleft())
+
+    async def _take(self) -> None:
+        """Wait for chunks, or until a heartbeat is due, or the end."""
+        subscriber, invocation = self._subscriber, self._invocation
+        try:
+            self._ready += subscriber.log.chunks_of(await subscriber.take(), typed=self._typed)
+        except asyncio.CancelledError:
+            self._leave()
+            raise
+        if not self._ready and subscriber.at_end:
+            self._closed = True
+            subscriber.leave()
+            if invocation.error is not None:
+                raise_as_told(invocation.error, self.context, tells_errors=self._tells_errors)
+            if invocation.form == "response":
+                raise came_too_late()
+
+    async def begun(self, receive: Receive | None = None) -> None:
+        """Wait for the first chunk, for one heartbeat at most, so that an early failure still gets an error status.
+
+        Args:
+            receive: ASGI's `receive` of the request: from now on, a caller that disconnects cancels the handler.
+
+        Raises:
+            InvocationError: It failed before its first chunk.
+            ClientGoneError: The caller disconnected.
+        """
+        if receive is not None:
+            self._subscriber.listen(receive)
+        if not self._ready and not self._closed:
+            await self._take()
+
+    async def batches(self, receive: Receive | None = None) -> AsyncIterator[list[EncodedEvent]]:
+        """Yield the encoded events that are there, each time there are some; an empty list when a heartbeat is due.
+
+        Leaving the loop cancels the handler.
+
+        Args:
+            receive: As for `begun`.
+
+        Raises:
+            InvocationError: It failed.
+            ClientGoneError: The caller disconnected.
+        """
+        from ..events.encoded import encoded  # for protocols only
+
+        if receive is not None:
+            self._subscriber.listen(receive)
+        try:
+            while not self._closed:
+                if not self._ready:
+                    await self._take()
+                if not self._closed:
+                    events = encoded(list(self._ready))
+                    self._ready.clear()
+                    yield events
+        finally:
+            if not self._closed:
+                self._leave()
+
+    async def collect(self, receive: Receive | None = None) -> list[EncodedEvent]:
+        """Return all events, encoded, once the stream has ended.
+
+        Args:
+            receive: As for `begun`.
+
+        Raises:
+            InvocationError: It failed.
+            ClientGoneError: The caller disconnected.
+        """
+        return [event async for batch in self.batches(receive) for event in batch]
 
     async def aclose(self) -> None:
         """Cancel the handler unless it has finished, and wait until it has cleaned up, for a second at most."""
@@ -98,29 +168,34 @@ class InvocationStream(AsyncIterator[Any]):
 
 
 async def invoke(
-    manager: InvocationManager, payload: Any, context: RequestContext | None, *, stream: bool | None
+    manager: InvocationManager,
+    payload: Any,
+    context: RequestContext | None,
+    *,
+    stream: bool | None,
+    typed: bool = False,
 ) -> Any:
     """Return the value or the stream, or raise what a caller is told; see `PPIOAgentRuntimeApp.invoke`."""
     config = manager.config
-    context = _context_for(context)
     try:
         handler = manager.registered()
-        body = _encoded(payload, config.max_request_size)
-        value = decode(body)
-        stream_timeout = _complete(context, value, config)
-        loaded = handler.load(body, value)
+        prepared = prepare(handler, payload, context, config)
+        context, timeout = prepared.context, prepared.timeout
+        context.begin(min(timeout or math.inf, config.timeout))
         invocation = manager.begin(context)
     except Exception as error:
         manager.refused(error)
         raise
     invocation.in_process = True
     invocation.wants = None if stream is None else "stream" if stream else "json"
+    stream_timeout = min(timeout or math.inf, config.stream_timeout)
     invocation.stream_timeout = context.timeout if stream is False else stream_timeout
-    subscriber = invocation.subscribe()
-    invocation.start(invocation.work(handler, loaded))
+    invocation.typed = typed or handler.yields_events
+    subscriber = invocation.subscribe(heartbeat_seconds=config.heartbeat_seconds)
+    invocation.start(invocation.work(handler, prepared.payload))
     chunks: list[bytes] = []
     try:
-        await subscriber.until(lambda: invocation.has_form)
+        await subscriber.until(lambda: invocation.has_form or (typed and invocation.admitted))
         if invocation.form == "stream" and stream is False:
             chunks = await subscriber.chunks()
         elif stream is not True and invocation.form != "stream":
@@ -129,13 +204,13 @@ async def invoke(
         leave(invocation, subscriber)
         await settled(invocation)
         raise
-    if stream is not False and (invocation.streams or invocation.form == "stream"):
+    if stream is not False and (typed or invocation.streams or invocation.form == "stream") and not _failed(invocation):
         # Made here, where nothing that the invocation refers to holds it: a stream that is dropped must be seen to be.
-        return InvocationStream(invocation, subscriber, tells_errors=config.tells_errors)
+        return InvocationStream(invocation, subscriber, tells_errors=config.tells_errors, typed=typed)
     subscriber.leave()
     if invocation.error is not None:
         raise_as_told(invocation.error, context, tells_errors=config.tells_errors)
-    if invocation.form == "stream":
+    if invocation.form == "stream" and (invocation.answer is None or invocation.answer.value is None):
         return json.loads(as_one_value(chunks, only_text=invocation.log.only_text))
     if invocation.form == "response":
         return invocation.own_response
@@ -143,15 +218,20 @@ async def invoke(
     return json.loads(invocation.answer.value or b"null")
 
 
+def _failed(invocation: Invocation) -> bool:
+    """Say whether it failed before it was a stream."""
+    return invocation.error is not None and not (invocation.streams or invocation.form == "stream")
+
+
 async def settled(invocation: Invocation) -> None:
     """Wait until the code of an invocation that was stopped has cleaned up, for a second at most."""
-    if invocation.task is not None:
-        await asyncio.wait({invocation.task}, timeout=CANCEL_GRACE_SECONDS)
+    if (task := invocation.cancel_scope.task) is not None:
+        await asyncio.wait({task}, timeout=CANCEL_GRACE_SECONDS)
 
 
 def leave(invocation: Invocation, subscriber: Subscriber) -> None:
     """Stop an invocation whose result nobody wants any more."""
-    invocation.stop(InvocationCancelledError("Nobody waits for this invocation any more; it was cancelled."))
+    invocation.stop(InvocationCancelledError("This invocation was cancelled: its caller stopped waiting."))
     subscriber.leave()
 
 
@@ -179,14 +259,29 @@ def _context_for(given: RequestContext | None) -> RequestContext:
     return given.child() if given is current_context.get() else given
 
 
-def _complete(context: RequestContext, payload: Any, config: AgentConfig) -> float:
-    """Fill the context with what the payload says about itself, start its clock, and return the limit of a stream."""
-    session_id, timeout, metadata = body_hints(payload)
+class Prepared(NamedTuple):
+    """What a call in process asks for; `timeout` is the limit that was asked for, in seconds, or None."""
+
+    context: RequestContext
+    body: bytes
+    payload: Any
+    timeout: float | None
+
+
+def prepare(handler: Handler, payload: Any, context: RequestContext | None, config: AgentConfig) -> Prepared:
+    """Check a payload as a body is checked, and fill the context with what it says about itself.
+
+    Raises:
+        RequestError: It was refused.
+    """
+    context = _context_for(context)
+    body = _encoded(payload, config.max_request_size)
+    value = decode(body)
+    session_id, timeout, metadata = body_hints(value)
     context.session_id = context.session_id or session_id
     context.metadata = context.metadata or metadata or {}
     wish = min(context.timeout, math.inf if timeout is None else timeout)
-    context.begin(min(wish, config.timeout))
-    return min(wish, config.stream_timeout)
+    return Prepared(context, body, handler.load(body, value), None if wish == math.inf else wish)
 
 
 def _encoded(payload: Any, max_bytes: int) -> bytes:

@@ -1,11 +1,11 @@
-"""One invocation at work: called, watched, stopped.
+"""A running invocation: how it is called, watched and stopped.
 
-There is one way to work: call the handler, put what it makes into the log or keep it as the value, close. JSON,
+There is one way to run: call the handler, put what it yields into the log or keep its result as the value, close. JSON,
 streams, 202, resumed streams, `app.invoke` and WebSockets are subscribers. There is one way to stop: the first reason
-counts, the code is told, and whoever waits gets the reason.
+counts, the code is notified, and everything that waits gets the reason.
 
-A call that nobody can come back to and that wants a value runs in the task of its request, without a log and without a
-subscriber: a task more would cost more than everything else. Any other has a task of its own.
+A non-durable call for a value runs in the task of its request, without a log and without a subscriber: another
+task would cost more than everything else. Any other call has a task of its own.
 """
 
 from __future__ import annotations
@@ -14,36 +14,37 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ppio_agent_models import InvocationCancelledError, InvocationTimeoutError
 
 from ..context import current_context
-from ..errors import ClientGoneError, handler_failure
+from ..errors import ClientGoneError
 from ..http.responses import AnswerCutError, after_sending, headers_of, held_response
 from ..http.sse import one_line
-from .executor import abandon, call_in_thread, is_stream, must_await, outcome_of, produce
-from .subscriber import TICKS_UNHEARD, disconnected, taker_of
+from .cancel_scope import CancelScope
+from .executor import Framing, abandon, call_in_thread, is_stream, must_await, outcome_of, produce, put_all
+from .subscriber import TICKS_UNHEARD, listen, taker_of
 from .transcript import Keeper, Transcript
 
 if TYPE_CHECKING:
     from ..asgi import Message, Receive, Send
     from ..context import RequestContext
+    from ..events.framer import EncodedFramer
     from ..handler import Callee
     from ..observability.recorder import InvocationRecorder
     from .executor import Outcome
+    from .store import Form, State
     from .subscriber import Channel, Subscriber
     from .worker_threads import WorkerThreads
 
-CANCEL_GRACE_SECONDS: Final = 1.0
-"""How long an answer waits for cancelled code to finish its `finally` blocks before it goes out without it."""
-
 
 class Admission(Protocol):
-    """What stands between a parsed request and the agent: rate limits, concurrency, queues.
+    """What is checked between a parsed request and the agent: rate limits, concurrency, queues.
 
-    Both ways to acquire raise the `InvocationError` with which one is refused; its caller is told this.
+    If an invocation is refused, both ways to acquire raise the `InvocationError` that its caller gets.
     """
 
     def try_acquire(self, invocation: Invocation) -> bool:
@@ -56,10 +57,10 @@ class Admission(Protocol):
         """Note that one which came in is over, its code included. Called once for each."""
 
     def drain(self) -> None:
-        """Refuse those who wait: the service shuts down."""
+        """Refuse the waiting invocations: the service is shutting down."""
 
 
-class Manager(Keeper, Protocol):
+class Manager(Protocol):
     """What an invocation needs of the manager; see `manager.InvocationManager`."""
 
     workers: WorkerThreads
@@ -67,8 +68,9 @@ class Manager(Keeper, Protocol):
     recorder: InvocationRecorder | None
     force_response: Callable[[Invocation], None]
 
-    async def keep_begun(self, invocation: Transcript) -> None:
-        """Return once the store knows an invocation that begins."""
+    @property
+    def durable(self) -> Keeper:
+        """Who keeps it."""
 
     def finish(self, invocation: Invocation, failure: BaseException | None) -> None:
         """Note that the answer is complete."""
@@ -84,32 +86,33 @@ class Invocation(Transcript):
         send: Where this caller is answered.
 
     Attributes:
-        task: Which one works for it, once that is known.
+        cancel_scope: What stops its code.
         wants: The form of answer that was asked for; None to let the handler's result decide.
         stream_timeout: How many seconds a stream may take from the start.
+        typed: What it says is wanted as AG-UI events.
         in_process: Its caller takes response objects of the handler as they are.
         own_response: Such an object.
-        stop_reason: Why it was stopped, or None.
         admitted: It was let in, and must be seen out.
         forced: Its caller was told though the stopped handler refused to end.
         streams: Its answer is a stream.
         sent_chunks: How many chunks of the stream are in it.
     """
 
-    _manager: Manager
-    task: asyncio.Task[Any] | None = None
+    state: State
+    started_at: float | None
+    is_accepted: bool
+    form: Form | None
+    sent_bytes: int
     wants: Literal["json", "stream"] | None = None
-    stream_timeout = float("inf")
+    stream_timeout: float = float("inf")
+    typed = False
     in_process = False
     own_response: Any = None
-    stop_reason: Exception | None = None
-    admitted = False
-    forced = False
-    streams = False
-    sent_chunks = 0
+    admitted: bool = False
+    forced: bool = False
+    streams: bool = False
+    sent_chunks: int = 0
     _is_answered_by_request = True
-    _is_cancellable = False
-    _stopped_at = 0.0
     _ticks = 0
     _listener: asyncio.Task[None] | None = None
 
@@ -120,7 +123,9 @@ class Invocation(Transcript):
         receive: Receive | None = None,
         send: Send | None = None,
     ) -> None:
-        super().__init__(manager, context)
+        super().__init__(manager.durable, context)
+        self._manager = manager
+        self.cancel_scope: CancelScope = CancelScope(context)
         self.send = send
         self._receive = receive
 
@@ -134,7 +139,7 @@ class Invocation(Transcript):
         self.stop_listening()
         self.send = None
         self._is_answered_by_request = answered_by_request
-        self.task = asyncio.get_running_loop().create_task(self._run(working))
+        self.cancel_scope.task = asyncio.get_running_loop().create_task(self._run(working))
 
     async def work(self, handler: Callee, payload: Any) -> None:
         """Run the handler to its end.
@@ -142,13 +147,11 @@ class Invocation(Transcript):
         Raises:
             Exception: Why it did not succeed.
         """
-        if self.durable:
-            await self._manager.keep_begun(self)  # before the agent's code: after a crash it must not run again
-        if self.stop_reason is not None:
-            raise self.stop_reason
+        if self.cancel_scope.reason is not None:
+            raise self.cancel_scope.reason
         await self.complete(await self.call(handler, payload))
 
-    async def call(self, handler: Callee, payload: Any) -> Outcome:  # noqa: C901  # the hot path of a plain call
+    async def call(self, handler: Callee, payload: Any) -> Outcome:
         """Call the handler once it is admitted, and return what came of it; see `executor.Outcome`.
 
         Raises:
@@ -156,8 +159,6 @@ class Invocation(Transcript):
             ClientGoneError: The caller hung up.
         """
         manager = self._manager
-        if self.task is None:
-            self.task = asyncio.current_task()
         if manager.recorder is not None:
             manager.recorder.started(self.context)
         if manager.admission is not None and not manager.admission.try_acquire(self):
@@ -166,50 +167,37 @@ class Invocation(Transcript):
         self.state = "running"
         if self.durable:
             self.started_at, self.is_accepted = time.time(), True
+        if self.durable or self.in_process:
             self._wake_subscribers()
-        outcome = failure = None
-        self._is_cancellable = True
+        return await self.cancel_scope.run(self._called(handler, payload))
+
+    async def _called(self, handler: Callee, payload: Any) -> Outcome:
+        outcome = None
         try:
             if handler.in_thread:
-                outcome = call_in_thread(manager.workers, handler.call, payload, self.context)
+                outcome = call_in_thread(self._manager.workers, handler.call, payload, self.context)
                 outcome = await outcome  # a cancel in the turn in which it is there leaves it in the future
             else:
                 outcome = handler.call(payload, self.context)
             if type(outcome) is CoroutineType or must_await(outcome):
                 outcome = outcome_of(await outcome)
-        except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
-            raise
-        except BaseException as error:  # noqa: BLE001  # sys.exit() ends an invocation, not the service
+                if type(outcome) is not bytes and must_await(outcome):
+                    outcome = await outcome
+        except BaseException:
             abandon(outcome)
             outcome = None  # a future that failed refers to this frame
-            failure = None if self.stop_reason is not None else self._failure_of(error)
-        finally:
-            self._is_cancellable = False
-        if self.stop_reason is not None:
-            abandon(outcome)
-            self._raise_stopped()
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                del failure  # its traceback holds this frame
+            raise
         return outcome
 
     async def wait_for_admission(self, admission: Admission) -> None:
         """Wait until it is let in. It raises why it was refused, or why it was stopped meanwhile."""
-        self.task = self.task or asyncio.current_task()
-        self._is_cancellable = True
-        try:
-            await admission.acquire(self)
-            self.admitted = True
-        except asyncio.CancelledError:
-            if self.stop_reason is None:
-                self.context.cancel()
-                raise
-        finally:
-            self._is_cancellable = False
-        if self.stop_reason is not None:
-            self._raise_stopped()
+        await self.cancel_scope.run(self._admitted_by(admission), is_agents=False)
+
+    async def _admitted_by(self, admission: Admission) -> None:
+        await admission.acquire(self)
+        self.admitted = True
+        if self._manager.recorder is not None:
+            self._manager.recorder.admitted(self.context)
 
     async def complete(self, outcome: Outcome) -> None:
         """Take what the handler made to its end.
@@ -219,17 +207,35 @@ class Invocation(Transcript):
         """
         if type(outcome) is bytes:
             self.form, self.streams = "value", self.wants == "stream"
-            if self._log is not None:
+            if self.typed:
+                put_all(self.log, self._begin_events().whole(outcome))
+            elif self._log is not None:
                 self._log.put(one_line(outcome))
             self.succeed(outcome)
         elif is_stream(outcome):
             self.form, self.streams = "stream", self.wants != "json"
             self._wake_subscribers()
             self.context.extend_to(self.stream_timeout)
-            await self._guarded(produce(outcome, self.log, self.context, self._manager.workers))
-            self.succeed()
+            framing = Framing(self._begin_events, typed=self.typed)
+            await self.cancel_scope.run(produce(outcome, self.log, self.context, self._manager.workers, framing))
+            if (framer := framing.framer) is None:
+                return self.succeed()
+            put_all(self.log, framer.finish())
+            self.log.only_text = framer.only_text
+            self.succeed(framer.result, interrupts=framer.interrupts)
         else:
             await self._complete_with_response(outcome)
+
+    def _begin_events(self) -> EncodedFramer:
+        """Make its log one of typed events, from here on, and return what encodes them."""
+        from ..events.framer import EncodedFramer  # for agents with events only
+
+        self.log.typed = True
+        framer = EncodedFramer(self.context)
+        recorder = self._manager.recorder
+        if recorder is not None and recorder.observer is not None:
+            framer.on_events = partial(recorder.observer.events, self.context)
+        return framer
 
     async def _complete_with_response(self, response: Any) -> None:
         self.form = "response"
@@ -259,7 +265,7 @@ class Invocation(Transcript):
             AnswerCutError: It failed or was stopped after it had begun; its cause says why.
             Exception: It failed, or was stopped, before.
         """
-        self.context.extend_to(self._manager.config.stream_timeout)
+        self.context.extend_to(self._keeper.config.stream_timeout)
         own_headers = headers_of(self.context)
 
         async def send_on(message: Message) -> None:
@@ -274,13 +280,10 @@ class Invocation(Transcript):
                 self.sent_bytes += len(message.get("body", b""))
             await channel.send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                self._is_cancellable = False  # the answer is complete
-
-        async def answer() -> None:
-            await response(channel.scope, channel.receive, send_on)
+                self.cancel_scope.close()  # the answer is complete
 
         try:
-            await self._guarded(answer())
+            await self.cancel_scope.run(response(channel.scope, channel.receive, send_on))
         except Exception as error:
             if has_head:
                 raise AnswerCutError from error
@@ -304,54 +307,14 @@ class Invocation(Transcript):
                 self._manager.finish(self, failure)
             del failure  # its traceback holds this frame
 
-    async def _guarded(self, working: Coroutine[Any, Any, None]) -> None:
-        """Let code of the agent work, which `stop` cancels."""
-        failure = None
-        self._is_cancellable = True
-        try:
-            await working
-        except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
-            raise
-        except BaseException as error:  # noqa: BLE001  # sys.exit() ends an invocation, not the service
-            failure = None if self.stop_reason is not None else self._failure_of(error)
-        finally:
-            self._is_cancellable = False
-        if self.stop_reason is not None and self._stopped_at:
-            self._raise_stopped()
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                del failure  # its traceback holds this frame
-
-    def _failure_of(self, error: BaseException) -> BaseException:
-        """Return what came out of the agent's code as callers are told of it; a cancel from outside as it is."""
-        if isinstance(error, ClientGoneError):
-            return error
-        if isinstance(error, asyncio.CancelledError) and self.task is not None and self.task.cancelling():
-            self.context.cancel()
-            return error
-        return handler_failure(error)
-
-    def _raise_stopped(self) -> None:
-        """Raise why it was stopped, and take back the cancel of `stop`, so that the task can go on and answer."""
-        assert self.stop_reason is not None
-        if self._stopped_at and self.task is not None and self.task.cancelling():
-            self.task.uncancel()
-        raise self.stop_reason
-
     def stop(self, reason: Exception) -> None:
         """End it early. Async code is cancelled, a `def` handler sees `context.cancelled`, callers are told."""
-        if self.stop_reason is not None or self.answer is not None:
+        if self.cancel_scope.reason is not None or self.ending is not None:
             return
-        self.stop_reason = reason
-        self.context.cancel()
         if self.form == "stream" or (self._log is not None and not self.durable):
             # Who reads a stream need not wait until its generator has cleaned up.
             asyncio.get_running_loop().call_soon(self.fail, reason)
-        if self._is_cancellable and self.task is not None:
-            self._stopped_at = asyncio.get_running_loop().time()
-            self.task.cancel()
+        self.cancel_scope.cancel(reason)
 
     def cancel(self) -> None:
         """Stop it because somebody asked for that."""
@@ -365,15 +328,15 @@ class Invocation(Transcript):
         """
         self._ticks += 1
         if self._ticks == TICKS_UNHEARD + 1 and self._receive is not None:
-            self._listener = asyncio.get_running_loop().create_task(self._listen(self._receive))
-        if self.stop_reason is None:
+            self._listener = listen(self._receive, partial(self.stop, ClientGoneError()))
+        if (reason := self.cancel_scope.reason) is None:
             if self.context.remaining() <= 0:
                 self.stop(InvocationTimeoutError(f"The agent did not finish within {self.context.timeout:g} s."))
             elif self._abandoned_at is not None and now - self._abandoned_at >= (self.window_seconds or 0.0):
                 self._give_up()
-        elif self._is_cancellable and 0 < self._stopped_at < now - CANCEL_GRACE_SECONDS:
+        elif self.cancel_scope.is_ignored(now):
             if self.send is None:
-                self.fail(self.stop_reason)
+                self.fail(reason)
             elif not (self.forced or self.head_sent):
                 self.forced = True
                 self._manager.force_response(self)
@@ -383,11 +346,6 @@ class Invocation(Transcript):
         self.context.postpone(seconds, before)
         if self._abandoned_at is not None and self._abandoned_at < before:
             self._abandoned_at += seconds
-
-    async def _listen(self, receive: Receive) -> None:
-        with suppress(asyncio.CancelledError):
-            await disconnected(receive)
-            self.stop(ClientGoneError())
 
     def stop_listening(self) -> None:
         """Do not care any more for the caller whose request's task works."""
@@ -405,14 +363,15 @@ class Invocation(Transcript):
                 self._give_up()
 
     def _give_up(self) -> None:
-        sentence = "The invocation was cancelled: nobody waited for it any more."
+        sentence = "The invocation was cancelled: its caller stopped waiting."
         self.stop(InvocationCancelledError(sentence) if self.durable else ClientGoneError())
 
     def report(self, value: bytes) -> None:
         """Add a progress event, in any thread. Nothing is added after the end."""
-        if self.task is None or self.is_over:
+        task = self.cancel_scope.task
+        if task is None or self.ending is not None:
             return
-        loop = self.task.get_loop()
+        loop = task.get_loop()
         try:
             is_here = asyncio.get_running_loop() is loop
         except RuntimeError:
@@ -434,7 +393,7 @@ class Invocation(Transcript):
             self.sent_chunks = self._log.taken_chunks if self._is_answered_by_request else self._log.chunks
         if self.durable and self.answer is not None:
             self.sent_bytes = self.answer.size
-            if self.answer.value is not None:
+            if self.form == "value":
                 self.sent_chunks = 1
             elif self._log is not None:
-                self.sent_bytes = self._log.made_bytes
+                self.sent_bytes = self.kept_log.made_bytes

@@ -1,20 +1,22 @@
 """Invocations on disk, so that they survive a restart of the process: `event_store="sqlite:///path"`.
 
 One thread owns the database (stdlib sqlite3, write-ahead log); the event loop only hands it work. What was running when
-the process died is found by the next one, and told as failed with `Interrupted`.
+the process died is found by the next one, and reported as failed with `Interrupted`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import hashlib
 import json
 import os
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -22,10 +24,14 @@ from ppio_agent_models import ConfigurationError
 
 from ..http.sse import chunks_in
 from ..observability.logging import logger
-from .event_log import HeldEvents
-from .store import INTERRUPTED, Answer, KeyScope, StoredInvocation, interrupted
+from .kept_log import HeldEvents
+from .store import INTERRUPTED, Answer, KeyScope, StoreBounds, StoredInvocation, StoreError, interrupted, value_in
 
 T = TypeVar("T")
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+"""Linux: another one after each start of the machine (random(4))."""
+_PASSING_ERRORS: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT})
+_PASSING_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 URL_PREFIX: Final = "sqlite:///"
 _VERSION: Final = 1
 _COST_BYTES: Final = 1024
@@ -39,11 +45,10 @@ _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS invocations ({_COLUMNS}, PRIMARY KEY (id));
 CREATE UNIQUE INDEX IF NOT EXISTS invocations_by_key ON invocations (caller, session, key) WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS invocations_by_age ON invocations (finished_at);
+CREATE TABLE IF NOT EXISTS store (id TEXT NOT NULL);
 PRAGMA user_version = {_VERSION};
 """
 _SELECT: Final = f"SELECT {_COLUMNS} FROM invocations WHERE "  # noqa: S608  # our own column names
-_FINISHED: Final = "finished_at IS NOT NULL"
-"""The others run, or have just finished, in this process."""
 _MARKS: Final = ", ".join("?" * len(_COLUMNS.split(",")))
 _REPLACE: Final = f"INSERT OR REPLACE INTO invocations VALUES ({_MARKS})"  # noqa: S608  # only question marks
 _PRUNE: Final = """
@@ -56,21 +61,12 @@ DELETE FROM invocations WHERE id IN (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoreBounds:
-    """How many finished invocations are kept, for how long by the wall clock, and in how many bytes."""
-
-    max_invocations: int
-    max_age_seconds: float
-    max_bytes: int
-
-
 class SQLiteStore:
     """The database of one process; see `InvocationStore`.
 
     Args:
         url: `sqlite:///relative/path` or `sqlite:////absolute/path`.
-        bounds: What is kept; the same number of bytes may wait to be written.
+        bounds: What is kept.
 
     Raises:
         ConfigurationError: The URL is wrong.
@@ -78,52 +74,45 @@ class SQLiteStore:
 
     def __init__(self, url: str, bounds: StoreBounds) -> None:
         if not url.startswith(URL_PREFIX) or len(url) == len(URL_PREFIX):
-            raise ConfigurationError(f"event_store must be '{URL_PREFIX}path', not {url!r}.")
+            raise ConfigurationError(f"event_store must be '{URL_PREFIX}path' or 'redis://host:port/0', not {url!r}.")
         self._path = Path(url.removeprefix(URL_PREFIX))
         self._bounds = bounds
         self._executor: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None  # of the executor's one thread
-        self._waiting_bytes = 0
-        self._failing = False
+        self.failure: str | None = None
+        self.instance_id: str | None = None
 
     async def open(self) -> None:
         """Open the database, and write what became of invocations that were running when it was used last.
 
         Raises:
-            ConfigurationError: The file cannot be used, or another process uses it.
+            ConfigurationError: The path leads to nothing that can be used, or another process uses it.
+            StoreError: The disk is full, or the database is damaged.
         """
         if self._database is None:
             self._executor = self._executor or ThreadPoolExecutor(1, "agent-event-store")
             await asyncio.get_running_loop().run_in_executor(self._executor, self._open)
 
-    async def save(self, stored: StoredInvocation) -> None:
-        """Write an invocation, over what there was of it. Returns when that is done; a failure is logged."""
-        row = _row(stored)
-        cost: int = row[-1]
-        if self._waiting_bytes + cost > self._bounds.max_bytes and self._waiting_bytes:
-            logger.error("The event store cannot keep up; invocation %s is not written.", stored.id)
-            return
-        self._waiting_bytes += cost
-        try:
-            if await self._ask(lambda database: self._write(database, row)):
-                self._failing = False
-        finally:
-            self._waiting_bytes -= cost
+    async def begin(self, stored: StoredInvocation) -> StoredInvocation | None:
+        """Write an invocation that begins, unless its key is taken. Returns when that is committed."""
+        return await self._write(stored, claims=True)
+
+    async def finish(self, stored: StoredInvocation) -> StoredInvocation | None:
+        """Write an invocation, over what there was of it. Returns when that is committed."""
+        return await self._write(stored)
 
     async def delete(self, invocation_id: str) -> None:
         """Forget an invocation."""
         await self._ask(lambda database: database.execute("DELETE FROM invocations WHERE id = ?", (invocation_id,)))
 
     async def get(self, invocation_id: str) -> StoredInvocation | None:
-        """Return the finished invocation of this id. A database that cannot be read has none."""
-        found = await self._ask(lambda database: _read(database, f"id = ? AND {_FINISHED}", (invocation_id,)))
+        """Return the invocation of this id; see `InvocationStore`."""
+        found = await self._ask(lambda database: _read(database, "id = ?", (invocation_id,)))
         return found[0] if found else None
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
-        """Return the finished invocation that was asked for under this idempotency key."""
-        condition = f"caller = ? AND session = ? AND key = ? AND {_FINISHED}"
-        found = await self._ask(lambda database: _read(database, condition, scope))
-        return found[0] if found else None
+        """Return the invocation that was asked for under this idempotency key."""
+        return await self._ask(lambda database: _read_by_key(database, scope))
 
     async def close(self) -> None:
         """Write what is waiting and close the database."""
@@ -132,29 +121,48 @@ class SQLiteStore:
             await asyncio.get_running_loop().run_in_executor(executor, self._close)
             executor.shutdown()
 
-    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Return the answer of the database in one transaction, None when it fails or is closed."""
+    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the answer of the database, in one transaction that is committed by then.
 
-        def ask() -> T | None:
+        Raises:
+            StoreError: It could not be asked.
+        """
+
+        def ask() -> T:
             if self._database is None:
-                return None
+                raise StoreError(self.failure or "it is closed")
             try:
                 with self._database as database:
                     return question(database)
             except (sqlite3.Error, OSError) as error:
-                if not self._failing:  # a full disk fails often; once is enough
-                    logger.error("The event store failed (%s); what it should have kept is lost.", error)  # noqa: TRY400
-                self._failing = True
-            return None
+                raise self._failed(error) from error
 
         if self._executor is None:
-            return None
+            raise StoreError("it is closed")
         return await asyncio.get_running_loop().run_in_executor(self._executor, ask)
 
-    def _write(self, database: sqlite3.Connection, row: tuple[Any, ...]) -> bool:
-        database.execute(_REPLACE, row)
-        self._prune(database)
-        return True
+    def _failed(self, error: sqlite3.Error | OSError) -> StoreError:
+        """Note that the database cannot be used, in the log too when that is news."""
+        reason = str(getattr(error, "strerror", None) or error)
+        if self.failure is None:
+            what = "The event store %r cannot be used: %s. Until it can, durable calls are refused."
+            logger.error(what, str(self._path), reason)
+        self.failure = reason
+        return StoreError(reason)
+
+    async def _write(self, stored: StoredInvocation, *, claims: bool = False) -> StoredInvocation | None:
+        def write(database: sqlite3.Connection) -> StoredInvocation | None:
+            taken = _read_by_key(database, stored.scope) if claims and stored.scope is not None else None
+            if taken is None:
+                database.execute(_REPLACE, _row(stored))
+                self._prune(database)
+            return taken
+
+        taken = await self._ask(write)
+        if self.failure is not None:
+            self.failure = None
+            logger.info("The event store %r can be used again.", str(self._path))
+        return taken
 
     def _open(self) -> None:
         if self._database is not None:  # by another request meanwhile
@@ -165,12 +173,22 @@ class SQLiteStore:
             _make_private(self._path)
             database = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False)
             self._prepare(database)
+            instance_id = self._instance_id(database)
         except (sqlite3.Error, OSError) as error:
             if database is not None:
                 database.close()
+            if self._may_pass(error):
+                raise self._failed(error) from error
             reason = "another process uses it" if "locked" in str(error) else str(error)
             raise ConfigurationError(f"event_store {str(self._path)!r} cannot be used: {reason}.") from error
-        self._database = database
+        self._database, self.failure, self.instance_id = database, None, instance_id
+
+    def _may_pass(self, error: sqlite3.Error | OSError) -> bool:
+        """Say whether the disk or the database is at fault, rather than the setting: the agent can do without."""
+        if not isinstance(error, sqlite3.Error):
+            return error.errno in _PASSING_ERRNOS
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without its extension
+        return code in _PASSING_ERRORS or (code == sqlite3.SQLITE_NOTADB and _was_database(self._path))
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         # Exclusive: with two processes in one file, each would call what the other runs interrupted.
@@ -186,6 +204,21 @@ class SQLiteStore:
             for running in _read(database, "finished_at IS NULL"):
                 database.execute(_REPLACE, _row(interrupted(running)))
             self._prune(database)
+
+    def _instance_id(self, database: sqlite3.Connection) -> str | None:
+        """Return what names this file since the machine started; None where the machine does not say when it did.
+
+        A power cut may lose the last commits (`synchronous = NORMAL`), and a copy of the file does not have what began
+        since then: neither may be taken for the store that had it.
+        """
+        with database:
+            database.execute("INSERT INTO store SELECT ? WHERE NOT EXISTS (SELECT 1 FROM store)", (uuid.uuid4().hex,))
+            (store_id,) = database.execute("SELECT id FROM store").fetchone()
+        if not _BOOT_ID.exists():
+            return None
+        file = self._path.stat()
+        facts = f"{store_id} {file.st_dev} {file.st_ino} {_BOOT_ID.read_text()}"
+        return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
     def _close(self) -> None:
         database, self._database = self._database, None
@@ -205,13 +238,24 @@ def _make_private(path: Path) -> None:
     path.chmod(0o600)
 
 
+def _was_database(path: Path) -> bool:
+    """Say whether a file begins as SQLite's do (its file format, section 1.3), or with the zeros of a lost block."""
+    with path.open("rb") as file:
+        return file.read(16).strip(b"\0") in (b"SQLite format 3", b"")
+
+
 def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...] = ()) -> list[StoredInvocation]:
     return [_stored(*row) for row in database.execute(_SELECT + condition, values)]
 
 
+def _read_by_key(database: sqlite3.Connection, scope: KeyScope) -> StoredInvocation | None:
+    found = _read(database, "caller = ? AND session = ? AND key = ?", scope)
+    return found[0] if found else None
+
+
 def _row(stored: StoredInvocation) -> tuple[Any, ...]:
     """Return an invocation as the values of the columns."""
-    blocks, last_id, only_text = stored.events or HeldEvents([], 0, only_text=True)
+    blocks, last_id, only_text, typed = stored.events or HeldEvents([], 0, only_text=True)
     events = b"".join([block for _, block in blocks])
     status = closing = body = None
     headers = []
@@ -233,7 +277,7 @@ def _row(stored: StoredInvocation) -> tuple[Any, ...]:
         closing,
         json.dumps(headers),
         body,
-        only_text,
+        only_text + 2 * typed,  # two flags
         blocks[0][0] if blocks else last_id + 1,
         last_id,
         events,
@@ -247,7 +291,7 @@ def _stored(*row: Any) -> StoredInvocation:
     headers, body, only_text, first_id, last_id, events, _ = row[14:]
     answer = None
     if closing is not None:
-        value = chunks_in([events])[-1] if form == "value" else None
+        value = value_in(chunks_in([events]), form, typed=only_text > 1)
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(headers)]
         answer = Answer(status, closing, value, pairs, body)
     return StoredInvocation(
@@ -263,5 +307,7 @@ def _stored(*row: Any) -> StoredInvocation:
         finished_at=times[2],
         interrupted=form == INTERRUPTED,
         answer=answer,
-        events=HeldEvents([(first_id, events)] if events else [], last_id, only_text=bool(only_text)),
+        events=HeldEvents(
+            [(first_id, events)] if events else [], last_id, only_text=bool(only_text % 2), typed=only_text > 1
+        ),
     )

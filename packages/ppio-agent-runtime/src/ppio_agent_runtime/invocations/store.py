@@ -1,16 +1,16 @@
-"""What is kept of invocations: plain data behind a few async verbs, in memory here, elsewhere in other modules."""
+"""What is kept of invocations: plain data, behind a few async methods if it outlives the process."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
+from ppio_agent_models import UnavailableError
+
 from ..errors import ErrorResponse
 from ..http.sse import event_block
-from .event_log import FIRST_BYTES, HeldEvents
+from .kept_log import HeldEvents
 
 if TYPE_CHECKING:
     from ..asgi import Headers
@@ -20,16 +20,7 @@ Form = Literal["value", "stream", "response"]
 """What a handler made."""
 INTERRUPTED: Final = "Interrupted"
 """Error type, and form, of an invocation whose process ended before it did."""
-_COST_BYTES: Final = 2048
-"""What an invocation costs in memory besides its events and its body."""
-_SWEEP_SECONDS: Final = 2.0
-_SLACK_SECONDS: Final = 2.0
-LEAST_LOG_BYTES: Final = 64 * 1024
-"""What a running log may hold however many there are."""
-_LEAST_GROWTH_BYTES: Final = 4 * 1024
-"""By how much a log may grow before it asks again where memory is short: asking costs a fast stream time."""
-_MOST_GROWTH_BYTES: Final = 256 * 1024
-"""By how much at most: what one was given and does not use, others lack."""
+_RETRY_AFTER_SECONDS: Final = 5.0
 
 
 class KeyScope(NamedTuple):
@@ -62,6 +53,19 @@ class Answer:
     def size(self) -> int:
         """How many bytes it takes."""
         return len(self.envelope) + len(self.value or b"") + len(self.body or b"")
+
+
+class Ending(NamedTuple):
+    """How an invocation ends: its last state, its answer, and when that was, in unix seconds."""
+
+    state: State
+    answer: Answer
+    finished_at: float
+
+    @property
+    def event(self) -> tuple[bytes, bytes]:
+        """Kind and data of the event that tells it."""
+        return b"done" if self.state == "succeeded" else b"error", self.answer.envelope
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,30 +101,80 @@ class StoredInvocation:
         return events + (0 if self.answer is None else self.answer.size)
 
 
+@dataclass(frozen=True, slots=True)
+class StoreBounds:
+    """How many finished invocations are kept, for how long by the wall clock, and in how many bytes."""
+
+    max_invocations: int
+    max_age_seconds: float
+    max_bytes: int
+
+
+class StoreError(UnavailableError):
+    """The store cannot be used now; callers are told `UnavailableError`, for nothing was begun for them.
+
+    Args:
+        failure: Why, in a few words.
+    """
+
+    def __init__(self, failure: str) -> None:
+        super().__init__(
+            f"The event store cannot be used now ({failure}), so nothing was started.",
+            error_type=UnavailableError.__name__,
+            retry_after=_RETRY_AFTER_SECONDS,
+        )
+
+
 class InvocationStore(Protocol):
-    """Keeps invocations. All verbs may take a while; failures of the store are its own to log."""
+    """Keeps invocations beyond the process. All verbs may take a while, and raise a `StoreError` while that cannot be.
+
+    What failed is the store's own to log, once until it works again.
+
+    Attributes:
+        failure: Why it could not be used when it was tried last, in a few words; None when it could.
+        instance_id: Names what it has kept: whoever opens it knows every call that began under this name, and runs
+            none of them again. None while that is not known.
+    """
+
+    failure: str | None
+    instance_id: str | None
 
     async def open(self) -> None:
-        """Get ready, and mark what was running when the store was used last as interrupted.
+        """Get ready, and mark what was running in a process that is gone as interrupted.
+
+        Asked again before each durable call: does nothing when it is open.
 
         Raises:
-            ConfigurationError: It cannot be used.
+            ConfigurationError: It cannot be used as it is set.
         """
 
     async def close(self) -> None:
         """Keep what is waiting to be kept, and let go."""
 
-    async def save(self, stored: StoredInvocation) -> None:
-        """Keep an invocation, over what there was of it; returns when a crash cannot lose it any more."""
+    async def begin(self, stored: StoredInvocation) -> StoredInvocation | None:
+        """Keep an invocation that begins, unless its key is taken: then return the one that has it, and keep nothing.
+
+        When it returns, the process may die without losing it.
+        """
+
+    async def finish(self, stored: StoredInvocation) -> StoredInvocation | None:
+        """Keep an invocation that is over; likewise. If it was found to be over before, return what is kept of it."""
 
     async def delete(self, invocation_id: str) -> None:
         """Forget an invocation."""
 
     async def get(self, invocation_id: str) -> StoredInvocation | None:
-        """Return the finished invocation of this id."""
+        """Return the invocation of this id as it was kept last, running or over."""
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
-        """Return the finished invocation that was asked for under this idempotency key."""
+        """Return the invocation that was asked for under this idempotency key, running or over."""
+
+
+def ending_of(stored: StoredInvocation) -> Ending:
+    """Return how an invocation ended that is over."""
+    assert stored.answer is not None
+    assert stored.finished_at is not None
+    return Ending(stored.state, stored.answer, stored.finished_at)
 
 
 def interrupted(stored: StoredInvocation) -> StoredInvocation:
@@ -130,193 +184,21 @@ def interrupted(stored: StoredInvocation) -> StoredInvocation:
     stored.finished_at = time.time()
     envelope = problem.envelope(stored.request_id, stored.session_id)
     stored.answer = Answer(problem.status, envelope)
-    stored.events = closing_events(envelope, 1)
+    held = stored.events or HeldEvents([], 0, only_text=True)
+    (end,) = closing_events(envelope, held.last_id + 1).blocks
+    stored.events = held._replace(blocks=[*held.blocks, end], last_id=end[0])
     return stored
+
+
+def value_in(chunks: list[bytes], form: Form | None, *, typed: bool) -> bytes | None:
+    """Return the result as one value from the chunks of what was kept, where the invocation has one besides them."""
+    if typed and chunks:
+        from ..events.views import result_of  # for agents with events only
+
+        return result_of(chunks, is_value=form == "value")
+    return chunks[-1] if form == "value" else None
 
 
 def closing_events(envelope: bytes, number: int) -> HeldEvents:
     """Return what is held of an interrupted invocation: its end, as the event of this number."""
     return HeldEvents([(number, event_block(b"error", number, envelope))], number, only_text=True)
-
-
-class MemoryShare:
-    """One running log's part of the memory: of one half that the running ones share, and `LEAST_LOG_BYTES` in any case.
-
-    See `event_log.Share`.
-    """
-
-    __slots__ = ("_counted", "_is_over", "_store")
-
-    def __init__(self, store: MemoryStore) -> None:
-        self._store = store
-        self._counted = FIRST_BYTES
-        self._is_over = False
-        store.running_logs += 1
-        store.count_running(FIRST_BYTES)
-
-    def ask(self, held_bytes: int) -> tuple[int, int]:
-        """See `event_log.Share`."""
-        if self._is_over:
-            return 0, 0
-        store = self._store
-        others_bytes = store.running_bytes - self._counted
-        half = store.max_bytes // 2
-        share = min(half // store.running_logs, half - others_bytes)
-        most = min(store.max_log_bytes, max(LEAST_LOG_BYTES, share))
-        free = store.max_bytes - store.finished_bytes - others_bytes - held_bytes
-        growth = min(_MOST_GROWTH_BYTES, max(_LEAST_GROWTH_BYTES, free // (4 * store.running_logs)))
-        growth = max(0, min(most - held_bytes, growth))
-        counted, self._counted = self._counted, held_bytes + growth
-        store.count_running(self._counted - counted)
-        return most, growth
-
-    def release(self) -> None:
-        """See `event_log.Share`."""
-        if not self._is_over:
-            self._is_over = True
-            self._store.running_logs -= 1
-            self._store.count_running(-self._counted)
-
-
-class FixedShare:
-    """The share of a log that shares with no other."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-
-    def ask(self, held_bytes: int) -> tuple[int, int]:
-        """See `event_log.Share`."""
-        return self._max_bytes, max(0, self._max_bytes - held_bytes)
-
-    def release(self) -> None:
-        """See `event_log.Share`."""
-
-
-class MemoryStore:
-    """Finished invocations in memory, bounded in count, bytes and age. The oldest go first.
-
-    They have the bytes that the logs of running ones leave, each of which counts with what it may grow by before it
-    asks again. Age counts only while the process runs: what a paused
-    sandbox held is still there when it wakes.
-
-    Args:
-        max_invocations: How many.
-        max_age_seconds: For how long.
-        max_bytes: For them and the logs of running ones together.
-        max_log_bytes: For one running log.
-
-    Attributes:
-        finished_bytes: What is held of those that are over.
-        running_bytes: What the logs of running ones may hold.
-        running_logs: How many of these there are.
-    """
-
-    def __init__(self, max_invocations: int, max_age_seconds: float, max_bytes: int, max_log_bytes: int) -> None:
-        self._most = max_invocations
-        self._most_seconds = max_age_seconds
-        self._by_id: dict[str, StoredInvocation] = {}
-        self._by_age: deque[tuple[StoredInvocation, float, int]] = deque()  # since when, and what it costs
-        self._by_key: dict[KeyScope, StoredInvocation] = {}
-        self.max_bytes = max_bytes
-        self.max_log_bytes = max_log_bytes
-        self.finished_bytes = 0
-        self.running_bytes = 0
-        self.running_logs = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._looked_at = time.monotonic()
-        self._slept_seconds = 0.0
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    async def open(self) -> None:
-        """See `InvocationStore`."""
-
-    async def close(self) -> None:
-        """See `InvocationStore`."""
-
-    async def save(self, stored: StoredInvocation) -> None:
-        """See `InvocationStore`. One that is not over is held by whoever works for it."""
-        if stored.answer is not None:
-            await self.delete(stored.id)
-            self.put(stored)
-
-    async def delete(self, invocation_id: str) -> None:
-        """See `InvocationStore`."""
-        for entry in self._by_age:
-            if entry[0].id == invocation_id:
-                self._by_age.remove(entry)
-                return self._drop(*entry)
-
-    async def get(self, invocation_id: str) -> StoredInvocation | None:
-        """See `InvocationStore`."""
-        return self.find(invocation_id)
-
-    async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
-        """See `InvocationStore`."""
-        return self.find_by_key(scope)
-
-    def put(self, stored: StoredInvocation) -> None:
-        """Hold an invocation that is over and not held yet; the oldest go where bounds are passed."""
-        now = self._now()
-        cost = stored.held_bytes() + _COST_BYTES
-        self._by_id[stored.id] = stored
-        self._by_age.append((stored, now, cost))
-        if stored.scope is not None:
-            self._by_key[stored.scope] = stored
-        self.finished_bytes += cost
-        self._sweep(now)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
-
-    def find(self, invocation_id: str) -> StoredInvocation | None:
-        """Return the invocation of this id."""
-        self._sweep()
-        return self._by_id.get(invocation_id)
-
-    def find_by_key(self, scope: KeyScope) -> StoredInvocation | None:
-        """Return the invocation that was asked for under this idempotency key."""
-        self._sweep()
-        return self._by_key.get(scope)
-
-    def share(self) -> MemoryShare:
-        """Return the share of a log that begins."""
-        return MemoryShare(self)
-
-    def count_running(self, delta_bytes: int) -> None:
-        """Add to what the logs of running invocations may hold; finished ones make room for it."""
-        self.running_bytes += delta_bytes
-        if delta_bytes > 0 and self._is_exceeded():
-            self._sweep()
-
-    def _is_exceeded(self) -> bool:
-        return self.running_bytes + self.finished_bytes > self.max_bytes
-
-    def _sweep(self, now: float | None = None) -> None:
-        """Let invocations go that are too old, too many or too large, the oldest first."""
-        oldest_allowed = (self._now() if now is None else now) - self._most_seconds
-        while self._by_age:
-            entry = self._by_age[0]
-            if not (len(self._by_age) > self._most or entry[1] < oldest_allowed or self._is_exceeded()):
-                return
-            self._drop(*self._by_age.popleft())
-
-    def _drop(self, stored: StoredInvocation, _since: float, cost: int) -> None:
-        del self._by_id[stored.id]
-        self.finished_bytes -= cost
-        if stored.scope is not None and self._by_key.get(stored.scope) is stored:
-            del self._by_key[stored.scope]
-
-    def _sweep_again(self) -> None:
-        self._timer = None
-        self._sweep()
-        if self._by_id:
-            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
-
-    def _now(self) -> float:
-        """Return for how many seconds the process has been running. While something is held, somebody looks often."""
-        now = time.monotonic()
-        gap, self._looked_at = now - self._looked_at, now
-        if gap > _SWEEP_SECONDS + _SLACK_SECONDS and self._by_id:
-            self._slept_seconds += gap - _SWEEP_SECONDS
-        return now - self._slept_seconds

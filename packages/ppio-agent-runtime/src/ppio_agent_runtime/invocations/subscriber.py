@@ -1,4 +1,4 @@
-"""One caller of one invocation: waits for it, reads its events, gets heartbeats, is noticed when it leaves."""
+"""One caller of one invocation: waits for it, reads its events, gets heartbeats, and is noticed if it disconnects."""
 
 from __future__ import annotations
 
@@ -40,10 +40,16 @@ class Channel(NamedTuple):
     send: Send
 
 
-async def disconnected(receive: Receive) -> None:
-    """Return once the caller has hung up."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def listen(receive: Receive, on_gone: Callable[[], None]) -> asyncio.Task[None]:
+    """Call `on_gone` once the caller hangs up who is heard by `receive`; cancel the task to hear no more."""
+
+    async def hear() -> None:
+        with suppress(asyncio.CancelledError):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            on_gone()
+
+    return asyncio.get_running_loop().create_task(hear())
 
 
 class Subscriber(LogReader):
@@ -59,6 +65,7 @@ class Subscriber(LogReader):
         receive: Where its hanging up is heard; None for one that cannot.
         heartbeat_seconds: Silence after which `take` returns nothing; infinite for never.
         channel: How to answer it, for one that can be sent a response object of the handler; None after that.
+        unacknowledged: See `LogReader`.
 
     Attributes:
         took_response: It was sent a response object of the handler, live.
@@ -68,7 +75,7 @@ class Subscriber(LogReader):
 
     __slots__ = (
         "_heartbeat_is_due", "_heartbeat_seconds", "_invocation", "_is_taking", "_listener", "_quiet_since", "_receive",
-        "_ticks", "begun", "channel", "gone", "took_response",
+        "_refusal", "_ticks", "begun", "channel", "gone", "took_response",
     )  # fmt: skip
 
     def __init__(
@@ -78,12 +85,13 @@ class Subscriber(LogReader):
         receive: Receive | None,
         heartbeat_seconds: float,
         channel: Channel | None,
+        unacknowledged: Callable[[], int] | None = None,
     ) -> None:
-        super().__init__(position)
+        super().__init__(position, unacknowledged)
         self.channel = channel
-        self.took_response = False
-        self.begun = False
-        self.gone = False
+        self.took_response: bool = False
+        self.begun: bool = False
+        self.gone: bool = False
         self._invocation = invocation
         self._receive = receive
         self._heartbeat_seconds = heartbeat_seconds
@@ -92,6 +100,7 @@ class Subscriber(LogReader):
         self._heartbeat_is_due = False
         self._quiet_since = 0.0
         self._ticks = 0
+        self._refusal: Exception | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -120,17 +129,16 @@ class Subscriber(LogReader):
         finally:
             if timer is not None:
                 timer.cancel()
-        if self.gone:
-            raise ClientGoneError
+        self._check_gone()
 
     def read_from_start(self) -> None:
         """Read from the first event on.
 
         Raises:
-            EventsEvictedError: It is not held any more.
+            EventsEvictedError: It is no longer kept.
         """
         self.log.check_held(0)
-        self.position = 0
+        self.position = self.sent = 0
 
     async def take(self) -> list[bytes]:
         """Return what comes next in the log; see `EventLog.take`. Nothing at its end, or when a heartbeat is due.
@@ -148,8 +156,7 @@ class Subscriber(LogReader):
                 taken = await log.take(self)
         finally:
             self._is_taking = False
-        if self.gone:
-            raise ClientGoneError
+        self._check_gone()
         return taken
 
     @property
@@ -183,7 +190,7 @@ class Subscriber(LogReader):
         """
         self._ticks += 1
         if self._ticks == TICKS_UNHEARD + 1 and self._receive is not None:
-            self._listener = asyncio.get_running_loop().create_task(self._listen(self._receive))
+            self._listener = listen(self._receive, self._note_gone)
         if not self._is_taking:
             return
         if not self._quiet_since:
@@ -197,6 +204,21 @@ class Subscriber(LogReader):
         if 0 < self._quiet_since < before:
             self._quiet_since += seconds
 
+    def listen(self, receive: Receive) -> None:
+        """Hear from now on whether the caller hangs up, unless that is heard already."""
+        if self._receive is None:
+            self._receive, self._ticks = receive, 0
+
+    def hang_up(self, error: Exception) -> None:
+        """Cut its stream, or have it refused with an error where nothing was sent yet."""
+        if not self.gone:
+            self.gone, self._refusal = True, error
+            self.wake()
+
+    def _check_gone(self) -> None:
+        if self.gone:
+            raise ClientGoneError if self.begun or self._refusal is None else self._refusal
+
     def leave(self) -> None:
         """Stop waiting. May be called any number of times."""
         if self._listener is not None and not self.gone:
@@ -207,12 +229,10 @@ class Subscriber(LogReader):
         told.append(True)
         self.wake()
 
-    async def _listen(self, receive: Receive) -> None:
-        with suppress(asyncio.CancelledError):
-            await disconnected(receive)
-            self.gone = True
-            self._invocation.unsubscribe(self)
-            self.wake()
+    def _note_gone(self) -> None:
+        self.gone = True
+        self._invocation.unsubscribe(self)
+        self.wake()
 
 
 def taker_of(response: Any, subscribers: Iterable[Subscriber]) -> Subscriber:

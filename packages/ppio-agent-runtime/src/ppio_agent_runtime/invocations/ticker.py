@@ -53,7 +53,7 @@ class Ticker:
         self._gap_middle = 0.0
 
     def reset(self) -> None:
-        """Begin anew on the running loop, after an earlier life of the app may have ended on another one."""
+        """Start again on the running loop, after an earlier life of the app may have ended on another one."""
         self._others.clear()
         self._limited.clear()
         self._handle = None

@@ -1,44 +1,54 @@
-"""What is known of an invocation: its state, what it said, what it is answered with, who subscribes to it.
+"""What is known of an invocation: its state, its events, its response and its subscribers.
 
 queued ──> running ──> succeeded
 │          ├──────> failed
 └──────────┴──────> cancelled
 
-A queued one can fail too: its time was up, or it was refused after its caller had been told 202.
+A queued one can fail too: its time limit ended, or it was refused after its caller had got a 202.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ppio_agent_models import EventsEvictedError, InvocationCancelledError, InvocationTimeoutError
+from ppio_agent_models import EventsEvictedError, InvocationCancelledError, InvocationError, InvocationTimeoutError
 
 from ..errors import ClientGoneError, error_response
 from ..http.responses import envelope, is_failure, log_failure, with_result
 from ..http.sse import as_one_value, one_line
-from .event_log import NOT_READING, EventLog
-from .store import Answer, FixedShare, KeyScope, StoredInvocation, closing_events
+from .event_log import NOT_READING, EventLog, PassingLog
+from .kept_log import KeptLog
+from .memory_store import FixedShare
+from .store import Answer, Ending, KeyScope, StoredInvocation, closing_events, ending_of
 from .subscriber import Subscriber
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine
+
     from ..asgi import Headers, Receive
     from ..config import AgentConfig
     from ..context import RequestContext
-    from .event_log import Share
+    from .kept_log import Share
+    from .publisher import Publisher
     from .store import Form, State
     from .subscriber import Channel
     from .ticker import Ticker
 
 
-_KEPT: Final = (
+KEPT: Final = (
     "scope", "fingerprint", "state", "form", "created_at", "started_at", "finished_at", "interrupted", "answer",
 )  # fmt: skip
 """Fields that a stored invocation has under the same name."""
+_WITHHELD: Final = (
+    "The agent came to its end, and the event store could not keep the answer, so it is not given: a repeat would not "
+    "get the same. The agent's log has the store's reason."
+)
 
 
 class Keeper(Protocol):
-    """What a transcript needs of the manager; see `manager.InvocationManager`."""
+    """What a transcript needs of those who keep it; see `durable.DurableInvocations`."""
 
     config: AgentConfig
     ticker: Ticker
@@ -46,15 +56,18 @@ class Keeper(Protocol):
     def share(self) -> Share:
         """Return the share of the memory for events that a log has which begins."""
 
-    def keep_finished(self, invocation: Transcript, *, was_accepted: bool) -> None:
-        """Hold a durable invocation that is over."""
+    def spawn(self, working: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something aside; the end of the service waits for it."""
+
+    def keep_finished(self, invocation: Transcript) -> None:
+        """Hold a durable invocation that has ended, and let it `settle` once it is kept."""
 
 
 class Transcript:
     """All of an invocation that outlives its work; what a store kept of an earlier one is this and nothing else.
 
     Args:
-        manager: Whose it is.
+        keeper: Whose it is.
         context: Who asks, under which ids and limits.
 
     Attributes:
@@ -69,7 +82,11 @@ class Transcript:
         interrupted: Its process ended before it did; how many events there were is not known.
         created_at: In unix seconds, as the next two; 0 where nobody can come back.
         form: What the handler made, once that is known.
-        answer: What it is answered with, once it is over.
+        ending: How it ended, once that is decided.
+        answer: What it is answered with, once it is over: it has ended, and where a store keeps it, the store has it.
+        keeping: The task that waits for the store.
+        cancelling: The task that tells another process to cancel it.
+        publisher: Who writes what it says to a shared store.
         error: Why it did not succeed.
         head_sent: A response object of the handler has begun to send itself: no other answer can follow.
         sent_bytes: Size of the answer's body so far.
@@ -81,25 +98,29 @@ class Transcript:
     window_seconds: float | None = 0.0
     scope: KeyScope | None = None
     fingerprint = b""
-    is_accepted = False
-    is_refused = False
+    is_accepted: bool = False
+    is_refused: bool = False
     interrupted = False
-    created_at = 0.0
+    created_at: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None
     form: Form | None = None
+    ending: Ending | None = None
     answer: Answer | None = None
+    keeping: asyncio.Task[None] | None = None
+    cancelling: asyncio.Task[None] | None = None
+    publisher: Publisher | None = None
     error: BaseException | None = None
     head_sent = False
-    sent_bytes = 0
+    sent_bytes: int = 0
     _log: EventLog | None = None
     _stored: StoredInvocation | None = None
     _abandoned_at: float | None = None
 
-    def __init__(self, manager: Keeper, context: RequestContext) -> None:
+    def __init__(self, keeper: Keeper, context: RequestContext) -> None:
         self.context = context
         self.subscribers: dict[Subscriber, None] = {}
-        self._manager = manager
+        self._keeper = keeper
 
     @property
     def id(self) -> str:
@@ -129,6 +150,7 @@ class Transcript:
         receive: Receive | None = None,
         heartbeat_seconds: float = float("inf"),
         channel: Channel | None = None,
+        unacknowledged: Callable[[], int] | None = None,
     ) -> Subscriber:
         """Return a new subscriber; see `Subscriber` for the arguments.
 
@@ -137,16 +159,16 @@ class Transcript:
                 caller reads, unless something has been already.
 
         Raises:
-            EventsEvictedError: Some of the events after `position` are not held any more.
+            EventsEvictedError: Some of the events after `position` are no longer kept.
         """
         if position is None:
             position = 0 if self._log is None or self._log.first_id == 1 else NOT_READING
         elif position != NOT_READING:
             self.log.check_held(position)
-        subscriber = Subscriber(self, position, receive, heartbeat_seconds, channel)
+        subscriber = Subscriber(self, position, receive, heartbeat_seconds, channel, unacknowledged)
         self.subscribers[subscriber] = None
         self._abandoned_at = None
-        self._manager.ticker.watch(subscriber)
+        self._keeper.ticker.watch(subscriber)
         return subscriber
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
@@ -154,7 +176,7 @@ class Transcript:
         if subscriber not in self.subscribers:
             return
         del self.subscribers[subscriber]
-        self._manager.ticker.forget(subscriber)
+        self._keeper.ticker.forget(subscriber)
         if self._log is not None:
             self._log.look_again()
         if not self.is_over:
@@ -163,6 +185,9 @@ class Transcript:
     def cancel(self) -> None:
         """Stop the work because somebody asked for that. Here there is none."""
 
+    async def reach(self, event_id: int) -> None:
+        """Wait for an event that a caller says it has had, where it may be on its way here."""
+
     def on_left(self, subscriber: Subscriber) -> None:
         """Decide what becomes of the work when a subscriber has left before its end. Here there is none."""
 
@@ -170,18 +195,36 @@ class Transcript:
     def log(self) -> EventLog:
         """Its events. Most invocations make a value, and have none unless somebody reads or reports something."""
         if self._log is None:
-            share = None
-            if self.durable:
-                share = FixedShare(0) if self.is_over else self._manager.share()
-            self._log = log = EventLog(self.subscribers, share, keeps_unread=self.window_seconds is not None)
-            stored = self._stored
-            if stored is not None and stored.events is not None:
-                log.restore(stored.events)
-            elif self.answer is not None:
-                if self.answer.value is not None:
-                    log.put(one_line(self.answer.value))
-                log.close(b"done" if self.state == "succeeded" else b"error", self.answer.envelope)
+            self._log = self._new_kept_log() if self.durable else PassingLog(self.subscribers)
+            if self.ending is not None:  # one that was restored has its end, and takes nothing more
+                if self.ending.answer.value is not None:
+                    self._log.put(one_line(self.ending.answer.value))
+                self._log.end()
+                if self.is_over:
+                    self._log.close(*self.ending.event)
         return self._log
+
+    def _new_kept_log(self) -> KeptLog:
+        share = FixedShare(0) if self.is_over else self._keeper.share()
+        log = KeptLog(self.subscribers, share, keeps_unread=self.window_seconds is not None)
+        if self.publisher is not None:
+            log.recorder = self.publisher
+            self.publisher.wake()
+        if self._stored is not None and self._stored.events is not None:
+            log.restore(self._stored.events)
+        return log
+
+    @property
+    def kept_log(self) -> KeptLog:
+        """The events of a durable one."""
+        log = self.log
+        assert isinstance(log, KeptLog)
+        return log
+
+    @property
+    def begun_log(self) -> KeptLog | None:
+        """The events of a durable one, if it has any yet."""
+        return None if self._log is None else self.kept_log
 
     @property
     def last_event_id(self) -> int:
@@ -215,7 +258,7 @@ class Transcript:
             chunks: Those of a stream, where somebody has them all; otherwise the log is asked.
 
         Raises:
-            EventsEvictedError: It was a stream, and the beginning of it is not held any more.
+            EventsEvictedError: It was a stream, and the beginning of it is no longer kept.
         """
         assert self.answer is not None
         if self.state != "succeeded" or self.form == "response":
@@ -226,7 +269,7 @@ class Transcript:
             chunks = self.log.collected()
         if chunks is None:
             raise EventsEvictedError(
-                "The stream was longer than its log, so it is not held as one value; read its events from "
+                "The stream was longer than its log, so it is not kept as one value; read its events from "
                 f"{self.log.first_id} on.",
                 first_event_id=self.log.first_id,
             )
@@ -234,21 +277,25 @@ class Transcript:
 
     def fail(self, error: BaseException | None) -> None:
         """End it with an error; only the first end counts."""
-        if self.is_over or error is None:
+        if self.ending is not None or error is None:
             return
-        context = self.context
         self.error = error
         if self.durable and isinstance(error, ClientGoneError):
-            error = InvocationCancelledError("The invocation was cancelled: nobody waited for it any more.")
-        problem = error_response(error, request_id=context.request_id, tells_errors=self._manager.config.tells_errors)
-        if is_failure(error, problem.status) and not isinstance(error, ClientGoneError):
-            log_failure(error, context.request_id, context)
-        told = problem.envelope(context.request_id, context.session_id, context.elapsed())
+            error = InvocationCancelledError("The invocation was cancelled: its caller stopped waiting.")
+        answer = self._told(error)
         is_cancelled = isinstance(error, InvocationCancelledError | ClientGoneError)
         if not (is_cancelled or isinstance(error, InvocationTimeoutError)):
             self.is_refused = self.started_at is None
-        answer = Answer(problem.status, told, headers=problem.headers)
         self._close("cancelled" if is_cancelled else "failed", answer)
+
+    def _told(self, error: BaseException) -> Answer:
+        """Return what callers are told of an error, and log it if it is a failure."""
+        context = self.context
+        problem = error_response(error, request_id=context.request_id, tells_errors=self._keeper.config.tells_errors)
+        if is_failure(error, problem.status) and not isinstance(error, ClientGoneError):
+            log_failure(error, context.request_id, context)
+        told = problem.envelope(context.request_id, context.session_id, context.elapsed())
+        return Answer(problem.status, told, headers=problem.headers)
 
     def succeed(
         self,
@@ -257,27 +304,52 @@ class Transcript:
         status: int = 200,
         headers: Headers | None = None,
         body: bytes | None = None,
+        interrupts: bytes | None = None,
     ) -> None:
-        """End it with a value, a response object's parts, or a stream's end; only the first end counts."""
+        """End it with a value, a response object's parts, or a stream's end; only the first end counts.
+
+        Args:
+            value: The result as JSON; of a stream where that is not what its chunks make.
+            status: Of a response object, as the two that follow.
+            headers: Its headers.
+            body: Its body.
+            interrupts: What the run waits for, as JSON; the metadata of the answer has it.
+        """
         context = self.context
-        told = envelope(b"null", context.request_id, context.session_id, context.elapsed())
+        told = envelope(b"null", context.request_id, context.session_id, context.elapsed(), interrupts)
         self._close("succeeded", Answer(status, told, value, headers or [], body))
 
     def _close(self, state: State, answer: Answer) -> None:
-        if self.is_over:
+        if self.ending is not None:
             return
-        was_accepted, self.is_accepted = self.is_accepted, True
-        self.state, self.answer, self.finished_at = state, answer, time.time()
+        self.ending = Ending(state, answer, time.time())
         self._abandoned_at = None
         if self._log is not None:
-            self._log.close(b"done" if state == "succeeded" else b"error", answer.envelope)
+            self._log.end()
         if self.durable:
-            self._manager.keep_finished(self, was_accepted=was_accepted)
+            self._keeper.keep_finished(self)
+        else:
+            self.settle()
+
+    def settle(self) -> None:
+        """Let everybody see how it ended."""
+        assert self.ending is not None
+        self.is_accepted = True
+        self.state, self.answer, self.finished_at = self.ending
+        if self._log is not None:
+            self._log.close(*self.ending.event)
         self._wake_subscribers()
+
+    def withhold(self) -> None:
+        """End it with an error instead: its answer could not be kept, so that a repeat would not get it."""
+        self.error = InvocationError(_WITHHELD, status_code=500)
+        self.ending = Ending("failed", self._told(self.error), time.time())
 
     def _wake_subscribers(self) -> None:
         for subscriber in self.subscribers:
             subscriber.wake()
+        if self.publisher is not None:
+            self.publisher.wake()
 
     def stored(self, *, with_events: bool = False) -> StoredInvocation:
         """Return it as plain data.
@@ -285,31 +357,44 @@ class Transcript:
         Args:
             with_events: Also those that follow from the value and the envelope.
         """
-        has_events = self.is_over and (with_events or self._log is not None)
+        ending = self.ending
+        events = None
+        if ending is not None and (with_events or self._log is not None):
+            events = self.kept_log.held(None if self.is_over else ending.event)
+        facts = {name: getattr(self, name) for name in KEPT}
+        if ending is not None:
+            facts |= ending._asdict()
         return StoredInvocation(
             id=self.id,
             request_id=self.context.request_id,
             session_id=self.context.session_id,
-            events=self.log.held() if has_events else None,
-            **{name: getattr(self, name) for name in _KEPT},
+            events=events,
+            **facts,
         )
 
     @classmethod
-    def restored(cls, manager: Keeper, context: RequestContext, stored: StoredInvocation) -> Transcript:
+    def restored(cls, keeper: Keeper, context: RequestContext, stored: StoredInvocation) -> Transcript:
         """Return an invocation that is over from what was kept of it.
 
         Args:
             context: With its ids.
         """
-        invocation = cls(manager, context)
+        invocation = cls(keeper, context)
         invocation.durable, invocation.window_seconds, invocation.is_accepted = True, None, True
-        for name in _KEPT:
-            setattr(invocation, name, getattr(stored, name))
-        invocation._stored = stored
+        invocation._adopt(stored)
         return invocation
+
+    def _adopt(self, stored: StoredInvocation) -> None:
+        """Be what was kept of an invocation that is over."""
+        for name in KEPT:
+            setattr(self, name, getattr(stored, name))
+        self.ending = ending_of(stored)
+        self._stored = stored
 
     def resume_interrupted(self, after: int) -> None:
         """Let the log of an interrupted invocation go on behind event `after`, the last one that somebody has."""
+        if after < self.last_event_id:
+            return
         assert self.answer is not None
-        self._log = EventLog(self.subscribers, FixedShare(0))
-        self._log.restore(closing_events(self.answer.envelope, after + 1))
+        self._log = log = KeptLog(self.subscribers, FixedShare(0))
+        log.restore(closing_events(self.answer.envelope, after + 1))

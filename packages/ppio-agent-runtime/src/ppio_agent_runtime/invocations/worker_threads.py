@@ -55,9 +55,9 @@ class WorkerThreads:
         self.most = most
         self.hold: Callable[[Context], Release | None] | None = None
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self.threads = 0
+        self.threads: int = 0
         self._lock = threading.Lock()
-        self.unfinished = 0
+        self.unfinished: int = 0
         self._suspended = 0
 
     def run(self, context: Context, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:

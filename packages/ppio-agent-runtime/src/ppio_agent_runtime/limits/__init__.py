@@ -1,4 +1,4 @@
-"""How much a service takes on: what stands between a parsed request and the agent's code."""
+"""The limits of a service: what is checked between a parsed request and the agent's code."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from ..context import current_context
 from .concurrency import Concurrency
-from .rate_limit import RateLimiter
+from .rate_limit import RateLimitCounter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from ..config import AgentConfig
     from ..context import RequestContext
@@ -26,17 +26,17 @@ class AdmissionControl:
     """All limits of one service, the caller's rate limit and then a slot; see `invocations.invocation.Admission`.
 
     Args:
-        config: Says how much.
+        config: Has the limits.
         workers: The threads for plain functions, which keep slots taken.
     """
 
     def __init__(self, config: AgentConfig, workers: WorkerThreads) -> None:
-        self._rate_limiter = None if config.rate_limit is None else RateLimiter.of(config.rate_limit)
+        self._rate_limiter = None if config.rate_limit is None else RateLimitCounter(config.rate_limit)
         self._concurrency = Concurrency(
             config.max_concurrency, config.max_concurrency_per_session, config.when_busy, config.max_queue
         )
-        self.release = self._concurrency.release
-        self.drain = self._concurrency.drain
+        self.release: Callable[[Invocation], None] = self._concurrency.release
+        self.drain: Callable[[], None] = self._concurrency.drain
         workers.hold = lambda context: self._concurrency.hold(context.get(current_context))
 
     @property
@@ -69,12 +69,12 @@ class AdmissionControl:
             await self._rate_limiter.close()
 
 
-def _key_of(limiter: RateLimiter, context: RequestContext) -> str:
+def _key_of(limiter: RateLimitCounter, context: RequestContext) -> str:
     return limiter.key_of(context, _NO_ADDRESS if context.client is None else context.client[0])
 
 
-def _check(limiter: RateLimiter, state: RateLimitState, context: RequestContext) -> None:
-    """Let the answer carry the limit's response fields, and raise `RateLimiter.refusal` where it is one too many."""
+def _check(limiter: RateLimitCounter, state: RateLimitState, context: RequestContext) -> None:
+    """Let the answer carry the limit's response fields, and raise `refusal` where it is one too many."""
     context.response_headers = limiter.response_headers(state)
     if not state.allowed:
         raise limiter.refusal(state)

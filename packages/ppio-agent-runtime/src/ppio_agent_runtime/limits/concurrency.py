@@ -1,7 +1,7 @@
 """How many invocations run at once, in the process and in one session, and what happens to those beyond.
 
 An invocation acquires a slot when it is admitted and releases it when it is over: after its last byte, and after the
-thread of a plain `def` has returned. Nobody can stop such a thread. If its slot were free as soon as its caller gave
+thread of a plain `def` has returned. Such a thread can't be stopped. If its slot were free as soon as its caller gave
 up, a second call would work on the same session while the first still does, and a process limit would not limit the
 work.
 
@@ -122,7 +122,7 @@ class Concurrency:
         self._free(slot)
 
     def drain(self) -> None:
-        """Refuse everybody who waits; those who run go on."""
+        """Refuse the waiting invocations; the running ones continue."""
         waiting, self._queue = self._queue, {}
         for slot in waiting:
             if not slot.admitted.done():
@@ -201,7 +201,7 @@ class Concurrency:
         assert self._per_session is not None
         running = [slot.invocation for slot in self._sessions.get(session, ()) if not slot.over]
         waiting = [slot.invocation for slot in self._queue if slot.session == session]
-        alive = [each for each in running + waiting if each.stop_reason is None]
+        alive = [each for each in running + waiting if each.cancel_scope.reason is None]
         for oldest in alive[: len(alive) - self._per_session + 1]:
             oldest.stop(InvocationCancelledError("A newer invocation of the same session took over."))
 

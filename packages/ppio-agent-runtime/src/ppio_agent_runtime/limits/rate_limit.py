@@ -1,8 +1,8 @@
-"""`RateLimiter`: counts requests per key in a sliding window, says how many are left, and outlives its storage.
+"""Counts requests per key in a sliding window, returns how many are left, and handles failures of its storage.
 
 The arithmetic is that of `limits` (its sliding window counter), which counts in Redis for replicas. In one process it
 is done here: the library's memory storage scans all its keys on the event loop with every request (12 ms at 100,000
-keys), keeps as many of them as callers care to invent, and costs 20 us where this costs 1.
+keys), keeps as many of them as callers invent, and takes 20 us where this takes 1.
 
 The response fields are those of draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4.
 """
@@ -15,15 +15,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ppio_agent_models import InvocationError, RateLimitedError, UnavailableError
 
-from ..config import MEMORY_SCHEME, RateLimit
+from ..config import MEMORY_SCHEME
 from ..observability.logging import logger
 
 if TYPE_CHECKING:
     from ..asgi import Headers
+    from ..config import RateLimit
     from ..context import RequestContext
     from .redis_storage import RedisStorage
 
@@ -36,10 +37,10 @@ _RETRY_STORAGE_SECONDS: Final = 2.0
 
 
 class RateLimitState(NamedTuple):
-    """What a limit says about one request.
+    """The state of a limit after one request.
 
     Attributes:
-        allowed: It may go on, and has been counted.
+        allowed: The request is allowed, and has been counted.
         remaining: Requests that the key has left now.
         reset_after: Seconds until it has more.
         known: The storage answered; otherwise the three above say only what `on_storage_failure` decided.
@@ -51,52 +52,45 @@ class RateLimitState(NamedTuple):
     known: bool = True
 
 
-class RateLimiter(RateLimit, kw_only=False):
-    """A limit of `max_requests` in any `window_seconds`, for each key on its own, and the counts of these keys.
+class RateLimitCounter:
+    """The counts of a rate limit: `max_requests` in any `window_seconds`, for each key on its own.
 
-    It is made with the arguments of `RateLimit`. The service makes its own from `AgentConfig.rate_limit`, or uses the
-    one that is given there; an agent can use more of them for its own ends.
+    Args:
+        limit: What it counts for.
 
     Attributes:
         storage_is_gone: Redis could not be reached when it was last asked.
 
     Raises:
-        ConfigurationError: A value is wrong, or the extra `[redis]` is not installed.
+        ConfigurationError: The extra `[redis]` is not installed, or the storage's address is none.
     """
 
-    def _prepare(self) -> None:
-        super()._prepare()
-        self.storage_is_gone = False
+    def __init__(self, limit: RateLimit) -> None:
+        self.limit = limit
+        self.storage_is_gone: bool = False
         self._try_again_at = 0.0
         self._redis: RedisStorage | None = None
-        self._windows = SlidingWindows(self.max_requests, self.window_seconds)
-        if self.scheme != MEMORY_SCHEME:
+        self._windows = SlidingWindows(limit.max_requests, limit.window_seconds)
+        if limit.scheme != MEMORY_SCHEME:
             from .redis_storage import RedisStorage
 
-            self._redis = RedisStorage(self)
-
-    @classmethod
-    def of(cls, rate_limit: RateLimit) -> Self:
-        """Return a limiter for `rate_limit`: itself if it is one."""
-        if isinstance(rate_limit, cls):
-            return rate_limit
-        return cls(**{name: value for name, (value, _) in rate_limit.explain().items()})
+            self._redis = RedisStorage(limit)
 
     def key_of(self, context: RequestContext, address: str) -> str:
         """Return what a request counts for, in few characters and without a credential in it.
 
-        A key counts as the one that authenticated the request. Where the service checks none because somebody in front
-        of it does, the credential that came along counts.
+        A request counts for the key that authenticated it. If the service checks no keys, because a gateway in front of
+        it does, the request counts for the credential that it carries.
         """
         value: str | None = None
-        if self.key == "session":
+        if self.limit.key == "session":
             value = context.session_id
-        elif self.key == "api_key":
+        elif self.limit.key == "api_key":
             sent = (context.header_values(name) for name in (b"authorization", b"x-api-key"))
             value = context.key_id if context.key_id is not None else next((given[0] for given in sent if given), None)
         if value is None:
             return f"client:{address}"
-        return f"{self.key}:{blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
+        return f"{self.limit.key}:{blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
 
     @property
     def needs_storage(self) -> bool:
@@ -122,27 +116,27 @@ class RateLimiter(RateLimit, kw_only=False):
             return self._without_storage(error)
         if self.storage_is_gone:
             self.storage_is_gone = False
-            logger.warning("The rate limit's storage %s answers again.", self.place)
+            logger.warning("The rate limit's storage %s answers again.", self.limit.place)
         return self._state(*counts)
 
     def response_headers(self, state: RateLimitState) -> Headers:
         """Return the response fields `RateLimit-Policy` and `RateLimit`; none while the storage is gone."""
         if not state.known:
             return []
-        policy = f'"{self.key}";q={self.max_requests};w={self.window_seconds}'
-        limit = f'"{self.key}";r={state.remaining};t={math.ceil(state.reset_after)}'
+        policy = f'"{self.limit.key}";q={self.limit.max_requests};w={self.limit.window_seconds}'
+        limit = f'"{self.limit.key}";r={state.remaining};t={math.ceil(state.reset_after)}'
         return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", limit.encode())]
 
     def refusal(self, state: RateLimitState) -> InvocationError:
         """Return the error for a request that is not allowed: RateLimitedError, or UnavailableError without storage."""
         if not state.known:
             return UnavailableError(
-                "The rate limit's storage cannot be reached, and nobody is let in without it.",
+                "The rate limit's storage cannot be reached, and no request is accepted without it.",
                 retry_after=_RETRY_STORAGE_SECONDS,
             )
         return RateLimitedError(
-            f"Too many requests: the limit is {self.max_requests} in {self.window_seconds} s for each "
-            f"{self.key.replace('_', ' ')}.",
+            f"Too many requests: the limit is {self.limit.max_requests} in {self.limit.window_seconds} s for each "
+            f"{self.limit.key.replace('_', ' ')}.",
             retry_after=max(1, math.ceil(state.reset_after)),
         )
 
@@ -157,10 +151,11 @@ class RateLimiter(RateLimit, kw_only=False):
         Of the window before, so much counts as still lies within one length back from now, as if it had been spread
         evenly.
         """
+        most, seconds = self.limit.max_requests, self.limit.window_seconds
         if not previous:
-            return RateLimitState(allowed, max(0, self.max_requests - current), left if current else 0.0)
-        weighted = int(previous * left / self.window_seconds) + current
-        return RateLimitState(allowed, max(0, self.max_requests - weighted), left % (self.window_seconds / previous))
+            return RateLimitState(allowed, max(0, most - current), left if current else 0.0)
+        weighted = int(previous * left / seconds) + current
+        return RateLimitState(allowed, max(0, most - weighted), left % (seconds / previous))
 
     def _without_storage(self, error: Exception | None = None) -> RateLimitState:
         if error is not None:
@@ -168,12 +163,12 @@ class RateLimiter(RateLimit, kw_only=False):
             if not self.storage_is_gone:
                 logger.error(
                     "The rate limit's storage %s cannot be reached (%s). Until it answers, %s.",
-                    self.place,
+                    self.limit.place,
                     type(error).__name__,
-                    "requests are not limited" if self.on_storage_failure == "open" else "all requests get 503",
+                    "requests are not limited" if self.limit.on_storage_failure == "open" else "all requests get 503",
                 )
             self.storage_is_gone = True
-        return RateLimitState(self.on_storage_failure == "open", 0, _RETRY_STORAGE_SECONDS, known=False)
+        return RateLimitState(self.limit.on_storage_failure == "open", 0, _RETRY_STORAGE_SECONDS, known=False)
 
 
 class _Window:

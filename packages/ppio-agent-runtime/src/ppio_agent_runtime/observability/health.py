@@ -1,4 +1,4 @@
-"""`GET /ping`: touches no handler, no pool and no lock. An agent's own ping handler runs aside, against the clock."""
+"""`GET /ping`: uses no handler, no pool and no lock. An agent's own ping handler runs separately, with a time limit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Health:
     Attributes:
         draining: The service is shutting down.
         details: Each returns further fields of the answer.
+        warnings: Each returns what goes into its message though the service works on, or None.
         busy_checks: Each says whether there is work in flight.
+        is_exact: The word of the ping handler counts even while there is work.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class Health:
         ping_timeout_seconds: float,
         run_async: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]] | None = None,
     ) -> None:
-        self.draining = False
+        self.draining: bool = False
+        self.is_exact = False
         self.details: list[Callable[[], dict[str, Any]]] = []
+        self.warnings: list[Callable[[], str | None]] = []
         self.busy_checks: list[Callable[[], bool]] = []
         self._run_async = run_async
         self._timeout_seconds = ping_timeout_seconds
@@ -58,12 +62,17 @@ class Health:
         self._own_status = self._status = HEALTHY
         self._changed_at = int(time.time())
 
-    def set_handler(self, handler: PingHandler) -> None:
+    def set_handler(self, handler: Any) -> None:
         """Ask `handler` on every ping from now on.
 
         Raises:
             ConfigurationError: It cannot be called without arguments.
         """
+        if not callable(handler) or inspect.isclass(handler):
+            what = "above a class" if inspect.isclass(handler) else f"with parentheses or above {handler!r}"
+            raise ConfigurationError(
+                f"A ping handler is a function that is called without arguments; @app.ping does not work {what}."
+            )
         try:
             inspect.signature(handler).bind()
         except (TypeError, ValueError) as error:
@@ -73,7 +82,7 @@ class Health:
         self._handler = handler
 
     def reset(self) -> None:
-        """Begin anew, after an earlier life of the app may have ended on another event loop."""
+        """Start again, after an earlier life of the app may have ended on another event loop."""
         self.draining = False
         self._check = None
         self.update()
@@ -83,7 +92,7 @@ class Health:
         status = self._own_status
         if self.draining:
             status = UNHEALTHY
-        elif status == HEALTHY and any(is_busy() for is_busy in self.busy_checks):
+        elif status == HEALTHY and not self.is_exact and any(is_busy() for is_busy in self.busy_checks):
             status = BUSY
         if status != self._status:
             self._status = status
@@ -97,9 +106,10 @@ class Health:
         if self._handler is not None and not self.draining:
             self._own_status, message, extra = await self._ask(self._handler)
         status = self.update()
+        messages = [text for text in (message, *(warning() for warning in self.warnings)) if text is not None]
         body = {
             "status": status,
-            "message": message,
+            "message": "; ".join(messages) if messages else None,
             "time_of_last_update": self._changed_at,
             "timestamp": datetime.now(UTC).isoformat(),
         }

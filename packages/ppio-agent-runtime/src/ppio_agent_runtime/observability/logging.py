@@ -1,4 +1,4 @@
-"""Logging: our loggers, the ids that every record carries, and lines of text for people or of JSON for machines."""
+"""Logging: our loggers, the IDs in every record, and lines of text for people or of JSON for machines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..context import current_context
+from ..text import cut
 
 if TYPE_CHECKING:
     from ..context import RequestContext
@@ -20,11 +21,15 @@ LogFormat = Literal["text", "json"]
 
 ID_FIELDS: Final = ("request_id", "session_id", "invocation_id")
 """The fields that every record has; None outside of invocations."""
+SPAN_FIELDS: Final = ("trace_id", "span_id")
+"""The fields that a record has too where a span of OpenTelemetry is current."""
 
 _NO_EXTRA: Final = frozenset(vars(logging.makeLogRecord({}))).union(
     ("message", "asctime", "taskName", "color_message", "timestamp", "level", "logger")
 )
 """Fields that a record or a line has anyway, and uvicorn's coloured twin of the message; others are from `extra`."""
+_MAX_TRACE_CHARS: Final = 64 * 1024
+"""How much is written of a traceback, the message of its exception included."""
 _MISLEADING: Final = re.compile(r'[ \]="\\]')
 
 
@@ -45,21 +50,21 @@ class RuntimeLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-logger = RuntimeLogger(logging.getLogger("ppio_agent_runtime"), {})
-access_logger = RuntimeLogger(logging.getLogger("ppio_agent_runtime.access"), {})
+logger: Final = RuntimeLogger(logging.getLogger("ppio_agent_runtime"), {})
+access_logger: Final = RuntimeLogger(logging.getLogger("ppio_agent_runtime.access"), {})
 
 
 def configure_logging(log_format: LogFormat | None = None, *, debug: bool = False) -> None:
-    """Write log lines of all loggers to standard error, and let every record carry the ids of its invocation.
+    """Write log lines of all loggers to standard error, and add the IDs of the invocation to every record.
 
-    `app.run()` calls this. Call it yourself where another server serves the app. A program that has set up logging
-    before keeps its handlers and levels; records then still have `request_id`, `session_id` and `invocation_id` (None
+    `app.run()` calls this. Call it yourself if another server serves the app. A program that has already set up logging
+    keeps its handlers and levels; records then still have `request_id`, `session_id` and `invocation_id` (None
     outside of invocations) for its formats. Calling it again changes the format.
 
     Args:
-        log_format: `text` or `json`. One that is named also replaces the format of handlers that the program has put
-            on the root logger to write to standard output or error; without one, text is for the unconfigured.
-        debug: Let records of level DEBUG of our own loggers through; those of other libraries are not asked for.
+        log_format: `text` or `json`. If given, it also replaces the format of handlers that the program has put on
+            the root logger to write to standard output or error; if not, text is used where logging isn't set up.
+        debug: Log records of level DEBUG too, from our own loggers but not from other libraries.
     """
     factory = logging.getLogRecordFactory()
     if not isinstance(factory, _RecordFactory):
@@ -83,7 +88,12 @@ def configure_logging(log_format: LogFormat | None = None, *, debug: bool = Fals
 
 def ids_of(context: RequestContext) -> dict[str, Any]:
     """Return the ids as `extra` of a log call, for lines about an invocation that are not written inside of it."""
-    return {name: getattr(context, name) for name in ID_FIELDS}
+    return {name: getattr(context, name) for name in ID_FIELDS} | dict(context.span_ids)
+
+
+def span_ids(span_context: Any) -> dict[str, str]:
+    """Return the ids of a span of OpenTelemetry in hex, as its own exporters to logs write them."""
+    return {"trace_id": f"{span_context.trace_id:032x}", "span_id": f"{span_context.span_id:016x}"}
 
 
 def type_name(error: BaseException) -> str:
@@ -104,6 +114,11 @@ class _RecordFactory:
         fields = _Fields(vars(record))
         for name in ID_FIELDS:
             fields.setdefault(name, None if context is None else getattr(context, name))
+        # Where somebody traces the module is loaded, or another thread is at it; nobody else pays for it.
+        if (current_span := getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)) is not None:
+            current = current_span().get_span_context()
+            if current.is_valid:
+                fields.update(span_ids(current))
         record.__dict__ = fields
         return record
 
@@ -116,7 +131,7 @@ class _Fields(dict[str, Any]):
     """
 
     def __contains__(self, name: object) -> bool:
-        return name not in ID_FIELDS and super().__contains__(name)
+        return name not in ID_FIELDS and name not in SPAN_FIELDS and super().__contains__(name)
 
 
 class TextFormatter(logging.Formatter):
@@ -135,16 +150,23 @@ class TextFormatter(logging.Formatter):
         line = super().formatMessage(record)
         return f"{line} [{shown}]" if shown else line
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # likewise
+        """Return the traceback."""
+        return cut(super().formatException(ei), _MAX_TRACE_CHARS)
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; one whose message and arguments do not fit together says so."""
+        if record.exc_text:  # of another formatter
+            record.exc_text = cut(record.exc_text, _MAX_TRACE_CHARS)
         return super().format(_printable(record))
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object in ASCII for each record (RFC 8259), whatever the record holds.
 
-    Always `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`; during an invocation its three ids; what was given
-    by `extra`; for an exception `exception` with `type`, `message` and `stacktrace`.
+    Always `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`; during an invocation its three ids; `trace_id` and
+    `span_id` of the current span where OpenTelemetry traces; what was given by `extra`; for an exception `exception`
+    with `type`, `message` and `stacktrace`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -185,7 +207,8 @@ def _exception(error: BaseException) -> dict[str, str]:
         trace = "".join(traceback.format_exception(error))
     except Exception as failure:  # noqa: BLE001  # an exception may even fail to describe itself
         trace = f"The traceback cannot be shown: {type(failure).__name__}."
-    return {"type": type_name(error), "message": _text_of(error), "stacktrace": trace}
+    message = cut(_text_of(error))
+    return {"type": type_name(error), "message": message, "stacktrace": cut(trace, _MAX_TRACE_CHARS)}
 
 
 def _plain(value: Any) -> Any:

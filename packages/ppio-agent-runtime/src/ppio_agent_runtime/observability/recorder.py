@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ppio_agent_models import DrainingError, InvocationCancelledError, InvocationTimeoutError
 
 from ..errors import ClientGoneError
 from .logging import access_logger, ids_of, logger
 from .metrics import MetricsCollector, answer_scrape
+from .shared_metrics import shared_counters
 from .tracing import Tracing
 
 if TYPE_CHECKING:
+    from ..asgi import ASGIApp
     from ..config import AgentConfig
     from ..context import RequestContext
     from .metrics import Mode, Outcome
@@ -26,6 +28,32 @@ _OUTCOMES: Final[tuple[tuple[type[BaseException], Outcome], ...]] = (
     (asyncio.CancelledError, "cancelled"),
     (DrainingError, "draining"),
 )
+
+
+class RunObserver(Protocol):
+    """Follows invocations while they run; the console does."""
+
+    def started(self, context: RequestContext) -> None:
+        """Note that one is in flight. Called in the task that works for it."""
+
+    def admitted(self, context: RequestContext) -> None:
+        """Note that one which had to wait may run."""
+
+    def events(self, context: RequestContext, events: list[dict[str, Any]]) -> None:
+        """Note what one says, as typed events; text that goes on in an open message is left out."""
+
+    def finished(
+        self,
+        context: RequestContext,
+        outcome: Outcome | Literal["refused"],
+        failure: BaseException | None,
+        mode: Mode,
+        *,
+        sent_bytes: int,
+        chunks: int,
+        first_chunk: float | None,
+    ) -> None:
+        """Note that the answer of one is complete; see `InvocationRecorder.finished`."""
 
 
 class InvocationRecorder:
@@ -40,21 +68,32 @@ class InvocationRecorder:
         metrics: The numbers; they stay 0 when `enable_metrics` is off.
         endpoint: The ASGI endpoint of `GET /metrics`; None when that is off.
         tracing: The spans.
+        observer: Who follows each of them; None for nobody.
     """
+
+    observer: RunObserver | None = None
 
     def __init__(
         self, config: AgentConfig, gauges: Callable[[], Mapping[str, int]], agent_name: Callable[[], str]
     ) -> None:
         self._counts = config.enable_metrics
         self._logs_access = config.access_log or config.debug
-        self.metrics = MetricsCollector(gauges)
-        self.endpoint = partial(answer_scrape, self.metrics) if config.enable_metrics else None
-        self.tracing = Tracing(agent_name, wanted=config.telemetry, flush=config.telemetry_flush)
+        self.metrics: MetricsCollector = MetricsCollector(gauges, shared_counters() if config.enable_metrics else None)
+        self.endpoint: ASGIApp | None = partial(answer_scrape, self.metrics) if config.enable_metrics else None
+        self.tracing: Tracing = Tracing(agent_name, wanted=config.telemetry, flush=config.telemetry_flush)
 
     def started(self, context: RequestContext) -> None:
         """Note that an invocation is in flight. Called in the task that works for it."""
+        self.metrics.look()
+        if self.observer is not None:
+            self.observer.started(context)
         if self.tracing.is_collecting:
             self.tracing.begin(context)
+
+    def admitted(self, context: RequestContext) -> None:
+        """Note that an invocation which had to wait may run."""
+        if self.observer is not None:
+            self.observer.admitted(context)
 
     def finished(
         self,
@@ -82,12 +121,24 @@ class InvocationRecorder:
             self.refused(failure)
         elif self._counts:
             self.metrics.record_request(duration, outcome, mode, sent_bytes, chunks, first_chunk)
+            if context.protocol is not None:
+                self.metrics.record_protocol(context.protocol, outcome)
         if self._logs_access and failure is None:
             _log_access(context, mode, duration, sent_bytes, chunks)
         elif outcome in ("cancelled", "disconnected"):  # which are no failures, and logged nowhere else
             logger.debug("Invocation %s was %s.", context.invocation_id, outcome)
         if self.tracing.is_collecting:
             self.tracing.end(context, outcome, failure, mode=mode, chunks=chunks)
+        if self.observer is not None:
+            self.observer.finished(
+                context,
+                "refused" if was_refused else outcome,
+                failure,
+                mode,
+                sent_bytes=sent_bytes,
+                chunks=chunks,
+                first_chunk=first_chunk,
+            )
 
     def refused(self, failure: BaseException) -> None:
         """Note a request that was refused before any of the agent's code ran."""
@@ -97,10 +148,11 @@ class InvocationRecorder:
 
 
 def _log_access(context: RequestContext, mode: Mode, duration: float, sent_bytes: int, chunks: int) -> None:
+    protocol = {} if context.protocol is None else {"protocol": context.protocol}
     fields = {"mode": mode, "duration_seconds": round(duration, 6), "sent_bytes": sent_bytes, "chunks": chunks}
     access_logger.info(
         "Invocation %s succeeded: %s, %.3f s, %d bytes, %d chunks",
         context.invocation_id,
         *fields.values(),
-        extra={**ids_of(context), **fields},
+        extra={**ids_of(context), **fields, **protocol},
     )

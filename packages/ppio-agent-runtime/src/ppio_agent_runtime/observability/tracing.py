@@ -1,7 +1,7 @@
 """Traces: a server span for each invocation, its context active in the handler to the last byte.
 
-The OpenTelemetry SDK is imported once somebody collects; other agents do not pay for it. Endpoint, headers, timeout,
-sampler, batch sizes, resource and propagators are read by the SDK itself from the standard `OTEL_*` variables.
+The OpenTelemetry SDK is only imported if spans are collected. The SDK itself reads endpoint, headers, timeout,
+sampler, batch sizes, resource and propagators from the standard `OTEL_*` variables.
 
 Names of spans and attributes are OpenTelemetry's semantic conventions for generative AI, agent spans. All names of that
 convention are still in development and have changed before; they are in this file and nowhere else. See
@@ -21,7 +21,7 @@ from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
 
 from .._version import __version__
 from ..event_loop import run_in_thread
-from .logging import logger, type_name
+from .logging import logger, span_ids, type_name
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -46,7 +46,10 @@ class Tracing:
 
     Attributes:
         is_collecting: Spans are wanted, and `begin` and `end` may be called.
+        on_provider: Is given the SDK's provider when it begins to collect; None for nobody.
     """
+
+    on_provider: Callable[[Any], None] | None = None
 
     def __init__(self, agent_name: Callable[[], str], *, wanted: bool | None, flush: bool) -> None:
         self._name_agent = agent_name
@@ -54,7 +57,7 @@ class Tracing:
         self._flush = flush
         self._flushing: asyncio.Future[Any] | None = None
         self._flush_again = False
-        self.is_collecting = False
+        self.is_collecting: bool = False
         self._open: dict[RequestContext, tuple[Any, Any]] = {}
 
     def lifespans(self, inner: list[Any]) -> list[Any]:
@@ -113,6 +116,8 @@ class Tracing:
         if self._own:
             self._provider = _make_provider(agent_name)
             trace.set_tracer_provider(self._provider)
+        if self.on_provider is not None:
+            self.on_provider(self._provider)
         self._force_flush = getattr(self._provider, "force_flush", lambda: None)  # it is the SDK's, not the API's
         self._agent_name = _service_name(self._provider) or agent_name
         self._tracer = self._provider.get_tracer("ppio_agent_runtime", __version__)
@@ -141,6 +146,7 @@ class Tracing:
         )
         self._context.attach(self._trace.set_span_in_context(span, parent))
         self._open[context] = span, current
+        context.span_ids = span_ids(span.get_span_context())
 
     def end(
         self, context: RequestContext, outcome: str, failure: BaseException | None, *, mode: str, chunks: int
@@ -176,7 +182,7 @@ class Tracing:
         try:
             await asyncio.wait_for(run_in_thread(last, name="agent-tracing"), _CLOSE_SECONDS)
         except TimeoutError:
-            logger.warning("The last spans did not leave within %g s; they are lost.", _CLOSE_SECONDS)
+            logger.warning("The last spans were not sent within %g s and are lost.", _CLOSE_SECONDS)
 
     def _attributes(self, context: RequestContext) -> dict[str, Any]:
         """Return what is known when an invocation begins. Never its payload."""

@@ -44,7 +44,7 @@ class LoopWatchdog:
         self._loop_thread = 0
         self._last_warning = -_SILENCE_SECONDS
         self._paused_seconds = 0.0
-        self.rounds = 0
+        self.rounds: int = 0
 
     def wake(self) -> None:
         """Say that work has begun on the running loop. Cheap when the thread is awake already."""

@@ -27,7 +27,7 @@ __all__ = ["FastAPI", "build"]
 
 
 def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI:
-    """Return a FastAPI app whose every error is our envelope; with `debug` it serves `/docs` and `/openapi.json`.
+    """Return a FastAPI app whose every error is our envelope; with `debug` it serves `/openapi.json`.
 
     Args:
         handler: Returns the agent's handler, which may be registered after this call.
@@ -35,7 +35,7 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
     app = FastAPI(
         title="PPIO agent",
         version=__version__,
-        docs_url="/docs" if config.debug else None,
+        docs_url=None,  # its page asks a CDN; see `console.docs_page`
         redoc_url=None,
         openapi_url="/openapi.json" if config.debug else None,
     )
@@ -53,25 +53,19 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
         kind = {404: "NotFoundError", 405: "MethodNotAllowedError"}.get(error.status_code, "HTTPException")
         return answer(request, http_exception_response(error, kind))
 
-    @app.exception_handler(AgentError)
-    async def on_agent_error(request: Request, error: AgentError) -> Response:
-        request_id = request_id_of(by_name(request.scope["headers"]))
-        problem = error_response(error, request_id=request_id, tells_errors=config.tells_errors)
-        if problem.status >= 500:
-            log_failure(error, request_id)
-        return answer(request, problem, request_id)
-
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(request: Request, error: RequestValidationError) -> Response:
         fields = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         return answer(request, ErrorResponse(422, f"The request is not valid: {fields}.", "PayloadValidationError"))
 
+    @app.exception_handler(AgentError)
     @app.exception_handler(Exception)
     async def on_exception(request: Request, error: Exception) -> Response:
         request_id = request_id_of(by_name(request.scope["headers"]))
         failure = handler_failure(error)
-        log_failure(failure, request_id)
         problem = error_response(failure, request_id=request_id, tells_errors=config.tells_errors)
+        if problem.status >= 500:
+            log_failure(failure, request_id)
         return answer(request, problem, request_id)
 
     return app

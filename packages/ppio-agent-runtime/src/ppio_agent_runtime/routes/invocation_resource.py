@@ -1,7 +1,7 @@
-"""`/invocations/{id}`: an invocation as a resource, to look at, to read on from, to cancel; and what its callers get.
+"""`/invocations/{id}`: an invocation as a resource, to inspect, resume or cancel; and the responses to its callers.
 
-Who began it, who comes back, and who asks again under the same key are all answered by a `Responder`: as JSON, as a
-stream, with 202, or with the resource.
+A `Responder` responds to the caller that started it, to one that comes back, and to one with the same key: with JSON, a
+stream, a 202, or the resource.
 """
 
 from __future__ import annotations
@@ -23,9 +23,19 @@ from ppio_agent_models import (
     NotFoundError,
 )
 
+from ..asgi import UNACKNOWLEDGED
 from ..errors import ClientGoneError, error_response
-from ..http.request import by_name, request_id_of
-from ..http.responses import STREAM_HEADERS, AnswerCutError, came_too_late, identity_headers, send_error, send_json
+from ..http.call import wants_events
+from ..http.request import INSTANCE, by_name, request_id_of
+from ..http.responses import (
+    STREAM_HEADERS,
+    TYPED_EVENTS,
+    AnswerCutError,
+    came_too_late,
+    identity_headers,
+    send_error,
+    send_json,
+)
 from ..http.sse import HEARTBEAT, event_block, one_line, plain_events
 from ..invocations.event_log import NOT_READING
 
@@ -55,9 +65,11 @@ class InvocationResource:
         Args:
             path: What follows `/invocations/`.
         """
-        request_id = request_id_of(by_name(scope["headers"]))
+        found = by_name(scope["headers"])
+        request_id = request_id_of(found)
         headers = identity_headers(request_id, None)
         try:
+            self._manager.durable.check_instance(found.get(INSTANCE))
             await self._answer(path, scope, receive, send, headers)
         except ClientGoneError:
             return
@@ -94,6 +106,7 @@ class InvocationResource:
         if not invocation.durable:
             raise _unknown(invocation_id)
         after = _last_event_id(scope)
+        await invocation.reach(after)
         if invocation.interrupted:
             invocation.resume_interrupted(after)
         if after > invocation.last_event_id:
@@ -105,18 +118,26 @@ class InvocationResource:
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + headers})
             return await send({"type": "http.response.body", "body": b""})
         named = [*headers, _names(invocation)]
-        seconds = self._config.heartbeat_seconds
-        with invocation.subscribe(position=after, receive=receive, heartbeat_seconds=seconds) as subscriber:
-            await Responder(invocation, subscriber, send, named).events(numbered=True, resumes=True)
+        seconds, typed = self._config.heartbeat_seconds, wants_events(by_name(scope["headers"]))
+        subscriber = invocation.subscribe(
+            position=after,
+            receive=receive,
+            heartbeat_seconds=seconds,
+            unacknowledged=scope.get(UNACKNOWLEDGED),
+        )
+        with subscriber:
+            await Responder(invocation, subscriber, send, named).resumed(typed=typed)
 
     async def _cancel(self, invocation_id: str, send: Send, headers: Headers) -> None:
         invocation = await self._find(invocation_id)
         status = 200 if invocation.is_over else 202
         invocation.cancel()
+        if invocation.cancelling is not None:
+            await invocation.cancelling
         await send_json(send, status, resource_of(invocation), [*headers, _names(invocation)])
 
     async def _find(self, invocation_id: str) -> Transcript:
-        invocation = await self._manager.find(invocation_id)
+        invocation = await self._manager.durable.find(invocation_id)
         if invocation is None:
             raise _unknown(invocation_id)
         return invocation
@@ -128,8 +149,8 @@ def _names(invocation: Transcript) -> tuple[bytes, bytes]:
 
 def _unknown(invocation_id: str) -> NotFoundError:
     return NotFoundError(
-        f"There is no invocation {invocation_id[:80]!r} here: it never ran in this process, was not asked for durably, "
-        "or is not held any more."
+        f"There is no invocation {invocation_id[:80]!r} here: it never ran in this process, was not durable, "
+        "or is no longer kept."
     )
 
 
@@ -184,11 +205,11 @@ class Responder:
     def _headers(self) -> Headers:
         return self._own_headers if self._context is None else self._own_headers + self._context.response_headers
 
-    async def answer(self, wants: Literal["json", "stream"] | None, *, numbered: bool) -> None:
-        """Wait for the invocation and answer in the form that is wanted, or in its own.
+    async def answer(self, wants: Literal["json", "stream"] | None, *, numbered: bool, typed: bool = False) -> None:
+        """Wait for the invocation and answer in the form that is wanted, or in its own; see `events`.
 
         Raises:
-            EventsEvictedError: The beginning of what is wanted is not held any more.
+            EventsEvictedError: The beginning of what is wanted is no longer kept.
             ClientGoneError: The caller hung up.
             AnswerCutError: A response object of the handler broke after it had begun.
         """
@@ -197,7 +218,7 @@ class Responder:
             await subscriber.until(lambda: invocation.has_form)
         if wants == "stream" or (wants is None and invocation.form == "stream"):
             subscriber.read_from_start()
-            await self.events(numbered=numbered)
+            await self.events(numbered=numbered, typed=typed)
         elif invocation.form == "stream":
             subscriber.read_from_start()
             await self.whole(await subscriber.chunks())
@@ -236,7 +257,7 @@ class Responder:
             chunks: Those of a stream, where somebody has them all.
 
         Raises:
-            EventsEvictedError: It is not held any more.
+            EventsEvictedError: It is no longer kept.
             AnswerCutError: A response object of the handler broke after it had begun.
         """
         invocation, answer = self._invocation, self._invocation.answer
@@ -259,7 +280,19 @@ class Responder:
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": answer.body})
 
-    async def events(self, *, numbered: bool, resumes: bool = False) -> None:
+    async def resumed(self, *, typed: bool) -> None:
+        """Send the events after those that the caller has had; who has all that there are is told that more will come.
+
+        Raises:
+            Exception: As `events` does.
+        """
+        invocation, subscriber = self._invocation, self._subscriber
+        if 0 < subscriber.position == invocation.last_event_id and not invocation.is_over:
+            await self._begin(numbered=True, typed=typed and subscriber.log.typed)
+            await self._send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
+        await self.events(numbered=True, typed=typed, resumes=True)
+
+    async def events(self, *, numbered: bool, typed: bool = False, resumes: bool = False) -> None:
         """Send the events from the subscriber's position on to the end of the log, all that are there at each turn.
 
         A comment goes out whenever nothing has for the subscriber's heartbeat. The headers wait for the first event,
@@ -267,10 +300,11 @@ class Responder:
 
         Args:
             numbered: As protocol 1 has it, else as `data:` lines.
+            typed: As AG-UI events, where the invocation has some; a header of the answer says so.
             resumes: The caller has had events before.
 
         Raises:
-            EventsEvictedError: The answer is not held any more.
+            EventsEvictedError: The answer is no longer kept.
             ClientGoneError: The caller hung up.
             AnswerCutError: A response object of the handler broke after it had begun.
         """
@@ -282,13 +316,13 @@ class Responder:
                 if at_end:
                     return await self.whole()
                 continue
-            data = log.wire(taken, numbered=numbered, at_end=at_end) if taken or at_end else HEARTBEAT
+            data = log.wire(taken, numbered=numbered, at_end=at_end, typed=typed)
             if not subscriber.begun:
                 if at_end and not resumes and invocation.said_nothing(numbered=numbered):
                     return await self.whole()  # a true status, while it is not too late for one
                 if not (data or at_end):
                     continue  # nothing that this caller is told of
-                await self._begin(numbered=numbered)
+                await self._begin(numbered=numbered, typed=typed and log.typed)
             if at_end and invocation.form == "response" and invocation.state == "succeeded" and not resumes:
                 data = self._late_response(numbered=numbered)
             self._count(data)
@@ -297,11 +331,13 @@ class Responder:
             if data:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def _begin(self, *, numbered: bool) -> None:
+    async def _begin(self, *, numbered: bool, typed: bool) -> None:
         self._subscriber.begun = True
         if numbered:
             self._subscriber.channel = None
         headers = [*STREAM_HEADERS, *self._headers]
+        if typed:
+            headers.append(TYPED_EVENTS)
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     def _late_response(self, *, numbered: bool) -> bytes:

@@ -6,16 +6,18 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from ppio_agent_models import IDEMPOTENCY_REPLAYED_HEADER, RequestReadTimeoutError
+from ppio_agent_models import IDEMPOTENCY_REPLAYED_HEADER
 
+from ..asgi import UNACKNOWLEDGED
 from ..context import RequestContext, current_context
 from ..errors import ClientGoneError
-from ..http.call import parse, parse_head
-from ..http.request import by_name, given_request_id, read_body
+from ..http.call import parse, parse_head, parse_large
+from ..http.request import INSTANCE, body_too_slow, by_name, given_request_id, read_body
 from ..http.responses import AnswerCutError, envelope, headers_of, identity_headers, log_failure, send_error, send_json
 from ..invocations.executor import is_stream
 from ..invocations.manager import draining_error, stream_timeout
 from ..invocations.subscriber import Channel
+from ..large_json import is_slow
 from .invocation_resource import Responder
 
 if TYPE_CHECKING:
@@ -54,15 +56,15 @@ class InvocationsEndpoint:
         try:
             handler = manager.registered()
             head = parse_head(found)
-            task = asyncio.current_task()
-            assert task is not None
-            body = await self._read(found, receive, task)
-            call = parse(scope, found, head, body, request_id, self._config, handler)
+            body = await self._read(found, receive)
+            manager.durable.check_instance(found.get(INSTANCE))
+            asked = scope, found, head, body, request_id, self._config, handler
+            call = await parse_large(*asked) if is_slow(body) else parse(*asked)
             context = call.context
             if call.durability is not None:
-                return await self._answer_durably(call, call.durability, handler, Channel(scope, receive, send))
+                channel, wanted = Channel(scope, receive, send), found.get(INSTANCE)
+                return await self._answer_durably(call, call.durability, channel, wanted)
             invocation = manager.begin(context, receive, send)
-            invocation.task = task
             token = current_context.set(context)  # until the last byte is sent
             try:
                 await self._answer(invocation, call, handler, scope, receive, send)
@@ -108,24 +110,21 @@ class InvocationsEndpoint:
         self, invocation: Invocation, working: Coroutine[Any, Any, None], call: InvocationCall, channel: Channel
     ) -> None:
         invocation.wants = call.wants or "stream"
+        invocation.typed = call.typed or self._manager.registered().yields_events
         # A stream that is collected for a value has the time of a value.
         invocation.stream_timeout = call.context.timeout if call.wants == "json" else stream_timeout(call, self._config)
         invocation.start(working, answered_by_request=True)
         await self._respond(invocation, call, invocation.wants, channel)
 
     async def _answer_durably(
-        self, call: InvocationCall, durability: Durability, handler: Handler, channel: Channel
+        self, call: InvocationCall, durability: Durability, channel: Channel, wanted: bytes | None
     ) -> None:
         """Answer a call that somebody may come back to: begun, or found under its key."""
-        manager, context = self._manager, call.context
-        if durability.key is not None or manager.outlives_process:
-            known = await manager.known(context, durability)
-            if known is not None:
-                return await self._respond(known, call, call.wants, channel, replayed=True)
-        invocation = manager.begin_durable(call, durability)
-        token = current_context.set(context)  # until the last byte is sent
+        invocation, replayed = await self._manager.begin_durable(call, durability, wanted)
+        if replayed:
+            return await self._respond(invocation, call, call.wants, channel, replayed=True)
+        token = current_context.set(call.context)  # until the last byte is sent
         try:
-            invocation.start(invocation.work(handler, call.payload))
             await self._respond(invocation, call, call.wants, channel)
         finally:
             current_context.reset(token)
@@ -143,18 +142,25 @@ class InvocationsEndpoint:
         headers = identity_headers(context.request_id, context.session_id, invocation.id)
         if replayed:
             headers.append(_REPLAYED)
-        with invocation.subscribe(receive=channel.receive, heartbeat_seconds=seconds, channel=channel) as subscriber:
+        subscriber = invocation.subscribe(
+            receive=channel.receive,
+            heartbeat_seconds=seconds,
+            channel=channel,
+            unacknowledged=channel.scope.get(UNACKNOWLEDGED),
+        )
+        with subscriber:
             responder = Responder(invocation, subscriber, channel.send, headers, context)
             if call.durability is not None and call.durability.background:
                 subscriber.channel = None
                 location = f"{channel.scope.get('root_path', '')}/invocations/{invocation.id}"
                 await responder.accepted(location.encode())
             else:
-                await responder.answer(wants, numbered=call.numbered)
+                await responder.answer(wants, numbered=call.numbered, typed=call.typed)
 
-    async def _read(self, found: dict[bytes, bytes], receive: Receive, task: asyncio.Task[Any]) -> bytes:
+    async def _read(self, found: dict[bytes, bytes], receive: Receive) -> bytes:
         """Read the body within the limits of size and time."""
-        manager, config = self._manager, self._config
+        manager, config, task = self._manager, self._config, asyncio.current_task()
+        assert task is not None
         if manager.draining:
             raise draining_error()
         manager.ticker.limit(task, config.request_read_timeout_seconds)
@@ -167,22 +173,20 @@ class InvocationsEndpoint:
                 raise
             if manager.draining:
                 raise draining_error() from None
-            raise RequestReadTimeoutError(
-                f"The body did not arrive within {config.request_read_timeout_seconds:g} s, the limit "
-                "'request_read_timeout_seconds'."
-            ) from None
+            raise body_too_slow(config) from None
         finally:
             if in_time:
                 manager.ticker.release(task)
 
     def _force_response(self, invocation: Invocation) -> None:
         """Tell the caller of a stopped handler that refuses to end."""
-        assert invocation.stop_reason is not None
-        assert invocation.send is not None
-        if isinstance(invocation.stop_reason, ClientGoneError):
+        reason, send = invocation.cancel_scope.reason, invocation.send
+        assert reason is not None
+        assert send is not None
+        if isinstance(reason, ClientGoneError):
             return
         context = invocation.context
-        refusing = self._refuse(invocation.stop_reason, context.request_id, context, invocation.send)
+        refusing = self._refuse(reason, context.request_id, context, send)
         task = asyncio.get_running_loop().create_task(refusing)
         self._forced.add(task)
         task.add_done_callback(self._forced.discard)

@@ -17,7 +17,7 @@ _ERRORS = {
     406: "The Accept header allows neither JSON nor an event stream",
     408: "The body did not arrive in time",
     409: "The session is busy, or a newer invocation of it took over",
-    410: "The events are not held any more",
+    410: "The events are no longer kept",
     413: "The body is too large",
     415: "The body is not application/json",
     422: "The body does not fit the agent's payload type",

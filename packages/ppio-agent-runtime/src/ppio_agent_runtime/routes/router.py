@@ -1,27 +1,28 @@
-"""Who answers which route: the two hot ones in front, then FastAPI where somebody uses it, then 404."""
+"""Routes requests: the two most frequent routes first, then FastAPI if the agent uses it, then 404."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from ppio_agent_models import MethodNotAllowedError, NotFoundError, PPIOAgentRuntimeError
+from ppio_agent_models import MethodNotAllowedError, NotFoundError
 
 from .._version import __version__
-from ..errors import error_response, send_error_response
-from ..http.request import by_name, request_id_of
-from ..http.responses import PROTOCOL, identity_headers, refuse_handshake
+from ..http.request import INSTANCE
+from ..http.responses import PROTOCOL, refuse, send_json
 from ..lifespan import serve_lifespan
 
 if TYPE_CHECKING:
-    from ..asgi import ASGIApp, Headers, Receive, Scope, Send
+    from ..asgi import ASGIApp, Message, Receive, Scope, Send
+    from ..invocations.durable import DurableInvocations
     from ..observability.health import Health
     from .fastapi_app import FastAPI
     from .invocation_resource import InvocationResource
     from .invocations import InvocationsEndpoint
+    from .plugin_routes import ClaimedInvocations
 
 
 class Router:
@@ -31,6 +32,7 @@ class Router:
         invocations: Answers `POST /invocations`.
         resource: Answers everything below `/invocations/`.
         health: Answers `GET /ping`.
+        durable: Knows what every answer says in `PPIO-Agent-Instance`.
         uses_fastapi: Says whether anybody uses FastAPI.
         fastapi: Returns the FastAPI app; may import it, so it is called in a thread.
         managers: Makes the async context managers of the app's lifespan.
@@ -40,9 +42,10 @@ class Router:
 
     def __init__(
         self,
-        invocations: InvocationsEndpoint,
+        invocations: InvocationsEndpoint | ClaimedInvocations,
         resource: InvocationResource,
         health: Health,
+        durable: DurableInvocations,
         uses_fastapi: Callable[[], bool],
         fastapi: Callable[[], FastAPI],
         managers: Callable[[], list[Any]],
@@ -53,6 +56,7 @@ class Router:
         self._invocations = invocations
         self._resource = resource
         self._health = health
+        self._durable = durable
         self._uses_fastapi = uses_fastapi
         self._make_fastapi = fastapi
         self._managers = managers
@@ -68,22 +72,35 @@ class Router:
             path = path.removeprefix(root)
         if scope["type"] == "websocket":
             return await self._websocket(path, scope, receive, send)
+        if path == "/ping":
+            return await self.ping(scope, receive, send)
+        send = self._named(send)
         if path == "/invocations":
             if scope["method"] == "POST":
                 return await self._invocations(scope, receive, send)
             return await self._refuse_method(scope, send, path, "POST")
-        if path == "/ping":
-            return await self.ping(scope, receive, send)
         if path.startswith("/invocations/"):
             return await self._resource(path.removeprefix("/invocations/"), scope, receive, send)
         await self._other(path, scope, receive, send)
 
     async def ping(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer `GET /ping`."""
+        send = self._named(send)
         if scope["method"] not in ("GET", "HEAD"):
             return await self._refuse_method(scope, send, "/ping", "GET, HEAD")
         status, body = await self._health.ping()
-        await _send(send, status, body, [(b"cache-control", b"no-store"), PROTOCOL])
+        await send_json(send, status, body, [(b"cache-control", b"no-store"), PROTOCOL])
+
+    def _named(self, send: Send) -> Send:
+        """Return a `send` whose answers say which instance this is."""
+        name = (INSTANCE, self._durable.instance)
+
+        def send_named(message: Message) -> Awaitable[None]:  # a plain function: one coroutine less for each part
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), name]}
+            return send(message)
+
+        return send_named
 
     async def _websocket(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         if path == "/ws" and self._own_websocket is not None:
@@ -91,13 +108,18 @@ class Router:
         fastapi = await self._fastapi_if_used()
         if fastapi is not None:
             return await fastapi(scope, receive, send)
-        await _refuse(scope, send, NotFoundError(f"There is no WebSocket at {path[:200]!r}."))
+        await refuse(scope, send, NotFoundError(f"There is no WebSocket at {path[:200]!r}."))
 
     async def _fastapi_if_used(self) -> FastAPI | None:
         if self._fastapi is None and self._uses_fastapi():
             # In a thread: the import takes long enough to be felt by everybody on the loop.
             self._fastapi = await asyncio.get_running_loop().run_in_executor(None, self._make_fastapi)
         return self._fastapi
+
+    async def has_own_route(self, scope: Scope) -> bool:
+        """Say whether the agent has a route or a mounted app of its own for the request's path."""
+        fastapi = await self._fastapi_if_used()
+        return fastapi is not None and _takes(fastapi, scope)
 
     async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         fastapi = await self._fastapi_if_used()
@@ -109,33 +131,22 @@ class Router:
             return await answer(scope, receive, send)
         if fastapi is not None:
             return await fastapi(scope, receive, send)
-        await _refuse(scope, send, NotFoundError(f"There is no route {path[:200]!r}."))
+        await refuse(scope, send, NotFoundError(f"There is no route {path[:200]!r}."))
 
     async def _describe(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         handler = self._invocations.handler
         service = {"service": "ppio-agent-runtime", "version": __version__, "protocol": "1"}
-        await _send(send, 200, to_json(service | {"agent": None if handler is None else handler.name}), [])
+        await send_json(send, 200, to_json(service | {"agent": None if handler is None else handler.name}), [])
 
     async def _refuse_method(self, scope: Scope, send: Send, path: str, allowed: str) -> None:
         error = MethodNotAllowedError(f"{path} takes {allowed}, not {scope['method'][:20]}.")
-        await _refuse(scope, send, error, [(b"allow", allowed.encode())])
+        await refuse(scope, send, error, more_headers=[(b"allow", allowed.encode())])
 
 
 def _takes(fastapi: FastAPI, scope: Scope) -> bool:
-    """Say whether the agent has a route or a mounted app of its own for the request's path."""
-    return any(route.matches(scope)[0].value for route in fastapi.routes)  # 0 is Starlette's Match.NONE
+    """Say whether the agent has a route or a mounted app of its own for the request.
 
-
-async def _send(send: Send, status: int, body: bytes, extra: Headers) -> None:
-    headers: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *extra]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _refuse(scope: Scope, send: Send, error: PPIOAgentRuntimeError, extra: Headers | None = None) -> None:
-    request_id = request_id_of(by_name(scope["headers"]))
-    problem = error_response(error, request_id=request_id, tells_errors=False)
-    headers = identity_headers(request_id, None) + (extra or [])
-    if scope["type"] == "websocket":
-        return await refuse_handshake(scope, send, problem, request_id=request_id, session_id=None, headers=headers)
-    await send_error_response(send, problem, request_id=request_id, session_id=None, headers=headers)
+    One for other methods leaves reading to us, as that of a protocol at `/` does.
+    """
+    least = 2 if scope["method"] in ("GET", "HEAD") else 1  # Starlette's Match.FULL and Match.PARTIAL
+    return any(route.matches(scope)[0].value >= least for route in fastapi.routes)

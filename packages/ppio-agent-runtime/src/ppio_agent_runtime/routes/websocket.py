@@ -1,7 +1,7 @@
 """`WS /ws`: the agent's WebSocket handler, an invocation with all its limits.
 
 Close codes: 1000 the handler has returned; 1008 a limit; 1009 a message is too large; 1011 it failed; 1012 the service
-drains. What is refused before the handler accepts is an HTTP answer to the handshake.
+drains. If the connection is refused before the handler accepts it, the handshake gets an HTTP error response.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..handler import call_of, code_of
 from ..http.call import context_of
 from ..http.request import by_name, request_id_of
 from ..http.responses import POLICY_VIOLATION, close_reason, headers_of, identity_headers, refuse_handshake
-from ..invocations.invocation import CANCEL_GRACE_SECONDS
+from ..invocations.cancel_scope import CANCEL_GRACE_SECONDS
 
 if TYPE_CHECKING:
     from ..asgi import Message, Receive, Scope, Send
@@ -52,8 +52,9 @@ class WebSocketHandler:
     def __init__(self, function: Callable[..., Any]) -> None:
         if not inspect.iscoroutinefunction(code_of(function)):
             raise ConfigurationError("@app.websocket goes above an 'async def handler(websocket, context)'.")
+        self.name: str
         self.name, self._call = call_of(function)
-        self.in_thread = False
+        self.in_thread: bool = False
 
     async def call(self, connection: Connection, context: RequestContext) -> None:
         """Serve one connection, and close it when the function returns."""
@@ -131,7 +132,7 @@ class Connection:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
         self.scope = scope
-        self.is_new = True
+        self.is_new: bool = True
         self.invocation: Invocation | None = None
         self._receive = receive
         self._send = send

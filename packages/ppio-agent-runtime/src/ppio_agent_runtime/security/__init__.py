@@ -1,1 +1,1 @@
-"""Who may call: API keys and signed requests."""
+"""Authentication: API keys and signed requests."""

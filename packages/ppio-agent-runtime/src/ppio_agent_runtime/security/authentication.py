@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ppio_agent_models import AuthenticationError, PPIOAgentRuntimeError
 
-from ..errors import ClientGoneError, RefusedError, error_response, send_error_response
+from ..errors import ClientGoneError, RefusedError
 from ..http.request import KEY_ID, by_name, request_id_of
-from ..http.responses import identity_headers, refuse_handshake
+from ..http.responses import refuse
 from ..observability.logging import logger
 
 if TYPE_CHECKING:
@@ -24,17 +24,24 @@ if TYPE_CHECKING:
 
 
 class AuthenticationMiddleware:
-    """Passes on the requests of those who hold a key, with the key's id in the scope.
+    """Passes on requests with a valid key or signature, with the key's ID in the scope.
 
     API keys are held as digests: comparing takes the same time whatever is sent, and wherever it differs.
 
     Args:
         app: What is inside.
         config: Has `api_keys`, `hmac_keys` or both; one of either is enough.
-        on_refused: Hears of each refusal.
+        on_refused: Called for each refusal.
+        open_paths: Further paths that need no key.
     """
 
-    def __init__(self, app: ASGIApp, config: AgentConfig, on_refused: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: AgentConfig,
+        on_refused: Callable[[Exception], None],
+        open_paths: Iterable[str] = (),
+    ) -> None:
         self._app = app
         self._on_refused = on_refused
         digests = [hashlib.sha256(key.encode()).digest() for key in config.api_keys or ()]
@@ -44,7 +51,7 @@ class AuthenticationMiddleware:
             from .signatures import SignatureVerifier  # and http-sf with it
 
             self._signatures = SignatureVerifier(config)
-        self._open = frozenset({"/ping", "/metrics"} if config.metrics_public else {"/ping"})
+        self._open = frozenset({"/ping", "/metrics"} if config.metrics_public else {"/ping"}).union(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -81,21 +88,17 @@ class AuthenticationMiddleware:
             return RefusedError("The API key is wrong.", "wrong")
         ways = ["send a key as 'Authorization: Bearer ...' or 'X-API-KEY'"] if self._api_keys else []
         ways += ["sign the request (RFC 9421)"] if self._signatures is not None else []
-        return RefusedError(f"This agent wants to know who calls: {', or '.join(ways)}.", "missing")
+        return RefusedError(f"This agent requires authentication: {', or '.join(ways)}.", "missing")
 
     async def _refuse(self, error: PPIOAgentRuntimeError, scope: Scope, send: Send) -> None:
         # Counted under the name that callers see.
         self._on_refused(AuthenticationError(error.message) if isinstance(error, RefusedError) else error)
         request_id = request_id_of(by_name(scope["headers"]))
-        headers = identity_headers(request_id, None)
+        challenges: Headers = []
         if isinstance(error, RefusedError):
-            headers += self._challenges(error)
+            challenges = self._challenges(error)
             logger.info("Access refused (request %s): %s", request_id, error.reason)
-        problem = error_response(error, request_id=request_id, tells_errors=False)
-        if scope["type"] == "websocket":
-            await refuse_handshake(scope, send, problem, request_id=request_id, session_id=None, headers=headers)
-        else:
-            await send_error_response(send, problem, request_id=request_id, session_id=None, headers=headers)
+        await refuse(scope, send, error, request_id=request_id, more_headers=challenges)
 
     def _challenges(self, error: RefusedError) -> Headers:
         """Return `WWW-Authenticate` (RFC 9110, section 11.6.1; RFC 6750, section 3) and `Accept-Signature`."""

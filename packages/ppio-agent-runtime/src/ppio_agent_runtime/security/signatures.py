@@ -1,13 +1,12 @@
 """Signed requests: HTTP message signatures (RFC 9421) by HMAC-SHA256, and digests of bodies (RFC 9530).
 
-Imported where `hmac_keys` are set, as http-sf is, which reads the structured fields (RFC 9651) that signatures are
-written in. What a request must cover is contract: method and path always, the query and the body's digest when there
-is one, and every header that decides for whom, for how long and under which key it runs, when it is sent.
+Imported only if `hmac_keys` are set, like http-sf, which reads the structured fields (RFC 9651) that signatures are
+written in. What a signature must cover is contract: method and path always, the query and the body's digest if there
+is one, and, if sent, every header that decides for whom, for how long and under which key it runs.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import time
@@ -17,10 +16,10 @@ from urllib.parse import quote
 
 import http_sf
 
-from ppio_agent_models import SIGNED_HEADERS, RequestReadTimeoutError, UnavailableError
+from ppio_agent_models import SIGNED_HEADERS, UnavailableError
 
 from ..errors import RefusedError
-from ..http.request import read_body
+from ..http.request import read_body_in_time
 
 if TYPE_CHECKING:
     from ..asgi import Headers, Message, Receive, Scope
@@ -40,7 +39,7 @@ CoveredComponents = tuple[list[Any], dict[str, Any]]
 
 
 class SignedMessage:
-    """What of a request can be signed.
+    """The parts of a request that can be signed.
 
     Args:
         method: As sent.
@@ -52,7 +51,9 @@ class SignedMessage:
     __slots__ = ("_fields", "method", "path", "query")
 
     def __init__(self, method: str, path: bytes, query: bytes, headers: Headers) -> None:
-        self.method, self.path, self.query = method, path, query
+        self.method: str = method
+        self.path: bytes = path
+        self.query: bytes = query
         self._fields: dict[str, bytes] = {}
         for raw, value in headers:
             name, line = raw.decode("latin-1"), value.strip(b" \t")
@@ -79,7 +80,7 @@ class SignedMessage:
 
 
 class Signature(NamedTuple):
-    """A signature that is right; whether it is fresh, and fits the body, is still to be seen.
+    """A signature that is valid; whether it is fresh, and fits the body, is checked later.
 
     Attributes:
         key_id: Whose key made it.
@@ -123,13 +124,14 @@ class SignatureVerifier:
             RequestReadTimeoutError: The body does not come in time.
             PayloadTooLargeError: The body is larger than `max_request_size`.
             UnavailableError: Too many nonces are remembered.
-            ClientGoneError: The caller hung up.
+            ClientGoneError: The caller disconnected.
         """
         message = SignedMessage.from_scope(scope)
         now = time.time()
         signature = verify(message, self._secrets, now=now, max_age_seconds=self._config.signature_max_age_seconds)
         has_body = scope["type"] == "http"
-        body = await self._read(message, receive) if has_body else b""
+        length = message.component("content-length")
+        body = await read_body_in_time(receive, length, self._config) if has_body else b""
         check_digest(message, body, signature)
         self._nonces.add(signature, now)
 
@@ -141,16 +143,6 @@ class SignatureVerifier:
             return {"type": "http.request", "body": body, "more_body": False}
 
         return signature.key_id, replay
-
-    async def _read(self, message: SignedMessage, receive: Receive) -> bytes:
-        limit = self._config.request_read_timeout_seconds
-        try:
-            async with asyncio.timeout(limit):
-                return await read_body(receive, message.component("content-length"), self._config.max_request_size)
-        except TimeoutError:
-            raise RequestReadTimeoutError(
-                f"The body did not arrive within {limit:g} s, the limit 'request_read_timeout_seconds'."
-            ) from None
 
 
 class NonceMemory:
@@ -171,16 +163,16 @@ class NonceMemory:
 
         Raises:
             RefusedError: It was used before.
-            UnavailableError: There is no room; to forget one that still counts would allow a replay.
+            UnavailableError: There is no room; forgetting a nonce that is still valid would allow a replay.
         """
         nonce = f"{len(signature.key_id)}:{signature.key_id}{signature.nonce}".encode()
         digest = hashlib.sha256(nonce).digest()[:16]
         while self._used and next(iter(self._used.values())) <= now:
             del self._used[next(iter(self._used))]
         if digest in self._used:
-            raise RefusedError("The nonce was used before; sign each request anew.", "replayed")
+            raise RefusedError("The nonce was used before; sign each request separately.", "replayed")
         if len(self._used) >= self._max_nonces:
-            raise UnavailableError("Too many signed requests in a short time; come back a little later.", retry_after=1)
+            raise UnavailableError("Too many signed requests in a short time; try again a little later.", retry_after=1)
         self._used[digest] = now + self._keep_seconds
 
 

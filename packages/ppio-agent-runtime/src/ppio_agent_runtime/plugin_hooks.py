@@ -1,4 +1,4 @@
-"""Plugins by name: entry points of other distributions, imported only when the configuration names them."""
+"""Plugins: those that the configuration names, and what they have registered until the app is put together."""
 
 from __future__ import annotations
 
@@ -10,8 +10,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
+    from .asgi import ASGIApp
+    from .routes.fastapi_app import FastAPI
+    from .routes.plugin_routes import BodyTest, ErrorWriter, WebSocketFunction
+
 GROUP: Final = "ppio_agent_runtime.plugins"
 """The entry-point group. An entry point names an object with `install(app)`, a class of such, or a module with it."""
+
+
+class PluginHooks:
+    """What the plugins of one app have registered.
+
+    Attributes:
+        routes: Path, ASGI endpoint and methods, until FastAPI is imported for the first request.
+        claims: Who takes requests for `/invocations`, by their body.
+        websocket: Answers `/ws` where the agent has no handler of its own.
+        error_writers: By the first part of a path.
+        open_paths: Need no key.
+    """
+
+    def __init__(self) -> None:
+        self.routes: list[tuple[str, ASGIApp, list[str]]] = []
+        self.claims: list[tuple[BodyTest, ASGIApp]] = []
+        self.websocket: WebSocketFunction | None = None
+        self.error_writers: dict[str, tuple[ErrorWriter, bytes]] = {}
+        self.open_paths: set[str] = set()
+
+    def add_routes_to(self, fastapi: FastAPI) -> None:
+        """Add the routes of plugins to the FastAPI app."""
+        for path, endpoint, methods in self.routes:
+            fastapi.add_route(path, endpoint, methods, include_in_schema=False)  # type: ignore[arg-type]  # an ASGI app does
 
 
 def plugins_called(names: Iterable[str]) -> list[Any]:

@@ -1,0 +1,207 @@
+"""Which replicas of a store in Redis are alive, and the messages between them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from .redis_connection import Address, Scripts, connect, disconnect
+from .store import StoreError
+
+if TYPE_CHECKING:
+    from .shared_store import RunningHere
+
+LIFE_SECONDS: Final = 6.0
+"""How long a replica counts as alive after its last heartbeat."""
+_BEAT_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 0.5
+_GAP_SECONDS: Final = 4.0
+"""After a longer silence of the server, or pause of this process, nobody is judged until all could have told."""
+_LOOK_SECONDS: Final = 1.0
+
+
+@cache
+def errors_of_redis() -> tuple[type[Exception], ...]:
+    """Return what the client raises while the server cannot be used."""
+    from redis.exceptions import RedisClusterException, RedisError
+
+    return (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
+
+
+class Heartbeat:
+    """Says that this replica is alive, from a thread with a loop of its own, whatever handlers do to the other one.
+
+    Args:
+        address: Where the store is.
+        replica: Name of this replica.
+        on_alive: Told the ids of the store and of the server's life after each beat.
+        on_failure: Told why there was none.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        replica: str,
+        on_alive: Callable[[str, str], None],
+        on_failure: Callable[[BaseException], object],
+    ) -> None:
+        self._address = address
+        self._replica = replica
+        self._on_alive = on_alive
+        self._on_failure = on_failure
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="agent-event-store", daemon=True)
+        self._last = 0.0
+        self._steady_since = 0.0
+
+    def start(self) -> None:
+        """Beat from now on."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Beat no more."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether the server has answered for so long that whoever is alive has told."""
+        return time.time() - self._steady_since > LIFE_SECONDS and time.time() - self._last < _GAP_SECONDS
+
+    async def beat(self, scripts: Scripts) -> tuple[str, str]:
+        """Say it once, and return the ids of the store and of the server's life."""
+        store_id, run_id = await scripts.run("beat", self._replica, int(LIFE_SECONDS * 1000), self._replica)
+        now = time.time()  # the wall clock, which goes on while the machine is suspended
+        if not 0 <= now - self._last <= _GAP_SECONDS:
+            self._steady_since = now
+        self._last = now
+        return store_id.decode(), run_id.decode()
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            client = connect(self._address)
+            scripts = Scripts(client, self._address.prefix)
+            pause = _BEAT_SECONDS
+            while not self._stopped.wait(pause):
+                try:
+                    self._on_alive(*runner.run(self.beat(scripts)))
+                    pause = _BEAT_SECONDS
+                except errors_of_redis() as error:
+                    self._on_failure(error)
+                    pause = _RETRY_SECONDS
+            with suppress(*errors_of_redis()):
+                runner.run(disconnect(client))
+
+
+class Keeping(Protocol):
+    """What an inbox needs of its store."""
+
+    async def keep_late(self) -> None:
+        """Keep what could not be kept while the server was away."""
+
+    async def interrupt(self, replica: str, invocation_id: str) -> None:
+        """Note that an invocation ended with the replica where it ran."""
+
+
+class Inbox:
+    """Hears what other replicas tell this one, and looks for those that are not alive any more.
+
+    Args:
+        client: The connection.
+        scripts: Its scripts.
+        replica: Name of this replica.
+        heartbeat: Says whether others may be judged.
+        store: Whose inbox it is.
+        running_here: Gets what is for the invocations that run here.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        scripts: Scripts,
+        replica: str,
+        heartbeat: Heartbeat,
+        store: Keeping,
+        running_here: RunningHere,
+    ) -> None:
+        self._client = client
+        self._scripts = scripts
+        self._key = f"{scripts.base}inbox:{replica}"
+        self._heartbeat = heartbeat
+        self._store = store
+        self._running_here = running_here
+        self._news: dict[str, set[asyncio.Event]] = {}
+        self._reading: set[str] = set()  # replicas that read here
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Listen from now on."""
+        self._task = asyncio.get_running_loop().create_task(self._listen())
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def news_of(self, invocation_id: str) -> asyncio.Event:
+        """Return what is set whenever there is news of an invocation that runs elsewhere."""
+        event = asyncio.Event()
+        self._news.setdefault(invocation_id, set()).add(event)
+        return event
+
+    def forget(self, invocation_id: str, event: asyncio.Event) -> None:
+        """Set it no more."""
+        waiting = self._news.get(invocation_id, set())
+        waiting.discard(event)
+        if not waiting:
+            self._news.pop(invocation_id, None)
+
+    async def _listen(self) -> None:
+        last: bytes | str = "0"
+        looked_at = 0.0
+        while True:
+            try:
+                found = await self._client.xread({self._key: last}, count=1000, block=int(_LOOK_SECONDS * 1000))
+                for _, messages in found:
+                    for last, message in messages:  # noqa: B007  # read on from the last one
+                        self._hear(message)
+                if time.monotonic() - looked_at > _LOOK_SECONDS:
+                    await self._look()
+                    looked_at = time.monotonic()
+            except errors_of_redis():
+                await asyncio.sleep(_RETRY_SECONDS)
+            except StoreError:
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def _hear(self, message: dict[bytes, bytes]) -> None:
+        kind, invocation_id = message[b"kind"], message[b"id"].decode()
+        if kind == b"events":
+            for event in self._news.get(invocation_id, ()):
+                event.set()
+        elif kind == b"cancel":
+            self._running_here.cancel_running(invocation_id)
+        else:
+            reader = message[b"reader"].decode()
+            self._reading.add(reader.partition("/")[0])
+            position = int(message[b"position"]) if kind == b"read" else None
+            self._running_here.note_reader(invocation_id, reader, position)
+
+    async def _look(self) -> None:
+        """Keep what is late, and tell what ran in replicas that are gone as interrupted."""
+        await self._store.keep_late()
+        if not self._heartbeat.may_judge:
+            return
+        replica, *ids = await self._scripts.run("dead") or [None]
+        for invocation_id in ids:
+            await self._store.interrupt(replica.decode(), invocation_id.decode())
+        for reading in list(self._reading):
+            if not await self._client.exists(f"{self._scripts.base}alive:{reading}"):
+                self._reading.discard(reading)
+                self._running_here.forget_readers(f"{reading}/")

@@ -1,0 +1,245 @@
+"""A run as the events of A2A: text becomes artifacts, everything else that the agent does becomes status messages.
+
+Frequent events, deltas and typed events, are written between the halves of an event that a2a-sdk wrote once, so that
+they cost no more than in other protocols, and have the form of either version and binding.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from a2a.compat.v0_3.conversions import to_compat_stream_response
+from a2a.compat.v0_3.proto_utils import ToProto
+from a2a.server.request_handlers.response_helpers import build_error_response
+from a2a.types.a2a_pb2 import (
+    Artifact,
+    Part,
+    Task,
+    TaskArtifactUpdateEvent,
+    TaskState,
+    TaskStatus,
+    TaskStatusUpdateEvent,
+)
+from a2a.utils.error_handlers import build_rest_error_payload
+from a2a.utils.errors import InternalError
+from a2a.utils.proto_utils import to_stream_response
+from google.protobuf.json_format import MessageToDict
+
+from ..events.encoded import EventEncoder
+from .a2a_messages import agent_message, data_part, question
+from .writing import CUSTOM, joined
+
+if TYPE_CHECKING:
+    from ppio_agent_models import PPIOAgentRuntimeError
+
+    from ..events.encoded import EncodedEvent
+    from ..invocations.handle import InvocationHandle
+
+STATES: Final = {
+    "queued": TaskState.Value("TASK_STATE_SUBMITTED"),
+    "running": TaskState.Value("TASK_STATE_WORKING"),
+    "succeeded": TaskState.Value("TASK_STATE_COMPLETED"),
+    "failed": TaskState.Value("TASK_STATE_FAILED"),
+    "cancelled": TaskState.Value("TASK_STATE_CANCELED"),
+}
+WORKING: Final = STATES["running"]
+INPUT_REQUIRED: Final = TaskState.Value("TASK_STATE_INPUT_REQUIRED")
+
+_MARK: Final = uuid.uuid4().hex
+"""Where what is said often goes, in an event that is written once."""
+_MARKED_TEXT: Final = json.dumps(_MARK).encode()
+_MARKED_DATA: Final = json.dumps({_MARK: _MARK}, separators=(",", ":")).encode()
+_MARKED_ID: Final = f"{_MARK}-id".encode()
+
+
+class Dialect:
+    """How events are written: which binding, which version.
+
+    Args:
+        request_id: Of the JSON-RPC request; anything for HTTP+JSON.
+        is_rpc: JSON-RPC, else HTTP+JSON.
+        is_v03: Version 0.3, else 1.0.
+    """
+
+    def __init__(self, request_id: Any, *, is_rpc: bool, is_v03: bool) -> None:
+        self._request_id = request_id
+        self._is_rpc = is_rpc
+        self._as_dict: Callable[[Any], Any] = MessageToDict
+        if is_v03:
+            self._as_dict = _as_v03_rpc if is_rpc else _as_v03_rest
+
+    def event(self, event: Any) -> bytes:
+        """Return an event, as the data of a server-sent event."""
+        told = self._as_dict(to_stream_response(event))
+        return _sse({"jsonrpc": "2.0", "id": self._request_id, "result": told} if self._is_rpc else told)
+
+    def error(self, error: PPIOAgentRuntimeError) -> bytes:
+        """Return why there is no more, where that is not how the task ended."""
+        told = InternalError(str(error.message), {"error_type": error.error_type})
+        return _sse(build_error_response(self._request_id, told) if self._is_rpc else build_rest_error_payload(told))
+
+
+def _as_v03_rpc(event: Any) -> Any:
+    return to_compat_stream_response(event).result.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _as_v03_rest(event: Any) -> Any:
+    return MessageToDict(ToProto.stream_response(to_compat_stream_response(event).result))
+
+
+def _sse(data: Any) -> bytes:
+    return b"data: %b\n\n" % json.dumps(data, separators=(",", ":")).encode()
+
+
+def state_of(run: InvocationHandle) -> tuple[int, list[Part]]:
+    """Return how a task stands by its newest run, and what the agent says about that."""
+    if run.status == "succeeded" and run.interrupts:
+        return INPUT_REQUIRED, question(run.interrupts)
+    return STATES[run.status], [] if run.error is None else [Part(text=str(run.error.message))]
+
+
+class TaskEncoder(EventEncoder):
+    """One run of a task.
+
+    Args:
+        handle: The run.
+        task: As it is told first.
+        dialect: How it is written.
+    """
+
+    def __init__(self, handle: InvocationHandle, task: Task, dialect: Dialect) -> None:
+        self._handle = handle
+        self._task = task
+        self._dialect = dialect
+        self._messages = 0
+        self._values = 0
+        self._text_head = b"\0"  # how the events of the message begin that is open
+        self._begun: set[str] = set()
+        self._text: tuple[bytes, bytes] = b"", b""
+        self._other: bytes | None = None
+
+    def begin(self) -> bytes:
+        """Return the task."""
+        return self._dialect.event(self._task)
+
+    def events(self, events: list[EncodedEvent]) -> bytes:
+        """Return what events become."""
+        written: list[bytes] = []
+        texts: list[bytes] = []  # deltas of the open message, which most events are
+        for event in events:
+            if event.text is not None and event.json.startswith(self._text_head):
+                texts.append(event.text)
+                continue
+            written += self._deltas(texts), self._event(event)
+            texts = []
+        return b"".join([*written, self._deltas(texts)])
+
+    def failed(self, error: PPIOAgentRuntimeError) -> bytes:
+        """Return the last status, or why this reader gets no more of a run that goes on."""
+        if self._handle.status in ("queued", "running"):
+            return self._dialect.error(error)
+        return self._status(*state_of(self._handle))
+
+    def done(self) -> bytes:
+        """Return the last status."""
+        return self._status(*state_of(self._handle))
+
+    def _deltas(self, texts: list[bytes]) -> bytes:
+        head, tail = self._text
+        return b"%b%b%b" % (head, (tail + head).join(texts), tail) if texts else b""
+
+    def _event(self, event: EncodedEvent) -> bytes:
+        if event.text is not None and not event.json.startswith(CUSTOM):
+            head, tail = self._switched(event)
+            return b"%b%b%b" % (head, event.text, tail)
+        if event.text is not None:
+            return self._value(json.loads(event.text))
+        kind = event.type
+        if kind == "TEXT_MESSAGE_END":
+            return self._ended(event.decode()["messageId"])
+        if kind == "RUN_FINISHED":
+            result = event.decode().get("result")
+            return b"" if result is None or self._values else self._value(result)
+        return b"" if kind in ("RUN_STARTED", "TEXT_MESSAGE_START") else self._told(event)
+
+    def _switched(self, event: EncodedEvent) -> tuple[bytes, bytes]:
+        """Return what is around the first delta of a message, and prepare what is around the others."""
+        given = event.decode()["messageId"]
+        self._text_head = event.json[: event.json.index(b',"delta":')]
+        first = _around(self._artifact(given, Part(text=_MARK), append=given in self._begun), _MARKED_TEXT)
+        self._begun.add(given)
+        self._text = _around(self._artifact(given, Part(text=_MARK), append=True), _MARKED_TEXT)
+        return first
+
+    def _ended(self, message_id: str) -> bytes:
+        if message_id not in self._begun:
+            return b""
+        return self._artifact(message_id, Part(text=""), append=True, last=True)
+
+    def _told(self, event: EncodedEvent) -> bytes:
+        """Return a typed event, as data in a message."""
+        if self._other is None:
+            self._other = self._status(WORKING, [data_part({_MARK: _MARK})], f"{_MARK}-id")
+        self._messages += 1
+        given = b"%b-%d" % (self._handle.id.encode(), self._messages)
+        return self._other.replace(_MARKED_ID, given, 1).replace(_MARKED_DATA, event.json, 1)
+
+    def _value(self, value: Any) -> bytes:
+        self._values += 1
+        return self._artifact(_value_id(self._handle.id, self._values), data_part(value), append=False, last=True)
+
+    def _artifact(self, given: str, part: Part, *, append: bool, last: bool = False) -> bytes:
+        return self._dialect.event(
+            TaskArtifactUpdateEvent(
+                task_id=self._task.id,
+                context_id=self._task.context_id,
+                artifact=Artifact(artifact_id=given, parts=[part]),
+                append=append,
+                last_chunk=last,
+            )
+        )
+
+    def _status(self, state: int, parts: list[Part], message_id: str | None = None) -> bytes:
+        status = TaskStatus(state=state)
+        if parts:
+            given = message_id or f"{self._handle.id}-end"
+            status.message.CopyFrom(agent_message(given, self._task.id, self._task.context_id, parts))
+        if message_id is None:
+            status.timestamp.GetCurrentTime()
+        update = TaskStatusUpdateEvent(task_id=self._task.id, context_id=self._task.context_id, status=status)
+        return self._dialect.event(update)
+
+
+def artifacts_of(invocation_id: str, events: list[EncodedEvent]) -> list[Artifact]:
+    """Return all that a run made, whole: its messages, its values and its result, under the ids that a stream has."""
+    texts: dict[str, list[bytes]] = {}
+    made: dict[str, Part] = {}
+    values = 0
+    for event in events:
+        if event.text is None:
+            continue
+        if event.json.startswith(CUSTOM):
+            values += 1
+            made[_value_id(invocation_id, values)] = data_part(json.loads(event.text))
+            continue
+        given = event.decode()["messageId"]
+        texts.setdefault(given, []).append(event.text)
+        made.setdefault(given, Part())
+    for given, deltas in texts.items():
+        made[given].text = joined(deltas)
+    result = None if values or not events else events[-1].decode().get("result")
+    if result is not None:
+        made[_value_id(invocation_id, 1)] = data_part(result)
+    return [Artifact(artifact_id=given, parts=[part]) for given, part in made.items()]
+
+
+def _value_id(invocation_id: str, number: int) -> str:
+    return f"{invocation_id}-value-{number}"
+
+
+def _around(event: bytes, mark: bytes) -> tuple[bytes, bytes]:
+    head, _, tail = event.partition(mark)
+    return head, tail

@@ -1,0 +1,259 @@
+"""Tasks: each is one durable invocation, and one more for each answer to a question of the agent.
+
+The ID of a task is that of its first invocation, the IDs of the others follow from it, and the context is the session.
+Tasks are therefore kept as long as invocations, and found in the same places. What invocations don't keep is kept in
+this process: the caller's messages, the owner of a task, and that a waiting task was cancelled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from a2a.types.a2a_pb2 import Artifact, Message, SendMessageRequest, Task, TaskStatus
+from a2a.utils.errors import InvalidParamsError, TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from ppio_agent_models import EventsEvictedError, IdempotencyKeyReusedError
+
+from .a2a_messages import agent_message, metadata_of, payload_from, timeout_of
+from .a2a_stream import INPUT_REQUIRED, STATES, artifacts_of, state_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from ..context import RequestContext
+    from ..invocations.handle import InvocationHandle
+    from ..plugin_interface import PluginInterface
+
+_NO_ANSWER: Final = (
+    "The task waits for no answer; send the message without taskId, with its contextId, to begin another."
+)
+_MAX_TASKS: Final = 1000
+_MAX_HISTORY_BYTES: Final = 16 * 1024 * 1024
+"""Of so many tasks, with so many bytes of messages, it is remembered what was asked; the ones begun first go first."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What is remembered of a task.
+
+    Attributes:
+        owner: Whose key it was begun with.
+        history: The caller's messages.
+        is_cancelled: It was cancelled while it waited for an answer.
+    """
+
+    owner: str | None
+    history: list[Message] = field(default_factory=list)
+    is_cancelled: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes its messages take."""
+        return sum(message.ByteSize() for message in self.history)
+
+
+@dataclass(slots=True)
+class Found:
+    """A task.
+
+    Attributes:
+        runs: Its invocations, at least one, the newest last.
+    """
+
+    id: str
+    known: Known
+    runs: list[InvocationHandle]
+
+    @property
+    def context_id(self) -> str:
+        """The session."""
+        return self.runs[0].context.session_id or ""
+
+    @property
+    def status(self) -> TaskStatus:
+        """How it stands."""
+        run = self.runs[-1]
+        state, parts = (STATES["cancelled"], []) if self.known.is_cancelled else state_of(run)
+        status = TaskStatus(state=state)
+        status.timestamp.FromMilliseconds(int(run.updated_at * 1000))
+        if parts:
+            status.message.CopyFrom(agent_message(f"{run.id}-end", self.id, self.context_id, parts))
+        return status
+
+    def head(self) -> Task:
+        """Return it without what it has made."""
+        return Task(id=self.id, context_id=self.context_id, status=self.status, history=self.known.history)
+
+    async def told(self) -> Task:
+        """Return it with what it has made, which is there once it is over or waits."""
+        return await self._with_artifacts(self.head(), self.runs)
+
+    async def begun(self) -> Task:
+        """Return it as it was when its newest run began."""
+        head = self.head()
+        if self.runs[-1].status != "queued":
+            head.status.CopyFrom(TaskStatus(state=STATES["running"]))
+        return await self._with_artifacts(head, self.runs[:-1])
+
+    async def _with_artifacts(self, task: Task, runs: list[InvocationHandle]) -> Task:
+        for run in runs:
+            if run.status == "succeeded":
+                task.artifacts.extend(await _artifacts(run))
+        return task
+
+
+class Tasks:
+    """The tasks of one app."""
+
+    def __init__(self, app: PluginInterface) -> None:
+        self._app = app
+        self._known: dict[str, Known] = {}
+        self._bytes = 0  # of all their messages
+
+    async def begin(self, asked: SendMessageRequest, request: Request) -> Found:
+        """Begin a task, or continue one that waits for an answer; a message that came before finds what it began.
+
+        Raises:
+            A2AError: The message cannot be taken.
+            PPIOAgentRuntimeError: The agent does not take it.
+        """
+        message = asked.message
+        if message.task_id:
+            return await self._go_on(asked, request)
+        key = request.headers.get("idempotency-key")
+        context = self._app.context_for(request, session_id=message.context_id or None, protocol="a2a")
+        if context.session_id is None:
+            known_by = f"{context.key_id}\n{key}"  # the same for a repeated request, so that it finds the first
+            context.session_id = str(uuid.uuid4() if key is None else uuid.uuid5(uuid.NAMESPACE_OID, known_by))
+        run = await self._submit(asked, context, context.invocation_id, [], key)
+        known = self._known.get(run.id) or Known(context.key_id)
+        self._said(known, message, run.id, context.session_id)
+        return Found(run.id, known, [run])
+
+    async def find(self, task_id: str, request: Request) -> Found:
+        """Return a task of the caller's.
+
+        Raises:
+            TaskNotFoundError: There is none of this id, or it is another caller's.
+        """
+        caller = self._app.context_for(request).key_id
+        known = self._known.get(task_id) or Known(caller)  # of an earlier process nothing is remembered
+        runs: list[InvocationHandle] = []
+        if known.owner == caller:
+            while (run := await self._app.find(_run_id(task_id, len(runs)))) is not None:
+                runs.append(run)
+        if not runs:
+            raise TaskNotFoundError(f"There is no task {task_id[:80]!r}, or it is no longer kept.")
+        return Found(task_id, known, runs)
+
+    async def all_of(self, request: Request) -> list[Found]:
+        """Return the tasks of the caller's that this process remembers."""
+        owner = self._app.context_for(request).key_id
+        found = []
+        for task_id in [task_id for task_id, known in self._known.items() if known.owner == owner]:
+            try:
+                found.append(await self.find(task_id, request))
+            except TaskNotFoundError:
+                self._forget(task_id)
+        return found
+
+    async def cancel(self, task: Found, request: Request) -> None:
+        """Cancel a task, and wait until it is.
+
+        Raises:
+            TaskNotCancelableError: It is over.
+        """
+        run = task.runs[-1]
+        if task.status.state == INPUT_REQUIRED:
+            task.known.is_cancelled = True
+            self._remember(task.id, task.known)
+            return
+        if run.status not in ("queued", "running"):
+            raise TaskNotCancelableError(f"The task {task.id} is over.")
+        run.cancel()
+        await run.finished(request.receive)
+
+    async def _go_on(self, asked: SendMessageRequest, request: Request) -> Found:
+        message = asked.message
+        task = await self.find(message.task_id, request)
+        if message.context_id and message.context_id != task.context_id:
+            raise InvalidParamsError(
+                f"The task is of the context {task.context_id!r}, not {message.context_id[:80]!r}."
+            )
+        if task.known.history and _is_repeated(task.known.history[-1], message):
+            return task  # it came before
+        if task.status.state != INPUT_REQUIRED:
+            raise UnsupportedOperationError(_NO_ANSWER)
+        context = self._app.context_for(request, session_id=task.context_id, protocol="a2a")
+        run_id = _run_id(task.id, len(task.runs))
+        try:
+            run = await self._submit(asked, context, run_id, task.runs[-1].interrupts, run_id)
+        except IdempotencyKeyReusedError:  # somebody else answered meanwhile
+            raise UnsupportedOperationError(_NO_ANSWER) from None
+        self._said(task.known, message, task.id, task.context_id)
+        return Found(task.id, task.known, [*task.runs, run])
+
+    async def _submit(
+        self,
+        asked: SendMessageRequest,
+        context: RequestContext,
+        run_id: str,
+        interrupts: list[dict[str, Any]],
+        key: str | None,
+    ) -> InvocationHandle:
+        try:
+            payload = payload_from(asked, interrupts)
+        except ValidationError as error:
+            raise InvalidParamsError(f"The answer is not valid: {error.errors()[0]['msg']}.") from None
+        context.invocation_id = run_id
+        context.metadata = metadata_of(asked) | {"task_id": asked.message.task_id or run_id}
+        if (timeout := timeout_of(asked)) is not None:
+            context.timeout = min(context.timeout, timeout)
+        if key is None:  # the payload has the message's id, so a repeated message is known by it
+            key = hashlib.sha256(to_json(payload)).hexdigest()
+        return await self._app.submit(payload, context, key=key)
+
+    def _said(self, known: Known, message: Message, task_id: str, context_id: str) -> None:
+        self._remember(task_id, known)
+        if any(_is_repeated(each, message) for each in known.history):
+            return
+        said = Message()
+        said.CopyFrom(message)
+        said.task_id, said.context_id = task_id, context_id
+        known.history.append(said)
+        self._bytes += said.ByteSize()
+        while len(self._known) > _MAX_TASKS or (self._bytes > _MAX_HISTORY_BYTES and len(self._known) > 1):
+            self._forget(next(iter(self._known)))
+
+    def _remember(self, task_id: str, known: Known) -> None:
+        if task_id not in self._known:
+            self._known[task_id] = known
+            self._bytes += known.size
+
+    def _forget(self, task_id: str) -> None:
+        known = self._known.pop(task_id, None)
+        if known is not None:
+            self._bytes -= known.size
+
+
+def _is_repeated(earlier: Message, message: Message) -> bool:
+    """Say whether a message came before: with the same id and content."""
+    return bool(earlier.message_id == message.message_id and earlier.parts == message.parts)
+
+
+def _run_id(task_id: str, number: int) -> str:
+    """Return the id of a task's invocation, by its number."""
+    return hashlib.sha256(f"{task_id}/{number}".encode()).hexdigest()[:32] if number else task_id
+
+
+async def _artifacts(run: InvocationHandle) -> list[Artifact]:
+    """Return what a run has made, nothing where its first events are no longer kept."""
+    try:
+        return artifacts_of(run.id, await run.events())
+    except EventsEvictedError:
+        return []

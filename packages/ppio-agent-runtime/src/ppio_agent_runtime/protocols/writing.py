@@ -1,0 +1,74 @@
+"""What all protocols need to write server-sent events, and to turn a request into an agent's payload."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from ppio_agent_models import AgentInput
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from ..context import RequestContext
+    from ..events.encoded import EncodedEvent
+    from ..invocations.handle import InvocationHandle
+    from ..invocations.in_process import InvocationStream
+    from ..plugin_interface import PluginInterface
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that only this machine reaches."""
+CUSTOM = b'{"type":"CUSTOM"'
+"""How an event begins whose text is a value that is no event."""
+SSE_DONE = b"data: [DONE]\n\n"
+
+
+async def begin(
+    app: PluginInterface, request: Request, payload: Any, context: RequestContext
+) -> InvocationStream | InvocationHandle:
+    """Begin a run, or find it under the request's `Idempotency-Key`. One with a key goes on whoever hangs up."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return await app.invoke(payload, context, stream=True, typed=True)
+    return await app.submit(payload, context, key=key)
+
+
+async def collected(run: InvocationStream | InvocationHandle, request: Request) -> list[EncodedEvent]:
+    """Return all events of a run, once it is over.
+
+    Raises:
+        PPIOAgentRuntimeError: It failed.
+        ClientGoneError: The caller hung up.
+    """
+    return [event async for events in run.batches(request.receive) for event in events]
+
+
+def sse(data: Any) -> bytes:
+    """Return one event with a JSON object as its data."""
+    return b"data: %b\n\n" % to_json(data)
+
+
+def text_of(text: bytes) -> bytes:
+    """Return what an event says as a JSON string: text as it is, any other value as its JSON."""
+    return text if text[:1] == b'"' else to_json(text.decode())
+
+
+def joined(texts: list[bytes]) -> str:
+    """Return strings that are JSON as one string."""
+    text: str = json.loads(b'"%b"' % b"".join([text[1:-1] for text in texts]))
+    return text
+
+
+def payload_of(**fields: Any) -> dict[str, Any]:
+    """Return what the handler gets: an `AgentInput` as JSON data."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    unset = {"data", "session_id", "timeout", "stream", "metadata"}
+    return AgentInput.model_validate(given).model_dump(mode="json", by_alias=False, exclude=unset)
+
+
+def decoded_text(text: bytes) -> str:
+    """Return what an event says as a string."""
+    decoded: str = json.loads(text_of(text))
+    return decoded

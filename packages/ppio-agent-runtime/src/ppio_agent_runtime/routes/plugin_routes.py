@@ -1,0 +1,201 @@
+"""The layer before routes that plugins add: limits of bodies, errors as responses, errors in a protocol's own format.
+
+A plugin may also take requests for `/invocations` whose body is of its protocol.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from ppio_agent_models import BadRequestError
+
+from ..errors import ClientGoneError
+from ..http.call import parse_head
+from ..http.request import by_name, read_body_in_time
+from ..http.responses import refuse
+from ..serialization import decode
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.websockets import WebSocket
+
+    from ..asgi import ASGIApp, Headers, Message, Receive, Scope, Send
+    from ..config import AgentConfig
+    from ..context import RequestContext
+    from ..handler import Handler
+    from .invocations import InvocationsEndpoint
+
+Endpoint = Callable[["Request"], Awaitable[Any]]
+"""Returns a Starlette response, or any other ASGI app."""
+ErrorWriter = Callable[[int, dict[str, Any]], bytes]
+"""Returns the body of an error, from its status and its envelope."""
+BodyTest = Callable[[Any], bool]
+WebSocketFunction = Callable[["WebSocket", "RequestContext"], Awaitable[None]]
+
+
+class PluginRoute:
+    """An ASGI endpoint whose errors of ours are answers with a status, the envelope as their body.
+
+    Args:
+        endpoint: Answers a request.
+        config: The app's settings.
+    """
+
+    def __init__(self, endpoint: Endpoint, config: AgentConfig) -> None:
+        self._endpoint = endpoint
+        self._config = config
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        from starlette.requests import Request  # loaded since FastAPI is
+
+        has_begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            response = await self._endpoint(Request(scope, receive, send_on))
+            await response(scope, receive, send_on)
+        except ClientGoneError:
+            return
+        except Exception as error:
+            if has_begun:
+                raise
+            await refuse(scope, send, error, tells_errors=self._config.tells_errors)
+
+
+async def read_json(receive: Receive, headers: Headers, config: AgentConfig) -> Any:
+    """Return a request's body, decoded, within the limits of size and time.
+
+    Raises:
+        RequestError: It is too large, too slow, not JSON.
+    """
+    return decode(await read_body(receive, headers, config))
+
+
+async def read_body(receive: Receive, headers: Headers, config: AgentConfig) -> bytes:
+    """Return a request's body within the limits of size and time.
+
+    Raises:
+        RequestError: It is too large, too slow, not said to be JSON.
+    """
+    found = by_name(headers)
+    parse_head({name: value for name, value in found.items() if name != b"accept"})
+    return await read_body_in_time(receive, found.get(b"content-length"), config)
+
+
+class ErrorTranslator:
+    """ASGI middleware: below some paths our error envelopes are written as a protocol has them.
+
+    Args:
+        app: What is inside, access control included.
+        writers: The first part of the path, such as `/v1`, to what writes below it, and its media type.
+    """
+
+    def __init__(self, app: ASGIApp, writers: dict[str, tuple[ErrorWriter, bytes]]) -> None:
+        self._app = app
+        self._writers = writers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and translate its answer if that is an error."""
+        found = self._writer_for(scope)
+        await self._app(scope, receive, send if found is None else _translating(send, *found))
+
+    def _writer_for(self, scope: Scope) -> tuple[ErrorWriter, bytes] | None:
+        if scope["type"] != "http":
+            return None
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        return next(
+            (write for prefix, write in self._writers.items() if path == prefix or path.startswith(f"{prefix}/")), None
+        )
+
+
+def _translating(send: Send, write: ErrorWriter, media_type: bytes) -> Send:
+    head: Message | None = None
+    body = b""
+
+    async def send_translated(message: Message) -> None:
+        nonlocal head, body
+        if message["type"] == "http.response.start":
+            ids = [(b"x-request-id", value) for name, value in message["headers"] if name == b"x-ppio-request-id"]
+            message = {**message, "headers": [*message["headers"], *ids]}
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            head = message
+        elif head is None:
+            await send(message)
+        else:
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                await _send_translated(send, head, body, write, media_type)
+
+    return send_translated
+
+
+async def _send_translated(send: Send, head: Message, body: bytes, write: ErrorWriter, media_type: bytes) -> None:
+    try:
+        envelope = json.loads(body)
+    except ValueError:
+        envelope = None
+    if isinstance(envelope, dict) and envelope.get("status") == "error":
+        body = write(head["status"], envelope)
+        headers = [pair for pair in head["headers"] if pair[0] not in (b"content-length", b"content-type")]
+        own: Headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+        head = {**head, "headers": [*own, *headers]}
+    await send(head)
+    await send({"type": "http.response.body", "body": body})
+
+
+class ClaimedInvocations:
+    """The ASGI endpoint of `POST /invocations` where a plugin takes some of them.
+
+    Args:
+        app: Answers the others.
+        config: The app's settings.
+        claims: A test of the decoded body, and who answers what passes it.
+    """
+
+    def __init__(self, app: InvocationsEndpoint, config: AgentConfig, claims: list[tuple[BodyTest, ASGIApp]]) -> None:
+        self._app = app
+        self._config = config
+        self._claims = claims
+
+    @property
+    def handler(self) -> Handler | None:
+        """The agent's function, once it is registered."""
+        return self._app.handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            body = await read_body(receive, scope["headers"], self._config)
+        except ClientGoneError:
+            return None
+        except Exception as error:  # noqa: BLE001  # an answer, as everywhere
+            await refuse(scope, send, error, tells_errors=self._config.tells_errors)
+            return None
+        with suppress(BadRequestError):  # which whoever answers will say
+            value = decode(body)
+            for test, answer in self._claims:
+                if test(value):
+                    return await answer(scope, _once(body, receive), send)
+        await self._app(scope, _once(body, receive), send)
+
+
+def _once(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that has the body once more, and then what comes."""
+    is_given = False
+
+    async def receive_again() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again

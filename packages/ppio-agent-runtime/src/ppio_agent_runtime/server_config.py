@@ -1,0 +1,204 @@
+"""How uvicorn is set up for one app: our settings, the options that `app.run()` takes, and why it refuses others."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+from contextlib import suppress
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+import uvicorn
+
+from ppio_agent_models import ConfigurationError
+
+from .observability.logging import logger
+
+if TYPE_CHECKING:
+    from .asgi import ASGIApp, Receive, Scope, Send
+    from .config import AgentConfig
+
+BACKLOG: Final = 2048
+"""How many callers may wait to be connected; the system may allow less."""
+SHUTDOWN_SECONDS: Final = 2
+"""How long connections may take to close after the drain, and what is left on the loop after that."""
+_ELSEWHERE: Final = "start uvicorn yourself: uvicorn main:app --workers 4"
+_OWNED_OPTIONS: Final = {
+    **dict.fromkeys(("app", "factory", "interface"), "it serves this app"),
+    **dict.fromkeys(("workers", "timeout_worker_healthcheck"), f"it is one process; for several {_ELSEWHERE}"),
+    **dict.fromkeys(
+        ("reload", "reload_dirs", "reload_delay", "reload_includes", "reload_excludes"),
+        "`ppio-agent dev` reloads, and so does `uvicorn main:app --reload`",
+    ),
+    **dict.fromkeys(("log_config", "log_level", "use_colors"), "the program's own logging is used; see log_format"),
+    "access_log": "use the setting access_log",
+    "lifespan": "the app's lifespan always runs",
+    "env_file": "load it before AgentConfig is made",
+    "http2": "it speaks HTTP/1.1; HTTP/2 is for a proxy in front, or for hypercorn",
+    "timeout_graceful_shutdown": "use the setting shutdown_grace_seconds",
+    "timeout_keep_alive": "use the setting keep_alive_seconds",
+    "ws_max_size": "use the setting max_request_size",
+    **dict.fromkeys(("proxy_headers", "forwarded_allow_ips"), "use the setting forwarded_allow_ips"),
+}
+"""Options of uvicorn that are refused, and why."""
+
+
+class ServedApp(Protocol):
+    """What the server needs of an app; see `PPIOAgentRuntimeApp`."""
+
+    config: AgentConfig
+
+    @property
+    def entrypoint_name(self) -> str | None:
+        """None where there is nothing to serve."""
+
+    @property
+    def stack(self) -> ASGIApp:
+        """The ASGI app inside."""
+
+    @property
+    def websockets(self) -> Literal["none", "handler", "perhaps"]:
+        """Who answers WebSockets."""
+
+    @property
+    def abandoned_threads(self) -> int:
+        """How many threads are still at work after a drain."""
+
+    async def drain(self) -> None:
+        """Refuse new work, let running work finish, then stop it."""
+
+    async def can_shut_down(self) -> bool:
+        """Say whether the handlers' event loop still listens."""
+
+    def close(self) -> None:
+        """End the app's own threads."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+
+
+class ServerConfig(uvicorn.Config):
+    """The settings of uvicorn for one app.
+
+    Args:
+        app: What is served.
+        settings: Those of the app, or what is given instead.
+        options: What else `uvicorn.Config` takes.
+
+    Raises:
+        ConfigurationError: An option is none of uvicorn's, or is a setting.
+    """
+
+    app: Any
+    http: Any
+    ws: Any
+
+    def __init__(self, app: ServedApp, settings: AgentConfig, options: dict[str, Any]) -> None:
+        _check(options)
+        proxies = settings.forwarded_allow_ips
+        super().__init__(
+            app,
+            host=settings.host,
+            port=settings.port,
+            interface="asgi3",
+            lifespan="on",
+            ws_max_size=settings.max_request_size,
+            access_log=False,
+            log_config=None,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips="*" if "*" in proxies else proxies,
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]  # a fraction is as good
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            **{"backlog": BACKLOG, "server_header": False, **options},
+        )
+        self._served = app
+        self._settings = settings
+        self._has_own_protocols = "http" not in options, "ws" not in options
+
+    def load(self) -> None:
+        """Put together what is served, and look at the options.
+
+        Raises:
+            ConfigurationError: The app has WebSockets without the extra for them.
+            OSError: The certificate or its key cannot be used; the message says which and why.
+        """
+        self.app = self._served.stack
+        self._choose_protocols()
+        for name in ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs"):
+            path = getattr(self, name)
+            if path is not None and not Path(path).is_file():
+                raise FileNotFoundError(errno.ENOENT, f"{name} is {str(path)!r}, and there is no such file.")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise OSError(errno.EINVAL, "ssl_keyfile needs its certificate: give ssl_certfile too.")
+        try:
+            super().load()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(
+                error.errno, f"TLS cannot be set up with ssl_certfile {str(self.ssl_certfile)!r}: {reason}."
+            ) from error
+
+    def place(self, port: int) -> str:
+        """Return where it listens, for people.
+
+        Args:
+            port: The one that it has got.
+        """
+        if self.uds is not None:
+            return f"unix:{self.uds}"
+        if self.fd is not None:
+            return f"file descriptor {self.fd}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.is_ssl else 'http'}://{host}:{port}"
+
+    def warn_if_open(self) -> None:
+        """Say that anybody can talk to a model through an agent with protocols, where nothing keeps them out."""
+        settings = self._settings
+        is_local = self.uds is not None or self.host in ("127.0.0.1", "::1", "localhost")
+        if settings.protocols and not (settings.api_keys or settings.hmac_keys or is_local):
+            logger.warning(
+                "Whoever reaches this address can use the agent, and the model behind it, by %s without a key. Set "
+                "PPIO_AGENT_API_KEYS, or listen on 127.0.0.1.",
+                ", ".join(settings.protocols),
+            )
+
+    def _choose_protocols(self) -> None:
+        """Take our protocols, for WebSockets where somebody answers them, unless the caller has named others.
+
+        Raises:
+            ConfigurationError: The app has WebSockets without the extra for them.
+        """
+        own_http, own_ws = self._has_own_protocols
+        if own_http:
+            self.http = "h11"  # on Windows, where there is no httptools
+            with suppress(ImportError):
+                from .http_protocol import AgentHttpProtocol
+
+                self.http = partial(
+                    AgentHttpProtocol,
+                    read_timeout_seconds=self._settings.request_read_timeout_seconds,
+                    write_timeout_seconds=self._settings.write_timeout_seconds,
+                )
+        if own_ws:
+            self.ws = "none"
+            if self._served.websockets != "none" and find_spec("websockets") is not None:
+                from .websocket_protocol import AgentWebSocketProtocol
+
+                self.ws = AgentWebSocketProtocol
+            elif self._served.websockets == "handler":
+                raise ConfigurationError("WebSockets need the extra: pip install 'ppio-agent-runtime[websocket]'")
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Do nothing if uvicorn has these options, and we do not own them.
+
+    Raises:
+        ConfigurationError: One of them is refused.
+    """
+    for name in options:
+        if name in _OWNED_OPTIONS:
+            raise ConfigurationError(f"app.run() does not take uvicorn's {name!r}: {_OWNED_OPTIONS[name]}.")
+        if name not in inspect.signature(uvicorn.Config).parameters:
+            raise ConfigurationError(f"app.run() takes port, host and uvicorn's options, and {name!r} is none of them.")
