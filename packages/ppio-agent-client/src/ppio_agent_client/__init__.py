@@ -1,4 +1,4 @@
-"""Call agents: open sessions in sandboxes, invoke, stream. Async names, their `Sync` twins, and what both exchange."""
+"""Call agents: create sessions in sandboxes, invoke, stream. Async classes, their `Sync` twins, and their models."""
 
 from ppio_agent_models._lazy import lazy_exports
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ppio_agent_models import NetworkError as NetworkError
     from ppio_agent_models import NotAcceptableError as NotAcceptableError
     from ppio_agent_models import NotFoundError as NotFoundError
+    from ppio_agent_models import OtherInstanceError as OtherInstanceError
     from ppio_agent_models import PayloadTooLargeError as PayloadTooLargeError
     from ppio_agent_models import PayloadValidationError as PayloadValidationError
     from ppio_agent_models import PingResponse as PingResponse
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ppio_agent_models import RateLimitedError as RateLimitedError
     from ppio_agent_models import RequestError as RequestError
     from ppio_agent_models import RequestReadTimeoutError as RequestReadTimeoutError
+    from ppio_agent_models import ResultValidationError as ResultValidationError
     from ppio_agent_models import SandboxConfig as SandboxConfig
     from ppio_agent_models import SandboxCreationError as SandboxCreationError
     from ppio_agent_models import SandboxGoneError as SandboxGoneError
@@ -66,15 +68,16 @@ if TYPE_CHECKING:
     from ._async.providers.platform.provider import PlatformSandboxProvider as PlatformSandboxProvider
     from ._async.providers.protocol import SandboxProvider as SandboxProvider
     from ._async.session import SandboxSession as SandboxSession
+    from ._async.stream import AgentEventStream as AgentEventStream
     from ._async.stream import InvocationStream as InvocationStream
     from ._async.templates import TemplateManager as TemplateManager
     from ._async.transport import DefaultAsyncHttpxClient as DefaultAsyncHttpxClient
-    from ._config import AccessToken as AccessToken
     from ._config import ClientConfig as ClientConfig
-    from ._config import RequestSigner as RequestSigner
     from ._sandbox import LogPage as LogPage
     from ._sandbox import Sandbox as Sandbox
     from ._sandbox import SandboxSpec as SandboxSpec
+    from ._settings import AccessToken as AccessToken
+    from ._settings import RequestSigner as RequestSigner
     from ._sync.auth import SyncAuthManager as SyncAuthManager
     from ._sync.client import SyncAgentRuntimeClient as SyncAgentRuntimeClient
     from ._sync.invocation_handle import SyncInvocationHandle as SyncInvocationHandle
@@ -82,51 +85,53 @@ if TYPE_CHECKING:
     from ._sync.providers.platform.provider import SyncPlatformSandboxProvider as SyncPlatformSandboxProvider
     from ._sync.providers.protocol import SyncSandboxProvider as SyncSandboxProvider
     from ._sync.session import SyncSandboxSession as SyncSandboxSession
+    from ._sync.stream import SyncAgentEventStream as SyncAgentEventStream
     from ._sync.stream import SyncInvocationStream as SyncInvocationStream
     from ._sync.templates import SyncTemplateManager as SyncTemplateManager
     from ._sync.transport import DefaultHttpxClient as DefaultHttpxClient
-
-# fmt: off
-__getattr__, __dir__, __all__ = lazy_exports(
-    __name__,
-    {
-        "._aiohttp": ("DefaultAioHttpClient",),
-        "._async.auth": ("AuthManager",),
-        "._async.client": ("AgentRuntimeClient",),
-        "._async.invocation_handle": ("InvocationHandle",),
-        "._async.session": ("SandboxSession",),
-        "._async.stream": ("InvocationStream",),
-        "._async.templates": ("TemplateManager",),
-        "._async.providers.protocol": ("SandboxProvider",),
-        "._async.providers.local": ("LocalSandboxProvider",),
-        "._async.providers.platform.provider": ("PlatformSandboxProvider",),
-        "._async.transport": ("DefaultAsyncHttpxClient",),
-        "._config": ("AccessToken", "ClientConfig", "RequestSigner"),
-        "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
-        "._sync.auth": ("SyncAuthManager",),
-        "._sync.client": ("SyncAgentRuntimeClient",),
-        "._sync.invocation_handle": ("SyncInvocationHandle",),
-        "._sync.session": ("SyncSandboxSession",),
-        "._sync.stream": ("SyncInvocationStream",),
-        "._sync.templates": ("SyncTemplateManager",),
-        "._sync.providers.protocol": ("SyncSandboxProvider",),
-        "._sync.providers.local": ("SyncLocalSandboxProvider",),
-        "._sync.providers.platform.provider": ("SyncPlatformSandboxProvider",),
-        "._sync.transport": ("DefaultHttpxClient",),
-        "ppio_agent_models": (
-            "AgentClientError", "AgentError", "AgentTemplate", "AuthenticationError", "BadRequestError",
-            "ConfigurationError", "ConnectTimeoutError", "DrainingError", "EventsEvictedError",
-            "FirstByteTimeoutError", "HandlerError", "IdempotencyKeyReusedError", "IdleTimeoutError",
-            "InvocationCancelledError", "InvocationError", "InvocationRequest", "InvocationResource",
-            "InvocationResponse", "InvocationState", "InvocationTimeoutError", "MethodNotAllowedError",
-            "NetworkError", "NotAcceptableError", "NotFoundError", "PayloadTooLargeError", "PayloadValidationError",
-            "PingResponse", "PingStatus", "PlatformError", "PPIOAgentRuntimeError", "QuotaExceededError",
-            "RateLimitedError", "RequestError", "RequestReadTimeoutError", "SandboxConfig", "SandboxCreationError",
-            "SandboxGoneError", "SandboxPausedError", "SandboxStartTimeoutError", "SerializationError",
-            "SessionBusyError", "SessionInfo", "SessionNotFoundError", "SessionStatus", "StreamEvent",
-            "StreamInterruptedError", "TemplateNotFoundError", "TotalTimeoutError", "UnavailableError",
-            "UnsupportedMediaTypeError",
-        ),
-    },
-)
-# fmt: on
+else:  # Hidden from type checkers, so that they refuse a name that does not exist.
+    # fmt: off
+    __getattr__, __dir__, __all__ = lazy_exports(
+        __name__,
+        {
+            "._aiohttp": ("DefaultAioHttpClient",),
+            "._async.auth": ("AuthManager",),
+            "._async.client": ("AgentRuntimeClient",),
+            "._async.invocation_handle": ("InvocationHandle",),
+            "._async.session": ("SandboxSession",),
+            "._async.stream": ("AgentEventStream", "InvocationStream"),
+            "._async.templates": ("TemplateManager",),
+            "._async.providers.protocol": ("SandboxProvider",),
+            "._async.providers.local": ("LocalSandboxProvider",),
+            "._async.providers.platform.provider": ("PlatformSandboxProvider",),
+            "._async.transport": ("DefaultAsyncHttpxClient",),
+            "._config": ("ClientConfig",),
+            "._settings": ("AccessToken", "RequestSigner"),
+            "._sandbox": ("LogPage", "Sandbox", "SandboxSpec"),
+            "._sync.auth": ("SyncAuthManager",),
+            "._sync.client": ("SyncAgentRuntimeClient",),
+            "._sync.invocation_handle": ("SyncInvocationHandle",),
+            "._sync.session": ("SyncSandboxSession",),
+            "._sync.stream": ("SyncAgentEventStream", "SyncInvocationStream"),
+            "._sync.templates": ("SyncTemplateManager",),
+            "._sync.providers.protocol": ("SyncSandboxProvider",),
+            "._sync.providers.local": ("SyncLocalSandboxProvider",),
+            "._sync.providers.platform.provider": ("SyncPlatformSandboxProvider",),
+            "._sync.transport": ("DefaultHttpxClient",),
+            "ppio_agent_models": (
+                "AgentClientError", "AgentError", "AgentTemplate", "AuthenticationError", "BadRequestError",
+                "ConfigurationError", "ConnectTimeoutError", "DrainingError", "EventsEvictedError",
+                "FirstByteTimeoutError", "HandlerError", "IdempotencyKeyReusedError", "IdleTimeoutError",
+                "InvocationCancelledError", "InvocationError", "InvocationRequest", "InvocationResource",
+                "InvocationResponse", "InvocationState", "InvocationTimeoutError", "MethodNotAllowedError",
+                "NetworkError", "NotAcceptableError", "NotFoundError", "OtherInstanceError", "PayloadTooLargeError",
+                "PayloadValidationError", "PingResponse", "PingStatus", "PlatformError", "PPIOAgentRuntimeError",
+                "QuotaExceededError", "RateLimitedError", "RequestError", "RequestReadTimeoutError",
+                "ResultValidationError", "SandboxConfig", "SandboxCreationError", "SandboxGoneError",
+                "SandboxPausedError", "SandboxStartTimeoutError", "SerializationError", "SessionBusyError",
+                "SessionInfo", "SessionNotFoundError", "SessionStatus", "StreamEvent", "StreamInterruptedError",
+                "TemplateNotFoundError", "TotalTimeoutError", "UnavailableError", "UnsupportedMediaTypeError",
+            ),
+        },
+    )
+    # fmt: on

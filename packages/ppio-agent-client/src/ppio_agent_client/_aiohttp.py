@@ -1,4 +1,4 @@
-"""aiohttp below httpx: a third less CPU for a call, and a sixth for the events of a stream."""
+"""aiohttp below httpx: takes about a quarter less CPU for a call, and a fifth of it for the events of a stream."""
 
 from __future__ import annotations
 

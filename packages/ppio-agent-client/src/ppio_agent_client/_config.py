@@ -1,30 +1,21 @@
-"""How a client behaves: every setting once, with unit and default, where its value comes from, and credentials."""
+"""The settings of a client: each with unit and default, and where its value comes from.
+
+It is imported when the first client is created, as importing pydantic takes longer than everything else.
+"""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from enum import Enum
-from typing import Final, Protocol
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, WithJsonSchema, field_serializer
 
 from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
 
-PROVIDER_GROUP: Final = "ppio_agent_client.providers"
-"""Entry-point group of providers for `AgentRuntimeClient`: name to a callable that takes the `ClientConfig`."""
-SYNC_PROVIDER_GROUP: Final = "ppio_agent_client.sync_providers"
-"""The same for `SyncAgentRuntimeClient`."""
-
-
-class NotGiven(Enum):
-    """What stands for an option that the caller leaves as it is, where None has a meaning of its own."""
-
-    NOT_GIVEN = "as it is"
-
-
-NOT_GIVEN: Final = NotGiven.NOT_GIVEN
+from ._headers import checked_headers
+from ._settings import NOT_GIVEN, Credential, NotGiven, RequestSigner
 
 _FROM_ENVIRONMENT: Final = {
     "api_key": "PPIO_API_KEY",
@@ -35,48 +26,15 @@ _FROM_ENVIRONMENT: Final = {
     "provider": "PPIO_AGENT_PROVIDER",
     "session_secret": "PPIO_AGENT_SESSION_SECRET",
 }
+_USERINFO: Final = re.compile(r"(?<=://)[^/?#]*@")
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_TEXT: Final = {"anyOf": [{"type": "string"}, {"type": "null"}], "writeOnly": True}
+Secret = Annotated[str | None, Field(repr=False, exclude=True), WithJsonSchema(_TEXT)]
 
 
-@dataclass(frozen=True, slots=True)
-class AccessToken:
-    """A key that ends.
-
-    Attributes:
-        token: What is shown.
-        expires_at: When it ends: a datetime with its zone, or unix seconds; None where nobody knows.
-    """
-
-    token: str = field(repr=False)
-    expires_at: datetime | float | None = None
-
-
-Fetched = AccessToken | tuple[str, datetime | float | None] | str
-"""What a callable credential gives: a token with its end, as one object or as a pair, or without one."""
-Credential = str | Callable[[], Fetched | Awaitable[Fetched]]
-"""A key, or a callable that fetches one; a coroutine function is for the async client only."""
-
-
-class RequestSigner(Protocol):
-    """Signs requests in place of an API key. Pure: the time and the nonce are given."""
-
-    def sign(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, created: int, nonce: str
-    ) -> dict[str, str]:
-        """Return the headers that one attempt needs on top of its own.
-
-        Args:
-            method: In upper case.
-            url: The whole address.
-            headers: What the request carries already, names in any case.
-            body: The whole body.
-            created: Now, in unix seconds.
-            nonce: 22 characters that no other request has.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientConfig:
+class ClientConfig(BaseModel):
     """The settings of a client. An argument of the client wins over these, and these win over the environment.
 
     Attributes:
@@ -93,7 +51,7 @@ class ClientConfig:
         timeout: Longest time of one whole call, retries included, in seconds; None for no limit. A stream has no such
             limit unless its request names one. The life of a sandbox is something else.
         connect_timeout: Longest time to a connection, in seconds.
-        first_byte_timeout: Longest time from the request to the begin of the answer, in seconds; None for no limit.
+        first_byte_timeout: Longest time from the request to the start of the answer, in seconds; None for no limit.
         idle_timeout: Longest silence inside an answer that has begun, in seconds; a heartbeat is no silence.
         platform_timeout: Longest time of one request to the platform's API, retries included, in seconds.
         keep_alive: Whether the life of a sandbox is extended as long as its session's `async with` block is open.
@@ -104,70 +62,90 @@ class ClientConfig:
         max_connections: How many connections there are at most; a further call waits for one, no longer than
             `connect_timeout`.
         max_idle_connections: How many of them are kept for the next call, 4 seconds each.
+        headers: What every request to an agent carries besides those of the SDK; the platform's API gets none of them.
+        max_answer_bytes: The most that one answer, or one event of a stream, may have once it is decompressed.
         proxy: Address of the proxy for everything but this machine; that of the environment (`HTTPS_PROXY`, `NO_PROXY`)
             unless given.
         enable_cache: Whether the list of templates is remembered.
         cache_ttl: How long it is remembered, in seconds.
 
+    A pydantic model: it cannot be changed, loads from JSON, and has a JSON schema. A dump leaves out `api_key`,
+    `api_secret`, `session_secret`, `signer` and `headers`, and the password in `proxy`.
+
     Raises:
-        ConfigurationError: A value is out of its bounds; the message names the field.
+        ConfigurationError: A value is out of its bounds, or there is no such setting; the message names the field.
     """
 
-    api_key: Credential | None = field(default=None, repr=False)
-    api_secret: str | None = field(default=None, repr=False)
-    signer: RequestSigner | None = field(default=None, repr=False)
-    session_secret: str | None = field(default=None, repr=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
+    )
+
+    api_key: Annotated[Credential | None, Field(repr=False, exclude=True), WithJsonSchema(_TEXT)] = None
+    api_secret: Secret = None
+    signer: Annotated[
+        SkipValidation[RequestSigner | None], Field(repr=False, exclude=True), WithJsonSchema({"type": "null"})
+    ] = None
+    session_secret: Secret = None
     base_url: str | None = None
     domain: str | None = None
     sandbox_url: str | None = None
     provider: str | None = None
-    timeout: float | None = DEFAULT_TIMEOUT_SECONDS
-    connect_timeout: float | None = 10.0
-    first_byte_timeout: float | None = None
-    idle_timeout: float | None = 60.0
-    platform_timeout: float = 60.0
+    timeout: Seconds | None = DEFAULT_TIMEOUT_SECONDS
+    connect_timeout: Seconds | None = 10.0
+    first_byte_timeout: Seconds | None = None
+    idle_timeout: Seconds | None = 60.0
+    platform_timeout: Seconds = 60.0
     keep_alive: bool = False
-    max_retries: int = 3
-    retry_delay: float = 1.0
-    retry_budget: float | None = 100.0
-    max_connections: int = 1000
-    max_idle_connections: int = 256
-    proxy: str | None = field(default=None, repr=False)
+    max_retries: Annotated[int, Field(ge=0)] = 3
+    retry_delay: Amount = 1.0
+    retry_budget: Amount | None = 100.0
+    max_connections: Annotated[int, Field(gt=0)] = 1000
+    max_idle_connections: Annotated[int, Field(ge=0)] = 256
+    headers: Annotated[dict[str, str], Field(repr=False, exclude=True)] = {}
+    max_answer_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
+    proxy: Annotated[str | None, Field(repr=False)] = None
     enable_cache: bool = True
-    cache_ttl: float = 300.0
+    cache_ttl: Amount = 300.0
 
-    def __post_init__(self) -> None:
-        for name in ("timeout", "connect_timeout", "first_byte_timeout", "idle_timeout"):
-            _check_number(name, getattr(self, name), above=0, optional=True)
-        _check_number("platform_timeout", self.platform_timeout, above=0, optional=False)
-        _check_number("retry_budget", self.retry_budget, above=None, optional=True)
-        for name in ("retry_delay", "cache_ttl", "max_retries", "max_idle_connections"):
-            _check_number(name, getattr(self, name), above=None, optional=False)
-        _check_number("max_connections", self.max_connections, above=0, optional=False)
-        for name in ("max_retries", "max_connections", "max_idle_connections"):
-            if not isinstance(getattr(self, name), int):
-                raise ConfigurationError(f"{name} must be a whole number, not {getattr(self, name)!r}")
+    if not TYPE_CHECKING:  # for whom it has its fields
+
+        def __init__(self, **settings: Any) -> None:
+            try:
+                super().__init__(**settings)
+            except ValidationError as error:
+                raise ConfigurationError("; ".join(map(_told, error.errors(include_url=False)))) from None
+            checked_headers(self.headers)
+
+    @field_serializer("proxy")
+    def _without_password(self, proxy: str | None) -> str | None:
+        return proxy and _USERINFO.sub("", proxy)
 
     @staticmethod
     def variables() -> dict[str, str]:
         """Return the environment variable of each field that has one."""
         return dict(_FROM_ENVIRONMENT)
 
+    def replaced(self, **changes: Any) -> ClientConfig:
+        """Return a copy with some fields changed and validated."""
+        return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | changes)
 
-def _check_number(name: str, value: object, *, above: float | None, optional: bool) -> None:
-    if value is None and optional:
-        return
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be a number, not {value!r}")
-    if value < 0 or (above is not None and value <= above):
-        bound = "0 or more" if above is None else f"more than {above}"
-        raise ConfigurationError(f"{name} must be {bound}, not {value!r}")
+
+def _told(error: Any) -> str:
+    """Return what is wrong with a setting; its value only where it can be no secret."""
+    name, given = str(error["loc"][0]) if error["loc"] else "a setting", error["input"]
+    if error["type"] == "extra_forbidden":
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, ClientConfig.model_fields, n=1)
+        return f"ClientConfig has no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    shown = f"{given!r}" if isinstance(given, int | float) else f"this {type(given).__qualname__}"
+    return f"{name} is wrong: {error['msg'].lower()}, not {shown}"
 
 
 def with_options(config: ClientConfig, timeout: float | NotGiven | None, max_retries: int | NotGiven) -> ClientConfig:
     """Return `config` with the options that are given."""
     given = {"timeout": timeout, "max_retries": max_retries}
-    return replace(config, **{name: value for name, value in given.items() if value is not NOT_GIVEN})  # type: ignore[arg-type]  # checked by its __post_init__
+    return config.replaced(**{name: value for name, value in given.items() if value is not NOT_GIVEN})
 
 
 def settle(
@@ -186,4 +164,4 @@ def settle(
     for name, variable in _FROM_ENVIRONMENT.items():
         if name not in found and not getattr(base, name) and variables.get(variable):
             found[name] = variables[variable]
-    return replace(base, **found) if found else base  # type: ignore[arg-type]  # names are checked by replace()
+    return base.replaced(**found) if found else base

@@ -1,39 +1,39 @@
-"""The connection to one agent: its address, its headers, and calls that are retried where nothing can run twice."""
+"""The connection to one agent: its address, its headers, and calls, which are retried if nothing can run twice."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import ppio_agent_models as models
-from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError
+from ppio_agent_models import NetworkError, StreamInterruptedError
 
-from .._config import ClientConfig
+from .._core import json_codec
 from .._core.limits import Limits, call_limits
 from .._core.requests import Call, Peer, ping_call
-from .._core.responses import ping_of, retry_after_of
+from .._core.responses import instance_of, is_refusal, ping_of, retry_after_of, speaks_protocol
 from .._core.retry import (
     GATEWAY_STATUSES,
     REFUSED_STATUSES,
     RetryBudget,
     RetryPolicy,
+    may_repeat_answered,
     may_repeat_lost,
-    may_repeat_refused,
-    speaks_protocol,
 )
 from .._core.streaming import is_event_stream
+from .._headers import merged
 from .._io import _async as io
+from .._tracing import note_attempt, note_call, propagated
 
 if TYPE_CHECKING:
+    from .._config import ClientConfig
     from .auth import AuthManager
     from .transport import Answer, Transport
 
 logger = logging.getLogger("ppio_agent_client")
-
-_PING_SECONDS = 10.0
 
 Explain = Callable[[NetworkError | StreamInterruptedError], Awaitable[None]]
 """Raises what is really the matter with a lost call, where that is known."""
@@ -76,26 +76,38 @@ class AgentConnection:
     async def open(self, call: Call, limits: Limits, explain: Explain) -> Answer:
         """Return the answer of the first attempt that was not refused, or the refusal of the last.
 
-        Whatever is no event stream has been read.
+        Whatever is no event stream has been read. Where an earlier attempt may have run and the last one has not, what
+        became of that earlier one is told.
 
         Raises:
             NetworkError: No answer, and no further attempt may be made.
         """
         attempt = 0
+        may_have_run: Answer | NetworkError | None = None
+        note_call(call.method, call.url)
         while True:
             outcome = await self.attempt(call, limits)
+            if may_have_run is None and (elsewhere := self._elsewhere(outcome, call)) is not None:
+                call = elsewhere
+                continue
             pause = await self._pause_after(outcome, call, attempt, limits)
-            if isinstance(outcome, NetworkError):
-                if pause is None:
-                    raise outcome
-                await explain(outcome)
+            if await _ran_nothing(outcome):
+                told = outcome if pause is not None or may_have_run is None or call.is_safe else may_have_run
             else:
-                if outcome.status in GATEWAY_STATUSES and not speaks_protocol(outcome.headers):
-                    # Whoever stands before the agent does not reach it: its sandbox may have ended.
-                    await explain(NetworkError(f"a gateway answered {outcome.status}", status_code=outcome.status))
+                told = may_have_run = outcome
+            if isinstance(told, NetworkError):
                 if pause is None:
-                    return outcome
+                    raise told
+                await explain(told)
+            else:
+                if told.status in GATEWAY_STATUSES and not speaks_protocol(told.headers):
+                    # Whoever stands before the agent does not reach it: its sandbox may have ended.
+                    await explain(NetworkError(f"a gateway answered {told.status}", status_code=told.status))
+                if pause is None:
+                    return told
             attempt += 1
+            reason = type(outcome).__name__ if isinstance(outcome, NetworkError) else str(outcome.status)
+            note_attempt("retry", attempt, reason=reason, pause_seconds=pause)
             logger.debug("attempt %d of %s %s follows in %.2f s", attempt + 1, call.method, call.url, pause)
             await io.sleep(pause)
 
@@ -132,6 +144,11 @@ class AgentConnection:
             body = await answer.read()
         return ping_of(answer.status, answer.headers, body, unix_now=io.unix_now())
 
+    async def request_headers(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+        """Return the headers of a request that something else sends; see `SandboxSession.request_headers`."""
+        call = Call(method, f"{self.peer.url}{path}", merged(self.peer.headers, headers), body)
+        return dict(call.headers if self._auth is None else (await _authorized(call, self._auth)).headers)
+
     async def hang_up(self) -> None:
         """Close the connections that wait for the next call: there will be none."""
         await (await self._transport()).close_idle(self.peer.url)
@@ -139,6 +156,7 @@ class AgentConnection:
     async def _send(self, call: Call, limits: Limits) -> Answer:
         """Send a call once; once more where a 401 lets the credential be renewed, for then nothing has run."""
         wire = await self._transport()
+        call = replace(call, headers=propagated(call.headers))
         if self._auth is None:
             answer = await wire.open(call, limits)
         else:
@@ -152,24 +170,44 @@ class AgentConnection:
         return answer
 
     def _learn(self, call: Call, answer: Answer) -> None:
-        """Note whether the agent speaks protocol 1; a refusal without its name may be somebody else's."""
+        """Note which instance answered, and whether it speaks protocol 1; a refusal without may be somebody else's."""
+        peer, instance = self.peer, instance_of(answer.headers)
+        is_agents = 200 <= answer.status < 300 and not call.is_safe
         if speaks_protocol(answer.headers):
-            self.peer.speaks_protocol = True
-        elif 200 <= answer.status < 300 and not call.is_safe:
-            self.peer.speaks_protocol = False
+            peer.speaks_protocol = True
+        elif is_agents:
+            peer.speaks_protocol = False
+        if not peer.is_several and (instance is not None or is_agents):
+            peer.instance = instance
+
+    def _elsewhere(self, outcome: Answer | NetworkError, call: Call) -> Call | None:
+        """Return the call to send again where another instance than the one that it was for refused it; else None.
+
+        It goes to the one that answered, as after a restart. Where yet another one answers that, they take turns.
+        """
+        if isinstance(outcome, NetworkError) or call.instance is None or outcome.status != 412:
+            return None
+        found = instance_of(outcome.headers)
+        if found is None or found == call.instance:
+            return None  # what the agent's own code says
+        if call.was_moved:
+            self.peer.is_several, self.peer.instance = True, None
+            return call.for_instance(None)
+        return call.for_instance(found)
 
     async def _pause_after(
         self, outcome: Answer | NetworkError, call: Call, attempt: int, limits: Limits
     ) -> float | None:
         if isinstance(outcome, NetworkError):
-            repeats = self._may_repeat_lost(outcome, call, limits) or (
-                await self._turns_out_to_speak(outcome, call) and self._may_repeat_lost(outcome, call, limits)
+            repeats = may_repeat_lost(
+                outcome, is_safe=call.is_safe, may_repeat=call.may_repeat, is_prompt=limits.is_prompt
             )
             return self._affordable(self.pause(attempt, limits)) if repeats else None
         if 200 <= outcome.status < 300:
             self._budget.earn()
             return None
-        if may_repeat_refused(outcome.status, outcome.headers, may_repeat=self._may_repeat(call)):
+        was_refused = await _ran_nothing(outcome)
+        if may_repeat_answered(outcome.status, outcome.headers, was_refused=was_refused, may_repeat=call.may_repeat):
             return self._affordable(self.pause(attempt, limits, outcome))
         if outcome.status not in REFUSED_STATUSES | GATEWAY_STATUSES:
             self._budget.earn()
@@ -181,23 +219,14 @@ class AgentConnection:
             return None
         return pause
 
-    def _may_repeat(self, call: Call) -> bool:
-        """Whether a call can be sent again although it may have arrived."""
-        return call.is_safe or (call.has_key and self.peer.speaks_protocol is True)
 
-    def _may_repeat_lost(self, error: NetworkError, call: Call, limits: Limits) -> bool:
-        may_repeat = self._may_repeat(call)
-        return may_repeat_lost(error, is_safe=call.is_safe, may_repeat=may_repeat, is_prompt=limits.is_prompt)
-
-    async def _turns_out_to_speak(self, lost: NetworkError, call: Call) -> bool:
-        """Ask an agent that has never answered yet which protocol it speaks, if a lost call depends on it."""
-        if self.peer.speaks_protocol is not None or not call.has_key or type(lost) is not NetworkError:
-            return False
-        try:
-            await self.ping(_PING_SECONDS)
-        except PPIOAgentRuntimeError:
-            logger.debug("an agent whose answer was lost does not answer a ping either", exc_info=True)
-        return self.peer.speaks_protocol is True
+async def _ran_nothing(outcome: Answer | NetworkError) -> bool:
+    """Tell whether an attempt has run none of the agent's code: it was never sent, or was refused."""
+    if isinstance(outcome, NetworkError):
+        return outcome.retryable
+    if outcome.status < 400:
+        return False
+    return is_refusal(outcome.headers, json_codec.load_or_text(await outcome.read()))
 
 
 async def _authorized(call: Call, auth: AuthManager) -> Call:

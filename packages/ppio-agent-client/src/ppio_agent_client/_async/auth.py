@@ -1,19 +1,23 @@
-"""Who calls: what is shown to the platform, fetched and renewed where it ends, and the tokens of sessions."""
+"""Credentials for the platform, which are fetched and renewed if they expire, and the tokens of sessions."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ppio_agent_models import AuthenticationError, ConfigurationError, PPIOAgentRuntimeError
 
-from .._config import Credential, RequestSigner
 from .._core import credentials
 from .._core.credentials import KeptToken
 from .._core.signing import HmacSigner
+from .._headers import without_space
 from .._io import _async as io
+from .._settings import Credential, RequestSigner
+
+if TYPE_CHECKING:
+    from .._config import ClientConfig
 
 logger = logging.getLogger("ppio_agent_client")
 
@@ -21,14 +25,14 @@ logger = logging.getLogger("ppio_agent_client")
 class AuthManager:
     """The credentials of a client. Get it as `client.auth_manager`, or make one and share it.
 
-    Making one asks nobody anything. Tasks, event loops and threads may share it.
+    Creating one sends nothing. Tasks, event loops and threads can share it.
 
     Args:
-        api_key: Key of the platform, or a callable that fetches one that ends. What a callable gives is kept, renewed a
-            while before its end, and once more when it is refused; however many need it, it is called once.
+        api_key: Key of the platform, or a callable that fetches one that expires. Its key is kept, renewed a while
+            before it expires, and once more if it is refused; however many callers wait for it, it is called once.
         api_secret: Secret that belongs to the key. With it requests are signed (RFC 9421), and the key only names it.
         signer: Signs instead of `api_key` and `api_secret`.
-        session_secret: What tokens of sessions are derived from; the secret, else the key, unless given.
+        session_secret: Tokens of sessions are derived from this; from the secret, else the key, unless given.
     """
 
     def __init__(
@@ -41,8 +45,8 @@ class AuthManager:
     ) -> None:
         if api_key is not None and not isinstance(api_key, str) and not callable(api_key):
             raise ConfigurationError(f"an api_key is a str or a callable, not {type(api_key).__qualname__}")
-        self._key = api_key or None
-        self._secret = api_secret or None
+        self._key = (without_space(api_key, "the api_key") if isinstance(api_key, str) else api_key) or None
+        self._secret = without_space(api_secret or "", "the api_secret") or None
         self._signer = signer
         self._session_secret = session_secret or None
         self._kept: KeptToken | None = None
@@ -57,45 +61,61 @@ class AuthManager:
 
     @property
     def has_credential(self) -> bool:
-        """Whether there is anything to show."""
+        """Whether there is a key or a signer."""
         return self._key is not None or self._signer is not None
 
     @property
     def signs(self) -> bool:
-        """Whether requests are signed, so that no key travels."""
+        """Whether requests are signed, so that the key itself isn't sent."""
         return self._signer is not None or self._secret is not None
 
     @property
     def fixed_key(self) -> str | None:
-        """The key where it is shown as it is; None where it is fetched or only names a secret."""
+        """The key, if it is sent as it is; None if it is fetched or only names a secret."""
         return self._key if isinstance(self._key, str) and not self.signs else None
 
-    async def get_auth_headers(self) -> dict[str, str]:
-        """Return the header that shows the key as bearer token.
+    @property
+    def api_key(self) -> Credential | None:
+        """The key, or the callable that fetches one; None if there is none. The secret can't be read."""
+        return self._key
+
+    async def get_auth_headers(
+        self, method: str | None = None, url: str | None = None, body: bytes = b""
+    ) -> dict[str, str]:
+        """Return the headers that authenticate a request: the key as bearer token, or a signature.
+
+        Args:
+            method: Method of the request to sign, in upper case.
+            url: Its full URL. Without method and URL a signature covers only its own parameters, as RFC 9421 allows:
+                it could be copied to another request, so agents of this SDK refuse it.
+            body: Its whole body.
 
         Raises:
-            AuthenticationError: There is none, or it could not be fetched.
-            ConfigurationError: Requests are signed: each needs headers of its own, which `authorize` makes.
+            AuthenticationError: There is no credential, or it could not be fetched.
+            ConfigurationError: Requests are signed by a `signer`, which needs method and URL.
         """
-        if self.signs:
-            raise ConfigurationError(
-                "a signature belongs to one request: use authorize(method, url, headers, body) instead"
-            )
-        return credentials.key_headers(await self._token(), bearer=True)
+        if not self.signs:
+            return credentials.key_headers(await self._token(), bearer=True)
+        if method is not None and url is not None:
+            return await self.authorize(method, url, {}, body, bearer=True)
+        if self._signer is not None or self._secret is None:
+            raise ConfigurationError("a signature belongs to one request: pass method= and url=")
+        signer = HmacSigner(await self._token(), self._secret)
+        return signer.sign_nothing(created=int(io.unix_now()), nonce=io.nonce())
 
     async def authorize(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", *, bearer: bool = False
     ) -> dict[str, str]:
-        """Return the headers that one attempt needs on top of its own; a retry needs others.
+        """Return the headers that authenticate one attempt, to be added to its own; a retry needs new ones.
 
         Args:
             method: In upper case.
-            headers: What the request carries already.
-            bearer: Show the key as bearer token, not as `X-API-KEY`; a signature is the same either way.
+            headers: The headers that the request already has.
+            bearer: Send the key as bearer token, not as `X-API-KEY`; a signature is the same either way.
 
         Raises:
             AuthenticationError: There is no credential, or it could not be fetched.
-            ConfigurationError: It cannot stand in a header.
+            ConfigurationError: It can't be sent in a header.
         """
         signer = self._signer
         if signer is None:
@@ -109,10 +129,10 @@ class AuthManager:
         """Fetch another credential after a 401.
 
         Args:
-            refused: The headers of the attempt. If somebody else has fetched another credential since, that will do.
+            refused: The headers of the attempt. If another credential was fetched since then, that one is used.
 
         Returns:
-            Whether there is one that was not refused yet, so that one more attempt makes sense.
+            Whether there is one that hasn't been refused yet, so that one more attempt makes sense.
 
         Raises:
             AuthenticationError: It could not be fetched.
@@ -126,7 +146,7 @@ class AuthManager:
         return old is None or fresh.token != old.token
 
     async def refresh_token(self) -> None:
-        """Fetch another credential now. A fixed key stays what it is.
+        """Fetch another credential now. A fixed key doesn't change.
 
         Raises:
             AuthenticationError: It could not be fetched.
@@ -134,11 +154,11 @@ class AuthManager:
         await self.renew()
 
     def session_token(self, session_id: str) -> str:
-        """Return what opens the agent of a session: the same in every process that has the same secret.
+        """Return the token for the agent of a session: the same in every process that has the same secret.
 
         Raises:
             AuthenticationError: There is no credential.
-            ConfigurationError: The credential is a callable or a signer, and there is no secret that stays.
+            ConfigurationError: The credential is a callable or a signer, and there is no fixed secret.
         """
         secret = self._session_secret or self._secret or self._key
         if isinstance(secret, str):
@@ -146,7 +166,7 @@ class AuthManager:
         if not self.has_credential:
             raise missing_credential()
         raise ConfigurationError(
-            "tokens of sessions are derived from a secret that stays, and a callable api_key or a signer is none: pass "
+            "session tokens are derived from a permanent secret, which a callable api_key or a signer is not: pass "
             "ClientConfig(session_secret=...) or set PPIO_AGENT_SESSION_SECRET, the same in every process that shares "
             "the sessions"
         )
@@ -157,7 +177,7 @@ class AuthManager:
         if isinstance(self._key, str):
             return self._key
         kept = self._kept
-        # While somebody renews it, the others go on with what is good for a while yet.
+        # While somebody renews it, the others use the one that is still valid.
         if kept is not None and io.unix_now() < (kept.ends_at if self._fetching.is_running else kept.renew_at):
             return kept.token
         try:
@@ -165,7 +185,7 @@ class AuthManager:
         except AuthenticationError as error:
             if kept is None or io.unix_now() >= kept.ends_at:
                 raise
-            logger.warning("the api_key could not be renewed and is good for a while yet: %s", error)
+            logger.warning("the api_key could not be renewed, but is still valid: %s", error)
             if self._kept is kept:
                 self._kept = kept.used_on(unix_now=io.unix_now())
             return kept.token
@@ -185,6 +205,11 @@ class AuthManager:
             ) from error
         self._kept = credentials.kept_token(fetched, unix_now=io.unix_now())
         return self._kept
+
+
+def auth_of(config: ClientConfig) -> AuthManager:
+    """Return the credentials that the settings name."""
+    return AuthManager(config.api_key, config.api_secret, signer=config.signer, session_secret=config.session_secret)
 
 
 def checked_auth(auth: object) -> AuthManager:

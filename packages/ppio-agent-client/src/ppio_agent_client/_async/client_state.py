@@ -1,34 +1,41 @@
-"""What all views of a client share: what it opens when it is first needed, and closes once."""
+"""What all views of a client share: connections and sessions, opened when they are first needed and closed once."""
 
 from __future__ import annotations
 
 import inspect
+import threading
+from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from ppio_agent_models import AgentClientError, ConfigurationError
 
-from .._config import ClientConfig
 from .._core import requests
 from .._core.retry import RetryBudget
+from .._headers import session_headers
 from .._io import _async as io
 from .._sandbox import Sandbox
 from .agent_connection import AgentConnection
 from .auth import AuthManager
 from .providers.registry import checked_provider, provider_for
+from .sandbox_handle import SandboxHandle
+from .session import SandboxSession
 
 if TYPE_CHECKING:
+    from .._config import ClientConfig
+    from .client import AgentRuntimeClient
     from .providers.protocol import SandboxProvider
     from .transport import HttpClient, Transport
 
 
 class ClientState:
-    """The provider and the connections of one client.
+    """The provider, the connections and the sessions of one client.
 
     Args:
         config: The client's own settings, without those of a view.
         auth: Its credentials.
         provider: Where its sandboxes come from; made as `config` says, and closed with the client, unless given.
-        http_client: What carries its calls, closed by whoever made it; its own unless given.
+        http_client: What sends its calls; it isn't closed here. Its own unless given.
 
     Raises:
         ConfigurationError: The provider or the HTTP client belongs to the other kind of client.
@@ -49,6 +56,11 @@ class ClientState:
         self._http_client = None if http_client is None else _checked_http_client(http_client)
         self._transport: Transport | None = None
         self._closed = False
+        self._made: set[str] = set()  # ids of sandboxes
+        self._turns: WeakValueDictionary[str, io.Lock] = WeakValueDictionary()
+        # One session per sandbox, so that closing it by id closes it for everybody who holds it.
+        self._sessions: WeakValueDictionary[str, SandboxSession] = WeakValueDictionary()
+        self._guard = threading.Lock()  # for the two dicts; never held while anything is waited for
 
     @property
     def source(self) -> str | None:
@@ -72,22 +84,73 @@ class ClientState:
 
     def connection_to(self, sandbox: Sandbox) -> AgentConnection:
         """Return the way to the agent in a sandbox."""
-        return self.connection(sandbox.url, requests.session_headers(sandbox.session_id, None, sandbox.headers))
+        headers = session_headers(sandbox.session_id, self.config.headers, sandbox.headers)
+        return self.connection(sandbox.url, headers)
 
     def connection(self, url: str, headers: dict[str, str], auth: AuthManager | None = None) -> AgentConnection:
         """Return the way to an agent. See `AgentConnection`."""
         return AgentConnection(self.transport, self.config, requests.Peer(url, headers), budget=self._budget, auth=auth)
 
-    async def close(self) -> None:
-        """Close what was opened here, a provider that was given not."""
-        if self._transport is not None:
-            await self._transport.close()
-        if self._owns_provider and self._provider is not None:
-            await self._provider.close()
+    def turn(self, session_id: str) -> io.Lock:
+        """Return the lock of a session id: the first caller makes its sandbox, the others find it started."""
+        with self._guard:
+            return self._turns.setdefault(session_id, io.Lock())
 
-    def shut(self) -> None:
-        """Let nobody open anything any more."""
+    def session(
+        self, client: AgentRuntimeClient, sandbox: Sandbox, life_seconds: float | None, *, keep_alive: bool
+    ) -> SandboxSession:
+        """Return the session of a sandbox, which whoever holds it already has; a new one comes from this view.
+
+        `life_seconds` is what the sandbox was made for just now; None for one that was found or joined.
+        """
+        if life_seconds is not None:
+            self._made.add(sandbox.sandbox_id)
+        with self._guard:
+            session = self._sessions.get(sandbox.sandbox_id)
+            if session is not None and not session.is_closed:
+                session.know(sandbox, keep_alive=keep_alive)
+                return session
+            connection = self.connection_to(sandbox)
+            held = SandboxHandle(
+                self.provider(), sandbox, connection, life_seconds, self._made.discard, keep_alive=keep_alive
+            )
+            session = self._sessions[sandbox.sandbox_id] = SandboxSession(
+                sandbox.session_id, connection, held, client=client
+            )
+            return session
+
+    async def end(self, sandbox_id: str) -> bool:
+        """End a sandbox, with its session if somebody holds that. Return whether it lived."""
+        session = self._sessions.get(sandbox_id)
+        ended = await (self.provider().kill(sandbox_id) if session is None else session.close())
+        self._made.discard(sandbox_id)
+        return ended
+
+    async def end_all(self) -> None:
+        """End every sandbox that was made here.
+
+        Raises:
+            AgentClientError: Some could not be ended; the others are.
+        """
+        outcomes = await io.gather([partial(self.end, sandbox_id) for sandbox_id in list(self._made)])
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures:
+            raise AgentClientError(
+                f"{len(failures)} of {len(outcomes)} sandboxes could not be ended, the first because: {failures[0]}"
+            ) from failures[0]
+
+    async def close(self) -> None:
+        """Stop extending sandboxes, and close what was opened here, but not a provider that was given."""
         self._closed = True
+        try:
+            for session in [reference() for reference in self._sessions.valuerefs()]:
+                if session is not None:
+                    await session.end_keeping()
+        finally:
+            if self._transport is not None:
+                await self._transport.close()
+            if self._owns_provider and self._provider is not None:
+                await self._provider.close()
 
     def check_open(self) -> None:
         """Do nothing while the client can be used.
@@ -96,7 +159,7 @@ class ClientState:
             AgentClientError: It was closed.
         """
         if self._closed:
-            raise AgentClientError("this client is closed; make a new one")
+            raise AgentClientError("this client is closed; create a new one")
 
     def _keep(self, transport: Transport) -> Transport:
         """Keep the transport of whoever was first; one that nobody has used yet holds nothing open."""
@@ -106,7 +169,7 @@ class ClientState:
 
 
 def _new_transport(config: ClientConfig, http_client: HttpClient | None) -> Transport:
-    """Import httpx, which takes a tenth of a second: not for who only makes a client, and not on the event loop."""
+    """Import httpx, which takes a tenth of a second: not when a client is only made, and not on the event loop."""
     from .transport import Transport
 
     return Transport(config, http_client)

@@ -1,4 +1,4 @@
-"""The events of one invocation, over as many connections as it takes: each exactly once, in order."""
+"""Reads the events of one invocation, over as many connections as needed: each exactly once, in order."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ppio_agent_models import (
     TotalTimeoutError,
 )
 
-from .._core.responses import invocation_id_of, request_id_of, response_of, was_replayed
-from .._core.retry import RetryAction, after_return, is_own_end, may_resume, speaks_protocol
-from .._core.streaming import CHUNK, Event, StreamDecoder, is_event_stream, number_of
+from .._core.responses import invocation_id_of, request_id_of, response_of, speaks_protocol, was_replayed
+from .._core.retry import RetryAction, after_return, is_own_end, may_resume
+from .._core.streaming import CHUNK, Event, StreamDecoder, has_typed_events, is_event_stream, number_of
 from .._io import _async as io
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _END_SECONDS = 1.0
 
 
 class EventReader:
-    """Reads events, and goes on where it was when a connection is cut.
+    """Reads events, and resumes where it was when a connection is cut.
 
     `envelope` is what closed the stream, once it did; `chunks` counts what was read. The rest: see `InvocationStream`.
     """
@@ -39,6 +39,7 @@ class EventReader:
         self._decoder: StreamDecoder | None = None
         self._answer: Answer | None = None
         self._parts: AsyncGenerator[bytes, None] | None = None
+        self._lost: NetworkError | None = None
         self._closed = False
         self._numbered = False
         self._position = source.after
@@ -46,20 +47,26 @@ class EventReader:
         self.request_id: str | None = None
         self.invocation_id: str | None = None
         self.replayed = False
+        self.typed = False
         self.envelope: models.InvocationResponse | None = None
         self.chunks = 0
 
     @property
     def can_be_abandoned(self) -> bool:
-        """Whether there is an invocation that would go on without its reader."""
+        """Whether there is an invocation that would keep running without its reader."""
         return self._numbered and self.invocation_id is not None and not self._has_ended
 
     @property
     def _has_ended(self) -> bool:
         return self.envelope is not None or (self._decoder is not None and self._decoder.ended)
 
+    @property
+    def end_id(self) -> int | None:
+        """The number of the event that closed the stream; None where events have no numbers."""
+        return None if self._decoder is None else number_of(self._decoder.position)
+
     async def open(self) -> None:
-        """Wait for the begin of the answer.
+        """Wait for the start of the answer.
 
         Raises:
             PPIOAgentRuntimeError: As for an ordinary call.
@@ -68,10 +75,13 @@ class EventReader:
         self.request_id = request_id_of(answer.headers)
         self.invocation_id = invocation_id_of(answer.headers)
         self.replayed = was_replayed(answer.headers)
+        self.typed = has_typed_events(answer.headers)
         self._numbered = speaks_protocol(answer.headers)
         if 200 <= answer.status < 300 and is_event_stream(answer.headers):
             self._answer, self._parts = answer, answer.parts()
-            self._decoder = StreamDecoder(answer.headers, after=self._position or None)
+            self._decoder = StreamDecoder(
+                answer.headers, after=self._position or None, max_event_bytes=self._source.max_event_bytes
+            )
             return
         # An error, or an agent that answers with one value whatever it is asked for: one chunk.
         body = await answer.read()
@@ -86,6 +96,9 @@ class EventReader:
         """
         if self._decoder is None:
             return self._only_value()
+        if self._lost is not None and not self._has_ended:
+            lost, self._lost = self._lost, None
+            await self._go_on(lost, self._decoder)
         while self._parts is not None and self.envelope is None:
             if events := await self._read(self._decoder):
                 return events
@@ -102,7 +115,18 @@ class EventReader:
             with suppress(RuntimeError, ValueError):  # somebody is reading, and finds the connection closed
                 await self._parts.aclose()
 
+    def interrupt(self, position: int) -> None:
+        """Note that an exception of the caller's broke the reading of what follows event number `position`."""
+        self._position = position
+        self._lost = NetworkError("the caller stopped waiting in the middle of a read")
+
+    def interrupted(self) -> StreamInterruptedError:
+        """Return the error of a stream that ends before its end."""
+        return self._cut_error(f"the stream was left after {self.chunks} chunks (last event {self._position})")
+
     def _only_value(self) -> list[Event]:
+        if self.envelope is None and self._lost is not None:
+            raise self.interrupted() from self._lost  # before there was anything to resume
         if self.envelope is None or self.chunks:
             return []
         self.chunks = 1
@@ -120,10 +144,10 @@ class EventReader:
         try:
             part = await self._part()
             if part is None:
-                decoder.finish(received=self.chunks, last_event_id=self._position)
+                decoder.finish()
                 self._parts = None
                 return []
-        except (NetworkError, StreamInterruptedError) as lost:
+        except NetworkError as lost:
             await self._go_on(lost, decoder)
             return []
         events = decoder.feed(part)
@@ -141,14 +165,14 @@ class EventReader:
         async with io.Until(limits.deadline, limits.total):
             return await anext(self._parts, None)
 
-    async def _go_on(self, lost: NetworkError | StreamInterruptedError, decoder: StreamDecoder) -> None:
+    async def _go_on(self, lost: NetworkError, decoder: StreamDecoder) -> None:
         """Come back with another connection.
 
         Raises:
             StreamInterruptedError: The rest cannot be had.
             NetworkError: A time limit has passed.
         """
-        error = self._cut(decoder, lost)
+        error = self._cut(lost)
         survives = self._source.survives
         if self._closed or not may_resume(
             lost, invocation_id=self.invocation_id, numbered=self._numbered, survives=survives
@@ -182,7 +206,7 @@ class EventReader:
             PPIOAgentRuntimeError: No attempt can succeed any more.
         """
         assert self.invocation_id is not None
-        outcome = await self._source.read_on(self.invocation_id, self._position)
+        outcome = await self._source.read_on(self.invocation_id, self._position, self._failures)
         if isinstance(outcome, NetworkError):
             if isinstance(outcome, TotalTimeoutError):
                 raise outcome
@@ -198,6 +222,7 @@ class EventReader:
         try:
             response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
         except PPIOAgentRuntimeError as refusal:
+            refusal.retryable = False  # whatever it says of the look: the agent has begun
             if is_own_end(refusal, answer.headers):
                 return refusal
             error = self._lost_for_good(str(refusal))
@@ -205,21 +230,23 @@ class EventReader:
             return error
         return self._lost_for_good("another server answered")
 
-    def _cut(
-        self, decoder: StreamDecoder, lost: NetworkError | StreamInterruptedError
-    ) -> NetworkError | StreamInterruptedError:
+    def _cut(self, lost: NetworkError) -> NetworkError | StreamInterruptedError:
         """Return what a cut is called when nothing can be done about it."""
         if type(lost) is not NetworkError:
             return lost  # a time limit, which says more
-        error = decoder.interrupted(received=self.chunks, last_event_id=self._position)
+        error = self._cut_error(
+            f"the stream was cut after {self.chunks} chunks (last event {self._position}); the agent may have gone on"
+        )
         error.__cause__ = lost
         return error
 
     def _lost_for_good(self, reason: str) -> StreamInterruptedError:
+        return self._cut_error(
+            f"the stream was cut after {self.chunks} chunks (last event {self._position}) and cannot be resumed: "
+            f"{reason}"
+        )
+
+    def _cut_error(self, message: str) -> StreamInterruptedError:
         return StreamInterruptedError(
-            f"the stream was cut after {self.chunks} chunks (last event {self._position}) and cannot be read on: "
-            f"{reason}",
-            last_event_id=self._position,
-            received=self.chunks,
-            request_id=self.request_id,
+            message, last_event_id=self._position, received=self.chunks, request_id=self.request_id
         )

@@ -1,8 +1,8 @@
 """The connections below one transport of httpx: how many there may be, and which of them the next request uses.
 
-httpcore's own pool looks at every connection for every request (7 ms of CPU a call at 64 calls at once), and loses
-connections when requests that wait are cancelled (httpcore #1035, #1110). In its place: a limit, a list of idle
-connections, and one way back.
+httpcore's own pool checks every connection for every request (7 ms of CPU a call at 64 calls at once), and loses
+connections when waiting requests are cancelled (httpcore #1035, #1110). This replaces it with a limit, a list of idle
+connections, and one way to give a connection back.
 """
 
 from __future__ import annotations
@@ -71,15 +71,17 @@ class FreeList:
         connection, stale = self._take(request.url.origin)
         opening: Opening | None = None
         if _is_unopened(connection):
-            opening = Opening(request.extensions.get("trace"))
+            opening = Opening(request.extensions.get("trace"), request.extensions.get("timeout", {}))
             request.extensions = {**request.extensions, "trace": opening}
         try:
             await _close(stale)
             response = await connection.handle_async_request(request)
-        except BaseException:
+        except BaseException as error:
             await self.give_back(connection)
             if opening is not None and opening.sockets and _is_unopened(connection):
                 await _close(opening.sockets)
+            if opening is not None and opening.is_at_proxy and isinstance(error, httpcore.TimeoutException):
+                raise httpcore.ConnectTimeout("the proxy did not answer") from error
             raise
         response.stream = Body(self, connection, response.stream)
         return response
@@ -158,22 +160,58 @@ class FreeList:
 
 
 class Opening:
-    """Notes the socket of a connection that is being opened: httpcore forgets it when it is cancelled within TLS.
+    """Follows a connection that is being opened.
+
+    It notes the socket, which httpcore forgets when it is cancelled within TLS; and it bounds what a proxy takes to
+    connect, which httpcore does not (SOCKS), or bounds like the answer itself (CONNECT).
 
     Args:
         trace: What the request wants to be told as well (https://www.encode.io/httpcore/extensions/#trace).
+        timeouts: Those of the request, which httpcore reads again for each step.
+
+    Attributes:
+        is_at_proxy: Whether a proxy was asked to connect, and has not yet.
     """
 
-    def __init__(self, trace: Callable[[str, dict[str, Any]], Awaitable[None]] | None) -> None:
+    def __init__(
+        self, trace: Callable[[str, dict[str, Any]], Awaitable[None]] | None, timeouts: dict[str, float | None]
+    ) -> None:
         self.sockets: list[httpcore.AsyncNetworkStream] = []
+        self.is_at_proxy = False
         self._trace = trace
+        self._timeouts = timeouts
+        self._read = timeouts.get("read")
 
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
         """Take what httpcore tells."""
-        if name == "connection.connect_tcp.complete":
+        if name.endswith("connect_tcp.complete"):
             self.sockets = [info["return_value"]]
+        elif name.endswith("setup_socks5_connection.started"):
+            self.is_at_proxy = True
+            info["stream"] = Handshake(info["stream"], self._timeouts.get("connect"))
+        elif name.endswith("setup_socks5_connection.complete"):
+            self.is_at_proxy = False
+        elif name == "http11.send_request_headers.started":
+            self.is_at_proxy = info["request"].method == b"CONNECT"
+            self._timeouts["read"] = self._timeouts.get("connect") if self.is_at_proxy else self._read
         if self._trace is not None:
             await self._trace(name, info)
+
+
+class Handshake:
+    """The stream to a SOCKS proxy until it has connected, each step of which may take so many seconds."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, seconds: float | None) -> None:
+        self._stream = stream
+        self._seconds = seconds
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Read what the proxy says."""
+        return await self._stream.read(max_bytes, self._seconds)
+
+    async def write(self, data: bytes) -> None:
+        """Tell the proxy something."""
+        await self._stream.write(data, self._seconds)
 
 
 class Body:
@@ -207,7 +245,8 @@ def _is_as_good_as_new(connection: Connection) -> bool:
 
 
 def _is_unopened(connection: Connection) -> bool:
-    return getattr(connection, "_connection", None) is None
+    is_tunnel_to_be = getattr(connection, "_connected", True) is False
+    return is_tunnel_to_be or getattr(connection, "_connection", None) is None
 
 
 async def _close(connections: Sequence[Connection | httpcore.AsyncNetworkStream]) -> None:

@@ -1,14 +1,15 @@
-"""One call to a template: a session is found or made for it, and a made one is closed after it."""
+"""One call to a template: finds or creates a session for it, and closes a created one afterwards."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ppio_agent_models import PPIOAgentRuntimeError, SessionNotFoundError
+from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError, SessionNotFoundError
 
 from .._core.lifecycle import other_template_error
-from .._core.requests import CallOptions, Request
+from .._core.request_body import Request, text_in
+from .._core.requests import CallOptions
 from .._io import _async as io
 from .session import SandboxSession
 from .stream_source import InvocationSource
@@ -16,30 +17,36 @@ from .stream_source import InvocationSource
 logger = logging.getLogger("ppio_agent_client")
 
 if TYPE_CHECKING:
-    import ppio_agent_models as models
-
+    from .client import AgentRuntimeClient
     from .transport import Answer
-
-
-class Sessions(Protocol):
-    """What a call needs of its client, which has these methods."""
-
-    async def create_session(self, template_id: str, *, session_id: str | None) -> SandboxSession: ...
-    async def get_session(self, session_id: str) -> SandboxSession | None: ...
-    async def get_template(self, template_id: str) -> models.AgentTemplate: ...
 
 
 class OneCall:
     """A session for one call.
 
-    Without a session id it is new and gone afterwards, whatever happens; with one it is joined or made, and lives on.
+    Without a session id, given or in the request, it is new and gone afterwards, whatever happens; with one it is
+    joined or made, and keeps running.
+
+    Raises:
+        ConfigurationError: The argument and the request name two sessions.
     """
 
-    def __init__(self, client: Sessions, template_id: str, *, create_session: bool, session_id: str | None) -> None:
+    def __init__(
+        self,
+        client: AgentRuntimeClient,
+        template_id: str,
+        request: Request,
+        *,
+        create_session: bool,
+        session_id: str | None,
+    ) -> None:
+        named = text_in(request, "session_id")
+        if session_id is not None and named is not None and session_id != named:
+            raise ConfigurationError(f"the argument names session {session_id!r}, and the request {named!r}")
         self._client = client
         self._template_id = template_id
         self._create_session = create_session
-        self._session_id = session_id
+        self._session_id = session_id or named
         self._session: SandboxSession | None = None
 
     @property
@@ -87,14 +94,17 @@ class OneStream(InvocationSource):
 
     async def open(self) -> Answer:
         """Find or make the session and send the request; making a session has limits of its own."""
-        self.context = (await self._one_call.begin()).context
+        self.context = (await self._one_call.begin()).context(self._options)
         return await super().open()
 
     async def abandon(self, invocation_id: str) -> None:
-        """Cancel the invocation where its sandbox lives on."""
+        """Cancel the invocation where its sandbox keeps running."""
         if not self._one_call.ends_its_session:
             await super().abandon(invocation_id)
 
-    async def close(self) -> None:
+    async def close(self, error: BaseException | None, chunks: int) -> None:
         """Close a session that was made for this stream alone."""
-        await self._one_call.end()
+        try:
+            await self._one_call.end()
+        finally:
+            await super().close(error, chunks)

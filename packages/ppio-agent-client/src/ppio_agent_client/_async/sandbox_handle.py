@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import ppio_agent_models as models
 from ppio_agent_models import (
     ConfigurationError,
     NetworkError,
@@ -55,9 +57,9 @@ class SandboxHandle:
         keep_alive: bool = False,
     ) -> None:
         self.provider = provider
-        self.now = sandbox
+        self.now: Sandbox = sandbox
         self.forget = forget
-        self.life_seconds = lifecycle.life_of(sandbox) if life_seconds is None else life_seconds
+        self.life_seconds: float = lifecycle.life_of(sandbox) if life_seconds is None else life_seconds
         self.keep_alive = keep_alive
         self._extended_at = None if life_seconds is None else io.now()
         self._keeper: io.Background | None = None
@@ -69,10 +71,17 @@ class SandboxHandle:
         self._connection.peer.url = sandbox.url
         self._connection.peer.headers.update(sandbox.headers)
 
+    @property
+    def status(self) -> models.SessionStatus:
+        """The state of its session, as it was when somebody last looked."""
+        return models.SessionStatus.ACTIVE if self.now.state == "running" else lifecycle.status_of(self.now, None)
+
     async def look(self) -> Sandbox | None:
         """Return how the provider says it is now."""
         found = await self.provider.get(self.now.sandbox_id)
-        if found is not None:
+        if found is None:
+            self.now = replace(self.now, state="ended")
+        else:
             self.know(found)
         return found
 
@@ -90,7 +99,7 @@ class SandboxHandle:
         return self.provider.official_sandbox(self.now)
 
     async def extend(self, life_seconds: float | None = None) -> None:
-        """Let it live on, counted from now, for as long as before unless `life_seconds` says otherwise."""
+        """Extend its time to live, counted from now, to as long as before unless `life_seconds` says otherwise."""
         if life_seconds is not None:
             self.life_seconds = life_seconds
         asked_at = io.now()
@@ -120,7 +129,7 @@ class SandboxHandle:
             except SandboxPausedError:
                 self._extended_at = io.now()  # nothing ends while it sleeps
             except PPIOAgentRuntimeError:
-                logger.warning("the life of sandbox %s was not extended", self.now.sandbox_id, exc_info=True)
+                logger.warning("the time to live of sandbox %s was not extended", self.now.sandbox_id, exc_info=True)
 
     async def check_awake(self) -> None:
         """Do nothing if it can be called, as far as is known.

@@ -1,4 +1,4 @@
-"""From a template to an agent that answers, without leaving a sandbox behind on the way."""
+"""Starts an agent from a template and waits until it responds; a sandbox whose start fails is ended."""
 
 from __future__ import annotations
 

@@ -1,67 +1,72 @@
-"""A stream of an agent's chunks, from the first to the closing word."""
+"""A stream of an agent's chunks, from the first one to the closing event."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Generic, Literal, Self, cast
+
+from typing_extensions import TypeVar
 
 import ppio_agent_models as models
-from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError, TotalTimeoutError
+from ppio_agent_models import PPIOAgentRuntimeError
+from ppio_agent_models._framing import EventFramer
 
-from .._core.streaming import CHUNK, Event, number_of
-from .event_reader import EventReader
+from .._core.relay import HEARTBEAT_SECONDS, JsonLines, ServerSentEvents
+from .._core.streaming import number_of
+from .._io import _async as io
+from .stream_events import StreamEvents
 from .stream_source import EventsSource
 
+Chunk = TypeVar("Chunk", default=Any)
+Item = TypeVar("Item")
 
-class InvocationStream:
+
+class InvocationStream(io.OneKind, Generic[Chunk]):
     """What an agent yields, decoded, one chunk at a time.
 
-    The request is sent by `async with`, or by the first step of an iteration. A connection that is cut is replaced by
-    another, and each chunk comes exactly once. Leaving the `async with` block, or a loop that is not inside one, before
-    the end cancels the invocation; a stream of `InvocationHandle.events` only stops reading. Errors are exceptions:
-    before the first chunk those of an ordinary call, later the agent's error or `StreamInterruptedError`.
-
-    Attributes:
-        received: How many chunks were handed out.
+    `async with`, or the first step of an iteration, sends the request. If the connection is cut, the stream resumes
+    over another one, and each chunk arrives exactly once. If a time limit of your own stops a step, nothing is lost:
+    the next step continues. Leaving the `async with` block, or a loop that isn't inside one, before the end cancels the
+    invocation; a stream of `InvocationHandle.events` only stops reading. Errors are raised: before the first chunk
+    those of an ordinary call, later the agent's error or `StreamInterruptedError`.
     """
 
-    def __init__(self, source: EventsSource) -> None:
-        self._source = source
-        self._reader = EventReader(source)
-        self._waiting: deque[Event] = deque()
-        self._event_id: bytes | None = None
-        self._opened = False
+    def __init__(self, source: EventsSource, chunk_type: type[Chunk] | None = None) -> None:
+        self._events = StreamEvents(source, chunk_type)
+        self._reader = self._events.reader
         self._entered = False
-        self._over = False
-        self._closed = False
-        self.received = 0
+
+    @property
+    def received(self) -> int:
+        """How many chunks were returned so far."""
+        return self._events.received
 
     @property
     def request_id(self) -> str | None:
-        """The id to quote when asking about this call, once the answer has begun."""
+        """The request ID, to quote when you report a problem with this call; known once the response has begun."""
         return self._reader.request_id
 
     @property
     def invocation_id(self) -> str | None:
-        """The id to find the invocation by, once the answer has begun; None where the server has none."""
+        """The ID of the invocation, once the response has begun; None if the server has none."""
         return self._reader.invocation_id
 
     @property
     def replayed(self) -> bool:
-        """Whether an earlier request with the same idempotency key has begun this invocation."""
+        """Whether an earlier request with the same idempotency key started this invocation."""
         return self._reader.replayed
 
     @property
     def done(self) -> models.InvocationResponse | None:
-        """The envelope that closed the stream, without a result; None before, and where the server sends none."""
+        """The envelope that closed the stream, without a result; None before that, or if the server sends none."""
         return self._reader.envelope
 
     @property
     def last_event_id(self) -> int:
-        """The number of the last event that was handed out; before the first, where the stream began."""
-        return number_of(self._event_id) or self._source.after
+        """The number of the last event that was returned; before the first one, that of where the stream began."""
+        return number_of(self._events.event_id) or self._events.source.after
 
     async def __aenter__(self) -> Self:
         self._entered = True
@@ -73,102 +78,179 @@ class InvocationStream:
     ) -> None:
         await self.close()
 
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self if self._entered else self._own_loop()
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        return self if self._entered else Loop(self, self._events.chunk)
 
-    async def __anext__(self) -> Any:
-        waiting = self._waiting
-        while waiting or await self._fill():
-            kind, value, self._event_id = waiting.popleft()
-            if kind == CHUNK:
-                self.received += 1
-                return value
-        raise StopAsyncIteration
-
-    async def events(self) -> AsyncIterator[models.StreamEvent]:
-        """Iterate over everything that the agent says: chunks, what it reports as progress, and the closing envelope.
-
-        Leaving the loop closes the stream, unless that is done by an `async with` block around it.
-        """
+    async def __anext__(self) -> Chunk:
+        events = self._events
         try:
-            while self._waiting or await self._fill():
-                kind, value = self._take()
-                yield models.StreamEvent(cast(Literal["chunk", "progress"], kind), value, number_of(self._event_id))
-            if self.done is not None:
-                yield models.StreamEvent("done", self.done.model_dump())
+            chunk: Chunk = await events.chunk()
+            return chunk
         finally:
-            if not self._entered:
-                await self.close()
+            del self  # a traceback would hold the stream, which is closed when nobody does
+
+    def __del__(self) -> None:
+        self._events.let_go()
+
+    def events(self) -> AsyncIterator[models.StreamEvent]:
+        """Iterate over all events of the stream: chunks, progress, and the closing envelope.
+
+        Leaving the loop closes the stream, unless an `async with` block around it does.
+        """
+        return Loop(self, TypedEvents(self._events).next)
+
+    def sse(self, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> AsyncIterator[bytes]:
+        """Yield the stream for a browser: the body of a `StreamingResponse` with `media_type="text/event-stream"`.
+
+        Chunks are messages whose `data` is JSON; progress is an event of that name. It ends with the event `done` or
+        `error`, at which the page should close its `EventSource`. To resume, pass the `Last-Event-ID` of the browser,
+        or the `event.lastEventId` that the page has kept, to `session.stream(last_event_id=...)`. If the browser
+        disconnects, the invocation is cancelled, unless it was started with `on_disconnect="continue"`.
+
+        Args:
+            heartbeat_seconds: How often a silent stream sends a comment, so that no proxy in between closes it.
+        """
+        return _relayed(self, ServerSentEvents(), heartbeat_seconds)
+
+    def ndjson(self, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> AsyncIterator[bytes]:
+        """Yield the stream as lines of JSON (`application/x-ndjson`), each with `kind`, `data` and `event_id`.
+
+        Kinds are `chunk`, `progress`, `heartbeat`, and at the end `done` or `error`. Everything else is as for `sse`.
+        """
+        return _relayed(self, JsonLines(), heartbeat_seconds)
 
     async def open(self) -> None:
-        """Send the request and wait for the begin of the answer; a stream that is open stays as it is.
+        """Send the request and wait for the start of the response; does nothing if the stream is already open.
 
         Raises:
             PPIOAgentRuntimeError: As for an ordinary call.
         """
-        if self._opened or self._closed:
-            return
-        self._opened = True
-        try:
-            await self._reader.open()
-        except BaseException:
-            await self.close()
-            raise
-        if self._closed:  # meanwhile, when nobody knew yet what the invocation is called
-            await self._leave()
+        await self._events.open()
 
     async def close(self) -> None:
-        """Leave the stream; before its end, this cancels the invocation. What was received can still be read."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            await self._leave()
-        finally:
-            await self._source.close()
+        """Close the stream; before its end, this cancels the invocation. What was received can still be read."""
+        await self._events.close()
 
     aclose = close  # async-only: the name that contextlib.aclosing knows
 
-    async def _leave(self) -> None:
-        was_over = self._over  # whoever reads meanwhile finds the connection closed, and says that it is over
-        await self._reader.close()
-        if self._reader.can_be_abandoned and not was_over:
-            await self._source.abandon(self._reader.invocation_id or "")
 
-    async def _own_loop(self) -> AsyncIterator[Any]:
-        """Iterate, and close when the loop is left: there is no `async with` block that would."""
+class AgentEventStream(InvocationStream):
+    """The typed events of a run (AG-UI 1.0), one at a time: see `AgentEvent` and its subclasses.
+
+    Everything else is as for `InvocationStream`. If an agent has no typed events, its text arrives as text messages,
+    any other chunk as a `CustomEvent` named `ppio.chunk`.
+    """
+
+    def __init__(self, source: EventsSource) -> None:
+        super().__init__(source)
+        self._ready: deque[dict[str, Any]] = deque()
+        self._framer: EventFramer | None = None
+        self._is_told = False  # the first value said whether there is something to frame
+
+    def __aiter__(self) -> AsyncIterator[models.AgentEvent]:
+        return self if self._entered else Loop(self, self._next)
+
+    async def __anext__(self) -> models.AgentEvent:
         try:
-            while self._waiting or await self._fill():
-                kind, value = self._take()
-                if kind == CHUNK:
-                    yield value
+            return await self._next()
         finally:
-            await self.close()
+            del self  # as in the base
 
-    def _take(self) -> tuple[str, Any]:
-        kind, value, self._event_id = self._waiting.popleft()
-        self.received += kind == CHUNK
-        return kind, value
+    async def _next(self) -> models.AgentEvent:
+        while not self._ready:
+            try:
+                value = await self._events.chunk()
+            except StopAsyncIteration:
+                if self._framer is None or self._framer.is_over:
+                    raise
+                self._ready.extend(self._framer.finish())
+            else:
+                self._ready.extend(self._framed(value))
+        return models.AgentEvent.parse(self._ready.popleft())
 
-    async def _fill(self) -> bool:
-        """Read until there is something. Return False at the end of the stream."""
-        await self.open()
-        if self._closed:
-            return False
+    def _framed(self, value: Any) -> list[dict[str, Any]]:
+        """Return the events of a chunk, which is one already where the agent has typed ones."""
+        if not self._is_told:
+            self._is_told = True
+            if not (self._reader.typed and isinstance(value, dict)):
+                run_id = self._reader.invocation_id or ""
+                self._framer = EventFramer(self._events.source.session_id, run_id, run_id[:16] or "message")
+        return [value] if self._framer is None else self._framer.frame(value)
+
+
+class Loop(io.OneKind, Generic[Item]):
+    """The iterator of a loop: the stream is closed with it, unless a block around it does that."""
+
+    def __init__(self, stream: InvocationStream[Any], step: Callable[[], Awaitable[Item]]) -> None:
+        self._stream = stream
+        self._step = step
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        step = self._step
         try:
-            self._waiting.extend(await self._reader.more())
-        except BaseException as error:
-            await self._fail(error)
-            raise
-        if not self._waiting:
-            self._over = True
-            await self.close()
-        return bool(self._waiting)
+            return await step()
+        finally:
+            del self  # as in the stream itself
 
-    async def _fail(self, error: BaseException) -> None:
-        """Close what failed. An invocation that may go on is left alone: its handle can still be asked."""
-        limit_of_caller = isinstance(error, TotalTimeoutError)
-        self._over = isinstance(error, PPIOAgentRuntimeError) and not limit_of_caller
-        await self.close()
-        if isinstance(error, NetworkError | StreamInterruptedError):
-            await self._source.explain(error)
+    async def aclose(self) -> None:
+        """Close the stream, unless a block around the loop does."""
+        if not self._stream._entered:
+            await self._stream.close()
+
+    def __del__(self) -> None:
+        if not self._stream._entered:
+            self._stream._events.let_go()
+
+
+class TypedEvents:
+    """The events of a stream as its callers see them, the closing envelope among them."""
+
+    def __init__(self, events: StreamEvents) -> None:
+        self._events = events
+        self._over = False
+
+    async def next(self) -> models.StreamEvent:
+        """Return the next event.
+
+        Raises:
+            StopAsyncIteration: There is none.
+        """
+        event = None if self._over else await self._events.event()
+        if event is not None:
+            kind, value, event_id = event
+            return models.StreamEvent(cast(Literal["chunk", "progress"], kind), value, number_of(event_id))
+        reader = self._events.reader
+        if self._over or reader.envelope is None:
+            raise StopAsyncIteration
+        self._over = True
+        return models.StreamEvent("done", reader.envelope.model_dump(), reader.end_id)
+
+
+async def _relayed(
+    stream: InvocationStream, form: ServerSentEvents | JsonLines, heartbeat_seconds: float
+) -> AsyncIterator[bytes]:
+    """Yield the stream as bytes to send: events as they come, heartbeats between them, and how it ended.
+
+    Whoever stops reading leaves the stream, which cancels the invocation unless it was to continue.
+    """
+    steps = io.Steps(stream._events.batch)
+    try:
+        while True:
+            try:
+                batch = await steps.next(heartbeat_seconds)
+            except PPIOAgentRuntimeError as error:
+                yield form.error(error)
+                return
+            if batch is None:
+                yield form.heartbeat
+            elif batch:
+                yield form.events(batch, stream.invocation_id)
+            else:
+                break
+        if stream.done is not None:
+            yield form.done(stream.done)
+    finally:
+        await steps.end(stream.close)

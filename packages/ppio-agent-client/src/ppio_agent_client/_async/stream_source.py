@@ -1,19 +1,22 @@
-"""Where the events of an invocation come from: from asking the agent, or from reading what it has said already."""
+"""Where the events of an invocation come from: a new request to the agent, or the log of an earlier one."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from ppio_agent_models import NetworkError, PPIOAgentRuntimeError, StreamInterruptedError
 
 from .._core import requests
-from .._core.limits import Limits, call_limits, requested_timeout, total_seconds
-from .._core.requests import Call, CallOptions, OnDisconnect, Request
+from .._core.limits import Limits, call_limits, total_seconds
+from .._core.relay import position_of
+from .._core.request_body import Request, requested_timeout
+from .._core.requests import Call, CallOptions, OnDisconnect, Peer
 from .._io import _async as io
+from .._tracing import CallSpan, note_attempt
 
 if TYPE_CHECKING:
     from .agent_connection import AgentConnection, Explain
@@ -34,12 +37,19 @@ class CallContext:
         connection: The way to the agent.
         ready: Raises where the session cannot be called: it is closed, or sleeps.
         explain: Raises what happened to the sandbox, if something did, instead of what the network saw of it.
+        headers: What the requests about one call carry besides those of the session.
     """
 
     session_id: str
     connection: AgentConnection
     ready: Callable[[], Awaitable[None]]
     explain: Explain
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def peer(self) -> Peer:
+        """The agent, with everything that a request of this call carries."""
+        return self.connection.peer.with_headers(self.headers)
 
     async def open(self, call: Callable[[], Call], limits: Limits) -> Answer:
         """Return the answer to a call, retried where that is safe; what is no event stream has been read.
@@ -54,22 +64,38 @@ class CallContext:
             await self.explain(error)
             raise
 
+    async def ask(self, call: Callable[[], Call], limits: Limits, operation: str) -> Answer:
+        """Return the answer to a call that is over with it; `operation` is how traces name it."""
+        with CallSpan(operation, self.session_id) as span:
+            answer = await self.open(call, limits)
+            span.answered(answer.status, answer.headers)
+            return answer
+
 
 class EventsSource:
     """What an invocation has said after event number `after`, and will say. Leaving it leaves the invocation alone.
 
-    `context` is None while its session is not made yet.
+    `context` is None while its session is not made yet, and `span` until it is opened. `typed` asks for typed events.
     """
 
-    def __init__(self, context: CallContext | None, invocation_id: str, after: int) -> None:
+    _operation = "read_invocation"
+
+    def __init__(self, context: CallContext | None, invocation_id: str, after: int, *, typed: bool = False) -> None:
         self.context = context
+        self.typed = typed
         self._invocation_id = invocation_id
         self.after = after
+        self.span: CallSpan | None = None
 
     @property
     def _context(self) -> CallContext:
         assert self.context is not None
         return self.context
+
+    @property
+    def session_id(self) -> str:
+        """The session that it belongs to."""
+        return self._context.session_id
 
     @property
     def survives(self) -> bool:
@@ -81,19 +107,34 @@ class EventsSource:
         """The limits, counted from the moment when the stream is opened."""
         return call_limits(self._context.connection.config, None, io.now())
 
+    @property
+    def max_event_bytes(self) -> int:
+        """The most that one event may have."""
+        return self._context.connection.config.max_answer_bytes
+
     async def open(self) -> Answer:
-        """Return the begin of the stream."""
+        """Return the start of the stream."""
+        self.span = CallSpan(self._operation, self._context.session_id)
+        with self.span.active():
+            answer = await self._first()
+        self.span.answered(answer.status, answer.headers)
+        return answer
+
+    async def _first(self) -> Answer:
         limits = self.limits.for_events()
         return await self._context.open(lambda: self._call(self._invocation_id, self.after), limits)
 
-    async def read_on(self, invocation_id: str, after: int) -> Answer | NetworkError:
-        """Return what comes of one attempt to read on after a cut."""
+    async def read_on(self, invocation_id: str, after: int, attempt: int) -> Answer | NetworkError:
+        """Return what comes of an attempt to read on after a cut, the first of which is number 1."""
         limits = self.limits.for_events()
-        try:
-            async with io.Until(limits.deadline, limits.total):
-                return await self._context.connection.attempt(self._call(invocation_id, after), limits)
-        except NetworkError as error:
-            return error
+        assert self.span is not None
+        with self.span.active():
+            note_attempt("resume", attempt, last_event_id=after)
+            try:
+                async with io.Until(limits.deadline, limits.total):
+                    return await self._context.connection.attempt(self._call(invocation_id, after), limits)
+            except NetworkError as error:
+                return error
 
     def pause(self, failures: int, answer: Answer | None) -> float | None:
         """Return how long to wait before such an attempt; None when there were enough of them."""
@@ -104,20 +145,36 @@ class EventsSource:
         await self._context.explain(error)
 
     async def abandon(self, invocation_id: str) -> None:
-        """Do nothing: whoever reads an invocation does not own it."""
+        """Do nothing: a reader of an invocation doesn't own it."""
 
-    async def close(self) -> None:
-        """Do nothing: the session is its owner's."""
+    async def close(self, error: BaseException | None, chunks: int) -> None:
+        """End the span of a stream that ended so, after so many chunks; the session is its owner's."""
+        if self.span is not None:
+            self.span.end(error, chunks=chunks)
 
     def _call(self, invocation_id: str, after: int) -> Call:
-        return requests.events_call(self._context.connection.peer, invocation_id, after)
+        return requests.events_call(self._context.peer, invocation_id, after, typed=self.typed)
 
 
 class InvocationSource(EventsSource):
-    """A question to the agent. Leaving its stream cancels the invocation, unless it was asked to go on."""
+    """A request to the agent, or with `last_event_id` the return to one.
 
-    def __init__(self, context: CallContext | None, request: Request, options: CallOptions) -> None:
-        super().__init__(context, "", 0)
+    Leaving its stream cancels the invocation, unless it is to continue.
+    """
+
+    _operation = "invoke_agent"
+
+    def __init__(
+        self,
+        context: CallContext | None,
+        request: Request,
+        options: CallOptions,
+        last_event_id: str | None = None,
+        *,
+        typed: bool = False,
+    ) -> None:
+        invocation_id, after = position_of(last_event_id) if last_event_id else ("", 0)
+        super().__init__(context, invocation_id, after, typed=typed)
         self._request = request
         self._options = options
 
@@ -132,11 +189,14 @@ class InvocationSource(EventsSource):
         total = total_seconds(requested_timeout(self._request), None)
         return call_limits(self._context.connection.config, total, io.now())
 
-    async def open(self) -> Answer:
-        """Send the request and return the answer to it."""
+    async def _first(self) -> Answer:
+        if self._invocation_id:
+            return await super()._first()
         connection = self._context.connection
         return await self._context.open(
-            lambda: requests.invoke_call(connection.peer, self._request, self._options, stream=True),
+            lambda: requests.invoke_call(
+                self._context.peer, self._request, self._options, stream=True, typed=self.typed
+            ),
             self.limits.for_events() if connection.peer.speaks_protocol and self._options.survives else self.limits,
         )
 
@@ -147,7 +207,7 @@ class InvocationSource(EventsSource):
 
     async def _cancel(self, invocation_id: str) -> bool:
         connection = self._context.connection
-        call = requests.cancel_call(connection.peer, invocation_id)
+        call = requests.cancel_call(self._context.peer, invocation_id)
         limits = call_limits(connection.config, CANCEL_SECONDS, io.now())
         try:
             async with io.Until(limits.deadline, limits.total):
@@ -160,6 +220,13 @@ class InvocationSource(EventsSource):
         return True
 
 
-def call_options(idempotency_key: str | None, on_disconnect: OnDisconnect | None) -> CallOptions:
+def call_options(
+    request: Request,
+    idempotency_key: str | None,
+    on_disconnect: OnDisconnect | None,
+    headers: Mapping[str, str] | None,
+    user_id: str | None,
+) -> CallOptions:
     """Return the options of a call; its key is made up unless the caller has one."""
-    return requests.call_options(io.key() if idempotency_key is None else idempotency_key, on_disconnect)
+    key = io.key() if idempotency_key is None else idempotency_key
+    return requests.call_options(key, on_disconnect, request, headers, user_id)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import ppio_agent_models as models
 
-from .._config import ClientConfig
 from .._io import _async as io
+
+if TYPE_CHECKING:
+    from .._config import ClientConfig
 
 
 class TemplateList:
@@ -28,7 +31,12 @@ class TemplateList:
     @property
     def is_fresh(self) -> bool:
         """Whether what is known is still good."""
-        return io.now() - self._known_at < self._ttl_seconds
+        return self.age_seconds < self._ttl_seconds
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago it was asked for."""
+        return io.now() - self._known_at
 
     async def fetch(self) -> list[models.AgentTemplate]:
         """Return the templates that there are now."""

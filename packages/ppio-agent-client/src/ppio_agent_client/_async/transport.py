@@ -1,24 +1,26 @@
-"""The only way to the wire: httpx. One client of it per event loop and forked process, one translation of its errors.
+"""Sends all requests, over httpx: one client of it per event loop and forked process, one translation of its errors.
 
-The limits of a call are the timeouts of its request: httpcore reads `read` once for the head, and anew when the body
-begins. What a call may take in total is watched by a clock of ours.
+The limits of a call are the timeouts of its request: httpcore reads `read` once for the head, and again when the body
+begins. The total time of a call is limited here.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from ppio_agent_models import AgentClientError, ConfigurationError, PPIOAgentRuntimeError, TotalTimeoutError
+from ppio_agent_models import AgentClientError, ConfigurationError, InvocationError, TotalTimeoutError
 
-from .._config import ClientConfig
-from .._core.limits import Failure, Limits, failed, too_long
+from .._core.limits import Failure, Limits, failed, failure_of, too_long
 from .._core.requests import Call, is_loopback
 from .._io import _async as io
 from .free_list import FreeList
+
+if TYPE_CHECKING:
+    from .._config import ClientConfig
 
 MAX_CONNECTIONS: Final = 1000
 MAX_IDLE_CONNECTIONS: Final = 256
@@ -28,53 +30,22 @@ KEEP_ALIVE_SECONDS: Final = 4.0
 HttpClient = httpx.AsyncClient
 
 _NO_STREAM: Final = httpx.ByteStream(b"")
-_KINDS: Final = {
-    "ConnectTimeout": Failure.LATE_CONNECTION,
-    "PoolTimeout": Failure.LATE_CONNECTION,
-    "WriteTimeout": Failure.STUCK,
-    "ConnectError": Failure.NEVER_SENT,
-    "ProxyError": Failure.NEVER_SENT,
-    "UnsupportedProtocol": Failure.IMPOSSIBLE,
-    "LocalProtocolError": Failure.IMPOSSIBLE,
-    "InvalidURL": Failure.IMPOSSIBLE,
-    "NetworkError": Failure.LOST,
-    "RemoteProtocolError": Failure.LOST,
-    "DecodingError": Failure.LOST,
-    "HTTPError": Failure.OTHER,
-    "StreamError": Failure.OTHER,
-    "CookieConflict": Failure.OTHER,
-}
-"""Everything that httpx raises, by the name of its class or of the nearest one above: httpx2 has the same names."""
-_NEVER_CONNECTED: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutError"})
-"""What aiohttp raises before anything was sent; httpx-aiohttp gives all that breaks a connection the same names."""
-
-
-def failure_of(error: BaseException, *, began: bool) -> Failure | None:
-    """Return what an exception of httpx or httpx2 means before or after an answer began; None for anything else."""
-    if isinstance(error, UnicodeError):  # a header or a host that cannot be written
-        return Failure.IMPOSSIBLE
-    names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ in {"httpx", "httpx2"}]
-    if "ReadTimeout" in names:
-        return Failure.SILENT if began else Failure.NO_BEGIN
-    failure = next((_KINDS[name] for name in names if name in _KINDS), None)
-    if failure in {Failure.LATE_CONNECTION, Failure.NEVER_SENT} and (cause := error.__cause__) is not None:
-        causes = type(cause).__mro__
-        if causes[0].__module__.startswith("aiohttp") and _NEVER_CONNECTED.isdisjoint(kind.__name__ for kind in causes):
-            return Failure.LOST
-    return failure
 
 
 class Answer:
     """One answer whose head has arrived. Read it to its end or close it: either gives its connection back."""
 
-    def __init__(self, response: httpx.Response, call: Call, limits: Limits, timeouts: dict[str, float | None]) -> None:
-        self.status = response.status_code
+    def __init__(
+        self, response: httpx.Response, call: Call, limits: Limits, timeouts: dict[str, float | None], max_bytes: int
+    ) -> None:
+        self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._body = response.aiter_bytes()
         self._call = call
         self._limits = limits
         self._timeouts = timeouts
+        self._max_bytes = max_bytes
         self._content: bytes | None = None
 
     async def parts(self) -> AsyncGenerator[bytes, None]:
@@ -97,15 +68,29 @@ class Answer:
             await self.close()
 
     async def read(self) -> bytes:
-        """Return the whole body, as often as it is asked for. See `parts`."""
+        """Return the whole body, as often as it is asked for. See `parts`.
+
+        Raises:
+            InvocationError: It is larger than may be held, once it is decompressed.
+        """
         if self._content is None:
-            self._content = b"".join([part async for part in self.parts()])
+            size, held = 0, []
+            async for part in self.parts():
+                size += len(part)
+                held.append(part)
+                if size > self._max_bytes:
+                    await self.close()
+                    raise InvocationError(
+                        f"{self._call.where}: the answer has more than {self._max_bytes} bytes; "
+                        "ClientConfig(max_answer_bytes=...) sets how large one may be"
+                    )
+            self._content = b"".join(held)
         return self._content
 
     async def finish(self, seconds: float) -> None:
         """Read what is left, so that the connection can be used again, or close it after so many seconds."""
         self._timeouts["read"] = seconds
-        # Only who begins anew reads with the new timeout, which a thread needs; a task can be cancelled.
+        # Only a new read has the new timeout, which a thread needs; a task can be cancelled.
         rest: Any = self._body if io.IS_ASYNC else self._response.stream
         deadline = io.now() + seconds
         try:
@@ -179,7 +164,7 @@ class Transport:
             if ours is None:
                 raise
             raise ours from error
-        answer = Answer(response, call, limits, timeouts)
+        answer = Answer(response, call, limits, timeouts, self._config.max_answer_bytes)
         if (coding := _unknown_coding(response)) is not None:
             await answer.close()
             reason = f"the answer is encoded as {coding!r}, which was not asked for"
@@ -200,7 +185,7 @@ class Transport:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise AgentClientError("this client was closed meanwhile; make a new one")
+            raise AgentClientError("this client was closed in the meantime; create a new one")
 
     async def _new_client(self) -> DefaultAsyncHttpxClient:
         """Return a client for the place where this runs, and let go of those whose place is no more."""
@@ -218,14 +203,14 @@ class Transport:
 
 
 class DefaultAsyncHttpxClient(httpx.AsyncClient):
-    """An `httpx.AsyncClient` as the SDK makes its own, to start from: pass it as `http_client=`, and close it yourself.
+    """An `httpx.AsyncClient` with the SDK's own defaults: pass it as `http_client=`, and close it yourself.
 
-    What differs from httpx: up to 1000 connections, of which 256 are kept for 4 s, in a pool whose cost does not grow
-    with them; the TLS context of the process, for `SSL_CERT_FILE` and `SSL_CERT_DIR`; no proxy for this machine,
+    What differs from httpx: up to 1000 connections, of which 256 are kept for 4 s, in a pool whose cost doesn't grow
+    with them; the TLS context of the process, with `SSL_CERT_FILE` and `SSL_CERT_DIR`; no proxy for this machine,
     and no cookies.
 
     Args:
-        **settings: Those of `httpx.AsyncClient`. A `transport`, and `mounts`, are used as they are.
+        **settings: Those of `httpx.AsyncClient`. A `transport` and `mounts` are used unchanged.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -243,7 +228,7 @@ class DefaultAsyncHttpxClient(httpx.AsyncClient):
         self._mounts = mounts
 
     async def close_idle(self, url: httpx.URL) -> None:
-        """Close the connections to the origin of `url` that wait for their next request."""
+        """Close the idle connections to the origin of `url`."""
         free_list = getattr(self._transport_for_url(url), "_pool", None)
         if isinstance(free_list, FreeList):
             await free_list.close_idle(url.raw_scheme, url.raw_host, url.port)
@@ -295,10 +280,16 @@ def _with_free_list(transport: httpx.AsyncBaseTransport, limits: httpx.Limits) -
     return transport
 
 
-def translated(error: Exception, call: Call, limits: Limits, *, began: bool) -> PPIOAgentRuntimeError | None:
+def translated(error: Exception, call: Call, limits: Limits, *, began: bool) -> Exception | None:
     """Return our exception for one of httpx, or of httpx2, in a call; None for anything else."""
+    if (theirs := io.raised_by_signal(error)) is not None:
+        return theirs
     failure = failure_of(error, began=began)
     if failure is None:
         return None
-    reason = "a header is not ASCII" if isinstance(error, UnicodeError) else str(error) or type(error).__name__
+    reason = str(error) or type(error).__name__
+    if isinstance(error, UnicodeError):
+        reason = "a header is not ASCII"
+    elif failure is Failure.IMPOSSIBLE and type(error).__name__ == "ProxyError":
+        reason = f"the proxy answered {reason}; ClientConfig(proxy=...) or HTTPS_PROXY names it, user and password too"
     return failed(failure, reason, call.where, limits, io.now())

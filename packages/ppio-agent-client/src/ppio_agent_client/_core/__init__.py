@@ -1,1 +1,1 @@
-"""What the client decides, as pure functions: no network, clock, tasks or chance. Whoever calls brings those in."""
+"""The decisions of the client, as pure functions: network, clock, tasks and random values come from their callers."""

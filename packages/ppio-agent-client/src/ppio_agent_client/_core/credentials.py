@@ -12,9 +12,9 @@ from typing import Final
 
 from ppio_agent_models import ConfigurationError
 
-from .._config import AccessToken
+from .._headers import checked_token
+from .._settings import AccessToken
 from . import json_codec
-from .requests import checked_token
 
 RENEW_BEFORE_SECONDS: Final = 60.0
 """How long before its end a credential is renewed; a fifth of its life where that is less."""
@@ -60,7 +60,7 @@ def kept_token(fetched: object, *, unix_now: float) -> KeptToken:
             "a callable api_key returns an AccessToken, a pair of token and expiry, or a token as str, "
             f"not {type(fetched).__qualname__}"
         )
-    checked_token(token)
+    token = checked_token(token) or ""
     ends_at = _unix_seconds(end)
     margin = min(RENEW_BEFORE_SECONDS, max(ends_at - unix_now, 0.0) / 5)
     return KeptToken(token, ends_at - margin, ends_at)
@@ -86,7 +86,7 @@ def key_headers(key: str, *, bearer: bool) -> dict[str, str]:
     Raises:
         ConfigurationError: It has characters that no header can carry.
     """
-    checked_token(key)
+    key = checked_token(key) or ""
     return {"Authorization": f"Bearer {key}"} if bearer else {"X-API-KEY": key}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import ppio_agent_models as models
 from ppio_agent_models import (
@@ -13,7 +13,7 @@ from ppio_agent_models import (
     SandboxStartTimeoutError,
 )
 
-from .._sandbox import Sandbox
+from .._sandbox import Sandbox, SandboxSpec
 
 FIRST_PAUSE_SECONDS = 0.05
 MAX_PAUSE_SECONDS = 1.0
@@ -25,6 +25,33 @@ LAST_PING_SECONDS = 1.0
 _QUOTED_LINES = 5
 # SIGINT, SIGKILL and SIGTERM are how sandboxes are closed; any other end is the agent's own.
 _ORDINARY_ENDS = frozenset({None, 0, -2, -9, -15})
+
+
+def sandbox_spec(
+    session_id: str,
+    template_id: str,
+    config: models.SandboxConfig | None,
+    *,
+    timeout_seconds: float | None,
+    metadata: Mapping[str, str] | None,
+    is_new: bool,
+) -> SandboxSpec:
+    """Return what a sandbox is made from: as `config` says, with another life and with more metadata where given."""
+    wanted = config or models.SandboxConfig()
+    return SandboxSpec(
+        session_id=session_id,
+        template_id=template_id,
+        timeout_seconds=wanted.timeout_seconds if timeout_seconds is None else timeout_seconds,
+        env_vars=dict(wanted.env_vars),
+        metadata={**wanted.metadata, **(metadata or {})},
+        memory_limit=wanted.memory_limit,
+        cpu_limit=wanted.cpu_limit,
+        auto_pause=wanted.auto_pause,
+        auto_resume=wanted.auto_resume,
+        private_traffic=wanted.private_traffic,
+        internet_access=wanted.internet_access,
+        is_new=is_new,
+    )
 
 
 def pauses() -> Iterator[float]:
@@ -127,7 +154,7 @@ def status_of_ping(answer: models.PingResponse | None) -> models.SessionStatus:
 
 
 def life_of(sandbox: Sandbox) -> float:
-    """Return how long a sandbox was meant to live, in seconds, for who did not make it.
+    """Return how long a sandbox was meant to live, in seconds, for a client that did not make it.
 
     Never less than that: where its provider does not know, an extended sandbox counts from its creation, so a refresh
     cannot cut a life short.

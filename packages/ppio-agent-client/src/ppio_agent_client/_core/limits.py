@@ -1,13 +1,11 @@
-"""The four time limits of a call, how they become the timeout of one read, and what a call is that failed."""
+"""The four time limits of a call, how they become the timeout of one read, and the error of a call that failed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
-import ppio_agent_models as models
 from ppio_agent_models import (
     ConfigurationError,
     ConnectTimeoutError,
@@ -18,7 +16,8 @@ from ppio_agent_models import (
     TotalTimeoutError,
 )
 
-from .._config import ClientConfig
+if TYPE_CHECKING:
+    from .._config import ClientConfig
 
 ANSWER_GRACE_SECONDS = 1.0
 """How much longer than the handler's own limit a client waits, so that the agent's 504 arrives and says more."""
@@ -30,7 +29,7 @@ class Limits:
 
     Attributes:
         connect: To a connection.
-        first_byte: From the request to the begin of the answer.
+        first_byte: From the request to the start of the answer.
         idle: Of silence inside the answer.
         total: For the whole call; `deadline` is when that ends, on the clock of `now`.
         is_prompt: `first_byte` is not the caller's wish: the answer of a living connection begins within a heartbeat.
@@ -51,17 +50,12 @@ class Limits:
         """Return the limits of an attempt whose answer the agent holds back for `wait` seconds."""
         return self if self.idle is None else replace(self, first_byte=self.idle + wait)
 
-    def within(self, seconds: float, now: float) -> Limits:
-        """Return limits that end `seconds` from `now`, or earlier where they did before."""
-        left = self.remaining(now)
-        return self if left is not None and left < seconds else replace(self, total=seconds, deadline=now + seconds)
-
     def remaining(self, now: float) -> float | None:
         """Return what is left of the whole call, 0 or less when it is over."""
         return None if self.deadline is None else self.deadline - now
 
     def head_timeout(self, now: float) -> float | None:
-        """Return how long to wait for the begin of the answer."""
+        """Return how long to wait for the start of the answer."""
         return _shorter(self.first_byte, self.remaining(now))
 
     def body_timeout(self, now: float) -> float | None:
@@ -87,16 +81,6 @@ def call_limits(config: ClientConfig, total: float | None, now: float) -> Limits
     return Limits(config.connect_timeout, config.first_byte_timeout, config.idle_timeout, total, deadline)
 
 
-def requested_timeout(request: models.InvocationRequest | Mapping[str, Any] | str) -> float | None:
-    """Return the `timeout` that a request asks for, in seconds, when it has the contract's type."""
-    if isinstance(request, str):
-        return None
-    value = request.timeout if isinstance(request, models.InvocationRequest) else request.get("timeout")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        return None
-    return float(value)
-
-
 def total_seconds(requested: float | None, default: float | None) -> float | None:
     """Return how long the client waits in all: what the request asks plus a moment for its answer, else the default."""
     return default if requested is None else requested + ANSWER_GRACE_SECONDS
@@ -106,6 +90,7 @@ class Failure(Enum):
     """What went wrong on the way."""
 
     IMPOSSIBLE = "such a request cannot be sent"
+    UNTRUSTED = "the certificate could not be verified"
     NEVER_SENT = "there was no connection"
     LATE_CONNECTION = "there was no connection in time"
     STUCK = "the request did not go out"
@@ -115,7 +100,52 @@ class Failure(Enum):
     OTHER = "something else"
 
 
-_LATE = frozenset({Failure.LATE_CONNECTION, Failure.STUCK, Failure.NO_BEGIN, Failure.SILENT})
+_LATE: Final = frozenset({Failure.LATE_CONNECTION, Failure.STUCK, Failure.NO_BEGIN, Failure.SILENT})
+_KINDS: Final = {
+    "ConnectTimeout": Failure.LATE_CONNECTION,
+    "PoolTimeout": Failure.LATE_CONNECTION,
+    "WriteTimeout": Failure.STUCK,
+    "ConnectError": Failure.NEVER_SENT,
+    "ProxyError": Failure.NEVER_SENT,
+    "UnsupportedProtocol": Failure.IMPOSSIBLE,
+    "LocalProtocolError": Failure.IMPOSSIBLE,
+    "InvalidURL": Failure.IMPOSSIBLE,
+    "NetworkError": Failure.LOST,
+    "RemoteProtocolError": Failure.LOST,
+    "DecodingError": Failure.LOST,
+    "HTTPError": Failure.OTHER,
+    "StreamError": Failure.OTHER,
+    "CookieConflict": Failure.OTHER,
+}
+"""Everything that httpx raises, by the name of its class or of the nearest one above: httpx2 has the same names."""
+_NEVER_CONNECTED: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutError"})
+"""What aiohttp raises before anything was sent; httpx-aiohttp gives all that breaks a connection the same names."""
+
+
+def failure_of(error: BaseException, *, began: bool) -> Failure | None:
+    """Return what an exception of httpx or httpx2 means before or after an answer began; None for anything else."""
+    if isinstance(error, UnicodeError):  # a header or a host that cannot be written
+        return Failure.IMPOSSIBLE
+    if _is_untrusted(error):
+        return Failure.UNTRUSTED
+    names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ in {"httpx", "httpx2"}]
+    if "ReadTimeout" in names:
+        return Failure.SILENT if began else Failure.NO_BEGIN
+    if "ProxyError" in names and str(error)[:1] == "4":  # a status of the proxy itself, such as 407
+        return Failure.IMPOSSIBLE
+    failure = next((_KINDS[name] for name in names if name in _KINDS), None)
+    if failure in {Failure.LATE_CONNECTION, Failure.NEVER_SENT} and (cause := error.__cause__) is not None:
+        causes = type(cause).__mro__
+        if causes[0].__module__.startswith("aiohttp") and _NEVER_CONNECTED.isdisjoint(kind.__name__ for kind in causes):
+            return Failure.LOST
+    return failure
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Tell whether the cause of an error is a certificate, which the next attempt would meet again."""
+    while error is not None and type(error).__name__ != "SSLCertVerificationError":
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def failed(failure: Failure, reason: object, where: str, limits: Limits, now: float) -> PPIOAgentRuntimeError:
@@ -126,13 +156,18 @@ def failed(failure: Failure, reason: object, where: str, limits: Limits, now: fl
     if failure is Failure.LATE_CONNECTION:
         return ConnectTimeoutError(f"no connection for {where} within {limits.connect or 0:g} s")
     if failure is Failure.NO_BEGIN:
-        return FirstByteTimeoutError(f"{where}: no answer began within {limits.first_byte or 0:g} s")
+        return FirstByteTimeoutError(f"{where}: no response began within {limits.first_byte or 0:g} s")
     if failure in _LATE:
-        return IdleTimeoutError(f"{where}: nothing moved for {limits.idle or 0:g} s")
+        return IdleTimeoutError(f"{where}: no data for {limits.idle or 0:g} s")
     if failure is Failure.NEVER_SENT:
         return NetworkError(f"{where} was not sent: {reason}", retryable=True)
     if failure is Failure.IMPOSSIBLE:
         return ConfigurationError(f"{where} cannot be sent: {reason}")
+    if failure is Failure.UNTRUSTED:
+        return ConfigurationError(
+            f"{where} was not sent, because the server's certificate could not be verified: {reason}; if an authority "
+            "of your own issued it, set SSL_CERT_FILE to the file of that authority"
+        )
     if failure is Failure.LOST:
         return NetworkError(f"the connection for {where} was lost: {reason}")
     return NetworkError(f"{where} failed: {reason}")

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Any, Literal, Union
-from urllib.parse import quote, urlsplit
+from typing import Literal, TypedDict
+from urllib.parse import SplitResult, quote, urlsplit
 
 import ppio_agent_models as models
 from ppio_agent_models import (
+    EVENTS_HEADER,
     IDEMPOTENCY_KEY_HEADER,
+    INSTANCE_HEADER,
     JSON_MEDIA_TYPE,
     LAST_EVENT_ID_HEADER,
     MAX_IDEMPOTENCY_KEY_CHARS,
-    MAX_SESSION_ID_CHARS,
     ON_DISCONNECT_HEADER,
     PROTOCOL_HEADER,
     PROTOCOL_VERSION,
     SESSION_ID_HEADER,
     SSE_MEDIA_TYPE,
     TIMEOUT_HEADER,
+    USER_ID_HEADER,
     ConfigurationError,
-    SerializationError,
 )
 
-from .._version import __version__
-from .json_codec import dump
-from .limits import requested_timeout
+from .._headers import checked_headers, checked_session_id, checked_user_id, encoded_session_id, merged
+from .request_body import Request, body_of, requested_timeout, text_in
 
-USER_AGENT = f"ppio-agent-client/{__version__}"
-
-Request = Union["models.InvocationRequest", Mapping[str, Any], str]  # with `|` it would need the model now
-"""What a caller may ask with: the model, a JSON object, or a prompt."""
 OnDisconnect = Literal["cancel", "continue"]
 """What becomes of an invocation when its caller is gone; the agent waits for the caller's return unless given."""
 LONGEST_WAIT_SECONDS = 30.0
@@ -53,6 +49,8 @@ class Call:
     url: str
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
+    was_moved: bool = False
+    """Another instance than the one that it was for has refused it."""
 
     @property
     def where(self) -> str:
@@ -65,9 +63,26 @@ class Call:
         return self.method != "POST"
 
     @property
-    def has_key(self) -> bool:
-        """Whether the same call finds the same invocation: it has a key, and does not end with its connection."""
-        return IDEMPOTENCY_KEY_HEADER in self.headers and self.headers.get(ON_DISCONNECT_HEADER) != "cancel"
+    def instance(self) -> str | None:
+        """Which instance of the agent may take it; None for any."""
+        return self.headers.get(INSTANCE_HEADER)
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether it can be sent again although it may have arrived.
+
+        It only looks, or finds what it began: it has a key that only the instance takes that knows the key, and does
+        not end with its connection.
+        """
+        keyed = IDEMPOTENCY_KEY_HEADER in self.headers and self.headers.get(ON_DISCONNECT_HEADER) != "cancel"
+        return self.is_safe or (keyed and self.instance is not None)
+
+    def for_instance(self, instance: str | None) -> Call:
+        """Return the same call for another instance of the agent, or for any."""
+        headers = {name: value for name, value in self.headers.items() if name != INSTANCE_HEADER}
+        if instance is not None:
+            headers[INSTANCE_HEADER] = instance
+        return replace(self, headers=headers, was_moved=True)
 
 
 @dataclass(slots=True)
@@ -78,11 +93,28 @@ class Peer:
         url: Where it listens, without a trailing slash.
         headers: What every request to it carries.
         speaks_protocol: Whether it speaks protocol 1; None while nothing is known.
+        instance: Which instance of it answered last; None while that is not known, and where several answer in turn.
+        is_several: Several instances answer in turn, as behind a load balancer.
     """
 
     url: str
     headers: dict[str, str] = field(repr=False)
     speaks_protocol: bool | None = None
+    instance: str | None = None
+    is_several: bool = False
+
+    def with_headers(self, headers: Mapping[str, str]) -> Peer:
+        """Return it as one call sees it, whose requests carry more headers."""
+        return replace(self, headers=merged(self.headers, headers)) if headers else self
+
+
+class CallArguments(TypedDict, total=False):
+    """The arguments that every way to ask an agent has. See `SandboxSession.invoke`."""
+
+    idempotency_key: str | None
+    on_disconnect: OnDisconnect | None
+    headers: Mapping[str, str] | None
+    user_id: str | None
 
 
 About = Callable[[Peer, str], Call]
@@ -95,6 +127,10 @@ class CallOptions:
 
     key: str
     on_disconnect: OnDisconnect | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What every request about this call carries besides those of its session."""
+    session_id: str | None = None
+    """The session that the request names, where it names one."""
 
     @property
     def survives(self) -> bool:
@@ -102,11 +138,18 @@ class CallOptions:
         return self.on_disconnect != "cancel"
 
 
-def call_options(key: str, on_disconnect: OnDisconnect | None) -> CallOptions:
-    """Return the options that a caller wants.
+def call_options(
+    key: str,
+    on_disconnect: OnDisconnect | None,
+    request: Request = None,
+    headers: Mapping[str, str] | None = None,
+    user_id: str | None = None,
+) -> CallOptions:
+    """Return the options that a caller wants; its request may name a session and a user as well.
 
     Raises:
-        ConfigurationError: The key cannot travel in a header, or the other word is none of the two.
+        ConfigurationError: The key cannot travel in a header, a header is ours or cannot be written, or a word is
+            none of those that there are.
     """
     if not (key and key.isascii() and key.isprintable()):
         raise ConfigurationError("an idempotency key is printable ASCII, at least one character")
@@ -116,11 +159,16 @@ def call_options(key: str, on_disconnect: OnDisconnect | None) -> CallOptions:
         )
     if on_disconnect not in {None, "cancel", "continue"}:
         raise ConfigurationError(f"on_disconnect is 'cancel' or 'continue', not {on_disconnect!r}")
-    return CallOptions(key, on_disconnect)
+    named = {}
+    if (session_id := text_in(request, "session_id")) is not None:
+        named[SESSION_ID_HEADER] = encoded_session_id(checked_session_id(session_id))
+    if (user := checked_user_id(user_id) or text_in(request, "user_id")) is not None:
+        named[USER_ID_HEADER] = checked_user_id(user) or ""
+    return CallOptions(key, on_disconnect, checked_headers(headers) | named, session_id)
 
 
-def invoke_call(peer: Peer, request: Request, options: CallOptions, *, stream: bool) -> Call:
-    """Return the call that asks the agent and waits for what it says: an event stream, or one value."""
+def invoke_call(peer: Peer, request: Request, options: CallOptions, *, stream: bool, typed: bool = False) -> Call:
+    """Return the call that asks the agent and waits for what it says: an event stream, typed or not, or one value."""
     sent = {
         **peer.headers,
         IDEMPOTENCY_KEY_HEADER: options.key,
@@ -128,8 +176,12 @@ def invoke_call(peer: Peer, request: Request, options: CallOptions, *, stream: b
         "Accept": SSE_MEDIA_TYPE if stream else JSON_MEDIA_TYPE,
         PROTOCOL_HEADER: PROTOCOL_VERSION,
     }
+    if peer.instance is not None:
+        sent[INSTANCE_HEADER] = peer.instance
     if options.on_disconnect is not None:
         sent[ON_DISCONNECT_HEADER] = options.on_disconnect
+    if typed:
+        sent[EVENTS_HEADER] = "1"
     if stream:
         sent["Accept-Encoding"] = "identity"  # whoever compresses a stream holds events back
     timeout = requested_timeout(request)
@@ -156,9 +208,11 @@ def status_call(peer: Peer, invocation_id: str, wait_seconds: float = 0) -> Call
     return _about("GET", peer, invocation_id, wait, JSON_MEDIA_TYPE)
 
 
-def events_call(peer: Peer, invocation_id: str, after: int) -> Call:
+def events_call(peer: Peer, invocation_id: str, after: int, *, typed: bool = False) -> Call:
     """Return the call that reads the events after number `after`."""
     call = _about("GET", peer, invocation_id, "/events", SSE_MEDIA_TYPE)
+    if typed:
+        call.headers[EVENTS_HEADER] = "1"
     call.headers["Accept-Encoding"] = "identity"
     if after:
         call.headers[LAST_EVENT_ID_HEADER] = str(after)
@@ -180,60 +234,14 @@ def ping_call(peer: Peer) -> Call:
     return Call("GET", f"{peer.url}/ping", {**peer.headers, "Accept": JSON_MEDIA_TYPE})
 
 
-def body_of(request: Request) -> bytes:
-    """Return the JSON object to send: the model's set fields, the mapping as it is, or the string as `prompt`.
-
-    Raises:
-        SerializationError: Something in it has no JSON form.
-    """
-    if isinstance(request, str):
-        return dump({"prompt": request})
-    if isinstance(request, models.InvocationRequest):
-        try:
-            return dump(request.to_wire())
-        except ValueError:
-            # An extra field that pydantic cannot turn into JSON: dump() says which one.
-            return dump(request.model_dump(exclude_unset=True))
-    if isinstance(request, Mapping):
-        return dump(dict(request))
-    raise SerializationError(
-        f"a request is an InvocationRequest, a dict or a str, not {type(request).__qualname__}", status_code=None
-    )
-
-
-def session_headers(session_id: str, token: str | None, extra: Mapping[str, str]) -> dict[str, str]:
-    """Return what every request of a session carries."""
-    headers = {"User-Agent": USER_AGENT, SESSION_ID_HEADER: encoded_session_id(session_id), **extra}
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
-    return headers
-
-
-def encoded_session_id(session_id: str) -> str:
-    """Return a session id as it travels in a header: percent-encoded UTF-8 (RFC 3986, section 2.1)."""
-    return quote(session_id, safe="", errors="surrogatepass")
-
-
-def checked_session_id(session_id: object) -> str:
-    """Return `session_id` if it can be one.
-
-    Raises:
-        ConfigurationError: It is empty, too long, or no text.
-    """
-    if not isinstance(session_id, str) or not 1 <= len(session_id) <= MAX_SESSION_ID_CHARS:
-        what = f"{len(session_id)} characters" if isinstance(session_id, str) else type(session_id).__qualname__
-        raise ConfigurationError(f"a session id is a str of 1 to {MAX_SESSION_ID_CHARS} characters, not {what}")
-    return session_id
-
-
 def checked_invocation_id(invocation_id: object) -> str:
     """Return `invocation_id` if it can be one.
 
     Raises:
-        ConfigurationError: It is empty, or no text.
+        ConfigurationError: It is empty, no text, or a path to somewhere else.
     """
-    if not isinstance(invocation_id, str) or not invocation_id:
-        raise ConfigurationError(f"an invocation id is a str that is not empty, not {invocation_id!r}")
+    if not isinstance(invocation_id, str) or not invocation_id.strip("."):
+        raise ConfigurationError(f"an invocation id is the str that the agent gave it, not {invocation_id!r}")
     return invocation_id
 
 
@@ -245,15 +253,30 @@ def checked_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable, parts = False, urlsplit("")
-    if not usable or "?" in url or "#" in url or parts.username or parts.password:
+        wrong = _wrong_with(url, parts)
+    except ValueError as error:
+        wrong = str(error).lower()  # of the port, or of an address in brackets
+    if wrong:
         raise ConfigurationError(
-            "an agent's address is http://host:port or https://host, without credentials, query or fragment; "
-            f"got scheme {parts.scheme!r} and host {parts.hostname!r}"
+            f"an agent's address is http://host:port or https://host, without credentials, query or fragment; {wrong}"
         )
     return url.rstrip("/")
+
+
+def _wrong_with(url: str, parts: SplitResult) -> str:
+    """Return what is wrong with an address, which may hold a password and isn't shown whole."""
+    if "@" in url:
+        return "this one has credentials, which go to attach() as token= or auth="
+    if parts.scheme not in {"http", "https"}:
+        if "://" in url:
+            return f"this one begins with {parts.scheme!r}"
+        scheme = "http" if is_loopback(url.partition("/")[0].rpartition(":")[0] or url) else "https"
+        return f"{url!r} has no scheme: did you mean {f'{scheme}://{url}'!r}?"
+    if not parts.hostname:
+        return "this one has no host"
+    if parts.port == 0:
+        return "port 0 is none to call"
+    return "this one has a query or a fragment" if "?" in url or "#" in url else ""
 
 
 def is_loopback(host: str) -> bool:
@@ -265,14 +288,3 @@ def is_loopback(host: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-def checked_token(token: str | None) -> str | None:
-    """Return `token` if it can stand in a header (RFC 6750, section 2.1). The message never shows it.
-
-    Raises:
-        ConfigurationError: It is empty or has characters that a header cannot carry.
-    """
-    if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
-        raise ConfigurationError("the token is empty or has characters that no bearer token may have")
-    return token

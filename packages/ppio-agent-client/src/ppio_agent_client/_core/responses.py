@@ -1,7 +1,8 @@
-"""What an answer means: a response, or the exception that says what went wrong."""
+"""Turns an HTTP response into a result, or into the exception that says what went wrong."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,9 @@ import ppio_agent_models as models
 from ppio_agent_models import (
     ERROR_TYPES,
     IDEMPOTENCY_REPLAYED_HEADER,
+    INSTANCE_HEADER,
     INVOCATION_ID_HEADER,
+    PROTOCOL_HEADER,
     PROTOCOL_VERSION,
     REQUEST_ID_HEADER,
     AgentError,
@@ -21,6 +24,7 @@ from ppio_agent_models import (
     InvocationError,
     InvocationTimeoutError,
     MethodNotAllowedError,
+    NetworkError,
     NotAcceptableError,
     NotFoundError,
     PayloadTooLargeError,
@@ -51,7 +55,10 @@ _BY_STATUS: dict[int, type[PPIOAgentRuntimeError]] = {
     503: UnavailableError,
     504: InvocationTimeoutError,
 }
-_HEALTHY_WORDS = frozenset({"healthy", "ok", "up", "true"})
+_GATEWAYS = frozenset({407, 502, 504})
+_SOMEBODY = "a gateway or proxy before the agent"
+_SERVER = re.compile(r"[\w./ -]{1,40}")
+_REFUSALS = frozenset({"RateLimitedError", "UnavailableError", "DrainingError", "SessionBusyError"})
 _BUSY_WORDS = frozenset({"healthybusy", "busy", "working"})
 _UNHEALTHY_WORDS = frozenset({"unhealthy", "down", "error", "false"})
 
@@ -117,6 +124,16 @@ def invocation_id_of(headers: Mapping[str, str]) -> str | None:
     return headers.get(INVOCATION_ID_HEADER.lower()) or None
 
 
+def instance_of(headers: Mapping[str, str]) -> str | None:
+    """Return which instance of the agent answered; None where it does not say."""
+    return headers.get(INSTANCE_HEADER.lower()) or None
+
+
+def speaks_protocol(headers: Mapping[str, str]) -> bool:
+    """Tell whether who sent these headers speaks protocol 1."""
+    return headers.get(PROTOCOL_HEADER.lower()) == PROTOCOL_VERSION
+
+
 def was_replayed(headers: Mapping[str, str]) -> bool:
     """Tell whether an earlier request with the same key has caused this answer."""
     return headers.get(IDEMPOTENCY_REPLAYED_HEADER.lower(), "").strip().lower() == "true"
@@ -135,9 +152,35 @@ def envelope_of(value: Any) -> models.InvocationResponse | None:
 
 
 def error_of(status: int, headers: Mapping[str, str], value: Any, *, unix_now: float) -> PPIOAgentRuntimeError:
-    """Return the exception for an error answer whose decoded body is `value`."""
+    """Return the exception for an error answer whose decoded body is `value`; some are not the agent's."""
+    if not isinstance(value, dict) and not speaks_protocol(headers) and (other := _who_else(status, headers, value)):
+        told = {"error": other, "error_type": None}
+        if status // 100 == 3 or status in _GATEWAYS:
+            return NetworkError(other, status_code=status, request_id=request_id_of(headers))
+        return error_from_envelope(told, status, headers, unix_now=unix_now)
     envelope = value if isinstance(value, dict) else {"error": _quoted(value)}
     return error_from_envelope(envelope, status, headers, unix_now=unix_now)
+
+
+def _who_else(status: int, headers: Mapping[str, str], value: Any) -> str:
+    """Return what somebody before the agent has answered, in words of ours; nothing where it may be the agent's."""
+    server = headers.get("server", "")
+    who = f"a gateway or proxy before the agent ({server})" if _SERVER.fullmatch(server) else _SOMEBODY
+    if status // 100 == 3:
+        location = headers.get("location", "")
+        to = f" and sends to {_without_credentials(location)!r}" if location else ""
+        return f"{who} answered {status}{to}; redirects are not followed, so give that address if it is right"
+    if status == 407:
+        return f"{who} answered 407 and wants credentials: ClientConfig(proxy='http://user:password@host:port')"
+    if status in _GATEWAYS:
+        return f"{who} answered {status}: it does not reach the agent, or lost it"
+    is_page = isinstance(value, str) and value.lstrip()[:1] == "<"
+    return f"{who} answered {status} with a web page; is the address right?" if is_page else ""
+
+
+def _without_credentials(address: str) -> str:
+    shown = re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", address)
+    return shown if len(shown) <= _MAX_QUOTED_CHARS else shown[:_MAX_QUOTED_CHARS] + "…"
 
 
 def error_from_envelope(
@@ -162,11 +205,23 @@ def error_from_envelope(
         error_type=error_type,
         request_id=request_id_of(headers, envelope),
         retry_after=None if unix_now is None else retry_after_of(headers, unix_now=unix_now),
+        retryable=is_refusal(headers, envelope),
     )
     first = told.get("first_event_id")
     if isinstance(error, EventsEvictedError) and isinstance(first, int):
         error.first_event_id = first
     return error
+
+
+def is_refusal(headers: Mapping[str, str], envelope: Any) -> bool:
+    """Tell whether an error answer says that the agent refused new work, so that none of its code has run.
+
+    Its runtime then says when to come again. It does not where a drain has cut a run; and what an agent's own code
+    says, whatever it calls it, has `metadata.status_code`. Others may put anything into an answer, after they ran too.
+    """
+    if not speaks_protocol(headers) or "retry-after" not in headers or not isinstance(envelope, dict):
+        return False
+    return envelope.get("error_type") in _REFUSALS and "status_code" not in _told_in(envelope)
 
 
 def _told_in(envelope: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
-"""What follows when a connection is lost or a call is refused, and after which pause. Nothing runs twice.
+"""What to do when a connection is lost or a call is refused, and after which pause. Nothing runs twice.
 
-An invocation of protocol 1 lives on without its connection. Its events can be read on from where they were cut, and the
-same call with the same `Idempotency-Key` finds it again. Anything else is only retried when it cannot have run.
+An invocation of protocol 1 continues without its connection. Its events can be resumed where they were cut, and the
+same call with the same `Idempotency-Key` finds it again, in the instance of the agent that may have begun it: no other
+takes a call that names this one in `PPIO-Agent-Instance`. Anything else is only retried when it cannot have run.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from enum import Enum
 from typing import Final
 
 from ppio_agent_models import (
-    PROTOCOL_HEADER,
-    PROTOCOL_VERSION,
     BadRequestError,
     EventsEvictedError,
     FirstByteTimeoutError,
@@ -25,6 +24,7 @@ from ppio_agent_models import (
     TotalTimeoutError,
 )
 
+from .responses import speaks_protocol
 from .streaming import is_event_stream
 
 MAX_PAUSE_SECONDS = 30.0
@@ -32,7 +32,7 @@ MAX_PAUSE_SECONDS = 30.0
 MAX_ASKED_PAUSE_SECONDS = 60.0
 """The longest pause that a server can ask for with `Retry-After`; beyond it the caller is told instead."""
 REFUSED_STATUSES = frozenset({429, 503})
-"""Answers that say "not now": the agent's code has not seen the request. `may_repeat_refused` knows the exception."""
+"""Answers that may say "not now"; `responses.is_refusal` knows whether they do."""
 GATEWAY_STATUSES = frozenset({502, 504})
 """Answers of somebody between here and the agent, who lost it."""
 ANSWERS_PER_RETRY: Final = 10
@@ -64,28 +64,26 @@ def may_repeat_lost(error: NetworkError, *, is_safe: bool, may_repeat: bool, is_
     return may_repeat and (dead or type(error) is NetworkError)  # else a time limit of the caller's own has passed
 
 
-def may_repeat_refused(status: int, headers: Mapping[str, str], *, may_repeat: bool) -> bool:
-    """Return whether a call is sent again after an answer that may be no more than "not now".
+def may_repeat_answered(status: int, headers: Mapping[str, str], *, was_refused: bool, may_repeat: bool) -> bool:
+    """Return whether a call is sent again after an answer that is no success.
 
-    A numbered 503 can be the end of an invocation that had begun when the agent was shut down. Without a key nobody can
-    tell it from a refusal; with one the retry finds it, and is told so by `Idempotency-Replayed`.
+    Args:
+        status: Its status.
+        headers: Its headers, by lower-case names.
+        was_refused: The agent says that it has begun nothing.
+        may_repeat: The call can be sent again although it may have arrived.
     """
-    numbered = speaks_protocol(headers)
-    if status == 429:
-        return True
-    if status in REFUSED_STATUSES:
-        return headers.get("idempotency-replayed") != "true" and (may_repeat or not numbered)
-    # Somebody between here and the agent lost it.
-    return status in GATEWAY_STATUSES and not numbered and may_repeat
+    # Somebody between here and the agent may have lost it.
+    by_others = not speaks_protocol(headers) and status in REFUSED_STATUSES | GATEWAY_STATUSES
+    return (was_refused and status in REFUSED_STATUSES) or (by_others and may_repeat)
 
 
-def may_resume(error: PPIOAgentRuntimeError, *, invocation_id: str | None, numbered: bool, survives: bool) -> bool:
-    """Return whether a stream that had begun and was cut is read on.
+def may_resume(error: NetworkError, *, invocation_id: str | None, numbered: bool, survives: bool) -> bool:
+    """Return whether a stream that had begun and was cut is read on, unless a time limit of the caller's has passed.
 
     `numbered`: the answer spoke protocol 1. `survives`: the caller chose that the invocation goes on without it.
     """
-    limit_of_caller = isinstance(error, NetworkError) and type(error) not in {NetworkError, IdleTimeoutError}
-    return not limit_of_caller and bool(invocation_id) and numbered and survives
+    return type(error) in {NetworkError, IdleTimeoutError} and bool(invocation_id) and numbered and survives
 
 
 def after_return(status: int, headers: Mapping[str, str]) -> RetryAction:
@@ -100,15 +98,10 @@ def after_return(status: int, headers: Mapping[str, str]) -> RetryAction:
 def is_own_end(error: PPIOAgentRuntimeError, headers: Mapping[str, str]) -> bool:
     """Tell whether an error that answers an attempt to read on is how the invocation itself ended.
 
-    The other possibility is that its events cannot be had: unknown, not held any more, another server.
+    The other possibility is that its events cannot be had: unknown, no longer kept, another server.
     """
     lost = (NotFoundError, EventsEvictedError, BadRequestError, MethodNotAllowedError)
     return speaks_protocol(headers) and error.status_code not in {401, 403} and not isinstance(error, lost)
-
-
-def speaks_protocol(headers: Mapping[str, str]) -> bool:
-    """Tell whether who sent these headers speaks protocol 1."""
-    return headers.get(PROTOCOL_HEADER.lower()) == PROTOCOL_VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,15 +54,17 @@ class HmacSigner:
         added: dict[str, str] = {}
         if body and _DIGEST not in fields:
             added["Content-Digest"] = fields[_DIGEST] = content_digest(body)
-        components = covered(method, url, fields)
+        return added | self._signature(covered(method, url, fields), created, nonce)
+
+    def sign_nothing(self, *, created: int, nonce: str) -> dict[str, str]:
+        """Return a signature of its own parameters alone, which says nothing about any request."""
+        return self._signature({}, created, nonce)
+
+    def _signature(self, components: Mapping[str, str], created: int, nonce: str) -> dict[str, str]:
         parameters = f";created={created};nonce={_string(nonce)};keyid={_string(self.key_id)}"
         names = f"({' '.join(_string(name) for name in components)}){parameters}"
         signature = hmac.digest(self.secret.encode(), signature_base(components, names), "sha256")
-        return {
-            **added,
-            "Signature-Input": f"{LABEL}={names}",
-            "Signature": f"{LABEL}=:{b64encode(signature).decode()}:",
-        }
+        return {"Signature-Input": f"{LABEL}={names}", "Signature": f"{LABEL}=:{b64encode(signature).decode()}:"}
 
 
 def content_digest(body: bytes) -> str:

@@ -29,7 +29,7 @@ class EventParser:
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
-        # The begin of an event that is not whole: pieces, so that a large event is joined once and not once per piece.
+        # The start of an event that is not whole: pieces, so that a large event is joined once and not once per piece.
         self._pieces: list[bytes] = []
         self._held_bytes = 0
         self._head: bytes | None = b""

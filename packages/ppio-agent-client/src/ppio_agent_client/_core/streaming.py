@@ -7,15 +7,15 @@ from typing import Any
 
 import ppio_agent_models as models
 from ppio_agent_models import (
-    PROTOCOL_HEADER,
-    PROTOCOL_VERSION,
+    EVENTS_HEADER,
     SSE_MEDIA_TYPE,
+    NetworkError,
     PPIOAgentRuntimeError,
     StreamInterruptedError,
 )
 
 from . import json_codec
-from .responses import envelope_of, error_from_envelope, request_id_of
+from .responses import envelope_of, error_from_envelope, request_id_of, speaks_protocol
 from .sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
 
 Event = tuple[str, Any, bytes | None]
@@ -32,7 +32,8 @@ class StreamDecoder:
 
     Args:
         headers: The headers of the answer, found by lower-case names.
-        after: Number of the last event that is known already. What comes again is dropped; a gap is an error.
+        after: Number of the last event that is known already. What comes again is dropped. Numbers grow, by more than
+            1 where events are not shown; that none is missing is the server's promise (410 where it cannot keep it).
         max_event_bytes: The most that one event may have.
 
     Attributes:
@@ -46,7 +47,8 @@ class StreamDecoder:
     ) -> None:
         self._headers = headers
         self._after = after
-        self._numbered = headers.get(PROTOCOL_HEADER.lower()) == PROTOCOL_VERSION
+        self._numbered = speaks_protocol(headers)
+        self._max_event_bytes = max_event_bytes
         self._parser = EventParser(max_event_bytes=max_event_bytes)
         # A chunk that may be an older server's error: only the end of the stream tells.
         self._suspect: Event | None = None
@@ -56,7 +58,7 @@ class StreamDecoder:
 
     def resumed(self, after: int) -> StreamDecoder:
         """Return a decoder for the answer that goes on behind event number `after`."""
-        return StreamDecoder(self._headers, after=after)
+        return StreamDecoder(self._headers, after=after, max_event_bytes=self._max_event_bytes)
 
     @property
     def ended(self) -> bool:
@@ -79,9 +81,7 @@ class StreamDecoder:
             return found
         is_numbered = self._numbered
         for name, text, event_id in events:
-            if self._after is not None and not self._follows(event_id):
-                if self.ended:
-                    break
+            if self._after is not None and (number_of(event_id) or 0) <= self._after:
                 continue
             self.position = event_id
             try:
@@ -107,44 +107,19 @@ class StreamDecoder:
         else:
             found.append(event)
 
-    def _follows(self, event_id: bytes | None) -> bool:
-        """Tell whether an event is the next one after a resumption; nothing comes twice, nothing is missing."""
-        assert self._after is not None
-        number = number_of(event_id)
-        if number is not None and number <= self._after:
-            return False
-        if number != self._after + 1:
-            self.error = StreamInterruptedError(
-                f"the stream was cut after event {self._after} and went on with event {number}; the rest is lost",
-                last_event_id=self._after,
-                request_id=request_id_of(self._headers),
-            )
-            return False
-        self._after = None
-        return True
-
-    def finish(self, *, received: int, last_event_id: int) -> None:
+    def finish(self) -> None:
         """Judge a connection that has ended: a plain end is an end where the server does not promise a closing event.
 
         Raises:
             PPIOAgentRuntimeError: The last chunk was the error of a server that does not number its events.
-            StreamInterruptedError: The server promised a closing event, and none came.
+            NetworkError: The server promised a closing event, and none came.
         """
         if self.ended:
             return
         if self._numbered:
-            raise self.interrupted(received=received, last_event_id=last_event_id)
+            raise NetworkError("the connection ended before the stream did")
         if self._suspect is not None:
             raise error_from_envelope(self._suspect[1], None, self._headers)
-
-    def interrupted(self, *, received: int, last_event_id: int) -> StreamInterruptedError:
-        """Return the error of a stream that was cut."""
-        return StreamInterruptedError(
-            f"the stream was cut after {received} chunks (last event {last_event_id}); the agent may have gone on",
-            last_event_id=last_event_id,
-            received=received,
-            request_id=request_id_of(self._headers),
-        )
 
     def _end(self, name: bytes, value: Any) -> None:
         self._suspect = None
@@ -162,6 +137,11 @@ def decoded(text: bytes) -> Any:
         return json_codec.load(text)
     except ValueError:
         return text.decode("utf-8", "replace")
+
+
+def has_typed_events(headers: Mapping[str, str]) -> bool:
+    """Tell whether the chunks of an answer are typed events."""
+    return headers.get(EVENTS_HEADER.lower()) == "1"
 
 
 def is_event_stream(headers: Mapping[str, str]) -> bool:

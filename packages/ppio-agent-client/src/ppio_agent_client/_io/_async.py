@@ -6,16 +6,25 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
-from ppio_agent_models import TotalTimeoutError
+from ppio_agent_models import ConfigurationError, TotalTimeoutError
 
 from . import AbandonedError, SharedWork, chance, key, nonce, now, tls_context, unix_now
 
-__all__ = ["chance", "key", "nonce", "now", "tls_context", "unix_now"]  # handed on; everything else is made here
+__all__ = [
+    "AbandonedError",
+    "chance",
+    "key",
+    "nonce",
+    "now",
+    "tls_context",
+    "unix_now",
+]  # handed on; everything else is made here
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -25,9 +34,36 @@ Lock = asyncio.Lock
 sleep = asyncio.sleep
 
 
+class OneKind:
+    """What has a blocking twin, and says so where it is used like it."""
+
+    if not TYPE_CHECKING:  # who finds it before it runs
+
+        def __enter__(self):
+            raise TypeError(
+                f"{type(self).__name__} is async: use 'async with', or Sync{type(self).__name__} with 'with'"
+            )
+
+        def __exit__(self, *_):
+            raise NotImplementedError
+
+        def __iter__(self):
+            raise TypeError(f"{type(self).__name__} is async: use 'async for' and 'await', or the Sync classes")
+
+
 def place() -> object:
-    """Return where connections belong: a socket of one event loop is of no use in another."""
-    return asyncio.get_running_loop()
+    """Return where connections belong: a socket of one event loop is of no use in another.
+
+    Raises:
+        ConfigurationError: No event loop of asyncio runs here.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "the async client runs on asyncio, and no event loop of asyncio runs here; under trio, or without any, use "
+            "SyncAgentRuntimeClient (with trio: in trio.to_thread.run_sync)"
+        ) from None
 
 
 def is_over(place: object) -> bool:
@@ -45,13 +81,8 @@ async def close_at(place: object, resource: Closable) -> None:
     """Close something at the place it belongs to, to the end; only in this event loop that is waited for."""
     if place is asyncio.get_running_loop():
         await to_the_end(resource.aclose())
-    elif isinstance(place, asyncio.AbstractEventLoop):
-        with suppress(RuntimeError):  # it was closed, and what it had open with it
-            place.call_soon_threadsafe(lambda: place.create_task(_closed(resource)))
-
-
-async def _closed(resource: Closable) -> None:
-    await resource.aclose()
+    else:
+        let_go(place, resource.aclose)
 
 
 async def hang_up(connection: Closable) -> None:
@@ -80,34 +111,20 @@ async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
     A thread costs 0.1 ms and a pool would stay behind after its client is closed. Cancelled, the call is abandoned: its
     thread ends when the function does.
     """
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[T] = loop.create_future()
+    place()
+    outcome: Future[T] = Future()
+    outcome.set_running_or_notify_cancel()  # who stops waiting does not cancel it
     context = contextvars.copy_context()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if outcome.cancelled():
-            return
-        if error is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
-
     def work() -> None:
-        result: T | None = None
-        failure: BaseException | None = None
         try:
-            result = context.run(function, *args, **kwargs)
+            outcome.set_result(context.run(function, *args, **kwargs))
         except BaseException as error:  # noqa: BLE001  # handed over, not hidden
-            failure = error
-        try:
-            loop.call_soon_threadsafe(settle, result, failure)
-        except RuntimeError:
-            # The loop was closed meanwhile: nobody waits any more.
-            return
+            outcome.set_exception(error)
 
     thread = threading.Thread(target=work, name="ppio-agent-client")
     thread.start()
-    result = await outcome
+    result = await asyncio.wrap_future(outcome)
     thread.join()  # at its very end already: it has handed over its result
     return result
 
@@ -163,45 +180,160 @@ class SingleFlight(SharedWork[T]):
                 continue
 
 
+class Pump:
+    """Does one piece of work after the other in a task of its own, so that whoever waits for one may stop waiting."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._asked = asyncio.Event()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for a piece."""
+        return not all(waiter.done() for waiter in self._waiters)
+
+    async def more(self, work: Callable[[], Awaitable[bool]], is_full: Callable[[], bool]) -> None:
+        """Return when another piece is done, or there is none; raise what went wrong with it.
+
+        Args:
+            work: Does a piece, and returns whether there is more to do; the same each time.
+            is_full: Tells whether the next piece can wait until somebody asks for it.
+
+        Raises:
+            AbandonedError: It was stopped.
+        """
+        place()
+        loop = asyncio.get_running_loop()
+        if self._task is None:
+            self._task = loop.create_task(self._run(work, is_full))
+        elif not self._task.done():
+            self._asked.set()
+        if not self._task.done():
+            waiter = loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+        if self._task.done():
+            if self._task.cancelled():
+                raise AbandonedError
+            self._task.result()
+
+    async def _run(self, work: Callable[[], Awaitable[bool]], is_full: Callable[[], bool]) -> None:
+        try:
+            while await work():
+                self._wake()
+                if is_full():
+                    self._asked.clear()
+                    await self._asked.wait()
+        finally:
+            asyncio.get_running_loop().call_soon(self._wake)  # when this task is done
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def stop(self) -> None:
+        """End the work, unless it is the work itself that asks for that, and return when it is gone."""
+        task = self._task
+        if task is None or task is asyncio.current_task() or task.get_loop() is not asyncio.get_running_loop():
+            return
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # looked at: nobody waits for it any more
+
+
+class Steps(Generic[T]):
+    """Takes one step after the other, and stops waiting for one from time to time without losing it.
+
+    Args:
+        step: Goes on where it was when it was cut short, as the steps of a stream do.
+    """
+
+    def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
+        self._step = step
+
+    async def next(self, seconds: float) -> T | None:
+        """Return what the next step gives, None if that takes longer than so many seconds."""
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                return await self._step()
+        except TimeoutError:
+            if limit.expired():
+                return None
+            raise
+
+    async def end(self, stop: Callable[[], Awaitable[None]]) -> None:
+        """Stop what the steps are about, to the end; none of them is under way."""
+        await to_the_end(stop())
+
+
+def is_limit_of_caller(error: BaseException) -> bool:
+    """Tell whether an exception inside the work is the caller's way to stop waiting; here that never gets there."""
+    return False
+
+
+def raised_by_signal(error: BaseException | None) -> TimeoutError | None:
+    """Return None: a time limit of the caller's own cancels, it raises nothing below."""
+    return None
+
+
+_left: set[asyncio.Task[None]] = set()
+"""What closes things that were let go of."""
+
+
+def let_go(place: object, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Close something that nobody holds any more, from wherever that is noticed, at the place it belongs to."""
+    assert isinstance(place, asyncio.AbstractEventLoop)
+    try:
+        is_here = asyncio.get_running_loop() is place
+    except RuntimeError:
+        is_here = False
+    if is_here:
+        _close_left(close)
+    else:
+        with suppress(RuntimeError):  # the loop was closed, and what it had open with it
+            place.call_soon_threadsafe(_close_left, close)
+
+
+def _close_left(close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    task = asyncio.get_running_loop().create_task(close())
+    _left.add(task)
+    task.add_done_callback(_left.discard)
+
+
+async def wait_for_left() -> None:
+    """Return when everything is closed that was let go of here."""
+    here = place()
+    if tasks := {task for task in _left if task.get_loop() is here}:
+        await asyncio.wait(tasks)
+
+
 class Until:
     """Ends its block with `TotalTimeoutError` when a deadline passes.
-
-    As `asyncio.timeout`, with half of what that costs: every call has one.
 
     Args:
         deadline: On the clock of `now`; None for no limit.
         total: The limit as the caller knows it, in seconds, for the message.
     """
 
-    __slots__ = ("_cancelling", "_deadline", "_is_over", "_task", "_timer", "_total")
-
     def __init__(self, deadline: float | None, total: float | None) -> None:
-        self._deadline = deadline
+        place()
+        self._timeout = asyncio.timeout(None if deadline is None else deadline - now())
         self._total = total
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_over = False
 
     async def __aenter__(self) -> None:
-        if self._deadline is None:
-            return
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._timer = task.get_loop().call_later(self._deadline - now(), self._end)
-
-    def _end(self) -> None:
-        self._is_over = True
-        self._task.cancel()
+        await self._timeout.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._timer is None:
-            return
-        self._timer.cancel()
-        # Whoever else cancelled the task meanwhile wants it to end, not to be told about time.
-        if self._is_over and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
             raise TotalTimeoutError(f"the call took longer than its limit of {self._total:g} s") from error
 
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import os
+import queue
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
-from ppio_agent_models import ConfigurationError
+from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
 
 from . import AbandonedError, SharedWork, chance, key, nonce, now, tls_context, unix_now
 
-__all__ = ["chance", "key", "nonce", "now", "tls_context", "unix_now"]  # handed on; everything else is made here
+__all__ = [
+    "AbandonedError",
+    "chance",
+    "key",
+    "nonce",
+    "now",
+    "tls_context",
+    "unix_now",
+]  # handed on; everything else is made here
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -24,6 +34,22 @@ P = ParamSpec("P")
 IS_ASYNC: Final = False
 Lock = threading.Lock
 sleep = time.sleep
+
+
+class OneKind:
+    """What has an async twin, and says so where it is used like it."""
+
+    if not TYPE_CHECKING:  # who finds it before it runs
+
+        async def __aenter__(self):
+            name = type(self).__name__
+            raise TypeError(f"{name} blocks: use 'with', or {name.removeprefix('Sync')} with 'async with'")
+
+        async def __aexit__(self, *_):
+            raise NotImplementedError
+
+        def __aiter__(self):
+            raise TypeError(f"{type(self).__name__} blocks: use 'for', or the classes without Sync and 'async for'")
 
 
 def place() -> object:
@@ -50,7 +76,7 @@ def close_at(place: object, resource: Closable) -> None:
 def hang_up(connection: object) -> None:
     """End what a connection is used for in another thread, which then closes it.
 
-    Its descriptor must not be closed here: the other thread would go on with whatever gets its number next.
+    Its descriptor must not be closed here: the other thread would continue with whatever gets its number next.
     """
     while (below := getattr(connection, "_connection", None)) is not None:
         connection = below
@@ -61,7 +87,7 @@ def hang_up_stream(stream: Any) -> None:
     """Do the same by the stream of a connection, where there is one."""
     if stream is not None and (wire := stream.get_extra_info("socket")) is not None:
         with suppress(OSError):
-            # Of the socket below TLS: the goodbye of TLS would wait for the thread that reads.
+            # Of the socket below TLS: the closing message of TLS would wait for the thread that reads.
             socket.socket.shutdown(wire, socket.SHUT_RDWR)
 
 
@@ -121,6 +147,95 @@ class SingleFlight(SharedWork[T]):
                 return future.result()
             except AbandonedError:
                 continue
+
+
+class Pump:
+    """Lets the caller do one piece of work after the other; a signal handler may raise in the middle of one."""
+
+    is_awaited = True
+
+    def more(self, work: Callable[[], bool], is_full: Callable[[], bool]) -> None:
+        """Do another piece."""
+        work()
+
+    def stop(self) -> None:
+        """Do nothing: whoever does the work finds its connection closed."""
+
+
+class Steps(Generic[T]):
+    """Takes one step after the other in a thread, so that waiting for one can stop without losing it.
+
+    Args:
+        step: Is called from that thread alone; what is false is its last.
+    """
+
+    def __init__(self, step: Callable[[], T]) -> None:
+        self._step = step
+        self._done: queue.Queue[tuple[T | None, Exception | None]] = queue.Queue(maxsize=1)
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def next(self, seconds: float) -> T | None:
+        """Return what the next step gives, None if that takes longer than so many seconds."""
+        if self._thread is None:
+            context = contextvars.copy_context()
+            self._thread = threading.Thread(
+                target=context.run, args=(self._run,), name="ppio-agent-client", daemon=True
+            )
+            self._thread.start()
+        try:
+            result, error = self._done.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        if error is not None:
+            raise error
+        return result
+
+    def end(self, stop: Callable[[], None]) -> None:
+        """Stop what the steps are about, which ends the one that is under way, and its thread.
+
+        One that waits for an answer to begin ends when it does: that is not waited for.
+        """
+        self._ending.set()
+        with suppress(queue.Empty):
+            self._done.get_nowait()
+        stop()
+        if self._thread is not None:
+            self._thread.join(1)
+
+    def _run(self) -> None:
+        more = True
+        while more and not self._ending.is_set():
+            try:
+                result = self._step()
+            except Exception as error:  # noqa: BLE001  # handed over, not hidden
+                self._done.put((None, error))
+                return
+            more = bool(result)
+            self._done.put((result, None))
+
+
+def is_limit_of_caller(error: BaseException) -> bool:
+    """Tell whether an exception inside the work is the caller's way to stop waiting: that of a signal handler."""
+    return isinstance(error, Exception) and not isinstance(error, PPIOAgentRuntimeError)
+
+
+def raised_by_signal(error: BaseException | None) -> TimeoutError | None:
+    """Return the `TimeoutError` of a signal handler, which the layers below take for that of their socket."""
+    while error is not None and not isinstance(error, TimeoutError):
+        error = error.__cause__
+    is_theirs = error is not None and error.errno is None and not str(error).endswith("timed out")
+    return error if is_theirs else None
+
+
+def let_go(place: object, close: Callable[[], None]) -> None:
+    """Close something that nobody holds any more; what another process opened is that one's."""
+    if place == os.getpid():
+        close()
+
+
+def wait_for_left() -> None:
+    """Do nothing: what was let go of is closed at once."""
 
 
 class Until:
@@ -196,4 +311,4 @@ class Gate:
             TimeoutError: None was free for `seconds`.
         """
         if not self._places.acquire(timeout=seconds):
-            raise TimeoutError("every place is taken")
+            raise TimeoutError("the wait for a place timed out")

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Self
 
 import ppio_agent_models as models
 
-from .._config import ClientConfig, settle
 from .auth import SyncAuthManager, checked_auth
 from .providers.registry import provider_for
 from .template_list import TemplateList
 
 if TYPE_CHECKING:
+    from .._config import ClientConfig
     from .providers.protocol import SyncSandboxProvider
 
 
 class SyncTemplateManager:
-    """The templates that sessions can be created from. Get it as `client.template_manager`, or make one of your own.
+    """The templates that sessions can be created from. Get it as `client.template_manager`, or create one yourself.
 
     One of your own opens its own connections: `manager.close()`, or leaving `with manager`, closes them.
 
     Args:
-        config: Addresses, limits, and whether and how long the list is remembered; the environment's unless given.
-        provider: Returns the provider, which somebody else closes; one is made unless given.
+        config: URLs, limits, and whether and how long the list is cached; the environment's unless given.
+        provider: Returns the provider, which isn't closed here; one is created unless given.
     """
 
     def __init__(
@@ -35,6 +35,8 @@ class SyncTemplateManager:
         *,
         provider: Callable[[], SyncSandboxProvider] | None = None,
     ) -> None:
+        from .._config import settle
+
         self._config = settle(config, {})
         self._auth = checked_auth(auth_manager)
         self._provider = provider or self._own_provider
@@ -50,20 +52,20 @@ class SyncTemplateManager:
         self.close()
 
     def list_templates(self, refresh: bool = False) -> list[models.AgentTemplate]:
-        """Return every template that sessions can be created from.
+        """Return all templates that sessions can be created from.
 
         Args:
-            refresh: Ask the provider even if the list is still good.
+            refresh: Request the list again, even if the cached one is still valid.
         """
         return list(self._list.known) if self._list.is_fresh and not refresh else self._list.fetch()
 
     def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template.
 
-        A template that is not in a remembered list may be new, so a miss asks once more.
+        A template that isn't in the cached list may be new, so the list is then requested once more.
 
         Raises:
-            TemplateNotFoundError: There is none of this id.
+            TemplateNotFoundError: There is no template with this ID.
         """
         known = self._list.known if self._list.is_fresh else []
         found = _with_id(template_id, known) or _with_id(template_id, self._list.fetch())
@@ -71,7 +73,7 @@ class SyncTemplateManager:
         return found or self._provider().get_template(template_id)
 
     def close(self) -> None:
-        """Close the connections that this opened; those of a client are the client's."""
+        """Close the connections that this manager opened, but not those of a client."""
         own, self._own = self._own, None
         if own is not None:
             own.close()

@@ -17,21 +17,18 @@ from pathlib import Path
 from typing import Final
 
 from .commands import COMMANDS
+from .messages import choose_language, tr
 
 INSTALL_LINE: Final = "pip install 'ppio-agent-client[cli]'"
 EXIT_USAGE: Final = 2
 EXIT_CANNOT_RUN: Final = 126
 EXIT_NO_PROGRAM: Final = 127
-_NEEDED: Final = ("packaging", "rich", "typer", "watchfiles")
+_NEEDED: Final = ("packaging", "prompt_toolkit", "rich", "typer", "watchfiles")
 _VENDOR_NAME: Final = "ppio-sandbox-cli"
 _GROUP: Final = "agent"
 _PASSED_VARIABLE: Final = "PPIO_SANDBOX_CLI_PASSED"
 """Real paths of scripts like this one that a call went through already, so that two never hand it to each other."""
-_NO_VENDOR_PROGRAM: Final = f"""\
-{_VENDOR_NAME}: this is a command of the platform's own program, and there is none on PATH.
-Install it: npm install -g ppio-sandbox-cli@beta
-Here without it: {_VENDOR_NAME} {_GROUP} {{{",".join(COMMANDS)}}}
-"""
+_INSTALL_VENDOR_PROGRAM: Final = "npm install -g ppio-sandbox-cli@beta"
 
 
 def main(arguments: list[str] | None = None, *, program: str = "ppio-agent") -> int:
@@ -41,13 +38,16 @@ def main(arguments: list[str] | None = None, *, program: str = "ppio-agent") -> 
         arguments: Those of this process unless given.
         program: What the user typed before them, for the help.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    choose_language(english="--json" in arguments)
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        verb = "is" if len(missing) == 1 else "are"
-        sys.stderr.write(f"{program}: {', '.join(missing)} {verb} not installed. Run: {INSTALL_LINE}\n")
+        names = ", ".join(missing)
+        problem = tr("Not installed: {names}. Run: {command}", names=names, command=INSTALL_LINE)
+        sys.stderr.write(f"{program}: {problem}\n")
         return EXIT_USAGE
     from .app import run
 
-    return run(sys.argv[1:] if arguments is None else arguments, program)
+    return run(arguments, program)
 
 
 def vendor_main() -> int:
@@ -57,14 +57,22 @@ def vendor_main() -> int:
         return main(arguments[1:], program=f"{_VENDOR_NAME} {_GROUP}")
     passed = [*filter(None, os.environ.get(_PASSED_VARIABLE, "").split(os.pathsep)), _real(_own_path())]
     program = next((path for path in _vendor_programs() if _real(path) not in passed), None)
+    choose_language(english="--json" in arguments)
     if program is None:
-        sys.stderr.write(_NO_VENDOR_PROGRAM)
+        problem = tr(
+            "this is a command of the platform's own program, which is not on PATH.\n"
+            "Install it: {command}\nWithout it you have: {ours}",
+            command=_INSTALL_VENDOR_PROGRAM,
+            ours=f"{_VENDOR_NAME} {_GROUP} {{{','.join(COMMANDS)}}}",
+        )
+        sys.stderr.write(f"{_VENDOR_NAME}: {problem}\n")
         return EXIT_NO_PROGRAM
     os.environ[_PASSED_VARIABLE] = os.pathsep.join(passed)
     try:
         return _hand_over(program, arguments)
     except OSError as error:
-        sys.stderr.write(f"{_VENDOR_NAME}: {program} cannot be run: {error.strerror or error}\n")
+        problem = tr("{program} cannot be run: {reason}", program=program, reason=error.strerror or error)
+        sys.stderr.write(f"{_VENDOR_NAME}: {problem}\n")
         return EXIT_CANNOT_RUN
 
 

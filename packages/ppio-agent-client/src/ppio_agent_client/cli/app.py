@@ -13,20 +13,22 @@ from typer.main import get_command
 
 from .commands import COMMANDS
 from .errors import run_reported
+from .help_texts import translate
+from .messages import tr
 from .options import common_parameters
 from .output import screen
 
 _HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
-class LazyGroup(TyperGroup):
+class _LazyGroup(TyperGroup):
     """Lists commands by their summaries; a command is imported when it is to run, or to be completed."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.params.extend(common_parameters())
         for name, summary in COMMANDS.items():
-            self.add_command(TyperCommand(name=name, help=summary.text, rich_help_panel=summary.group))
+            self.add_command(TyperCommand(name=name, help=tr(summary.text), rich_help_panel=tr(summary.group)))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Put the command itself in the place of its summary."""
@@ -43,6 +45,7 @@ def _loaded(name: str) -> Any:
         one.params.extend(common_parameters())
         one.rich_markup_mode = "markdown"
         _without_types_of_flags(one)
+        translate(one)
     return command
 
 
@@ -51,14 +54,6 @@ def _without_types_of_flags(command: Any) -> None:
     for parameter in command.params:
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
-    help_option = command.get_help_option
-
-    def without_type(context: Any) -> Any:
-        option = help_option(context)
-        option.metavar = ""
-        return option
-
-    command.get_help_option = without_type
 
 
 def _show_version(wanted: bool) -> None:
@@ -86,7 +81,7 @@ def _root(
 def build(*, completion: bool = True) -> Any:
     """Return the whole program as one command, with nothing imported for its parts."""
     app = typer.Typer(
-        cls=LazyGroup,
+        cls=_LazyGroup,
         add_completion=completion,
         invoke_without_command=True,
         context_settings=_HELP_OPTIONS,
@@ -95,6 +90,7 @@ def build(*, completion: bool = True) -> Any:
     app.callback()(_root)
     program = get_command(app)
     _without_types_of_flags(program)
+    translate(program)
     return program
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -17,12 +18,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import CommandError
+from .messages import tr
 from .project import child_program
 
-_GRACE_SECONDS: Final = 3
+STREAM_SECONDS: Final = 2
+"""How long a stream may go on after a save."""
+_GRACE_SECONDS: Final = STREAM_SECONDS + 2
 """How long an agent may take to end before its group is killed."""
 _PAUSE_SECONDS: Final = 0.05
-_LOOK_SECONDS: Final = 2
+_LOOK_SECONDS: Final = 20
+"""The first page that a busy machine answers with takes seconds: FastAPI is imported for it."""
 _TAKEN_ERRORS: Final = {errno.EADDRINUSE, errno.EACCES, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)}
 _LISTENS: Final = "0A"
 _HIGHEST: Final = 65535
@@ -37,6 +42,7 @@ class DevAgent:
         host: Where it listens.
         port: Where it listens.
         on_ready: Called in another thread when `/ping` has answered.
+        on_event: Called in another thread with what the agent's process tells, see `subprocesses/serve`.
         on_end: Called in another thread when it ended by itself, with its exit code and whether it had been ready.
     """
 
@@ -48,6 +54,7 @@ class DevAgent:
         port: int,
         *,
         on_ready: Callable[[], None],
+        on_event: Callable[[dict[str, Any]], None],
         on_end: Callable[[int, bool], None],
     ) -> None:
         self.host = host
@@ -55,36 +62,45 @@ class DevAgent:
         self._python = python
         self._folder = folder
         self._on_ready = on_ready
+        self._on_event = on_event
         self._on_end = on_end
         self._process: subprocess.Popen[bytes] | None = None
-        self._watcher: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
-    def start(self, entrypoint: str, variables: Mapping[str, str], *, script: str | None) -> None:
+    def start(
+        self, entrypoint: str, variables: Mapping[str, str], *, script: str | None, reads_input: bool = True
+    ) -> None:
         """Start it; `on_ready` or `on_end` tells what came of that.
 
         Args:
             entrypoint: What the manifest names.
             variables: The whole environment.
             script: What runs the entrypoint if that serves by itself; None for an app of ours.
+            reads_input: It has our standard input, for a debugger, instead of an empty one.
         """
         self._stopping.clear()
         ours, theirs = (-1, -1) if sys.platform == "win32" else os.pipe()[::-1]
-        where = {"PPIO_AGENT_HOST": self.host, "PPIO_AGENT_PORT": str(self.port)} if script else {}
+        where = {"PPIO_AGENT_HOST": self.host, "PPIO_AGENT_PORT": str(self.port)}
         arguments = [script, entrypoint] if script else [entrypoint, "--host", self.host, "--port", str(self.port)]
         try:
             self._process = subprocess.Popen(
                 [self._python, "-c", child_program("serve"), str(theirs), *arguments],
                 cwd=self._folder,
                 env={**variables, **where},
-                stdout=sys.stderr,  # what an agent prints is no data of `dev`
+                stdin=None if reads_input else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,  # its events; what an agent prints goes to standard error
                 **_apart(theirs),
             )
         finally:
             if theirs >= 0:
                 os.close(theirs)
-        self._watcher = threading.Thread(target=self._watch, args=[self._process, ours], daemon=True)
-        self._watcher.start()
+        self._threads = [
+            threading.Thread(target=self._watch, args=[self._process, ours], daemon=True),
+            threading.Thread(target=self._read, args=[self._process], daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End it and everything in its group; return when it is gone."""
@@ -100,8 +116,15 @@ class DevAgent:
         finally:
             _signal_group(process, getattr(signal, "SIGKILL", signal.SIGTERM))
             process.wait()
-            if self._watcher is not None:
-                self._watcher.join()
+            for thread in self._threads:
+                thread.join()
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                with suppress(ValueError):  # a last line that is cut
+                    self._on_event(json.loads(line))
 
     def _watch(self, process: subprocess.Popen[bytes], lifeline: int) -> None:
         ready = False
@@ -158,7 +181,13 @@ def is_free(host: str, port: int) -> bool:
     except (OSError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno in _TAKEN_ERRORS:
             return False
-        raise CommandError(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from error
+        raise CommandError(
+            tr(
+                "cannot listen on {address}: {reason}",
+                address=f"{host}:{port}",
+                reason=getattr(error, "strerror", None) or error,
+            )
+        ) from error
     return True
 
 
@@ -167,7 +196,7 @@ def next_free(host: str, port: int) -> int:
     for candidate in range(port + 1, min(port + 100, _HIGHEST + 1)):
         if is_free(host, candidate):
             return candidate
-    raise CommandError(f"no port from {port} to {port + 99} is free on {host}.")
+    raise CommandError(tr("no port from {first} to {last} is free on {host}.", first=port, last=port + 99, host=host))
 
 
 def holder(port: int) -> str:
@@ -175,7 +204,7 @@ def holder(port: int) -> str:
     found = None
     with suppress(OSError, ValueError, subprocess.SubprocessError):
         found = _holder_by_proc(port) if sys.platform == "linux" else _holder_by_lsof(port)
-    return found or "another program"
+    return found or tr("another program")
 
 
 def _holder_by_proc(port: int) -> str | None:

@@ -21,6 +21,8 @@ from ppio_agent_models import (
     TemplateNotFoundError,
 )
 
+from .help_texts import translated_error
+from .messages import tr
 from .output import screen
 
 EXIT_OK: Final = 0
@@ -30,6 +32,8 @@ EXIT_USAGE: Final = 2
 EXIT_NOT_FOUND: Final = 3
 EXIT_ACCESS: Final = 4
 EXIT_TIMEOUT: Final = 5
+EXIT_ASKED: Final = 6
+"""The agent waits for an answer that nobody was there to give."""
 EXIT_INTERRUPTED: Final = 130
 
 _CODES: Final[dict[type[PPIOAgentRuntimeError], int]] = {
@@ -60,7 +64,7 @@ class CommandError(Exception):
         self.message = message
         self.code = code
         self.hint = hint
-        self.facts = facts or {}
+        self.facts: dict[str, Any] = facts or {}
 
 
 class UsageError(CommandError):
@@ -79,7 +83,7 @@ def run_reported(command: Callable[[], object]) -> int:
         code = end.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
-        screen.note("Interrupted.")
+        screen.note(tr("Interrupted."))
     except BrokenPipeError:
         _forget_streams()  # whoever read our output has seen enough
     except Exception as error:  # noqa: BLE001  # nothing catches it above: everything is told, nothing is hidden
@@ -111,6 +115,11 @@ def _code_of_ours(error: PPIOAgentRuntimeError) -> int:
     return _STATUS_CODES.get(error.status_code or 0, EXIT_FAILED)
 
 
+def describe(error: Exception) -> None:
+    """Tell what went wrong where the command goes on."""
+    _tell(error, exit_code(error))
+
+
 def _tell(error: Exception, code: int) -> None:
     if screen.debug:
         traceback.print_exception(error)
@@ -128,14 +137,19 @@ def _words(error: Exception) -> tuple[str, str | None]:
         return error.message, error.hint
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
-        return error.format_message(), f"Try: {context.command_path} --help" if context else None
+        help_line = f"{context.command_path} --help" if context else ""
+        hint = tr("Try: {command}", command=help_line) if context else None
+        return translated_error(error.format_message()), hint
     if isinstance(error, PPIOAgentRuntimeError):
         message = error.message or type(error).__name__
-        request = f" (request {error.request_id})" if error.request_id and error.request_id not in message else ""
-        return f"{message}{request}", "\n".join(getattr(error, "__notes__", ())) or None
+        if error.request_id and error.request_id not in message:
+            message = tr("{message} (request {request_id})", message=message, request_id=error.request_id)
+        return message, "\n".join(getattr(error, "__notes__", ())) or None
     if isinstance(error, OSError):
         return str(error.strerror or error) + (f": {error.filename}" if error.filename else ""), None
-    return f"{type(error).__name__}: {error}", None if screen.debug else "Run it again with --debug for the traceback."
+    return f"{type(error).__name__}: {error}", None if screen.debug else tr(
+        "For the traceback, run it again with --debug."
+    )
 
 
 def _document(error: Exception, code: int, message: str, hint: str | None) -> dict[str, Any]:

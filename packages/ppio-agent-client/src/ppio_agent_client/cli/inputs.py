@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import UsageError
+from .messages import later, tr
 from .output import screen
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_QUOTES_HINT: Final = """ JSON has double quotes around names and texts: '{"prompt": "hello"}'."""
+_INPUT_HINT: Final = later('Use --input "hello", --input @file or --input -')
+_EXAMPLE: Final = """'{"prompt": "hello"}'"""
 _LINE: Final = re.compile(r"(?:export\s+)?(?P<name>[^=\s]+)\s*=\s*(?P<value>.*)")
 
 
@@ -47,18 +49,19 @@ def payload_of(given: str | None) -> dict[str, Any]:
     """
     text = _text_of(given)
     if not text.strip():
-        raise UsageError("The input is empty.", hint='Say something: --input "hello", or --input @file, or --input -')
+        raise UsageError(tr("The input is empty."), hint=tr(_INPUT_HINT))
     if not text.lstrip().startswith(("{", "[", '"')):
         return {"prompt": text}
     try:
         payload: Any = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         if text.lstrip().startswith("{"):
-            hint = _QUOTES_HINT if "{'" in text or re.search(r"{\s*\w+\s*:", text) else ""
-            screen.warn(f"the input begins like JSON and is none ({error}); it is sent as text.{hint}")
+            screen.warn(tr("the input looks like JSON but is not ({error}); it is sent as text.", error=error))
+            if "{'" in text or re.search(r"{\s*\w+\s*:", text):
+                screen.note(tr("JSON needs double quotes around names and strings: {example}", example=_EXAMPLE))
         return {"prompt": text}
     if not isinstance(payload, dict):
-        screen.warn('the input is JSON, but no object; it is sent as text, as {"prompt": "..."}.')
+        screen.warn(tr('the input is JSON but not an object; it is sent as text, as {"prompt": "..."}.'))
         return {"prompt": text}
     return payload
 
@@ -79,22 +82,43 @@ def variables_of(given: Iterable[str] | None, file: Path | None) -> dict[str, st
         if not has_value:
             if name not in os.environ:
                 raise UsageError(
-                    f"--env {name} takes the value that {name} has here, and it has none; give {name}=VALUE."
+                    tr(
+                        "--env {name} passes the value of {name}, which is not set here; use {name}=VALUE.",
+                        name=name,
+                    )
                 )
             value = os.environ[name]
         variables[_checked(name, "--env")] = value
     return variables
 
 
+def headers_of(given: Iterable[str] | None) -> dict[str, str]:
+    """Return headers to send, each given as `Name: value`, as curl takes them.
+
+    Raises:
+        UsageError: One has no colon. No value is shown.
+    """
+    headers = {}
+    for one in given or ():
+        name, colon, value = one.partition(":")
+        if not colon:
+            raise UsageError(
+                tr("The header that begins with {text!r} has no colon.", text=one[:20]),
+                hint=tr("Write: {example}", example="-H 'X-Tenant: a'"),
+            )
+        headers[name.strip()] = value.strip()
+    return headers
+
+
 def _text_of(given: str | None) -> str:
     if given is None and sys.stdin.isatty():
-        raise UsageError("There is no input.", hint='Say something: --input "hello", or --input @file, or --input -')
+        raise UsageError(tr("There is no input."), hint=tr(_INPUT_HINT))
     if given is None or given == "-":
-        return _decoded(sys.stdin.buffer.read(), "standard input")
+        return _decoded(sys.stdin.buffer.read(), tr("standard input"))
     if given.startswith("@@"):
         given = given[1:]
     elif given.startswith("@"):
-        return _decoded(_read(Path(given[1:]), hint="Text that begins with @ is written with two: @@"), given[1:])
+        return _decoded(_read(Path(given[1:]), hint=tr("To send text that begins with @, type two: @@")), given[1:])
     return _decoded(os.fsencode(given), "--input", whole=True)
 
 
@@ -102,7 +126,14 @@ def _decoded(data: bytes, source: str, *, whole: bool = False) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{source} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}.") from error
+        raise UsageError(
+            tr(
+                "{source} is not UTF-8: byte {position} is 0x{byte:02x}.",
+                source=source,
+                position=error.start,
+                byte=data[error.start],
+            )
+        ) from error
     return text if whole else text.removesuffix("\n").removesuffix("\r")
 
 
@@ -110,7 +141,9 @@ def _read(path: Path, *, hint: str | None = None) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.", hint=hint) from error
+        raise UsageError(
+            tr("{path} cannot be read: {reason}.", path=path, reason=error.strerror or error), hint=hint
+        ) from error
 
 
 def _from_file(path: Path) -> dict[str, str]:
@@ -121,8 +154,8 @@ def _from_file(path: Path) -> dict[str, str]:
             continue
         found = _LINE.fullmatch(line)
         if found is None:
-            raise UsageError(f"{path}, line {number} is not NAME=VALUE.")
-        variables[_checked(found["name"], f"{path}, line {number}:")] = _unquoted(found["value"])
+            raise UsageError(tr("line {line} of {path} is not NAME=VALUE.", path=path, line=number))
+        variables[_checked(found["name"], f"{path}:{number}:")] = _unquoted(found["value"])
     return variables
 
 
@@ -134,9 +167,11 @@ def _unquoted(value: str) -> str:
 
 def _checked(name: str, where: str) -> str:
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{where} {name!r} cannot be the name of a variable; write NAME=VALUE.")
+        raise UsageError(
+            tr("{where} {name!r} is not a valid name of a variable; write NAME=VALUE.", where=where, name=name)
+        )
     return name
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(tr("{value} is not JSON", value=name))

@@ -11,16 +11,37 @@ from typer.main import get_command
 from .output import screen
 
 Local = Annotated[bool, typer.Option("--local", help="Use sandboxes on this machine instead of the platform.")]
-TemplateId = Annotated[str, typer.Option("--template-id", "-t", help="What sandboxes are started from.")]
-SessionId = Annotated[str | None, typer.Option("--session-id", "-s", help="The session to go on with.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is ended or deleted.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
-NoInput = Annotated[bool, typer.Option("--no-input", help="Ask nothing; take what is given and the defaults.")]
+TemplateId = Annotated[str, typer.Option("--template-id", "-t", help="The template.")]
+SessionId = Annotated[str | None, typer.Option("--session-id", "-s", help="The session to continue.")]
+AnyTemplateId = Annotated[
+    str | None,
+    typer.Option("--template-id", "-t", metavar="ID", help="The agent's template. Default: the agent of this folder."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before ending or deleting something.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+NoInput = Annotated[bool, typer.Option("--no-input", help="Do not ask; use the options and the defaults.")]
 Folder = Annotated[Path, typer.Argument(help="The agent's folder.", show_default="this folder")]
 EnvVars = Annotated[
-    list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="A variable for the agent. Repeatable.")
+    list[str] | None,
+    typer.Option("--env", "-e", metavar="NAME=VALUE", help="An environment variable for the agent; may be repeated."),
 ]
-EnvFile = Annotated[Path | None, typer.Option("--env-file", help="A file of NAME=VALUE lines for the agent.")]
+EnvFile = Annotated[
+    Path | None, typer.Option("--env-file", help="A file of NAME=VALUE lines with variables for the agent.")
+]
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="Address of a running agent, such as one of `dev`.")
+]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", envvar="PPIO_TOKEN", metavar="KEY", help="With --url: the agent's API key."),
+]
+UserId = Annotated[
+    str | None, typer.Option("--user-id", metavar="ID", help="Who is calling: the agent's context.user_id.")
+]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A request header to send; may be repeated."),
+]
 
 _PANEL = "Output"
 
@@ -48,10 +69,10 @@ def _flag(names: str, callback: Any, text: str) -> Any:
 
 
 def _common(
-    as_json: Annotated[bool, _flag("--json", _json, "Print data as JSON, errors too.")] = False,
+    as_json: Annotated[bool, _flag("--json", _json, "Print data and errors as JSON.")] = False,
     quiet: Annotated[bool, _flag("--quiet -q", _quiet, "Print data and errors only.")] = False,
-    verbose: Annotated[bool, _flag("--verbose -v", _verbose, "Tell more about what is done.")] = False,
-    debug: Annotated[bool, _flag("--debug", _debug, "Show the traceback of an error.")] = False,
+    verbose: Annotated[bool, _flag("--verbose -v", _verbose, "Print more details.")] = False,
+    debug: Annotated[bool, _flag("--debug", _debug, "Print the traceback of an error.")] = False,
 ) -> None:
     """Exist for its parameters."""
 

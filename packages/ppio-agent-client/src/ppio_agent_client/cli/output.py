@@ -14,6 +14,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
+from unicodedata import combining, east_asian_width
+
+from .messages import tr
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,10 +52,10 @@ class Output:
     """
 
     def __init__(self) -> None:
-        self.as_json = False
+        self.as_json: bool = False
         self.quiet = False
         self.verbose = False
-        self.debug = False
+        self.debug: bool = False
 
     def begin(self, arguments: Sequence[str]) -> None:
         """Make the streams UTF-8, and see whether errors in the arguments themselves are wanted as JSON."""
@@ -116,6 +119,16 @@ class Output:
         if not self.quiet:
             self._tell(text, style)
 
+    def box(self, text: str, style: str) -> None:
+        """Tell what should be found again among many lines: in a box on a terminal that is drawn on."""
+        if not _draws(sys.stderr):
+            self.note(text)
+        elif not self.quiet:
+            from rich.panel import Panel
+            from rich.text import Text
+
+            _console(sys.stderr).print(Panel.fit(Text(text, overflow="fold"), border_style=style))
+
     def detail(self, text: str) -> None:
         """Tell what only `--verbose` wants to know."""
         if self.verbose:
@@ -123,11 +136,11 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Tell something that should be seen even with `--quiet`."""
-        self._tell(f"Warning: {text}", _WARNING_STYLE)
+        self._tell(_labelled(tr("Warning:"), text), _WARNING_STYLE)
 
     def error(self, text: str) -> None:
         """Tell what went wrong."""
-        self._tell(f"Error: {text}", _ERROR_STYLE)
+        self._tell(_labelled(tr("Error:"), text), _ERROR_STYLE)
 
     def error_document(self, document: object) -> None:
         """Tell what went wrong to a program: one line of JSON on standard error."""
@@ -135,7 +148,7 @@ class Output:
 
     def ask(self, question: str, default: str) -> str:
         """Ask on standard error; Enter takes the default. Only where `can_ask`."""
-        sys.stderr.write(f"{question} [{default}]: ")
+        sys.stderr.write(f"{question} [{default}]: " if default else f"{question}: ")
         sys.stderr.flush()
         answer = sys.stdin.readline()
         if not answer:
@@ -173,6 +186,10 @@ class Output:
             _console(sys.stderr).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
+def _labelled(label: str, text: str) -> str:
+    return f"{label} {text}" if label.isascii() else f"{label}{text}"  # a wide colon has its space inside
+
+
 def _draws(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -196,9 +213,19 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
 
 def _columns(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [list(columns), *(list(map(_cell, row)) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-    return "".join(f"{line.rstrip()}\n" for line in padded)
+    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    aligned = ("  ".join(map(padded, line, widths)) for line in lines)
+    return "".join(f"{line.rstrip()}\n" for line in aligned)
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: Chinese letters take two (UAX #11)."""
+    return sum(2 if east_asian_width(letter) in "WF" else not combining(letter) for letter in text)
+
+
+def padded(text: str, columns: int) -> str:
+    """Return a text with spaces behind it up to a width."""
+    return text + " " * (columns - width(text))
 
 
 def _cell(value: object) -> str:

@@ -20,13 +20,14 @@ from ppio_agent_models import MANIFEST_FILE, ConfigurationError, ManifestDocumen
 from ppio_agent_models._entrypoint import serves_by_itself, written_entrypoint
 
 from .errors import UsageError
+from .messages import tr
 from .output import screen
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentManifest
 
 RUNTIME_LINE: Final = "pip install ppio-agent-runtime"
-_HAS_RUNTIME: Final = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ppio_agent_runtime') is None)"
+_HAS_MODULE: Final = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS: Final = {"false", "n", "no", "null", "off", "on", "true", "y", "yes"}
 """What readers of YAML 1.1 make something else of."""
@@ -39,10 +40,13 @@ def manifest_path(path: Path) -> Path:
         UsageError: There is none.
     """
     if not path.exists() and path.name != MANIFEST_FILE:
-        raise UsageError(f"{path} does not exist.")
+        raise UsageError(tr("{path} does not exist.", path=path))
     found = path / MANIFEST_FILE if path.is_dir() else path
     if not found.is_file():
-        raise UsageError(f"There is no {MANIFEST_FILE} in {_shown(found.parent)}.", hint="Make one: ppio-agent init")
+        raise UsageError(
+            tr("There is no {manifest} in {folder}.", manifest=MANIFEST_FILE, folder=_shown(found.parent)),
+            hint=tr("Create one: {command}", command="ppio-agent init"),
+        )
     return found
 
 
@@ -55,9 +59,16 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}.") from error
+        raise UsageError(
+            tr(
+                "{source} is not UTF-8: byte {position} is 0x{byte:02x}.",
+                source=path,
+                position=error.start,
+                byte=error.object[error.start],
+            )
+        ) from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise UsageError(tr("{path} cannot be read: {reason}.", path=path, reason=error.strerror or error)) from error
 
 
 def read_manifest(path: Path) -> AgentManifest:
@@ -71,7 +82,7 @@ def read_manifest(path: Path) -> AgentManifest:
     document = ManifestDocument.parse(read_text(path), source=path.name)
     logging.getLogger("ppio_agent_client.manifest").disabled = True  # it would tell the same again
     for field in document.unknown_fields():
-        screen.warn(f"{path.name}, line {field.line}: {field}")
+        screen.warn(f"{path.name}:{field.line}: {field}")
     return AgentManifest.from_document(document)
 
 
@@ -109,7 +120,9 @@ def read_agent(config: Path) -> Agent:
     agent = Agent(file, read_manifest(file))
     entrypoint = agent.manifest.spec.entrypoint
     if entrypoint.endswith(".py") and not (agent.folder / entrypoint).is_file():
-        raise ConfigurationError(f"{file} names the entrypoint {entrypoint!r}, which is not there")
+        raise ConfigurationError(
+            tr("{file} names the entrypoint {entrypoint!r}, which does not exist", file=file, entrypoint=entrypoint)
+        )
     return agent
 
 
@@ -135,7 +148,12 @@ def write_status(agent: Agent, status: dict[str, object]) -> None:
     wanted = {name: value for name, value in known.items() if value is not None}
     text = _with_status(text, wanted)
     if _status_in(text).keys() != wanted.keys():  # It is written in a way that a status cannot be added to.
-        screen.warn(f"the status could not be written into {agent.file}: write its fields without indentation.")
+        screen.warn(
+            tr(
+                "the status cannot be written to {file}: remove the indentation of its top-level fields.",
+                file=agent.file,
+            )
+        )
         return
     file = Path(os.path.realpath(agent.file))
     draft = file.with_name(f"{file.name}.{os.getpid()}.new")
@@ -145,7 +163,13 @@ def write_status(agent: Agent, status: dict[str, object]) -> None:
         draft.chmod(file.stat().st_mode & 0o777)
         draft.replace(file)
     except OSError as error:
-        screen.warn(f"the status could not be written into {agent.file}: {error.strerror or error}.")
+        screen.warn(
+            tr(
+                "the status cannot be written to {file}: {reason}.",
+                file=agent.file,
+                reason=error.strerror or error,
+            )
+        )
     finally:
         draft.unlink(missing_ok=True)
 
@@ -199,15 +223,24 @@ def check_runtime(python: str) -> None:
     """
     if not has_runtime(python):
         line = RUNTIME_LINE if python == sys.executable else f"{python} -m {RUNTIME_LINE}"
-        raise UsageError(f"ppio-agent-runtime is not installed for {python}.", hint=f"Run: {line}")
+        raise UsageError(
+            tr("ppio-agent-runtime is not installed for {python}.", python=python),
+            hint=tr("Run: {command}", command=line),
+        )
 
 
 def has_runtime(python: str) -> bool:
     """Return whether agents can run with an interpreter."""
+    return has_module(python, "ppio_agent_runtime")
+
+
+def has_module(python: str, name: str) -> bool:
+    """Return whether an interpreter finds a module, without importing it."""
+    command = [python, "-c", _HAS_MODULE, name]
     try:
-        return not subprocess.run([python, "-c", _HAS_RUNTIME], capture_output=True, timeout=30, check=False).returncode
+        return not subprocess.run(command, capture_output=True, timeout=30, check=False).returncode
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"{python} does not run: {error}.") from error
+        raise UsageError(tr("{program} cannot be run: {reason}", program=python, reason=error)) from error
 
 
 def child_program(name: str) -> str:
@@ -227,7 +260,7 @@ def import_agent(
     return subprocess.run(
         [python, *options, "-c", child_program("check"), manifest.spec.entrypoint],
         cwd=folder,
-        env={**manifest.spec.env_vars, **os.environ},
+        env={**manifest.spec.variables, **os.environ},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=timeout,
@@ -236,7 +269,7 @@ def import_agent(
 
 
 def _shown(folder: Path) -> str:
-    return "this folder" if folder.resolve() == Path.cwd() else str(folder)
+    return tr("this folder") if folder.resolve() == Path.cwd() else str(folder)
 
 
 def _status_in(text: str) -> dict[str, object]:

@@ -7,11 +7,12 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from .messages import later, tr
 from .output import screen
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What could move the cursor, or talk to the terminal in another way, but for line breaks and tabs."""
-_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"))
+_UNITS: Final = ((86400, later("{number} d")), (3600, later("{number} h")), (60, later("{number} min")))
 
 
 def show_answer(document: dict[str, Any], result: object) -> None:
@@ -28,21 +29,21 @@ class StreamView:
     """Prints what a stream brings, at once.
 
     Text is written as it is, one piece after the other; anything else on a line of its own. With `--json` each event is
-    one line: `{"event": "chunk" | "progress" | "done" | "error", "data": ..., "id": ...}`.
+    one line, a `StreamEvent`: `{"kind": "chunk" | "progress" | "done" | "error", "data": ..., "event_id": ...}`.
     """
 
     def __init__(self) -> None:
         self._is_mid_line = False
 
-    def show(self, event: str, data: object, event_id: int | None = None) -> None:
+    def show(self, kind: str, data: object, event_id: int | None = None) -> None:
         """Print one event."""
         if screen.as_json:
-            screen.line({"event": event, "data": data, "id": event_id})
-        elif event == "chunk":
+            screen.line({"kind": kind, "data": data, "event_id": event_id})
+        elif kind == "chunk":
             self._show_chunk(data)
-        elif event == "progress":
+        elif kind == "progress":
             self.end()
-            screen.note(f"progress: {json.dumps(data, ensure_ascii=False, default=str)}", "dim")
+            screen.note(tr("progress: {value}", value=json.dumps(data, ensure_ascii=False, default=str)), "dim")
 
     def end(self) -> None:
         """Finish the line that text has begun."""
@@ -71,7 +72,12 @@ def text_of(chunk: object) -> str | None:
 
 def readable(text: str) -> str:
     """Return text that an agent wrote; for a terminal without what would steer it."""
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n")) if screen.is_terminal else text
+    return without_controls(text) if screen.is_terminal else text
+
+
+def without_controls(text: str) -> str:
+    """Return text without what would steer a terminal."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:
@@ -79,7 +85,7 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
     if moment is None:
         return ""
     seconds = ((now or datetime.now(UTC)) - _aware(moment)).total_seconds()
-    return "just now" if seconds < 1 else f"{span(seconds)} ago"
+    return tr("just now") if seconds < 1 else tr("{span} ago", span=span(seconds))
 
 
 def ahead(moment: datetime | None, now: datetime | None = None) -> str:
@@ -87,7 +93,7 @@ def ahead(moment: datetime | None, now: datetime | None = None) -> str:
     if moment is None:
         return ""
     seconds = (_aware(moment) - (now or datetime.now(UTC))).total_seconds()
-    return "now" if seconds < 1 else f"in {span(seconds)}"
+    return tr("now") if seconds < 1 else tr("in {span}", span=span(seconds))
 
 
 def exact(moment: datetime | None, now: datetime | None = None) -> str:
@@ -95,17 +101,12 @@ def exact(moment: datetime | None, now: datetime | None = None) -> str:
     return "" if moment is None else f"{_aware(moment).astimezone():%Y-%m-%d %H:%M:%S} ({ago(moment, now)})"
 
 
-def count(number: int, what: str) -> str:
-    """Return a number of things, such as "1 template" or "2 templates"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def span(seconds: float) -> str:
     """Return a number of seconds in its largest unit."""
     for size, unit in _UNITS:
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+            return tr(unit, number=f"{seconds / size:.0f}")
+    return tr("{number} s", number=f"{seconds:.0f}")
 
 
 def _aware(moment: datetime) -> datetime:

@@ -11,17 +11,24 @@ import locale
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from optparse import OptionParser, Values
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
+from .messages import tr
+
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 REQUIREMENTS_FILE: Final = "requirements.txt"
+_RUNTIME: Final = "ppio-agent-runtime"
+_PACKAGES: Final = {"a2a": "a2a-sdk", "mcp": "mcp"}
+"""What protocols need besides the runtime; it has an extra of the protocol's name for each."""
+MODULES: Final = {"a2a": "a2a", "mcp": "mcp"}
+"""What these packages are imported as."""
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
@@ -95,17 +102,39 @@ def read_requirements(folder: Path, file: str = REQUIREMENTS_FILE) -> Iterator[L
     yield from _read(folder, file, (), constraint=False)
 
 
+def missing_for(protocols: Iterable[str], folder: Path) -> str | None:
+    """Return the line that requirements.txt needs for an agent's protocols; None where nothing is missing.
+
+    Args:
+        protocols: What the manifest names; "all" means those whose packages are there.
+        folder: The agent's folder.
+    """
+    needed = sorted(set(protocols) & _PACKAGES.keys())
+    found = [line for line in read_requirements(folder) if line.requirement is not None]
+    extras = {
+        extra for line in found if line.name == _RUNTIME and line.requirement for extra in line.requirement.extras
+    }
+    names = {line.name for line in found}
+    missing = [name for name in needed if name not in extras and _PACKAGES[name] not in names]
+    return f"{_RUNTIME}[{','.join(missing)}]" if missing else None
+
+
 def _read(folder: Path, file: str, around: tuple[str, ...], *, constraint: bool) -> Iterator[Line]:
     try:
         text = _decoded((folder / file).read_bytes())
     except (OSError, UnicodeError, LookupError) as error:
-        yield Line(file, 1, "", problem=Problem(f"it cannot be read: {error}"))
+        yield Line(file, 1, "", problem=Problem(tr("cannot be read: {reason}", reason=error)))
         return
     for number, line in _joined(text):
         try:
             wanted, options = _split(line)
         except ValueError as error:
-            yield Line(file, number, line, problem=Problem(f"pip cannot read {line[:60]!r}: {error}"))
+            yield Line(
+                file,
+                number,
+                line,
+                problem=Problem(tr("pip cannot read {line!r}: {reason}", line=line[:60], reason=error)),
+            )
             continue
         if wanted or options.editable:
             if not constraint:
@@ -124,9 +153,9 @@ def _other(
         return  # pip fetches it where it installs
     path = os.path.normpath(os.path.join(os.path.dirname(file), name))  # noqa: PTH118, PTH120  # stays relative
     if path in (file, *around):
-        yield Line(file, number, line, problem=Problem(f"{name!r} names itself again, which pip refuses"))
+        yield Line(file, number, line, problem=Problem(tr("{file!r} includes itself, which pip refuses", file=name)))
     elif not (folder / path).is_file():
-        yield Line(file, number, line, problem=_unless_variable(name, f"there is no file {name!r}"))
+        yield Line(file, number, line, problem=_unless_variable(name, tr("there is no file {file!r}", file=name)))
     else:
         yield from _read(folder, path, (file, *around), constraint=constraint)
 
@@ -199,7 +228,7 @@ def _line(folder: Path, file: str, number: int, wanted: str, *, editable: bool) 
             unnamed = editable and not ("+" in place.partition(":")[0] and "#egg=" in place)
             if place.startswith("file:"):
                 return Line(file, number, wanted, path=place)
-            problem = Problem(f"{place!r} needs #egg= and a name after -e") if unnamed else None
+            problem = Problem(tr("{url!r} after -e needs #egg= and a name", url=place)) if unnamed else None
             return Line(file, number, wanted, problem=problem)
         if (path := _path_in(folder, place, editable=editable)) is not None:
             return Line(file, number, wanted, path=path, problem=_problem_of(folder, path))
@@ -207,16 +236,21 @@ def _line(folder: Path, file: str, number: int, wanted: str, *, editable: bool) 
         found.marker = found.marker or condition
         if not editable or _SCHEME.fullmatch(urlsplit(found.url or "").scheme):
             return Line(file, number, wanted, requirement=found)
-        reason = "-e needs a folder"
+        reason = tr("-e needs a folder")
     except InvalidMarker as error:
         reason = str(error).splitlines()[0]
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
         if _looks_like_path(place):
-            reason = "it looks like a folder, and there is none"
+            reason = tr("it looks like a folder, which does not exist")
         elif "=" in wanted and not re.search(r"[=<>~!]=|[<>]", wanted):
-            reason = "a version is written with =="
-    return Line(file, number, wanted, problem=_unless_variable(wanted, f"pip cannot read {wanted[:60]!r}: {reason}"))
+            reason = tr("a version needs ==")
+    return Line(
+        file,
+        number,
+        wanted,
+        problem=_unless_variable(wanted, tr("pip cannot read {line!r}: {reason}", line=wanted[:60], reason=reason)),
+    )
 
 
 def _path_in(folder: Path, place: str, *, editable: bool) -> str | None:
@@ -237,11 +271,15 @@ def _looks_like_path(text: str) -> bool:
 def _problem_of(folder: Path, path: str) -> Problem | None:
     where = folder / path
     if where.is_dir() and not any((where / name).is_file() for name in ("pyproject.toml", "setup.py")):
-        return Problem(f"{path!r} is no project: it has neither pyproject.toml nor setup.py")
-    return None if where.exists() else _unless_variable(path, f"there is no {path!r}")
+        return Problem(tr("{path!r} is not a project: it has neither pyproject.toml nor setup.py", path=path))
+    return None if where.exists() else _unless_variable(path, tr("there is no {path!r}", path=path))
 
 
 def _unless_variable(text: str, problem: str) -> Problem:
     """Return a problem, or a doubt where a variable stands that may have a value where pip runs, and has none here."""
     unset = _VARIABLE.search(text)
-    return Problem(f"the variable {unset[1]} is not set here", is_certain=False) if unset else Problem(problem)
+    return (
+        Problem(tr("the variable {variable} is not set here", variable=unset[1]), is_certain=False)
+        if unset
+        else Problem(problem)
+    )

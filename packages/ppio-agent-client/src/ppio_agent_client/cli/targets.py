@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ppio_agent_models import MANIFEST_FILE, TemplateNotFoundError
 
 from .errors import EXIT_ACCESS, CommandError, UsageError
+from .messages import tr
 from .project import read_manifest
 
 if TYPE_CHECKING:
@@ -46,8 +47,12 @@ def check_templates_are_ours(local: bool) -> None:
     name = os.environ.get(_PROVIDER_VARIABLE) or _PLATFORM
     if not local and name not in (LOCAL, _PLATFORM):
         raise UsageError(
-            f"Templates of the provider {name!r}, which {_PROVIDER_VARIABLE} names, are not made or deleted here.",
-            hint="Add --local, or unset the variable for the platform.",
+            tr(
+                "Templates of the provider {name!r}, from {variable}, cannot be created or deleted here.",
+                name=name,
+                variable=_PROVIDER_VARIABLE,
+            ),
+            hint=tr("Add --local, or unset the variable to use the platform."),
         )
 
 
@@ -59,9 +64,12 @@ def check_key() -> None:
     """
     if not os.environ.get(_KEY_VARIABLE):
         raise CommandError(
-            f"There is no key of the platform: {_KEY_VARIABLE} is not set.",
+            tr("There is no API key for the platform: {variable} is not set.", variable=_KEY_VARIABLE),
             code=EXIT_ACCESS,
-            hint="Keys are made at https://ppio.com/settings/key-management. Without an account, add --local.",
+            hint=tr(
+                "Create a key at {url}. Without an account, add --local.",
+                url="https://ppio.com/settings/key-management",
+            ),
         )
 
 
@@ -82,12 +90,12 @@ def client_of(local: bool, **settings: Any) -> Iterator[SyncAgentRuntimeClient]:
         try:
             yield client
         except TemplateNotFoundError as error:
-            error.add_note(f"See what there is: {command('list', local=local)}")
+            error.add_note(tr("List the templates: {command}", command=command("list", local=local)))
             raise
 
 
 def template_here(local: bool) -> str:
-    """Return the template of the agent in this folder, for who names none.
+    """Return the template of the agent in this folder, for a command that names none.
 
     Raises:
         UsageError: There is no agent in this folder, or it was not deployed to the platform.
@@ -95,8 +103,11 @@ def template_here(local: bool) -> str:
     manifest_file = Path(MANIFEST_FILE)
     if not manifest_file.is_file():
         raise UsageError(
-            f"Which agent? There is no --template-id, and no {MANIFEST_FILE} in this folder.",
-            hint=f"See what there is: {command('list', local=local)}",
+            tr(
+                "Which agent? --template-id is missing, and there is no {manifest} in this folder.",
+                manifest=MANIFEST_FILE,
+            ),
+            hint=tr("List the templates: {command}", command=command("list", local=local)),
         )
     manifest = read_manifest(manifest_file)
     if is_local(local):
@@ -104,8 +115,8 @@ def template_here(local: bool) -> str:
     deployed = (manifest.status or {}).get("template_id")
     if not deployed:
         raise UsageError(
-            f"The agent {manifest.metadata.name!r} of this folder was not deployed to the platform.",
-            hint="Deploy it: ppio-agent deploy",
+            tr("The agent {name!r} of this folder is not deployed to the platform.", name=manifest.metadata.name),
+            hint=tr("Deploy it: {command}", command=f"{PROGRAM} deploy"),
         )
     return str(deployed)
 

@@ -18,8 +18,8 @@ START_TIMEOUT_SECONDS = 60.0
 """How long an agent without a manifest may take until `/ping` answers."""
 NAME_RULE = "1 to 63 lower-case letters, digits and inner hyphens"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-logger = logging.getLogger("ppio_agent_client")
-manifest_logger = logging.getLogger("ppio_agent_client.manifest")
+logger: logging.Logger = logging.getLogger("ppio_agent_client")
+manifest_logger: logging.Logger = logging.getLogger("ppio_agent_client.manifest")
 """Of its own, so that who has told the same already can silence it."""
 SKIPPED = frozenset(
     {
@@ -37,7 +37,7 @@ class AgentFolder:
     Attributes:
         name: From the manifest; None without one.
         entrypoint: What the runtime is started with.
-        about: Version, description, author and tags, as far as the manifest has them.
+        about: Version, description, author, tags and protocols, as far as the manifest has them.
         python: The interpreter that it was deployed with; None for whichever there is.
         unknown: What the manifest has that means nothing, a sentence each.
     """
@@ -99,10 +99,16 @@ def _from_manifest(folder: str, path: str, text: str) -> AgentFolder:
         folder=folder,
         name=about.name,
         entrypoint=entrypoint,
-        env_vars=manifest.spec.env_vars,
+        env_vars=manifest.spec.variables,
         start_timeout_seconds=float(manifest.spec.runtime.timeout),
         unknown=tuple(f"{path}, line {field.line}: {field}" for field in document.unknown_fields()),
-        about={"version": about.version, "description": about.description, "author": about.author, "tags": about.tags},
+        about={
+            "version": about.version,
+            "description": about.description,
+            "author": about.author,
+            "tags": about.tags,
+            "protocols": manifest.spec.protocols,
+        },
     )
 
 

@@ -64,7 +64,7 @@ def create_sandbox(paths: Paths, spec: SandboxSpec, *, template_id: str, source:
             record["supervisor"], record["agent"] = started
         except (OSError, ValueError) as error:
             # ValueError: a zero byte in a variable, or "=" in its name.
-            raise SandboxCreationError(f"no sandbox could be made from {template_id!r}: {error}") from error
+            raise SandboxCreationError(f"no sandbox could be started from {template_id!r}: {error}") from error
         record["state"] = "running"
         record["start_timeout_seconds"] = source.start_timeout_seconds
         record["created_at"] = time.time()
@@ -83,7 +83,7 @@ def chosen_python(python: str | None) -> str:
     found = shutil.which(os.path.expanduser(chosen))
     if found is None:
         raise SandboxCreationError(
-            f"{chosen!r} is no program that can be run; agents need a Python interpreter with ppio-agent-runtime, "
+            f"{chosen!r} cannot be run; agents need a Python interpreter with ppio-agent-runtime, "
             f"which `python=` or {PYTHON_VARIABLE} names"
         )
     return os.path.abspath(found)  # With its links: a virtual environment is known by the path of its interpreter.
@@ -226,7 +226,9 @@ def reserve_port(root: str, used: Collection[int]) -> socket.socket:
         if port not in used and (reservation := _bound(port)):
             write_json(counter, offset + 1)
             return reservation
-    raise SandboxCreationError(f"all ports from {FIRST_PORT} to {LAST_PORT} on 127.0.0.1 are taken; end some sandboxes")
+    raise SandboxCreationError(
+        f"all ports from {FIRST_PORT} to {LAST_PORT} on 127.0.0.1 are in use; end some sandboxes"
+    )
 
 
 def _offset(stored: object) -> int:

@@ -1,7 +1,7 @@
 r"""A sandbox's directory: its record, the log of its agent, and the FIFO that wakes its supervisor.
 
-The record is what is known of the sandbox. It is written whole or not at all, and only by who holds the directory's
-lock; anybody may read it at any time.
+The record is what is known of the sandbox. It is written whole or not at all, and only by the process that holds the
+directory's lock; anybody may read it at any time.
 
     creating --> running <--> paused
                     \          /
@@ -88,10 +88,10 @@ class SandboxDirectory:
     __slots__ = ("_ended", "_fifo", "_record", "app", "log", "path", "supervisor_log")
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self.app = os.path.join(path, "app")
-        self.log = os.path.join(path, "agent.log")
-        self.supervisor_log = os.path.join(path, "supervisor.log")
+        self.path: str = path
+        self.app: str = os.path.join(path, "app")
+        self.log: str = os.path.join(path, "agent.log")
+        self.supervisor_log: str = os.path.join(path, "supervisor.log")
         self._record = os.path.join(path, "record.json")
         self._fifo = os.path.join(path, "wakeup")
         self._ended = os.path.join(os.path.dirname(os.path.dirname(path)), ENDED_FOLDER)

@@ -1,7 +1,7 @@
-"""Changes to living sandboxes, their end, and what is left to do where who should have done it was killed.
+"""Changes to sandboxes, their end, and the cleanup after a process that was killed before it could do it.
 
-The record is changed first, then the processes, then the supervisor is told, all under the lock. The supervisor reaps
-the agent only under that lock, so that the id of the agent stays its own while it is held.
+The record is changed first, then the processes, then the supervisor is notified, all under the lock. The supervisor
+reaps the agent only under that lock, so that no other process can get the agent's ID while the lock is held.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Change = Callable[[Record], signal.Signals | None]
     """Edits a record and names the signal that the agent gets afterwards."""
 
-logger = logging.getLogger("ppio_agent_client")
+logger: logging.Logger = logging.getLogger("ppio_agent_client")
 
 MAX_PAUSE_SECONDS = 24 * 3600.0
 """A sandbox that is paused longer than this is terminated: a paused life is kept, not endless."""
@@ -62,7 +62,7 @@ def pause(record: Record) -> signal.Signals | None:
 
 
 def resume(record: Record) -> signal.Signals | None:
-    """Let it go on with the rest of its life; a running one stays as it is."""
+    """Let it run for the rest of its time to live; a running one stays as it is."""
     if record["state"] == "running":
         return None
     record["state"] = "running"
@@ -71,7 +71,7 @@ def resume(record: Record) -> signal.Signals | None:
 
 
 def apply(directory: SandboxDirectory, change: Change) -> Record | None:
-    """Change a living sandbox and return its new record; None when there is no living one."""
+    """Change a sandbox that has not ended and return its new record; None when there is none."""
     try:
         with directory.lock():
             record = directory.read()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Lock:
     """An advisory lock on a file (`flock`), which is created when it is missing.
 
-    Each object opens the file anew, so two of them exclude each other within one process too. The descriptor is closed
+    Each object opens the file again, so two of them exclude each other within one process too. The descriptor is closed
     on exec: no child inherits the lock. A shared lock lets other shared ones in.
     """
 

@@ -1,4 +1,4 @@
-"""The folder in which everything local lives: who may use it, and where things are in it.
+"""The folder for all local data: who may use it, and where things are in it.
 
     lock, next-port      the lock of the whole home, and the port to try next
     locks/               one lock per session, by a part of its hash
@@ -39,11 +39,11 @@ class Paths:
 
     def __init__(self, root: Path | None = None) -> None:
         chosen = root if root is not None else os.environ.get(HOME_VARIABLE) or "~/.ppio-agent"
-        self.root = os.path.abspath(os.path.expanduser(chosen))
-        self.sandboxes = os.path.join(self.root, "sandboxes")
-        self.ended = os.path.join(self.root, ENDED_FOLDER)
-        self.trash = os.path.join(self.root, TRASH_FOLDER)
-        self.templates = os.path.join(self.root, "templates")
+        self.root: str = os.path.abspath(os.path.expanduser(chosen))
+        self.sandboxes: str = os.path.join(self.root, "sandboxes")
+        self.ended: str = os.path.join(self.root, ENDED_FOLDER)
+        self.trash: str = os.path.join(self.root, TRASH_FOLDER)
+        self.templates: str = os.path.join(self.root, "templates")
         self._locks = os.path.join(self.root, "locks")
         self._prepare()
 

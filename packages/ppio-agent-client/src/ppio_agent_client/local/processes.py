@@ -1,7 +1,7 @@
 """Processes: which one is meant, which ones belong together, and how they are ended.
 
-The kernel gives the ids of dead processes to new ones, so a process is known by its id together with the moment it
-started, and nothing is signalled on the strength of an id alone.
+The kernel gives the IDs of dead processes to new ones, so a process is identified by its ID together with its start
+time, and no signal is sent because of an ID alone.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Process:
     __slots__ = ("group", "parent", "pid", "session", "started")
 
     def __init__(self, pid: int, parent: int, group: int, session: int, started: str) -> None:
-        self.pid = pid
-        self.parent = parent
-        self.group = group
-        self.session = session
-        self.started = started
+        self.pid: int = pid
+        self.parent: int = parent
+        self.group: int = group
+        self.session: int = session
+        self.started: str = started
 
 
 def started_at(pid: int, *, zombies: bool = False) -> str | None:

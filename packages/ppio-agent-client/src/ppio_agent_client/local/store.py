@@ -1,6 +1,6 @@
-"""The verbs of local sandboxes, blocking. Any number of processes and threads may use one home at once.
+"""The operations on local sandboxes, blocking. Any number of processes and threads can use one home at once.
 
-A log is read a page at a time, by somebody who comes back with a cursor: `<sandbox>:<bytes read>`.
+A log is read a page at a time, with a cursor for the next page: `<sandbox>:<bytes read>`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ from .paths import Paths, is_sandbox_id
 from .templates import TemplateStore, canonical_id
 
 if TYPE_CHECKING:
-    from ppio_agent_models import AgentTemplate
-
     from .._sandbox import SandboxSpec
     from .directory import Record, SandboxDirectory
 
-logger = logging.getLogger("ppio_agent_client")
+logger: logging.Logger = logging.getLogger("ppio_agent_client")
 
 MAX_LIFE_SECONDS = 365 * 24 * 3600.0
 """The longest life that can be asked for."""
@@ -44,6 +42,9 @@ _NO_RUNTIME = "No module named ppio_agent_runtime"
 class LocalStore:
     """Sandboxes that are supervised processes on this machine; what the verbs promise, `LocalSandboxProvider` says.
 
+    Attributes:
+        templates: What sandboxes are made from.
+
     Raises:
         ConfigurationError: The home cannot be used, or this is Windows.
     """
@@ -55,7 +56,7 @@ class LocalStore:
             )
         self._paths = Paths(home)
         self._python = python
-        self._templates = TemplateStore(self._paths)
+        self.templates: TemplateStore = TemplateStore(self._paths)
         self._forget_at = 0.0
         self._named: set[str] = set()
 
@@ -65,7 +66,7 @@ class LocalStore:
         return Path(self._paths.root)
 
     def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the living sandbox of the session, or make one and start its agent without waiting for it."""
+        """Return the sandbox of the session, or make one and start its agent without waiting for it."""
         _check_seconds(spec.timeout_seconds)
         self._clean_up()
         template_id = canonical_id(spec.template_id)
@@ -74,19 +75,19 @@ class LocalStore:
             if living is not None:
                 if living["template_id"] != template_id:
                     raise SandboxCreationError(
-                        f"session {spec.session_id!r} has a living sandbox made from {living['template_id']!r}, not "
-                        f"from {template_id!r}; close it first or use another session id"
+                        f"session {spec.session_id!r} has a running sandbox of template {living['template_id']!r}, not "
+                        f"of {template_id!r}; close it first or use another session id"
                     )
                 return to_sandbox(living, created=False)
             if spec.memory_limit is not None or spec.cpu_limit is not None:
                 _warn_about_limits()
-            with self._templates.opened(spec.template_id) as source:
+            with self.templates.opened(spec.template_id) as source:
                 python = chosen_python(self._python or source.python)
                 record = create_sandbox(self._paths, spec, template_id=template_id, source=source, python=python)
         return to_sandbox(record)
 
     def find(self, session_id: str) -> Sandbox | None:
-        """Return the living sandbox of a session, running or paused; None when there is none."""
+        """Return the sandbox of a session, running or paused; None when there is none."""
         record = self._living(session_id)
         return None if record is None else to_sandbox(record)
 
@@ -108,7 +109,7 @@ class LocalStore:
         return to_sandbox(record)
 
     def list_sandboxes(self) -> list[Sandbox]:
-        """Return every living sandbox of this home, whichever process made it, oldest first."""
+        """Return every sandbox of this home, whichever process made it, oldest first."""
         self._clean_up()
         records = (self._read(name) for name in self._paths.sandbox_ids())
         living = (record for record in records if record is not None and is_living(record))
@@ -140,22 +141,6 @@ class LocalStore:
         last = max(ended, key=lambda each: each["created_at"] if each else 0, default=None)
         return None if last is None else ended_log_page(last, cursor)
 
-    def list_templates(self) -> list[AgentTemplate]:
-        """Return what was deployed on this machine, by name. Folders can be used without."""
-        return self._templates.all()
-
-    def get_template(self, template_id: str) -> AgentTemplate:
-        """Return the template that a name or a folder's path stands for."""
-        return self._templates.get(template_id)
-
-    def deploy(self, folder: str | Path, name: str | None = None, python: str | None = None) -> AgentTemplate:
-        """Copy a folder and let a name, its manifest's unless given, stand for the copy."""
-        return self._templates.deploy(folder, name, python)
-
-    def delete_template(self, name: str) -> bool:
-        """Forget a name that was deployed; False when there is none. Sandboxes made from it live on."""
-        return self._templates.delete(name)
-
     def _living(self, session_id: str) -> Record | None:
         for sandbox_id in self._paths.sandbox_ids_of(session_id):
             record = self._read(sandbox_id)
@@ -180,7 +165,7 @@ class LocalStore:
             return to_sandbox(record)
         ended = self.get(sandbox_id)
         raise SandboxGoneError(
-            f"there is no living local sandbox {sandbox_id!r}: it was closed, its time was over, or its agent ended",
+            f"no running local sandbox {sandbox_id!r}: it was closed, it expired, or its agent ended",
             output="" if ended is None else ended.output,
         )
 
@@ -189,13 +174,13 @@ class LocalStore:
         if time.monotonic() >= self._forget_at:
             self._forget_at = time.monotonic() + _FORGET_SECONDS
             lifecycle.forget_ended(self._paths)
-            self._templates.sweep()
+            self.templates.sweep()
 
 
 def _check_seconds(seconds: float) -> None:
     if not 0 < seconds <= MAX_LIFE_SECONDS:  # Not a number is neither.
         raise ConfigurationError(
-            f"the life of a sandbox must be more than 0 and at most {MAX_LIFE_SECONDS:.0f} seconds, not {seconds!r}"
+            f"the time to live of a sandbox must be more than 0 and at most {MAX_LIFE_SECONDS:.0f} s, not {seconds!r}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The supervisor of a sandbox: a small process that starts the agent and stays with it all its life.
+"""The supervisor of a sandbox: a small process that starts the agent and watches it until it ends.
 
 Its environment is the agent's; its standard input keeps the agent's port from others, its standard output is a pipe to
 the creator, its standard error a file. It leaves its creator, starts the agent and says so; then it sleeps in one

@@ -1,7 +1,7 @@
 """Templates: folders by their path, and copies of folders by the name that `deploy` gave them.
 
-A name points (`<name>.json`) at a version (`<name>@<token>/files/`). A redeploy writes another version and lets the
-name point at it; a version that no name points at and nobody holds the lock of is rubbish, whoever left it.
+A name points (`<name>.json`) to a version (`<name>@<token>/files/`). A redeploy writes another version and makes the
+name point to it; a version that no name points to, and whose lock is not held, is garbage.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class TemplateStore:
         return _as_template(folder, _facts(source, name=name, folder=folder))
 
     def all(self) -> list[AgentTemplate]:
-        """Return what was deployed, by name."""
+        """Return what was deployed, by name. Folders can be used without."""
         return [_as_template(name, facts) for name in self._names() if (facts := self._stored(name)) is not None]
 
     def _stored(self, name: str) -> dict[str, Any] | None:
@@ -101,12 +101,12 @@ class TemplateStore:
         except (KeyError, TypeError, ValueError, OverflowError, OSError):  # ValueError: pydantic's is one
             logger.warning(
                 "the local template in %s is left out: it was damaged, or another version wrote it; "
-                "`ppio-agent deploy --local` writes it anew",
+                "`ppio-agent deploy --local` writes it again",
                 self._pointer_file(name),
             )
             return None
 
-    def deploy(self, folder: str | Path, name: str | None, python: str | None) -> AgentTemplate:
+    def deploy(self, folder: str | Path, name: str | None = None, python: str | None = None) -> AgentTemplate:
         """Copy a folder and let a name, its manifest's unless given, stand for the copy from now on.
 
         Its agents run with `python`, if that is given.
@@ -143,7 +143,7 @@ class TemplateStore:
         return _as_template(name, facts)
 
     def delete(self, name: str) -> bool:
-        """Take a name away; False when nothing was deployed under it. Sandboxes made from it live on."""
+        """Take a name away; False when nothing was deployed under it. Sandboxes made from it keep running."""
         if not is_name(name):
             return False
         try:

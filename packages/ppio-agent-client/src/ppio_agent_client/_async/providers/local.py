@@ -19,7 +19,7 @@ class LocalSandboxProvider:
     security boundary: do not run code in them that you do not trust.
 
     Args:
-        home: Where everything is kept; `PPIO_AGENT_HOME`, else `~/.ppio-agent`, unless given.
+        home: The folder for all data; `PPIO_AGENT_HOME`, else `~/.ppio-agent`, unless given.
         python: The interpreter that agents run with; `PPIO_AGENT_PYTHON`, else that of this program, unless given.
     """
 
@@ -28,13 +28,13 @@ class LocalSandboxProvider:
 
     @property
     def home(self) -> Path:
-        """The folder in which everything is kept."""
+        """The folder for all data."""
         return self._store.folder
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the living sandbox of `spec.session_id`, or make one and start its agent, without waiting for it.
+        """Return the sandbox of `spec.session_id`, or create one and start its agent, without waiting for it.
 
-        Asked at once by any number of threads and processes, it makes one sandbox; `created` tells who made it.
+        If many threads and processes call it at once, they get one sandbox; `created` is True for the one that made it.
 
         Raises:
             TemplateNotFoundError: No such template.
@@ -44,19 +44,19 @@ class LocalSandboxProvider:
         return await io.run_blocking(self._store.create, spec)
 
     async def find(self, session_id: str) -> Sandbox | None:
-        """Return the living sandbox of a session, running or paused, and change nothing about it."""
+        """Return the sandbox of a session, running or paused, and change nothing about it."""
         return await io.run_blocking(self._store.find, session_id)
 
     async def get(self, sandbox_id: str) -> Sandbox | None:
-        """Return a sandbox as it is now, or for ten minutes how it ended; None when it is not known any more."""
+        """Return the current state of a sandbox, or for ten minutes how it ended; None if it is no longer known."""
         return await io.run_blocking(self._store.get, sandbox_id)
 
     async def list_sandboxes(self) -> list[Sandbox]:
-        """Return every living sandbox, whichever process made it, oldest first."""
+        """Return every sandbox, whichever process made it, oldest first."""
         return await io.run_blocking(self._store.list_sandboxes)
 
     async def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
-        """Let the sandbox live for `timeout_seconds` from now; a paused one from when it is resumed.
+        """Set the time to live of the sandbox to `timeout_seconds` from now; of a paused one, from when it is resumed.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -65,9 +65,9 @@ class LocalSandboxProvider:
         return await io.run_blocking(self._store.extend, sandbox_id, timeout_seconds)
 
     async def pause(self, sandbox_id: str) -> Sandbox:
-        """Stop the sandbox's processes where they are (SIGSTOP) and keep the rest of its life for later.
+        """Stop the sandbox's processes (SIGSTOP) and keep the rest of its time to live for later.
 
-        It is ended when nobody resumes it within 24 hours. A paused one stays as it is.
+        It ends if it isn't resumed within 24 hours. Does nothing to a paused sandbox.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -75,7 +75,7 @@ class LocalSandboxProvider:
         return await io.run_blocking(self._store.pause, sandbox_id)
 
     async def resume(self, sandbox_id: str) -> Sandbox:
-        """Let the sandbox's processes go on, and its life with them; a running one stays as it is.
+        """Continue the sandbox's processes and its time to live; does nothing to a running sandbox.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -86,51 +86,51 @@ class LocalSandboxProvider:
         """End every process of the sandbox at once (SIGKILL), and return when they are gone.
 
         Returns:
-            True when this call ended it; False when it had ended before, or does not exist.
+            True if this call ended it; False if it had already ended, or doesn't exist.
         """
         return await io.run_blocking(self._store.kill, sandbox_id)
 
     async def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
-        """Return what the session's agent has written since `cursor`, or from the start; None when nothing is known.
+        """Return the log of the session's agent since `cursor`, or from the start; None if the session isn't known.
 
-        Of an agent that has ended the last lines are kept, for ten minutes.
+        The last lines of an agent that has ended are kept for ten minutes.
         """
         return await io.run_blocking(self._store.logs, session_id, cursor)
 
     async def list_templates(self) -> list[models.AgentTemplate]:
-        """Return every template that was deployed here, by name. Folders can be used without."""
-        return await io.run_blocking(self._store.list_templates)
+        """Return all templates that were deployed here, by name. Folders can be used without deploying them."""
+        return await io.run_blocking(self._store.templates.all)
 
     async def get_template(self, template_id: str) -> models.AgentTemplate:
         """Return one template: by the name it was deployed under, or by the path of an agent's folder.
 
         Raises:
-            TemplateNotFoundError: There is none, or no agent in the folder.
+            TemplateNotFoundError: There is no such template, or no agent in the folder.
             ConfigurationError: The folder's manifest is wrong.
         """
-        return await io.run_blocking(self._store.get_template, template_id)
+        return await io.run_blocking(self._store.templates.get, template_id)
 
     async def deploy(
         self, folder: str | Path, name: str | None = None, *, python: str | None = None
     ) -> models.AgentTemplate:
-        """Copy an agent's folder here as a template, in place of an older one of the same name.
+        """Copy an agent's folder here as a template; it replaces an older one of the same name.
 
-        Sandboxes that were made from the older one keep what they have.
+        Sandboxes that were made from the older one don't change.
 
         Args:
             folder: The folder with `.ppio-agent.yaml`.
-            name: The template's id; the name in the manifest unless given.
+            name: The template's ID; the name in the manifest unless given.
             python: The interpreter that its agents run with, such as one of a virtual environment; that of the provider
                 wins over it.
 
         Raises:
-            ConfigurationError: The folder is no agent, or has no proper name, or cannot be copied.
+            ConfigurationError: The folder has no agent, its name isn't valid, or it can't be copied.
         """
-        return await io.run_blocking(self._store.deploy, Path(folder), name, python)
+        return await io.run_blocking(self._store.templates.deploy, Path(folder), name, python)
 
     async def delete_template(self, name: str) -> bool:
-        """Delete a template; sandboxes that were made from it live on. False when there was none."""
-        return await io.run_blocking(self._store.delete_template, name)
+        """Delete a template; sandboxes that were made from it keep running. False if there was none."""
+        return await io.run_blocking(self._store.templates.delete, name)
 
     async def close(self) -> None:
-        """Do nothing: the provider holds nothing open. Sandboxes live on."""
+        """Do nothing: the provider holds nothing open. Sandboxes keep running."""

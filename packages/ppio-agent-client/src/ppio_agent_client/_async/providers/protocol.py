@@ -1,4 +1,4 @@
-"""What a source of sandboxes must be able to do: few methods, plain data. A new source is one class with them."""
+"""The methods of a provider of sandboxes: few, with plain data. A new provider is one class that has them."""
 
 from __future__ import annotations
 
@@ -16,62 +16,62 @@ if TYPE_CHECKING:
 class SandboxProvider(Protocol):
     """Where sandboxes come from.
 
-    A third-party provider is found by its name when an entry point of the group `ppio_agent_client.providers` leads
-    to a callable that takes the `ClientConfig` and returns it (`ppio_agent_client.sync_providers` for the blocking
-    one). The client pings, retries and waits; a provider does none of that.
+    A third-party provider is found by its name if an entry point of the group `ppio_agent_client.providers` names
+    a callable that takes the `ClientConfig` and returns the provider (`ppio_agent_client.sync_providers` for the
+    blocking one). The client pings, retries and waits; a provider does none of that.
 
-    Some methods are optional. A provider whose `create` gives a sandbox in which no agent runs yet has
-    `start_agent(sandbox, spec)` as well (see `AgentStarter`); one that can has `delete_template(template_id)`, which
-    returns False when there was none, and `logs(session_id, cursor=None) -> LogPage | None`: what the session's agent
-    has written, from the start or since a page's cursor; None when nothing is known of the session. The platform's
-    own also has `official_sandbox(sandbox)` (see `OfficialSource`).
+    Some methods are optional. If `create` returns a sandbox in which no agent runs yet, the provider also has
+    `start_agent(sandbox, spec)` (see `AgentStarter`). It can have `delete_template(template_id)`, which returns False
+    if there was none, and `logs(session_id, cursor=None) -> LogPage | None`, which returns the log of the session's
+    agent, from the start or since a page's cursor; None if the session isn't known. The platform's own provider also
+    has `official_sandbox(sandbox)` (see `OfficialSource`).
 
-    A method that names a sandbox or template which does not exist answers None or False where its type allows, and
-    raises `SandboxGoneError` or `TemplateNotFoundError` where it does not.
+    For a sandbox or template that doesn't exist, a method returns None or False if its type allows that, and otherwise
+    raises `SandboxGoneError` or `TemplateNotFoundError`.
     """
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the living sandbox of `spec.session_id`, or make one and start its agent, without waiting for it.
+        """Return the sandbox of `spec.session_id`, or create one and start its agent, without waiting for it.
 
-        Asked many times at once for one session id, it makes one sandbox. `created` of what it returns is False where
-        it joined one: the client ends a sandbox whose start fails only if this call made it.
+        Many calls at once for one session ID create one sandbox. The result's `created` is False if the call joined
+        one: the client ends a sandbox whose start fails only if this call created it.
 
         Raises:
             TemplateNotFoundError: No such template.
-            SandboxCreationError: It could not be made, or the session's sandbox was made from another template.
+            SandboxCreationError: It could not be created, or the session's sandbox has another template.
         """
         ...
 
     async def find(self, session_id: str) -> Sandbox | None:
-        """Return the living sandbox of a session, running or paused, and change nothing about it."""
+        """Return the sandbox of a session, running or paused, and change nothing about it."""
         ...
 
     async def get(self, sandbox_id: str) -> Sandbox | None:
-        """Return a sandbox as it is now; one that ended may still be shown, with exit code and output."""
+        """Return the current state of a sandbox; one that ended may still be returned, with exit code and output."""
         ...
 
     async def list_sandboxes(self) -> list[Sandbox]:
-        """Return every living sandbox that this SDK made here, whichever process made it, oldest first."""
+        """Return all sandboxes that this SDK created here, in any process, oldest first."""
         ...
 
     async def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
-        """Let the sandbox live for `timeout_seconds` from now."""
+        """Set the time to live of the sandbox to `timeout_seconds` from now."""
         ...
 
     async def pause(self, sandbox_id: str) -> Sandbox:
-        """Pause the sandbox with its memory; a paused one stays as it is."""
+        """Pause the sandbox and keep its memory; do nothing to a paused one."""
         ...
 
     async def resume(self, sandbox_id: str) -> Sandbox:
-        """Wake the sandbox; a running one stays as it is."""
+        """Resume the sandbox; do nothing to a running one."""
         ...
 
     async def kill(self, sandbox_id: str) -> bool:
-        """End the sandbox and everything in it; False when it had ended before."""
+        """End the sandbox and everything in it; False if it had already ended."""
         ...
 
     async def list_templates(self) -> list[models.AgentTemplate]:
-        """Return every template that sandboxes can be made from."""
+        """Return all templates that sandboxes can be created from."""
         ...
 
     async def get_template(self, template_id: str) -> models.AgentTemplate:
@@ -79,12 +79,12 @@ class SandboxProvider(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close what the provider itself holds open. Sandboxes live on."""
+        """Close the provider's own connections and the like. Sandboxes keep running."""
         ...
 
 
 class AgentWatch(Protocol):
-    """An agent that was just started, while a caller waits for it.
+    """An agent that was just started, and whose caller waits for it.
 
     Attributes:
         start_timeout_seconds: How long it may take until `/ping` answers.
@@ -93,11 +93,11 @@ class AgentWatch(Protocol):
     start_timeout_seconds: float
 
     async def poll(self) -> Sandbox | None:
-        """Return its sandbox as it is now: ended, with exit code and output, as soon as the agent's process has."""
+        """Return its sandbox as it is now: ended, with exit code and output, once the agent's process has ended."""
         ...
 
     async def wait(self, seconds: float) -> None:
-        """Wait so long, or until the agent ends."""
+        """Wait for this many seconds, or until the agent ends."""
         ...
 
     async def close(self) -> None:
@@ -107,19 +107,19 @@ class AgentWatch(Protocol):
 
 @runtime_checkable
 class AgentStarter(Protocol):
-    """A provider that starts agents in a step of its own.
+    """A provider that starts agents in a separate step.
 
-    The client cancels its `create` while that waits, so it must end by itself what it has made by then. The `create` of
-    any other provider runs to its end, and what it has made is ended afterwards.
+    The client may cancel its `create` while that waits, so `create` itself must end what it has created by then. The
+    `create` of any other provider runs to its end, and what it has created is ended afterwards.
     """
 
     async def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
-        """Start the agent in a sandbox that `create` has given, without waiting until it answers.
+        """Start the agent in a sandbox that `create` has returned, without waiting until it responds.
 
-        In a sandbox that `create` has joined, another caller may just be starting it; if none is, it has ended.
+        In a sandbox that `create` has joined, another caller may be starting it right now; if none is, it has ended.
 
         Returns:
-            What watches it; None when one runs there already.
+            What watches it; None if an agent is already running there.
 
         Raises:
             SandboxCreationError: It could not be started.
@@ -135,6 +135,6 @@ class OfficialSource(Protocol):
         """Return the SDK's handle of a sandbox. Nothing is sent.
 
         Raises:
-            ConfigurationError: The SDK is not installed, or it is not known yet what it needs.
+            ConfigurationError: The SDK isn't installed, or what it needs isn't known yet.
         """
         ...

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import ConfigurationError
 
-from ..._config import PROVIDER_GROUP, ClientConfig
 from ..._io import _async as io
+from ..._settings import PROVIDER_GROUP
 from ..auth import missing_credential
 
 if TYPE_CHECKING:
+    from ..._config import ClientConfig
     from ..._core.retry import RetryBudget
     from ..auth import AuthManager
     from ..transport import Transport

@@ -1,4 +1,4 @@
-"""What the control plane of the PPIO platform answers: sandboxes, templates, logs.
+"""The responses of the PPIO platform's control plane: sandboxes, templates, logs.
 
 Unknown fields are ignored, and a field of another type than expected counts as missing. Only an answer that should name
 a sandbox and doesn't is an error, and so is a name that can't be part of an address: tokens are sent there.
@@ -157,6 +157,7 @@ class TemplateManifest(Answer):
     tags: _Texts = Field([], validation_alias=AliasPath("metadata", "tags"))
     entrypoint: Lenient[_Text] = Field(None, validation_alias=AliasPath("spec", "entrypoint"))
     env_vars: Annotated[dict[str, OnErrorOmit[str]], _Object] = Field({}, validation_alias=AliasPath("spec", "envVars"))
+    protocols: _Texts = Field([], validation_alias=AliasPath("spec", "protocols"))
     start_timeout: Lenient[Annotated[float, Field(ge=1, le=MAX_START_SECONDS)]] = Field(
         None, validation_alias=AliasPath("spec", "runtime", "timeout")
     )
@@ -205,6 +206,7 @@ class _PlatformTemplate(Answer):
             aliases=aliases,
             cpu_count=self.cpu_count,
             memory_mb=self.memory_mb,
+            protocols=manifest.protocols,
         )
 
 

@@ -1,4 +1,4 @@
-"""What the control plane of the PPIO platform is asked, in both of its dialects, and what its refusals mean."""
+"""The requests to the PPIO platform's control plane, in both of its dialects, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def create_request(
 
 
 def list_request(labels: Mapping[str, str], page_token: str | None, max_seconds: float = math.inf) -> PlatformRequest:
-    """Return the request that lists living sandboxes with these strings in their metadata, a page at a time."""
+    """Return the request that lists sandboxes with these strings in their metadata, a page at a time."""
     # Quoted three times on the wire: by us, as a form of its own, and as one value of the query.
     wanted = urlencode({quote(name): quote(value) for name, value in labels.items()})
     query = {"metadata": wanted, "state": "running,paused", "limit": str(PAGE_SIZE)}
@@ -123,7 +123,7 @@ def whole_seconds(seconds: float) -> int:
     """
     if not 0 < seconds <= MAX_LIFE_SECONDS:
         raise ConfigurationError(
-            f"the life of a sandbox is more than 0 and at most {MAX_LIFE_SECONDS} seconds, not {seconds!r}"
+            f"the time to live of a sandbox is more than 0 and at most {MAX_LIFE_SECONDS} seconds, not {seconds!r}"
         )
     return math.ceil(seconds)
 
@@ -143,6 +143,8 @@ def error_of(
     fields = value if isinstance(value, dict) else {}
     message = _message(value)
     reason = f"cannot {action}: the platform answered {status}" + (f" ({message})" if message else "")
+    if status // 100 == 3 and (location := headers.get("location")):
+        reason += f" and sends to {location.partition('?')[0]!r}: is PPIO_API_URL right?"
     facts: dict[str, Any] = {"status_code": status, "request_id": _request_id(headers, fields)}
     if status in _QUOTA_STATUSES and any(word in message.lower() for word in _QUOTA_WORDS):
         return QuotaExceededError(f"{reason}; close sandboxes, or ask for a larger quota", **facts)

@@ -1,4 +1,4 @@
-"""How an agent is started in a sandbox of the PPIO platform, and what envd, which starts it, tells of its process.
+"""How an agent is started in a sandbox of the PPIO platform, and what envd, which starts it, reports of its process.
 
 envd's streams are Connect RPC with JSON messages, each behind a byte of flags and its length. The protocol is
 https://connectrpc.com/docs/protocol, section Streaming Request. Bytes come in pieces of any size.
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import ppio_agent_models as models
 from ppio_agent_models import ConfigurationError, SandboxCreationError
+from ppio_agent_models._entrypoint import variables_of
 
 from .. import json_codec
 from ..credentials import with_session_key
@@ -25,6 +26,8 @@ PROCESS_TAG: Final = "ppio-agent"
 """The name by which envd lists the agent's process."""
 DEFAULT_START_SECONDS: Final = 60.0
 
+_PLACE: Final = {"PPIO_AGENT_HOST": "0.0.0.0", "PPIO_AGENT_PORT": str(models.AGENT_PORT)}
+"""Where every agent listens on the platform, for scripts that serve by themselves too; these may also read PORT."""
 _DEFAULT_COMMAND = "cd /app && exec python -m ppio_agent_runtime"
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 _UNITS = {"Mi": 1, "Gi": 1024, "": 1, "m": 0.001}
@@ -51,7 +54,8 @@ class AgentStart:
     def envd_request(self, env_vars: Mapping[str, str], token: str) -> dict[str, Any]:
         """Return what envd is asked: a login shell that becomes the agent, closed to everybody without `token`."""
         # Unbuffered: what the agent prints is in the platform's log at once, and in the error if it crashes.
-        envs = with_session_key(token, {"PYTHONUNBUFFERED": "1", **self.env_vars, **env_vars})
+        given = {"PYTHONUNBUFFERED": "1", "PORT": _PLACE["PPIO_AGENT_PORT"], **self.env_vars, **env_vars, **_PLACE}
+        envs = with_session_key(token, given)
         process = {"cmd": "/bin/bash", "args": ["-l", "-c", self.command], "envs": envs}
         return {"process": process, "tag": PROCESS_TAG, "stdin": False}
 
@@ -61,7 +65,7 @@ def agent_start(template: models.AgentTemplate | None) -> AgentStart:
     manifest = manifest_of({} if template is None else template.metadata)
     return AgentStart(
         command=_command(manifest.entrypoint),
-        env_vars=manifest.env_vars,
+        env_vars=variables_of(manifest.protocols, manifest.env_vars),
         timeout_seconds=manifest.start_timeout or DEFAULT_START_SECONDS,
     )
 
@@ -148,7 +152,7 @@ def encode_frame(message: object, *, is_end: bool = False) -> bytes:
 def take_frames(pending: bytearray) -> Iterator[tuple[dict[str, Any], bool]]:
     """Yield every whole message of a stream, and whether it closes the stream and tells how that went.
 
-    What is yielded is taken out of `pending`; the begin of the next message stays there.
+    What is yielded is taken out of `pending`; the start of the next message stays there.
 
     Raises:
         FrameError: It isn't such a stream.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ppio_agent_models import ConfigurationError
 
-from ..._config import ClientConfig
 from ..requests import checked_url, is_loopback
+
+if TYPE_CHECKING:
+    from ..._config import ClientConfig
 
 DEFAULT_DOMAIN: Final = "sandbox.ppio.cn"
 """The one of the official SDK."""

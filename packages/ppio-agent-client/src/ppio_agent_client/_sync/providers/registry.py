@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from ppio_agent_models import ConfigurationError
 
-from ..._config import SYNC_PROVIDER_GROUP, ClientConfig
 from ..._io import _sync as io
+from ..._settings import SYNC_PROVIDER_GROUP
 from ..auth import missing_credential
 
 if TYPE_CHECKING:
+    from ..._config import ClientConfig
     from ..._core.retry import RetryBudget
     from ..auth import SyncAuthManager
     from ..transport import Transport

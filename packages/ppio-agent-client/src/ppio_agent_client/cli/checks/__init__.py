@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-_PLACE: Final = re.compile(r", line (\d+)(?:, column \d+)?: (.*)", re.DOTALL)
+from ..messages import later, tr
+
+_PLACE: Final = re.compile(r"(?:, line |:)(\d+)(?:, column \d+)?: (.*)", re.DOTALL)
 
 
 class Severity(StrEnum):
     """An error keeps the agent from being deployed or from starting; a warning is for somebody to think about."""
 
-    ERROR = "error"
-    WARNING = "warning"
+    ERROR = later("error")
+    WARNING = later("warning")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.severity}: {self.message}"
+        return f"{self.file}:{self.line}: {tr(self.severity.value)}: {self.message}"
 
 
 def error(check: str, file: str, line: int, message: str) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +15,9 @@ from ..deploy.context import IGNORE_FILE, ignore_rules
 from ..deploy.dockerfile import read_dockerfile
 from ..deploy.plan import DOCKERFILES
 from ..errors import UsageError
+from ..messages import tr
 from ..project import RUNTIME_LINE, has_runtime, import_agent, is_script
-from ..requirements import REQUIREMENTS_FILE, read_requirements
+from ..requirements import REQUIREMENTS_FILE, missing_for, read_requirements
 from . import Finding, error, located, warning
 
 if TYPE_CHECKING:
@@ -31,20 +32,47 @@ _APP: Final = re.compile(r"\b\w*AgentRuntimeApp\(")
 def check_requirements(folder: Path, *, needs_runtime: bool = True) -> Iterator[Finding]:
     """Yield the lines that pip would refuse, in the file and in those that it names."""
     if not (folder / REQUIREMENTS_FILE).is_file():
-        yield warning("requirements", REQUIREMENTS_FILE, 1, f"there is no {REQUIREMENTS_FILE}; it must name {_RUNTIME}")
+        yield warning(
+            "requirements",
+            REQUIREMENTS_FILE,
+            1,
+            tr(
+                "there is no {requirements_file}, which must list {runtime}",
+                requirements_file=REQUIREMENTS_FILE,
+                runtime=_RUNTIME,
+            ),
+        )
         return
     lines = list(read_requirements(folder))
     for line in lines:
         if line.problem and line.problem.is_certain:
             yield error("requirements", line.file, line.number, line.problem.text)
         elif line.problem:
-            doubt = f"{line.text!r} cannot be checked: {line.problem.text}"
+            doubt = tr("{line!r} cannot be checked: {reason}", line=line.text, reason=line.problem.text)
             yield warning("requirements", line.file, line.number, doubt)
         elif line.path is not None:
-            advice = f"{line.text!r} is a place on this machine; does the Dockerfile copy it before pip installs?"
+            advice = tr(
+                "{line!r} is a path on this machine; does the Dockerfile copy it before pip runs?", line=line.text
+            )
             yield warning("requirements", line.file, line.number, advice)
     if needs_runtime and _RUNTIME not in {line.name for line in lines}:
-        yield warning("requirements", REQUIREMENTS_FILE, 1, f"{_RUNTIME} is not in it, and the agent starts with that")
+        yield warning(
+            "requirements",
+            REQUIREMENTS_FILE,
+            1,
+            tr("{runtime}, which starts the agent, is not listed", runtime=_RUNTIME),
+        )
+
+
+def check_protocols(folder: Path, protocols: Sequence[str]) -> Iterator[Finding]:
+    """Yield what the requirements lack for the protocols of the manifest."""
+    if (missing := missing_for(protocols, folder)) is not None:
+        yield warning(
+            "requirements",
+            REQUIREMENTS_FILE,
+            1,
+            tr("the protocols of the manifest need the line {line}", line=missing),
+        )
 
 
 def check_dockerfile(folder: Path) -> Iterator[Finding]:
@@ -60,7 +88,9 @@ def check_dockerfile(folder: Path) -> Iterator[Finding]:
             except (ConfigurationError, OSError, UnicodeDecodeError) as problem:
                 yield located("dockerfile", name, problem)
             return
-    yield warning("dockerfile", "Dockerfile", 1, "there is none; deploying uses the one that `ppio-agent init` writes")
+    yield warning(
+        "dockerfile", "Dockerfile", 1, tr("there is none; `deploy` uses the one that `ppio-agent init` writes")
+    )
 
 
 def check_program(
@@ -78,20 +108,28 @@ def check_program(
     entrypoint = manifest.spec.entrypoint
     file = _file_of(folder, entrypoint)
     if not (folder / file).is_file():
-        yield error("entrypoint", *place, f"there is no file {file!r}, which spec.entrypoint names")
+        yield error("entrypoint", *place, tr("there is no file {file!r}, which spec.entrypoint names", file=file))
         return
     if is_script(folder, entrypoint):
         return  # its own server starts when it is imported, or run
     if not imports:
         return
     if not has_runtime(python):
-        yield warning("entrypoint", *place, f"not imported: {python} has no ppio-agent-runtime; {RUNTIME_LINE}")
+        yield warning(
+            "entrypoint",
+            *place,
+            tr(
+                "not imported, because ppio-agent-runtime is not installed for {python}; run: {command}",
+                python=python,
+                command=RUNTIME_LINE,
+            ),
+        )
         return
     limit = min(manifest.spec.runtime.timeout, _MOST_SECONDS)
     try:
         looked = import_agent(folder, python, manifest, timeout=limit)
     except subprocess.TimeoutExpired:
-        yield error("entrypoint", file, 1, f"its import did not end within {limit} s")
+        yield error("entrypoint", file, 1, tr("importing it did not end within {limit} s", limit=limit))
         return
     yield from _judged(folder, file, looked)
 
@@ -108,15 +146,25 @@ def _judged(folder: Path, file: str, looked: subprocess.CompletedProcess[bytes])
     try:
         told: dict[str, Any] = json.loads(looked.stdout)
     except ValueError:
-        yield error("entrypoint", file, 1, f"its import ends the process, with exit code {looked.returncode}")
+        yield error(
+            "entrypoint",
+            file,
+            1,
+            tr("importing it ends the process with exit code {code}", code=looked.returncode),
+        )
         return
     if "raised" in told:
-        yield error("entrypoint", told["file"] or file, told["line"] or 1, f"its import fails: {told['raised']}")
+        yield error(
+            "entrypoint",
+            told["file"] or file,
+            told["line"] or 1,
+            tr("importing it fails: {error}", error=told["raised"]),
+        )
     elif not told["app"]:
         said = _SAID.findall(looked.stderr.decode("utf-8", "replace"))
-        yield error("entrypoint", file, 1, said[-1] if said else "its import ends the process")
+        yield error("entrypoint", file, 1, said[-1] if said else tr("importing it ends the process"))
     elif told["handler"] is None:
-        yield error("entrypoint", file, _line_of_app(folder / file), "the app has no @app.entrypoint")
+        yield error("entrypoint", file, _line_of_app(folder / file), tr("the app has no @app.entrypoint"))
 
 
 def _line_of_app(path: Path) -> int:

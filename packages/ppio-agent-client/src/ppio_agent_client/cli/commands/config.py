@@ -13,15 +13,17 @@ import typer
 
 from ppio_agent_models import MANIFEST_FILE
 
+from ..messages import later, tr
 from ..options import Local
 from ..output import screen
 from ..project import has_runtime, project_python
 from ..targets import MASK, without_credentials
 
-app = typer.Typer(add_completion=False)
+app: typer.Typer = typer.Typer(add_completion=False)
 
 _HOME_VARIABLE: Final = "PPIO_AGENT_HOME"
 _ANSWER_SECONDS: Final = 60
+_TITLES: Final = {"client": later("client setting"), "agent": later("agent setting")}
 
 
 class Setting(NamedTuple):
@@ -38,7 +40,8 @@ class Setting(NamedTuple):
 def config(local: Local = False) -> None:
     """Show every setting and where its value comes from.
 
-    Those of the client and, in an agent's folder, those that the agent would have here. Values of secrets are masked.
+    Shows the settings of the client and, in an agent's folder, those that the agent would have here. Secrets are
+    masked.
     """
     found = [*_client(local), *_agent(Path.cwd())]
     document: dict[str, Any] = {"client": {}, "agent": {}}
@@ -52,26 +55,24 @@ def config(local: Local = False) -> None:
         if side != "client":
             screen.text("\n")
         rows = [(one.name, _shown(one.value), _from(one)) for one in found if one.side == side]
-        screen.table(document, (f"{side} setting", "value", "from"), rows)
+        screen.table(document, (tr(_TITLES[side]), tr("value"), tr("from")), rows)
     if not document["agent"]:
-        screen.note("In an agent's folder, with ppio-agent-runtime installed, its settings are shown too.")
+        screen.note(tr("In an agent's folder, with ppio-agent-runtime installed, its settings are shown too."))
 
 
 def _client(local: bool) -> Iterator[Setting]:
-    from dataclasses import fields
-
     from ppio_agent_client import ClientConfig, SyncAgentRuntimeClient
 
     with SyncAgentRuntimeClient(provider="local" if local else None) as client:
         effective = client.config
     variables = ClientConfig.variables()
-    for field in fields(effective):
-        value, variable = getattr(effective, field.name), variables.get(field.name)
-        origin = "environment" if variable and os.environ.get(variable) else "default"
-        if field.name == "provider" and local:
-            origin = "argument"
+    for name, field in ClientConfig.model_fields.items():
+        value, variable = getattr(effective, name), variables.get(name)
+        origin = "environment" if variable and os.environ.get(variable) else later("default")
+        if name == "provider" and local:
+            origin = later("argument")
         shown = _plain(value) if field.repr or value is None else MASK
-        yield Setting("client", field.name, shown, origin, variable)
+        yield Setting("client", name, shown, origin, variable)
     home = os.environ.get(_HOME_VARIABLE)
     shown = home or str(Path("~/.ppio-agent").expanduser())
     yield Setting("client", "home", shown, "environment" if home else "default", _HOME_VARIABLE)
@@ -93,7 +94,7 @@ def _agent(folder: Path) -> Iterator[Setting]:
         told = subprocess.run(command, cwd=folder, capture_output=True, timeout=_ANSWER_SECONDS, check=True)
         settings: dict[str, Any] = json.loads(told.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        screen.warn(f"the agent in this folder does not tell its settings: {_reason(error)}")
+        screen.warn(tr("the settings of the agent in this folder cannot be read: {reason}", reason=_reason(error)))
         return
     for name, facts in settings.items():
         yield Setting("agent", name, facts["value"], facts["origin"], facts.get("variable"))
@@ -106,7 +107,9 @@ def _reason(error: Exception) -> str:
 
 
 def _from(setting: Setting) -> str:
-    return setting.variable if setting.variable and setting.origin == "environment" else setting.origin
+    if setting.variable and setting.origin == "environment":
+        return setting.variable
+    return tr(setting.origin)
 
 
 def _shown(value: Any) -> str:

@@ -11,25 +11,37 @@ import typer
 from ppio_agent_models import MANIFEST_FILE
 
 from ..errors import CommandError, UsageError
+from ..messages import tr
 from ..options import Local
 from ..project import Agent, read_agent
 from ..targets import check_templates_are_ours, is_local
 
-app = typer.Typer(add_completion=False)
+app: typer.Typer = typer.Typer(add_completion=False)
 
 Config = Annotated[Path, typer.Option("--config", "-c", metavar="PATH", help="The agent's manifest, or its folder.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent and built, and send nothing.")]
-Update = Annotated[bool, typer.Option("--update", help="Replace a template of this name that another folder made.")]
-Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for this build. Repeatable.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent and built; send nothing.")]
+Update = Annotated[
+    bool, typer.Option("--update", help="Replace a template of this name that was deployed from another folder.")
+]
+Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag for this build; may be repeated.")]
 Prestart = Annotated[
-    bool, typer.Option("--prestart", help="Start the agent at build time: faster, but --env does not reach it.")
+    bool,
+    typer.Option(
+        "--prestart",
+        help="Start the agent while the template is built: sandboxes start faster, but --env has no effect.",
+    ),
 ]
 Install = Annotated[
     bool,
-    typer.Option("--install", help="With --local: an environment of its own, from requirements.txt or pyproject.toml."),
+    typer.Option(
+        "--install",
+        help="With --local: install requirements.txt or pyproject.toml into a virtual environment of the template.",
+    ),
 ]
-NoImport = Annotated[bool, typer.Option("--no-import", help="With --local: do not try whether the agent starts.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Longest wait for the build.")]
+NoImport = Annotated[bool, typer.Option("--no-import", help="With --local: do not import the agent first.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Longest time to wait for the build.")
+]
 
 
 @app.command()
@@ -44,13 +56,13 @@ def deploy(
     no_import: NoImport = False,
     timeout: Timeout = 1800,
 ) -> None:
-    """Make a template of an agent, to start sandboxes from."""
+    """Make a template of an agent, which sandboxes are started from."""
     check_templates_are_ours(local)
     here = is_local(local)
     if here and (tag or prestart):
-        raise UsageError("--tag and --prestart are for the platform; a local template has neither.")
+        raise UsageError(tr("--tag and --prestart are for the platform; a local template has neither."))
     if (install or no_import) and not here:
-        raise UsageError("--install and --no-import are for --local; on the platform the Dockerfile installs.")
+        raise UsageError(tr("--install and --no-import are for --local; on the platform the Dockerfile installs."))
     agent = read_agent(config)
     if here:
         from ..deploy.local import deploy_locally
@@ -79,7 +91,9 @@ def _check(agent: Agent, python: str) -> None:
     named_at = agent.file.name, 1
     for finding in check_program(agent.folder, python, agent.manifest, named_at, imports=True):
         raise CommandError(
-            f"{agent.name} cannot be started, so it was not deployed.\n  {finding}",
-            hint="If it only lacks a package: --install. If it needs variables that it has only later: --no-import.",
+            tr("{name} was not deployed, because it cannot be started.\n  {finding}", name=agent.name, finding=finding),
+            hint=tr(
+                "If a package is missing, add --install. If it needs variables that are not set yet, add --no-import."
+            ),
             facts={"file": finding.file, "line": finding.line},
         )

@@ -13,9 +13,31 @@ from ..doctor import Check, State
 from ..doctor.agent import check_agent, check_index
 from ..doctor.environment import check_access, check_home, check_versions
 from ..errors import EXIT_FAILED
-from ..output import screen
+from ..messages import later, tr
+from ..output import padded, screen, width
 
-app = typer.Typer(add_completion=False)
+_NAMES: Final = (
+    later("installed"),
+    later("platform"),
+    later("local"),
+    later("agent"),
+    later("interpreter"),
+    later("index"),
+    later("key"),
+    later("domain"),
+    later("provider"),
+    later("home"),
+    later("templates"),
+    later("sandboxes"),
+    later("stale"),
+    later("manifest"),
+    later("name"),
+    later("protocols"),
+    later("start"),
+)
+"""Topics and names of checks that are words; the others are names of packages and extras."""
+
+app: typer.Typer = typer.Typer(add_completion=False)
 
 _SIGNS: Final = {State.OK: " ", State.NOTE: "-", State.WARNING: "!", State.ERROR: "x"}
 
@@ -24,10 +46,10 @@ _SIGNS: Final = {State.OK: " ", State.NOTE: "-", State.WARNING: "!", State.ERROR
 def doctor() -> None:
     """Check what is installed, configured and reachable.
 
-    Every look-up has a time limit. In an agent's folder the agent is imported too, to see what its start costs. Exit
-    code 1 if there is an error.
+    Every check has a time limit. In an agent's folder, the agent is also imported, to see how long its start takes. The
+    exit code is 1 if there is an error.
     """
-    with screen.working("Looking around") as tell:
+    with screen.working(tr("Checking what is installed")) as tell:
         found = list(_checks(tell))
     failed = any(check.state is State.ERROR for check in found)
     document = {"ok": not failed, "checks": [asdict(check) | {"name": check.name.strip()} for check in found]}
@@ -38,25 +60,29 @@ def doctor() -> None:
 
 def _checks(tell: Callable[[str], None]) -> Iterator[Check]:
     yield from check_versions()
-    tell("Asking the package index")
+    tell(tr("Asking the package index"))
     yield from check_index(Path.cwd())
-    tell("Asking the platform")
+    tell(tr("Asking the platform"))
     yield from check_access()
-    tell("Looking at what is on this machine")
+    tell(tr("Checking local sandboxes and templates"))
     yield from check_home()
-    tell("Importing the agent")
+    tell(tr("Importing the agent"))
     yield from check_agent(Path.cwd())
 
 
 def _shown(found: list[Check]) -> str:
     """Return the checks as text: a line each, under its topic, with what to do below it."""
-    width = max(len(check.name) for check in found)
+    columns = max(width(_name(check)) for check in found)
     lines, topic = list[str](), ""
     for check in found:
         if check.topic != topic:
-            lines += [*([""] if topic else []), check.topic]
+            lines += [*([""] if topic else []), tr(check.topic)]
             topic = check.topic
-        lines.append(f"{_SIGNS[check.state]} {check.name:<{width}}  {check.value}")
+        lines.append(f"{_SIGNS[check.state]} {padded(_name(check), columns)}  {check.value}")
         if check.hint:
             lines.append(f"    -> {check.hint}")
     return "\n".join(lines)
+
+
+def _name(check: Check) -> str:
+    return tr(check.name) if check.name in _NAMES else check.name

@@ -21,15 +21,16 @@ import typer
 from ppio_agent_models import MANIFEST_FILE
 
 from ..errors import CommandError, UsageError
+from ..messages import later, tr
 from ..options import Force, NoInput
 from ..output import screen
 from ..project import is_from_checkout
 
-NAME_RULE: Final = "1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end"
+NAME_RULE: Final = later("1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end")
 _PLACE: Final = re.compile(r"\{\{(\w+)\}\}")
 _ADDRESS: Final = re.compile(r"[\w.+-]+@[\w.-]+")
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
-app = typer.Typer(add_completion=False)
+app: typer.Typer = typer.Typer(add_completion=False)
 _ENTRYPOINT: Final = "main.py"
 
 
@@ -41,14 +42,18 @@ class Kind(StrEnum):
     LANGGRAPH = "langgraph"
     OPENAI_AGENTS = "openai-agents"
     PYDANTIC_AI = "pydantic-ai"
+    STRANDS = "strands"
+    ADK = "adk"
 
 
 ABOUT: Final = {
-    Kind.PLAIN: "Answers at once",
-    Kind.STREAMING: "Answers word by word",
-    Kind.LANGGRAPH: "Talks with a language model, by LangGraph",
-    Kind.OPENAI_AGENTS: "Talks with a language model, by the OpenAI Agents SDK",
-    Kind.PYDANTIC_AI: "Talks with a language model, by Pydantic AI",
+    Kind.PLAIN: later("Answers at once"),
+    Kind.STREAMING: later("Answers word by word"),
+    Kind.LANGGRAPH: later("Talks to a language model, with LangGraph"),
+    Kind.OPENAI_AGENTS: later("Talks to a language model, with the OpenAI Agents SDK"),
+    Kind.PYDANTIC_AI: later("Talks to a language model, with Pydantic AI"),
+    Kind.STRANDS: later("Talks to a language model, with Strands"),
+    Kind.ADK: later("Talks to a language model, with Google ADK"),
 }
 _WITHOUT_MODEL: Final = (Kind.PLAIN, Kind.STREAMING)
 
@@ -68,11 +73,16 @@ class Project:
 
     def __post_init__(self) -> None:
         if "name" in self._faults():
-            raise UsageError(f"{self.name!r} cannot be an agent's name: it has {NAME_RULE}.")
+            raise UsageError(
+                tr("{name!r} is not a valid name of an agent, which has {rule}.", name=self.name, rule=tr(NAME_RULE))
+            )
         if "entrypoint" in self._faults() or not self.entrypoint.endswith(".py") or "\\" in self.entrypoint:
             raise UsageError(
-                f"{self.entrypoint!r} cannot be the entrypoint: it is a .py file inside the agent's folder, with '/' "
-                "between folders, such as 'main.py'."
+                tr(
+                    "{entrypoint!r} cannot be the entrypoint: it is a .py file inside the agent's folder, "
+                    "with '/' between folders, such as 'main.py'.",
+                    entrypoint=self.entrypoint,
+                )
             )
 
     def files(self) -> dict[str, str]:
@@ -116,7 +126,7 @@ def name_from(folder: Path) -> str:
 
 
 def _text(folder: str, name: str) -> str:
-    return (files("ppio_agent_client.cli") / "templates" / folder / name).read_text(encoding="utf-8")
+    return (files("ppio_agent_client.cli") / "_templates" / folder / name).read_text(encoding="utf-8")
 
 
 def _filled(text: str, words: Mapping[str, str]) -> str:
@@ -125,10 +135,10 @@ def _filled(text: str, words: Mapping[str, str]) -> str:
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to write it.", show_default="this folder")] = Path(),
-    name: Annotated[str | None, typer.Option("--name", "-n", help="What the agent is called.")] = None,
+    folder: Annotated[Path, typer.Argument(help="The folder to write it to.", show_default="this folder")] = Path(),
+    name: Annotated[str | None, typer.Option("--name", "-n", help="The agent's name.")] = None,
     entrypoint: Annotated[
-        str | None, typer.Option("--entrypoint", "-e", help="Its program.", show_default=_ENTRYPOINT)
+        str | None, typer.Option("--entrypoint", "-e", help="The agent's program.", show_default=_ENTRYPOINT)
     ] = None,
     kind: Annotated[
         Kind | None,
@@ -140,12 +150,14 @@ def init(
     no_input: NoInput = False,
     force: Force = False,
 ) -> None:
-    """Make a new agent: program, manifest, Dockerfile.
+    """Create a new agent: program, manifest, Dockerfile.
 
-    Asks for the name and the template unless they are given. Files that exist stay as they are without --force.
+    Asks for the name and the template unless they are given. Existing files are not changed without --force.
     """
     if (folder / MANIFEST_FILE).exists() and not force:
-        raise UsageError(f"{folder / MANIFEST_FILE} exists.", hint="To write everything anew, add --force.")
+        raise UsageError(
+            tr("{path} exists.", path=folder / MANIFEST_FILE), hint=tr("To overwrite all files, add --force.")
+        )
     asks = screen.can_ask and not no_input
     project = Project(
         name=name or (_asked_name(folder) if asks else name_from(folder)),
@@ -159,7 +171,7 @@ def init(
 
 def _asked_name(folder: Path) -> str:
     while True:
-        name = screen.ask("Name of the agent", name_from(folder))
+        name = screen.ask(tr("Name of the agent"), name_from(folder))
         try:
             Project(name, _ENTRYPOINT, Kind.PLAIN)
         except UsageError as error:
@@ -170,16 +182,16 @@ def _asked_name(folder: Path) -> str:
 
 def _asked_kind() -> Kind:
     kinds = list(Kind)
-    screen.note("Templates:")
+    screen.note(tr("Templates:"))
     for number, kind in enumerate(kinds, 1):
-        screen.note(f"  {number}  {kind:<14} {ABOUT[kind]}")
+        screen.note(f"  {number}  {kind:<14} {tr(ABOUT[kind])}")
     while True:
-        answer = screen.ask("Template", Kind.PLAIN)
+        answer = screen.ask(tr("Template"), Kind.PLAIN)
         if answer in kinds:
             return Kind(answer)
         if answer.isdecimal() and 1 <= int(answer) <= len(kinds):
             return kinds[int(answer) - 1]
-        screen.error(f"{answer!r} is not one of them; type its number or its name.")
+        screen.error(tr("{answer!r} is not a template; type its number or its name.", answer=answer))
 
 
 def _git_address() -> str | None:
@@ -209,7 +221,13 @@ def _write(folder: Path, files: dict[str, str], *, force: bool) -> tuple[list[st
             except FileExistsError:
                 kept.append(name)
     except OSError as error:
-        raise CommandError(f"{error.filename or folder} cannot be written: {error.strerror or error}.") from error
+        raise CommandError(
+            tr(
+                "{path} cannot be written: {reason}.",
+                path=error.filename or folder,
+                reason=error.strerror or error,
+            )
+        ) from error
     return written, kept
 
 
@@ -218,15 +236,18 @@ def _tell(project: Project, folder: Path, written: list[str], kept: list[str]) -
     steps += ["pip install -r requirements.txt", "ppio-agent dev"]
     document: dict[str, Any] = {"name": project.name, "folder": str(folder.resolve()), "template": project.kind}
     document |= {"entrypoint": project.entrypoint, "written": written, "kept": kept, "next": steps}
-    shown = f"Made the agent {project.name} ({ABOUT[project.kind][0].lower()}{ABOUT[project.kind][1:]}):"
-    shown += "".join(f"\n  {name}" for name in written)
-    shown += "".join(f"\n  {name} was there and stays as it is" for name in kept)
-    screen.result(document, shown)
+    about = tr(ABOUT[project.kind])
+    lines = [tr("Created the agent {name} ({about}):", name=project.name, about=f"{about[0].lower()}{about[1:]}")]
+    lines += [f"  {name}" for name in written]
+    lines += [tr("  {file} exists and was not changed", file=name) for name in kept]
+    screen.result(document, "\n".join(lines))
     if "requirements.txt" in kept:
-        screen.warn("requirements.txt was there: it must name ppio-agent-runtime.")
+        screen.warn(tr("requirements.txt exists already: it must list ppio-agent-runtime."))
     if is_from_checkout():
         screen.note(
-            "This version of the SDK was not installed from a package index, which may not have it.\n"
-            "`ppio-agent doctor` looks; README.md says how wheels from a folder are used."
+            tr(
+                "This version of the SDK was not installed from a package index, and may not be on one.\n"
+                "`ppio-agent doctor` checks that; README.md describes how to use wheels from a folder."
+            )
         )
-    screen.note("Next:" + "".join(f"\n  {step}" for step in steps))
+    screen.note(tr("Next:") + "".join(f"\n  {step}" for step in steps))

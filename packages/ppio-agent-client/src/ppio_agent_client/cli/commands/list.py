@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from ..messages import tr
 from ..options import Local
 from ..output import screen
 from ..rendering import ago
 from ..targets import client_of, command
 
-app = typer.Typer(add_completion=False)
+app: typer.Typer = typer.Typer(add_completion=False)
 
 
 @app.command("list")
@@ -19,11 +20,11 @@ def list_templates(local: Local = False) -> None:
         templates = client.list_templates()
     screen.table(
         [template.model_dump(mode="json") for template in templates],
-        ["TEMPLATE", "NAME", "VERSION", "STATUS", "UPDATED"],
+        [tr("TEMPLATE"), tr("NAME"), tr("VERSION"), tr("STATUS"), tr("UPDATED")],
         [
             (one.template_id, one.name, one.version, one.status, ago(one.updated_at or one.created_at))
             for one in templates
         ],
     )
     if not templates:
-        screen.note(f"There is none yet. Make one: {command('deploy', local=local)}")
+        screen.note(tr("No templates yet. Make one: {command}", command=command("deploy", local=local)))

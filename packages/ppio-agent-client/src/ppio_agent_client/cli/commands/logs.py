@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ..messages import tr
 from ..options import Local
 from ..output import screen
 from ..rendering import readable
@@ -20,21 +21,21 @@ _LOOK_SECONDS: Final = 0.3
 _LOOK_FAR_SECONDS: Final = 1.0
 """The same where each look is two requests."""
 
-app = typer.Typer(add_completion=False)
+app: typer.Typer = typer.Typer(add_completion=False)
 
 SessionId = Annotated[str, typer.Option("--session-id", "-s", metavar="ID", help="The session.")]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show what comes until the agent ends. Ctrl-C leaves.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Keep showing new output until the agent ends or Ctrl-C.")]
 Lines = Annotated[
     int | None,
-    typer.Option("--lines", "-n", min=0, metavar="NUMBER", help="Show only the last lines of what is there."),
+    typer.Option("--lines", "-n", min=0, metavar="NUMBER", help="Show only the last lines of the output so far."),
 ]
 
 
 @app.command()
 def logs(session_id: SessionId, follow: Follow = False, lines: Lines = None, local: Local = False) -> None:
-    """Show what the agent of a session has written.
+    """Show the output of a session's agent.
 
-    With --json each piece is one line: `{"text": ...}`.
+    With --json, each part is one line: `{"text": ...}`.
     """
     with client_of(local) as client:
         page = _show_what_is_there(client, session_id, lines)
@@ -43,14 +44,16 @@ def logs(session_id: SessionId, follow: Follow = False, lines: Lines = None, loc
             page = _next(client, session_id, page)
             _show(page.text)
     if page.is_over:
-        screen.note(f"The agent has ended{_how(page.exit_code)}.")
+        screen.note(_how_it_ended(page.exit_code))
 
 
-def _how(exit_code: int | None) -> str:
+def _how_it_ended(exit_code: int | None) -> str:
     """Return how the agent has ended, as far as it is known; a negative code is the signal that ended it."""
     if exit_code is None:
-        return ""
-    return f", exit code {exit_code}" if exit_code >= 0 else f", stopped by signal {-exit_code}"
+        return tr("The agent has ended.")
+    if exit_code < 0:
+        return tr("The agent was stopped by signal {number}.", number=-exit_code)
+    return tr("The agent has ended with exit code {code}.", code=exit_code)
 
 
 def _show_what_is_there(client: SyncAgentRuntimeClient, session_id: str, lines: int | None) -> LogPage:

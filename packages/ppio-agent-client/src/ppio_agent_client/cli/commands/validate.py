@@ -12,37 +12,38 @@ import typer
 from ppio_agent_models import AgentManifest, ConfigurationError, ManifestDocument
 
 from ..checks import Finding, Severity, located
-from ..checks.files import check_dockerfile, check_program, check_requirements
+from ..checks.files import check_dockerfile, check_program, check_protocols, check_requirements
 from ..checks.manifest import check_schema, check_secrets, check_size
 from ..errors import EXIT_FAILED
+from ..messages import ntr, tr
 from ..options import Folder
 from ..output import screen
 from ..project import manifest_path, names_script, project_python, read_text
-from ..rendering import count
 
-app = typer.Typer(add_completion=False)
+app: typer.Typer = typer.Typer(add_completion=False)
 
 
 @app.command()
 def validate(
     folder: Folder = Path(),
-    no_import: Annotated[bool, typer.Option("--no-import", help="Do not run the agent's program.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Let a warning fail it too.")] = False,
+    no_import: Annotated[bool, typer.Option("--no-import", help="Do not import the agent's program.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings, too.")] = False,
 ) -> None:
     """Check an agent's folder before it is deployed.
 
-    Looks at the manifest, the program (which is imported with the folder's own Python), requirements.txt, the
-    Dockerfile, the sizes that the platform has, and secrets where they should not be. Exit code 1 if there is an error.
+    Checks the manifest, the program (by importing it with the folder's own Python), requirements.txt, the Dockerfile,
+    the size of the sandbox, and whether there are secrets in the manifest. The exit code is 1 if there is an error.
     """
     manifest = manifest_path(folder)
-    with screen.working(f"Checking {manifest.parent.resolve().name}"):
+    with screen.working(tr("Checking {name}", name=manifest.parent.resolve().name)):
         found = sorted(_findings(manifest, imports=not no_import), key=lambda one: (one.file, one.line))
     failed = any(strict or finding.severity is Severity.ERROR for finding in found)
-    shown = "\n".join(map(str, found)) or f"{manifest.parent.resolve().name} is fine."
+    shown = "\n".join(map(str, found)) or tr("{name} has no problems.", name=manifest.parent.resolve().name)
     screen.result({"ok": not failed, "findings": [asdict(finding) for finding in found]}, shown)
     if found:
         errors = sum(finding.severity is Severity.ERROR for finding in found)
-        screen.note(f"{count(errors, 'error')}, {count(len(found) - errors, 'warning')}.")
+        summary = ntr("{n} error", "{n} errors", errors), ntr("{n} warning", "{n} warnings", len(found) - errors)
+        screen.note(tr("{errors}, {warnings}.", errors=summary[0], warnings=summary[1]))
     if failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -63,5 +64,6 @@ def _findings(path: Path, *, imports: bool) -> Iterator[Finding]:
     except ConfigurationError:
         return  # told above
     yield from check_size(file, document, manifest)
+    yield from check_protocols(folder, manifest.spec.protocols)
     named_at = file, document.line_of(("spec", "entrypoint"))
     yield from check_program(folder, project_python(folder), manifest, named_at, imports=imports)

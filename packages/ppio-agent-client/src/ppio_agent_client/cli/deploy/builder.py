@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from ppio_agent_models import AuthenticationError, NetworkError, PlatformError, RateLimitedError, TotalTimeoutError
 
 from ..errors import CommandError, UsageError
+from ..messages import tr
 from .plan import READY_COMMAND, Plan
 
 _LOOK_SECONDS: Final = 0.3
@@ -72,9 +73,15 @@ def check_domain() -> None:
     if config.is_legacy_domain:
         modern = next(iter(DEFAULT_PPIO_API_URLS))
         raise UsageError(
-            f"Templates cannot be built on {config.domain}, the older half of the platform, which is used unless "
-            "PPIO_DOMAIN names another domain.",
-            hint=f"Take the newer half: PPIO_DOMAIN={modern} ppio-agent deploy\nOr work on this machine: --local",
+            tr(
+                "Templates cannot be built on {domain}, an older domain of the platform and the default; PPIO_DOMAIN "
+                "chooses another.",
+                domain=config.domain,
+            ),
+            hint=tr(
+                "Use the newer domain: PPIO_DOMAIN={domain} ppio-agent deploy\nOr deploy on this machine: --local",
+                domain=modern,
+            ),
         )
 
 
@@ -147,7 +154,13 @@ def follow(build: Build, log: Log, *, timeout: float) -> Failure | None:
         if status.status.value == "error":
             return _failure(status.reason)
         if time.monotonic() > deadline:
-            raise TotalTimeoutError(f"the build {build.build_id} did not end within {timeout:g} s; it goes on")
+            raise TotalTimeoutError(
+                tr(
+                    "the build {build_id} did not end within {seconds:g} s; the platform continues it",
+                    build_id=build.build_id,
+                    seconds=timeout,
+                )
+            )
         time.sleep(_LOOK_SECONDS)
 
 
@@ -192,12 +205,12 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     try:
         return future.result(seconds)
     except TimeoutError as error:
-        raise TotalTimeoutError(f"the platform did not answer within {seconds:g} s") from error
+        raise TotalTimeoutError(tr("the platform did not answer within {seconds:g} s", seconds=seconds)) from error
 
 
 def _failure(reason: Any) -> Failure:
     if reason is None:
-        return Failure("the build failed, and the platform does not say why", None, [])
+        return Failure(tr("the build failed; the platform gave no reason"), None, [])
     step = int(reason.step) if reason.step and str(reason.step).isdecimal() else None
     return Failure(reason.message, step, [entry.message for entry in reason.log_entries])
 
@@ -223,18 +236,24 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except exceptions.AuthenticationException as error:
-        raise AuthenticationError(f"the platform refused the key: {error}") from error
+        raise AuthenticationError(tr("the platform refused the API key: {error}", error=error)) from error
     except exceptions.RateLimitException as error:
-        raise RateLimitedError(f"the platform wants us to slow down: {error}") from error
+        raise RateLimitedError(tr("the platform is limiting the rate of requests: {error}", error=error)) from error
     except (exceptions.SandboxException, exceptions.BuildException) as error:
         found = _STATUS.fullmatch(str(error))
         status, text = (int(found["code"]), found["text"]) if found else (None, str(error))
-        raise PlatformError(f"the platform says: {text}", status_code=status) from error
+        raise PlatformError(tr("the platform returned an error: {text}", text=text), status_code=status) from error
     except ValueError as error:
-        raise CommandError(f"The template cannot be built: {error}") from error
+        raise CommandError(tr("The template cannot be built: {error}", error=error)) from error
     except Exception as error:
         if not type(error).__module__.startswith(("httpx", "httpcore")):
             raise
         kind = TotalTimeoutError if "Timeout" in type(error).__name__ else NetworkError
         reason = str(error) or type(error).__name__
-        raise kind(f"the platform at {ConnectionConfig().api_url} cannot be reached: {reason}") from error
+        raise kind(
+            tr(
+                "the platform at {url} cannot be reached: {reason}",
+                url=ConnectionConfig().api_url,
+                reason=reason,
+            )
+        ) from error

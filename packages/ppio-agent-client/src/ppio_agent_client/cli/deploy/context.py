@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError
 
+from ..messages import tr
 from ..project import read_text
 
 IGNORE_FILE: Final = ".dockerignore"
@@ -258,8 +259,8 @@ def _rule(number: int, line: str) -> _Rule | None:
     try:
         return _Rule(pattern, re.compile(_expression(pattern), re.DOTALL), takes_back)
     except ValueError as error:
-        where = f"{IGNORE_FILE}, line {number}"
-        raise ConfigurationError(f"{where}: the pattern {text!r} cannot be read: {error}") from error
+        problem = tr("the pattern {text!r} cannot be read: {error}", text=text, error=error)
+        raise ConfigurationError(f"{IGNORE_FILE}:{number}: {problem}") from error
 
 
 def _expression(pattern: str) -> str:
@@ -269,7 +270,7 @@ def _expression(pattern: str) -> str:
         ValueError: A class of characters or an escape has no end, or a class has its ends in the wrong order.
     """
     if not pattern:
-        raise ValueError("nothing stands behind the exclamation mark")
+        raise ValueError(tr("nothing follows the exclamation mark"))
     parts: list[str] = []
     for token in _TOKEN.finditer(pattern):
         match token.lastgroup:
@@ -282,7 +283,7 @@ def _expression(pattern: str) -> str:
             case "members":
                 parts.append(f"[{token['negated']}{_class(token['members'])}]")
             case "open":
-                raise ValueError(f"{token[0]!r} has no end")
+                raise ValueError(tr("{text!r} is not closed", text=token[0]))
             case _:
                 parts.append(re.escape(token[0][-1]))
     return "".join(parts)
@@ -295,7 +296,7 @@ def _class(members: str) -> str:
         before, after = found[number - 1][-1], found[(number + 1) % len(found)][-1]
         is_range = one == "-" and 0 < number < len(found) - 1
         if is_range and before > after:
-            raise ValueError(f"{before}-{after} is no range")
+            raise ValueError(tr("{before}-{after} is not a range", before=before, after=after))
         parts.append("-" if is_range else re.escape(one[-1]))
     return "".join(parts)
 

@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 
 from ppio_agent_models import ConfigurationError
 
+from ..messages import tr
+
 _START: Final = ("CMD", "ENTRYPOINT")
 _MEANINGLESS: Final = ("EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "STOPSIGNAL", "VOLUME")
 _KEPT: Final = ("ENV", "USER", "WORKDIR")
@@ -94,10 +96,10 @@ def read_dockerfile(text: str, *, source: str) -> BuildFile:
         try:
             reader.take(instruction)
         except ValueError as error:
-            raise ConfigurationError(f"{source}, line {instruction.line}: {error}") from error
+            raise ConfigurationError(f"{source}:{instruction.line}: {error}") from error
     if not build.image:
         raise ConfigurationError(
-            f"{source} has no FROM: it must name the image to start from, such as python:3.12-slim"
+            tr("{source} has no FROM, which names the image to start from, such as python:3.12-slim", source=source)
         )
     return build
 
@@ -156,13 +158,19 @@ class _Reader:
                 if build.image:
                     build.instructions.append(Instruction(line, keyword, f"{name}={shlex.quote(default)}"))
         elif not build.image:
-            raise ValueError(f"{keyword} stands before FROM")
+            raise ValueError(tr("{keyword} stands before FROM", keyword=keyword))
         elif keyword in _START:
             build.notes.append(
-                f"{keyword} (line {line}) is not used: the agent is started in each sandbox by who calls it."
+                tr(
+                    "{keyword} (line {line}) is not used: the client starts the agent in each sandbox.",
+                    keyword=keyword,
+                    line=line,
+                )
             )
         elif keyword in _MEANINGLESS:
-            build.details.append(f"{keyword} (line {line}) means nothing on the platform and is left out.")
+            build.details.append(
+                tr("{keyword} (line {line}) has no effect on the platform and is left out.", keyword=keyword, line=line)
+            )
         else:
             self._add_step(instruction)
 
@@ -176,7 +184,7 @@ class _Reader:
         elif keyword == "SHELL":
             self._shell = _json_list(value) or []
             if not self._shell:
-                raise ValueError(f'SHELL needs a list, such as ["/bin/bash", "-c"], not {value!r}')
+                raise ValueError(tr('SHELL must be a list, such as ["/bin/bash", "-c"], not {value!r}', value=value))
         elif keyword in _KEPT:
             if keyword == "ENV":
                 self._variables |= self._pairs(value)
@@ -184,17 +192,22 @@ class _Reader:
                 value = self._expanded(value, keyword, strict=False)
             build.instructions.append(Instruction(line, keyword, value))
         else:
-            raise ValueError(f"{keyword} is not understood by the platform")
+            raise ValueError(tr("{keyword} is not supported by the platform", keyword=keyword))
 
     def _image(self, value: str) -> str:
         if self._build.image:
-            raise ValueError("a second FROM: the platform builds one stage; put everything into one")
+            raise ValueError(tr("second FROM: the platform builds a single stage"))
         words = _FLAG.sub("", value + " ").split()
         image = self._expanded(words[0], "FROM") if words else ""
         if not image:
-            raise ValueError(f"FROM needs the name of an image, not {value!r}")
+            raise ValueError(tr("FROM needs the name of an image, not {value!r}", value=value))
         if _OTHER_LIBC.match(image.partition("@")[0].rpartition("/")[2]) and not image.endswith("/scratch"):
-            raise ValueError(f"{image!r} has no apt and glibc, which the platform needs; take a Debian or Ubuntu image")
+            raise ValueError(
+                tr(
+                    "{image!r} lacks apt and glibc, which the platform needs; use an image based on Debian or Ubuntu",
+                    image=image,
+                )
+            )
         self._of_image, self._variables = self._variables, {}  # an ARG before FROM counts again when it is named again
         return image
 
@@ -220,16 +233,24 @@ class _Reader:
             if flag["name"] == "chown":
                 flags.append(self._expanded(flag[0].strip(), keyword))
             elif flag["name"] not in _HARMLESS_FLAGS[keyword]:
-                raise ValueError(f"{keyword} --{flag['name']} is not understood by the platform")
+                raise ValueError(
+                    tr("{keyword} --{name} is not supported by the platform", keyword=keyword, name=flag["name"])
+                )
             value = value[flag.end() :]
         *sources, target = _json_list(value) or self._words(value) or [""]
         if not sources:
-            raise ValueError(f"{keyword} needs what to copy and where to, not {value!r}")
+            raise ValueError(
+                tr("{keyword} needs a source and a destination, not {value!r}", keyword=keyword, value=value)
+            )
         target = self._expanded(target, keyword, strict=False)
         for one in (self._expanded(source, keyword) for source in sources):
             if re.match(r"[a-z+]+://|git@", one):
                 raise ValueError(
-                    f"{keyword} of {one!r}: the platform copies files of the folder only; download it with RUN"
+                    tr(
+                        "{keyword} of {source!r}: the platform copies only files of the folder; download it with RUN",
+                        keyword=keyword,
+                        source=one,
+                    )
                 )
             step = Instruction(line, "COPY", " ".join([*flags, "{}", _quoted(target)]), one.lstrip("/") or ".")
             self._build.instructions.append(step)
@@ -239,7 +260,7 @@ class _Reader:
         while flag := _FLAG.match(value):
             cached = flag["name"] == "mount" and "type=cache" in (flag["value"] or "")
             if not cached and flag["name"] not in _HARMLESS_FLAGS["RUN"]:
-                raise ValueError(f"RUN --{flag['name']} is not understood by the platform")
+                raise ValueError(tr("RUN --{name} is not supported by the platform", name=flag["name"]))
             value = value[flag.end() :]
         words = _json_list(value) or ([*self._shell, value] if self._shell else None)
         return shlex.join(words) if words else value
@@ -250,7 +271,7 @@ class _Reader:
         try:
             return list(lexer)
         except ValueError as error:
-            raise ValueError(f"{value!r} cannot be read: {error}") from None
+            raise ValueError(tr("{value!r} cannot be read: {error}", value=value, error=error)) from None
 
     def _expanded(self, text: str, keyword: str, *, strict: bool = True) -> str:
         """Return a text with the values of its variables.
@@ -273,7 +294,13 @@ class _Reader:
             if found["operator"] == "-":
                 return word
             if strict:
-                raise ValueError(f"{keyword} uses ${name}, which neither ARG nor ENV above it gives a value")
+                raise ValueError(
+                    tr(
+                        "{keyword} uses ${name}, which has no value from an ARG or ENV above it",
+                        keyword=keyword,
+                        name=name,
+                    )
+                )
             return found[0]
 
         return _VARIABLE.sub(value, text)
@@ -286,7 +313,7 @@ def _instruction(line: int, text: str) -> Instruction:
 
 def _refuse_here_documents(value: str) -> None:
     if re.search(r"(^|\s)<<-?['\"]?\w", value):
-        raise ValueError("here-documents are not understood by the platform; use a script file")
+        raise ValueError(tr("here-documents are not supported by the platform; use a script file"))
 
 
 def _json_list(value: str) -> list[str] | None:

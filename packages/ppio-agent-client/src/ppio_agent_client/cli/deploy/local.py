@@ -23,6 +23,7 @@ from urllib.request import url2pathname
 from ppio_agent_models import MANIFEST_FILE
 
 from ..errors import CommandError, UsageError
+from ..messages import tr
 from ..output import screen
 from ..project import Agent, has_runtime, is_script, read_text
 from ..requirements import REQUIREMENTS_FILE, read_requirements
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _COMPLETE: Final = ".complete"
 _FORGET_SECONDS: Final = 30 * 24 * 3600
-"""Environments that no deployment has used for so long are removed; no sandbox lives that long by habit."""
+"""Environments that no deployment has used for so long are removed; sandboxes seldom live that long."""
 _PROJECT_FILE: Final = "pyproject.toml"
 _LOCK_FILE: Final = "uv.lock"
 _WHEELS_FOLDER: Final = "wheels"
@@ -60,7 +61,13 @@ def deploy_locally(
     from ppio_agent_client import SyncLocalSandboxProvider
 
     if agent.file.name != MANIFEST_FILE:
-        raise UsageError(f"Local templates are read from {MANIFEST_FILE}, not from {agent.file.name}.")
+        raise UsageError(
+            tr(
+                "The manifest of a local template must be named {expected}, not {name}.",
+                expected=MANIFEST_FILE,
+                name=agent.file.name,
+            )
+        )
     source = _install_source(agent.folder) if install else None
     provider = SyncLocalSandboxProvider()
     _refuse_to_overwrite(provider, agent, update)
@@ -71,9 +78,9 @@ def deploy_locally(
     if not install:
         _say_what_is_missing(agent)
     if check is not None:
-        with screen.working(f"Importing {agent.manifest.spec.entrypoint}"):
+        with screen.working(tr("Importing {entrypoint}", entrypoint=agent.manifest.spec.entrypoint)):
             check(str(python or os.environ.get("PPIO_AGENT_PYTHON") or sys.executable))
-    with screen.working(f"Copying {agent.folder.resolve()}"):
+    with screen.working(tr("Copying {folder}", folder=agent.folder.resolve())):
         provider.deploy(agent.folder, python=None if python is None else str(python))
     _tell(agent, python, dry_run=False)
 
@@ -83,8 +90,8 @@ def _refuse_to_overwrite(provider: SyncLocalSandboxProvider, agent: Agent, updat
         folder = template.metadata.get("folder")
         if template.template_id == agent.name and not update and folder != os.path.realpath(agent.folder):
             raise CommandError(
-                f"The name {agent.name!r} belongs to the agent in {folder}.",
-                hint="To take it over: --update. Or give the agent another name in the manifest.",
+                tr("The name {name!r} is used by the agent in {folder}.", name=agent.name, folder=folder),
+                hint=tr("To replace it, add --update. Or change the agent's name in the manifest."),
             )
 
 
@@ -100,8 +107,12 @@ def _say_what_is_missing(agent: Agent) -> None:
             missing.append(line.name)
     if missing:
         screen.warn(
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed for {sys.executable}, which "
-            f"agents run with; add --install, or run: pip install -r {REQUIREMENTS_FILE}"
+            tr(
+                "not installed for {python}, which agents run with: {packages}. Add --install, or run: {command}",
+                packages=", ".join(missing),
+                python=sys.executable,
+                command=f"pip install -r {REQUIREMENTS_FILE}",
+            )
         )
 
 
@@ -115,10 +126,12 @@ def _tell(agent: Agent, python: Path | None, *, dry_run: bool) -> None:
     document |= {"folder": os.path.realpath(agent.folder), "python": None if python is None else str(python)}
     if dry_run:
         document |= {"dry_run": True, "status": "pending"}
-        screen.result(document, f"Nothing was done. {agent.name} would be copied.")
+        screen.result(document, tr("Nothing was changed. {name} would be copied.", name=agent.name))
         return
-    screen.result(document, f"Deployed {agent.name} {version} on this machine.")
-    screen.note(f'Ask it: ppio-agent invoke --local --template-id {agent.name} --input "hello"')
+    screen.result(document, tr("Deployed {name} {version} on this machine.", name=agent.name, version=version))
+    screen.note(
+        tr("Call it: {command}", command=f'ppio-agent invoke --local --template-id {agent.name} --input "hello"')
+    )
 
 
 def _install_source(folder: Path) -> Path:
@@ -126,7 +139,14 @@ def _install_source(folder: Path) -> Path:
     for name in (REQUIREMENTS_FILE, _PROJECT_FILE):
         if (folder / name).is_file():
             return folder / name
-    raise UsageError(f"--install needs {REQUIREMENTS_FILE} or {_PROJECT_FILE}, and neither is in {folder.resolve()}.")
+    raise UsageError(
+        tr(
+            "--install needs {requirements} or {project}, and neither is in {folder}.",
+            requirements=REQUIREMENTS_FILE,
+            project=_PROJECT_FILE,
+            folder=folder.resolve(),
+        )
+    )
 
 
 def _environment_for(home: Path, agent: Agent, source: Path) -> Path:
@@ -140,7 +160,7 @@ def _environment_for(home: Path, agent: Agent, source: Path) -> Path:
     _forget_old(folder.parent)
     if (folder / _COMPLETE).exists():
         (folder / _COMPLETE).touch()
-        screen.note(f"Using the environment in {folder}; its requirements are the same.")
+        screen.note(tr("Using the environment in {folder}, because the requirements are the same.", folder=folder))
         return python
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
@@ -158,17 +178,17 @@ def _environment_for(home: Path, agent: Agent, source: Path) -> Path:
 def _check_runtime(python: Path, source: Path) -> None:
     if not has_runtime(str(python)):
         raise CommandError(
-            f"{source.name} does not bring {_RUNTIME}, which starts the agent.",
-            hint=f"Add it to {source.name}: {_RUNTIME}",
+            tr("{file} does not install {runtime}, which starts the agent.", file=source.name, runtime=_RUNTIME),
+            hint=tr("Add this line to {file}: {runtime}", file=source.name, runtime=_RUNTIME),
         )
 
 
 def _make(folder: Path, python: Path, source: Path) -> None:
     has_pip = find_spec("pip") is not None
-    with screen.working(f"Making an environment in {folder}"):
+    with screen.working(tr("Creating an environment in {folder}", folder=folder)):
         _run([sys.executable, "-m", "venv", *(["--without-pip"] if has_pip else []), str(folder)])
     uv = shutil.which("uv") if source.name == _PROJECT_FILE and source.with_name(_LOCK_FILE).is_file() else None
-    with screen.working(f"Installing what {_LOCK_FILE if uv else source.name} names"):
+    with screen.working(tr("Installing {file}", file=_LOCK_FILE if uv else source.name)):
         if uv:
             command = [uv, "sync", "--frozen", "--no-dev", "--no-install-project", "--python", str(python)]
             _run(command, cwd=source.parent, UV_PROJECT_ENVIRONMENT=str(folder))
@@ -177,7 +197,7 @@ def _make(folder: Path, python: Path, source: Path) -> None:
             wanted = folder / REQUIREMENTS_FILE
             wanted.write_text("".join(f"{line}\n" for line in _dependencies(source)), encoding="utf-8")
             if source.with_name(_LOCK_FILE).is_file():
-                screen.warn(f"uv is not on PATH, so the versions that {_LOCK_FILE} fixes are not used.")
+                screen.warn(tr("uv is not on PATH, so the versions in {file} are not used.", file=_LOCK_FILE))
         else:
             wanted = source
         pip = [sys.executable, "-m", "pip", "--python", str(python)] if has_pip else [str(python), "-m", "pip"]
@@ -196,9 +216,12 @@ def _dependencies(project: Path) -> list[str]:
     try:
         found = tomllib.loads(read_text(project)).get("project", {}).get("dependencies")
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{project} cannot be read: {error}.") from error
+        raise UsageError(tr("{path} cannot be read: {reason}.", path=project, reason=error)) from error
     if not isinstance(found, list):
-        raise UsageError(f"{project} has no dependencies in [project].", hint=f"Name them in {REQUIREMENTS_FILE}.")
+        raise UsageError(
+            tr("{path} has no dependencies in [project].", path=project),
+            hint=tr("List them in {file}.", file=REQUIREMENTS_FILE),
+        )
     return [str(line) for line in found]
 
 
@@ -224,7 +247,9 @@ def _run(command: list[str], *, cwd: Path | None = None, **variables: str) -> No
             process.kill()
             raise
     if process.returncode:
-        raise CommandError(f"{' '.join(command[:4])} ... failed:" + "".join(f"\n  {line}" for line in last))
+        raise CommandError(
+            tr("{command} failed:", command=f"{' '.join(command[:4])} ...") + "".join(f"\n  {line}" for line in last)
+        )
 
 
 def _key(source: Path) -> str:

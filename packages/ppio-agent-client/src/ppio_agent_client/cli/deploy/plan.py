@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from ppio_agent_models import AGENT_PORT, MANIFEST_FILE, ConfigurationError
 
+from ..messages import later, ntr, tr
 from ..output import screen
 from ..project import Agent, is_script, read_text, sent_manifest
-from ..rendering import count
+from ..requirements import missing_for
 from .context import Context, collect
 from .dockerfile import BuildFile, Instruction, read_dockerfile
 
@@ -20,9 +21,9 @@ START_COMMAND: Final = f"cd {APP_FOLDER} && exec python -m ppio_agent_runtime"
 READY_COMMAND: Final = (
     "python -c \"from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/ping', timeout=2)\""
 )
-PRESTART_COST: Final = (
-    "--prestart starts the agent while the template is built: sandboxes answer at once, but neither --env nor the "
-    "session's own token reaches the agent, so that whoever knows a sandbox's address can call it."
+PRESTART_COST: Final = later(
+    "--prestart starts the agent while the template is built: sandboxes answer at once, but the agent gets neither "
+    "--env nor the session's own token, so anyone who knows a sandbox's address can call it."
 )
 DOCKERFILES: Final = ("ppio.Dockerfile", "Dockerfile")
 _SHOWN_FILES: Final = 20
@@ -126,11 +127,18 @@ def _resolve(build: BuildFile, context: Context) -> None:
         elif step.is_pattern:
             steps.extend(step._replace(source=name) for name in found)
             if not found:
-                build.details.append(f"{step} (line {step.line}) fits no file and is left out.")
+                build.details.append(
+                    tr("{step} (line {line}) matches no file and is left out.", step=step, line=step.line)
+                )
         else:
             raise ConfigurationError(
-                f"the Dockerfile copies {step.source!r} in line {step.line}, which is not in "
-                f"{context.folder.resolve()}, or is left out by .dockerignore"
+                tr(
+                    "the Dockerfile copies {source!r} in line {line}, which is not in {folder} or is "
+                    "excluded by .dockerignore",
+                    source=step.source,
+                    line=step.line,
+                    folder=context.folder.resolve(),
+                )
             )
     build.instructions[:] = steps
 
@@ -138,14 +146,23 @@ def _resolve(build: BuildFile, context: Context) -> None:
 def show(plan: Plan) -> None:
     """Tell what is going to be built."""
     version = plan.agent.manifest.metadata.version
-    screen.note(f"{plan.agent.name} {version} on {plan.build.image}, {plan.size}")
+    screen.note(
+        tr("{agent} on {image}, {size}", agent=f"{plan.agent.name} {version}", image=plan.build.image, size=plan.size)
+    )
     files_count = len(plan.context.files)
-    screen.note(f"{count(files_count, 'file')}, {readable_size(plan.context.size)}, will be sent:")
+    screen.note(
+        ntr(
+            "{n} file to send, {size}:",
+            "{n} files to send, {size}:",
+            files_count,
+            size=readable_size(plan.context.size),
+        )
+    )
     shown = plan.context.files if screen.verbose or files_count <= _SHOWN_FILES else plan.context.files[:_SHOWN_FILES]
     for file in shown:
         screen.note(f"  {readable_size(file.size):>9}  {file.path}")
     if len(shown) < files_count:
-        screen.note(f"  and {files_count - len(shown)} more; --verbose lists them")
+        screen.note(tr("  and {number} more; --verbose lists them", number=files_count - len(shown)))
     for detail in plan.build.details:
         screen.detail(detail)
     for note in plan.build.notes:
@@ -168,9 +185,9 @@ def _build_file(agent: Agent) -> BuildFile:
     for name in DOCKERFILES:
         if (agent.folder / name).is_file():
             return read_dockerfile(read_text(agent.folder / name), source=name)
-    text = (files("ppio_agent_client.cli") / "templates" / "common" / "Dockerfile").read_text(encoding="utf-8")
-    build = read_dockerfile(text, source="the Dockerfile of `init`")
-    build.notes[:] = ["There is no Dockerfile in the folder; the one that `ppio-agent init` writes is used."]
+    text = (files("ppio_agent_client.cli") / "_templates" / "common" / "Dockerfile").read_text(encoding="utf-8")
+    build = read_dockerfile(text, source=tr("the Dockerfile of `init`"))
+    build.notes[:] = [tr("There is no Dockerfile in the folder; the one that `ppio-agent init` writes is used.")]
     return build
 
 
@@ -178,19 +195,34 @@ def _warnings(plan: Plan) -> list[str]:
     found = []
     if plan.context.secrets:
         found.append(
-            f"{', '.join(plan.context.secrets)} would become part of the template; name what is secret in "
-            ".dockerignore, and give it with --env when the agent is called."
+            tr(
+                "{files} would become part of the template; exclude secrets in .dockerignore, and pass them with "
+                "--env when you call the agent.",
+                files=", ".join(plan.context.secrets),
+            )
         )
     if plan.context.unnamed:
-        found.append(f"{', '.join(map(ascii, plan.context.unnamed))} has a name that is not UTF-8 and is not sent.")
+        found.append(
+            tr(
+                "not sent, because the name is not UTF-8: {files}",
+                files=", ".join(map(ascii, plan.context.unnamed)),
+            )
+        )
     if plan.context.strays:
-        found.append(f"{', '.join(plan.context.strays)} points out of the folder and is not sent.")
+        found.append(
+            tr("not sent, because the link points out of the folder: {files}", files=", ".join(plan.context.strays))
+        )
     if not any(APP_FOLDER in step.value for step in plan.build.instructions[:-1]):
         found.append(
-            f"the Dockerfile never mentions {APP_FOLDER}, where the agent is started; add WORKDIR {APP_FOLDER}."
+            tr(
+                "the Dockerfile does not mention {folder}, where the agent is started; add WORKDIR {folder}.",
+                folder=APP_FOLDER,
+            )
         )
+    if (missing := missing_for(plan.agent.manifest.spec.protocols, plan.agent.folder)) is not None:
+        found.append(tr("the protocols of the manifest need the line {line} in requirements.txt.", line=missing))
     if plan.prestart:
-        found.append(PRESTART_COST)
+        found.append(tr(PRESTART_COST))
     return found
 
 
@@ -204,7 +236,7 @@ class Size(NamedTuple):
     memory_mib: int
 
     def __str__(self) -> str:
-        return f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}, {self.memory_mib} MiB"
+        return ntr("{n} CPU, {memory} MiB", "{n} CPUs, {memory} MiB", self.cpus, memory=self.memory_mib)
 
 
 def size_of(cpu_limit: str | None, memory_limit: str | None) -> Size:
@@ -221,8 +253,14 @@ def size_of(cpu_limit: str | None, memory_limit: str | None) -> Size:
         cpus = min(2, memory // MEMORY_STEP_MIB)
     if not cpus * MEMORY_STEP_MIB <= memory <= cpus * _MAX_MIB_PER_CPU:
         raise ConfigurationError(
-            f"{cpus} CPUs with {memory} MiB do not fit: the platform gives each CPU {MEMORY_STEP_MIB} to "
-            f"{_MAX_MIB_PER_CPU} MiB; change cpu_limit or memory_limit in spec.runtime"
+            tr(
+                "{memory} MiB do not fit {cpus} CPUs: the platform gives each CPU {low} to {high} MiB; "
+                "change cpu_limit or memory_limit in spec.runtime",
+                cpus=cpus,
+                memory=memory,
+                low=MEMORY_STEP_MIB,
+                high=_MAX_MIB_PER_CPU,
+            )
         )
     return Size(cpus, memory)
 
@@ -231,7 +269,11 @@ def _cpus(limit: str) -> int:
     thousandths = int(limit.removesuffix("m")) * (1 if limit.endswith("m") else 1000)
     if thousandths % 1000 or not 1 <= thousandths // 1000 <= MAX_CPUS:
         raise ConfigurationError(
-            f"spec.runtime.cpu_limit is {limit!r}, and the platform has whole CPUs, 1 to {MAX_CPUS}"
+            tr(
+                "spec.runtime.cpu_limit is {limit!r}; the platform has whole CPUs, 1 to {high}",
+                limit=limit,
+                high=MAX_CPUS,
+            )
         )
     return thousandths // 1000
 
@@ -240,7 +282,11 @@ def _memory_mib(limit: str) -> int:
     mib = int(limit[:-2]) * (1024 if limit.endswith("Gi") else 1)
     if mib % MEMORY_STEP_MIB or not MEMORY_STEP_MIB <= mib <= MAX_MEMORY_MIB:
         raise ConfigurationError(
-            f"spec.runtime.memory_limit is {limit!r}, and the platform has {MEMORY_STEP_MIB}Mi to {MAX_MEMORY_MIB}Mi "
-            f"in steps of {MEMORY_STEP_MIB}Mi"
+            tr(
+                "spec.runtime.memory_limit is {limit!r}; the platform has {low}Mi to {high}Mi, in steps of {low}Mi",
+                limit=limit,
+                low=MEMORY_STEP_MIB,
+                high=MAX_MEMORY_MIB,
+            )
         )
     return mib

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import CommandError
+from ..messages import ntr, tr
 from ..output import screen
 from ..project import write_status
 from ..targets import check_key
@@ -16,18 +18,24 @@ from . import builder
 from .builder import Build, Failure
 from .plan import Plan, readable_size, show
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 _STEP: Final = re.compile(r"\[(?:[a-z ]+)?(?P<number>\d+)(?:/\d+)?\]")
 _OF_THE_SDK: Final = ("Requesting build", "Template created", "All file uploads", "Starting building")
+_BUILDING: Final = "building from"
 _LAST_LINES: Final = 20
+_WIDE_COLUMNS: Final = 60
+"""From here on there is room for a bar."""
 
 
 def show_dry_run(plan: Plan) -> None:
     """Show what would be done, and send nothing."""
     show(plan)
-    screen.note("Steps:")
+    screen.note(tr("Steps:"))
     for step in plan.build.instructions:
         screen.note(f"  {step}")
-    screen.result(plan.document, f"Nothing was sent. {plan.agent.name} would be built.")
+    screen.result(plan.document, tr("Nothing was sent. {name} would be built.", name=plan.agent.name))
 
 
 def deploy_to_platform(plan: Plan, *, update: bool, timeout: float) -> None:
@@ -43,7 +51,7 @@ def deploy_to_platform(plan: Plan, *, update: bool, timeout: float) -> None:
         try:
             failure = builder.follow(build, log, timeout=timeout)
         except KeyboardInterrupt:
-            screen.note("The build goes on, on the platform. The same command waits for it again.")
+            screen.note(tr("The platform continues the build. Run the same command to wait for it again."))
             raise
     if failure is not None:
         write_status(plan.agent, {"phase": "failed", "build_id": build.build_id})
@@ -59,14 +67,21 @@ def _earlier(plan: Plan) -> Build | None:
         return None
     build = Build(str(status["template_id"]), str(status["build_id"]), plan.agent.name, tuple(plan.tags))
     if status.get("digest") != plan.digest:
-        screen.note(f"The build {build.build_id} was left behind, and something has changed since: starting anew.")
+        screen.note(
+            tr(
+                "The earlier build {build_id} was not finished, and files have changed since: starting a new one.",
+                build_id=build.build_id,
+            )
+        )
         return None
     running = builder.is_running(build)
     if running is False:
-        screen.note(f"The build {build.build_id} was left behind and did not end well: starting anew.")
+        screen.note(tr("The earlier build {build_id} failed: starting a new one.", build_id=build.build_id))
         return None
-    what = "goes on: waiting for it" if running else "is done: taking it"
-    screen.note(f"The build {build.build_id} was left behind and {what}.")
+    if running:
+        screen.note(tr("The earlier build {build_id} is still running: waiting for it.", build_id=build.build_id))
+    else:
+        screen.note(tr("The earlier build {build_id} is finished: using it.", build_id=build.build_id))
     return build
 
 
@@ -74,9 +89,12 @@ def _refuse_to_overwrite(plan: Plan, update: bool) -> None:
     if update or plan.agent.status.get("template_id") or not builder.exists(plan.agent.name):
         return
     raise CommandError(
-        f"The platform has a template {plan.agent.name!r} already, and {plan.agent.file.name} does not say that it is "
-        "this one.",
-        hint="To build it anew under the same id: --update. Or give the agent another name in the manifest.",
+        tr(
+            "The platform already has a template {name!r}, and {file} does not say that it is this agent's.",
+            name=plan.agent.name,
+            file=plan.agent.file.name,
+        ),
+        hint=tr("To rebuild it under the same ID, add --update. Or change the agent's name in the manifest."),
     )
 
 
@@ -97,24 +115,40 @@ def _begun(plan: Plan, log: builder.Log, timeout: float) -> Build:
 
 @contextmanager
 def _progress(plan: Plan) -> Iterator[builder.Log]:
-    """Give what shows a line of the log as it comes, with a bar under it on a terminal."""
+    """Give what shows a line of the log as it comes, with the step and the time under it on a terminal."""
+    begun = time.monotonic()
     if not screen.is_animated:
         yield lambda level, text: screen.note(text.rstrip()) if _is_shown(text) else None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    else:
+        with _bar() as bar:
+            task = bar.add_task(tr("Uploading"), total=len(builder.steps_of(plan)))
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=screen.console(), transient=True) as bar:
-        task = bar.add_task("Building", total=len(builder.steps_of(plan)))
+            def show_line(level: str, text: str) -> None:
+                if found := _STEP.match(text):
+                    bar.update(task, completed=int(found["number"]), description=text[found.end() :].strip())
+                elif text.startswith(_BUILDING):
+                    bar.update(task, description=tr("Building"))
+                if _is_shown(text):
+                    style = {"error": "red", "warn": "yellow"}.get(level, "dim")
+                    bar.console.print(text.rstrip(), style=style, markup=False, highlight=False)
 
-        def show_line(level: str, text: str) -> None:
-            if found := _STEP.match(text):
-                bar.update(task, completed=int(found["number"]))
-            if _is_shown(text):
-                style = {"error": "red", "warn": "yellow"}.get(level, "dim")
-                bar.console.print(text.rstrip(), style=style, markup=False, highlight=False)
+            yield show_line
+    screen.note(tr("Took {seconds:.2f} s.", seconds=time.monotonic() - begun), "dim")
 
-        yield show_line
+
+def _bar() -> Progress:
+    """Return a line with what is done, how far it is and since when; what a narrow terminal has no room for is cut."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
+
+    what = TextColumn(
+        "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    )
+    columns: list[ProgressColumn] = [what, MofNCompleteColumn(), TimeElapsedColumn()]
+    console = screen.console()
+    if console.width >= _WIDE_COLUMNS:
+        columns.insert(1, BarColumn(bar_width=20))
+    return Progress(*columns, console=console, transient=True, expand=True)
 
 
 def _is_shown(text: str) -> bool:
@@ -122,20 +156,21 @@ def _is_shown(text: str) -> bool:
 
 
 def _failed(plan: Plan, build: Build, failure: Failure) -> CommandError:
-    step = "" if failure.step is None else _step_in_words(plan, failure.step)
     unseen = [line for line in failure.log if line != failure.message] if screen.quiet or screen.as_json else []
     log = "".join(f"\n  {line}" for line in unseen[-_LAST_LINES:])
     facts = {"template_id": build.template_id, "build_id": build.build_id, "step": failure.step, "log": failure.log}
-    message = f"The build failed{step}: {failure.message}{log}"
-    return CommandError(message, hint="Mend it and run the same command again.", facts=facts)
+    message = f"{_where_it_failed(plan, failure.step)}: {failure.message}{log}"
+    return CommandError(message, hint=tr("Fix it and run the same command again."), facts=facts)
 
 
-def _step_in_words(plan: Plan, step: int) -> str:
+def _where_it_failed(plan: Plan, step: int | None) -> str:
+    if step is None:
+        return tr("The build failed")
     line = builder.line_of(plan, step)
     if line is None:
-        return f" in step {step}"
+        return tr("The build failed in step {step}", step=step)
     command = next(str(one) for one in plan.build.instructions if one.line == line)
-    return f" in line {line} of the Dockerfile ({command})"
+    return tr("The build failed in line {line} of the Dockerfile ({command})", line=line, command=command)
 
 
 def _tell(plan: Plan, build: Build, *, resumed: bool) -> None:
@@ -151,9 +186,22 @@ def _tell(plan: Plan, build: Build, *, resumed: bool) -> None:
         "bytes": plan.context.size,
         "resumed": resumed,
     }
-    screen.result(document, f"Deployed {plan.agent.name} as the template {build.template_id}.")
-    screen.detail(f"{len(plan.context.files)} files, {readable_size(plan.context.size)}, build {build.build_id}")
-    screen.note(f'Ask it: ppio-agent invoke --template-id {build.template_id} --input "hello"')
+    screen.result(
+        document,
+        tr("Deployed {name} as the template {template_id}.", name=plan.agent.name, template_id=build.template_id),
+    )
+    screen.detail(
+        ntr(
+            "{n} file, {size}, build {build_id}",
+            "{n} files, {size}, build {build_id}",
+            len(plan.context.files),
+            size=readable_size(plan.context.size),
+            build_id=build.build_id,
+        )
+    )
+    screen.note(
+        tr("Call it: {command}", command=f'ppio-agent invoke --template-id {build.template_id} --input "hello"')
+    )
 
 
 def _now() -> str:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 from ppio_agent_models import MANIFEST_FILE, PPIOAgentRuntimeError
 
 from ..errors import CommandError
-from ..project import RUNTIME_LINE, has_runtime, import_agent, is_script, project_python, read_manifest
+from ..messages import tr
+from ..project import RUNTIME_LINE, has_module, has_runtime, import_agent, is_script, project_python, read_manifest
+from ..requirements import MODULES, missing_for
 from . import Check, State
 
 if TYPE_CHECKING:
@@ -40,22 +42,39 @@ def check_agent(folder: Path) -> Iterator[Check]:
     python = project_python(folder)
     yield Check("agent", "name", State.OK, f"{manifest.metadata.name} {manifest.metadata.version}")
     yield Check("agent", "python", State.OK, python)
+    yield from _protocols(folder, python, manifest.spec.protocols)
     if is_script(folder, manifest.spec.entrypoint):
-        yield Check("agent", "start", State.OK, "a script that serves by itself")
+        yield Check("agent", "start", State.OK, tr("a script that serves by itself"))
         return
     if not has_runtime(python):
-        yield Check("agent", "start", State.ERROR, "its Python has no ppio-agent-runtime", RUNTIME_LINE)
+        yield Check(
+            "agent", "start", State.ERROR, tr("ppio-agent-runtime is not installed for its Python"), RUNTIME_LINE
+        )
         return
     costs = import_costs(folder, python, manifest)
     if costs is None:
-        yield Check("agent", "start", State.ERROR, "it cannot be imported", "ppio-agent validate")
+        yield Check("agent", "start", State.ERROR, tr("it cannot be imported"), "ppio-agent validate")
         return
     slow = sum(costs.values()) > _SLOW_START_SECONDS * 1e6
-    hint = "Import what is heavy inside functions: each sandbox waits for it." if slow else None
-    total = f"its import takes {_milliseconds(sum(costs.values()))}"
+    hint = tr("Import heavy packages inside functions: each sandbox waits for the import.") if slow else None
+    total = tr("importing it takes {time}", time=_milliseconds(sum(costs.values())))
     yield Check("agent", "start", State.NOTE if slow else State.OK, total, hint)
     for package, cost in costs.most_common(_SHOWN_PACKAGES):
         yield Check("agent", f"  {package}", State.OK, _milliseconds(cost))
+
+
+def _protocols(folder: Path, python: str, protocols: list[str]) -> Iterator[Check]:
+    """Yield what the agent speaks besides our own protocol: here, and in the image that is made of its folder."""
+    if not protocols:
+        return
+    hints = []
+    if lacking := [name for name, module in MODULES.items() if name in protocols and not has_module(python, module)]:
+        install = f"pip install 'ppio-agent-runtime[{','.join(lacking)}]'"
+        hints.append(tr("its Python needs: {command}", command=install))
+    if (line := missing_for(protocols, folder)) is not None:
+        hints.append(tr("requirements.txt needs the line {line}", line=line))
+    state = State.WARNING if hints else State.OK
+    yield Check("agent", "protocols", state, ", ".join(protocols), "; ".join(hints) or None)
 
 
 def check_index(folder: Path) -> Iterator[Check]:
@@ -67,7 +86,12 @@ def check_index(folder: Path) -> Iterator[Check]:
     options = ["--no-deps", "--no-input", "--disable-pip-version-check", "--retries", "0", "--timeout", "5"]
     command = [sys.executable, "-m", "pip", "download", *options, *wheels, wanted]
     if find_spec("pip") is None:
-        yield Check("installed", "index", State.NOTE, f"not asked for {wanted}: this Python has no pip")
+        yield Check(
+            "installed",
+            "index",
+            State.NOTE,
+            tr("{requirement} not looked up: this Python has no pip", requirement=wanted),
+        )
         return
     try:
         with TemporaryDirectory(prefix="ppio-agent-") as target:
@@ -76,13 +100,20 @@ def check_index(folder: Path) -> Iterator[Check]:
             )
         found = ended.returncode == 0
     except subprocess.TimeoutExpired:
-        yield Check("installed", "index", State.NOTE, f"no answer about {wanted} within {_INDEX_SECONDS} s")
+        yield Check(
+            "installed",
+            "index",
+            State.NOTE,
+            tr("no answer about {requirement} within {seconds} s", requirement=wanted, seconds=_INDEX_SECONDS),
+        )
         return
     if found:
-        yield Check("installed", "index", State.OK, f"pip finds {wanted}")
+        yield Check("installed", "index", State.OK, tr("pip finds {requirement}", requirement=wanted))
     else:
-        hint = "Images cannot be built without it. Put its wheels into wheels/ beside the Dockerfile; see README.md."
-        yield Check("installed", "index", State.NOTE, f"pip does not find {wanted}", hint)
+        hint = tr(
+            "Images cannot be built without it. Put its wheels into wheels/ beside the Dockerfile; see README.md."
+        )
+        yield Check("installed", "index", State.NOTE, tr("pip does not find {requirement}", requirement=wanted), hint)
 
 
 def import_costs(folder: Path, python: str, manifest: AgentManifest) -> Counter[str] | None:
@@ -101,7 +132,7 @@ def import_costs(folder: Path, python: str, manifest: AgentManifest) -> Counter[
     for match in _IMPORT.finditer(ran.stderr):
         package = match["module"].decode("utf-8", "replace").partition(".")[0]
         own = package in sys.stdlib_module_names or package.startswith("_")
-        costs["Python's own" if own else package] += int(match["own"])
+        costs[tr("Python's own") if own else package] += int(match["own"])
     return costs
 
 

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from ppio_agent_models import AuthenticationError, ConfigurationError, PPIOAgentRuntimeError
 
+from ..messages import later, ntr, tr
 from ..project import RUNTIME_LINE
-from ..rendering import count
 from ..targets import without_credentials
 from . import Check, State
 
@@ -29,11 +29,12 @@ _EXTRAS: Final = {
     "sandbox": (
         "ppio-agent-client[sandbox]",
         "ppio_sandbox",
-        "files, commands and terminals of a sandbox, template builds",
+        later("files, commands and terminals of a sandbox, template builds"),
     ),
-    "otel": ("ppio-agent-runtime[otel]", "opentelemetry.sdk", "traces"),
-    "redis": ("ppio-agent-runtime[redis]", "limits", "rate limits of several replicas together"),
-    "websocket": ("ppio-agent-runtime[websocket]", "websockets", "WebSockets"),
+    "docs": ("ppio-agent-runtime[docs]", "fastapi_swagger", later("Swagger UI at /docs, without internet access")),
+    "otel": ("ppio-agent-runtime[otel]", "opentelemetry.sdk", later("traces")),
+    "redis": ("ppio-agent-runtime[redis]", "limits", later("rate limits that replicas share")),
+    "websocket": ("ppio-agent-runtime[websocket]", "websockets", later("WebSockets")),
 }
 
 
@@ -46,13 +47,27 @@ def check_versions() -> Iterator[Check]:
     differ = len({found for found in versions.values() if found}) > 1
     for name, found in versions.items():
         if found is None:
-            yield Check("installed", name, State.NOTE, "not installed", f"Needed for `dev`: {RUNTIME_LINE}")
+            yield Check(
+                "installed",
+                name,
+                State.NOTE,
+                tr("not installed"),
+                tr("Needed for `dev`: {command}", command=RUNTIME_LINE),
+            )
         else:
             state = State.ERROR if differ else State.OK
-            yield Check("installed", name, state, found, "Install the same version of all three." if differ else None)
+            yield Check(
+                "installed",
+                name,
+                state,
+                found,
+                tr("Install the same version of all three packages.") if differ else None,
+            )
     for name, (extra, module, use) in _EXTRAS.items():
         there = is_there(module)
-        state, value = (State.OK, "installed") if there else (State.NOTE, f"not installed: {use}")
+        state, value = State.OK, tr("installed")
+        if not there:
+            state, value = State.NOTE, tr("not installed: {use}", use=tr(use))
         yield Check("installed", f"extra {name}", state, value, None if there else f"pip install '{extra}'")
 
 
@@ -75,10 +90,10 @@ def check_home() -> Iterator[Check]:
     """Yield what is on this machine."""
     home = Path(os.environ.get("PPIO_AGENT_HOME") or "~/.ppio-agent").expanduser()
     if sys.platform == "win32":
-        yield Check("local", "home", State.NOTE, "sandboxes on this machine need Linux or macOS")
+        yield Check("local", "home", State.NOTE, tr("local sandboxes need Linux or macOS"))
         return
     if not home.is_dir():
-        yield Check("local", "home", State.OK, f"{home} (not made yet)")
+        yield Check("local", "home", State.OK, tr("{folder} (not created yet)", folder=home))
         return
     from ppio_agent_client import SyncLocalSandboxProvider
 
@@ -89,17 +104,27 @@ def check_home() -> Iterator[Check]:
         yield Check("local", "home", State.ERROR, str(error))
         return
     yield Check("local", "home", State.OK, f"{home}, {_size(home)}")
-    yield Check("local", "templates", State.OK, count(len(templates), "template"))
+    yield Check("local", "templates", State.OK, _templates(len(templates)))
     yield Check("local", "sandboxes", State.OK, _sandboxes(sandboxes))
     if gone := [template for template in templates if not Path(str(template.metadata.get("folder", "/"))).exists()]:
         names = ", ".join(template.template_id for template in gone)
         hint = f"ppio-agent delete --local --template-id {gone[0].template_id}"
-        yield Check("local", "stale", State.NOTE, f"made from folders that are gone: {names}", hint)
+        yield Check(
+            "local",
+            "stale",
+            State.NOTE,
+            tr("made from folders that no longer exist: {templates}", templates=names),
+            hint,
+        )
+
+
+def _templates(number: int) -> str:
+    return ntr("{n} template", "{n} templates", number)
 
 
 def _sandboxes(sandboxes: Any) -> str:
     states = Counter(str(sandbox.state) for sandbox in sandboxes)
-    return ", ".join(f"{number} {state}" for state, number in states.items()) or "none live"
+    return ", ".join(f"{number} {state}" for state, number in states.items()) or tr("none running")
 
 
 def _size(folder: Path) -> str:
@@ -115,9 +140,15 @@ def check_access() -> Iterator[Check]:
         settings = client.config
     key = settings.api_key is not None
     if key:
-        yield Check("platform", "key", State.OK, "PPIO_API_KEY is set")
+        yield Check("platform", "key", State.OK, tr("{variable} is set", variable="PPIO_API_KEY"))
     else:
-        yield Check("platform", "key", State.NOTE, "PPIO_API_KEY is not set", "Not needed with --local.")
+        yield Check(
+            "platform",
+            "key",
+            State.NOTE,
+            tr("{variable} is not set", variable="PPIO_API_KEY"),
+            tr("Not needed with --local."),
+        )
     yield from _domain()
     if settings.provider:
         yield Check("platform", "provider", State.NOTE, f"PPIO_AGENT_PROVIDER={settings.provider}")
@@ -132,8 +163,8 @@ def _domain() -> Iterator[Check]:
 
     config = ConnectionConfig()
     if config.is_legacy_domain:
-        hint = "Templates are built on newer domains only; PPIO_DOMAIN chooses one."
-        yield Check("platform", "domain", State.NOTE, f"{config.domain}, one of the older ones", hint)
+        hint = tr("Templates are built on newer domains only; PPIO_DOMAIN chooses one.")
+        yield Check("platform", "domain", State.NOTE, tr("{domain}, an older domain", domain=config.domain), hint)
     else:
         yield Check("platform", "domain", State.OK, config.domain)
 
@@ -155,7 +186,10 @@ def _within_limit(look: Callable[[Any], Check], settings: Any) -> Check:
     thread = threading.Thread(target=lambda: found.append(look(settings)), daemon=True)
     thread.start()
     thread.join(_LOOK_SECONDS)
-    return next(iter(found), Check("platform", "api", State.ERROR, f"no answer within {_LOOK_SECONDS:.0f} s"))
+    return next(
+        iter(found),
+        Check("platform", "api", State.ERROR, tr("no answer within {seconds:.0f} s", seconds=_LOOK_SECONDS)),
+    )
 
 
 def _connect(settings: Any) -> Check:
@@ -167,9 +201,9 @@ def _connect(settings: Any) -> Check:
         socket.create_connection(place, _REACH_SECONDS).close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        hint = "Not reached, and not needed with --local. Are PPIO_API_URL and PPIO_DOMAIN right?"
+        hint = tr("It cannot be reached; --local does not need it. Are PPIO_API_URL and PPIO_DOMAIN right?")
         return Check("platform", "api", State.WARNING, f"{address}: {reason}", hint)
-    return Check("platform", "api", State.OK, f"{address} answers")
+    return Check("platform", "api", State.OK, tr("{url} answers", url=address))
 
 
 def _ask_with_key(settings: Any) -> Check:
@@ -182,8 +216,14 @@ def _ask_with_key(settings: Any) -> Check:
         with SyncAgentRuntimeClient(config=config) as client:
             number = len(client.list_templates())
     except AuthenticationError as error:
-        hint = f"{error}. Keys are made at https://ppio.com/settings/key-management"
-        return Check("platform", "api", State.ERROR, f"{address} refuses the key", hint)
+        keys = tr("Create a key at {url}", url="https://ppio.com/settings/key-management")
+        hint = f"{error}. {keys}"
+        return Check("platform", "api", State.ERROR, tr("{url} refuses the API key", url=address), hint)
     except PPIOAgentRuntimeError as error:
-        return Check("platform", "api", State.ERROR, f"{address} does not answer well", str(error))
-    return Check("platform", "api", State.OK, f"{address} takes the key; {count(number, 'template')}")
+        return Check("platform", "api", State.ERROR, tr("{url} returns an error", url=address), str(error))
+    return Check(
+        "platform",
+        "api",
+        State.OK,
+        tr("{url} accepts the API key; {templates}", url=address, templates=_templates(number)),
+    )

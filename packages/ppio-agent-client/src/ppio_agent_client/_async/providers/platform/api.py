@@ -1,4 +1,4 @@
-"""The control plane of the PPIO platform: authorized requests, limited in time, sent again where that is safe."""
+"""The control plane of the PPIO platform: authorized requests with time limits, retried where that is safe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from urllib.parse import quote, urlencode
 import ppio_agent_models as models
 from ppio_agent_models import JSON_MEDIA_TYPE, AuthenticationError, NetworkError, PlatformError, PPIOAgentRuntimeError
 
-from ...._config import ClientConfig
 from ...._core import json_codec
 from ...._core.limits import Limits, call_limits
 from ...._core.platform.models import (
@@ -37,12 +36,14 @@ from ...._core.platform.requests import (
     whole_seconds,
 )
 from ...._core.platform.urls import PlatformUrls
-from ...._core.requests import USER_AGENT, Call
+from ...._core.requests import Call
 from ...._core.retry import RetryBudget, RetryPolicy
+from ...._headers import USER_AGENT
 from ...._io import _async as io
 from ...._sandbox import LogPage, SandboxSpec
 
 if TYPE_CHECKING:
+    from ...._config import ClientConfig
     from ...auth import AuthManager
     from ...transport import Transport
 
@@ -113,7 +114,7 @@ class PlatformApi:
         return self._sandbox(await self._ask(about_sandbox(sandbox_id, "look at", "GET"), known={404}))
 
     async def list_sandboxes(self, labels: Mapping[str, str], max_seconds: float = math.inf) -> list[PlatformSandbox]:
-        """Return every living sandbox of this SDK with these labels, oldest first.
+        """Return every sandbox of this SDK with these labels, oldest first.
 
         A platform that doesn't know the filter lists all of them.
         """
@@ -195,9 +196,9 @@ class PlatformApi:
 
     async def _ask(self, request: PlatformRequest, known: Collection[int] = ()) -> Reply:
         """Return the answer: a success, or one with a status in `known`, whose `error` says what it would mean."""
-        seconds = min(self._config.platform_timeout, request.max_seconds)
+        seconds = min(self._config.platform_timeout, request.max_seconds, self._config.timeout or math.inf)
         limits = call_limits(self._config, seconds, io.now())
-        if request.is_idempotent and limits.first_byte is None:
+        if request.is_idempotent and limits.first_byte is None and self._config.max_retries:
             limits = replace(limits, first_byte=seconds / _ATTEMPT_SHARE)
         async with io.Until(limits.deadline, limits.total):
             return await self._retried(request, known, limits)

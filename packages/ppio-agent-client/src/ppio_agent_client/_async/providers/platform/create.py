@@ -45,7 +45,7 @@ class SandboxCreator:
         self._templates = templates
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the living sandbox of a session, or a new one. See `PlatformSandboxProvider.create`."""
+        """Return the sandbox of a session, or a new one. See `PlatformSandboxProvider.create`."""
         living = [] if spec.is_new else await self._sandboxes.living(spec.session_id)
         if living:
             return await self._join(living[0], spec)
@@ -169,11 +169,11 @@ class SandboxCreator:
                 if found:
                     return True
         except PPIOAgentRuntimeError:
-            logger.warning("a sandbox that nobody uses may live until its time is over", exc_info=True)
+            logger.warning("a sandbox that nobody uses may run until it expires", exc_info=True)
         return False
 
     async def _made_with(self, metadata: dict[str, str]) -> list[str]:
-        """Return the ids of the living sandboxes that one call of `create` has made."""
+        """Return the ids of the sandboxes that one call of `create` has made."""
         create_id = metadata[labels.CREATE]
         try:
             found = await self._api.list_sandboxes({labels.CREATE: create_id}, _SEARCH_SECONDS)

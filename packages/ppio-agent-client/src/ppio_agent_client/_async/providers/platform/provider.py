@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import ppio_agent_models as models
 from ppio_agent_models import TemplateNotFoundError
 
-from ...._config import ClientConfig, settle
 from ...._core import lifecycle
 from ...._core.platform.start import agent_start
 from ...._core.platform.urls import platform_urls
 from ...._core.retry import RetryBudget
 from ...._io import _async as io
 from ...._sandbox import LogPage, Sandbox, SandboxSpec
-from ...auth import AuthManager
+from ...auth import AuthManager, auth_of
 from .api import PlatformApi
 from .create import SandboxCreator
 from .sandboxes import PlatformSandboxes
@@ -25,24 +24,25 @@ from .templates import PlatformTemplates
 if TYPE_CHECKING:
     from ppio_sandbox.core import AsyncSandbox as OfficialSandbox
 
+    from ...._config import ClientConfig
     from ...transport import Transport
     from ..protocol import AgentWatch
 
 
 class PlatformSandboxProvider:
-    """Sandboxes on the PPIO platform. `AgentRuntimeClient` makes one where there is a key and no other provider.
+    """Sandboxes on the PPIO platform. `AgentRuntimeClient` uses one if there is a key and no other provider.
 
-    What it knows of a sandbox stands in the sandbox's metadata, so every process with the same key sees the same
-    sessions. The key goes to the platform's API only; agents and envd get tokens of their own.
+    What it needs to know of a sandbox is in the sandbox's metadata, so every process with the same key sees the same
+    sessions. The key is sent to the platform's API only; agents and envd get tokens of their own.
 
     Args:
-        config: Addresses, credentials and limits; the environment's unless given.
-        auth: The credentials, those of `config` unless given.
-        transport: Returns the connections to use; it opens its own, and closes them, unless given.
-        budget: The retries that can be afforded; that of `config` unless given.
+        config: URLs, credentials and limits; the environment's unless given.
+        auth: The credentials; those of `config` unless given.
+        transport: Returns the connections to use; unless given, it opens and closes its own.
+        budget: The retry budget; that of `config` unless given.
 
     Raises:
-        ConfigurationError: An address isn't one.
+        ConfigurationError: A URL isn't valid.
     """
 
     def __init__(
@@ -53,13 +53,10 @@ class PlatformSandboxProvider:
         transport: Callable[[], Awaitable[Transport]] | None = None,
         budget: RetryBudget | None = None,
     ) -> None:
+        from ...._config import settle
+
         self._config = settle(config, {})
-        self._auth = auth or AuthManager(
-            self._config.api_key,
-            self._config.api_secret,
-            signer=self._config.signer,
-            session_secret=self._config.session_secret,
-        )
+        self._auth = auth or auth_of(self._config)
         urls = platform_urls(self._config)
         self._url = urls.api
         self._own_transport: Transport | None = None
@@ -75,15 +72,15 @@ class PlatformSandboxProvider:
         return f"<{type(self).__name__} at {self._url}>"
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the living sandbox of `spec.session_id`, or create one, in which no agent runs yet.
+        """Return the sandbox of `spec.session_id`, or create one, in which no agent runs yet.
 
-        When many processes ask for one session at once, each ends what it made unless that is the oldest.
+        If many processes create one session at once, each ends the sandbox that it made unless that is the oldest.
 
         Raises:
             TemplateNotFoundError: No such template.
-            SandboxCreationError: It could not be made, or the session's sandbox was made from another template.
-            QuotaExceededError: The account has no room for it.
-            ConfigurationError: The platform cannot make it like that.
+            SandboxCreationError: It could not be created, or the session's sandbox has another template.
+            QuotaExceededError: The account's quota is used up.
+            ConfigurationError: The platform can't create a sandbox with these settings.
         """
         self._auth.session_token(spec.session_id)  # before anything is made: there may be no secret for it
         return await self._creator.create(spec)
@@ -97,20 +94,20 @@ class PlatformSandboxProvider:
         return await startup.start(sandbox, spec, start, self._auth.session_token(spec.session_id))
 
     async def find(self, session_id: str) -> Sandbox | None:
-        """Return the living sandbox of a session, running or paused, and change nothing about it."""
+        """Return the sandbox of a session, running or paused, and change nothing about it."""
         living = await self._sandboxes.living(session_id)
         return await self._sandboxes.complete(living[0]) if living else None
 
     async def get(self, sandbox_id: str) -> Sandbox | None:
-        """Return a sandbox as it is now; None when it has ended, or isn't one of this SDK."""
+        """Return the current state of a sandbox; None if it has ended, or isn't one of this SDK."""
         return await self._sandboxes.get(sandbox_id)
 
     async def list_sandboxes(self) -> list[Sandbox]:
-        """Return every living sandbox that this SDK made under this key, whichever process made it, oldest first."""
+        """Return all sandboxes that this SDK created with this key, in any process, oldest first."""
         return await self._sandboxes.list_all()
 
     async def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
-        """Let the sandbox live for `timeout_seconds` from now.
+        """Set the time to live of the sandbox to `timeout_seconds` from now.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -128,7 +125,7 @@ class PlatformSandboxProvider:
         return found
 
     async def pause(self, sandbox_id: str) -> Sandbox:
-        """Pause the sandbox with its memory; a paused one stays as it is.
+        """Pause the sandbox and keep its memory; does nothing to a paused one.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -143,7 +140,7 @@ class PlatformSandboxProvider:
         return found
 
     async def resume(self, sandbox_id: str) -> Sandbox:
-        """Wake the sandbox for as long as it was made for; a running one stays as it is.
+        """Resume the sandbox, for the time to live that it was created with; does nothing to a running one.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -151,13 +148,13 @@ class PlatformSandboxProvider:
         return await self._sandboxes.resume(sandbox_id)
 
     async def kill(self, sandbox_id: str) -> bool:
-        """End the sandbox and everything in it; False when it had ended before."""
+        """End the sandbox and everything in it; False if it had already ended."""
         ended = await self._api.kill(sandbox_id)
         self._sandboxes.forget(sandbox_id)
         return ended
 
     async def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
-        """Return what the processes in the sandbox of a living session have written; None when there is none."""
+        """Return the output of the processes in the sandbox of a running session; None if there is no such session."""
         living = await self._sandboxes.living(session_id)
         return await self._api.logs(living[0].sandbox_id, cursor) if living else None
 
@@ -166,7 +163,7 @@ class PlatformSandboxProvider:
         return await self._templates.fetch()
 
     async def get_template(self, template_id: str) -> models.AgentTemplate:
-        """Return one template: by the platform's id, an alias, or what the vendor's tools call the agent.
+        """Return one template: by the platform's ID, an alias, or the name that the vendor's tools gave the agent.
 
         Raises:
             TemplateNotFoundError: There is none.
@@ -177,7 +174,7 @@ class PlatformSandboxProvider:
         return found
 
     async def delete_template(self, template_id: str) -> bool:
-        """Delete a template; sandboxes that were made from it live on. False when there was none."""
+        """Delete a template; sandboxes that were made from it keep running. False if there was none."""
         deleted = await self._api.delete_template(template_id)
         self._templates.forget()
         return deleted
@@ -187,7 +184,7 @@ class PlatformSandboxProvider:
         return self._sandboxes.official(sandbox.sandbox_id)
 
     async def close(self) -> None:
-        """Close the provider's own connections. Sandboxes live on."""
+        """Close the provider's own connections. Sandboxes keep running."""
         transport, self._own_transport = self._own_transport, None
         if transport is not None:
             await transport.close()

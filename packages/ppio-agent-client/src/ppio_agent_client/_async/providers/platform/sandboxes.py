@@ -1,4 +1,4 @@
-"""Sandboxes of the PPIO platform as the client sees them: what the platform says, and what their addresses need."""
+"""Sandboxes of the PPIO platform as the client sees them: their state, and what requests to them need."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class PlatformSandboxes:
     def gone(self, sandbox_id: str) -> SandboxGoneError:
         """Forget a sandbox, and return the error that says that it has ended."""
         self.forget(sandbox_id)
-        return SandboxGoneError(f"sandbox {sandbox_id!r} was closed or its time is over; create a new session")
+        return SandboxGoneError(f"sandbox {sandbox_id!r} was closed or has expired; create a new session")
 
     async def living(self, session_id: str) -> list[PlatformSandbox]:
-        """Return the living sandboxes of a session, the one that counts first; more than one is a race."""
+        """Return the sandboxes of a session, the one that counts first; more than one is a race."""
         found = await self._api.list_sandboxes(labels.OURS | labels.session_label(session_id))
         return [each for each in found if each.labels and each.labels.session_id == session_id]
 
     async def list_all(self) -> list[Sandbox]:
-        """Return every living sandbox of this SDK, oldest first, as far as a list tells."""
+        """Return every sandbox of this SDK, oldest first, as far as a list tells."""
         listed = await self._api.list_sandboxes(labels.OURS)
         return [self.as_sandbox(each, is_partial=self._lacks(each)) for each in listed]
 
@@ -137,7 +137,7 @@ class PlatformSandboxes:
         known = self._known.get(sandbox_id)
         if known is None:
             raise ConfigurationError(
-                f"what the official SDK needs of sandbox {sandbox_id!r} was not asked of the platform yet; "
+                f"what the official SDK needs of sandbox {sandbox_id!r} was not requested from the platform yet; "
                 "`get_status()` of its session does that"
             )
         try:

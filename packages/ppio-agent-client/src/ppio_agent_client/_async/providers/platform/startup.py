@@ -1,6 +1,6 @@
-"""Starts the agents in sandboxes of the PPIO platform, and watches them until they answer.
+"""Starts the agents in sandboxes of the PPIO platform, and watches them until they respond.
 
-An agent is started by envd, the process inside of a sandbox that starts others.
+An agent is started by envd, the process inside a sandbox that starts others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from ppio_agent_models import JSON_MEDIA_TYPE, NetworkError, PPIOAgentRuntimeError, SandboxCreationError
 
-from ...._config import ClientConfig
 from ...._core import json_codec
 from ...._core.lifecycle import PING_SECONDS, pauses
 from ...._core.limits import call_limits
@@ -25,12 +24,14 @@ from ...._core.platform.start import (
     error_text,
     is_agent,
 )
-from ...._core.requests import USER_AGENT, Call
+from ...._core.requests import Call
+from ...._headers import USER_AGENT
 from ...._io import _async as io
 from ...._sandbox import Sandbox, SandboxSpec
 from .sandboxes import PlatformSandboxes
 
 if TYPE_CHECKING:
+    from ...._config import ClientConfig
     from ...transport import Answer, Transport
 
 logger = logging.getLogger("ppio_agent_client")

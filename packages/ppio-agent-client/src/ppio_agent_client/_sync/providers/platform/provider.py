@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import ppio_agent_models as models
 from ppio_agent_models import TemplateNotFoundError
 
-from ...._config import ClientConfig, settle
 from ...._core import lifecycle
 from ...._core.platform.start import agent_start
 from ...._core.platform.urls import platform_urls
 from ...._core.retry import RetryBudget
 from ...._io import _sync as io
 from ...._sandbox import LogPage, Sandbox, SandboxSpec
-from ...auth import SyncAuthManager
+from ...auth import SyncAuthManager, auth_of
 from .api import PlatformApi
 from .create import SandboxCreator
 from .sandboxes import PlatformSandboxes
@@ -26,24 +25,25 @@ from .templates import PlatformTemplates
 if TYPE_CHECKING:
     from ppio_sandbox.core import Sandbox as OfficialSandbox
 
+    from ...._config import ClientConfig
     from ...transport import Transport
     from ..protocol import AgentWatch
 
 
 class SyncPlatformSandboxProvider:
-    """Sandboxes on the PPIO platform. `SyncAgentRuntimeClient` makes one where there is a key and no other provider.
+    """Sandboxes on the PPIO platform. `SyncAgentRuntimeClient` uses one if there is a key and no other provider.
 
-    What it knows of a sandbox stands in the sandbox's metadata, so every process with the same key sees the same
-    sessions. The key goes to the platform's API only; agents and envd get tokens of their own.
+    What it needs to know of a sandbox is in the sandbox's metadata, so every process with the same key sees the same
+    sessions. The key is sent to the platform's API only; agents and envd get tokens of their own.
 
     Args:
-        config: Addresses, credentials and limits; the environment's unless given.
-        auth: The credentials, those of `config` unless given.
-        transport: Returns the connections to use; it opens its own, and closes them, unless given.
-        budget: The retries that can be afforded; that of `config` unless given.
+        config: URLs, credentials and limits; the environment's unless given.
+        auth: The credentials; those of `config` unless given.
+        transport: Returns the connections to use; unless given, it opens and closes its own.
+        budget: The retry budget; that of `config` unless given.
 
     Raises:
-        ConfigurationError: An address isn't one.
+        ConfigurationError: A URL isn't valid.
     """
 
     def __init__(
@@ -54,13 +54,10 @@ class SyncPlatformSandboxProvider:
         transport: Callable[[], Transport] | None = None,
         budget: RetryBudget | None = None,
     ) -> None:
+        from ...._config import settle
+
         self._config = settle(config, {})
-        self._auth = auth or SyncAuthManager(
-            self._config.api_key,
-            self._config.api_secret,
-            signer=self._config.signer,
-            session_secret=self._config.session_secret,
-        )
+        self._auth = auth or auth_of(self._config)
         urls = platform_urls(self._config)
         self._url = urls.api
         self._own_transport: Transport | None = None
@@ -76,15 +73,15 @@ class SyncPlatformSandboxProvider:
         return f"<{type(self).__name__} at {self._url}>"
 
     def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the living sandbox of `spec.session_id`, or create one, in which no agent runs yet.
+        """Return the sandbox of `spec.session_id`, or create one, in which no agent runs yet.
 
-        When many processes ask for one session at once, each ends what it made unless that is the oldest.
+        If many processes create one session at once, each ends the sandbox that it made unless that is the oldest.
 
         Raises:
             TemplateNotFoundError: No such template.
-            SandboxCreationError: It could not be made, or the session's sandbox was made from another template.
-            QuotaExceededError: The account has no room for it.
-            ConfigurationError: The platform cannot make it like that.
+            SandboxCreationError: It could not be created, or the session's sandbox has another template.
+            QuotaExceededError: The account's quota is used up.
+            ConfigurationError: The platform can't create a sandbox with these settings.
         """
         self._auth.session_token(spec.session_id)  # before anything is made: there may be no secret for it
         return self._creator.create(spec)
@@ -98,20 +95,20 @@ class SyncPlatformSandboxProvider:
         return startup.start(sandbox, spec, start, self._auth.session_token(spec.session_id))
 
     def find(self, session_id: str) -> Sandbox | None:
-        """Return the living sandbox of a session, running or paused, and change nothing about it."""
+        """Return the sandbox of a session, running or paused, and change nothing about it."""
         living = self._sandboxes.living(session_id)
         return self._sandboxes.complete(living[0]) if living else None
 
     def get(self, sandbox_id: str) -> Sandbox | None:
-        """Return a sandbox as it is now; None when it has ended, or isn't one of this SDK."""
+        """Return the current state of a sandbox; None if it has ended, or isn't one of this SDK."""
         return self._sandboxes.get(sandbox_id)
 
     def list_sandboxes(self) -> list[Sandbox]:
-        """Return every living sandbox that this SDK made under this key, whichever process made it, oldest first."""
+        """Return all sandboxes that this SDK created with this key, in any process, oldest first."""
         return self._sandboxes.list_all()
 
     def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
-        """Let the sandbox live for `timeout_seconds` from now.
+        """Set the time to live of the sandbox to `timeout_seconds` from now.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -129,7 +126,7 @@ class SyncPlatformSandboxProvider:
         return found
 
     def pause(self, sandbox_id: str) -> Sandbox:
-        """Pause the sandbox with its memory; a paused one stays as it is.
+        """Pause the sandbox and keep its memory; does nothing to a paused one.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -144,7 +141,7 @@ class SyncPlatformSandboxProvider:
         return found
 
     def resume(self, sandbox_id: str) -> Sandbox:
-        """Wake the sandbox for as long as it was made for; a running one stays as it is.
+        """Resume the sandbox, for the time to live that it was created with; does nothing to a running one.
 
         Raises:
             SandboxGoneError: It has ended.
@@ -152,13 +149,13 @@ class SyncPlatformSandboxProvider:
         return self._sandboxes.resume(sandbox_id)
 
     def kill(self, sandbox_id: str) -> bool:
-        """End the sandbox and everything in it; False when it had ended before."""
+        """End the sandbox and everything in it; False if it had already ended."""
         ended = self._api.kill(sandbox_id)
         self._sandboxes.forget(sandbox_id)
         return ended
 
     def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
-        """Return what the processes in the sandbox of a living session have written; None when there is none."""
+        """Return the output of the processes in the sandbox of a running session; None if there is no such session."""
         living = self._sandboxes.living(session_id)
         return self._api.logs(living[0].sandbox_id, cursor) if living else None
 
@@ -167,7 +164,7 @@ class SyncPlatformSandboxProvider:
         return self._templates.fetch()
 
     def get_template(self, template_id: str) -> models.AgentTemplate:
-        """Return one template: by the platform's id, an alias, or what the vendor's tools call the agent.
+        """Return one template: by the platform's ID, an alias, or the name that the vendor's tools gave the agent.
 
         Raises:
             TemplateNotFoundError: There is none.
@@ -178,7 +175,7 @@ class SyncPlatformSandboxProvider:
         return found
 
     def delete_template(self, template_id: str) -> bool:
-        """Delete a template; sandboxes that were made from it live on. False when there was none."""
+        """Delete a template; sandboxes that were made from it keep running. False if there was none."""
         deleted = self._api.delete_template(template_id)
         self._templates.forget()
         return deleted
@@ -188,7 +185,7 @@ class SyncPlatformSandboxProvider:
         return self._sandboxes.official(sandbox.sandbox_id)
 
     def close(self) -> None:
-        """Close the provider's own connections. Sandboxes live on."""
+        """Close the provider's own connections. Sandboxes keep running."""
         transport, self._own_transport = self._own_transport, None
         if transport is not None:
             transport.close()

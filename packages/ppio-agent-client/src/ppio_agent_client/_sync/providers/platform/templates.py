@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import ppio_agent_models as models
 from ppio_agent_models import PPIOAgentRuntimeError
 
-from ...._config import ClientConfig
 from ...._core.platform.models import find_template
 from ...._io import _sync as io
 from ...template_list import TemplateList
 from .api import PlatformApi
 
+if TYPE_CHECKING:
+    from ...._config import ClientConfig
+
 logger = logging.getLogger("ppio_agent_client")
 
+_JUST_NOW_SECONDS = 1.0
+"""How old a list may be that is not asked for again because it lacks a name."""
 _PAUSE_SECONDS = 30.0
 """How long sandboxes are made without the list after it could not be had."""
 
@@ -36,7 +41,7 @@ class PlatformTemplates(TemplateList):
         """
         if self.is_fresh:
             found = self.cached(name)
-            if found is not None or name in self._unknown:
+            if found is not None or name in self._unknown or self.age_seconds < _JUST_NOW_SECONDS:
                 return found
         if io.now() < self._unavailable_until:
             return None

@@ -1,0 +1,68 @@
+"""What an agent returned, as the type that its caller wants."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import ppio_agent_models as models
+from ppio_agent_models import ConfigurationError, ResultValidationError
+
+from .json_codec import dump
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+_MAX_TOLD = 5
+
+
+def typed(response: models.InvocationResponse[Any], kind: type[T] | None) -> models.InvocationResponse[T]:
+    """Return a response with its result as `kind`, or as it is where no kind is wanted.
+
+    Raises:
+        ResultValidationError: It does not fit.
+    """
+    if kind is not None:
+        request_id = (response.metadata or {}).get("request_id")
+        response.result = fitted(response.result, kind, what="result", request_id=request_id)
+    return response
+
+
+def fitted(value: Any, kind: type[T], *, what: str, request_id: str | None) -> T:
+    """Return a decoded value as `kind`: a model, a dataclass, whatever pydantic validates.
+
+    Raises:
+        ResultValidationError: It does not fit. The message names the fields, and never their values.
+    """
+    from pydantic import ValidationError
+
+    try:
+        adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]  # types are hashable
+        return adapter.validate_json(dump(value, name=what))
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        told = [": ".join(filter(None, (_path(each["loc"]), each["msg"]))) for each in details]
+        more = f" (and {len(told) - _MAX_TOLD} more)" if len(told) > _MAX_TOLD else ""
+        name = getattr(kind, "__qualname__", repr(kind))
+        raise ResultValidationError(
+            f"the {what} of the agent does not fit {name}: {'; '.join(told[:_MAX_TOLD])}{more}",
+            result=value,
+            request_id=request_id,
+        ) from error
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+@lru_cache(256)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+    try:
+        return TypeAdapter(kind)
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        raise ConfigurationError(f"pydantic cannot validate a result as {kind!r}: {error.message}") from error

@@ -1,0 +1,153 @@
+"""What callers give that travels in a header: checked, encoded, merged, and never in place of what the SDK sets."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+from ppio_agent_models import (
+    AGENTCORE_REQUEST_ID_HEADER,
+    AGENTCORE_SESSION_ID_HEADER,
+    AGENTCORE_USER_ID_HEADER,
+    IDEMPOTENCY_KEY_HEADER,
+    LAST_EVENT_ID_HEADER,
+    MAX_SESSION_ID_CHARS,
+    ON_DISCONNECT_HEADER,
+    PROTOCOL_HEADER,
+    SESSION_ID_HEADER,
+    TIMEOUT_HEADER,
+    USER_ID_HEADER,
+    ConfigurationError,
+)
+
+from ._version import __version__
+
+logger = logging.getLogger("ppio_agent_client")
+
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+USER_AGENT: Final = f"ppio-agent-client/{__version__}"
+_NO_TOKEN: Final = re.compile(r"[^!-~]")
+_UNWRITABLE: Final = re.compile(r"[^\t -~]")
+_INSTEAD: Final = {
+    SESSION_ID_HEADER: "session_id=",
+    AGENTCORE_SESSION_ID_HEADER: "session_id=",
+    USER_ID_HEADER: "user_id=",
+    AGENTCORE_USER_ID_HEADER: "user_id=",
+    AGENTCORE_REQUEST_ID_HEADER: "X-PPIO-Request-Id",
+    TIMEOUT_HEADER: "the request's timeout",
+    IDEMPOTENCY_KEY_HEADER: "idempotency_key=",
+    ON_DISCONNECT_HEADER: "on_disconnect=",
+    LAST_EVENT_ID_HEADER: "events(after=)",
+    "Prefer": "submit()",
+    "Authorization": "token= or auth= of attach()",
+    "Signature": "auth= of attach()",
+    "Signature-Input": "auth= of attach()",
+    "Content-Digest": "auth= of attach()",
+}
+"""What has an argument of its own: that argument says it once, and for every attempt."""
+_OURS: Final = (PROTOCOL_HEADER, "PPIO-Agent-Instance", "PPIO-Agent-Events", "Accept", "Host", "Connection", "Upgrade")
+_BODYS: Final = ("Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Expect", "TE", "Trailer")
+_RESERVED: Final = {name.lower(): f"; use {instead}" for name, instead in _INSTEAD.items()} | {
+    name.lower(): "" for name in (*_OURS, *_BODYS)
+}
+
+
+def checked_headers(headers: Mapping[str, str] | None, *, allowed: str = "") -> dict[str, str]:
+    """Return headers of a caller that may be sent beside ours. No message shows a value.
+
+    Args:
+        allowed: The name of one that is ours elsewhere and may be given here.
+
+    Raises:
+        ConfigurationError: One is set by the SDK itself, or cannot be written.
+    """
+    for name, value in (headers or {}).items():
+        if not _NAME.fullmatch(str(name)):
+            raise ConfigurationError(f"{name!r} cannot be the name of a header (RFC 9110, section 5.1)")
+        if name.lower() in _RESERVED and name.lower() != allowed.lower():
+            raise ConfigurationError(f"the header {name} is set by the SDK{_RESERVED[name.lower()]}")
+        if bad := _UNWRITABLE.search(str(value)):
+            raise ConfigurationError(
+                f"the header {name} cannot be written: character {bad.start() + 1} of its value is not printable ASCII"
+            )
+    return {name: str(value) for name, value in (headers or {}).items()}
+
+
+def checked_user_id(user_id: str | None) -> str | None:
+    """Return `user_id` if it can travel in its header.
+
+    Raises:
+        ConfigurationError: It is empty, or not printable ASCII.
+    """
+    if user_id is not None and not (user_id.strip() and user_id.isascii() and user_id.isprintable()):
+        raise ConfigurationError("a user id is a str of printable ASCII that is not empty")
+    return user_id
+
+
+def merged(*headers: Mapping[str, str]) -> dict[str, str]:
+    """Return all of these; of two with one name, in whatever case, the later one."""
+    found: dict[str, tuple[str, str]] = {}
+    for each in headers:
+        found.update((name.lower(), (name, value)) for name, value in each.items())
+    return dict(found.values())
+
+
+def session_headers(
+    session_id: str, *extra: Mapping[str, str], token: str | None = None, user_id: str | None = None
+) -> dict[str, str]:
+    """Return what every request of a session carries; of `extra`, later ones win over earlier ones."""
+    headers = merged({"User-Agent": USER_AGENT}, *extra, {SESSION_ID_HEADER: encoded_session_id(session_id)})
+    if user_id is not None:
+        headers[USER_ID_HEADER] = user_id
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
+
+
+def encoded_session_id(session_id: str) -> str:
+    """Return a session id as it travels in a header: percent-encoded UTF-8 (RFC 3986, section 2.1)."""
+    return quote(session_id, safe="", errors="surrogatepass")
+
+
+def checked_session_id(session_id: object) -> str:
+    """Return `session_id` if it can be one.
+
+    Raises:
+        ConfigurationError: It is empty, too long, or no text.
+    """
+    if not isinstance(session_id, str) or not 1 <= len(session_id) <= MAX_SESSION_ID_CHARS:
+        what = f"{len(session_id)} characters" if isinstance(session_id, str) else type(session_id).__qualname__
+        raise ConfigurationError(f"a session id is a str of 1 to {MAX_SESSION_ID_CHARS} characters, not {what}")
+    return session_id
+
+
+def checked_token(token: str | None) -> str | None:
+    """Return `token` if it can stand in a header (RFC 6750, section 2.1). The message never shows it.
+
+    White space around it is left out, with a warning: files of secrets often end in a newline.
+
+    Raises:
+        ConfigurationError: It is empty or has characters that a header cannot carry.
+    """
+    if token is None:
+        return None
+    stripped = without_space(token, "a token")
+    if not stripped:
+        raise ConfigurationError("the token is empty")
+    if bad := _NO_TOKEN.search(stripped):
+        kind = "a space" if bad[0] == " " else "no printable ASCII"
+        raise ConfigurationError(
+            f"the token cannot stand in a header: character {bad.start() + 1} of {len(stripped)} is {kind}"
+        )
+    return stripped
+
+
+def without_space(secret: str, what: str) -> str:
+    """Return a secret without the white space around it, and warn where there was some."""
+    stripped = secret.strip()
+    if stripped and stripped != secret:
+        logger.warning("%s has white space around it, such as the newline at the end of a file; it is left out", what)
+    return stripped

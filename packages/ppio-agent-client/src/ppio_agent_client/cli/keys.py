@@ -1,0 +1,72 @@
+"""Single keys of a terminal, without Enter; the terminal is as it was whenever nobody listens."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+
+class Keys:
+    """Listens to keys between `start` and `stop`, in a thread of its own.
+
+    Args:
+        on_key: Called in that thread with each key.
+    """
+
+    def __init__(self, on_key: Callable[[str], None]) -> None:
+        self._on_key = on_key
+        self._thread: threading.Thread | None = None
+        self._wake = -1
+        self._before: list[Any] = []
+
+    @staticmethod
+    def can_listen() -> bool:
+        """Return whether standard input is a terminal that this program is in front of (not on Windows)."""
+        if sys.platform == "win32" or not sys.stdin.isatty():
+            return False
+        with suppress(OSError):  # it is not the terminal of this session
+            return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+        return False
+
+    def start(self) -> None:
+        """Begin to listen: what is typed is no longer shown, and Ctrl-C works as ever."""
+        if sys.platform == "win32" or self._thread is not None:
+            return
+        import termios
+        import tty
+
+        self._before = termios.tcgetattr(sys.stdin)
+        tty.setcbreak(sys.stdin, termios.TCSADRAIN)
+        ours, self._wake = os.pipe()
+        self._thread = threading.Thread(target=self._listen, args=[ours], daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Listen no more, and give the terminal back as it was."""
+        if sys.platform == "win32" or self._thread is None:
+            return
+        import termios
+
+        os.close(self._wake)
+        self._thread.join()
+        self._thread = None
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
+
+    def _listen(self, woken: int) -> None:
+        terminal = sys.stdin.fileno()
+        with os.fdopen(woken):
+            while True:
+                ready, _, _ = select.select([terminal, woken], [], [])
+                if woken in ready:
+                    return
+                key = b""
+                with suppress(OSError):  # the terminal was closed
+                    key = os.read(terminal, 1)
+                if not key:
+                    return
+                self._on_key(key.decode("ascii", "replace"))

@@ -1,0 +1,130 @@
+"""The fake agent: a script, and clients whose requests reach it without a network."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ppio_agent_models import ConfigurationError
+
+from .._async.client import AgentRuntimeClient
+from .._config import ClientConfig
+from .._sync.client import SyncAgentRuntimeClient
+from .provider import FakeSandboxProvider, SyncFakeSandboxProvider
+from .script import FakeInvocation, Item, RecordedRequest, Value
+
+if TYPE_CHECKING:
+    import httpx
+
+URL: Final = "http://fake-agent.invalid"
+"""Where it seems to listen; no request of its clients leaves the process."""
+
+
+class FakeAgent:
+    """An agent whose answers a test decides. Safe in several threads.
+
+    Scripted responses are used in their order, and the last one is repeated for all further requests.
+
+    Args:
+        handler: Instead of a script: gets each `RecordedRequest` and returns a value, a list of what `will_stream`
+            takes, or raises.
+
+    Attributes:
+        requests: The requests that it got, oldest first.
+        url: For `client.attach(agent.url)`.
+    """
+
+    def __init__(self, handler: Callable[[RecordedRequest], Any] | None = None) -> None:
+        self.requests: list[RecordedRequest] = []
+        self.url = URL
+        self._handler = handler
+        self._script: deque[tuple[Item, ...]] = deque()
+        self._invocations: dict[str, FakeInvocation] = {}
+        self._keys: dict[tuple[str | None, str], FakeInvocation] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def will_return(self, *results: Any) -> None:
+        """Answer the next requests with these values, one for each."""
+        self._script.extend((Value(result),) for result in results)
+
+    def will_stream(self, *items: Item) -> None:
+        """Answer the next request with chunks and typed events, `Progress`, `Delay`, `Cut` and exceptions among them.
+
+        Typed events are those of `ppio_agent_models` (AG-UI 1.0). With one of them the answer is a whole run, as the
+        runtime makes it: starts, ends and ids that are missing are filled in, text becomes messages, and callers of
+        `session.stream` see only its text.
+
+        Callers that ask for a value get the chunks as one: strings joined, anything else as a list.
+        """
+        self._script.append(items)
+
+    def will_raise(self, error: Exception) -> None:
+        """Let the next request fail. An `AgentError` is returned as it is, any other exception as a `HandlerError`."""
+        self._script.append((error,))
+
+    def client(self, config: ClientConfig | None = None) -> AgentRuntimeClient:
+        """Return a client whose sessions, templates and attached agents are this agent."""
+        import httpx  # when somebody asks
+
+        return AgentRuntimeClient(
+            config=config or _config(),
+            provider=FakeSandboxProvider(self.url),
+            http_client=httpx.AsyncClient(transport=self.transport()),
+        )
+
+    def sync_client(self, config: ClientConfig | None = None) -> SyncAgentRuntimeClient:
+        """Return a blocking client; see `client`."""
+        import httpx
+
+        return SyncAgentRuntimeClient(
+            config=config or _config(),
+            provider=SyncFakeSandboxProvider(self.url),
+            http_client=httpx.Client(transport=self.transport()),
+        )
+
+    def transport(self) -> httpx.MockTransport:
+        """Return an httpx transport to this agent, for an httpx client of your own."""
+        from .transport import FakeTransport
+
+        return FakeTransport(self)
+
+    def begin(self, request: RecordedRequest) -> tuple[FakeInvocation, bool]:
+        """Return the invocation that a request asks for, and whether an earlier one with its key has begun it."""
+        with self._lock:
+            key = None if request.idempotency_key is None else (request.session_id, request.idempotency_key)
+            if key is not None and key in self._keys:
+                return self._keys[key], True
+            self.requests.append(request)
+            invocation_id = f"fake-{next(self._numbers)}"
+            metadata = {"request_id": invocation_id, "session_id": request.session_id}
+            invocation = FakeInvocation(invocation_id, self._next(request), metadata)
+            self._invocations[invocation_id] = invocation
+            if key is not None:
+                self._keys[key] = invocation
+            return invocation, False
+
+    def find(self, invocation_id: str) -> FakeInvocation | None:
+        """Return an invocation that was asked for."""
+        return self._invocations.get(invocation_id)
+
+    def _next(self, request: RecordedRequest) -> tuple[Item, ...]:
+        if self._handler is not None:
+            try:
+                made = self._handler(request)
+            except Exception as error:  # noqa: BLE001  # it is how the fake agent fails
+                return (error,)
+            return tuple(made) if isinstance(made, list) else (Value(made),)
+        if not self._script:
+            raise ConfigurationError(
+                "the fake agent was asked and nothing is scripted: call will_return, will_stream or will_raise first"
+            )
+        return self._script.popleft() if len(self._script) > 1 else self._script[0]
+
+
+def _config() -> ClientConfig:
+    """Return settings without pauses between retries, and without this machine's key."""
+    return ClientConfig(api_key="fake", retry_delay=0.001)

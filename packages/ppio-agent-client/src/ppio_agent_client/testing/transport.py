@@ -1,0 +1,175 @@
+"""The fake agent's side of the wire, as an httpx transport."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from pydantic_core import to_json
+
+from ppio_agent_models import (
+    EVENTS_HEADER,
+    IDEMPOTENCY_REPLAYED_HEADER,
+    INSTANCE_HEADER,
+    INVOCATION_ID_HEADER,
+    LAST_EVENT_ID_HEADER,
+    PROTOCOL_HEADER,
+    REQUEST_ID_HEADER,
+)
+
+from .script import Cut, Delay, FakeInvocation, Progress, RecordedRequest, Typed, Value, status_of
+
+if TYPE_CHECKING:
+    from .agent import FakeAgent
+
+_IDENTITY = {PROTOCOL_HEADER: "1", INSTANCE_HEADER: "fake"}
+
+
+class FakeTransport(httpx.MockTransport):
+    """A transport for httpx clients of both kinds, all of whose requests reach the fake agent."""
+
+    def __init__(self, agent: FakeAgent) -> None:
+        super().__init__(self._answer)
+        self._agent = agent
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request of an async client, as `_answer` does one of a blocking client."""
+        await request.aread()
+        response, seconds = self._respond(request)
+        await _in_time(asyncio.sleep(seconds), request) if seconds else None
+        return response
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        response, seconds = self._respond(request)
+        limit = request.extensions.get("timeout", {}).get("read")
+        if limit is not None and seconds > limit:
+            time.sleep(limit)
+            raise httpx.ReadTimeout("the fake agent is silent", request=request)
+        time.sleep(seconds)
+        return response
+
+    def _respond(self, request: httpx.Request) -> tuple[httpx.Response, float]:
+        """Return the answer, and after how many seconds it comes."""
+        path = request.url.path
+        if path == "/ping":
+            return _json(200, {"status": "Healthy"}), 0
+        if path == "/invocations":
+            return self._invoke(request)
+        _, _, invocation_id, *rest = path.split("/")
+        invocation = self._agent.find(invocation_id)
+        if invocation is None:
+            return _json(404, _error("NotFoundError", f"There is no invocation {invocation_id!r}.")), 0
+        if rest:
+            after = int(request.headers.get(LAST_EVENT_ID_HEADER, "0"))
+            return _stream(_Events(invocation, after, request), _headers(invocation)), 0
+        if request.method == "DELETE":
+            invocation.cancelled = True
+        return _json(200, invocation.resource().model_dump(mode="json")), 0
+
+    def _invoke(self, request: httpx.Request) -> tuple[httpx.Response, float]:
+        asked = RecordedRequest.of(json.loads(request.content), dict(request.headers))
+        invocation, replayed = self._agent.begin(asked)
+        headers = _headers(invocation)
+        if replayed:
+            headers[IDEMPOTENCY_REPLAYED_HEADER] = "true"
+        if asked.is_background:
+            return _json(202, invocation.resource().model_dump(mode="json"), headers), 0
+        if asked.wants_stream and not invocation.fails_at_once:
+            return _stream(_Events(invocation, 0, request), headers), 0
+        if invocation.take_cut():
+            raise httpx.ReadError("the fake agent cut the connection", request=request)
+        return _json(status_of(invocation.error), invocation.envelope().model_dump(), headers), invocation.seconds
+
+
+class _Events(httpx.AsyncByteStream, httpx.SyncByteStream):
+    """The events of an invocation behind event number `after`, with its delays and cuts."""
+
+    def __init__(self, invocation: FakeInvocation, after: int, request: httpx.Request) -> None:
+        self._invocation = invocation
+        self._after = after
+        self._request = request
+        self.is_typed: bool = invocation.is_typed and request.headers.get(EVENTS_HEADER) == "1"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts():
+            if isinstance(part, float):
+                await _in_time(asyncio.sleep(part), self._request)
+            else:
+                yield part
+
+    def __iter__(self) -> Iterator[bytes]:
+        limit = self._request.extensions.get("timeout", {}).get("read")
+        for part in self._parts():
+            if not isinstance(part, float):
+                yield part
+                continue
+            time.sleep(part if limit is None else min(part, limit))
+            if limit is not None and part > limit:
+                raise httpx.ReadTimeout("the fake agent is silent", request=self._request)
+
+    def _parts(self) -> Iterator[bytes | float]:
+        number = 0
+        for index, item in enumerate(self._invocation.items):
+            if self._invocation.cancelled or isinstance(item, Exception):
+                break
+            if isinstance(item, Delay):
+                if number >= self._after:
+                    yield float(item.seconds)
+            elif isinstance(item, Cut):
+                if self._invocation.take_cut(index):
+                    raise httpx.ReadError("the fake agent cut the connection", request=self._request)
+            else:
+                number += 1
+                if number > self._after:
+                    yield from self._told(number, item)
+        number += 1
+        if number > self._after:
+            name = "done" if self._invocation.error is None else "error"
+            yield b"id: %d\nevent: %b\ndata: %b\n\n" % (
+                number,
+                name.encode(),
+                to_json(self._invocation.envelope(with_result=False).model_dump()),
+            )
+
+    def _told(self, number: int, item: Any) -> list[bytes]:
+        if not isinstance(item, Typed):
+            return [_event(number, item)]
+        return [_event(number, shown) for shown in ([item.event] if self.is_typed else item.chunks)]
+
+
+def _event(number: int, item: Any) -> bytes:
+    if isinstance(item, Progress):
+        return b"id: %d\nevent: progress\ndata: %b\n\n" % (number, to_json(item.value))
+    return b"id: %d\ndata: %b\n\n" % (number, to_json(item.result if isinstance(item, Value) else item))
+
+
+async def _in_time(waiting: Any, request: httpx.Request) -> None:
+    """Wait, for as long as the client lets an answer be silent."""
+    try:
+        await asyncio.wait_for(waiting, request.extensions.get("timeout", {}).get("read"))
+    except TimeoutError:
+        raise httpx.ReadTimeout("the fake agent is silent", request=request) from None
+
+
+def _headers(invocation: FakeInvocation) -> dict[str, str]:
+    return {INVOCATION_ID_HEADER: invocation.invocation_id, REQUEST_ID_HEADER: invocation.invocation_id}
+
+
+def _stream(events: _Events, headers: dict[str, str]) -> httpx.Response:
+    sent = {"Content-Type": "text/event-stream", **_IDENTITY} | headers
+    if events.is_typed:
+        sent[EVENTS_HEADER] = "1"
+    return httpx.Response(200, headers=sent, stream=events)
+
+
+def _json(status: int, value: Any, headers: dict[str, str] | None = None) -> httpx.Response:
+    sent = {"Content-Type": "application/json", **_IDENTITY} | (headers or {})
+    return httpx.Response(status, content=to_json(value), headers=sent)
+
+
+def _error(error_type: str, sentence: str) -> dict[str, Any]:
+    return {"status": "error", "result": None, "error": sentence, "error_type": error_type}
