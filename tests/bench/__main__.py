@@ -1,7 +1,7 @@
 """How fast is it? Our runtime and client against the bare minimum, and against peers.
 
     python -m tests.bench                    # all rows, a few minutes
-    python -m tests.bench --peers            # with ppio-sandbox, bedrock-agentcore, FastAPI and Starlette
+    python -m tests.bench --peers            # with FastAPI, Starlette and the servers of other SDKs
     python -m tests.bench --only posts       # one group or row
     python -m tests.bench --growth           # how it grows with connections, streams, sessions
     python -m tests.bench --check            # exit 1 when a target is missed
@@ -71,7 +71,7 @@ def main() -> int:
         for group in chosen:
             sys.stderr.write(f"measuring {group} ...\n")
             try:
-                report.results |= _RUN[group](others, rounds)
+                report.results |= _RUN[group]([app for app in others if group in PEERS[app.name].groups], rounds)
             except Exception as error:  # noqa: BLE001  # the other groups are still worth measuring
                 sys.stderr.write(f"{group} failed: {error!r}\n")
     sys.stdout.write(report.text())

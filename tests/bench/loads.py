@@ -24,10 +24,18 @@ BIG_REQUEST: Final = json.dumps(
     {"prompt": "x", "messages": [{"id": i, "role": "user", "content": "lorem ipsum dolor " * 54} for i in range(990)]}
 ).encode()
 
+NEW_SESSION: Final = "0000000000000"
+"""Where a body has this, each request has another number."""
 _WRK: Final = shutil.which("wrk")
 _SCRIPT: Final = """
 local file = io.open("{body}", "rb"); wrk.body = file:read("*a"); file:close()
 wrk.method = "POST"; wrk.headers["Content-Type"] = "application/json"; {headers}
+local sessions = wrk.body:find("{session}", 1, true) and os.time() * 1000
+function request()
+  if not sessions then return wrk.format() end
+  sessions = sessions + 1
+  return wrk.format(nil, nil, nil, (wrk.body:gsub("{session}", string.format("%0{digits}d", sessions))))
+end
 function done(s, l, r)
   local failed = s.errors.connect + s.errors.read + s.errors.write + s.errors.timeout + s.errors.status
   local p50, p99 = l:percentile(50), l:percentile(99)
@@ -64,14 +72,11 @@ def posts(
         RuntimeError: Not every answer was a 2xx.
     """
     cpu = server.cpu_seconds()
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
     if protocol:
-        headers["PPIO-Agent-Protocol"] = "1"
-    if _WRK:
-        numbers = _wrk(server.port, connections, body, seconds, headers)
-    else:
-        arguments = [sys.executable, str(_generator("posts.py")), str(server.port), str(connections), str(seconds)]
-        printed = subprocess.run(arguments, input=body, capture_output=True, check=True, timeout=seconds + 60).stdout
-        numbers = [int(word) for word in printed.split()]
+        fields["PPIO-Agent-Protocol"] = "1"
+    generate = _wrk if _WRK else _python
+    numbers = generate(server, connections, server.app.wrap(body), max(seconds, server.app.burst_seconds), fields)
     requests, micros, _, p99, errors = numbers
     if errors or not requests:
         raise RuntimeError(f"{server.app.name}: {errors} of {requests} requests failed")
@@ -82,9 +87,10 @@ def streams(
     server: Server, count: int, chunks: int, *, pause: float = 0, repeat: int = 1, protocol: bool = False
 ) -> Streams:
     """Read `count` streams at once of `chunks` events each, `repeat` times."""
-    numbers = [server.port, count, chunks, pause, repeat, int(protocol)]
+    body = server.app.wrap_stream(json.dumps({"prompt": "x", "count": chunks, "pause": pause}).encode())
+    numbers = [server.port, count, repeat, int(protocol), server.app.stream_path or server.app.path]
     command = [sys.executable, str(_generator("streams.py")), *map(str, numbers)]
-    printed = subprocess.run(command, capture_output=True, check=True, timeout=120).stdout.split()
+    printed = subprocess.run(command, input=body, capture_output=True, check=True, timeout=120).stdout.split()
     if int(printed[0]) < count * chunks * repeat:
         raise RuntimeError(f"{server.app.name}: only {int(printed[0])} events arrived")
     return Streams(int(printed[0]) / float(printed[1]), float(printed[2]), float(printed[1]))
@@ -123,14 +129,23 @@ def _generator(name: str) -> Path:
     return Path(__file__).parent / "load" / name
 
 
-def _wrk(port: int, connections: int, body: bytes, seconds: int, headers: dict[str, str]) -> list[int]:
+def _python(server: Server, connections: int, body: bytes, seconds: int, headers: dict[str, str]) -> list[int]:
+    fields = [f"{name}: {value}" for name, value in headers.items()]
+    numbers = [server.port, connections, seconds, server.app.path]
+    command = [sys.executable, str(_generator("posts.py")), *map(str, numbers), *fields]
+    printed = subprocess.run(command, input=body, capture_output=True, check=True, timeout=seconds + 60).stdout
+    return [int(word) for word in printed.split()]
+
+
+def _wrk(server: Server, connections: int, body: bytes, seconds: int, headers: dict[str, str]) -> list[int]:
     assert _WRK
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "body").write_bytes(body)
-        lines = " ".join(f'wrk.headers["{name.replace("_", "-")}"] = "{value}";' for name, value in headers.items())
+        lines = " ".join(f'wrk.headers["{name}"] = "{value}";' for name, value in headers.items())
         script = Path(folder) / "post.lua"
-        script.write_text(_SCRIPT.format(body=f"{folder}/body", headers=lines))
-        url = f"http://127.0.0.1:{port}/invocations"
+        of_session = {"session": NEW_SESSION, "digits": len(NEW_SESSION)}
+        script.write_text(_SCRIPT.format(body=f"{folder}/body", headers=lines, **of_session))
+        url = f"http://127.0.0.1:{server.port}{server.app.path}"
         command = [_WRK, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), url]
         printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
     return [int(word) for word in printed.rpartition("RESULT ")[2].split()]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from .report import Curve, Report
 
 _SHOWN = ("post-c1", "post-c32", "post-c256", "sync-c32", "in-1mb", "out-1mb", "stream-1", "stream-100")
-_COLOURS = ["#0b6e4f", "#8d99ae", "#5c677d", "#d08c60", "#bc4749"]
+_COLOURS = ["#0b6e4f", "#8d99ae", "#5c677d", "#d08c60", "#bc4749", "#6a4c93", "#e9c46a"]
 
 
 def draw(report: Report, path: Path) -> None:

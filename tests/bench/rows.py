@@ -117,6 +117,10 @@ GROUPS: Final[dict[str, list[Row]]] = {
     "features": [
         Row("protocol-1-post", "durable POST (protocol 1)"),
         Row("protocol-1-stream", "durable stream (protocol 1), chunks/s"),
+        Row("sqlite-post", "submitted POST (202), event store in SQLite, to the same in memory"),
+        Row("sqlite-stream", "durable stream, event store in SQLite, to the same in memory, chunks/s"),
+        Row("redis-post", "submitted POST (202), event store in Redis, to the same in memory"),
+        Row("redis-stream", "durable stream, event store in Redis, to the same in memory, chunks/s"),
         Row("no-metrics", "without metrics"),
         Row("access-log", "access log"),
         Row("rate-limit", "rate limit"),

@@ -26,8 +26,8 @@ def run(peers: Sequence[App], rounds: int) -> Results:
     apps = [RAW, OURS, *peers]
     measures = {
         "stream-1": lambda server: _whole_or_tenth(server, 1, 100_000),
-        "stream-100": lambda server: streams(server, 100, 1000),
-        "first-1": lambda server: streams(server, 1, 1, repeat=200),
+        "stream-100": lambda server: _whole_or_tenth(server, 100, 1000),
+        "first-1": lambda server: streams(server, 1, 1, repeat=200 // server.app.burst_seconds**2),
     }
     found = measured_each(apps, "stream", measures, rounds, warm_up)
     results = {name: ratios(found[name], "raw", lambda burst: burst.rate) for name in ("stream-1", "stream-100")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 from tests.support.platform import API_KEY, Server
@@ -89,10 +88,3 @@ def variables_of(platform: Server) -> dict[str, str]:
     """Return the variables with which the emulator is the platform."""
     urls = {"PPIO_API_URL": platform.url, "PPIO_SANDBOX_URL": platform.url}
     return {**urls, "PPIO_API_KEY": API_KEY, "PPIO_DOMAIN": MODERN_DOMAIN}
-
-
-def free_port() -> int:
-    """Return a port of this machine on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.command_line import CommandLine
 
 SECRETS = {
@@ -11,6 +13,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.slow
 def test_every_value_says_where_it_comes_from(cli: CommandLine) -> None:
     client = cli.run("config", "--json", PPIO_API_URL="http://user:pass@127.0.0.1:1").document["client"]
     assert client["base_url"] == {
@@ -23,6 +26,7 @@ def test_every_value_says_where_it_comes_from(cli: CommandLine) -> None:
     assert cli.run("config", "--local", "--json").document["client"]["provider"]["origin"] == "argument"
 
 
+@pytest.mark.slow
 def test_the_agents_settings_are_those_it_would_have(cli: CommandLine) -> None:
     assert cli.run("config", "--json").document["agent"] == {}
     cli.run("init", "--name", "a")
@@ -31,6 +35,7 @@ def test_the_agents_settings_are_those_it_would_have(cli: CommandLine) -> None:
     assert agent["host"]["origin"] == "default"
 
 
+@pytest.mark.slow
 def test_no_secret_is_shown(cli: CommandLine) -> None:
     cli.run("init", "--name", "a")
     for form in ([], ["--json"], ["--debug", "--verbose"]):
@@ -40,6 +45,7 @@ def test_no_secret_is_shown(cli: CommandLine) -> None:
         assert "very-secret" not in ended.out + ended.err
 
 
+@pytest.mark.slow
 def test_an_agent_that_cannot_be_imported_is_a_warning(cli: CommandLine) -> None:
     cli.run("init", "--name", "a")
     (cli.folder / "main.py").write_text("1 / 0\n", encoding="utf-8")
@@ -49,6 +55,7 @@ def test_an_agent_that_cannot_be_imported_is_a_warning(cli: CommandLine) -> None
     assert "api_key" in ended.out
 
 
+@pytest.mark.slow
 def test_it_fits_a_terminal_of_80_columns(cli: CommandLine) -> None:
     cli.run("init", "--name", "a")
     with cli.terminal("config") as terminal:

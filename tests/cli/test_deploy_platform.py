@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ def account(cli: CommandLine, tmp_path: Path) -> Iterator[Account]:
         yield account
 
 
+@pytest.mark.slow
 def test_what_is_built_is_what_was_shown_and_nothing_starts_by_itself(account: Account) -> None:
     folder = account.cli.folder
     (folder / ".env").write_text("SECRET=1\n")
@@ -84,6 +86,7 @@ def test_what_is_built_is_what_was_shown_and_nothing_starts_by_itself(account: A
     assert (deployed.document["tags"], deployed.document["resumed"]) == (["v1"], False)
 
 
+@pytest.mark.slow
 def test_the_status_is_written_and_changes_nothing_that_is_sent(account: Account) -> None:
     first = account.run(*DEPLOY)
     status = account.status
@@ -99,6 +102,7 @@ def test_the_status_is_written_and_changes_nothing_that_is_sent(account: Account
     assert len(account.platform.log.of("upload")) == uploads
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_is_named_with_its_line_and_its_log(account: Account) -> None:
     account.dockerfile(f"RUN {FAILS}")
     failed = account.run(*DEPLOY, "--json")
@@ -112,6 +116,7 @@ def test_a_step_that_fails_is_named_with_its_line_and_its_log(account: Account) 
     assert account.status["phase"] == "deployed"
 
 
+@pytest.mark.slow
 def test_a_build_that_was_left_is_waited_for_again(account: Account, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     account.dockerfile(f"RUN while [ ! -e {gate} ]; do sleep 0.02; done")
@@ -119,7 +124,7 @@ def test_a_build_that_was_left_is_waited_for_again(account: Account, tmp_path: P
         terminal.wait_for("RUN while")
         terminal.interrupt()
         assert terminal.end() == 130
-    assert "The build goes on" in terminal.screen
+    assert "The platform continues the build" in terminal.screen
     assert account.status["phase"] == "building"
 
     gate.touch()
@@ -130,6 +135,7 @@ def test_a_build_that_was_left_is_waited_for_again(account: Account, tmp_path: P
     assert account.status["phase"] == "deployed"
 
 
+@pytest.mark.slow
 def test_a_build_that_was_left_is_begun_anew_when_something_has_changed(account: Account, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     account.dockerfile(f"RUN while [ ! -e {gate} ]; do sleep 0.02; done")
@@ -142,9 +148,10 @@ def test_a_build_that_was_left_is_begun_anew_when_something_has_changed(account:
     again = account.run(*DEPLOY, "--json")
 
     assert (again.document["resumed"], len(account.template.builds)) == (False, 2)
-    assert "starting anew" in again.err
+    assert "starting a new one" in again.err
 
 
+@pytest.mark.slow
 def test_a_template_of_somebody_else_is_only_replaced_on_request(account: Account) -> None:
     account.platform.add_template("theirs", account.cli.folder).names.append("parrot")
     refused = account.run(*DEPLOY)
@@ -152,6 +159,7 @@ def test_a_template_of_somebody_else_is_only_replaced_on_request(account: Accoun
     assert account.run(*DEPLOY, "--update", "--json").document["template_id"] == "theirs"
 
 
+@pytest.mark.slow
 def test_prestart_bakes_a_command_and_says_what_it_costs(account: Account) -> None:
     ended = account.run(*DEPLOY, "--prestart")
     assert "--env nor the" in " ".join(ended.err.split())
@@ -164,10 +172,11 @@ def test_prestart_bakes_a_command_and_says_what_it_costs(account: Account) -> No
     [
         ({"PPIO_DOMAIN": ""}, 2, "PPIO_DOMAIN=cn-beijing-1.sandbox.ppio.com"),
         ({"PPIO_API_KEY": ""}, 4, "PPIO_API_KEY is not set"),
-        ({"PPIO_API_KEY": "wrong-key"}, 4, "refused the key"),
+        ({"PPIO_API_KEY": "wrong-key"}, 4, "refused the API key"),
         ({"PPIO_API_URL": "http://127.0.0.1:1"}, 1, "cannot be reached"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_in_the_way_is_said_before_anything_is_built(
     account: Account, variables: dict[str, str], code: int, says: str
 ) -> None:
@@ -178,18 +187,24 @@ def test_what_is_in_the_way_is_said_before_anything_is_built(
     assert account.status == {}
 
 
+@pytest.mark.slow
 def test_what_the_platform_refuses_is_said_in_its_words(account: Account) -> None:
     account.platform.faults.add("build", "500", message="the builders are asleep")
     ended = account.run(*DEPLOY)
-    assert (ended.code, ended.err.splitlines()[-1]) == (1, "Error: the platform says: the builders are asleep")
+    assert (ended.code, ended.err.splitlines()[-1]) == (
+        1,
+        "Error: the platform returned an error: the builders are asleep",
+    )
 
 
+@pytest.mark.slow
 def test_a_silent_platform_is_not_waited_for_without_end(account: Account) -> None:
     account.platform.faults.add("build", "hang")
     ended = account.run(*DEPLOY, "--timeout", "1", "--json")
     assert (ended.code, ended.error["type"]) == (5, "TotalTimeoutError")
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_lost_does_not_end_the_wait(account: Account) -> None:
     account.platform.faults.add("build_status", "reset")
     account.platform.faults.add("build_status", "503")
@@ -204,18 +219,37 @@ def test_a_secret_that_would_travel_is_warned_of(account: Account) -> None:
     assert ".env" in json.dumps(ended.document["warnings"])
 
 
-def test_progress_is_drawn_on_a_terminal(account: Account) -> None:
-    with account.cli.terminal(*DEPLOY, **account.variables()) as terminal:
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.slow
+def test_progress_is_drawn_on_a_terminal(account: Account, tmp_path: Path, columns: int) -> None:
+    gate = tmp_path / "gate"
+    account.dockerfile(f"RUN while [ ! -e {gate} ]; do sleep 0.02; done")
+    with account.cli.terminal(*DEPLOY, **account.variables(), COLUMNS=str(columns)) as terminal:
+        terminal.wait_for("Uploading .*0:00:00")
+        terminal.wait_for(r"RUN while .*…[^\r\n]* .*\d/\d[^\r\n]*\d:\d\d:\d\d")
+        gate.touch()
         assert terminal.end() == 0
-    assert "will be sent:" in terminal.screen
-    assert "Building" in terminal.screen
+    assert "to send," in terminal.screen
+    assert re.search(r"Took [\d.]+ s\.", terminal.screen)
     assert f"Deployed parrot as the template {account.template.template_id}." in terminal.screen
+    drawn = [line for line in re.split(r"[\r\n]+", terminal.screen) if re.search(r"\d:\d\d:\d\d", line)]
+    assert max(map(len, drawn)) <= columns
+
+
+@pytest.mark.slow
+def test_progress_is_plain_lines_without_a_terminal(account: Account) -> None:
+    ended = account.run(*DEPLOY)
+    assert "\x1b" not in ended.err
+    assert "\r" not in ended.err
+    assert re.search(r"^\[4\] .*$", ended.err, re.MULTILINE)
+    assert re.search(r"^Took [\d.]+ s\.$", ended.err, re.MULTILINE)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.slow
 def test_a_file_whose_name_is_not_utf8_is_told_and_the_rest_is_sent(account: Account) -> None:
     (account.cli.folder / os.fsdecode(b"caf\xe9.txt")).touch()
-    said = r"'caf\udce9.txt' has a name that is not UTF-8 and is not sent."
+    said = r"not sent, because the name is not UTF-8: 'caf\udce9.txt'"
     assert said in account.run(*DEPLOY, "--dry-run").err
     deployed = account.run(*DEPLOY)
     assert (deployed.code, said in deployed.err) == (0, True), deployed.err

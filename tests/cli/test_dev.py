@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.command_line import PPIO_AGENT, CommandLine, Terminal
-
-from .agents import free_port
+from tests.support.command_line import CommandLine, Terminal
+from tests.support.ports import free_port
 
 PROGRAM = """
 import os, subprocess, sys
@@ -62,14 +60,7 @@ def ask(port: int) -> Any:
 def wait_until_gone(*pids: int) -> None:
     """Wait for the end of processes that are not ours: each has a directory in /proc until then, or is a zombie."""
     for pid in pids:
-        handle = None
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        with os.fdopen(handle) as watched:
-            import select
-
+        with suppress(ProcessLookupError), os.fdopen(os.pidfd_open(pid)) as watched:
             assert select.select([watched], [], [], 30)[0], f"process {pid} lives on"
 
 
@@ -77,6 +68,7 @@ def pids_of(cli: CommandLine) -> list[int]:
     return [int(pid) for pid in (cli.folder / "pids").read_text(encoding="utf-8").split()]
 
 
+@pytest.mark.slow
 def test_an_error_is_shown_and_its_repair_runs(agent: CommandLine) -> None:
     port = free_port()
     with developing(agent, port) as terminal:
@@ -92,6 +84,7 @@ def test_an_error_is_shown_and_its_repair_runs(agent: CommandLine) -> None:
         assert terminal.end() == 130
 
 
+@pytest.mark.slow
 def test_a_traceback_has_the_frames_of_the_agent_alone(agent: CommandLine) -> None:
     (agent.folder / "helper.py").write_text(
         "import json\n\ndef load():\n    return json.loads('{')\n", encoding="utf-8"
@@ -104,6 +97,7 @@ def test_a_traceback_has_the_frames_of_the_agent_alone(agent: CommandLine) -> No
         assert "JSONDecodeError" in terminal.screen
 
 
+@pytest.mark.slow
 def test_a_missing_library_is_told_with_the_line_that_installs_it(agent: CommandLine) -> None:
     (agent.folder / "main.py").write_text("import no_such_library\n", encoding="utf-8")
     with agent.terminal("dev", "--port", str(free_port())) as terminal:
@@ -111,6 +105,7 @@ def test_a_missing_library_is_told_with_the_line_that_installs_it(agent: Command
         terminal.wait_for("Waiting for the next save")
 
 
+@pytest.mark.slow
 def test_a_wrong_manifest_is_told_and_its_repair_runs(agent: CommandLine) -> None:
     port = free_port()
     manifest = agent.folder / ".ppio-agent.yaml"
@@ -123,6 +118,7 @@ def test_a_wrong_manifest_is_told_and_its_repair_runs(agent: CommandLine) -> Non
         terminal.wait_for("Running again")
 
 
+@pytest.mark.slow
 def test_data_that_the_agent_writes_does_not_start_it_again(agent: CommandLine) -> None:
     port = free_port()
     with developing(agent, port) as terminal:
@@ -134,24 +130,20 @@ def test_data_that_the_agent_writes_does_not_start_it_again(agent: CommandLine) 
         assert "data.json" not in terminal.screen
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_no_process_is_left_behind(agent: CommandLine, number: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, None)]
+)
+@pytest.mark.slow
+def test_no_process_is_left_behind(agent: CommandLine, number: int, code: int | None) -> None:
     (agent.folder / "main.py").write_text(WITH_A_CHILD, encoding="utf-8")
     with developing(agent, free_port()) as terminal:
         pids = pids_of(agent)
         os.kill(terminal.pid, number)
-        assert terminal.end() == code
-    wait_until_gone(*pids)
-
-
-def test_no_process_is_left_behind_when_it_is_killed(agent: CommandLine) -> None:
-    (agent.folder / "main.py").write_text(WITH_A_CHILD, encoding="utf-8")
-    with developing(agent, free_port()) as terminal:
-        pids = pids_of(agent)
-        os.kill(terminal.pid, signal.SIGKILL)
+        assert code is None or terminal.end() == code
         wait_until_gone(*pids)
 
 
+@pytest.mark.slow
 def test_a_save_leaves_no_process_behind(agent: CommandLine) -> None:
     (agent.folder / "main.py").write_text(WITH_A_CHILD, encoding="utf-8")
     with developing(agent, free_port()) as terminal:
@@ -161,37 +153,19 @@ def test_a_save_leaves_no_process_behind(agent: CommandLine) -> None:
         wait_until_gone(*pids)
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_told_with_its_holder_and_the_next_one(agent: CommandLine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = agent.run("dev", "--port", str(port), "--json")
         assert ended.code == 1
-        assert f"Port {port} is taken by" in ended.error["message"]
+        assert f"Port {port} is in use by" in ended.error["message"]
         assert f"(pid {os.getpid()})" in ended.error["message"]
         assert "--port" in ended.error["hint"]
         with agent.terminal("dev", "--port", str(port)) as terminal:
             terminal.wait_for(r"Use (\d+)\? \(y/n\) \[y\]: ")
             terminal.type("")
             terminal.wait_for("curl -N.*\n")
-
-
-def test_a_program_is_told_in_lines_of_json(agent: CommandLine) -> None:
-    port = free_port()
-    process = subprocess.Popen(
-        [*PPIO_AGENT, "dev", "--json", "--port", str(port)],
-        cwd=agent.folder,
-        env=agent.variables({}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process, process.stdout as lines:
-        event = json.loads(lines.readline())
-        assert (event["event"], event["url"]) == ("ready", f"http://127.0.0.1:{port}")
-        assert ask(port)["word"] == "first"
-        process.terminate()
-        assert process.wait(60) == 143
 
 
 def test_a_folder_without_an_agent_is_a_usage_error(cli: CommandLine) -> None:

@@ -85,7 +85,7 @@ def test_the_image_is_the_image_alone(written: str, image: str) -> None:
 def test_an_argument_before_the_image_counts_again_where_it_is_named_again() -> None:
     text = "ARG V=1\nFROM a:$V\nARG V\nCOPY f$V x\n"
     assert steps(text) == ["ARG V=1", "COPY f1 x"]
-    with pytest.raises(ConfigurationError, match=r"line 3: COPY uses \$V, which neither ARG nor ENV"):
+    with pytest.raises(ConfigurationError, match=r":3: COPY uses \$V, which has no value"):
         read_dockerfile("ARG V=1\nFROM a:$V\nCOPY f$V x\n", source="Dockerfile")
 
 
@@ -97,19 +97,19 @@ def test_another_escape_sign_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("FROM a\nFROM b\n", "Dockerfile, line 2: a second FROM"),
-        ("FROM a\nCOPY --from=b /x /y\n", "line 2: COPY --from is not understood"),
-        ("FROM a\nADD https://example.com/x /y\n", "line 2: ADD of 'https://example.com/x'"),
-        ("FROM a\nRUN <<EOF\nEOF\n", "line 2: here-documents"),
-        ("FROM a\nRUN --mount=type=secret,id=x cat\n", "line 2: RUN --mount"),
-        ("FROM a\nCOPY x\n", "line 2: COPY needs"),
-        ("FROM a\nSHELL bash\n", "line 2: SHELL needs a list"),
-        ("FROM a:$V\n", "line 1: FROM uses $V, which neither"),
-        ("FROM python:3.12-alpine\n", "line 1: 'python:3.12-alpine' has no apt"),
-        ("FROM host:5000/x/alpine:3\n", "line 1: 'host:5000/x/alpine:3' has no apt"),
-        ("FROM python:3.12-alpine3.20@sha256:00\n", "has no apt"),
-        ("FROM scratch\n", "line 1: 'scratch' has no apt"),
-        ("RUN true\n", "line 1: RUN stands before FROM"),
+        ("FROM a\nFROM b\n", "Dockerfile:2: second FROM"),
+        ("FROM a\nCOPY --from=b /x /y\n", "Dockerfile:2: COPY --from is not supported"),
+        ("FROM a\nADD https://example.com/x /y\n", "Dockerfile:2: ADD of 'https://example.com/x'"),
+        ("FROM a\nRUN <<EOF\nEOF\n", "Dockerfile:2: here-documents"),
+        ("FROM a\nRUN --mount=type=secret,id=x cat\n", "Dockerfile:2: RUN --mount"),
+        ("FROM a\nCOPY x\n", "Dockerfile:2: COPY needs"),
+        ("FROM a\nSHELL bash\n", "Dockerfile:2: SHELL must be a list"),
+        ("FROM a:$V\n", "Dockerfile:1: FROM uses $V, which has"),
+        ("FROM python:3.12-alpine\n", "Dockerfile:1: 'python:3.12-alpine' lacks apt"),
+        ("FROM host:5000/x/alpine:3\n", "Dockerfile:1: 'host:5000/x/alpine:3' lacks apt"),
+        ("FROM python:3.12-alpine3.20@sha256:00\n", "lacks apt"),
+        ("FROM scratch\n", "Dockerfile:1: 'scratch' lacks apt"),
+        ("RUN true\n", "Dockerfile:1: RUN stands before FROM"),
         ("# nothing\n", "has no FROM"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_pattern_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path, 
     (tmp_path / ".dockerignore").write_text(f"*.log\n{pattern}\n")
     with pytest.raises(ConfigurationError) as refused:
         collect(tmp_path, ["."])
-    assert str(refused.value).startswith(f".dockerignore, line 2: the pattern {pattern!r} cannot be read: ")
+    assert str(refused.value).startswith(f".dockerignore:2: the pattern {pattern!r} cannot be read: ")
 
 
 @given(
@@ -259,8 +259,8 @@ def test_a_sandbox_is_as_large_as_the_manifest_says_and_the_rest_fits(
         ("9", None, "whole CPUs, 1 to 8"),
         (None, "600Mi", "steps of 512Mi"),
         (None, "16Gi", "memory_limit is '16Gi'"),
-        ("1", "8Gi", "1 CPUs with 8192 MiB do not fit"),
-        ("8", "1Gi", "8 CPUs with 1024 MiB do not fit"),
+        ("1", "8Gi", "8192 MiB do not fit 1 CPUs"),
+        ("8", "1Gi", "1024 MiB do not fit 8 CPUs"),
     ],
 )
 def test_a_size_that_the_platform_has_not_is_refused(cpu: str | None, memory: str | None, says: str) -> None:

@@ -46,14 +46,17 @@ def walk_through(cli: CommandLine, variables: Mapping[str, str]) -> str:
     return template_id
 
 
+@pytest.mark.slow
 def test_they_work_on_this_machine(spelled: CommandLine) -> None:
     assert walk_through(spelled, {"PPIO_AGENT_PROVIDER": "local"}) == "my-agent"
 
 
+@pytest.mark.slow
 def test_they_work_on_the_platform(spelled: CommandLine, platform: Server) -> None:
     walk_through(spelled, variables_of(platform))
 
 
+@pytest.mark.slow
 def test_a_session_on_the_platform_is_looked_after(cli: CommandLine, platform: Server) -> None:
     variables = variables_of(platform)
     cli.run("init", "--name", "my-agent", "--template", "streaming")

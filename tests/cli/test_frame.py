@@ -59,10 +59,11 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 2
-    assert ended.stderr == "ppio-agent: typer is not installed. Run: pip install 'ppio-agent-client[cli]'\n"
+    assert ended.stderr == "ppio-agent: Not installed: typer. Run: pip install 'ppio-agent-client[cli]'\n"
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
+@pytest.mark.slow
 def test_the_help_of_a_command_begins_with_its_summary(cli: CommandLine, name: str) -> None:
     ended = cli.run(name, "--help", COLUMNS="120")
     assert ended.code == 0

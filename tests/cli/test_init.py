@@ -22,6 +22,7 @@ FILES = ["main.py", ".ppio-agent.yaml", "requirements.txt", "Dockerfile", ".dock
 
 
 @pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.slow
 def test_every_template_is_written_whole(cli: CommandLine, kind: Kind) -> None:
     ended = cli.run("init", "--name", "my-agent", "--entrypoint", "main.py", "--template", kind, "--json")
     assert ended.code == 0
@@ -37,6 +38,7 @@ def test_every_template_is_written_whole(cli: CommandLine, kind: Kind) -> None:
     ("kind", "answer"),
     [("plain", {"answer": "You said: hi", "messages_so_far": 1}), ("streaming", "You said: hi. That was message 1. ")],
 )
+@pytest.mark.slow
 def test_a_new_agent_runs(cli: CommandLine, kind: str, answer: object) -> None:
     assert cli.run("init", "--name", "my-agent", "--template", kind).code == 0
     with serving("-m", "ppio_agent_runtime", folder=cli.folder) as url:
@@ -125,7 +127,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(cli: CommandLine, 
 
 def test_who_works_from_a_checkout_hears_how_wheels_are_used(cli: CommandLine) -> None:
     ended = cli.run("init", "--name", "a")
-    assert "README.md says how wheels from a folder are used" in ended.err
+    assert "README.md describes how to use wheels from a folder" in ended.err
     assert "pip wheel --no-deps --wheel-dir wheels" in (cli.folder / "README.md").read_text()
 
 

@@ -84,7 +84,7 @@ def test_a_variable_that_cannot_be_is_refused_without_its_value(one: str) -> Non
 
 def test_a_wrong_line_of_a_file_is_named_and_not_shown(tmp_path: Path) -> None:
     (tmp_path / "e").write_text("A=1\nsecret words\n")
-    with pytest.raises(UsageError, match="line 2 is not NAME=VALUE") as refused:
+    with pytest.raises(UsageError, match=r"line 2 of .* is not NAME=VALUE") as refused:
         variables_of(None, tmp_path / "e")
     assert "secret" not in str(refused.value)
 
@@ -165,7 +165,7 @@ def test_a_manifest_is_never_broken_by_its_status(
     (tmp_path / "main.py").touch()
     write_status(read_agent(tmp_path), {"phase": "deployed"})
 
-    told = "could not be written" in capsys.readouterr().err
+    told = "the status cannot be written" in capsys.readouterr().err
     assert told == (file.read_text() == text)
     assert AgentManifest.from_yaml(file.read_text()).status == (None if told else {"phase": "deployed"})
 
@@ -180,11 +180,11 @@ def test_a_status_in_the_middle_or_in_json_is_left_out_too() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("{'prompt': 'hello'}", "JSON has double quotes around names and texts"),
-        ("{prompt: hello}", "JSON has double quotes around names and texts"),
-        ('{"prompt": "hello"', "begins like JSON and is none"),
-        ('[{"prompt": "hello"}]', "is JSON, but no object"),
-        ('"hello"', "is JSON, but no object"),
+        ("{'prompt': 'hello'}", "JSON needs double quotes around names and strings"),
+        ("{prompt: hello}", "JSON needs double quotes around names and strings"),
+        ('{"prompt": "hello"', "looks like JSON but is not"),
+        ('[{"prompt": "hello"}]', "is JSON but not an object"),
+        ('"hello"', "is JSON but not an object"),
         ("[INFO] hello", ""),
         ("hello {name}", ""),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import PPIO_AGENT, CommandLine
+from tests.support.command_line import CommandLine
 
 from .agents import write_agent
 
@@ -22,6 +22,7 @@ def living(cli: CommandLine, parrot: Path) -> str:
     return session_id
 
 
+@pytest.mark.slow
 def test_a_template_is_deployed_listed_shown_used_and_deleted(cli: CommandLine, parrot: Path) -> None:
     empty = cli.run("list", "--local")
     deployed = cli.run("deploy", "--local", "--config", "parrot/.ppio-agent.yaml", "--json")
@@ -50,6 +51,7 @@ def test_a_template_is_deployed_listed_shown_used_and_deleted(cli: CommandLine, 
     assert "# mine" in (parrot / ".ppio-agent.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_it_is_said_whether_the_folder_or_its_deployed_copy_is_asked(cli: CommandLine) -> None:
     write_agent(cli.folder)
     alone = cli.run("invoke", "--local", "--input", "show PATH", "--json")
@@ -59,11 +61,12 @@ def test_it_is_said_whether_the_folder_or_its_deployed_copy_is_asked(cli: Comman
     deployed = cli.run("invoke", "--local", "--template-id", "parrot", "--input", "say x")
 
     assert (folder.out, deployed.out) == ("said anew\n", "said\n")
-    hint = "Its deployed copy is asked with\n  ppio-agent invoke --local --template-id parrot"
+    hint = "To call its deployed copy:\n  ppio-agent invoke --local --template-id parrot"
     assert [hint in ended.err for ended in (alone, folder, deployed)] == [False, True, False]
     assert alone.document["template_id"] == str(cli.folder)
 
 
+@pytest.mark.slow
 def test_a_field_that_means_nothing_is_told_once_wherever_a_manifest_is_read(cli: CommandLine, parrot: Path) -> None:
     manifest = parrot / ".ppio-agent.yaml"
     manifest.write_text(manifest.read_text() + "    memroy_limits: 1Gi\n")
@@ -78,6 +81,7 @@ def test_a_field_that_means_nothing_is_told_once_wherever_a_manifest_is_read(cli
         assert (ended.code, ended.err.count(said)) == (0, 1), ended.err
 
 
+@pytest.mark.slow
 def test_a_name_of_another_folder_is_only_taken_over_on_request(cli: CommandLine, parrot: Path) -> None:
     other = write_agent(cli.folder / "other", name="parrot")
     assert cli.run("deploy", "--local", "--config", parrot).code == 0
@@ -86,6 +90,7 @@ def test_a_name_of_another_folder_is_only_taken_over_on_request(cli: CommandLine
     assert cli.run("deploy", "--local", "--config", other, "--update").code == 0
 
 
+@pytest.mark.slow
 def test_a_dry_run_does_nothing(cli: CommandLine, parrot: Path) -> None:
     ended = cli.run("deploy", "--local", "--config", parrot, "--dry-run", "--json")
     assert (ended.document["dry_run"], ended.document["status"]) == (True, "pending")
@@ -97,10 +102,11 @@ def test_a_dry_run_does_nothing(cli: CommandLine, parrot: Path) -> None:
     [
         (("--config", "nowhere"), "nowhere does not exist"),
         (("--tag", "v1"), "are for the platform"),
-        (("--config", "empty.yaml"), "read from .ppio-agent.yaml"),
-        (("--config", "gone"), "names the entrypoint 'main.py', which is not there"),
+        (("--config", "empty.yaml"), "must be named .ppio-agent.yaml"),
+        (("--config", "gone"), "names the entrypoint 'main.py', which does not exist"),
     ],
 )
+@pytest.mark.slow
 def test_what_cannot_be_deployed_says_why(cli: CommandLine, parrot: Path, options: tuple[str, ...], says: str) -> None:
     shutil.copy(parrot / ".ppio-agent.yaml", cli.folder / "empty.yaml")
     (cli.folder / "main.py").touch()
@@ -109,6 +115,7 @@ def test_what_cannot_be_deployed_says_why(cli: CommandLine, parrot: Path, option
     assert (ended.code, says in ended.err) == (2, True), ended.err
 
 
+@pytest.mark.slow
 def test_an_agent_gets_an_environment_of_its_own(cli: CommandLine, parrot: Path) -> None:
     _write_wheel(parrot / "stand_in-1.0-py3-none-any.whl")
     (parrot / "requirements.txt").write_text("./stand_in-1.0-py3-none-any.whl\n")
@@ -124,6 +131,7 @@ def test_an_agent_gets_an_environment_of_its_own(cli: CommandLine, parrot: Path)
     assert (failed.code, "no-such-package-of-ours" in failed.err, "Traceback" in failed.err) == (1, True, False)
 
 
+@pytest.mark.slow
 def test_pyproject_and_wheels_of_the_folder_are_installed(cli: CommandLine, parrot: Path) -> None:
     (parrot / "wheels").mkdir()
     _write_wheel(parrot / "wheels" / "stand_in-1.0-py3-none-any.whl")
@@ -139,7 +147,7 @@ def test_pyproject_and_wheels_of_the_folder_are_installed(cli: CommandLine, parr
     assert str(python.parents[1]) in subprocess.check_output(
         [python, "-c", "import ppio_agent_runtime as r; print(r.__file__)"], text=True
     )
-    assert "uv is not on PATH, so the versions that uv.lock fixes are not used" in ended.err
+    assert "uv is not on PATH, so the versions in uv.lock are not used" in ended.err
     (parrot / "pyproject.toml").write_text("[tool.poetry]\n")
     assert "has no dependencies in [project]" in cli.run(*install).err
 
@@ -162,11 +170,12 @@ def test_a_lock_file_is_installed_by_uv(cli: CommandLine, parrot: Path) -> None:
 @pytest.mark.parametrize(
     ("main", "says"),
     [
-        ("import no_such_library\n", "main.py:1: error: its import fails: ModuleNotFoundError"),
+        ("import no_such_library\n", "main.py:1: error: importing it fails: ModuleNotFoundError"),
         ("x = 1\n", "makes no PPIOAgentRuntimeApp"),
         ("from ppio_agent_runtime import *\napp = PPIOAgentRuntimeApp()\n", "has no @app.entrypoint"),
     ],
 )
+@pytest.mark.slow
 def test_an_agent_that_cannot_start_is_not_deployed(cli: CommandLine, parrot: Path, main: str, says: str) -> None:
     (parrot / "main.py").write_text(main)
     ended = cli.run("deploy", "--local", "--config", parrot)
@@ -189,6 +198,7 @@ def _write_wheel(path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_sessions_are_listed_and_closed(cli: CommandLine, living: str) -> None:
     [listed] = cli.run("sessions", "--local", "--json").document
     assert (listed["session_id"], listed["status"]) == (living, "active")
@@ -201,6 +211,7 @@ def test_sessions_are_listed_and_closed(cli: CommandLine, living: str) -> None:
     assert cli.run("sessions", "pause", living, "--local").code == 3
 
 
+@pytest.mark.slow
 def test_a_log_is_shown_in_full_or_its_end(cli: CommandLine, living: str) -> None:
     cli.run("invoke", "--local", "-s", living, "-i", "say 世界")
     full = cli.run("logs", "--local", "--session-id", living)
@@ -210,20 +221,19 @@ def test_a_log_is_shown_in_full_or_its_end(cli: CommandLine, living: str) -> Non
     assert cli.run("logs", "--local", "--session-id", "nobody").code == 3
 
 
+@pytest.mark.slow
 def test_a_log_is_followed_to_the_end_of_the_agent(cli: CommandLine, living: str) -> None:
-    command = [*PPIO_AGENT, "logs", "--local", "--session-id", living, "--follow"]
-    follower = subprocess.Popen(
-        command, cwd=cli.folder, env=cli.variables({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    follower = cli.start("logs", "--local", "--session-id", living, "--follow", stderr=subprocess.PIPE)
     assert follower.stdout is not None
     while "something" not in (line := follower.stdout.readline()):
         assert line
     cli.run("invoke", "--local", "-s", living, "-i", "die with these words")
     out, err = follower.communicate(timeout=60)
     assert (follower.returncode, out) == (0, "with these words\n")
-    assert err == "The agent has ended, exit code 3.\n"
+    assert err == "The agent has ended with exit code 3.\n"
 
 
+@pytest.mark.slow
 def test_nothing_is_deleted_unasked(cli: CommandLine, living: str) -> None:
     refused = cli.run("delete", "--local", "--session-id", living)
     neither = cli.run("delete", "--local")
@@ -242,6 +252,7 @@ def test_nothing_is_deleted_unasked(cli: CommandLine, living: str) -> None:
 
 
 @pytest.mark.parametrize("command", [("deploy", "--config", "parrot"), ("delete", "-t", "x", "--yes")])
+@pytest.mark.slow
 def test_templates_of_another_place_are_left_alone(cli: CommandLine, parrot: Path, command: tuple[str, ...]) -> None:
     ended = cli.run(*command, PPIO_AGENT_PROVIDER="elsewhere", PPIO_API_KEY="sk_1")
     assert (ended.code, "'elsewhere'" in ended.err) == (2, True)

@@ -38,12 +38,14 @@ def test_other_errors_have_theirs_too() -> None:
     assert exit_code(OSError()) == 1
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_no_colours_even_if_they_are_forced(cli: CommandLine) -> None:
     for arguments in (["init", "--name", "A"], ["config"], ["nothing"], ["doctor", "--json"]):
         ended = cli.run(*arguments, FORCE_COLOR="1", TTY_COMPATIBLE="1")
         assert "\x1b" not in ended.out + ended.err
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours_unless_they_are_not_wanted(cli: CommandLine) -> None:
     with cli.terminal("nothing") as terminal:
         assert terminal.end() == 2
@@ -56,6 +58,7 @@ def test_a_terminal_gets_colours_unless_they_are_not_wanted(cli: CommandLine) ->
     assert "\x1b" not in terminal.raw
 
 
+@pytest.mark.slow
 def test_nothing_moves_without_a_terminal(cli: CommandLine) -> None:
     cli.run("init", "--name", "a")
     ended = cli.run("validate", "--no-import")
@@ -73,6 +76,7 @@ def test_nothing_moves_without_a_terminal(cli: CommandLine) -> None:
         {"PYTHONIOENCODING": "ascii"},
     ],
 )
+@pytest.mark.slow
 def test_everything_is_utf_8_whatever_the_locale_says(cli: CommandLine, locale: dict[str, str]) -> None:
     folder = cli.folder / "агент-你好"
     folder.mkdir()
@@ -82,6 +86,7 @@ def test_everything_is_utf_8_whatever_the_locale_says(cli: CommandLine, locale: 
     assert (folder / "main.py").is_file()
 
 
+@pytest.mark.slow
 def test_quiet_is_data_and_errors_alone(cli: CommandLine) -> None:
     ended = cli.run("init", "--name", "a", "--quiet")
     assert (ended.code, ended.err) == (0, "")
@@ -89,6 +94,7 @@ def test_quiet_is_data_and_errors_alone(cli: CommandLine) -> None:
     assert "exists" in cli.run("init", "--name", "a", "--quiet").err
 
 
+@pytest.mark.slow
 def test_a_traceback_is_shown_with_debug_alone(cli: CommandLine) -> None:
     assert "Traceback" not in cli.run("dev", "--json").err
     ended = cli.run("dev", "--json", "--debug")
@@ -100,6 +106,7 @@ def test_options_may_stand_before_the_command(cli: CommandLine) -> None:
     assert cli.run("--json", "--quiet", "init", "--name", "a").document["name"] == "a"
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_failure(cli: CommandLine) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -116,6 +123,7 @@ def test_a_reader_that_leaves_is_no_failure(cli: CommandLine) -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_a_shell_completes_commands_and_their_options(cli: CommandLine) -> None:
     def completed(words: str, number: int) -> list[str]:
         wanted = {"_PPIO_AGENT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(number)}

@@ -53,15 +53,15 @@ FORMS = {
 WRONG = {
     "two words": ("ppio-agent-runtime\nfoo bar\n", 2, "cannot read 'foo bar'"),
     "no version": ("ppio-agent-runtime>=\n", 1, "cannot read"),
-    "one equals sign": ("ppio-agent-runtime=0.2\n", 1, "written with =="),
+    "one equals sign": ("ppio-agent-runtime=0.2\n", 1, "a version needs =="),
     "a missing file": (f"{RUNTIME}-r other.txt\n", 2, "no file 'other.txt'"),
     "joined lines": ("ppio_Agent.runtime\nfoo \\\n  >= x y\n", 2, "cannot read"),
     "an unknown option": (f"{RUNTIME}--indexurl x\n", 2, "no such option"),
     "an option without a value": (f"{RUNTIME}--index-url\n", 2, "--index-url"),
     "an open quote": (f"{RUNTIME}-r 'other.txt\n", 2, "quotation"),
     "a folder that is no project": (f"{RUNTIME}./more\n", 2, "neither pyproject.toml nor setup.py"),
-    "a folder that is not there": (f"{RUNTIME}libs/none\n", 2, "there is none"),
-    "itself": (f"{RUNTIME}-r requirements.txt\n", 2, "names itself"),
+    "a folder that is not there": (f"{RUNTIME}libs/none\n", 2, "which does not exist"),
+    "itself": (f"{RUNTIME}-r requirements.txt\n", 2, "includes itself"),
 }
 
 
@@ -157,7 +157,7 @@ def test_a_place_on_this_machine_is_a_warning(folder: Path, line: str) -> None:
 def test_a_file_without_the_runtime_is_a_warning(folder: Path) -> None:
     (folder / "requirements.txt").write_text("requests\n")
     [finding] = check_requirements(folder)
-    assert "ppio-agent-runtime is not in it" in finding.message
+    assert "ppio-agent-runtime, which starts the agent, is not listed" in finding.message
 
 
 WORDS = st.sampled_from(

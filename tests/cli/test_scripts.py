@@ -11,32 +11,11 @@ import pytest
 
 from ppio_agent_models._entrypoint import serves_by_itself
 from tests.support.command_line import CommandLine
+from tests.support.ports import free_port
+from tests.support.scripts import ON_PORT, SERVER
 
-from .agents import free_port, write_agent
+from .agents import write_agent
 
-SERVER = """
-import json, os, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.answer({"status": "Healthy"})
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        places = [os.environ.get(name) for name in ("PORT", "PPIO_AGENT_PORT", "PPIO_AGENT_HOST")]
-        self.answer({"asked": asked, "places": places, "name": __name__, "arguments": sys.argv})
-    def answer(self, value):
-        data = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-    def log_message(self, *arguments):
-        pass
-
-"""
-ON_PORT = 'HTTPServer((os.environ["PPIO_AGENT_HOST"], int(os.environ["PORT"])), Handler).serve_forever()\n'
 ON_8080 = 'if __name__ == "__main__":\n    HTTPServer(("0.0.0.0", 8080), Handler).serve_forever()\n'
 WITH_UVICORN = """
 import uvicorn
@@ -79,6 +58,7 @@ def folder(cli: CommandLine) -> Path:
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS.keys())
+@pytest.mark.slow
 def test_a_script_runs_in_a_local_sandbox(cli: CommandLine, folder: Path, program: str) -> None:
     (folder / "main.py").write_text(program)
     ended = cli.run("invoke", "--local", "--input", "hello")
@@ -86,6 +66,7 @@ def test_a_script_runs_in_a_local_sandbox(cli: CommandLine, folder: Path, progra
     assert json.loads(ended.out)["asked"] == {"prompt": "hello"}
 
 
+@pytest.mark.slow
 def test_a_script_is_told_where_to_listen_and_is_the_main_program(cli: CommandLine, folder: Path) -> None:
     told = json.loads(cli.run("invoke", "--local", "--input", "hello").out)
     port, same, host = told["places"]
@@ -93,6 +74,7 @@ def test_a_script_is_told_where_to_listen_and_is_the_main_program(cli: CommandLi
     assert (told["name"], told["arguments"]) == ("__main__", ["main.py"])
 
 
+@pytest.mark.slow
 def test_a_script_is_deployed_validated_and_looked_at(cli: CommandLine, folder: Path) -> None:
     (folder / "requirements.txt").write_text("httpx\n")
     assert cli.run("deploy", "--local").code == 0
@@ -111,6 +93,7 @@ def test_a_script_is_started_at_build_time_with_its_port(cli: CommandLine, folde
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
+@pytest.mark.slow
 def test_dev_runs_a_script(cli: CommandLine, folder: Path) -> None:
     (folder / "main.py").write_text(SERVER + ON_8080)
     port = free_port()
@@ -133,6 +116,7 @@ def test_the_runtime_runs_a_file_that_makes_no_app(tmp_path: Path) -> None:
     assert (ran.returncode, "makes no PPIOAgentRuntimeApp" in ran.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_what_an_agent_said_is_in_the_error_of_a_start_that_takes_too_long(cli: CommandLine, folder: Path) -> None:
     (folder / "main.py").write_text("import signal\nprint('reading the model', flush=True)\nsignal.pause()\n")
     manifest = folder / ".ppio-agent.yaml"

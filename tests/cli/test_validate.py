@@ -34,13 +34,15 @@ def only_finding(ended: Finished) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", [Kind.PLAIN, Kind.STREAMING])
+@pytest.mark.slow
 def test_a_new_agent_is_fine(cli: CommandLine, kind: Kind) -> None:
     assert cli.run("init", "--name", "a", "--author", "me@example.com", "--template", kind).code == 0
     ended = cli.run("validate", "--json")
     assert (ended.code, ended.document) == (0, {"ok": True, "findings": []})
 
 
-@pytest.mark.parametrize("kind", [Kind.LANGGRAPH, Kind.OPENAI_AGENTS, Kind.PYDANTIC_AI])
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in (Kind.PLAIN, Kind.STREAMING)])
+@pytest.mark.slow
 def test_a_new_agent_of_a_framework_needs_nothing_but_the_framework(cli: CommandLine, kind: Kind) -> None:
     assert cli.run("init", "--name", "a", "--author", "me@example.com", "--template", kind).code == 0
     assert cli.run("validate", "--no-import", "--json").document["findings"] == []
@@ -62,11 +64,12 @@ def test_a_new_agent_of_a_framework_needs_nothing_but_the_framework(cli: Command
         ("  envVars: {}", "  envVars: &here {}", 14, "yaml", "uses the anchor 'here'"),
         ("  envVars: {}", "  envVars:\n    DB_PASSWORD: hunter2", 15, "secret", "DB_PASSWORD looks like a secret"),
         ("  envVars: {}", "  envVars:\n    X: sk-abcdefghijklmnop0123", 15, "secret", "X is a key of a model service"),
-        ("  envVars: {}", '  envVars:\n    "A B": x', 15, "schema", "cannot be the name of a variable"),
-        ("  author: me@example.com", "  author: me", 7, "schema", "author is no e-mail address"),
+        ("  envVars: {}", '  envVars:\n    "A B": x', 15, "schema", "is not a valid name of a variable"),
+        ("  author: me@example.com", "  author: me", 7, "schema", "author is not an e-mail address"),
         ("  author: me@example.com", "  # nobody", 4, "schema", "author is not set"),
     ],
 )
+@pytest.mark.slow
 def test_a_finding_in_the_manifest_has_its_line(
     agent: CommandLine, old: str, new: str, line: int, check: str, words: str
 ) -> None:
@@ -97,6 +100,7 @@ def test_a_finding_in_the_manifest_has_its_line(
         ("from ppio_agent_runtime import *\napp = PPIOAgentRuntimeApp(AgentConfig(port=-1))\n", 1, "port"),
     ],
 )
+@pytest.mark.slow
 def test_a_finding_in_the_program_has_its_line(agent: CommandLine, program: str, line: int, words: str) -> None:
     (agent.folder / "main.py").write_text(program, encoding="utf-8")
     ended = agent.run("validate", "--json")
@@ -106,6 +110,7 @@ def test_a_finding_in_the_program_has_its_line(agent: CommandLine, program: str,
     assert ended.code == 1
 
 
+@pytest.mark.slow
 def test_an_error_in_another_file_of_the_agent_is_told_there(agent: CommandLine) -> None:
     (agent.folder / "helper.py").write_text("import json\njson.loads('{')\n", encoding="utf-8")
     change(agent, "main.py", "app = ", "import helper\napp = ")
@@ -136,12 +141,14 @@ def test_a_dockerfile_that_the_platform_cannot_build_is_told(agent: CommandLine)
     assert "glibc" in finding["message"]
 
 
+@pytest.mark.slow
 def test_a_warning_fails_it_with_strict_only(agent: CommandLine) -> None:
     (agent.folder / "Dockerfile").unlink()
     assert agent.run("validate").code == 0
     assert agent.run("validate", "--strict").code == 1
 
 
+@pytest.mark.slow
 def test_people_read_file_and_line(agent: CommandLine) -> None:
     change(agent, MANIFEST, "timeout: 300", "timeuot: 300")
     ended = agent.run("validate")
@@ -154,7 +161,7 @@ def test_a_deployment_warns_about_unknown_fields_too(agent: CommandLine) -> None
     change(agent, MANIFEST, "timeout: 300", "timeuot: 300")
     ended = agent.run("deploy", "--local", "--dry-run")
     assert ended.code == 0
-    assert f"Warning: {MANIFEST}, line 16: unknown field 'spec.runtime.timeuot', ignored; did you mean" in ended.err
+    assert f"Warning: {MANIFEST}:16: unknown field 'spec.runtime.timeuot', ignored; did you mean" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -174,6 +181,7 @@ def test_what_only_sounds_like_a_secret_is_none(line: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for an interpreter")
+@pytest.mark.slow
 def test_a_python_without_the_runtime_is_a_warning(agent: CommandLine) -> None:
     python = agent.folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)

@@ -40,6 +40,7 @@ def call(*arguments: str, folders: list[Path], stdin: str = "") -> subprocess.Co
     )
 
 
+@pytest.mark.slow
 def test_our_commands_are_ours(tmp_path: Path) -> None:
     script(tmp_path / "a", OURS)
     script(tmp_path / "b", THEIRS)

@@ -90,6 +90,7 @@ async def test_this_machine_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> N
             assert (await client.attach(server.url).invoke("x")).result == 42
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_line_to_install_it_is_said() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True)
     assert "pip install 'ppio-agent-client[aiohttp]'" in done.stdout

@@ -172,16 +172,6 @@ async def test_calls_over_tls_that_are_cancelled_anywhere_leave_no_socket(
         gc.collect()  # a socket that is left to it is a warning, and warnings are errors here
 
 
-async def test_a_cancelled_stream_closes_its_connection() -> None:
-    async with attached(sending(stream_head() + piece(b"data: 1\n\n"))) as (server, session):
-        stream = session.stream("x")
-        assert await anext(stream) == 1
-        task = asyncio.ensure_future(anext(stream))
-        await asyncio.sleep(0)
-        await cancelled(task)
-        assert await asyncio.to_thread(server.hung_up.acquire, timeout=60)
-
-
 @pytest.mark.contract
 async def test_a_stream_that_is_closed_while_somebody_reads_was_interrupted() -> None:
     async with attached(sending(stream_head() + piece(b"data: 1\n\n"))) as (server, session):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from ppio_agent_client import AgentRuntimeClient, ClientConfig, ConfigurationError
 from ppio_agent_client._config import settle
@@ -106,3 +107,38 @@ def test_no_secret_is_in_the_repr() -> None:
 @pytest.mark.contract
 def test_a_proxy_may_have_a_password_which_is_not_shown() -> None:
     assert "secret" not in repr(ClientConfig(proxy="http://user:secret@proxy:3128"))
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("name", ["timeot", "max_retry", "nothing_like_it"])
+def test_a_setting_that_does_not_exist_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        ClientConfig(**{name: 1})  # type: ignore[arg-type]
+
+
+@pytest.mark.contract
+def test_a_config_is_frozen_loads_from_json_and_dumps_without_secrets() -> None:
+    secrets: dict[str, Any] = {"api_key": "s-1", "api_secret": "s-2", "session_secret": "s-3", "headers": {"X": "s-4"}}
+    config = ClientConfig(timeout=5, proxy="http://user:s-5@proxy:3128", **secrets)
+    with pytest.raises(ValidationError):
+        config.timeout = 6
+    dumped = config.model_dump_json()
+    assert "s-" not in dumped + repr(config)
+    loaded = ClientConfig.model_validate_json(dumped)
+    assert (loaded.timeout, loaded.proxy, loaded.api_key) == (5, "http://proxy:3128", None)
+    with pytest.raises(ConfigurationError, match="timeout"):
+        ClientConfig.model_validate_json('{"timeout": "soon"}')
+
+
+@pytest.mark.contract
+def test_a_config_has_a_schema_for_editors() -> None:
+    schema = ClientConfig.model_json_schema()
+    assert schema["properties"].keys() == ClientConfig.model_fields.keys()
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["timeout"]["anyOf"][0] == {"type": "number", "exclusiveMinimum": 0}
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("key", [lambda: "fetched", "fixed"])
+def test_a_config_takes_a_key_or_what_fetches_one(key: Any) -> None:
+    assert ClientConfig(api_key=key).api_key is key

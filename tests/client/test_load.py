@@ -90,6 +90,7 @@ def _is_socket(link: Path) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.0/8 and /proc")
+@pytest.mark.slow
 async def test_a_thousand_sessions_share_a_client_and_leave_nothing() -> None:
     tasks, threads, sockets = asyncio.all_tasks(), set(threading.enumerate()), our_sockets()
     config = ClientConfig(max_connections=100, max_idle_connections=20, connect_timeout=60)
@@ -108,7 +109,7 @@ async def test_a_thousand_sessions_share_a_client_and_leave_nothing() -> None:
         await until(lambda: agent.open == 0)
         assert agent.most_open <= 100 + AT_ONCE  # the server notices a close later than the client
     assert asyncio.all_tasks() == tasks
-    assert set(threading.enumerate()) == threads
+    assert set(threading.enumerate()) <= threads  # what earlier tests left may have ended meanwhile
     assert our_sockets() <= sockets
 
 
@@ -136,6 +137,7 @@ async def test_calls_that_are_cancelled_anywhere_give_their_place_back() -> None
         await until(lambda: agent.open <= 2)
 
 
+@pytest.mark.slow
 async def test_calls_and_streams_leave_nothing_to_the_garbage_collector() -> None:
     events = stream_head() + piece(b"id: 1\ndata: 1\n\n") + piece(b"id: 2\nevent: done\ndata: {}\n\n") + LAST_PIECE
     async with attached(alternating(envelope(1), events)) as (_, session):
@@ -169,6 +171,7 @@ async def test_closing_a_client_ends_those_who_use_and_those_who_wait_for_a_conn
     assert server.connections == 1
 
 
+@pytest.mark.slow
 def test_threads_share_a_blocking_client() -> None:
     with raw_server(echoing) as server:
         with SyncAgentRuntimeClient() as client, ThreadPoolExecutor(AT_ONCE) as pool:

@@ -29,6 +29,7 @@ with SyncAgentRuntimeClient(provider="shelf") as client:
 """
 
 
+@pytest.mark.slow
 def test_a_provider_is_found_by_the_name_of_its_entry_point(tmp_path: Path) -> None:
     package = tmp_path / "shelf_provider-1.0.dist-info"
     package.mkdir()

@@ -45,7 +45,7 @@ def made(kind: type[Exception]) -> Exception:
 
 def ours(error: Exception, *, began: bool = False, limits: Limits = LIMITS) -> PPIOAgentRuntimeError:
     translation = translated(error, CALL, limits, began=began)
-    assert translation is not None
+    assert isinstance(translation, PPIOAgentRuntimeError)
     return translation
 
 

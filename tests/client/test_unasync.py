@@ -66,6 +66,7 @@ def test_rules_that_nothing_used_are_named(unasync: ModuleType) -> None:
     assert "await" not in maker.unused()
 
 
+@pytest.mark.slow
 def test_the_committed_twins_are_what_the_script_makes() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), "--check"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -75,11 +75,14 @@ CONTRACTS: dict[type[Contract], dict[str, st.SearchStrategy[Any]]] = {
         "metadata": st.dictionaries(text, json_values, max_size=3),
     },
 }
+unhurried = settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is not their mistake
 every_contract = pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
 
 
 @every_contract
+@unhurried
 @given(data=st.data())
+@pytest.mark.slow
 def test_what_was_sent_as_json_is_what_arrives(contract: type[Contract], data: st.DataObject) -> None:
     fields = data.draw(st.fixed_dictionaries(CONTRACTS[contract]))
     sent = contract.model_validate(fields | data.draw(strangers))
@@ -88,6 +91,7 @@ def test_what_was_sent_as_json_is_what_arrives(contract: type[Contract], data: s
 
 
 @every_contract
+@unhurried
 @given(data=st.data())
 def test_fields_of_a_newer_writer_are_kept(contract: type[Contract], data: st.DataObject) -> None:
     fields = data.draw(st.fixed_dictionaries(CONTRACTS[contract]))

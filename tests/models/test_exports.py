@@ -81,7 +81,7 @@ print({"typing", "re", "enum", "functools", "collections"} & (set(sys.modules) -
 @pytest.mark.parametrize(
     "value",
     [
-        ppio_agent_models.InvocationRequest(prompt="hello", more=1),  # type: ignore[call-arg]  # unknown fields are kept
+        ppio_agent_models.InvocationRequest(prompt="hello", more=1),  # unknown fields are kept
         ppio_agent_models.InvocationResponse(result=[1], metadata={"request_id": "r"}),
         ppio_agent_models.PingResponse(status=ppio_agent_models.PingStatus.HEALTHY_BUSY),
         ppio_agent_models.SandboxConfig(env_vars={"A": "b"}),

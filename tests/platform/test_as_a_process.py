@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.support.agents import write_agent
 from tests.support.gates import eventually
@@ -17,6 +18,7 @@ from tests.support.platform.processes import living
 from tests.support.processes import environment
 
 
+@pytest.mark.slow
 def test_it_prints_where_it_listens_and_leaves_nothing_when_it_is_told_to_end(tmp_path: Path) -> None:
     source = write_agent(tmp_path / "agent", "worker")
     arguments = [sys.executable, "-m", "tests.support.platform", "--template", f"t-1={source}", "--pair", "ak:secret"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,7 @@ import pytest
 from ppio_agent_client import AgentRuntimeClient, PlatformSandboxProvider, SandboxSpec
 from tests.support.platform import Platform
 from tests.support.platform_agent import agent_folder, settings
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110  # what it waits for happens in another thread
-        await asyncio.sleep(0.005)
+from tests.support.tasks import until
 
 
 @pytest.mark.usefixtures("hurried")

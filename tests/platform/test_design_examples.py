@@ -34,6 +34,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Plat
         )
 
 
+@pytest.mark.slow
 def test_the_backend_example_runs(place: tuple[Platform, dict[str, str]]) -> None:
     platform, environment = place
 
@@ -44,6 +45,7 @@ def test_the_backend_example_runs(place: tuple[Platform, dict[str, str]]) -> Non
     assert not [call for call in platform.log if call.mentions("your-api-secret")]
 
 
+@pytest.mark.slow
 def test_the_service_example_runs(place: tuple[Platform, dict[str, str]]) -> None:
     platform, environment = place
 

@@ -60,9 +60,11 @@ async def start(folder: Path, endpoint: str, kind: str, outcome: type[PPIOAgentR
         assert not [call for call in platform.log if call.target != "control" and call.mentions(API_KEY)]
 
 
+@pytest.mark.slow
 async def test_an_agent_that_envd_does_not_start_leaves_no_sandbox(tmp_path: Path) -> None:
     await asyncio.gather(*[start(tmp_path / kind, "start", kind, outcome) for kind, outcome in OF_START.items()])
 
 
+@pytest.mark.slow
 async def test_an_agent_that_never_answers_a_ping_leaves_no_sandbox(tmp_path: Path) -> None:
     await asyncio.gather(*[start(tmp_path / kind, "agent/ping", kind, outcome) for kind, outcome in OF_PINGS.items()])

@@ -15,7 +15,7 @@ from tests.support.platform_agent import settings
 
 T = TypeVar("T")
 
-SESSIONS = 1000
+SESSIONS = 300
 AT_ONCE = 64
 
 
@@ -26,7 +26,7 @@ def config(platform: Platform, url: str) -> ClientConfig:
 
 
 async def each(count: int, work: Callable[[int], Awaitable[T]]) -> list[T]:
-    """Do the same many times, so many at once as the issue says."""
+    """Do the same many times, `AT_ONCE` of them side by side."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int) -> T:
@@ -52,7 +52,8 @@ def test_fifty_threads_that_want_one_session_get_one_sandbox(platform: Platform,
     assert (len(platform.sandboxes), platform.sandboxes.made) == (1, 1)
 
 
-async def test_a_thousand_sessions_of_one_client_are_listed_asked_and_closed(
+@pytest.mark.slow
+async def test_hundreds_of_sessions_of_one_client_are_listed_asked_and_closed(
     platform: Platform, config: ClientConfig
 ) -> None:
     async with AgentRuntimeClient(config=config) as client:

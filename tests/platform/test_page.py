@@ -24,6 +24,7 @@ PRINTS = {
 
 
 @pytest.mark.parametrize(("name", "program"), PROGRAMS)
+@pytest.mark.slow
 def test_a_program_of_the_page_runs(platform: Platform, url: str, tmp_path: Path, name: str, program: str) -> None:
     platform.add_template("t-1", agent_folder(tmp_path / "agent"), name="my-agent")
     given = {"PPIO_API_KEY": API_KEY, "PPIO_API_URL": url, "PPIO_SANDBOX_URL": url, "PPIO_DOMAIN": MODERN}

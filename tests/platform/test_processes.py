@@ -51,6 +51,7 @@ def variables(platform: Platform, url: str, tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_session_is_made_used_and_closed_by_three_processes(platform: Platform, variables: dict[str, str]) -> None:
     printed = []
     for program in (CREATE, USE, CLOSE):

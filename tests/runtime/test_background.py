@@ -180,6 +180,20 @@ def test_a_drain_waits_for_background_tasks() -> None:
     assert not gate.cancelled.is_set()
 
 
+def test_a_drain_waits_for_work_that_ends_in_another_thread() -> None:
+    app = app_with(shutdown_grace_seconds=1000)
+    app.entrypoint(answer)
+    work = app.busy("index").begin()
+    with serving(app) as (url, server):
+        assert ping(url)["background"][0]["name"] == "index"
+        server.stop()
+        until(lambda: request(url, "GET", "/ping").status == 503)
+        assert ping(url)["background"]
+        thread = threading.Thread(target=work.end)
+        thread.start()
+        thread.join()
+
+
 @pytest.mark.parametrize("isolate_handlers", [False, True])
 def test_a_drain_cancels_background_tasks_after_the_grace(
     isolate_handlers: bool, caplog: pytest.LogCaptureFixture

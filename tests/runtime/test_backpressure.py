@@ -72,6 +72,7 @@ def test_producer_waits_for_a_slow_reader_and_then_goes_on_where_it_was(kind: st
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of another process from /proc")
 @pytest.mark.parametrize("kind", ["async def", "def"])
 @pytest.mark.parametrize("chunk_bytes", [50, 1_000_000])
+@pytest.mark.slow
 def test_generator_that_could_make_a_gigabyte_costs_a_bounded_amount_of_memory(
     tmp_path: Path, kind: str, chunk_bytes: int
 ) -> None:

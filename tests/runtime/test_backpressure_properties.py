@@ -85,6 +85,7 @@ def stands_still(name: str) -> None:
     pauses=st.lists(st.integers(0, LEAST_BYTES // 2), max_size=3),
     buffer_bytes=st.sampled_from([4 * KIB, 64 * KIB, 256 * KIB]),  # the kernel's own choice may be 6 MiB
 )
+@pytest.mark.slow
 def test_a_stream_is_whole_and_never_far_ahead_of_its_reader(
     kind: str, headers: dict[str, str], sizes: list[int], pauses: list[int], buffer_bytes: int
 ) -> None:

@@ -112,7 +112,7 @@ async def test_an_interrupt_leaves_the_newest_of_each_session(per_session: int, 
     model = Model(None, per_session, "interrupt", 100)
     for session in sessions:
         await model.arrive(session)
-        for run in [run for run in model.inside if run.stop_reason is not None]:
+        for run in [run for run in model.inside if run.cancel_scope.reason is not None]:
             await model.leave(model.inside.index(run))  # a handler that was cancelled ends
     for session in ("s", "t"):
         alive = [run for run in model.inside if run.context.session_id == session]

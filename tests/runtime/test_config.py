@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
+import jsonschema
 import pytest
 
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp, RateLimit
@@ -24,6 +26,7 @@ FIELDS: dict[str, tuple[Any, str, Any]] = {
     "event_store": (None, "sqlite:///events.db", "sqlite:///events.db"),
     "max_request_size": (1024 * 1024, "10", 10),
     "request_read_timeout_seconds": (30.0, "5", 5.0),
+    "write_timeout_seconds": (60.0, "5", 5.0),
     "keep_alive_seconds": (75.0, "5", 5.0),
     "cors_origins": (["*"], "https://a.example, https://b.example", ["https://a.example", "https://b.example"]),
     "rate_limit": (None, "7/2", RateLimit(max_requests=7, window_seconds=2)),
@@ -47,6 +50,13 @@ FIELDS: dict[str, tuple[Any, str, Any]] = {
     "signature_max_age_seconds": (300.0, "60", 60.0),
     "metrics_public": (False, "true", True),
     "plugins": ([], "a, b", ["a", "b"]),
+    "protocols": ([], "ag-ui, openai", ["ag-ui", "openai"]),
+    "protocol_paths": (None, '{"ag-ui": "/invocations"}', {"ag-ui": "/invocations"}),
+    "agent_name": ("agent", "clock", "clock"),
+    "agent_description": (None, "Tells the time.", "Tells the time."),
+    "agent_card_public": (True, "no", False),
+    "mcp_sessions": (True, "no", False),
+    "public_url": (None, "https://agent.example", "https://agent.example"),
     "expose_errors": (None, "off", False),
 }
 """Each field's default, a text in the environment, and what that means."""
@@ -320,3 +330,26 @@ def test_debug_of_the_app_is_debug_of_its_config() -> None:
 def test_app_refuses_a_config_of_another_type(config: Any) -> None:
     with pytest.raises(ConfigurationError, match="config must be an AgentConfig"):
         PPIOAgentRuntimeApp(config)
+
+
+def test_settings_go_to_plain_data_and_back_without_what_is_secret() -> None:
+    config = AgentConfig(port=9000, rate_limit=RateLimit(5, 60), cors_origins=["https://a.io"], api_keys=["secret"])
+    plain = json.loads(json.dumps(config.as_dict()))
+    assert "secret" not in str(plain)
+    assert AgentConfig.from_mapping(plain | {"api_keys": ["secret"]}) == config
+
+
+@pytest.mark.parametrize("given", [{"prot": 1}, {"port": "x"}, {"rate_limit": {"max": 1}}, ["port"]])
+def test_a_mapping_that_is_wrong_is_refused(given: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        AgentConfig.from_mapping(given)
+
+
+def test_the_schema_takes_what_the_settings_take_and_describes_every_field() -> None:
+    schema = AgentConfig.json_schema()
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    assert [name for name, own in schema["properties"].items() if not own.get("description")] == []
+    validator.validate(AgentConfig(rate_limit=RateLimit(5, 60)).as_dict())
+    for wrong in ({"port": 70_000}, {"timeout": 0}, {"when_busy": "wait"}, {"prot": 1}, {"rate_limit": {"max": 1}}):
+        assert not validator.is_valid(wrong), wrong

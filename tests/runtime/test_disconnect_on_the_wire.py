@@ -70,6 +70,7 @@ def test_caller_that_vanishes_with_a_pipelined_request_behind_it_is_noticed() ->
         cancelled.wait()
 
 
+@pytest.mark.slow
 def test_thousand_callers_that_vanish_at_any_moment_leave_nothing_in_flight() -> None:
     app = PPIOAgentRuntimeApp()
 

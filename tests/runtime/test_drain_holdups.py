@@ -22,6 +22,7 @@ def assert_the_call_is_refused_and_the_process_ends_with_3(folder: Path, program
         assert agent.wait() == 3
 
 
+@pytest.mark.slow
 def test_sync_handler_that_never_returns_ends_the_process_with_3(tmp_path: Path) -> None:
     assert_the_call_is_refused_and_the_process_ends_with_3(tmp_path, SYNC)
 
@@ -46,6 +47,7 @@ def handler(payload, context):
         assert agent.heard("cleaned up")
 
 
+@pytest.mark.slow
 def test_async_handler_that_swallows_every_cancellation_does_not_hold_up_the_end(tmp_path: Path) -> None:
     program = """
 app = PPIOAgentRuntimeApp()
@@ -91,6 +93,7 @@ def test_idle_kept_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:
             connection.close()
 
 
+@pytest.mark.slow
 def test_slow_reader_does_not_hold_up_the_end(tmp_path: Path) -> None:
     program = """
 app = PPIOAgentRuntimeApp()
@@ -98,7 +101,7 @@ app = PPIOAgentRuntimeApp()
 @app.entrypoint
 async def handler(payload):
     for number in range(1_000_000):
-        if number == 200:
+        if number == 4:
             say("begun")
         yield "x" * 10_000
 """
@@ -110,6 +113,7 @@ async def handler(payload):
         assert agent.wait() == 0
 
 
+@pytest.mark.slow
 def test_isolated_loop_that_is_blocked_for_ever_does_not_hold_up_the_end(tmp_path: Path) -> None:
     program = """
 app = PPIOAgentRuntimeApp(AgentConfig(isolate_handlers=True))

@@ -38,7 +38,7 @@ class Agent:
         return self.app._services.invocations._running[self.path.rpartition("/")[2]]
 
     def runs(self) -> bool:
-        return self.app._services.invocations.running > 0
+        return bool(self.app._services.invocations.in_flight)
 
 
 def valued(agent: Agent) -> Agent:
@@ -89,7 +89,7 @@ class Impatient:
         if scope["type"] != "http" or scope["method"] == "GET":
             return await self._app(scope, receive, send)
         try:
-            await asyncio.wait_for(self._app(scope, receive, send), 0.2)
+            await asyncio.wait_for(self._app(scope, receive, send), 1)
         except TimeoutError:
             await send({"type": "http.response.start", "status": 504, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body", "body": b""})
@@ -107,7 +107,7 @@ def test_middleware_that_gives_up_on_its_caller_does_not_stop_the_work() -> None
 
 @either_form
 def test_caller_of_a_handler_that_refuses_to_end_is_told_once_and_its_record_is_over(headers: dict[str, str]) -> None:
-    agent = refusing_to_end(Agent(AgentConfig(timeout=0.1)))
+    agent = refusing_to_end(Agent(AgentConfig(timeout=1)))
     with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
         connection.post(headers=headers)
         first = connection.read_answer()
@@ -173,7 +173,7 @@ def test_generator_that_ends_in_whatever_way_fails_its_invocation_alone(
         else:
             refusal(failed, 500, "HandlerError")
         assert invoke(url, headers=PROTOCOL_1).events[-1].kind == "done"
-        eventually(lambda: not app._services.invocations.running, "nothing is left")
+        eventually(lambda: not app._services.invocations.in_flight, "nothing is left")
 
 
 def test_reader_of_a_stopped_stream_does_not_wait_until_its_generator_has_cleaned_up() -> None:

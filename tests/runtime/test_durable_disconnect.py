@@ -109,6 +109,7 @@ def test_cancel_is_the_default_without_protocol_and_can_be_chosen_with_it(
 @by_any_way
 @all_kinds
 @pytest.mark.parametrize("headers", [CONTINUE, PROTOCOL_1 | CONTINUE], ids=["plain", "protocol 1"])
+@pytest.mark.slow
 def test_continue_works_to_the_end_without_its_caller(kind: str, headers: dict[str, str], leave: Leave) -> None:
     agent = Watched(kind, AgentConfig(resume_window_seconds=0))
     with opening(agent.go_on), running(agent.app) as url, Connection(url) as connection:
@@ -147,7 +148,7 @@ def test_protocol_1_is_cancelled_when_the_window_is_over(kind: str) -> None:
         agent.cancelled.wait()
         done = finished(url, agent.path)
     assert (done["state"], done["response"]["error_type"]) == ("cancelled", "InvocationCancelledError")
-    assert "nobody waited" in done["response"]["error"]
+    assert "stopped waiting" in done["response"]["error"]
 
 
 @pytest.mark.parametrize("isolated", [False, True], ids=["", "isolated"])
@@ -173,6 +174,7 @@ def is_alone(agent: Watched) -> bool:
 
 
 @pytest.mark.contract
+@pytest.mark.slow
 def test_one_of_two_callers_who_leaves_changes_nothing() -> None:
     agent = Watched("async", AgentConfig(resume_window_seconds=0))
     with opening(agent.go_on), running(agent.app) as url, Connection(url) as first:
@@ -277,7 +279,7 @@ def test_slow_reader_holds_the_producer_at_the_bound_of_the_log() -> None:
         def stands_still() -> bool:
             nonlocal before
             before, is_so = made, made == before
-            return is_so and made > 16
+            return is_so and made > 8  # half of the log
 
         eventually(stands_still, "the producer waits")
         assert made < 2000  # the log, and what the kernel and the server take for themselves

@@ -86,6 +86,7 @@ def pause(pid: int) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_process_that_slept_longer_than_its_limits_goes_on_where_it_was(agent: tuple[str, int]) -> None:
     url, pid = agent
     before = submit(url, {"do": "open nothing"}, {"X-PPIO-Timeout": "0.05"})
@@ -118,6 +119,7 @@ def test_process_that_slept_longer_than_its_limits_goes_on_where_it_was(agent: t
     assert [event.kind for event in events(url, abandoned).events] == ["chunk", "chunk", "done"]
 
 
+@pytest.mark.slow
 def test_limits_still_hold_after_a_pause(agent: tuple[str, int]) -> None:
     url, pid = agent
     path = submit(url)
@@ -132,6 +134,7 @@ def test_limits_still_hold_after_a_pause(agent: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize("isolated", [False, True], ids=["", "isolated"])
 @pytest.mark.parametrize("headers", [{}, PROTOCOL_1], ids=["plain", "protocol 1"])
+@pytest.mark.slow
 def test_handler_that_blocks_its_loop_is_not_taken_for_a_pause(isolated: bool, headers: dict[str, str]) -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(timeout=1.0, isolate_handlers=isolated))
 

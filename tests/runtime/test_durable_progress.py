@@ -140,6 +140,7 @@ def test_report_that_cannot_be_json_is_an_error_at_its_call() -> None:
         refusal(invoke(url, headers=PROTOCOL_1), 500, "SerializationError")
 
 
+@pytest.mark.slow
 def test_value_handler_that_reports_without_end_stays_within_its_log() -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(event_log_max_bytes_per_invocation=64 * 1024))
 

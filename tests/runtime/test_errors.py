@@ -15,9 +15,11 @@ from starlette.exceptions import HTTPException
 
 from ppio_agent_models import RateLimitedError, SerializationError
 from ppio_agent_runtime import AgentConfig, AgentError, PPIOAgentRuntimeApp
+from ppio_agent_runtime.observability.logging import JsonFormatter, TextFormatter
 from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
-from tests.support.raw_http import Answer, Connection, get, invoke
+from tests.support.durable import events, finished, submit
+from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Answer, Connection, get, invoke
 
 pytestmark = pytest.mark.contract
 
@@ -63,6 +65,8 @@ async def _exits_with_error() -> None:
     raise ValueError("a secret")
 
 
+LARGE = 5_000_000
+
 FAILURES: dict[str, Callable[[], Any]] = {
     "plain": lambda: _raise(ValueError("a secret")),
     "chained": _chained,
@@ -86,6 +90,11 @@ FAILURES: dict[str, Callable[[], Any]] = {
     "agent 204": lambda: _raise(AgentError("Not good.", status_code=204)),
     "agent 1000": lambda: _raise(AgentError("Not good.", status_code=1000)),
     "agent object": lambda: _raise(AgentError(ValueError("from below"))),  # type: ignore[arg-type]
+    "large": lambda: _raise(ValueError("begin" + "x" * LARGE + "end")),
+    "large agent": lambda: _raise(AgentError("begin" + "x" * LARGE + "end", error_type="T" * LARGE)),
+    "large http": lambda: _raise(FastAPIHTTPException(400, {"why": "begin" + "x" * LARGE + "end"})),
+    "large key": lambda: {"begin" + "x" * LARGE + "end": object()},
+    "unserializable": lambda: {"items": [1, object()]},
     "own serialization": lambda: _raise(SerializationError("result.x cannot become JSON: it is of type X.")),
     "another call's": lambda: _raise(RateLimitedError("Too many.", retry_after=9)),
     "http": lambda: _raise(HTTPException(403, "Not yours.", {"X-Reason": "owner"})),
@@ -116,24 +125,6 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def telling() -> Iterator[str]:
     with running(make_app(expose_errors=True)) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def with_routes() -> Iterator[str]:
-    app = make_app()
-
-    @app.fastapi.get("/items/{number}")
-    def item(number: int) -> int:
-        if number == 0:
-            raise HTTPException(410, "Sold.", {"X-Reason": "sold"})
-        if number == 1:
-            raise AgentError("Lent.", status_code=409, error_type="Lent")
-        if number == 2:
-            raise ValueError("a secret")
-        return number
-
-    with running(app) as address:
         yield address
 
 
@@ -245,6 +236,43 @@ def test_error_of_a_client_that_the_agent_uses_keeps_its_sentence_and_not_its_st
     assert "retry-after" not in answer.headers
 
 
+@pytest.mark.parametrize("what", ["large", "large agent", "large http", "large key"])
+@pytest.mark.parametrize("headers", [{}, EVENT_STREAM, PROTOCOL_1], ids=["value", "stream", "protocol 1"])
+def test_of_a_large_message_begin_and_end_are_told(telling: str, what: str, headers: dict[str, str]) -> None:
+    answer = invoke(telling, {"do": what}, headers)
+    assert len(answer.body) < 40_000
+    sentence = answer.json["error"]
+    assert "begin" in sentence
+    assert "end" in sentence
+    assert "characters in all" in sentence
+
+
+def test_large_message_is_told_in_part_wherever_somebody_looks(telling: str) -> None:
+    path = submit(telling, {"do": "large"})
+    told = finished(telling, path)["response"]["error"]
+    assert len(told) < 10_000
+    assert events(telling, path).events[-1].data["error"] == told
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()], ids=["text", "json"])
+def test_log_has_a_large_message_in_part(
+    telling: str, formatter: logging.Formatter, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail(telling, "large")
+    (record,) = caplog.records
+    line = formatter.format(record)
+    assert "ValueError: begin" in line
+    assert "characters in all" in line
+    assert len(line) < 200_000
+
+
+def test_log_has_the_path_that_the_caller_is_told(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    sentence = refusal(fail(url, "unserializable"), 500, "SerializationError")
+    assert sentence.startswith("result.items[1] cannot become JSON")
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f"SerializationError: {sentence}")
+
+
 def test_http_exception_chooses_status_and_headers(url: str) -> None:
     answer = fail(url, "http")
 
@@ -295,51 +323,6 @@ def test_bytes_that_are_not_http_are_400(url: str) -> None:
         assert connection.read_to_the_end() == b""
 
     assert refusal(answer, 400, "BadRequestError") == "The request is not valid HTTP."
-
-
-@pytest.mark.parametrize("path", ["/nowhere", "/invocations", "/items/x", "/items/0", "/items/2"])
-def test_request_id_of_the_caller_is_in_every_error(with_routes: str, path: str) -> None:
-    answer = call(with_routes, path, method="GET", headers={"X-PPIO-Request-Id": "mine"})
-
-    assert answer.json["metadata"]["request_id"] == "mine"
-    assert answer.headers["x-ppio-request-id"] == "mine"
-
-
-def test_unknown_route_beside_fastapi_is_404(with_routes: str) -> None:
-    refusal(get(with_routes, "/nowhere"), 404, "NotFoundError")
-
-
-def test_wrong_method_of_a_fastapi_route_is_405_with_the_allowed_ones(with_routes: str) -> None:
-    answer = call(with_routes, "/items/5", method="DELETE")
-
-    refusal(answer, 405, "MethodNotAllowedError")
-    assert answer.headers["allow"] == "GET"
-
-
-def test_invalid_parameter_of_a_fastapi_route_is_422_with_its_name(with_routes: str) -> None:
-    sentence = refusal(get(with_routes, "/items/s3cr3t"), 422, "PayloadValidationError")
-
-    assert "path.number" in sentence
-    assert "s3cr3t" not in sentence
-
-
-def test_http_exception_of_a_fastapi_route_keeps_status_and_headers(with_routes: str) -> None:
-    answer = get(with_routes, "/items/0")
-
-    assert refusal(answer, 410, "HTTPException") == "Sold."
-    assert answer.headers["x-reason"] == "sold"
-
-
-def test_agent_error_of_a_fastapi_route_reaches_the_caller(with_routes: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert refusal(get(with_routes, "/items/1"), 409, "Lent") == "Lent."
-    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
-
-
-def test_exception_of_a_fastapi_route_is_hidden_and_logged(with_routes: str, caplog: pytest.LogCaptureFixture) -> None:
-    answer = get(with_routes, "/items/2")
-
-    assert "a secret" not in refusal(answer, 500, "HandlerError")
-    assert f"A request failed (request {answer.headers['x-ppio-request-id']}): ValueError" in caplog.text
 
 
 def test_entrypoint_that_is_missing_under_another_server_is_told() -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import EventsEvictedError
 from ppio_agent_runtime.http.sse import chunk_block, chunks_in, without_ids
-from ppio_agent_runtime.invocations.event_log import EventLog, LogReader
-from ppio_agent_runtime.invocations.store import FixedShare
+from ppio_agent_runtime.invocations.event_log import EventLog, LogReader, PassingLog
+from ppio_agent_runtime.invocations.kept_log import KeptLog
+from ppio_agent_runtime.invocations.memory_store import FixedShare
 
 BOUND = 4096
 ENVELOPE = b'{"result":null,"status":"success"}'
@@ -30,13 +31,12 @@ def encoded(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-class Log(EventLog):
+class Log(KeptLog):
     """A log with its readers."""
 
-    def __init__(self, max_bytes: int | None = 1 << 30, *, keeps_unread: bool = True) -> None:
+    def __init__(self, max_bytes: int = 1 << 30, *, keeps_unread: bool = True) -> None:
         self.readers: list[LogReader] = []
-        share = None if max_bytes is None else FixedShare(max_bytes)
-        super().__init__(self.readers, share, keeps_unread=keeps_unread)
+        super().__init__(self.readers, FixedShare(max_bytes), keeps_unread=keeps_unread)
 
     def read(self, after: int) -> LogReader:
         self.check_held(after)
@@ -266,8 +266,8 @@ def test_log_that_forgets_gives_its_one_reader_every_chunk_once_and_holds_little
     script: list[tuple[int, bool]], slowness: int
 ) -> None:
     async def check() -> None:
-        log, most = Log(None), 0
-        reader, made, read = log.read(0), 0, []
+        reader, most, made, read = LogReader(), 0, 0, []
+        log = PassingLog([reader])
 
         async def make() -> None:
             nonlocal made
@@ -294,8 +294,8 @@ def test_log_that_forgets_gives_its_one_reader_every_chunk_once_and_holds_little
 
 
 async def test_first_chunks_of_a_stream_leave_in_growing_batches() -> None:
-    log = Log(None)
-    reader, sizes = log.read(0), []
+    reader, sizes = LogReader(), []
+    log = PassingLog([reader])
     task = asyncio.get_running_loop().create_task(produce(log, 1000))
     while not log.is_read(reader):
         sizes.append(len(await log.take(reader)))

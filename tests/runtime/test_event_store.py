@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
+import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp
-from ppio_agent_runtime.testing import running
 from tests.support.calls import call, refusal
 from tests.support.durable import cancel, chunks, events, finished, resource, submit
-from tests.support.gates import Count, Gate, eventually, opening
+from tests.support.gates import eventually
 from tests.support.processes import environment
-from tests.support.raw_http import PROTOCOL_1, invoke
+from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, invoke, streaming
 
 AGENT = """
 import asyncio
@@ -47,11 +43,20 @@ async def handler(payload: dict):
         case "runs":
             return runs
         case "fill the disk":
-            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
             return "full"
+        case "make room":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         case "big":
-            return "x" * 100_000
+            return "x" * 20_000_000
+        case "many":
+            return many()
     return stream(payload)
+
+
+async def many():
+    for _ in range(30):
+        yield "x" * 200_000
 
 
 async def stream(payload):
@@ -65,6 +70,7 @@ app.run()
 """
 KEY = {"Idempotency-Key": "k"}
 JSON = {"Accept": "application/json"}
+INSTANCE = "ppio-agent-instance"
 
 
 class Agent:
@@ -158,6 +164,45 @@ def test_polite_restart_keeps_everything_and_a_plain_response_too(program: Path,
 
 
 @pytest.mark.contract
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says when the machine was started")
+def test_restart_on_its_file_is_the_same_instance_and_knows_every_call_that_was_made_to_it(
+    program: Path, store: Path
+) -> None:
+    hanging = KEY | PROTOCOL_1 | EVENT_STREAM
+    with agent(program, store) as first:
+        instance = call(first.url, "/ping", method="GET").headers[INSTANCE]
+        with streaming(first.url, {"do": "hang"}, hanging | {INSTANCE: instance}) as connection:
+            assert next(connection.events()).data == "a"
+            first.kill()
+    with agent(program, store) as second:
+        again = invoke(second.url, {"do": "hang"}, KEY | {INSTANCE: instance})
+        assert again.headers[INSTANCE] == instance
+        assert (again.status, again.json["error_type"]) == (500, "Interrupted")
+        assert invoke(second.url, {"do": "runs"}).result == 1
+
+
+@pytest.mark.contract
+@pytest.mark.slow
+def test_copy_of_a_file_and_a_damaged_one_are_other_instances(program: Path, store: Path) -> None:
+    def instance(path: Path) -> str:
+        with agent(program, path) as started:
+            name = call(started.url, "/ping", method="GET").headers[INSTANCE]
+            refusal(invoke(started.url, headers=KEY | {INSTANCE: "of another"}), 412, "OtherInstanceError")
+            started.stop()
+            return name
+
+    names = [instance(store)]
+    copy = store.with_name("copy.db")
+    shutil.copy(store, copy)
+    names.append(instance(copy))
+    content = store.read_bytes()
+    store.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
+    names += [instance(store), instance(store)]
+    assert len(set(names)) == 4
+
+
+@pytest.mark.contract
+@pytest.mark.slow
 def test_submitted_invocation_is_on_disk_before_its_caller_is_told_202(program: Path, store: Path) -> None:
     for _ in range(5):
         with agent(program, store) as first:
@@ -185,156 +230,59 @@ def test_second_process_on_the_same_file_fails_at_start_and_says_why(program: Pa
 
 
 @pytest.mark.contract
-def test_full_disk_is_logged_once_and_does_not_break_invocations(program: Path, store: Path) -> None:
+@pytest.mark.parametrize("do", ["big", "many"])
+@pytest.mark.parametrize("headers", [JSON, EVENT_STREAM | PROTOCOL_1], ids=["value", "stream"])
+@pytest.mark.slow
+def test_answer_leaves_only_when_a_kill_cannot_lose_it(
+    program: Path, store: Path, do: str, headers: dict[str, str]
+) -> None:
+    with agent(program, store) as first, Connection(first.url) as connection:
+        connection.post({"do": do}, KEY | headers)
+        assert connection.read_head()[0] == 200
+        assert headers is JSON or list(connection.events())[-1].kind == "done"
+        first.kill()
+    with agent(program, store) as second:
+        again = invoke(second.url, {"do": do}, KEY | JSON)
+    assert len(again.result) == (20_000_000 if do == "big" else 6_000_000)
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+@pytest.mark.contract
+def test_full_disk_is_told_and_nothing_durable_is_answered_or_begun_until_there_is_room(
+    program: Path, store: Path
+) -> None:
     with agent(program, store) as first:
-        assert invoke(first.url, {"do": "fill the disk"}, KEY).result == "full"
-        for number in range(5):
-            answer = invoke(first.url, {"do": "big"}, {"Idempotency-Key": str(number)})
-            assert len(answer.result) == 100_000
-            assert invoke(first.url, {"do": "big"}, {"Idempotency-Key": str(number)}).body == answer.body
+        url = first.url
+        withheld = invoke(url, {"do": "fill the disk"}, KEY)
+        assert "the event store could not keep the answer" in refusal(withheld, 500, "InvocationError")
+        assert invoke(url, {"do": "fill the disk"}, KEY).body == withheld.body
+        refused = invoke(url, {"do": "runs"}, {"Idempotency-Key": "other"})
+        assert "nothing was started" in refusal(refused, 503, "UnavailableError")
+        assert "retry-after" in refused.headers
+        assert invoke(url, {"do": "runs"}, {"Prefer": "respond-async"}).status == 503
+        ping = call(url, "/ping", method="GET")
+        assert (ping.status, ping.json["status"]) == (200, "Healthy")
+        assert ping.json["message"].startswith("degraded: the event store cannot be used (")
+        assert invoke(url, {"do": "runs"}).result == 2
+        invoke(url, {"do": "make room"})
+        assert invoke(url, {"do": "runs"}, {"Idempotency-Key": "other"}).result == 4
+        assert call(url, "/ping", method="GET").json["message"] is None
         log = first.stop()
-    assert log.count("The event store failed") == 1
-
-
-def test_store_keeps_what_memory_has_let_go(tmp_path: Path) -> None:
-    runs = Count()
-    config = AgentConfig(event_store=f"sqlite:///{tmp_path}/events.db", event_log_max_bytes=64 * 1024)
-    app = PPIOAgentRuntimeApp(config)
-
-    @app.entrypoint
-    async def handler(payload: dict[str, Any]) -> str:
-        runs.add()
-        return "x" * int(payload["size"])
-
-    with running(app) as url:
-        first = invoke(url, {"size": 40_000}, KEY)
-        invoke(url, {"size": 10}, {"Idempotency-Key": "other"})
-        app._services.invocations._memory._by_id.clear()
-        app._services.invocations._memory._by_key.clear()
-        assert invoke(url, {"size": 40_000}, KEY).body == first.body
-    assert runs.value == 2
+    assert log.count("cannot be used: ") == 1
+    assert log.count("can be used again") == 1
 
 
 @pytest.mark.contract
-def test_store_is_bounded_in_count_and_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "events.db"
-    config = AgentConfig(event_store=f"sqlite:///{path}", event_log_max_invocations=50, event_log_max_bytes=512 * 1024)
-    app = PPIOAgentRuntimeApp(config)
-
-    @app.entrypoint
-    async def handler(payload: dict[str, Any]) -> AsyncIterator[str]:
-        yield "x" * payload["size"]
-
-    with running(app) as url:
-        for _ in range(100):
-            finished(url, submit(url, {"size": 10}))
-        for _ in range(100):
-            finished(url, submit(url, {"size": 50_000}))
-    database = sqlite3.connect(path)
-    (count, size) = database.execute("SELECT count(*), sum(length(events)) FROM invocations").fetchone()
-    database.close()
-    assert 0 < count <= 50
-    assert size <= 512 * 1024
-    assert path.stat().st_size < 4 * 1024 * 1024
-
-
-def test_refused_invocation_is_not_in_the_store(tmp_path: Path) -> None:
-    gate = Gate()
-    path = tmp_path / "events.db"
-    app = PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{path}", max_concurrency=1))
-
-    @app.entrypoint
-    async def handler(payload: dict[str, Any]) -> None:
-        await gate.passed()
-
-    with opening(gate), running(app) as url:
-        submit(url)
-        eventually(lambda: app._services.invocations.running == 1, "it runs")
-        refusal(invoke(url, headers=KEY), 503, "UnavailableError")
-        gate.open()
-    database = sqlite3.connect(path)
-    (count,) = database.execute("SELECT count(*) FROM invocations").fetchone()
-    database.close()
-    assert count == 1
-
-
-@pytest.mark.contract
-@pytest.mark.parametrize("isolated", [False, True], ids=["", "isolated"])
-def test_store_of_an_app_whose_lifespan_nobody_runs_is_opened_when_it_is_needed(tmp_path: Path, isolated: bool) -> None:
-    from fastapi import FastAPI
-
-    path = tmp_path / "events.db"
-    inner = PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{path}", isolate_handlers=isolated))
-
-    @inner.entrypoint
-    async def handler(payload: dict[str, Any]) -> str:
-        return "ok"
-
-    outer = PPIOAgentRuntimeApp()
-
-    @outer.entrypoint
-    async def unused(payload: dict[str, Any]) -> None: ...
-
-    fastapi: FastAPI = outer.fastapi
-    fastapi.mount("/inner", inner)
-    with running(outer) as url:
-        answer = call(url, "/inner/invocations", body=b"{}", headers={"Prefer": "respond-async"})
-        location = answer.headers["location"]
-        assert location.startswith("/inner/invocations/")
-        assert call(url, f"{location}?wait=60", method="GET").json["state"] == "succeeded"
-        assert path.exists()
-
-
-@pytest.mark.contract
-@pytest.mark.parametrize("url", ["sqlite://x.db", "events.db", "sqlite:///", "redis://x"])
-def test_wrong_url_fails_when_the_app_is_made(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"event_store must be 'sqlite:///path'"):
-        PPIOAgentRuntimeApp(AgentConfig(event_store=url))
-
-
-@pytest.mark.contract
-@pytest.mark.parametrize("content", [b"this is no database" * 100, None], ids=["other file", "folder"])
-def test_file_that_is_no_database_fails_at_start(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "events.db"
-    path.mkdir() if content is None else path.write_bytes(content)
-    app = PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{path}"))
-
-    @app.entrypoint
-    async def handler(payload: dict[str, Any]) -> None: ...
-
-    with pytest.raises(RuntimeError, match="lifespan failed"), running(app):
-        pass
-
-
-def test_file_of_another_version_fails_at_start(tmp_path: Path) -> None:
-    path = tmp_path / "events.db"
-    database = sqlite3.connect(path)
-    database.execute("PRAGMA user_version = 99")
-    database.close()
-
-    async def check() -> None:
-        app = PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{path}"))
-        with pytest.raises(ConfigurationError, match="written by another version"):
-            await app._services.invocations.__aenter__()
-
-    asyncio.run(check())
-
-
-@pytest.mark.contract
-def test_nobody_else_may_read_the_files(tmp_path: Path) -> None:
-    path = tmp_path / "events.db"
-    path.touch(0o644)
-    app = PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{path}"))
-    app.entrypoint(lambda payload: payload)
-
-    with running(app) as url:
-        call(url, body=b"{}", headers={"Idempotency-Key": "one"})
-        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
-
-    assert modes == {"events.db": 0o600, "events.db-wal": 0o600}
-
-
-@pytest.mark.contract
-def test_making_an_app_touches_no_file(tmp_path: Path) -> None:
-    PPIOAgentRuntimeApp(AgentConfig(event_store=f"sqlite:///{tmp_path}/folder/events.db"))
-    assert not (tmp_path / "folder").exists()
+def test_damaged_database_is_told_and_the_agent_works_on_without_it(program: Path, store: Path) -> None:
+    with agent(program, store) as first:
+        invoke(first.url, headers=KEY)
+        first.stop()
+    content = store.read_bytes()
+    store.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
+    with agent(program, store) as second:
+        assert call(second.url, "/ping", method="GET").json["message"].startswith("degraded: the event store")
+        refusal(invoke(second.url, headers=KEY), 503, "UnavailableError")
+        assert invoke(second.url, {"do": "runs"}).result == 1
+        log = "".join(second.log) + second.stop()
+    assert log.count("The event store") == 1
+    assert store.read_bytes()[100:] == b"\xff" * (len(content) - 100)

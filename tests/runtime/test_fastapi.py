@@ -247,7 +247,7 @@ def test_docs_page_is_served_with_debug(debugging: str) -> None:
     answer = get(debugging, "/docs")
 
     assert answer.status == 200
-    assert b"/openapi.json" in answer.body
+    assert answer.headers["content-type"].startswith("text/html")
 
 
 def test_document_describes_the_payload(document: dict[str, Any]) -> None:

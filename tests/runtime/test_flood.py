@@ -121,6 +121,7 @@ def _throw(url: str, count: int, seed: int) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts another process's descriptors in /proc")
+@pytest.mark.slow
 def test_five_thousand_pieces_of_garbage_leave_the_server_as_it_was(tmp_path: Path) -> None:
     with agent_process(tmp_path, AGENT) as agent:
 
@@ -175,6 +176,7 @@ def test_garbage_behind_a_request_does_not_get_into_its_stream() -> None:
         assert b"HTTP/1.1" not in connection.read_to_the_end()
 
 
+@pytest.mark.slow
 def test_twenty_thousand_requests_leave_no_memory_behind() -> None:
     app = PPIOAgentRuntimeApp()
 
@@ -207,6 +209,7 @@ def test_twenty_thousand_requests_leave_no_memory_behind() -> None:
 
 
 @pytest.mark.parametrize("kind", ["value", "failure", "stream", "sync stream", "cancelled"])
+@pytest.mark.slow
 def test_request_leaves_no_reference_cycle_that_holds_its_context(kind: str) -> None:
     class Payload(dict[str, object]):
         """Can be referred to weakly."""

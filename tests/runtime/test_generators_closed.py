@@ -127,8 +127,9 @@ def test_generator_whose_caller_leaves(kind: str, headers: dict[str, str], leave
 
 @all_kinds
 @both_protocols
+@pytest.mark.slow
 def test_generator_whose_time_is_over(kind: str, headers: dict[str, str]) -> None:
-    agent = Agent(kind, stream_timeout=0.2)
+    agent = Agent(kind, stream_timeout=1.0)
     with opening(agent.go_on), running(agent.app) as url:
         last = invoke(url, {"waits": True}, headers | ID).events[-1]
         assert last.data["error_type"] == "InvocationTimeoutError"

@@ -250,7 +250,7 @@ def trickle(connection: socket.socket, piece: bytes) -> bytes:
     ids=["request line", "field", "body", "chunks", "blank lines"],
 )
 def test_whoever_sends_too_slowly_is_cut_off(beginning: bytes, piece: bytes, status: list[int]) -> None:
-    with running(echo_app(request_read_timeout_seconds=0.3)) as base, connect(base) as connection:
+    with running(echo_app(request_read_timeout_seconds=1)) as base, connect(base) as connection:
         connection.sendall(beginning)
         answers = trickle(connection, piece)
         assert statuses(answers) == status
@@ -258,7 +258,7 @@ def test_whoever_sends_too_slowly_is_cut_off(beginning: bytes, piece: bytes, sta
 
 
 def test_a_body_that_goes_on_after_its_refusal_is_cut_off() -> None:
-    with running(echo_app(request_read_timeout_seconds=0.3, max_request_size=10)) as base, connect(base) as connection:
+    with running(echo_app(request_read_timeout_seconds=1, max_request_size=10)) as base, connect(base) as connection:
         connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
         assert statuses(trickle(connection, b" ")) == [413]
 
@@ -279,12 +279,12 @@ def test_a_refused_body_that_never_ends_is_cut_off(url: str) -> None:
 
 
 def test_a_connection_that_never_says_anything_is_closed() -> None:
-    with running(echo_app(request_read_timeout_seconds=0.3)) as base, connect(base) as connection:
+    with running(echo_app(request_read_timeout_seconds=1)) as base, connect(base) as connection:
         assert read_to_end(connection) == b""
 
 
 def test_a_second_head_that_never_ends_is_cut_off_too() -> None:
-    with running(echo_app(request_read_timeout_seconds=0.3)) as base, connect(base) as connection:
+    with running(echo_app(request_read_timeout_seconds=1)) as base, connect(base) as connection:
         send_post(connection)
         read_until(connection, b"error_type")
         connection.sendall(b"POST /invo")

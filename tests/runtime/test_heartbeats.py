@@ -161,7 +161,7 @@ def test_failure_after_the_first_heartbeat_is_the_last_data() -> None:
 
 
 def test_timeout_after_the_first_heartbeat_is_the_last_data() -> None:
-    with agent(async_value, timeout=0.3) as (url, _), streaming(url, {}, EVENT_STREAM) as connection:
+    with agent(async_value, timeout=1.5) as (url, _), streaming(url, {}, EVENT_STREAM) as connection:
         *comments, last = connection.blocks()
     assert set(comments) == {HEARTBEAT}
     assert json.loads(last.removeprefix(b"data: "))["error_type"] == "InvocationTimeoutError"
@@ -176,7 +176,7 @@ def test_handler_that_refuses_to_end_does_not_keep_its_caller() -> None:
         except asyncio.CancelledError:
             await freed.passed()
 
-    with opening(freed), agent(refuses_to_end, timeout=0.2) as (url, _), streaming(url, {}, EVENT_STREAM) as connection:
+    with opening(freed), agent(refuses_to_end, timeout=1.5) as (url, _), streaming(url, {}, EVENT_STREAM) as connection:
         *_, last = connection.blocks()
         assert json.loads(last.removeprefix(b"data: "))["error_type"] == "InvocationTimeoutError"
         freed.open()

@@ -119,6 +119,7 @@ def test_usual_name_is_taken_among_several(tmp_path: Path, usual: str) -> None:
 
 @pytest.mark.contract
 @pytest.mark.parametrize("entrypoint", ["main.py", "main:app", "main"])
+@pytest.mark.slow
 def test_manifest_names_the_agent(tmp_path: Path, entrypoint: str) -> None:
     write(tmp_path / "main.py")
     (tmp_path / ".ppio-agent.yaml").write_text(MANIFEST.format(entrypoint=entrypoint))

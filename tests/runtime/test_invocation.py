@@ -6,6 +6,7 @@ Speaks to the module itself, because orders of events within one turn of the eve
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,14 +16,12 @@ from hypothesis import strategies as st
 from ppio_agent_models import AgentError, InvocationTimeoutError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.handler import Handler
-from ppio_agent_runtime.http.call import Durability, InvocationCall
 from ppio_agent_runtime.invocations.invocation import Invocation
 from ppio_agent_runtime.invocations.manager import InvocationManager
 from ppio_agent_runtime.invocations.subscriber import Subscriber
 from ppio_agent_runtime.routes.invocation_resource import resource_of
 
 OVER = ("succeeded", "failed", "cancelled")
-BACKGROUND = Durability(None, b"", background=True, on_disconnect=None)
 steps = st.sampled_from(["turn", "finish", "fail", "cancel", "timeout", "subscribe", "leave", "read", "report"])
 
 
@@ -31,8 +30,11 @@ def manager() -> InvocationManager:
 
 
 def durable(invocations: InvocationManager) -> Invocation:
-    call = InvocationCall(RequestContext(timeout=60), {}, None, True, None, BACKGROUND)
-    return invocations.begin_durable(call, BACKGROUND)
+    """Return one that goes on without its callers, and that has not begun its work."""
+    invocation = invocations.begin(context := RequestContext(timeout=60))
+    invocation.durable, invocation.created_at, invocation.window_seconds = True, time.time(), None
+    context.reporter = invocation.report
+    return invocation
 
 
 class Script:
@@ -101,16 +103,16 @@ def test_state_only_goes_forward_and_everybody_is_told_the_one_end(script: list[
         told.end(None)
         subscribers.append(waiter := invocation.subscribe())
         await asyncio.wait_for(waiter.until(lambda: invocation.is_over), 5)
-        assert invocation.task is not None
-        await asyncio.wait({invocation.task})
+        assert invocation.cancel_scope.task is not None
+        await asyncio.wait({invocation.cancel_scope.task})
         states.append(invocation.state)
         assert states == sorted(states, key=["queued", "running", *OVER].index)
         assert len({state for state in states if state in OVER}) == 1
         end = b"event: %b\nid: " % (b"done" if invocation.state == "succeeded" else b"error")
         for subscriber in subscribers:
             assert end + b"%d\n" % invocation.last_event_id in await last_block(subscriber)
-        assert invocations.running == 0
-        found = await invocations.find(invocation.id)
+        assert not invocations.in_flight
+        found = await invocations.durable.find(invocation.id)
         assert found is not None
         assert resource_of(found) == resource_of(invocation)
         assert found.whole_answer() == invocation.whole_answer()
@@ -129,7 +131,7 @@ def test_value_is_told_the_same_whether_somebody_read_events_or_nobody_did(value
         else:
             await invocation.complete(value)
         said = invocation.said_nothing(numbered=True), invocation.said_nothing(numbered=False)
-        blocks = b"".join([block for _, block in invocation.log.held().blocks])
+        blocks = b"".join([block for _, block in invocation.kept_log.held().blocks])
         return (
             invocation.state,
             invocation.answer and invocation.answer.value,

@@ -26,7 +26,7 @@ from tests.support.durable import cancel, events, in_state, resource
 from tests.support.gates import eventually
 from tests.support.raw_http import Answer, Connection, invoke, settle
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, pytest.mark.slow]
 
 PLACES = 2
 FINAL = {"succeeded": "done", "failed": "error", "cancelled": "error"}

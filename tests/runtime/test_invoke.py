@@ -153,7 +153,7 @@ async def test_a_timeout_ends_the_handler_and_is_told() -> None:
             ended.set()
 
     with pytest.raises(PPIOAgentRuntimeError) as told:
-        await app_with(agent, timeout=0.05).invoke({})
+        await app_with(agent, timeout=0.5).invoke({})
 
     assert (told.value.status_code, told.value.error_type) == (504, "InvocationTimeoutError")
     assert told.value.request_id
@@ -162,7 +162,7 @@ async def test_a_timeout_ends_the_handler_and_is_told() -> None:
 
 async def test_a_stream_that_takes_too_long_ends_with_the_timeout() -> None:
     numbers = Numbers()
-    app = app_with(numbers, stream_timeout=0.1)
+    app = app_with(numbers, stream_timeout=0.5)
 
     with pytest.raises(PPIOAgentRuntimeError) as told:
         async for _ in await app.invoke({}):

@@ -146,7 +146,7 @@ async def test_a_handler_that_ignores_its_cancelling_does_not_hold_its_caller() 
             except asyncio.CancelledError:
                 continue
 
-    app = app_with(agent, timeout=0.05)
+    app = app_with(agent, timeout=0.5)
     with pytest.raises(PPIOAgentRuntimeError) as told:
         await app.invoke({})
 

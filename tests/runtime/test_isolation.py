@@ -132,7 +132,7 @@ def test_vanished_slow_reader_closes_the_generator() -> None:
 
 
 def test_errors_and_timeouts_are_answered_as_everywhere() -> None:
-    app = isolated(timeout=0.05)
+    app = isolated()
 
     @app.entrypoint
     async def handler(payload: dict[str, object]) -> None:
@@ -142,7 +142,7 @@ def test_errors_and_timeouts_are_answered_as_everywhere() -> None:
 
     with running(app) as url:
         assert invoke(url).json["error_type"] == "HandlerError"
-        assert invoke(url, {"wait": True}).json["error_type"] == "InvocationTimeoutError"
+        assert invoke(url, {"wait": True}, {"X-PPIO-Timeout": "0.05"}).json["error_type"] == "InvocationTimeoutError"
         assert get(url, "/nowhere").json["error_type"] == "NotFoundError"
 
 

@@ -178,6 +178,7 @@ def test_server_that_is_left_at_once_ends_as_well() -> None:
 
 
 @pytest.mark.parametrize("isolated", [False, True], ids=["one loop", "isolated"])
+@pytest.mark.slow
 def test_server_that_ended_leaves_no_thread_and_no_open_socket(isolated: bool) -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(isolate_handlers=isolated))
 

@@ -1,4 +1,4 @@
-"""Log lines of a real server in a real process, and of a program's own handlers; JSON lines of whatever is logged."""
+"""Log lines of a real server in a real process, and of a program's own handlers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ppio_agent_runtime import AgentConfig, ConfigurationError, PPIOAgentRuntimeApp, configure_logging
-from ppio_agent_runtime.observability.logging import JsonFormatter, TextFormatter
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import Answer, post, request
 
@@ -184,6 +182,17 @@ def agent(request: dict):
     assert "Invocation" in text
 
 
+def test_lines_are_logged_while_another_thread_is_importing_opentelemetry(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = PPIOAgentRuntimeApp()
+    app.entrypoint(lambda payload: logging.getLogger("agent").warning("a line"))
+    with running(app) as url:
+        monkeypatch.setitem(sys.modules, "opentelemetry.trace", ModuleType("opentelemetry.trace"))  # empty so far
+        assert post(url).status == 200
+    assert "a line" in caplog.messages
+
+
 def test_debug_raises_the_level_of_our_own_loggers_and_gives_each_request_a_line(tmp_path: Path) -> None:
     program = """
 import logging
@@ -292,81 +301,6 @@ async def test_ids_reach_records_in_all_handler_kinds_and_end_with_the_invocatio
         heard.clear()
     log.info("outside")
     assert heard == [("outside", None, None)]
-
-
-class Unprintable:
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-    __repr__ = __str__
-
-
-def formatted(formatter: logging.Formatter, message: Any, *args: Any, **given: Any) -> str:
-    """Format what `log.info` would make of this."""
-    exc_info = sys.exc_info() if given.pop("exc_info", False) else None
-    log = logging.getLogger("odd")
-    return formatter.format(log.makeRecord("odd", logging.INFO, __file__, 1, message, args, exc_info, **given))
-
-
-circle: list[Any] = []
-circle.append(circle)
-
-ODD = [
-    float("nan"),
-    circle,
-    {(1, 2): 3, None: Unprintable()},
-    b"\xff",
-    "\ud800",
-    {1, 2},
-    Unprintable(),
-    "line\nbreak\u2028",
-    10**400,
-]
-
-
-@pytest.mark.parametrize("value", ODD, ids=[str(number) for number in range(len(ODD))])
-def test_odd_values_become_one_valid_json_line(value: Any) -> None:
-    line = formatted(JsonFormatter(), "odd %s", 1, extra={"value": value, "fine": [1]})
-    assert "\n" not in line
-    assert line.isascii()
-    assert json.loads(line, parse_constant=pytest.fail)["fine"] == [1]
-
-
-@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
-@pytest.mark.parametrize("arguments", [("%s %s", 1), ("%d", "x"), ("%s", Unprintable()), (Unprintable(),)])
-def test_a_log_call_that_does_not_fit_is_still_a_line(formatter: logging.Formatter, arguments: tuple[Any, ...]) -> None:
-    assert "do not fit" in formatted(formatter, *arguments)
-
-
-def test_exceptions_are_fields_even_when_they_cannot_describe_themselves() -> None:
-    class MuteError(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError("no text")
-
-    try:
-        raise MuteError
-    except MuteError:
-        line = formatted(JsonFormatter(), "failed", exc_info=True)
-    exception = json.loads(line)["exception"]
-    assert exception["type"].endswith("MuteError")
-    assert "MuteError" in exception["stacktrace"]
-
-
-values = st.recursive(
-    st.none() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-)
-
-
-@given(st.text(), values)
-def test_any_message_and_extra_is_one_json_line(message: str, value: Any) -> None:
-    line = formatted(JsonFormatter(), "%s", message, extra={"value": value})
-    assert "\n" not in line
-    assert json.loads(line, parse_constant=pytest.fail)["message"] == message
-
-
-def test_an_id_of_the_caller_cannot_forge_a_line() -> None:
-    extra = {"session_id": 'a\n2026-01-01 INFO x: forged" ] request=other'}
-    assert "\n" not in formatted(TextFormatter(), "hello", extra=extra)
 
 
 @pytest.mark.contract

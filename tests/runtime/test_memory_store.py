@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppio_agent_runtime.invocations.event_log import EventLog
-from ppio_agent_runtime.invocations.store import LEAST_LOG_BYTES, Answer, KeyScope, MemoryStore, StoredInvocation
+from ppio_agent_runtime.invocations.kept_log import KeptLog
+from ppio_agent_runtime.invocations.memory_store import LEAST_LOG_BYTES, MemoryStore
+from ppio_agent_runtime.invocations.store import Answer, KeyScope, StoredInvocation
 
 MIB = 1024 * 1024
 CHUNK = b'"%b"' % (b"x" * 1000)
@@ -101,7 +102,7 @@ def test_running_logs_that_began_early_leave_the_later_ones_no_more_than_the_hal
     memory = store()
     for number in range(100):
         share = memory.share()
-        log = EventLog((), share)
+        log = KeptLog((), share)
         while log.put(CHUNK) or log.size < share.ask(log.size)[0]:
             log.blocks_after(0)
         assert memory.running_bytes <= 32 * MIB + number * LEAST_LOG_BYTES
@@ -112,7 +113,7 @@ def test_finished_ones_go_for_what_the_running_logs_hold() -> None:
         memory = store(max_bytes=MIB)
         for number in range(200):
             memory.put(finished(str(number), 8_000))
-        held, log = len(memory), EventLog((), memory.share(), keeps_unread=False)
+        held, log = len(memory), KeptLog((), memory.share(), keeps_unread=False)
         for _ in range(100):
             if not log.put(CHUNK):
                 await log.room()
@@ -128,7 +129,7 @@ def test_running_logs_that_hold_nothing_take_little_from_the_finished_ones() -> 
         memory = store(max_bytes=MIB)
         for number in range(50):
             memory.put(finished(str(number), 8_000))
-        logs = [EventLog((), memory.share()) for _ in range(200)]
+        logs = [KeptLog((), memory.share()) for _ in range(200)]
         assert {log.last_id for log in logs} == {0}
         assert len(memory) == 50
 
@@ -153,13 +154,13 @@ def test_key_of_a_newer_one_outlives_an_older_one_with_the_same_key() -> None:
 def test_bounds_hold_after_every_step(steps: list[tuple[bool, int]]) -> None:
     def check() -> None:
         memory = store(max_invocations=5, max_bytes=512 * 1024)
-        running: list[EventLog] = []
+        running: list[KeptLog] = []
         for number, (ends, size) in enumerate(steps):
             if ends and running:
                 running.pop(0).close(b"done", b"{}")
                 memory.put(finished(str(number), size))
             else:
-                running.append(EventLog((), memory.share()))
+                running.append(KeptLog((), memory.share()))
             assert len(memory) <= 5
             assert memory.finished_bytes + memory.running_bytes <= 512 * 1024
         for log in running:

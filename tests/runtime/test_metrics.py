@@ -342,6 +342,17 @@ def test_any_word_counts_and_the_last_times_can_be_read() -> None:
     assert metrics.response_times[-1] == 1999.0
 
 
+def test_two_protocols_are_one_family() -> None:
+    metrics = MetricsCollector()
+    metrics.record_protocol("ag-ui", "success")
+    metrics.record_protocol("openai", "error")
+    _, page = metrics.page()("")
+    assert page.count(b"# TYPE ppio_agent_protocol_invocations_total") == 1
+    assert (
+        samples(page.decode())["ppio_agent_protocol_invocations_total", labels(protocol="openai", outcome="error")] == 1
+    )
+
+
 def test_prometheus_is_not_imported_before_the_first_scrape() -> None:
     program = """
 import http.client, json, sys

@@ -28,6 +28,7 @@ class Question(BaseModel):
 
 @pytest.mark.parametrize("limited", [False, True])
 @pytest.mark.parametrize("kind", ["value", "stream"])
+@pytest.mark.slow
 def test_every_answer_is_one_that_the_document_names(kind: str, limited: bool) -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(debug=True, rate_limit=RateLimit(5, 3600) if limited else None))
     logging.getLogger("urllib3").setLevel(logging.WARNING)

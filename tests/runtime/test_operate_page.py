@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -14,14 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "operate.md"
 FENCE = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def run_page(folder: Path) -> list[str]:
@@ -59,6 +55,7 @@ def run_page(folder: Path) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="needs bash and curl")
+@pytest.mark.slow
 def test_the_demonstration_runs_as_printed(tmp_path: Path) -> None:
     limits, metrics, trace, keys, drain, settings = run_page(tmp_path)
     assert "401 200 200 200 200 200 429" in limits

@@ -42,7 +42,7 @@ def ask(connection: http.client.HTTPConnection, path: str, body: Any = None, **h
 def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[PPIOAgentRuntimeApp]:
     monkeypatch.syspath_prepend(str(EXAMPLE))
     yield import_module("main").app
-    for name in ("jsonrpc", "main"):
+    for name in ("json_rpc", "main"):
         sys.modules.pop(name, None)
 
 

@@ -138,6 +138,7 @@ def test_decoding_takes_what_encoding_makes(value: Any) -> None:
 
 @in_memory
 @given(value=st.recursive(st.text() | st.floats(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@pytest.mark.slow
 def test_encoding_makes_json_in_ascii_or_utf8_on_one_line_or_says_why(value: Any) -> None:
     with suppress(SerializationError):
         encoded = encode(value)
@@ -163,6 +164,7 @@ def test_any_ping_answer_is_one_of_three_words(answer: Any) -> None:
 
 @in_memory
 @given(batches=st.lists(st.lists(values, min_size=1, max_size=5), max_size=5))
+@pytest.mark.slow
 def test_framing_does_not_depend_on_how_chunks_are_batched(batches: list[list[Any]]) -> None:
     encoded = [[encode(value) for value in batch] for batch in batches]
     every = [chunk for batch in encoded for chunk in batch]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ppio_agent_models import ConfigurationError
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RateLimiter, RequestContext
-from ppio_agent_runtime.limits.rate_limit import MAX_KEYS, SlidingWindows
+from ppio_agent_runtime.limits.rate_limit import MAX_KEYS, RateLimitCounter, SlidingWindows
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import Answer, address, post, request
 
@@ -68,14 +68,14 @@ def test_browsers_may_read_the_fields() -> None:
     assert {"ratelimit", "ratelimit-policy", "retry-after"} <= set(exposed.split(", "))
 
 
-def test_a_limiter_shows_its_arguments_and_may_be_the_setting() -> None:
+@pytest.mark.contract
+def test_rate_limiter_and_rate_limit_are_one_class_that_shows_its_fields_and_may_be_the_setting() -> None:
+    assert RateLimiter is RateLimit
     limiter = RateLimiter(max_requests=1, window_seconds=3600)
     assert (limiter.max_requests, limiter.window_seconds, limiter.key) == (1, 3600, "client")
-    assert repr(limiter).startswith("RateLimiter(max_requests=1, window_seconds=3600")
+    assert AgentConfig(rate_limit=limiter).rate_limit is limiter
     with running(limited(limiter)) as url:
         assert [post(url).status for _ in range(2)] == [200, 429]
-    with running(limited(limiter)) as url:
-        assert post(url).status == 429  # its counts are those of whoever uses it
 
 
 @pytest.mark.contract
@@ -149,12 +149,12 @@ def test_any_peer_can_be_trusted() -> None:
 @given(st.text(max_size=256))
 def test_keys_are_short_and_hold_nothing_that_was_sent(text: str) -> None:
     context = RequestContext(session_id=text or None, raw_headers=[(b"authorization", b"Bearer secret-token")])
-    assert len(RateLimiter(key="session").key_of(context, "192.0.2.1")) < 64
-    assert "secret" not in RateLimiter(key="api_key").key_of(context, "192.0.2.1")
+    assert len(RateLimitCounter(RateLimit(key="session")).key_of(context, "192.0.2.1")) < 64
+    assert "secret" not in RateLimitCounter(RateLimit(key="api_key")).key_of(context, "192.0.2.1")
 
 
 async def test_a_hundred_thousand_keys_take_bounded_memory() -> None:
-    limiter = RateLimiter(5, 3600)
+    limiter = RateLimitCounter(RateLimit(5, 3600))
     windows = limiter._windows
     for number in range(100_000):
         assert (await limiter.hit(f"client:{number}")).allowed
@@ -163,7 +163,7 @@ async def test_a_hundred_thousand_keys_take_bounded_memory() -> None:
 
 
 async def test_whoever_keeps_coming_is_not_forgotten_for_newcomers() -> None:
-    limiter = RateLimiter(1, 3600)
+    limiter = RateLimitCounter(RateLimit(1, 3600))
     assert (await limiter.hit("client:regular")).allowed
     for number in range(2 * MAX_KEYS):
         await limiter.hit(f"client:{number}")
@@ -181,13 +181,13 @@ class Clock:
         return self.now
 
 
-def limiter_by(clock: Clock, max_requests: int, window_seconds: int) -> tuple[RateLimiter, SlidingWindows]:
-    limiter = RateLimiter(max_requests, window_seconds)
+def limiter_by(clock: Clock, max_requests: int, window_seconds: int) -> tuple[RateLimitCounter, SlidingWindows]:
+    limiter = RateLimitCounter(RateLimit(max_requests, window_seconds))
     limiter._windows = SlidingWindows(max_requests, window_seconds, clock=clock)
     return limiter, limiter._windows
 
 
-async def allowed(limiter: RateLimiter, key: str, times: int) -> int:
+async def allowed(limiter: RateLimitCounter, key: str, times: int) -> int:
     return [(await limiter.hit(key)).allowed for _ in range(times)].count(True)
 
 

@@ -4,88 +4,26 @@ import asyncio
 import json
 import logging
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ppio_agent_models import ConfigurationError
-from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit, RateLimiter
+from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit
+from ppio_agent_runtime.limits.rate_limit import RateLimitCounter
 from ppio_agent_runtime.testing import running
 from tests.runtime.wire import WAIT_SECONDS, post, request, until
+from tests.support.redis_server import Redis, needs_redis_server
 
 pytestmark = [
     pytest.mark.contract,
-    pytest.mark.skipif(
-        shutil.which("redis-server") is None, reason="redis-server is not installed: apt-get install redis-server"
-    ),
+    needs_redis_server,
 ]
 pytest.importorskip("redis", reason="the extra [redis] is not installed")
-
-
-class Redis:
-    """A real server on a port of its own, that can be killed, stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = int(probe.getsockname()[1])
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def uri(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        with (self._folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                ["redis-server", *arguments, "--dir", str(self._folder)], stdout=log, stderr=log
-            )
-        until(self._answers)
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-
-    def freeze(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def ask(self, *words: str) -> bytes:
-        """Send one command in the inline form and return the beginning of the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_SECONDS) as connection:
-            connection.sendall(" ".join(words).encode() + b"\r\n")
-            return connection.recv(1 << 20)
-
-    def _answers(self) -> bool:
-        try:
-            return self.ask("PING") == b"+PONG\r\n"
-        except OSError:
-            return False
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    server = Redis(tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.thaw()
-        server.kill()
 
 
 def limited(rate_limit: RateLimit, **config: Any) -> PPIOAgentRuntimeApp:
@@ -146,6 +84,7 @@ sys.exit(server.run())
         process.stdout.close()
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_limit(redis: Redis) -> None:
     with ExitStack() as stack:
         urls = [stack.enter_context(agent_process(redis, 10)) for _ in range(2)]
@@ -190,6 +129,7 @@ def test_without_redis_a_closed_limit_lets_nobody_in(redis: Redis, caplog: pytes
 
 
 @pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.slow
 def test_a_redis_that_hangs_does_not_hang_the_agent(redis: Redis, isolated: bool) -> None:
     with running(limited(RateLimit(100, 3600, storage_uri=redis.uri), isolate_handlers=isolated)) as url:
         assert "ratelimit" in post(url).headers
@@ -231,7 +171,7 @@ def test_connections_are_closed_when_the_service_ends(redis: Redis) -> None:
 
 
 def test_a_limiter_can_be_used_from_one_event_loop_after_another(redis: Redis) -> None:
-    limiter = RateLimiter(3, 3600, storage_uri=redis.uri)
+    limiter = RateLimitCounter(RateLimit(3, 3600, storage_uri=redis.uri))
 
     async def use() -> bool:
         state = await limiter.hit("k")
@@ -240,34 +180,3 @@ def test_a_limiter_can_be_used_from_one_event_loop_after_another(redis: Redis) -
         return state.allowed
 
     assert [asyncio.run(use()) for _ in range(4)] == [True, True, True, False]
-
-
-def test_without_the_extra_the_error_names_the_install_line() -> None:
-    program = """
-import sys
-from importlib.machinery import PathFinder
-from ppio_agent_models import ConfigurationError
-from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp, RateLimit
-
-class WithoutRedis(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        return None if name == "redis" else super().find_spec(name, path, target)
-
-sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutRedis
-try:
-    PPIOAgentRuntimeApp(AgentConfig(rate_limit=RateLimit(storage_uri="redis://:hunter2@127.0.0.1")))
-except ConfigurationError as error:
-    assert "pip install 'ppio-agent-runtime[redis]'" in str(error), error
-    assert "hunter2" not in str(error)
-else:
-    raise AssertionError("it started")
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-
-
-@pytest.mark.parametrize("uri", ["redis://:hunter2@host:port/0", "redis+sentinel://:hunter2@127.0.0.1:26379"])
-def test_an_address_that_is_none_fails_at_start_without_its_password(uri: str) -> None:
-    with pytest.raises(ConfigurationError, match="storage_uri") as caught:
-        RateLimiter(storage_uri=uri)
-    assert "hunter2" not in str(caught.value)

@@ -57,8 +57,8 @@ def test_payload_type_that_pydantic_does_not_know_is_named_at_registration() -> 
 
 
 def test_entrypoint_that_cannot_be_called_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"'main\.py' cannot be called"):
-        PPIOAgentRuntimeApp().entrypoint("main.py")  # type: ignore[type-var]
+    with pytest.raises(ConfigurationError, match=r"neither a function nor an agent .*: LangGraph"):
+        PPIOAgentRuntimeApp().entrypoint("main.py")
 
 
 def test_second_entrypoint_is_refused_and_names_both() -> None:
@@ -85,3 +85,44 @@ def test_decorator_returns_the_function_as_it_was() -> None:
 def test_app_without_an_entrypoint_is_not_served() -> None:
     with pytest.raises(ConfigurationError, match="has no entrypoint"):
         PPIOAgentRuntimeApp().run(port=0)
+
+
+@pytest.mark.parametrize("name", ["entrypoint", "ping", "middleware", "websocket", "on_lifespan"])
+def test_decorator_with_parentheses_is_one_sentence(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"@app\.{name}") as caught:
+        getattr(PPIOAgentRuntimeApp(), name)()
+    assert str(caught.value).count(". ") == 0
+
+
+class Agent:
+    def __call__(self, payload: dict[str, Any]) -> str:
+        return "here"
+
+
+def test_class_as_entrypoint_is_told_to_be_an_object() -> None:
+    with pytest.raises(ConfigurationError, match=r"Agent is a class.* app\.entrypoint\(Agent\(\.\.\.\)\)"):
+        PPIOAgentRuntimeApp().entrypoint(Agent)
+    PPIOAgentRuntimeApp().entrypoint(Agent())
+
+
+@pytest.mark.parametrize("name", ["ping", "websocket"])
+def test_class_is_no_other_handler_either(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"@app.{name}"):
+        getattr(PPIOAgentRuntimeApp(), name)(Agent)
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("port", r"not 'port': write PPIOAgentRuntimeApp\(AgentConfig\(port=\.\.\.\)\)"),
+        ("bogus", r"takes config, debug and lifespan, not 'bogus'\.$"),
+    ],
+)
+def test_argument_that_is_a_setting_or_nothing_is_told(argument: str, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        PPIOAgentRuntimeApp(**{argument: 1})  # type: ignore[arg-type]
+
+
+def test_settings_by_position_are_told() -> None:
+    with pytest.raises(ConfigurationError, match="config must be an AgentConfig, not 8080"):
+        PPIOAgentRuntimeApp(8080)  # type: ignore[arg-type]

@@ -102,7 +102,7 @@ def test_evicted_position_is_410_and_names_the_first_event_that_is_held() -> Non
         sentence = refusal(answer, 410, "EventsEvictedError")
         first = answer.json["metadata"]["first_event_id"]
         rest = events(url, path, first - 1).events
-    assert f"the first that is held is {first}" in sentence
+    assert f"the first that is kept is {first}" in sentence
     assert done["state"] == "succeeded"
     assert (done["response"]["result"], done["first_event_id"]) == (None, first)
     assert numbers(rest) == list(range(first, 3002))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ppio_agent_runtime import AgentConfig, AgentError, PPIOAgentRuntimeApp, RequestContext
 from ppio_agent_runtime.testing import running
-from tests.support.durable import events
-from tests.support.gates import Count
+from tests.support.durable import events, resource, submit
+from tests.support.gated import app_of
+from tests.support.gates import Count, Gate, eventually, opening
 from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, invoke
 
 pytestmark = pytest.mark.contract
@@ -113,3 +115,18 @@ def test_a_stream_that_is_cut_at_any_byte_is_read_on_after_its_last_whole_event(
             assert whole.body.endswith(rest)
             assert rest.count(b"id: ") + position == whole.body.count(b"id: ")
     assert runs.value == 1
+
+
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_who_has_every_event_hears_at_once_that_the_stream_goes_on(tmp_path: Path, where: str) -> None:
+    gate = Gate()
+    store: dict[str, Any] = {"event_store": f"sqlite:///{tmp_path}/events.db"} if where == "file" else {}
+    app = app_of("async generator", gate, AgentConfig(heartbeat_seconds=3600, **store))
+    with opening(gate), running(app) as url:
+        path = submit(url)
+        eventually(lambda: resource(url, path)["last_event_id"] == 1, "the first chunk")
+        with Connection(url) as connection:
+            connection.send(f"GET {path}/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 1\r\n\r\n".encode())
+            assert connection.read_head()[0] == 200  # while nothing happens, and no heartbeat is due
+            gate.open()
+            assert next(connection.events()).event_id == 2

@@ -36,7 +36,7 @@ def agent(**config: Any) -> PPIOAgentRuntimeApp:
 
 @contextmanager
 def served(app: PPIOAgentRuntimeApp, **options: Any) -> Iterator[PPIOAgentRuntimeServer]:
-    server = PPIOAgentRuntimeServer(app, port=0, host="127.0.0.1", **options)
+    server = PPIOAgentRuntimeServer(app, port=0, **{"host": "127.0.0.1"} | options)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -159,3 +159,20 @@ def test_idle_connection_is_closed_after_keep_alive_seconds() -> None:
 
 def test_idle_connection_outlives_that_of_usual_load_balancers() -> None:
     assert AgentConfig().keep_alive_seconds > 60
+
+
+@pytest.mark.parametrize(
+    ("config", "host", "is_told"),
+    [
+        ({"protocols": ["openai"]}, "0.0.0.0", True),  # that is what it is about
+        ({"protocols": ["openai"], "api_keys": ["key"]}, "0.0.0.0", False),
+        ({"protocols": ["openai"]}, "127.0.0.1", False),
+        ({}, "0.0.0.0", False),
+    ],
+)
+def test_a_model_that_anybody_may_use_is_told_at_start(
+    config: dict[str, Any], host: str, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(agent(**config), host=host):
+        pass
+    assert ("use the agent, and the model behind it, by openai without a key" in caplog.text) == is_told

@@ -317,11 +317,13 @@ def check(server: str, promise: str, holds: Callable[[Served], None], agent: Ser
 
 
 @pytest.mark.parametrize("promise", KEPT)
+@pytest.mark.slow
 def test_promise_is_kept_while_it_runs(server: str, promise: str, agent: Served) -> None:
     check(server, promise, KEPT[promise], agent)
 
 
 @pytest.mark.parametrize("promise", ENDING)
+@pytest.mark.slow
 def test_promise_is_kept_at_the_end(server: str, promise: str, tmp_path: Path) -> None:
     with served(server, tmp_path) as agent:
         check(server, promise, ENDING[promise], agent)

@@ -1,76 +1,120 @@
-"""What every store of invocations promises, whatever keeps them.
+"""What every store of invocations promises, whatever keeps them: one suite for SQLite and Redis.
 
 Speaks to the stores themselves: over the wire, memory answers before a store is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ppio_agent_runtime.invocations.event_log import HeldEvents
-from ppio_agent_runtime.invocations.sqlite_store import SQLiteStore, StoreBounds
-from ppio_agent_runtime.invocations.store import Answer, InvocationStore, KeyScope, MemoryStore, StoredInvocation
-
-SCOPE = KeyScope("caller", "session", "key")
-
-
-def finished(name: str = "a", value: bytes | None = b'"x"', scope: KeyScope | None = SCOPE) -> StoredInvocation:
-    envelope = b'{"result":null}'
-    block = b'id: 1\ndata: "x"\n\nevent: done\nid: 2\ndata: %b\n\n' % envelope
-    return StoredInvocation(
-        id=name,
-        scope=scope,
-        fingerprint=b"\x00digest",
-        state="succeeded",
-        form="value" if value is not None else "response",
-        request_id="r",
-        session_id=None,
-        created_at=1.5,
-        started_at=2.5,
-        finished_at=10.0**11,
-        answer=Answer(200, envelope, value, [(b"x-a", b"\xe9")], None if value is not None else b"\xff"),
-        events=HeldEvents([(1, block)], 2, only_text=True),
-    )
+from ppio_agent_runtime.invocations.redis_store import RedisStore
+from ppio_agent_runtime.invocations.sqlite_store import SQLiteStore
+from ppio_agent_runtime.invocations.store import InvocationStore, KeyScope, StoreBounds
+from tests.support.redis_server import Redis, needs_redis_server, redis_server
+from tests.support.stored import SCOPE, NothingRuns, begun, finished
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    pytest.importorskip("redis", reason="the extra [redis] is not installed")
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=needs_redis_server)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[InvocationStore]:
-    store: InvocationStore = MemoryStore(10, 600, 1 << 20, 1 << 20)
+    bounds = StoreBounds(10, 600, 1 << 20)
+    store: InvocationStore
     if request.param == "sqlite":
-        store = SQLiteStore(f"sqlite:///{tmp_path}/events.db", StoreBounds(10, 600, 1 << 20))
+        store = SQLiteStore(f"sqlite:///{tmp_path}/events.db", bounds)
+    else:
+        uri = request.getfixturevalue("redis").uri
+        store = RedisStore(f"{uri}?prefix={uuid.uuid4().hex}", bounds, NothingRuns())
     await store.open()
     yield store
     await store.close()
 
 
 @pytest.mark.parametrize("value", [b'"x"', None], ids=["value", "response"])
-async def test_what_was_saved_is_found_as_it_was(store: InvocationStore, value: bytes | None) -> None:
-    await store.save(finished(value=value))
+async def test_what_was_finished_is_found_as_it_was(store: InvocationStore, value: bytes | None) -> None:
+    assert await store.begin(begun()) is None
+    assert await store.finish(finished(value=value)) is None
     assert await store.get("a") == await store.get_by_key(SCOPE) == finished(value=value)
 
 
-async def test_what_is_saved_again_replaces_what_there_was(store: InvocationStore) -> None:
-    await store.save(finished(value=b'"old"'))
-    await store.save(finished())
-    assert await store.get("a") == finished()
+async def test_what_has_begun_is_found_as_it_was(store: InvocationStore) -> None:
+    assert await store.begin(begun()) is None
+    assert await store.get("a") == await store.get_by_key(SCOPE) == begun()
 
 
-async def test_nothing_is_found_that_is_unknown_deleted_or_not_over(store: InvocationStore) -> None:
-    begun = finished("begun")
-    begun.finished_at, begun.answer, begun.events = None, None, None
-    await store.save(begun)
-    await store.save(finished("gone", scope=None))
+@pytest.mark.parametrize("is_over", [False, True], ids=["running", "over"])
+async def test_key_is_given_once(store: InvocationStore, is_over: bool) -> None:
+    await store.begin(begun())
+    if is_over:
+        await store.finish(finished())
+    assert await store.begin(begun("b")) == await store.get("a")
+    assert await store.get("b") is None
+    other = KeyScope("caller", "session", "other")
+    assert await store.begin(begun("c", other)) is None
+    assert await store.begin(begun("d", None)) is None
+    assert await store.begin(begun("e", None)) is None
+
+
+async def test_beginning_again_after_a_lost_answer_is_the_same_beginning(store: InvocationStore) -> None:
+    await store.begin(begun("a", None))
+    assert await store.begin(begun("a", None)) is None
+
+
+async def test_nothing_is_found_that_is_unknown_or_deleted(store: InvocationStore) -> None:
+    await store.begin(begun("begun"))
+    await store.delete("begun")
+    await store.begin(begun("gone"))
+    await store.finish(finished("gone"))
     await store.delete("gone")
+    await store.delete("never")
     assert [await store.get(name) for name in ("begun", "gone", "never")] == [None, None, None]
     assert await store.get_by_key(SCOPE) is None
+    assert await store.begin(begun("next")) is None
+
+
+async def test_refused_invocation_gives_its_key_back(store: InvocationStore) -> None:
+    await store.begin(begun())
+    await store.finish(finished(scope=None))
+    assert await store.get_by_key(SCOPE) is None
+    assert await store.begin(begun("b")) is None
+    assert await store.get("a") == finished(scope=None)
 
 
 async def test_no_more_are_kept_than_allowed(store: InvocationStore) -> None:
     for number in range(15):
-        stored = finished(str(number), scope=None)
+        stored = finished(str(number), scope=KeyScope("caller", "session", str(number)))
         stored.finished_at = 10.0**11 + number
-        await store.save(stored)
+        await store.begin(begun(stored.id, stored.scope))
+        await store.finish(stored)
     assert [await store.get(str(number)) is not None for number in range(15)] == [False] * 5 + [True] * 10
+    assert await store.get_by_key(KeyScope("caller", "session", "4")) is None
+    assert await store.get_by_key(KeyScope("caller", "session", "5")) is not None
+
+
+async def test_no_more_bytes_are_kept_than_allowed(store: InvocationStore) -> None:
+    for number in range(5):
+        stored = finished(str(number), value=None, scope=None)
+        stored.finished_at = 10.0**11 + number
+        assert stored.answer is not None
+        stored.answer = replace(stored.answer, body=bytes(300_000))
+        await store.begin(begun(stored.id, None))
+        await store.finish(stored)
+    assert [await store.get(str(number)) is not None for number in range(5)] == [False] * 2 + [True] * 3
+
+
+async def test_what_runs_is_kept_whatever_else_is(store: InvocationStore) -> None:
+    await store.begin(begun("running", None))
+    for number in range(15):
+        await store.begin(begun(str(number), None))
+        await store.finish(finished(str(number), scope=None))
+    assert await store.get("running") == begun("running", None)

@@ -93,6 +93,7 @@ every_kind = pytest.mark.parametrize("register", [_async_numbers, _paced_numbers
 
 
 @every_kind
+@pytest.mark.slow
 def test_hundred_streams_at_once_are_complete_and_in_order(register: type[object]) -> None:
     app = PPIOAgentRuntimeApp()
     register(app)  # type: ignore[call-arg]

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.runtime.test_logging import agent_process
 from tests.runtime.wire import connect, post, read_until, request, send_post, until
+from tests.support.otlp_sink import Sink, collecting
 
 pytestmark = pytest.mark.contract
 
@@ -29,70 +25,10 @@ PARENT_ID = "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
 
 
-@dataclass(frozen=True)
-class Received:
-    """A span as it arrived, with the attributes of its resource."""
-
-    span: Span
-    resource: dict[str, Any]
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        return plain(self.span.attributes)
-
-
-def plain(attributes: Any) -> dict[str, Any]:
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}
-
-
-class Sink:
-    """A collector: decodes what is posted to it."""
-
-    def __init__(self) -> None:
-        self.received: list[Received] = []
-        self.paths: set[str] = set()
-        self.open = threading.Event()
-        self.open.set()
-        sink = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                if self.headers.get("content-encoding") == "gzip":
-                    body = gzip.decompress(body)
-                sink.paths.add(self.path)
-                sink.open.wait()
-                sink.take(ExportTraceServiceRequest.FromString(body))
-                self.send_response(200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def take(self, sent: ExportTraceServiceRequest) -> None:
-        for resource in sent.resource_spans:
-            for scope in resource.scope_spans:
-                self.received += [Received(span, plain(resource.resource.attributes)) for span in scope.spans]
-
-    @property
-    def one(self) -> Received:
-        assert len(self.received) == 1
-        return self.received[0]
-
-
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    sink = Sink()
-    thread = threading.Thread(target=sink.server.serve_forever)
-    thread.start()
-    yield sink
-    sink.server.shutdown()
-    thread.join()
-    sink.server.server_close()
+    with collecting() as sink:
+        yield sink
 
 
 ECHO = """
@@ -135,6 +71,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_the_context_is_active_in_the_handler_to_its_last_chunk(kind: str, sink: Sink, tmp_path: Path) -> None:
     with agent_process(tmp_path, ECHO + KINDS[kind], OTEL_EXPORTER_OTLP_ENDPOINT=sink.url) as (url, _):
         answer = post(url, traceparent=TRACEPARENT, baggage="tenant=t1,tier=gold", Accept="application/json")
@@ -215,6 +152,7 @@ def test_the_standard_variables_name_service_and_resource(sink: Sink, tmp_path: 
         ("refuse", "ppio_agent_models._errors.AgentError", Status.STATUS_CODE_UNSET),
     ],
 )
+@pytest.mark.slow
 def test_an_error_is_recorded_by_type_and_status_without_its_message(
     ask: str, error: str, status: Any, sink: Sink, tmp_path: Path
 ) -> None:
@@ -256,6 +194,7 @@ def test_spans_leave_after_each_invocation_when_asked(sink: Sink, tmp_path: Path
             until(lambda: len(sink.received) == number)  # noqa: B023  # called before the next round
 
 
+@pytest.mark.slow
 def test_ping_is_busy_until_the_flushed_spans_have_left(sink: Sink, tmp_path: Path) -> None:
     sink.open.clear()
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "PPIO_AGENT_TELEMETRY_FLUSH": "true"}
@@ -305,6 +244,7 @@ def test_an_agent_that_calls_itself_has_a_span_within_a_span(sink: Sink, tmp_pat
     assert inner.trace_id.hex() == outer.trace_id.hex() == TRACE_ID
 
 
+@pytest.mark.slow
 def test_an_sdk_that_the_program_has_set_up_itself_gets_the_spans(sink: Sink, tmp_path: Path) -> None:
     program = """
     from contextlib import asynccontextmanager
@@ -346,6 +286,7 @@ def test_an_sdk_that_the_program_has_set_up_itself_gets_the_spans(sink: Sink, tm
     ],
     ids=["unset", "disabled", "no exporter", "switched off"],
 )
+@pytest.mark.slow
 def test_without_a_collector_nothing_of_opentelemetry_is_imported(variables: dict[str, str], tmp_path: Path) -> None:
     program = """
     import sys

@@ -20,7 +20,7 @@ SHORT = 0.05
 def test_response_object_over_its_time_is_stopped() -> None:
     from starlette.responses import StreamingResponse
 
-    app, stopped = PPIOAgentRuntimeApp(AgentConfig(timeout=SHORT, stream_timeout=0.5)), Gate("stopped")
+    app, stopped = PPIOAgentRuntimeApp(AgentConfig(timeout=SHORT, stream_timeout=1.0)), Gate("stopped")
 
     async def endless() -> AsyncIterator[bytes]:
         try:

@@ -37,6 +37,7 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("sent", FRAMED.values(), ids=FRAMED)
+@pytest.mark.slow
 def test_request_with_an_offer_is_answered_wherever_it_is_cut(url: str, sent: bytes) -> None:
     with Connection(url) as caller:
         for cut in range(1, len(sent), 7):
@@ -106,13 +107,13 @@ def test_trailers_are_shown_to_nobody_and_counted() -> None:
 
 
 def test_websocket_has_no_limit_on_heads() -> None:
-    app = PPIOAgentRuntimeApp(AgentConfig(request_read_timeout_seconds=0.1))
+    app = PPIOAgentRuntimeApp(AgentConfig(request_read_timeout_seconds=1))
     app.entrypoint(lambda payload: None)
 
     @app.websocket
     async def slow(websocket: WebSocket) -> None:
         await websocket.accept()
-        await asyncio.sleep(0.5)  # longer than a head may take
+        await asyncio.sleep(1.5)  # longer than a head may take
         await websocket.send_text("here")
 
     with running(app) as base, connect_websocket(base.replace("http", "ws") + "/ws") as socket:

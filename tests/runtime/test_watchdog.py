@@ -18,6 +18,7 @@ from tests.support.raw_http import Connection, get, invoke
 
 
 @pytest.mark.contract
+@pytest.mark.slow
 def test_blocking_async_handler_is_named_with_its_file_and_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -60,6 +61,7 @@ def test_async_handler_that_only_waits_is_not_named(caplog: pytest.LogCaptureFix
     assert not [record for record in caplog.records if "blocks the event loop" in record.getMessage()]
 
 
+@pytest.mark.slow
 def test_watchdog_wakes_up_again_after_a_silence(caplog: pytest.LogCaptureFixture) -> None:
     app = PPIOAgentRuntimeApp()
 

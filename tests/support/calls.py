@@ -21,7 +21,7 @@ def call(
 ) -> Answer:
     """Send one request, its body as it is and without a media type, and return the whole answer."""
     length = {} if body is None else {"Content-Length": str(len(body))}
-    lines = {"Host": "agent", **length, **(headers or {})}
+    lines = {"Host": "localhost", **length, **(headers or {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     with Connection(url) as connection:
         connection.send(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + (body or b""))

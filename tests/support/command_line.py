@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,12 @@ from typing import Any
 import pexpect
 
 from .forked import PIPE_BYTES, Forge
+from .ports import free_port
 from .processes import environment
 
 PPIO_AGENT = (sys.executable, "-m", "ppio_agent_client.cli")
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 120
+_PAGE_IS_AT = re.compile(r"is at (http://127\.0\.0\.1:\d+)")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]")
 
 
@@ -81,23 +84,68 @@ class CommandLine:
         )
         return Finished(ended.returncode, ended.stdout, ended.stderr)
 
+    def start(
+        self,
+        *arguments: str | Path,
+        stdin: int = subprocess.DEVNULL,
+        stderr: int = subprocess.DEVNULL,
+        **variables: str,
+    ) -> subprocess.Popen[str]:
+        """Start a command with its output in a pipe."""
+        return subprocess.Popen(
+            [*self._program, *map(str, arguments)],
+            cwd=self.folder,
+            env=self.variables(variables),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+
     @contextmanager
     def terminal(self, *arguments: str | Path, **variables: str) -> Iterator[Terminal]:
-        """Run a command in a terminal of 80 columns; it is ended with the block."""
+        """Run a command in a terminal of 80 columns, or as many as COLUMNS says; it is ended with the block."""
         child = pexpect.spawn(
             self._program[0],
             [*self._program[1:], *map(str, arguments)],
             cwd=str(self.folder),
-            env=self.variables({"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"} | variables),
+            env=self.variables(
+                {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", "COLUMNS": "80", "LINES": "40"} | variables
+            ),
             encoding="utf-8",
             codec_errors="replace",
-            dimensions=(40, 80),
+            dimensions=(40, int(variables.get("COLUMNS", "80"))),
             timeout=LIMIT_SECONDS,
         )
         try:
             yield Terminal(child)
         finally:
-            child.close(force=True)
+            try:
+                child.close(force=True)
+            except pexpect.ExceptionPexpect:  # it was killed, and pexpect gives it 0.1 s to be gone
+                child.wait()
+
+    @contextmanager
+    def console(self, *arguments: str, **variables: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+        """Run `ppio-agent console`, and give the page's address and the process; it is ended with the block."""
+        process = subprocess.Popen(
+            [*self._program, "console", "--port", str(free_port()), *arguments],
+            cwd=self.folder,
+            env=self.variables(variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            found = _PAGE_IS_AT.search(process.stdout.readline())
+            assert found is not None
+            yield found[1], process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(LIMIT_SECONDS)
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 class Terminal:
@@ -118,8 +166,20 @@ class Terminal:
         self._seen += [str(self._child.before), str(self._child.after)]
         return str(self._child.after)
 
+    def wait_for_prompt(self, sign: str) -> None:
+        """Wait until a line editor has drawn its prompt, and takes keys."""
+        self.wait_for(rf"{sign}[^\r\n]*\x1b\[\?25h")
+
     def type(self, text: str) -> None:
         self._child.sendline(text)
+
+    def press(self, key: str) -> None:
+        """Press keys, without Enter."""
+        self._child.send(key)
+
+    def shows_typing(self) -> bool:
+        """Return whether the terminal shows what is typed, as it does for a program that has changed nothing."""
+        return bool(self._child.getecho())
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""

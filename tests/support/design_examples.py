@@ -91,7 +91,7 @@ class AgentService:
 
 if __name__ == "__main__":
     asyncio.run(main())
-'''  # noqa: RUF001, W293  # the design's own words and spaces
+'''  # noqa: W293  # the design's own words and spaces
 
 SERVICE_CALL = """
 

@@ -28,17 +28,19 @@ def run_to_the_end(
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=250,
     )
 
 
 @contextmanager
-def serving(*arguments: str | Path, folder: Path | None = None) -> Iterator[str]:
+def serving(
+    *arguments: str | Path, folder: Path | None = None, variables: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """Run Python with `arguments`, an agent, and yield its base URL; at the end it must stop with exit code 0."""
     process = subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         cwd=folder,
-        env=environment(PPIO_AGENT_HOST="127.0.0.1", PPIO_AGENT_PORT="0"),
+        env=environment(PPIO_AGENT_HOST="127.0.0.1", PPIO_AGENT_PORT="0", **(variables or {})),
         stderr=subprocess.PIPE,
         text=True,
     )

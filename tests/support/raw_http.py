@@ -88,9 +88,11 @@ class Connection:
         """Send bytes as they are."""
         self.socket.sendall(data)
 
-    def post(self, payload: Any = None, headers: Mapping[str, str] | None = None) -> None:
-        """Send a whole `POST /invocations`."""
-        self.send(request(payload, headers))
+    def post(
+        self, payload: Any = None, headers: Mapping[str, str] | None = None, *, path: str = "/invocations"
+    ) -> None:
+        """Send a whole `POST`."""
+        self.send(request(payload, headers, path=path))
 
     def half_close(self) -> None:
         """Say that nothing more will be sent (FIN), and go on reading."""
@@ -173,12 +175,13 @@ class Connection:
         self._buffer += data
 
 
-def request(payload: Any = None, headers: Mapping[str, str] | None = None) -> bytes:
-    """Return the bytes of a whole `POST /invocations`."""
+def request(payload: Any = None, headers: Mapping[str, str] | None = None, *, path: str = "/invocations") -> bytes:
+    """Return the bytes of a whole `POST`."""
     body = json.dumps({} if payload is None else payload).encode()
-    lines = {"Host": "agent", "Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})}
+    own = {"Host": "localhost", "Content-Type": "application/json", "Content-Length": str(len(body))}
+    lines = own | dict(headers or {})
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    return f"POST /invocations HTTP/1.1\r\n{head}\r\n".encode() + body
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
 def invoke(url: str, payload: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -191,7 +194,7 @@ def invoke(url: str, payload: Any = None, headers: Mapping[str, str] | None = No
 def get(url: str, path: str) -> Answer:
     """Return the whole answer to a GET on a new connection."""
     with Connection(url) as connection:
-        connection.send(f"GET {path} HTTP/1.1\r\nHost: agent\r\n\r\n".encode())
+        connection.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return connection.read_answer()
 
 
@@ -216,7 +219,7 @@ def streaming(url: str, payload: Any = None, headers: Mapping[str, str] | None =
     with Connection(url) as connection:
         connection.post(payload, headers)
         status, found = connection.read_head()
-        assert status == 200, connection.read_to_the_end()
+        assert status == 200, connection.read_body(found)
         assert found["content-type"].startswith("text/event-stream")
         yield connection
 

@@ -179,6 +179,14 @@ OK = answer(b'{"result":42,"status":"success","duration":0.5}')
 """What an agent says whose result is 42."""
 
 
+def refusal(
+    kind: str = "UnavailableError", status: str = "503 Service Unavailable", retry_after: str = "as soon as you like"
+) -> bytes:
+    """Return what an agent says that begins nothing now; the pause that it asks for is no number unless given."""
+    body = b'{"result":null,"status":"error","error":"because","error_type":"%b"}' % kind.encode()
+    return answer(body, status, {"PPIO-Agent-Protocol": "1", "Retry-After": retry_after})
+
+
 def keeping(caller: Caller) -> None:
     """Say 42 to one request after another until the client hangs up, and say so."""
     try:

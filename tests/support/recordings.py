@@ -10,9 +10,12 @@ _BLOCK = "<!-- recording: {name} -->\n```text\n"
 _END = "\n```\n"
 _CHANGING = {
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}": "2026-01-01 12:00:00,000",
-    r"\b\d+ ms\b": "12 ms",
+    r"\b\d\d:\d\d:\d\d (?=[A-Z])": "12:00:00 ",
+    r"\b(\d+ ms|\d+\.\d\d s)\b": "12 ms",
+    r"\d+\.\d\d 秒": "12 ms",
     r"\b\d+\.\d+\.\d+, \w+ \w+": "3.13.0, Linux x86_64",
     r"\d+\.\d MB": "0.1 MB",
+    r"\b[0-9a-f]{32}\b": "0123456789abcdef0123456789abcdef",
 }
 """What differs between two runs, and what stands for it when they are compared."""
 

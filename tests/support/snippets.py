@@ -9,6 +9,7 @@ import httpx
 from tests.support.processes import run_to_the_end, serving
 
 _FENCE = re.compile(r"^```(python|yaml)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_APP = re.compile(r"^app = \w+App\(", re.MULTILINE)
 _FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
 
 
@@ -25,7 +26,7 @@ class Snippet:
 
     @property
     def is_agent(self) -> bool:
-        return self.is_program and "app = PPIOAgentRuntimeApp(" in self.text
+        return self.is_program and _APP.search(self.text) is not None
 
 
 def snippets(page: Path) -> list[Snippet]:
@@ -48,6 +49,8 @@ def write(page: Path, folder: Path) -> None:
 def run(snippet: Snippet, folder: Path) -> str:
     """Run a program of `folder`: an agent must start, feel well and stop; any other program must end well.
 
+    Files of tests are run by pytest.
+
     A program finds the address of a running agent, that of `agent/main.py`, in `AGENT_URL`.
 
     Returns:
@@ -58,6 +61,12 @@ def run(snippet: Snippet, folder: Path) -> str:
             assert httpx.get(f"{url}/ping").json()["status"] == "Healthy"
         return ""
     variables = {"PPIO_AGENT_HOME": str(folder / "home")}
+    if snippet.file.startswith("test_"):
+        # Plugins of others warn where they are not configured.
+        options = {"PYTHONWARNINGS": "default"}
+        finished = run_to_the_end("-m", "pytest", "-q", snippet.file, folder=folder, variables=options)
+        assert finished.returncode == 0, finished.stdout
+        return finished.stdout
     if "AGENT_URL" in snippet.text:
         with serving("-m", "ppio_agent_runtime", "agent/main.py", folder=folder) as url:
             finished = run_to_the_end(snippet.file, folder=folder, variables=variables | {"AGENT_URL": url})

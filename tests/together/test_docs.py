@@ -1,7 +1,6 @@
 """What the pages say in numbers and names is what the code says."""
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 from ppio_agent_client import ClientConfig
@@ -14,19 +13,24 @@ INNER_CLASSES = {"PPIOAgentRuntimeError", "AgentClientError"}
 
 
 def rows(page: str, heading: str) -> dict[str, str]:
-    """Return the first table below a heading: what its first column names, with the second column."""
+    """Return the first table below a heading: what its first column names, each once, with the second column."""
     section = (DOCS / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return {name: value.strip("` ") for name, value in re.findall(r"^\| `(\w+)` \|([^|]*)\|", section, re.MULTILINE)}
+    found: list[tuple[str, str]] = re.findall(r"^\| `(\w+)` \|([^|]*)\|", section, re.MULTILINE)
+    assert len({name for name, _ in found}) == len(found), "a row stands twice"
+    return {name: value.strip("` ") for name, value in found}
 
 
 def test_every_setting_of_a_client_is_documented_with_its_default() -> None:
-    assert rows("client.md", "Configuration") == {field.name: str(field.default) for field in fields(ClientConfig)}
+    assert rows("client.md", "Configuration") == {
+        name: str(field.default) for name, field in ClientConfig.model_fields.items()
+    }
 
 
 def test_every_error_is_documented_with_its_status() -> None:
     statuses = {name: str(kind.default_status or "") for name, kind in ERROR_TYPES.items() if name not in INNER_CLASSES}
 
     assert rows("wire.md", "Errors") == statuses
+    assert rows("zh/errors.md", "列表") == statuses
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -37,9 +37,10 @@ def test_a_numbered_example_fits_on_a_screen(name: str) -> None:
 
 def test_every_example_has_a_test() -> None:
     tests = Path(__file__).read_text(encoding="utf-8")
+    services = (Path(__file__).parent / "test_backends.py").read_text(encoding="utf-8")
 
     assert NUMBERED
-    assert [name for name in NUMBERED if f'"{name}"' not in tests] == []
+    assert [name for name in NUMBERED if f'"{name}"' not in tests and f"`{name}`" not in services] == []
 
 
 @pytest.mark.parametrize("name", [name for name in NUMBERED if re.search("^ *curl ", text_of(name), re.MULTILINE)])
@@ -147,6 +148,7 @@ def test_09_long_job_goes_on_without_its_caller() -> None:
         ("07_backend_sync.py", ["I will remember your name and your favourite city.", "Your name is Ada."]),
     ],
 )
+@pytest.mark.slow
 def test_a_backend_talks_to_its_sandbox_and_closes_it(name: str, printed: list[str], tmp_path: Path) -> None:
     finished = run_to_the_end(EXAMPLES / name, variables={"PPIO_AGENT_HOME": str(tmp_path)})
 
@@ -157,6 +159,7 @@ def test_a_backend_talks_to_its_sandbox_and_closes_it(name: str, printed: list[s
     assert SyncLocalSandboxProvider(tmp_path).list_sandboxes() == []
 
 
+@pytest.mark.slow
 async def test_08_plugin_serves_a_second_protocol_on_the_same_handler() -> None:
     call = {"jsonrpc": "2.0", "id": 7, "method": "invoke", "params": {"text": "to be"}}
     with serving(EXAMPLES / "08_plugin/main.py") as url:
@@ -173,6 +176,7 @@ async def test_08_plugin_serves_a_second_protocol_on_the_same_handler() -> None:
     assert invoked.result == "TOBE"
 
 
+@pytest.mark.slow
 def test_the_demo_shows_a_whole_life_and_leaves_nothing_behind(tmp_path: Path) -> None:
     finished = run_to_the_end(EXAMPLES / "demo.py", variables={"TMPDIR": str(tmp_path), "HOME": str(tmp_path)})
 
@@ -187,6 +191,7 @@ def test_the_demo_shows_a_whole_life_and_leaves_nothing_behind(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_demo_says_why_it_failed(tmp_path: Path) -> None:
     variables = {"TMPDIR": str(tmp_path), "PPIO_AGENT_PYTHON": str(tmp_path / "no-python")}
     finished = run_to_the_end(EXAMPLES / "demo.py", variables=variables)

@@ -72,6 +72,7 @@ with SyncAgentRuntimeClient() as client:
 
 
 @pytest.mark.parametrize("kind", FIRST)
+@pytest.mark.slow
 def test_a_stream_whose_reader_was_killed_is_finished_by_another_process(kind: str, tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(AGENT)
     with serving("-m", "ppio_agent_runtime", "main.py", folder=tmp_path) as url:

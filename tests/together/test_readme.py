@@ -12,6 +12,9 @@ README = ROOT / "README.md"
 QUICKSTART = ROOT / "docs/quickstart.md"
 DEMONSTRATION = ROOT / "docs/operate.md"
 """Its programs need each other, and are run together by tests/runtime/test_operate_page.py."""
+TRANSLATIONS = [ROOT / "README.zh-CN.md", *sorted(ROOT.glob("docs/zh/*.md"))]
+SOURCES = {"README.zh-CN.md": README, "errors.md": ROOT / "docs/client.md"}
+"""Of translations that have another name than the page they were made from."""
 PAGES = [README, *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("packages/*/README.md"))]
 PROGRAMS = [
     pytest.param(page, snippet, id=f"{page.relative_to(ROOT)}:{snippet.file}")
@@ -23,6 +26,7 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize(("page", "snippet"), PROGRAMS)
+@pytest.mark.slow
 def test_a_program_on_a_page_runs_as_it_is_printed(page: Path, snippet: Snippet, tmp_path: Path) -> None:
     write(QUICKSTART, tmp_path)  # pages speak of the agent that the quickstart makes
     write(page, tmp_path)
@@ -30,6 +34,7 @@ def test_a_program_on_a_page_runs_as_it_is_printed(page: Path, snippet: Snippet,
     run(snippet, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_readmes_caller_prints_what_the_readme_says(tmp_path: Path) -> None:
     write(README, tmp_path)
     (backend,) = (snippet for snippet in snippets(README) if snippet.file == "backend.py")
@@ -48,7 +53,14 @@ def test_the_readmes_programs_are_as_short_as_promised() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 180
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", TRANSLATIONS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_translation_has_programs_of_its_source(page: Path) -> None:
+    source = SOURCES.get(page.name, ROOT / "docs" / page.name)
+
+    assert {snippet.text for snippet in snippets(page)} <= {snippet.text for snippet in snippets(source)}
+
+
+@pytest.mark.parametrize("page", PAGES + TRANSLATIONS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_link_to_a_file_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppio_agent_client._core.requests import encoded_session_id
 from ppio_agent_client._core.signing import HmacSigner, target_of
+from ppio_agent_client._headers import encoded_session_id
 from ppio_agent_runtime.errors import RefusedError
 from ppio_agent_runtime.security.signatures import SignedMessage, check_digest, verify
 

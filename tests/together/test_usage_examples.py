@@ -27,11 +27,13 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_the_backend_example_runs(environment: dict[str, str], home: Path) -> None:
     assert run(BACKEND, environment) == BACKEND_PRINTS
     assert SyncLocalSandboxProvider(home).list_sandboxes() == []
 
 
+@pytest.mark.slow
 def test_the_service_example_runs(environment: dict[str, str], home: Path) -> None:
     assert run(SERVICE, environment) == SERVICE_PRINTS
     assert SyncLocalSandboxProvider(home).list_sandboxes() == []

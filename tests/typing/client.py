@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import assert_type
 
 from ppio_agent_client import (
@@ -47,6 +48,8 @@ async def sessions(client: AgentRuntimeClient, stream: bool) -> None:
         assert_type(await session.invoke({"a": 1}, stream=False), InvocationResponse)
         assert_type(await session.invoke("x", stream=True), InvocationStream)
         assert_type(await session.invoke("x", stream=stream), InvocationResponse | InvocationStream)
+        task = asyncio.create_task(session.invoke("x"))  # without an overload it has no type
+        assert_type(await task, InvocationResponse)
         handle = await session.submit("x", timeout=3)
         assert_type(handle, InvocationHandle)
         assert_type(await handle.status(), InvocationState)

@@ -7,6 +7,7 @@ import time
 MODE = os.environ.get("MODE", "echo")
 PORT = int(os.environ.get("PORT", "8080"))
 STREAMS = MODE in ("stream", "sync_stream", "live")
+PLAIN = MODE.startswith("sync_")
 BIG = {"messages": [{"id": i, "role": "assistant", "content": "lorem ipsum dolor " * 54} for i in range(990)]}
 """About 1 MB of JSON."""
 BIGGER = {"messages": BIG["messages"] * 10}

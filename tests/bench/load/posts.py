@@ -1,15 +1,19 @@
 """The stand-in for wrk: POSTs the body on stdin over keep-alive connections, from one process with raw sockets.
 
-Usage: posts.py PORT CONNECTIONS SECONDS < body. Prints requests, microseconds, p50 and p99 in microseconds, and errors.
-It needs about as much processor time as the base server, so requests/s may be its own limit where wrk is missing.
+Usage: posts.py PORT CONNECTIONS SECONDS [PATH [NAME:VALUE ...]] < body
+Prints requests, microseconds, p50 and p99 in microseconds, and errors.
+Where the body has 13 zeros in a row, each request has another number. It needs about as much processor time as the
+base server, so requests/s may be its own limit where wrk is missing.
 """
 
+import itertools
 import selectors
 import socket
 import sys
 import time
 
-HEAD = "POST /invocations HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: "
+NEW_SESSION = b"0" * 13
+SESSIONS = itertools.count(int(time.time() * 1000))
 
 
 class Caller:
@@ -25,8 +29,9 @@ class Caller:
     def send(self) -> None:
         """Send the request."""
         self.answer = b""
+        request = self.request.replace(NEW_SESSION, b"%013d" % next(SESSIONS))
         self.sent_at = time.perf_counter()
-        self.socket.sendall(self.request)
+        self.socket.sendall(request)
 
     def is_answered(self) -> bool:
         """Take what has arrived and say whether the answer is complete."""
@@ -35,14 +40,20 @@ class Caller:
         if not separator:
             return False
         length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        return len(body) >= int(length)
+        return len(body) >= int(length) if length else body.endswith(b"0\r\n\r\n")  # chunked
 
 
 def main() -> None:
     """Run until the time is up."""
     port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    path, *headers = sys.argv[4:] or ["/invocations"]
     body = sys.stdin.buffer.read()
-    request = f"{HEAD}{len(body)}\r\n\r\n".encode() + body
+    head = [
+        f"POST {path} HTTP/1.1",
+        *("Host: bench", "Content-Type: application/json", f"Content-Length: {len(body)}"),
+        *headers,
+    ]
+    request = "\r\n".join([*head, "", ""]).encode() + body
     latencies: list[float] = []
     errors = 0
     began = time.perf_counter()

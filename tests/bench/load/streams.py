@@ -1,16 +1,19 @@
 """Reads event streams to their end over raw sockets, from one process.
 
-Usage: streams.py PORT STREAMS CHUNKS PAUSE REPEAT PROTOCOL. Opens STREAMS at once, each of CHUNKS events that are PAUSE
-seconds apart; all of it REPEAT times. PROTOCOL 1 asks for protocol 1. Prints chunks, seconds, and the median time to
-the first event in seconds.
+Usage: streams.py PORT STREAMS REPEAT PROTOCOL PATH < body
+Opens STREAMS at once; all of it REPEAT times. PROTOCOL 1 asks for protocol 1. Where the body has 13 zeros in a row,
+each stream has another number there. Prints chunks, seconds, and the median time to the first event in seconds.
 """
 
-import json
+import itertools
 import selectors
 import socket
 import statistics
 import sys
 import time
+
+NEW_SESSION = b"0" * 13
+SESSIONS = itertools.count(int(time.time() * 1000))
 
 
 class Stream:
@@ -21,7 +24,7 @@ class Stream:
         self.began = time.perf_counter()
         self.first = 0.0
         self.tail = b""
-        self.socket.sendall(request)
+        self.socket.sendall(request.replace(NEW_SESSION, b"%013d" % next(SESSIONS)))
 
     def count(self, data: bytes) -> int:
         """Return how many events begin in `data`."""
@@ -35,15 +38,15 @@ class Stream:
 
 def main() -> None:
     """Read all of them."""
-    port, streams, chunks = (int(word) for word in sys.argv[1:4])
-    body = json.dumps({"prompt": "x", "count": chunks, "pause": float(sys.argv[4])}).encode()
-    protocol = "PPIO-Agent-Protocol: 1\r\n" if sys.argv[6] == "1" else ""
-    head = f"POST /invocations HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n{protocol}"
+    port, streams, repeat = (int(word) for word in sys.argv[1:4])
+    body = sys.stdin.buffer.read()
+    protocol = "PPIO-Agent-Protocol: 1\r\n" if sys.argv[4] == "1" else ""
+    head = f"POST {sys.argv[5]} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n{protocol}"
     request = f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     firsts: list[float] = []
     total = 0
     began = time.perf_counter()
-    for _ in range(int(sys.argv[5])):
+    for _ in range(repeat):
         with selectors.DefaultSelector() as selector:
             for _ in range(streams):
                 stream = Stream(port, request)

@@ -81,9 +81,25 @@ async def test_with_a_secret_each_attempt_is_signed_anew_and_neither_is_shown() 
 
 
 @pytest.mark.contract
-async def test_a_signature_cannot_be_had_without_its_request() -> None:
-    with pytest.raises(ConfigurationError, match="authorize"):
-        await AuthManager("ak-1", "secret-1").get_auth_headers()
+async def test_the_headers_of_one_request_can_be_asked_for(clock: Clock) -> None:
+    auth = AuthManager("ak-1", "secret-1")
+    headers = await auth.get_auth_headers(method="POST", url="http://a/invocations", body=b"{}")
+    assert headers.keys() == {"Content-Digest", "Signature-Input", "Signature"}
+    assert '("@method" "@path" "content-digest")' in headers["Signature-Input"]
+
+
+async def test_without_a_request_a_signature_covers_its_parameters_alone(clock: Clock) -> None:
+    headers = await AuthManager("ak-1", "secret-1").get_auth_headers()
+    assert headers["Signature-Input"].startswith("sig1=();created=")
+    assert "secret-1" not in str(headers)
+
+
+async def test_the_newline_at_the_end_of_a_file_of_secrets_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    auth = AuthManager("ak-1\n", "secret-1\n")
+    assert auth.api_key == "ak-1"
+    assert "the api_key has white space" in caplog.text
+    assert "the api_secret has white space" in caplog.text
+    assert "secret-1" not in caplog.text
 
 
 async def test_a_signer_of_somebody_else_takes_the_place_of_key_and_secret(clock: Clock) -> None:

@@ -9,7 +9,6 @@ import re
 import pytest
 
 from ppio_agent_client import (
-    AgentClientError,
     AgentRuntimeClient,
     ClientConfig,
     ConfigurationError,
@@ -37,8 +36,11 @@ from tests.support.raw_server import (
     head,
     piece,
     raw_server,
+    refusal,
     sending,
 )
+
+REFUSALS = [("429 Too Many Requests", RateLimitedError), ("503 x", UnavailableError)]
 
 pytestmark = pytest.mark.contract
 
@@ -109,14 +111,6 @@ async def test_closing_the_client_closes_its_connections() -> None:
         assert server.hung_up.acquire(timeout=60)
 
 
-async def test_a_closed_client_says_so() -> None:
-    client = AgentRuntimeClient()
-    session = client.attach("http://127.0.0.1:1")
-    await client.close()
-    with pytest.raises(AgentClientError, match="closed"):
-        await session.invoke("x")
-
-
 async def test_a_compressed_answer_is_read() -> None:
     body = gzip.compress(ENVELOPE)
     async with attached(answering(answer(body, headers={"Content-Encoding": "gzip"}))) as (_, session):
@@ -176,13 +170,11 @@ async def test_a_call_that_was_never_sent_may_be_repeated() -> None:
 
 @pytest.mark.parametrize("then", [hang_up, Caller.reset])
 async def test_a_call_that_was_sent_and_lost_is_not_repeated(then: object) -> None:
-    with raw_server(sending(then=then)) as server:  # type: ignore[arg-type]
-        async with AgentRuntimeClient(config=ClientConfig(retry_delay=0)) as client:
-            with pytest.raises(NetworkError) as caught:
-                await client.attach(server.url).invoke("x")
+    async with attached(sending(then=then), retry_delay=0) as (server, session):  # type: ignore[arg-type]
+        with pytest.raises(NetworkError) as caught:
+            await session.invoke("x")
     assert not caught.value.retryable
-    # The second asks an agent that nothing is known of which protocol it speaks; it does not say.
-    assert [request.line for request in server.requests] == ["POST /invocations HTTP/1.1", "GET /ping HTTP/1.1"]
+    assert len(server.requests) == 1
 
 
 async def test_half_an_answer_is_no_answer() -> None:
@@ -198,22 +190,42 @@ async def test_what_is_no_http_is_a_network_error() -> None:
             await session.invoke("x")
 
 
-@pytest.mark.parametrize(("status", "kind"), [("429 Too Many Requests", RateLimitedError), ("503 x", UnavailableError)])
+@pytest.mark.parametrize(("status", "kind"), REFUSALS)
 async def test_a_refused_call_is_repeated(status: str, kind: type[Exception]) -> None:
-    async with attached(answering(answer(b"{}", status), answer(b"{}", status), OK), retry_delay=0, max_retries=2) as (
-        server,
-        session,
-    ):
+    full = refusal(kind.__name__, status)
+    async with attached(answering(full, full, OK), retry_delay=0, max_retries=2) as (server, session):
         assert (await session.invoke("x")).result == 42
     assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize(("status", "kind"), [("429 Too Many Requests", RateLimitedError), ("503 x", UnavailableError)])
-async def test_the_last_refusal_is_raised(status: str, kind: type[Exception]) -> None:
-    async with attached(answering(answer(b"{}", status)), retry_delay=0, max_retries=2) as (server, session):
-        with pytest.raises(kind):
+@pytest.mark.parametrize(("status", "kind"), REFUSALS)
+async def test_the_last_refusal_is_raised(status: str, kind: type[InvocationError]) -> None:
+    full = refusal(kind.__name__, status)
+    async with attached(answering(full), retry_delay=0, max_retries=2) as (server, session):
+        with pytest.raises(kind) as caught:
             await session.invoke("x")
+    assert caught.value.retryable
     assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(("status", "kind"), REFUSALS)
+@pytest.mark.parametrize(
+    ("headers", "metadata"),
+    [
+        ({}, b"{}"),  # another make of agent, or a gateway behind which one has run
+        ({"PPIO-Agent-Protocol": "1"}, b"{}"),  # a run that was cut
+        ({"PPIO-Agent-Protocol": "1", "Retry-After": "0"}, b'{"status_code":503}'),  # what the agent's own code says
+    ],
+)
+async def test_an_answer_after_which_the_agent_may_have_run_is_not_repeated(
+    status: str, kind: type[InvocationError], headers: dict[str, str], metadata: bytes
+) -> None:
+    body = b'{"status":"error","error":"no","error_type":"%b","metadata":%b}' % (kind.__name__.encode(), metadata)
+    async with attached(answering(answer(body, status, headers), OK), retry_delay=0) as (server, session):
+        with pytest.raises(kind) as caught:
+            await session.invoke("x")
+    assert not caught.value.retryable
+    assert len(server.requests) == 1
 
 
 async def test_a_server_that_asks_for_an_hour_is_not_waited_for() -> None:

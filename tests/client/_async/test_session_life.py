@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -12,6 +14,7 @@ from ppio_agent_client import (
     NetworkError,
     SandboxGoneError,
     SandboxPausedError,
+    SandboxSession,
 )
 from tests.client._async.clients import shelved
 from tests.client._async.shelf import BORN, Shelf, invoked
@@ -20,6 +23,18 @@ from tests.support.raw_server import closed_port
 pytestmark = pytest.mark.contract
 
 QUICK = ClientConfig(retry_delay=0)
+
+
+@asynccontextmanager
+async def out_of_reach(config: ClientConfig) -> AsyncIterator[tuple[Shelf, SandboxSession]]:
+    """Give a shelf with one sandbox, where nobody answers, and the session of that."""
+    with closed_port() as url:
+        shelf = Shelf(url)
+        shelf.put("one")
+        async with AgentRuntimeClient(provider=shelf, config=config) as client:
+            session = await client.get_session("one")
+            assert session is not None
+            yield shelf, session
 
 
 async def test_a_refresh_lasts_as_long_as_the_sandbox_was_made_for() -> None:
@@ -65,38 +80,23 @@ async def test_a_session_that_somebody_else_woke_is_invoked() -> None:
 
 
 async def test_a_sandbox_that_ended_is_told_instead_of_what_the_network_saw() -> None:
-    with closed_port() as url:
-        shelf = Shelf(url)
-        shelf.put("one")
-        async with AgentRuntimeClient(provider=shelf, config=QUICK) as client:
-            session = await client.get_session("one")
-            assert session is not None
-            shelf.change("b-1", state="ended", exit_code=1, output="out of memory")
-            with pytest.raises(SandboxGoneError, match="out of memory") as caught:
-                await session.invoke("x")
-            assert isinstance(caught.value.__cause__, NetworkError)
-            with pytest.raises(SandboxGoneError):
-                await session.invoke("x", stream=True)
+    async with out_of_reach(QUICK) as (shelf, session):
+        shelf.change("b-1", state="ended", exit_code=1, output="out of memory")
+        with pytest.raises(SandboxGoneError, match="out of memory") as caught:
+            await session.invoke("x")
+        assert isinstance(caught.value.__cause__, NetworkError)
+        with pytest.raises(SandboxGoneError):
+            await session.invoke("x", stream=True)
 
 
 async def test_a_sandbox_that_was_paused_meanwhile_is_told_so() -> None:
-    with closed_port() as url:
-        shelf = Shelf(url)
-        shelf.put("one")
-        async with AgentRuntimeClient(provider=shelf, config=QUICK) as client:
-            session = await client.get_session("one")
-            assert session is not None
-            shelf.change("b-1", state="paused")
-            with pytest.raises(SandboxPausedError):
-                await session.invoke("x")
+    async with out_of_reach(QUICK) as (shelf, session):
+        shelf.change("b-1", state="paused")
+        with pytest.raises(SandboxPausedError):
+            await session.invoke("x")
 
 
 async def test_a_network_error_with_a_living_sandbox_stays_one() -> None:
-    with closed_port() as url:
-        shelf = Shelf(url)
-        shelf.put("one")
-        async with AgentRuntimeClient(provider=shelf, config=ClientConfig(max_retries=0)) as client:
-            session = await client.get_session("one")
-            assert session is not None
-            with pytest.raises(NetworkError):
-                await session.invoke("x")
+    async with out_of_reach(ClientConfig(max_retries=0)) as (_, session):
+        with pytest.raises(NetworkError):
+            await session.invoke("x")

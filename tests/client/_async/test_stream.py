@@ -25,6 +25,7 @@ from tests.support.raw_server import (
     hang_up,
     piece,
     raw_server,
+    refusal,
     sending,
     stream_head,
 )
@@ -112,11 +113,10 @@ async def test_one_value_is_one_chunk() -> None:
 @pytest.mark.parametrize("then", [hang_up, Caller.reset])
 @pytest.mark.parametrize("sent", [HEAD, HEAD + ONE, HEAD + ONE + TWO[:-5], HEAD + ONE + LAST_PIECE])
 async def test_a_stream_without_its_end_was_interrupted(sent: bytes, then: object) -> None:
-    with raw_server(sending(sent, then=then)) as server:  # type: ignore[arg-type]
-        async with AgentRuntimeClient() as client:
-            stream = client.attach(server.url).stream("x")
-            with pytest.raises((StreamInterruptedError, NetworkError)) as caught:
-                [chunk async for chunk in stream]
+    async with attached(sending(sent, then=then)) as (server, session):  # type: ignore[arg-type]
+        stream = session.stream("x")
+        with pytest.raises((StreamInterruptedError, NetworkError)) as caught:
+            [chunk async for chunk in stream]
     # A reset may overtake what was sent before it; then there is no answer at all.
     if isinstance(caught.value, StreamInterruptedError):
         assert caught.value.received == caught.value.last_event_id == stream.received
@@ -127,11 +127,10 @@ async def test_a_stream_without_its_end_was_interrupted(sent: bytes, then: objec
 
 @pytest.mark.parametrize("then", [hang_up, Caller.wait_until_gone])
 async def test_what_happens_behind_the_closing_event_does_not_matter(then: object) -> None:
-    with raw_server(sending(HEAD + ONE + DONE, then=then)) as server:  # type: ignore[arg-type]
-        async with AgentRuntimeClient(config=ClientConfig(idle_timeout=None)) as client:
-            async with client.attach(server.url).stream("x") as stream:
-                assert [chunk async for chunk in stream] == [{"n": 1}]
-            assert stream.done is not None
+    async with attached(sending(HEAD + ONE + DONE, then=then), idle_timeout=None) as (_, session):  # type: ignore[arg-type]
+        async with session.stream("x") as stream:
+            assert [chunk async for chunk in stream] == [{"n": 1}]
+        assert stream.done is not None
 
 
 async def test_the_plain_end_of_a_plain_stream_is_its_end() -> None:
@@ -247,8 +246,5 @@ async def test_a_stream_that_was_never_sent_is_tried_again() -> None:
 
 
 async def test_a_refused_stream_is_tried_again() -> None:
-    async with attached(answering(answer(b"{}", "503 x"), HEAD + ONE + DONE + LAST_PIECE), retry_delay=0) as (
-        _,
-        session,
-    ):
+    async with attached(answering(refusal(), HEAD + ONE + DONE + LAST_PIECE), retry_delay=0) as (_, session):
         assert [chunk async for chunk in session.stream("x")] == [{"n": 1}]

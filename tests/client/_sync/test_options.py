@@ -16,11 +16,11 @@ from ppio_agent_client import (
 )
 from tests.client._sync.clients import attached, shelved
 from tests.client._sync.shelf import Shelf
-from tests.support.raw_server import OK, answer, answering, raw_server, sending
+from tests.support.raw_server import OK, answering, raw_server, refusal, sending
 
 pytestmark = pytest.mark.contract
 
-FULL = answer(b"{}", "503 Service Unavailable")
+FULL = refusal()
 
 
 def test_a_session_with_a_shorter_limit_gives_up_earlier() -> None:

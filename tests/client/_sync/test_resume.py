@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ppio_agent_client import (
+    AgentError,
     SyncAgentRuntimeClient,
     ClientConfig,
     ConfigurationError,
@@ -14,8 +15,10 @@ from ppio_agent_client import (
     HandlerError,
     IdleTimeoutError,
     NetworkError,
+    OtherInstanceError,
     StreamEvent,
     StreamInterruptedError,
+    UnavailableError,
 )
 from tests.client._sync.clients import attached
 from tests.support.raw_server import (
@@ -28,6 +31,7 @@ from tests.support.raw_server import (
     hang_up,
     piece,
     raw_server,
+    refusal,
     sending,
     stream_head,
 )
@@ -35,6 +39,7 @@ from tests.support.raw_server import (
 pytestmark = pytest.mark.contract
 
 PROTOCOL = {"PPIO-Agent-Protocol": "1"}
+INSTANCE = {**PROTOCOL, "PPIO-Agent-Instance": "a"}
 HEAD = stream_head(headers={"X-PPIO-Request-Id": "r-9", "X-PPIO-Invocation-Id": "i-1"})
 ONE = piece(b'id: 1\ndata: {"n":1}\n\n')
 HALFWAY = piece(b"event: progress\nid: 2\ndata: 0.5\n\n")
@@ -43,7 +48,13 @@ DONE = piece(b'id: 4\nevent: done\ndata: {"status":"success","result":null,"dura
 WHOLE = HEAD + ONE + HALFWAY + TWO + DONE + LAST_PIECE
 REST = HEAD + TWO + DONE + LAST_PIECE
 OK = answer(b'{"result":42,"status":"success","duration":0.5}', headers={**PROTOCOL, "X-PPIO-Invocation-Id": "i-1"})
-HEALTHY = answer(b'{"status":"Healthy"}', headers=PROTOCOL)
+HEALTHY = answer(b'{"status":"Healthy"}', headers=INSTANCE)
+ELSEWHERE = answer(
+    b'{"status":"error","error":"another one","error_type":"OtherInstanceError"}',
+    "412 x",
+    {**PROTOCOL, "PPIO-Agent-Instance": "b"},
+)
+THIRD = ELSEWHERE.replace(b"Instance: b", b"Instance: c")
 
 
 def refusing(error_type: str, status: str) -> bytes:
@@ -134,7 +145,6 @@ def test_too_many_attempts_without_progress_are_an_interruption() -> None:
         (answer(b"<html>", "404 Not Found"), None),
         (answer(b"<html>another server</html>", headers={"Content-Type": "text/html"}), None),
         (stream_head(numbered=False) + TWO + LAST_PIECE, None),
-        (HEAD + piece(b"id: 9\ndata: 9\n\n") + LAST_PIECE, None),
     ],
 )
 def test_what_cannot_be_read_on_is_an_interruption(refusal: bytes, cause: type[Exception] | None) -> None:
@@ -170,6 +180,13 @@ def test_an_invocation_that_was_cut_by_a_drain_is_told_as_such() -> None:
         with pytest.raises(DrainingError):
             [chunk for chunk in session.stream("x")]
     assert len(server.requests) == 4
+
+
+def test_a_stream_that_has_begun_is_not_told_as_one_that_has_not() -> None:
+    with attached(cut(HEAD + ONE), answering(refusal()), retry_delay=0) as (_, session):
+        with pytest.raises(UnavailableError) as caught:
+            [chunk for chunk in session.stream("x")]
+    assert not caught.value.retryable
 
 
 def test_leaving_a_stream_early_cancels_the_invocation() -> None:
@@ -226,13 +243,80 @@ def test_a_call_whose_answer_was_lost_is_repeated_with_its_key(lost: Script) -> 
     assert (response.result, response.invocation_id, response.replayed) == (42, "i-1", False)
     _, one, two = server.requests
     assert one.headers["idempotency-key"] == two.headers["idempotency-key"]
+    assert one.headers["ppio-agent-instance"] == two.headers["ppio-agent-instance"] == "a"
     assert one.body == two.body
 
 
-def test_an_agent_that_was_never_heard_of_is_asked_before_a_call_is_repeated() -> None:
-    with attached(cut(), answering(HEALTHY, OK), retry_delay=0) as (server, session):
+@pytest.mark.parametrize("first", [HEALTHY.replace(b"PPIO-Agent-Instance: a\r\n", b""), None])
+def test_a_lost_call_to_an_unknown_instance_is_not_repeated(first: bytes | None) -> None:
+    def script(caller: Caller) -> None:
+        if first is not None:
+            caller.read_request()
+            caller.send(first)
+        cut()(caller)
+
+    with attached(script, answering(HEALTHY, OK), retry_delay=0) as (server, session):
+        if first is not None:
+            session.ping()
+        with pytest.raises(NetworkError) as caught:
+            session.invoke("x")
+    assert not caught.value.retryable
+    assert "ppio-agent-instance" not in server.requests[-1].headers
+
+
+def known(*answers: bytes) -> Script:
+    """Return a script that is pinged, then reads one request for each answer, and hangs up after one more."""
+
+    def script(caller: Caller) -> None:
+        for each in (HEALTHY, *answers):
+            caller.read_request()
+            caller.send(each)
+        cut()(caller)
+
+    return script
+
+
+def test_a_lost_call_that_finds_another_instance_may_have_run() -> None:
+    with attached(known(), answering(ELSEWHERE), retry_delay=0) as (server, session):
+        session.ping()
+        with pytest.raises(OtherInstanceError, match="another one") as caught:
+            session.invoke("x")
+    assert (caught.value.retryable, caught.value.retry_after) == (False, None)
+    assert len(server.requests) == 3
+
+
+def test_a_call_that_another_instance_refused_goes_to_that_one() -> None:
+    with attached(answering(HEALTHY, ELSEWHERE, OK), max_retries=0) as (server, session):
+        session.ping()
         assert (session.invoke("x")).result == 42
-    assert [request.line.split()[0] for request in server.requests] == ["POST", "GET", "POST"]
+    assert [request.headers.get("ppio-agent-instance") for request in server.requests] == [None, "a", "b"]
+
+
+def test_instances_that_take_turns_are_not_named_any_more() -> None:
+    with attached(answering(HEALTHY, ELSEWHERE, THIRD, OK), max_retries=0) as (server, session):
+        session.ping()
+        for _ in range(2):
+            assert (session.invoke("x")).result == 42
+    assert [request.headers.get("ppio-agent-instance") for request in server.requests] == [None, "a", "b", None, None]
+
+
+def test_a_412_of_the_agents_own_is_its_answer() -> None:
+    own = answer(b'{"status":"error","error":"mine","error_type":"HTTPException"}', "412 x", INSTANCE)
+    with attached(answering(HEALTHY, own)) as (server, session):
+        session.ping()
+        with pytest.raises(AgentError, match="mine"):
+            session.invoke("x")
+    assert len(server.requests) == 2
+
+
+def test_a_lost_call_whose_repeat_is_refused_is_told_as_lost() -> None:
+    """Nothing ran for the repeat; for the first attempt it may have."""
+    with attached(known(), answering(refusal()), retry_delay=0) as (server, session):
+        session.ping()
+        with pytest.raises(NetworkError) as caught:
+            session.invoke("x")
+    assert not caught.value.retryable
+    assert len(server.requests) == 5
 
 
 def test_a_call_that_ends_with_its_connection_is_not_repeated() -> None:
@@ -243,7 +327,8 @@ def test_a_call_that_ends_with_its_connection_is_not_repeated() -> None:
 
 
 def test_a_stream_whose_head_was_lost_is_asked_for_again_with_its_key() -> None:
-    with attached(cut(HEAD[:30]), answering(HEALTHY, WHOLE), retry_delay=0) as (server, session):
+    with attached(sending(HEALTHY, then=cut(HEAD[:30])), answering(WHOLE), retry_delay=0) as (server, session):
+        session.ping()
         assert [chunk for chunk in session.stream("x")] == [{"n": 1}, 2]
     posts = [request for request in server.requests if request.line.startswith("POST")]
     assert len({post.headers["idempotency-key"] for post in posts}) == 1
@@ -266,11 +351,10 @@ def test_a_key_that_cannot_travel_is_refused_before_anything_is_sent(key: str) -
                 client.attach(url).invoke("x", idempotency_key=key)
 
 
-def test_a_run_that_was_cut_by_a_drain_is_not_asked_for_a_third_time() -> None:
-    body = b'{"result":null,"status":"error","error":"draining","error_type":"DrainingError"}'
-    drained = answer(body, "503 x", PROTOCOL)
-    replayed = answer(body, "503 x", {**PROTOCOL, "Idempotency-Replayed": "true"})
-    with attached(answering(drained, replayed), retry_delay=0) as (server, session):
-        with pytest.raises(DrainingError):
+def test_a_run_that_was_cut_by_a_drain_is_not_asked_for_again() -> None:
+    with attached(answering(HEALTHY, refusing("DrainingError", "503 x")), retry_delay=0) as (server, session):
+        session.ping()
+        with pytest.raises(DrainingError) as caught:
             session.invoke("x")
+    assert not caught.value.retryable
     assert len(server.requests) == 2

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -13,6 +15,7 @@ from ppio_agent_client import (
     NetworkError,
     SandboxGoneError,
     SandboxPausedError,
+    SyncSandboxSession,
 )
 from tests.client._sync.clients import shelved
 from tests.client._sync.shelf import BORN, Shelf, invoked
@@ -21,6 +24,18 @@ from tests.support.raw_server import closed_port
 pytestmark = pytest.mark.contract
 
 QUICK = ClientConfig(retry_delay=0)
+
+
+@contextmanager
+def out_of_reach(config: ClientConfig) -> Iterator[tuple[Shelf, SyncSandboxSession]]:
+    """Give a shelf with one sandbox, where nobody answers, and the session of that."""
+    with closed_port() as url:
+        shelf = Shelf(url)
+        shelf.put("one")
+        with SyncAgentRuntimeClient(provider=shelf, config=config) as client:
+            session = client.get_session("one")
+            assert session is not None
+            yield shelf, session
 
 
 def test_a_refresh_lasts_as_long_as_the_sandbox_was_made_for() -> None:
@@ -66,38 +81,23 @@ def test_a_session_that_somebody_else_woke_is_invoked() -> None:
 
 
 def test_a_sandbox_that_ended_is_told_instead_of_what_the_network_saw() -> None:
-    with closed_port() as url:
-        shelf = Shelf(url)
-        shelf.put("one")
-        with SyncAgentRuntimeClient(provider=shelf, config=QUICK) as client:
-            session = client.get_session("one")
-            assert session is not None
-            shelf.change("b-1", state="ended", exit_code=1, output="out of memory")
-            with pytest.raises(SandboxGoneError, match="out of memory") as caught:
-                session.invoke("x")
-            assert isinstance(caught.value.__cause__, NetworkError)
-            with pytest.raises(SandboxGoneError):
-                session.invoke("x", stream=True)
+    with out_of_reach(QUICK) as (shelf, session):
+        shelf.change("b-1", state="ended", exit_code=1, output="out of memory")
+        with pytest.raises(SandboxGoneError, match="out of memory") as caught:
+            session.invoke("x")
+        assert isinstance(caught.value.__cause__, NetworkError)
+        with pytest.raises(SandboxGoneError):
+            session.invoke("x", stream=True)
 
 
 def test_a_sandbox_that_was_paused_meanwhile_is_told_so() -> None:
-    with closed_port() as url:
-        shelf = Shelf(url)
-        shelf.put("one")
-        with SyncAgentRuntimeClient(provider=shelf, config=QUICK) as client:
-            session = client.get_session("one")
-            assert session is not None
-            shelf.change("b-1", state="paused")
-            with pytest.raises(SandboxPausedError):
-                session.invoke("x")
+    with out_of_reach(QUICK) as (shelf, session):
+        shelf.change("b-1", state="paused")
+        with pytest.raises(SandboxPausedError):
+            session.invoke("x")
 
 
 def test_a_network_error_with_a_living_sandbox_stays_one() -> None:
-    with closed_port() as url:
-        shelf = Shelf(url)
-        shelf.put("one")
-        with SyncAgentRuntimeClient(provider=shelf, config=ClientConfig(max_retries=0)) as client:
-            session = client.get_session("one")
-            assert session is not None
-            with pytest.raises(NetworkError):
-                session.invoke("x")
+    with out_of_reach(ClientConfig(max_retries=0)) as (_, session):
+        with pytest.raises(NetworkError):
+            session.invoke("x")

@@ -46,7 +46,7 @@ def test_one_without_an_end_is_good_until_it_is_refused(fetched: Any) -> None:
         (("secret-token", True), "True"),
         (("secret-token", float("nan")), "nan"),
         (("secret-token", datetime(2026, 1, 1)), "zone"),  # noqa: DTZ001  # that is what is refused
-        ("secret-token\n", "characters"),
+        ("secret\n-token", "character 7 of 13"),
         ("", "empty"),
     ],
 )
@@ -60,13 +60,14 @@ def test_a_kept_token_is_not_shown() -> None:
     assert "secret" not in repr(kept_token("secret", unix_now=NOW)) + repr(AccessToken("secret"))
 
 
-def test_a_key_is_shown_as_the_platform_wants_it() -> None:
-    assert key_headers("k", bearer=False) == {"X-API-KEY": "k"}
-    assert key_headers("k", bearer=True) == {"Authorization": "Bearer k"}
+def test_the_newline_at_the_end_of_a_file_of_secrets_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert kept_token("secret-token\n", unix_now=NOW).token == "secret-token"
+    assert "white space around it" in caplog.text
+    assert "secret-token" not in caplog.text
 
 
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown() -> None:
-    with pytest.raises(ConfigurationError, match="characters") as caught:
+    with pytest.raises(ConfigurationError, match="character 7 of 17") as caught:
         key_headers("secret\r\nX-Evil: 1", bearer=False)
     assert "secret" not in str(caught.value)
 

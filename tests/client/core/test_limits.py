@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_client import ClientConfig, InvocationRequest
-from ppio_agent_client._core.limits import ANSWER_GRACE_SECONDS, Limits, call_limits, requested_timeout, total_seconds
-from ppio_agent_client._core.requests import Request
+from ppio_agent_client._core.limits import ANSWER_GRACE_SECONDS, call_limits, total_seconds
+from ppio_agent_client._core.request_body import Request, requested_timeout
 
 CONFIG = ClientConfig(connect_timeout=10, first_byte_timeout=20, idle_timeout=30)
 
@@ -56,10 +56,3 @@ def test_the_client_waits_a_moment_longer_than_the_handler_may_take() -> None:
 def test_without_a_request_of_its_own_the_default_holds() -> None:
     assert total_seconds(None, 300.0) == 300.0
     assert total_seconds(None, None) is None
-
-
-def test_the_rest_of_a_call_can_be_given_less_time_and_never_more() -> None:
-    limits = Limits(None, None, 60.0)
-    hurried = limits.within(1.0, now=10.0)
-    assert (hurried.deadline, hurried.body_timeout(10.25)) == (11.0, 0.75)
-    assert hurried.within(5.0, now=10.0) is hurried

@@ -106,7 +106,7 @@ def test_wishes_reach_the_body() -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 24 * 3600 + 1])
 def test_a_life_that_is_none_is_refused(seconds: float) -> None:
-    with pytest.raises(ConfigurationError, match="life"):
+    with pytest.raises(ConfigurationError, match="time to live"):
         requests.whole_seconds(seconds)
 
 
@@ -207,7 +207,7 @@ def test_tokens_are_in_no_repr() -> None:
 
 
 def test_a_template_is_read_as_far_as_it_goes() -> None:
-    manifest = {"metadata": {"name": "chat", "version": "2.0.0", "tags": ["a"]}, "spec": {"entrypoint": "main.py"}}
+    manifest = {"metadata": {"name": "chat", "version": "2.0.0", "tags": ["a"]}, "spec": {"protocols": ["a2a"]}}
     item = {
         "templateID": "t1",
         "aliases": ["one"],
@@ -220,7 +220,7 @@ def test_a_template_is_read_as_far_as_it_goes() -> None:
     [template] = models.read_templates([item, {"aliases": ["no id"]}])
     assert (template.name, template.version, template.author) == ("chat", "2.0.0", "dev@example.com")
     assert (template.tags, template.status, template.aliases) == (["a"], "deployed", ["one"])
-    assert (template.memory_mb, template.cpu_count) == (512, None)
+    assert (template.memory_mb, template.cpu_count, template.protocols) == (512, None, ["a2a"])
     assert template.metadata == item["metadata"]
     assert template.created_at == datetime(2026, 1, 2, 3, 4, 5, 123456, UTC)
 
@@ -281,9 +281,12 @@ def test_the_session_wins_over_the_manifest_and_its_token_over_all() -> None:
     request = agent.envd_request({"B": "4", "PPIO_AGENT_API_KEYS": "own"}, "token")
     assert request["process"]["envs"] == {
         "PYTHONUNBUFFERED": "1",
+        "PORT": "8080",
         "A": "1",
         "B": "4",
         "PPIO_AGENT_API_KEYS": "token,own",
+        "PPIO_AGENT_HOST": "0.0.0.0",
+        "PPIO_AGENT_PORT": "8080",
     }
     assert request["process"]["args"] == ["-l", "-c", agent.command]
 

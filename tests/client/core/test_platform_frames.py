@@ -117,6 +117,7 @@ def test_a_stream_that_ends_with_an_error_says_it() -> None:
         ),
     )
 )
+@pytest.mark.slow
 def test_a_message_of_any_shape_breaks_nothing(value: Any) -> None:
     for key in ("start", "data", "end", "keepalive", "other"):
         report(**{key: value})

@@ -40,6 +40,9 @@ def read(body: object, status: int = 200, **headers: str) -> InvocationResponse:
     return response_of(status, lower, text, unix_now=NOW)
 
 
+PROTOCOL = {"ppio_agent_protocol": "1"}
+
+
 def failure(body: object, status: int = 500, **headers: str) -> PPIOAgentRuntimeError:
     with pytest.raises(PPIOAgentRuntimeError) as caught:
         read(body, status, **headers)
@@ -158,9 +161,16 @@ def test_the_request_id_comes_from_the_header_first() -> None:
     assert failure(body).request_id == "inside"
 
 
-def test_retryable_is_what_the_class_says() -> None:
-    assert failure(envelope(error_type="DrainingError"), 503).retryable
-    assert not failure(envelope()).retryable
+@pytest.mark.parametrize(
+    "kind", ["RateLimitedError", "UnavailableError", "DrainingError", "SessionBusyError", "HandlerError", "Own"]
+)
+@pytest.mark.parametrize("headers", [{"retry_after": "1"}, {"ppio_agent_protocol": "1"}, {}])
+def test_only_what_an_agent_refuses_with_a_time_to_come_again_is_retryable(kind: str, headers: dict[str, str]) -> None:
+    assert not failure(envelope(error_type=kind), 503, **headers).retryable
+    refused = failure(envelope(error_type=kind), 503, **PROTOCOL, retry_after="1")
+    assert refused.retryable is kind.endswith(("LimitedError", "UnavailableError", "DrainingError", "BusyError"))
+    own = envelope(error_type=kind, metadata={"status_code": 503})
+    assert not failure(own, 503, **PROTOCOL, retry_after="1").retryable
 
 
 def test_retry_after_is_kept() -> None:
@@ -241,4 +251,4 @@ def test_a_ping_that_is_not_about_health_is_an_error() -> None:
 
 
 def test_every_error_that_an_answer_can_be_is_exported() -> None:
-    assert set(ERROR_TYPES) <= set(ppio_agent_client.__all__)
+    assert set(ERROR_TYPES) <= set(vars(ppio_agent_client)["__all__"])

@@ -15,7 +15,6 @@ from ppio_agent_client import (
     IdleTimeoutError,
     NetworkError,
     NotFoundError,
-    StreamInterruptedError,
     TotalTimeoutError,
 )
 from ppio_agent_client._core.retry import (
@@ -27,8 +26,8 @@ from ppio_agent_client._core.retry import (
     RetryPolicy,
     after_return,
     is_own_end,
+    may_repeat_answered,
     may_repeat_lost,
-    may_repeat_refused,
     may_resume,
 )
 
@@ -77,21 +76,24 @@ def test_silence_where_a_heartbeat_was_promised_is_a_dead_connection() -> None:
     assert not lost(FirstByteTimeoutError("silent"), is_prompt=True)
 
 
-@given(statuses, headers, yes_or_no)
-def test_only_a_refusal_or_a_lost_gateway_is_repeated(status: int, found: dict[str, str], may_repeat: bool) -> None:
-    if may_repeat_refused(status, found, may_repeat=may_repeat):
+@given(statuses, headers, yes_or_no, yes_or_no)
+def test_only_a_refusal_or_a_lost_gateway_is_repeated(
+    status: int, found: dict[str, str], was_refused: bool, may_repeat: bool
+) -> None:
+    if may_repeat_answered(status, found, was_refused=was_refused, may_repeat=may_repeat):
         assert status in {429, 503, 502, 504}
-        assert status in {429, 503} or (may_repeat and not found)
+        assert (was_refused and status in {429, 503}) or (may_repeat and not found)
 
 
-def test_a_numbered_503_may_be_the_end_of_a_run_so_it_needs_a_key() -> None:
-    assert not may_repeat_refused(503, PROTOCOL, may_repeat=False)
-    assert may_repeat_refused(503, PROTOCOL, may_repeat=True)
-    assert may_repeat_refused(503, {}, may_repeat=False)
+def test_an_agents_503_that_is_no_refusal_is_the_end_of_a_run() -> None:
+    assert not may_repeat_answered(503, PROTOCOL, was_refused=False, may_repeat=True)
+    assert may_repeat_answered(503, PROTOCOL, was_refused=True, may_repeat=False)
 
 
-def test_a_503_that_is_replayed_will_not_change() -> None:
-    assert not may_repeat_refused(503, {**PROTOCOL, "idempotency-replayed": "true"}, may_repeat=True)
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_what_somebody_else_answers_does_not_say_that_nothing_ran(status: int) -> None:
+    assert not may_repeat_answered(status, {}, was_refused=False, may_repeat=False)
+    assert may_repeat_answered(status, {}, was_refused=False, may_repeat=True)
 
 
 @given(errors, st.none() | st.just("i-1"), yes_or_no, yes_or_no)
@@ -101,10 +103,6 @@ def test_a_stream_is_only_read_on_where_the_invocation_can_be_found(
     resumed = may_resume(kind("cut"), invocation_id=invocation_id, numbered=numbered, survives=survives)
     findable = invocation_id is not None and numbered and survives
     assert resumed is (findable and kind in {NetworkError, IdleTimeoutError})
-
-
-def test_an_end_without_a_closing_event_is_a_cut() -> None:
-    assert may_resume(StreamInterruptedError("cut"), invocation_id="i-1", numbered=True, survives=True)
 
 
 @given(statuses, headers)

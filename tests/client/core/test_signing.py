@@ -128,6 +128,7 @@ def test_a_digest_that_the_request_has_already_is_the_one_that_is_covered() -> N
     key_id=st.sampled_from(list(SECRETS)),
     nonce=st.text(string.printable[:95], min_size=1, max_size=40),
 )
+@pytest.mark.slow
 def test_what_we_sign_is_accepted_by_the_independent_implementation(
     method: str, path: str, query: str | None, session: str | None, body: bytes, key_id: str, nonce: str
 ) -> None:

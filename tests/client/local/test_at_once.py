@@ -49,6 +49,7 @@ def test_twenty_threads_make_one_sandbox_of_one_session(place: Place) -> None:
     assert len(place.store.list_sandboxes()) == 1
 
 
+@pytest.mark.slow
 def test_eight_processes_make_one_sandbox_of_one_session(place: Place) -> None:
     arguments = (str(place.home), str(place.python), str(place.template))
     clients = [in_another_process(CREATE_AT_A_SIGN, *arguments) for _ in range(8)]

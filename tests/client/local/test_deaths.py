@@ -26,6 +26,16 @@ store = LocalStore(pathlib.Path(home), python=python)
 print(store.create(SandboxSpec(session_id="s", template_id=template, timeout_seconds=600)).sandbox_id, flush=True)
 time.sleep(600)
 """
+STOP_AT_THE_LAST_FILE = """
+import sys, time
+
+def stop(event, arguments):
+    if event == "shutil.copyfile" and arguments[0].endswith("last"):
+        print("copying", flush=True)
+        time.sleep(600)
+
+sys.addaudithook(stop)
+"""
 
 
 def make_stale(place: Place, sandbox_id: str, **facts: Any) -> None:
@@ -175,13 +185,14 @@ def test_a_directory_of_a_creator_that_was_killed_at_once_is_removed(place: Plac
     assert not half_made.exists()
 
 
+@pytest.mark.slow
 def test_a_sandbox_of_a_creator_that_was_killed_while_copying_is_removed(place: Place) -> None:
-    (place.template / "assets").mkdir()
-    for number in range(20000):  # Enough to be still at it when the first ones are seen.
-        (place.template / "assets" / f"{number}").touch()
-    client = in_another_process(CREATE_AND_WAIT, str(place.home), str(place.python), str(place.template))
+    (place.template / "last").touch()
+    program = STOP_AT_THE_LAST_FILE + CREATE_AND_WAIT
+    client = in_another_process(program, str(place.home), str(place.python), str(place.template))
     with client:
-        eventually(lambda: list((place.home / "sandboxes").glob("*/app/assets/1*")))
+        assert client.stdout is not None
+        assert client.stdout.readline() == "copying\n"
         client.kill()
     [half_made] = (place.home / "sandboxes").iterdir()
     assert place.store.get(half_made.name) is None

@@ -27,6 +27,7 @@ def environment_of(place: Place, **more: object) -> dict[str, str]:
 def test_the_environment_is_minimal(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PPIO_API_KEY", "PPIO_AGENT_API_KEYS", "PPIO_AGENT_HOME", "AWS_SECRET_ACCESS_KEY", "PYTHONPATH"):
         monkeypatch.setenv(name, "a secret")
+    monkeypatch.delenv("LC_ALL", raising=False)
     monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.setenv("LC_TIME", "C")
     monkeypatch.setenv("TMPDIR", "/tmp")
@@ -118,7 +119,7 @@ def test_everything_in_the_home_is_for_its_owner_only(place: Place) -> None:
     try:
         store = LocalStore(place.home.parent / "another home", python=str(place.python))
         sandbox = store.create(place.spec())
-        store.deploy(place.template, "an-agent")
+        store.templates.deploy(place.template, "an-agent")
     finally:
         os.umask(before)
     home = place.home.parent / "another home"

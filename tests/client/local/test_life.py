@@ -31,6 +31,7 @@ def test_a_sandbox_ends_at_its_time_and_may_drain(place: Place) -> None:
 
 
 @pytest.mark.contract
+@pytest.mark.slow
 def test_an_agent_that_does_not_end_when_asked_is_killed_with_its_children(place: Place) -> None:
     sandbox = place.create()
     ask(sandbox, "refuse-to-end")

@@ -67,7 +67,7 @@ def test_a_template_can_be_deployed_with_an_interpreter_of_its_own(place: Place)
     own.write_text(place.python.read_text())
     own.chmod(0o700)
     store = LocalStore(place.home)
-    template = store.deploy(place.template, "own", python=str(own))
+    template = store.templates.deploy(place.template, "own", python=str(own))
     sandbox = store.create(place.spec("s", template_id="own"))
 
     assert template.metadata["python"] == str(own)

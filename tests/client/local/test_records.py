@@ -18,6 +18,7 @@ from .support import Place
 @pytest.mark.parametrize(
     "junk", [b"", b"garbage", b"[]", b"{}", b"null", b'{"state": "running"}', b"1", "\u00e9".encode("latin-1")]
 )
+@pytest.mark.slow
 def test_a_record_of_another_shape_is_named_and_left_out(
     place: Place, junk: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -54,17 +55,17 @@ def test_each_field_of_a_record_is_looked_at(place: Place) -> None:
 def test_a_template_of_another_shape_is_named_and_left_out(
     place: Place, junk: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place.store.deploy(place.template, "good")
-    place.store.deploy(place.template, "bad")
+    place.store.templates.deploy(place.template, "good")
+    place.store.templates.deploy(place.template, "bad")
     pointer = place.home / "templates" / "bad.json"
     pointer.write_bytes(junk)
 
-    assert [one.template_id for one in place.store.list_templates()] == ["good"]
+    assert [one.template_id for one in place.store.templates.all()] == ["good"]
     assert str(pointer) in caplog.text
-    place.store.deploy(place.template, "good")  # which sweeps
+    place.store.templates.deploy(place.template, "good")  # which sweeps
     assert len(list((place.home / "templates").glob("bad@*"))) == 1
-    place.store.deploy(place.template, "bad")
-    assert [one.template_id for one in place.store.list_templates()] == ["bad", "good"]
+    place.store.templates.deploy(place.template, "bad")
+    assert [one.template_id for one in place.store.templates.all()] == ["bad", "good"]
 
 
 @pytest.mark.parametrize("junk", [b"garbage", b"[]", b"null", b"1e99", b"-5", b"{}", b"true"])

@@ -184,7 +184,7 @@ def test_the_record_of_an_ended_sandbox_is_forgotten_after_a_while(place: Place)
 
 @pytest.mark.parametrize("life", [0, -1, float("nan"), float("inf"), 1e300])
 def test_a_life_that_is_none_is_refused(place: Place, life: float) -> None:
-    with pytest.raises(ConfigurationError, match="life of a sandbox"):
+    with pytest.raises(ConfigurationError, match="time to live of a sandbox"):
         place.store.create(place.spec(life=life))
 
 
@@ -195,7 +195,7 @@ def test_a_missing_folder_is_named(place: Place) -> None:
 
 def test_nothing_stays_of_a_sandbox_that_could_not_be_made(place: Place) -> None:
     for env_vars in ({"A=B": "c"}, {"A": "b\0"}):
-        with pytest.raises(SandboxCreationError, match="no sandbox could be made"):
+        with pytest.raises(SandboxCreationError, match="no sandbox could be started"):
             place.store.create(place.spec(env_vars=env_vars))
     assert list((place.home / "sandboxes").iterdir()) == list((place.home / "trash").iterdir()) == []
     assert place.left_behind() == []

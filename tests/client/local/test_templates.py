@@ -44,7 +44,7 @@ def write_manifest(folder: Path, text: str = MANIFEST) -> None:
 @pytest.mark.contract
 def test_a_folder_with_a_manifest_is_a_template(place: Place) -> None:
     write_manifest(place.template)
-    template = place.store.get_template(str(place.template))
+    template = place.store.templates.get(str(place.template))
     assert (template.template_id, template.name, template.version) == (str(place.template), "my-agent", "2.1.0")
     assert (template.description, template.author, template.tags) == ("Says hello", "Ada", ["a", "b"])
 
@@ -61,6 +61,7 @@ def test_the_manifest_says_how_the_agent_starts(place: Place) -> None:
 
 @pytest.mark.contract
 @pytest.mark.parametrize("present", [("main.py", "app.py", "agent.py"), ("app.py", "agent.py"), ("agent.py",)])
+@pytest.mark.slow
 def test_a_folder_without_a_manifest_starts_with_the_first_usual_file(place: Place, present: tuple[str, ...]) -> None:
     (place.template / "main.py").unlink()
     for name in present:
@@ -72,7 +73,7 @@ def test_a_folder_without_a_manifest_starts_with_the_first_usual_file(place: Pla
 
 @pytest.mark.contract
 def test_a_folder_by_its_path_is_called_by_its_last_name(place: Place) -> None:
-    assert place.store.get_template(str(place.template)).name == place.template.name
+    assert place.store.templates.get(str(place.template)).name == place.template.name
 
 
 @pytest.mark.contract
@@ -87,19 +88,19 @@ def test_a_path_has_a_slash_or_starts_with_a_dot_or_tilde(
     (folder / "main.py").touch()
     monkeypatch.chdir(start)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert place.store.get_template(spelling).template_id == str(folder)
+    assert place.store.templates.get(spelling).template_id == str(folder)
 
 
 @pytest.mark.contract
 def test_an_empty_folder_says_what_was_looked_for(place: Place, tmp_path: Path) -> None:
     tmp_path.joinpath("empty").mkdir()
-    for verb in (place.store.get_template, lambda it: place.store.create(place.spec(template_id=it))):
+    for verb in (place.store.templates.get, lambda it: place.store.create(place.spec(template_id=it))):
         with pytest.raises(
             TemplateNotFoundError, match=r"looked for \.ppio-agent\.yaml, main\.py, app\.py and agent\.py"
         ):
             verb(str(tmp_path / "empty"))
     with pytest.raises(ConfigurationError, match=r"looked for \.ppio-agent\.yaml"):
-        place.store.deploy(tmp_path / "empty", "x")
+        place.store.templates.deploy(tmp_path / "empty", "x")
 
 
 @pytest.mark.contract
@@ -114,37 +115,37 @@ def test_an_entrypoint_that_is_not_there_is_named(place: Place) -> None:
     write_manifest(place.template)
     (place.template / "sub" / "start.py").unlink()
     with pytest.raises(ConfigurationError, match=r"'sub/start\.py'"):
-        place.store.deploy(place.template)
+        place.store.templates.deploy(place.template)
 
 
 @pytest.mark.contract
 def test_deploy_gives_a_folder_a_name(place: Place) -> None:
     write_manifest(place.template)
-    template = place.store.deploy(place.template)
+    template = place.store.templates.deploy(place.template)
     assert (template.template_id, template.name, template.version) == ("my-agent", "my-agent", "2.1.0")
     assert template.metadata == {"folder": str(place.template), "entrypoint": "sub/start.py"}
-    assert place.another_store().list_templates() == [template]
-    assert place.another_store().get_template("my-agent") == template
+    assert place.another_store().templates.all() == [template]
+    assert place.another_store().templates.get("my-agent") == template
 
 
 @pytest.mark.contract
 def test_an_argument_wins_over_the_manifest_s_name(place: Place) -> None:
     write_manifest(place.template)
-    assert place.store.deploy(str(place.template), "other").template_id == "other"
-    assert [template.name for template in place.store.list_templates()] == ["other"]
+    assert place.store.templates.deploy(str(place.template), "other").template_id == "other"
+    assert [template.name for template in place.store.templates.all()] == ["other"]
 
 
 @pytest.mark.contract
 def test_a_folder_without_a_name_says_how_to_give_one(place: Place) -> None:
     with pytest.raises(ConfigurationError, match=r"give one, or write it into \.ppio-agent\.yaml as metadata\.name"):
-        place.store.deploy(place.template)
+        place.store.templates.deploy(place.template)
 
 
 @pytest.mark.contract
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a.b", "a/b", "..", "x" * 64, "a\n"])
 def test_a_bad_name_is_refused_with_the_rule(place: Place, name: str) -> None:
     with pytest.raises(ConfigurationError, match="1 to 63 lower-case letters, digits and inner hyphens"):
-        place.store.deploy(place.template, name)
+        place.store.templates.deploy(place.template, name)
 
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a.b", "x" * 64, "a", "0", "a-b", "a--b", "x" * 63])
@@ -161,21 +162,21 @@ def test_the_rule_of_names_is_the_manifest_s(name: str) -> None:
 @pytest.mark.contract
 def test_a_folder_that_is_not_there_cannot_be_deployed(place: Place) -> None:
     with pytest.raises(ConfigurationError, match="no folder '/no/such"):
-        place.store.deploy("/no/such", "x")
+        place.store.templates.deploy("/no/such", "x")
 
 
 @pytest.mark.contract
 def test_an_unknown_name_is_answered_with_near_ones_and_the_way_to_deploy(place: Place) -> None:
-    place.store.deploy(place.template, "weather-agent")
+    place.store.templates.deploy(place.template, "weather-agent")
     with pytest.raises(TemplateNotFoundError, match=r"did you mean 'weather-agent'\?.*LocalSandboxProvider\(\).deploy"):
-        place.store.get_template("wether-agent")
+        place.store.templates.get("wether-agent")
     with pytest.raises(TemplateNotFoundError, match=re.escape("'./My Agent'")):
         place.store.create(place.spec(template_id="My Agent"))
 
 
 @pytest.mark.contract
 def test_a_sandbox_is_made_from_a_name(place: Place) -> None:
-    place.store.deploy(place.template, "a-name")
+    place.store.templates.deploy(place.template, "a-name")
     (place.template / "main.py").unlink()
     sandbox = place.create(template_id="a-name")
     assert sandbox.template_id == "a-name"
@@ -185,10 +186,10 @@ def test_a_sandbox_is_made_from_a_name(place: Place) -> None:
 def test_a_redeploy_replaces_the_template_and_no_running_sandbox(place: Place) -> None:
     version = place.template / "version.txt"
     version.write_text("one")
-    first_template = place.store.deploy(place.template, "it")
+    first_template = place.store.templates.deploy(place.template, "it")
     old = place.create("old", template_id="it")
     version.write_text("two")
-    second_template = place.store.deploy(place.template, "it")
+    second_template = place.store.templates.deploy(place.template, "it")
     new = place.create("new", template_id="it")
     assert (ask(old, "facts")["version"], ask(new, "facts")["version"]) == ("one", "two")
     assert first_template.created_at == second_template.created_at
@@ -197,16 +198,17 @@ def test_a_redeploy_replaces_the_template_and_no_running_sandbox(place: Place) -
 
 
 @pytest.mark.contract
+@pytest.mark.slow
 def test_a_template_can_be_redeployed_while_many_sandboxes_are_made_from_it(place: Place) -> None:
     for number in range(200):
         (place.template / f"{number}.txt").touch()
-    place.store.deploy(place.template, "it")
+    place.store.templates.deploy(place.template, "it")
     done = threading.Event()
 
     def redeploy() -> None:
         store = place.another_store()
         while not done.is_set():
-            store.deploy(place.template, "it")
+            store.templates.deploy(place.template, "it")
 
     thread = threading.Thread(target=redeploy)
     thread.start()
@@ -223,21 +225,21 @@ def test_a_template_can_be_redeployed_while_many_sandboxes_are_made_from_it(plac
 
 @pytest.mark.contract
 def test_delete_template_forgets_the_name_and_its_files(place: Place) -> None:
-    place.store.deploy(place.template, "it")
+    place.store.templates.deploy(place.template, "it")
     sandbox = place.create(template_id="it")
-    assert place.store.delete_template("it") is True
-    assert place.store.delete_template("it") is False
-    assert place.store.delete_template("../it") is False
+    assert place.store.templates.delete("it") is True
+    assert place.store.templates.delete("it") is False
+    assert place.store.templates.delete("../it") is False
     assert list((place.home / "templates").iterdir()) == []
-    assert place.store.list_templates() == []
+    assert place.store.templates.all() == []
     assert answers(sandbox)
 
 
 def test_a_version_that_is_being_copied_from_is_kept_until_then(place: Place) -> None:
-    place.store.deploy(place.template, "it")
+    place.store.templates.deploy(place.template, "it")
     template_store = templates.TemplateStore(place.store._paths)
     with template_store.opened("it") as source:
-        place.store.delete_template("it")
+        place.store.templates.delete("it")
         assert Path(source.folder, "main.py").exists()
     template_store.sweep()
     assert list((place.home / "templates").iterdir()) == []
@@ -249,12 +251,12 @@ import os, pathlib, sys
 from ppio_agent_client.local import templates
 from ppio_agent_client.local.store import LocalStore
 templates.copy_folder = lambda *args, **options: (print("copying", flush=True), sys.stdin.readline())
-LocalStore(pathlib.Path(sys.argv[1])).deploy(sys.argv[2], "it")
+LocalStore(pathlib.Path(sys.argv[1])).templates.deploy(sys.argv[2], "it")
 """
     with in_another_process(program, str(place.home), str(place.template)) as deployer:
         assert deployer.stdout is not None
         assert deployer.stdout.readline() == "copying\n"
-        place.store.list_templates()
+        place.store.templates.all()
         LocalStore(place.home).list_sandboxes()
         assert len(list((place.home / "templates").glob("it@*"))) == 1
         deployer.send_signal(signal.SIGKILL)

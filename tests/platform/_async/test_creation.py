@@ -35,6 +35,7 @@ async def test_of_two_who_race_from_two_clients_one_wins(platform: Platform, url
     ("kind", "after_effect"),
     [("reset", True), ("cut", True), ("500", True), ("502", True), ("hang", True), ("500", False), ("502", False)],
 )
+@pytest.mark.slow
 async def test_a_lost_create_answer_leaves_nothing_behind(
     platform: Platform, url: str, tmp_path: Path, kind: str, after_effect: bool
 ) -> None:

@@ -104,6 +104,7 @@ def threads() -> set[str]:
 
 
 @pytest.mark.parametrize("what", CALLS)
+@pytest.mark.slow
 async def test_a_call_meets_every_fault(platform: Platform, server: Server, config: ClientConfig, what: str) -> None:
     endpoint, outcomes = CALLS[what]
     running = threads()
@@ -119,7 +120,7 @@ async def test_a_call_meets_every_fault(platform: Platform, server: Server, conf
                 try:
                     await do(what, client, session)
                 except PPIOAgentRuntimeError as error:
-                    check(error, kind, outcome)
+                    check(error, kind, outcome, endpoint)
                 else:
                     assert outcome is NONE, f"{what} succeeded after {kind}"
                 assert fault.hit <= 2
@@ -128,10 +129,10 @@ async def test_a_call_meets_every_fault(platform: Platform, server: Server, conf
         assert len(platform.sandboxes) == 0, f"{what} left a sandbox after {kind}"
         assert asyncio.all_tasks() == {asyncio.current_task()}  # async-only
     eventually(lambda: server.connections == 0, "the end of all connections")
-    assert threads() == running
+    assert threads() <= running  # what earlier tests left may have ended meanwhile
 
 
-def check(error: PPIOAgentRuntimeError, kind: str, outcome: type[object]) -> None:
+def check(error: PPIOAgentRuntimeError, kind: str, outcome: type[object], endpoint: str) -> None:
     assert type(error) is outcome, (kind, error)
     if kind in LOSSES:
         return
@@ -141,7 +142,8 @@ def check(error: PPIOAgentRuntimeError, kind: str, outcome: type[object]) -> Non
     if not isinstance(error, TemplateNotFoundError):
         assert error.request_id == "req-of-a-fault"
     if isinstance(error, RateLimitedError) and not isinstance(error, QuotaExceededError):
-        assert (error.retry_after, error.retryable) == (0, True)
+        # In front of an agent it is not the agent's own word, so nobody knows that nothing has run.
+        assert (error.retry_after, error.retryable) == (0, not endpoint.startswith("agent/"))
     assert API_KEY not in repr(error)
     assert API_KEY not in str(error)
 

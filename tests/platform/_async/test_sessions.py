@@ -51,6 +51,7 @@ async def test_any_client_with_the_key_joins_a_session_and_its_life_is_as_it_was
     assert len(list(platform.sandboxes)) == 0
 
 
+@pytest.mark.slow
 async def test_a_dead_session_gets_a_new_sandbox(client: AgentRuntimeClient, url: str) -> None:
     first = await client.create_session("t-1", session_id="s")
     async with AgentRuntimeClient(config=settings(url)) as other:
@@ -134,6 +135,7 @@ async def test_the_log_of_an_agent_is_read_and_read_on(platform: Platform, url: 
             await client.get_logs("s")
 
 
+@pytest.mark.slow
 async def test_a_request_wakes_a_sandbox_that_was_made_so(
     client: AgentRuntimeClient, platform: Platform, url: str
 ) -> None:

@@ -109,6 +109,7 @@ async def test_an_unknown_template_is_told(url: str) -> None:
             await client.create_session("nobody")
 
 
+@pytest.mark.slow
 async def test_an_agent_that_has_ended_is_started_again_by_who_joins(
     client: AgentRuntimeClient, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from ppio_agent_client import (
     AgentRuntimeClient,
+    AgentTemplate,
     PlatformSandboxProvider,
     TemplateNotFoundError,
 )
+from ppio_agent_client._io import _async as io  # does side by side what the twin does in turn
 from tests.support.platform import API_KEY, Platform
 from tests.support.platform_agent import PROGRAM, agent_folder, settings
 
@@ -50,3 +52,17 @@ async def test_a_template_is_deleted(platform: Platform, url: str) -> None:
         assert await provider.list_templates() == []
     finally:
         await provider.close()
+
+
+async def test_a_template_that_is_nowhere_is_asked_for_once_and_a_list_by_twenty_at_once(
+    platform: Platform, url: str
+) -> None:
+    platform.add_template("t-1")
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        with pytest.raises(TemplateNotFoundError):
+            await client.get_template("nope")
+        assert len(platform.log.of("templates")) == 1  # with an empty cache, and for a name that is not in the list
+    async with AgentRuntimeClient(config=settings(url)) as client:
+        found = await io.gather([lambda: client.get_template("t-1")] * 20)
+        assert {each.template_id for each in found if isinstance(each, AgentTemplate)} == {"t-1"}
+    assert len(platform.log.of("templates")) == 2

@@ -52,6 +52,7 @@ async def test_a_platform_that_is_not_there_is_a_network_error(unused_url: str) 
 
 
 @pytest.mark.parametrize("kind", ["502", "reset", "cut"])
+@pytest.mark.slow
 async def test_a_start_that_is_disturbed_happens_once(
     client: AgentRuntimeClient, platform: Platform, kind: str
 ) -> None:

@@ -52,6 +52,7 @@ def test_any_client_with_the_key_joins_a_session_and_its_life_is_as_it_was(
     assert len(list(platform.sandboxes)) == 0
 
 
+@pytest.mark.slow
 def test_a_dead_session_gets_a_new_sandbox(client: SyncAgentRuntimeClient, url: str) -> None:
     first = client.create_session("t-1", session_id="s")
     with SyncAgentRuntimeClient(config=settings(url)) as other:
@@ -135,6 +136,7 @@ def test_the_log_of_an_agent_is_read_and_read_on(platform: Platform, url: str, t
             client.get_logs("s")
 
 
+@pytest.mark.slow
 def test_a_request_wakes_a_sandbox_that_was_made_so(
     client: SyncAgentRuntimeClient, platform: Platform, url: str
 ) -> None:

@@ -110,6 +110,7 @@ def test_an_unknown_template_is_told(url: str) -> None:
             client.create_session("nobody")
 
 
+@pytest.mark.slow
 def test_an_agent_that_has_ended_is_started_again_by_who_joins(
     client: SyncAgentRuntimeClient, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from ppio_agent_client import (
     SyncAgentRuntimeClient,
+    AgentTemplate,
     SyncPlatformSandboxProvider,
     TemplateNotFoundError,
 )
+from ppio_agent_client._io import _sync as io  # does side by side what the twin does in turn
 from tests.support.platform import API_KEY, Platform
 from tests.support.platform_agent import PROGRAM, agent_folder, settings
 
@@ -51,3 +53,17 @@ def test_a_template_is_deleted(platform: Platform, url: str) -> None:
         assert provider.list_templates() == []
     finally:
         provider.close()
+
+
+def test_a_template_that_is_nowhere_is_asked_for_once_and_a_list_by_twenty_at_once(
+    platform: Platform, url: str
+) -> None:
+    platform.add_template("t-1")
+    with SyncAgentRuntimeClient(config=settings(url)) as client:
+        with pytest.raises(TemplateNotFoundError):
+            client.get_template("nope")
+        assert len(platform.log.of("templates")) == 1  # with an empty cache, and for a name that is not in the list
+    with SyncAgentRuntimeClient(config=settings(url)) as client:
+        found = io.gather([lambda: client.get_template("t-1")] * 20)
+        assert {each.template_id for each in found if isinstance(each, AgentTemplate)} == {"t-1"}
+    assert len(platform.log.of("templates")) == 2

@@ -53,6 +53,7 @@ def test_a_platform_that_is_not_there_is_a_network_error(unused_url: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["502", "reset", "cut"])
+@pytest.mark.slow
 def test_a_start_that_is_disturbed_happens_once(
     client: SyncAgentRuntimeClient, platform: Platform, kind: str
 ) -> None:

@@ -87,7 +87,6 @@ class Sandbox:
             "HOME": str(self.root / paths.HOME[1:]),
             "LANG": "C.UTF-8",
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
-            "PPIO_AGENT_PORT": str(AGENT_PORT),
             **self.template.environment,
             **(own or {}),
             "PPIO_AGENT_HOST": self.address,

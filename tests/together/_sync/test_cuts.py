@@ -21,6 +21,7 @@ CONFIG = ClientConfig(retry_delay=0, max_retries=1000, retry_budget=None, idle_t
 
 
 @pytest.mark.parametrize("handler", KINDS)
+@pytest.mark.slow
 def test_a_stream_that_is_cut_again_and_again_is_whole(handler: Any) -> None:
     app = PPIOAgentRuntimeApp(AgentConfig(heartbeat_seconds=0.05))
     app.entrypoint(handler)
