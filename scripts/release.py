@@ -1,7 +1,7 @@
 """Sets the version of all three distributions at once, or checks that they agree.
 
 python scripts/release.py 0.3.0
-python scripts/release.py --check
+python scripts/release.py --check [VERSION]
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def versions_in(text: str) -> list[str]:
     return [found[2] for place in _PLACES for found in place.finditer(text)]
 
 
-def check() -> list[str]:
-    """Return what disagrees, as sentences; nothing when all is in lockstep."""
+def check(wanted: str = "") -> list[str]:
+    """Return what disagrees, with each other or with the version that is wanted, as sentences."""
     said = {path: versions_in(path.read_text(encoding="utf-8")) for path in files()}
     problems = [f"{path.relative_to(ROOT)} says no version" for path, versions in said.items() if not versions]
-    if len({version for versions in said.values() for version in versions}) > 1:
+    if len({version for versions in said.values() for version in versions} | {wanted} - {""}) > 1:
         problems += [f"{path.relative_to(ROOT)} says {', '.join(versions)}" for path, versions in said.items()]
     expected = 2 * len(list((ROOT / "packages").glob("*/pyproject.toml")))
     if len(said) != expected:
@@ -63,13 +63,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("version", nargs="?", help="such as 0.3.0 or 0.3.0rc1")
-    what.add_argument("--check", action="store_true", help="only check that all places agree")
+    what.add_argument(
+        "--check", nargs="?", const="", metavar="VERSION", help="only check that all places agree, and say this version"
+    )
     options = parser.parse_args()
     if options.version is not None:
         if not re.fullmatch(_VERSION, options.version):
             parser.error(f"{options.version!r} is not a version such as 0.3.0 or 0.3.0rc1")
         set_version(options.version)
-    problems = check()
+    problems = check(options.check or "")
     print("\n".join(problems) or f"in lockstep: {versions_in(files()[0].read_text(encoding='utf-8'))[0]}")
     return 1 if problems else 0
 

@@ -37,6 +37,7 @@ RENAMES = {
     "AuthManager": "SyncAuthManager",
     "SandboxSession": "SyncSandboxSession",
     "InvocationHandle": "SyncInvocationHandle",
+    "AgentEventStream": "SyncAgentEventStream",
     "InvocationStream": "SyncInvocationStream",
     "TemplateManager": "SyncTemplateManager",
     "SandboxProvider": "SyncSandboxProvider",
@@ -55,6 +56,7 @@ RENAMES = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
+    "aiter": "iter",
     "anext": "next",
     "asynccontextmanager": "contextmanager",
     # httpx's and httpcore's

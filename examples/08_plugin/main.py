@@ -7,7 +7,7 @@ curl localhost:8080/rpc --json '{"jsonrpc": "2.0", "id": 2, "method": "stream", 
 A plugin that is installed as a distribution is found by name. In its pyproject.toml:
 
     [project.entry-points."ppio_agent_runtime.plugins"]
-    jsonrpc = "jsonrpc:JsonRpc"
+    jsonrpc = "json_rpc:JsonRpc"
 
 and PPIO_AGENT_PLUGINS=jsonrpc in the agent's environment, instead of the line app.install(...).
 """
@@ -15,7 +15,7 @@ and PPIO_AGENT_PLUGINS=jsonrpc in the agent's environment, instead of the line a
 from collections.abc import AsyncIterator
 from typing import Any
 
-from jsonrpc import JsonRpc
+from json_rpc import JsonRpc
 
 from ppio_agent_runtime import PPIOAgentRuntimeApp
 
