@@ -13,8 +13,6 @@ QUICKSTART = ROOT / "docs/quickstart.md"
 DEMONSTRATION = ROOT / "docs/operate.md"
 """Its programs need each other, and are run together by tests/runtime/test_operate_page.py."""
 TRANSLATIONS = [ROOT / "README.zh-CN.md", *sorted(ROOT.glob("docs/zh/*.md"))]
-SOURCES = {"README.zh-CN.md": README, "errors.md": ROOT / "docs/client.md"}
-"""Of translations that have another name than the page they were made from."""
 PAGES = [README, *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("packages/*/README.md"))]
 PROGRAMS = [
     pytest.param(page, snippet, id=f"{page.relative_to(ROOT)}:{snippet.file}")
@@ -51,13 +49,6 @@ def test_the_readmes_programs_are_as_short_as_promised() -> None:
     assert lines["agent/main.py"] <= 12
     assert lines["backend.py"] <= 12
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 180
-
-
-@pytest.mark.parametrize("page", TRANSLATIONS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_translation_has_programs_of_its_source(page: Path) -> None:
-    source = SOURCES.get(page.name, ROOT / "docs" / page.name)
-
-    assert {snippet.text for snippet in snippets(page)} <= {snippet.text for snippet in snippets(source)}
 
 
 @pytest.mark.parametrize("page", PAGES + TRANSLATIONS, ids=lambda page: str(page.relative_to(ROOT)))

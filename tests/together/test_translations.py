@@ -1,0 +1,82 @@
+"""A Chinese page has every section of its English source, with the same code, tables, lists and names."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.snippets import snippets
+
+ROOT = Path(__file__).parents[2]
+CHINESE = sorted((ROOT / "docs" / "zh").glob("*.md"))
+OF_TWO_SOURCES = "errors.md"
+"""From the sections *Errors* of client.md and wire.md; `test_docs.py` compares its table with the code."""
+PAIRS = [
+    (ROOT / "README.zh-CN.md", ROOT / "README.md"),
+    *((page, ROOT / "docs" / page.name) for page in CHINESE if page.name != OF_TWO_SOURCES),
+]
+_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"\s+#.*|(?<=\S) {2,}.*")
+"""In commands and in the layout of the repository, what a line is."""
+
+
+class Section(NamedTuple):
+    """What a section must have in any language."""
+
+    level: int
+    code: list[str]
+    rows: int
+    items: int
+    pictures: int
+    names: set[str]
+
+
+def sections(page: Path) -> dict[str, Section]:
+    """Return the sections of a page by their headings, in order."""
+    found = {}
+    code: list[str] = []
+
+    def remember(block: re.Match[str]) -> str:
+        code.append(_without_words(block[1], block[2]))
+        return f"\0{len(code) - 1}\n"
+
+    text = _FENCE.sub(remember, page.read_text(encoding="utf-8"))
+    for part in re.split(r"^(?=#+ )", text, flags=re.MULTILINE)[1:]:
+        heading, _, body = part.partition("\n")
+        found[heading] = Section(
+            level=len(heading) - len(heading.lstrip("#")),
+            code=[code[int(number)] for number in re.findall(r"\0(\d+)", body)],
+            rows=len(re.findall(r"^\|", body, re.MULTILINE)),
+            items=len(re.findall(r"^(?:-|\d+\.) ", body, re.MULTILINE)),
+            pictures=body.count("!["),
+            names={" ".join(name.split()) for name in re.findall(r"`([^`]+)`", body)},
+        )
+    return found
+
+
+def _without_words(language: str, text: str) -> str:
+    if language == "text":
+        return ""  # a recording, which tests/cli/test_recordings.py compares
+    lines = text.replace("你好", "Hello").splitlines()
+    return "\n".join(_COMMENT.sub("", line) if language in {"", "sh"} else line for line in lines)
+
+
+@pytest.mark.parametrize(("page", "source"), PAIRS, ids=[page.name for page, _ in PAIRS])
+def test_a_translation_has_every_section_of_its_source_with_the_same_code_tables_and_names(
+    page: Path, source: Path
+) -> None:
+    translated, original = sections(page), sections(source)
+
+    assert [one.level for one in translated.values()] == [one.level for one in original.values()]
+    for (heading, ours), (its_heading, its) in zip(translated.items(), original.items(), strict=True):
+        where = f"{heading} of {page.name}, {its_heading} of {source.name}"
+        names = {name for name in ours.names if name.isascii() or name in its.names}  # others are Chinese messages
+        assert sorted(names ^ its.names) == [], where
+        assert ours._replace(names=its.names) == its, where
+
+
+def test_the_page_of_errors_has_a_program_of_the_client_page() -> None:
+    (program,) = snippets(ROOT / "docs" / "zh" / OF_TWO_SOURCES)
+
+    assert program in snippets(ROOT / "docs" / "client.md")
