@@ -59,6 +59,7 @@ class Script:
             self.ending.set_result("last")
         else:
             self.ending.set_exception(error)
+            self.ending.exception()  # seen here: a handler that was cancelled does not wait for it
 
 
 async def play(step: str, invocation: Invocation, told: Script, subscribers: list[Subscriber]) -> None:
