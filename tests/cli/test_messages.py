@@ -13,6 +13,7 @@ from babel.messages.pofile import read_po
 from ppio_agent_client.cli.commands import COMMANDS
 from ppio_agent_client.cli.messages import DOMAIN, FOLDER
 from ppio_agent_client.cli.output import width
+from ppio_agent_models import MANIFEST_FILE, AgentManifest
 from tests.support.command_line import CommandLine
 
 ROOT = Path(__file__).parents[2]
@@ -107,11 +108,41 @@ def test_columns_of_wide_letters_align_in_a_pipe_too(cli: CommandLine) -> None:
     assert origins[0] == width(lines[0][: lines[0].index("来源")])
 
 
+@pytest.mark.parametrize("kind", ["streaming", "langgraph"])
+def test_the_files_of_a_new_agent_are_chinese_and_say_the_same(kind: str, cli: CommandLine) -> None:
+    for folder, language in (("ours", {}), ("theirs", CHINESE)):
+        made = cli.run("init", folder, "--name", "my-agent", "--author", "a@b.cn", "--template", kind, **language)
+        assert made.code == 0
+    ours, theirs = cli.folder / "ours", cli.folder / "theirs"
+    english, chinese = (AgentManifest.from_yaml((each / MANIFEST_FILE).read_text("utf-8")) for each in (ours, theirs))
+
+    assert chinese.metadata.description == {"streaming": "逐词回答", "langgraph": "使用 LangGraph 调用大模型"}[kind]
+    assert chinese.model_dump() == {
+        **english.model_dump(),
+        "metadata": {**english.metadata.model_dump(), "description": chinese.metadata.description},
+    }
+    readme = (theirs / "README.md").read_text("utf-8")
+    assert "{{" not in readme
+    assert ("它需要大模型" in readme) == (kind == "langgraph")
+    for name in ("main.py", "requirements.txt", "Dockerfile", ".dockerignore"):
+        assert (theirs / name).read_bytes() == (ours / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_new_agent_with_chinese_files_runs_is_deployed_and_answers(cli: CommandLine) -> None:
+    assert cli.run("init", "--name", "my-agent", "--template", "streaming", "--author", "a@b.cn", **CHINESE).code == 0
+
+    assert cli.run("validate", "--strict", **CHINESE).code == 0
+    assert cli.run("deploy", "--local", **CHINESE).code == 0
+    called = cli.run("invoke", "--local", "--template-id", "my-agent", "-i", "你好", "--json", **CHINESE)
+    assert called.document["result"] == "You said: 你好. That was message 1. "
+    assert json.loads(cli.run("info", "--local", "-t", "my-agent", "--json").out)["description"] == "逐词回答"
+
+
 def test_a_new_agent_is_made_and_checked_in_chinese(cli: CommandLine) -> None:
     made = cli.run("init", "my-agent", "--no-input", **CHINESE)
     assert "已创建智能体 my-agent（立即回答）：" in made.out
     assert "下一步：" in made.err
-    assert "description: Answers at once" in (cli.folder / "my-agent" / ".ppio-agent.yaml").read_text("utf-8")
 
     manifest = cli.folder / "my-agent" / ".ppio-agent.yaml"
     manifest.write_text(manifest.read_text("utf-8").replace("entrypoint: main.py", "entrypoint: gone.py"), "utf-8")

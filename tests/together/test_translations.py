@@ -1,4 +1,4 @@
-"""A Chinese page has every section of its English source, with the same code, tables, lists and names."""
+"""Every Chinese page, and file of `ppio-agent init`, has the sections, code, tables and names of its English source."""
 
 import re
 from pathlib import Path
@@ -9,16 +9,18 @@ import pytest
 from tests.support.snippets import snippets
 
 ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "packages/ppio-agent-client/src/ppio_agent_client/cli/_templates/common"
 CHINESE = sorted((ROOT / "docs" / "zh").glob("*.md"))
 OF_TWO_SOURCES = "errors.md"
 """From the sections *Errors* of client.md and wire.md; `test_docs.py` compares its table with the code."""
 PAIRS = [
     (ROOT / "README.zh-CN.md", ROOT / "README.md"),
     *((page, ROOT / "docs" / page.name) for page in CHINESE if page.name != OF_TWO_SOURCES),
+    *((page, page.with_name(page.name.replace(".zh", ""))) for page in sorted(TEMPLATES.glob("*.zh.md"))),
 ]
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
-_COMMENT = re.compile(r"\s+#.*|(?<=\S) {2,}.*")
-"""In commands and in the layout of the repository, what a line is."""
+_COMMENT = re.compile(r"\s+#.*|(?<=\S) {2,}.*|(?<=<)[^>]+(?=>)")
+"""What is translated in commands and in the layout of the repository: what a line is, and what to put in a place."""
 
 
 class Section(NamedTuple):
@@ -42,7 +44,7 @@ def sections(page: Path) -> dict[str, Section]:
         return f"\0{len(code) - 1}\n"
 
     text = _FENCE.sub(remember, page.read_text(encoding="utf-8"))
-    for part in re.split(r"^(?=#+ )", text, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^(?=#+ )", text, flags=re.MULTILINE):
         heading, _, body = part.partition("\n")
         found[heading] = Section(
             level=len(heading) - len(heading.lstrip("#")),

@@ -34,6 +34,11 @@ def choose_language(*, english: bool = False) -> None:
         gettext.textdomain(DOMAIN)  # before Typer is imported
 
 
+def language() -> str:
+    """Return the language in which everything is said: `en`, or `zh`."""
+    return _catalog.info().get("language", "en")
+
+
 def tr(message: str, /, **values: object) -> str:
     """Return a message in the user's language.
 

@@ -1,6 +1,6 @@
 """`ppio-agent init`: an agent that runs, in a folder of its own.
 
-Its files are those in `templates/`, with the words of one agent in the places of `{{words}}`.
+Its files are those in `_templates/`, with the words of one agent in the places of `{{words}}`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import typer
 from ppio_agent_models import MANIFEST_FILE
 
 from ..errors import CommandError, UsageError
-from ..messages import later, tr
+from ..messages import language, later, tr
 from ..options import Force, NoInput
 from ..output import screen
 from ..project import is_from_checkout
@@ -92,7 +92,7 @@ class Project:
         words = {
             "name": self.name,
             "entrypoint": self.entrypoint,
-            "description": ABOUT[self.kind],
+            "description": tr(ABOUT[self.kind]),
             "author": f"author: {self.author}" if self.author else "# author: you@example.com",
             "created": datetime.now(UTC).date().isoformat(),
             "version": __version__,
@@ -126,7 +126,11 @@ def name_from(folder: Path) -> str:
 
 
 def _text(folder: str, name: str) -> str:
-    return (files("ppio_agent_client.cli") / "_templates" / folder / name).read_text(encoding="utf-8")
+    """Return a file of the templates, in the user's language if it is there in that language."""
+    templates = files("ppio_agent_client.cli") / "_templates" / folder
+    stem, _, suffix = name.rpartition(".")
+    translated = templates / f"{stem}.{language()}.{suffix}"
+    return (translated if translated.is_file() else templates / name).read_text(encoding="utf-8")
 
 
 def _filled(text: str, words: Mapping[str, str]) -> str:
