@@ -16,6 +16,8 @@ MODELS: Final = "ppio-agent-models"
 SOURCE_SUFFIXES: Final = {".py", ".html", ".css", ".js", ".lua", ".mjs", ".svg"}
 TEMPLATES: Final = "ppio_agent_client/cli/_templates/"
 """What `ppio-agent init` writes: files of any kind."""
+CATALOG: Final = "ppio_agent_client/cli/locale/zh/LC_MESSAGES/ppio_agent_client"
+"""Chinese messages: `.po`, which people edit, in the sdist alone; `.mo`, which programs read, in both."""
 BESIDE_THE_SOURCE: Final = {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
 FIELDS: Final = ("Author", "Classifier", "Keywords", "License-Expression", "Project-URL", "Requires-Python", "Summary")
 """Of the metadata: what a page on an index is made of."""
@@ -34,6 +36,8 @@ def problems_of_wheel(package: str, path: Path, licence: bytes) -> Iterator[str]
         yield "no py.typed"
     if package == "ppio_agent_runtime" and f"{package}/console/static/index.html" not in names:
         yield "no console page"
+    if package == "ppio_agent_client" and f"{CATALOG}.mo" not in names:
+        yield "no Chinese messages"
     if there != licence:
         yield "no licence, or another one than the repository's"
     yield from _problems_of_metadata(metadata)
@@ -57,7 +61,7 @@ def problems_of_sdist(package: str, path: Path) -> Iterator[str]:
         names = [name.split("/", maxsplit=1)[1] for name in archive.getnames()]
     source = f"src/{package}/"
     for name in names:
-        known = _is_known(PurePosixPath(name.removeprefix("src/")))
+        known = _is_known(PurePosixPath(name.removeprefix("src/"))) or name == f"src/{CATALOG}.po"
         if name not in BESIDE_THE_SOURCE and not (name.startswith(source) and known):
             yield f"stray file {name} in the sdist"
     yield from (f"no {name} in the sdist" for name in ("LICENSE", "README.md") if name not in names)
@@ -72,4 +76,4 @@ def _is_stray(name: str, package: str, dist_info: str) -> bool:
 
 def _is_known(path: PurePosixPath) -> bool:
     is_source = path.suffix in SOURCE_SUFFIXES or path.name in ("py.typed", "LICENSE")
-    return is_source or path.as_posix().startswith(TEMPLATES)
+    return is_source or path.as_posix().startswith(TEMPLATES) or path.as_posix() == f"{CATALOG}.mo"
