@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -244,14 +245,18 @@ def test_refusal_before_the_handler_began_is_not_stored(when: str) -> None:
     assert "idempotency-replayed" not in answer.headers
 
 
-def test_key_is_free_again_when_the_run_is_not_held_any_more() -> None:
-    app, runs = counting(config=AgentConfig(event_log_max_invocations=1))
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_key_whose_run_had_to_make_room_for_others_does_not_run_again(tmp_path: Path, store: str) -> None:
+    """A caller whose answer was lost comes back with it, however busy the agent is meanwhile."""
+    event_store = None if store == "memory" else f"sqlite:///{tmp_path}/events.db"
+    app, runs = counting(config=AgentConfig(event_store=event_store, event_log_max_invocations=1))
     with running(app) as url:
         invoke(url, headers=KEY)
         invoke(url, headers={"Idempotency-Key": "key-2"})
         answer = invoke(url, headers=KEY)
-    assert "idempotency-replayed" not in answer.headers
-    assert runs.value == 3
+    assert "has run, and its response is no longer kept" in refusal(answer, 410, "EventsEvictedError")
+    assert "retry-after" not in answer.headers
+    assert runs.value == 2
 
 
 def test_caller_who_comes_back_joins_the_running_stream_from_its_start() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ppio_agent_runtime.invocations.kept_log import KeptLog
 from ppio_agent_runtime.invocations.memory_store import LEAST_LOG_BYTES, MemoryStore
-from ppio_agent_runtime.invocations.store import Answer, KeyScope, StoredInvocation
+from ppio_agent_runtime.invocations.store import REMEMBERED_KEYS, Answer, KeyScope, StoredInvocation
 
 MIB = 1024 * 1024
 CHUNK = b'"%b"' % (b"x" * 1000)
@@ -51,6 +51,34 @@ def on_a_loop(check: Callable[[], None]) -> None:
         check()
 
     asyncio.run(run())
+
+
+def test_keys_of_those_that_made_room_are_remembered_as_long_as_these_would_have_been_kept() -> None:
+    async def check() -> None:
+        memory = store(max_invocations=1, max_age_seconds=0.5)
+        for name in ("first", "second"):
+            memory.put(finished(name))
+        assert memory.find_by_key(KeyScope("", "", "first")) is None
+        assert memory.has_evicted(KeyScope("", "", "first"))
+        assert not memory.has_evicted(KeyScope("", "", "second"))
+        async with asyncio.timeout(60):
+            while memory.has_evicted(KeyScope("", "", "first")):
+                memory.find("any")
+                await asyncio.sleep(0.05)
+
+    asyncio.run(check())
+
+
+def test_no_more_keys_are_remembered_than_allowed() -> None:
+    def check() -> None:
+        memory = store(max_invocations=1)
+        for number in range(REMEMBERED_KEYS + 2):
+            memory.put(finished(str(number)))
+        assert not memory.has_evicted(KeyScope("", "", "0"))
+        assert memory.has_evicted(KeyScope("", "", "1"))
+        assert memory.has_evicted(KeyScope("", "", str(REMEMBERED_KEYS)))
+
+    on_a_loop(check)
 
 
 def test_oldest_ones_go_beyond_the_count() -> None:

@@ -17,7 +17,7 @@ from ppio_agent_runtime.invocations.shared_store import RefusedError
 from ppio_agent_runtime.invocations.store import KeyScope, StoreBounds
 from tests.support.gates import eventually
 from tests.support.ports import free_port
-from tests.support.redis_server import Redis, needs_redis_server, redis_server
+from tests.support.redis_server import SERVER, Redis, needs_redis_server, redis_server
 from tests.support.stored import SCOPE, NothingRuns, begun, finished
 
 pytestmark = needs_redis_server
@@ -47,7 +47,7 @@ def behind_sentinel(folder: Path) -> Iterator[str]:
             f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor mine 127.0.0.1 {redis.port} 1\n"
         )
         with (folder / "sentinel.log").open("ab") as log:
-            command = ["redis-server", str(folder / "sentinel.conf"), "--sentinel"]
+            command = [SERVER, str(folder / "sentinel.conf"), "--sentinel"]
             process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
         stack.callback(process.kill)
         sentinel = Redis(folder)

@@ -1,4 +1,4 @@
-"""What every store of invocations promises, whatever keeps them: one suite for SQLite and Redis.
+"""What every store of invocations promises, whatever keeps them: one suite for SQLite, Redis and Valkey.
 
 Speaks to the stores themselves: over the wire, memory answers before a store is asked.
 """
@@ -7,33 +7,39 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ppio_agent_models import EventsEvictedError
 from ppio_agent_runtime.invocations.redis_store import RedisStore
 from ppio_agent_runtime.invocations.sqlite_store import SQLiteStore
 from ppio_agent_runtime.invocations.store import InvocationStore, KeyScope, StoreBounds
-from tests.support.redis_server import Redis, needs_redis_server, redis_server
+from tests.support.redis_server import SERVERS, redis_server
 from tests.support.stored import SCOPE, NothingRuns, begun, finished
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Yield the address of each server that is installed."""
     pytest.importorskip("redis", reason="the extra [redis] is not installed")
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
+    with ExitStack() as stack:
+        yield {
+            program: stack.enter_context(redis_server(tmp_path_factory.mktemp(program), program=program)).uri
+            for program in SERVERS
+        }
 
 
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=needs_redis_server)])
+@pytest.fixture(params=["sqlite", *SERVERS])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[InvocationStore]:
     bounds = StoreBounds(10, 600, 1 << 20)
     store: InvocationStore
     if request.param == "sqlite":
         store = SQLiteStore(f"sqlite:///{tmp_path}/events.db", bounds)
     else:
-        uri = request.getfixturevalue("redis").uri
+        uri = request.getfixturevalue("addresses")[request.param]
         store = RedisStore(f"{uri}?prefix={uuid.uuid4().hex}", bounds, NothingRuns())
     await store.open()
     yield store
@@ -97,8 +103,22 @@ async def test_no_more_are_kept_than_allowed(store: InvocationStore) -> None:
         await store.begin(begun(stored.id, stored.scope))
         await store.finish(stored)
     assert [await store.get(str(number)) is not None for number in range(15)] == [False] * 5 + [True] * 10
-    assert await store.get_by_key(KeyScope("caller", "session", "4")) is None
     assert await store.get_by_key(KeyScope("caller", "session", "5")) is not None
+
+
+async def test_key_of_what_had_to_make_room_for_others_is_not_given_again(store: InvocationStore) -> None:
+    await store.begin(begun())
+    await store.finish(finished())
+    for number in range(10):
+        stored = finished(str(number), scope=None)
+        stored.finished_at = 10.0**11 + 1 + number
+        await store.begin(begun(stored.id, None))
+        await store.finish(stored)
+    assert await store.get("a") is None
+    for asking in (store.get_by_key(SCOPE), store.begin(begun("b"))):
+        with pytest.raises(EventsEvictedError, match="has run"):
+            await asking
+    assert await store.get("b") is None
 
 
 async def test_no_more_bytes_are_kept_than_allowed(store: InvocationStore) -> None:

@@ -1,7 +1,12 @@
-"""A real Redis server for tests, on a port of its own."""
+"""A real Redis or Valkey server for tests, on a port of its own.
+
+Tests use redis-server, or valkey-server where it alone is installed or `REDIS_SERVER` says so; the store's own suite
+uses each that is installed.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -16,17 +21,20 @@ from .gates import eventually
 from .ports import free_port
 
 WAIT_SECONDS = 60.0
+SERVERS = [program for program in ("redis-server", "valkey-server") if shutil.which(program)]
+SERVER = os.environ.get("REDIS_SERVER") or (SERVERS or ["redis-server"])[0]
 needs_redis_server = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="redis-server is not installed: apt-get install redis-server"
+    shutil.which(SERVER) is None, reason=f"{SERVER} is not installed: apt-get install {SERVER}"
 )
 
 
 class Redis:
     """The server, which can be killed, stopped and started again. It keeps nothing on disk unless `options` say so."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, program: str = SERVER) -> None:
         self._folder = folder
         self._options = options
+        self._program = program
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -39,7 +47,7 @@ class Redis:
         arguments += self._options
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["redis-server", *arguments, "--dir", str(self._folder)], stdout=log, stderr=log
+                [self._program, *arguments, "--dir", str(self._folder)], stdout=log, stderr=log
             )
         eventually(self._answers, "Redis answers")
 
@@ -70,9 +78,9 @@ class Redis:
 
 
 @contextmanager
-def redis_server(folder: Path, *options: str) -> Iterator[Redis]:
+def redis_server(folder: Path, *options: str, program: str = SERVER) -> Iterator[Redis]:
     """Yield a server that answers, and kill it at the end."""
-    server = Redis(folder, *options)
+    server = Redis(folder, *options, program=program)
     server.start()
     try:
         yield server

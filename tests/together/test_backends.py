@@ -19,6 +19,7 @@ import pytest
 from ppio_agent_client import SyncLocalSandboxProvider
 from tests.support.ports import free_port
 from tests.support.processes import environment
+from tests.support.redis_server import SERVER
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FACTS = "My name is Ada" + "".join(f" and my {thing} is red" for thing in ("car", "hat", "cat", "pen", "cup", "bag"))
@@ -130,7 +131,7 @@ def test_django_passes_a_stream_on_and_waits_for_an_answer(home: Path, command: 
 def test_a_task_that_is_delivered_twice_runs_once(home: Path, tmp_path: Path) -> None:
     """`12_celery_worker.py` with a real worker and broker."""
     celery = pytest.importorskip("celery", reason="needs Celery (dependency group test-backends)")
-    server = shutil.which("redis-server") or pytest.skip("needs the program redis-server")
+    server = shutil.which(SERVER) or pytest.skip(f"needs the program {SERVER}")
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent/main.py").write_text(AGENT.replace("LEDGER", str(tmp_path / "ledger")))
     program = (EXAMPLES / "12_celery_worker.py").read_text()

@@ -15,7 +15,7 @@ from ..context import RequestContext
 from .memory_store import MemoryStore
 from .publisher import Publisher
 from .remote_invocation import RemoteInvocation, RemoteReaders
-from .store import KeyScope, StoreBounds, StoreError, ending_of
+from .store import KeyScope, StoreBounds, StoreError, ending_of, evicted
 from .transcript import Transcript
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ class DurableInvocations:
         Raises:
             StoreError: The store cannot be asked, so nothing may begin.
             IdempotencyKeyReusedError: The key was used with another body.
+            EventsEvictedError: It is over and not kept any more.
         """
         if self._store is not None:
             await self._store.open()  # it could not be before, or nobody ran the lifespan, as inside another app
@@ -274,6 +275,8 @@ class DurableInvocations:
             if (running := await self._claimed(scope)) is not None:
                 return running
             stored = self._memory.find_by_key(scope) or stored
+        if stored is None and self._memory.has_evicted(scope):
+            raise evicted()
         return await self._restored(stored)
 
     async def _claimed(self, scope: KeyScope) -> Invocation | None:

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from .kept_log import FIRST_BYTES
+from .store import REMEMBERED_KEYS
 
 if TYPE_CHECKING:
     from .store import KeyScope, StoredInvocation
@@ -82,6 +83,7 @@ class MemoryStore:
 
     They have the bytes that the logs of running ones leave, each of which counts with what it may grow by before it
     asks again. Age counts only while the process runs: what a paused sandbox held is still there when it wakes.
+    Of those that make room for others, the idempotency keys are remembered; see `StoreBounds`.
 
     Args:
         max_invocations: How many.
@@ -101,6 +103,7 @@ class MemoryStore:
         self._by_id: dict[str, StoredInvocation] = {}
         self._by_age: deque[tuple[StoredInvocation, float, int]] = deque()  # since when, and what it costs
         self._by_key: dict[KeyScope, StoredInvocation] = {}
+        self._evicted_keys: dict[int, float] = {}  # by their hash: since when; 130 bytes each
         self.max_bytes = max_bytes
         self.max_log_bytes = max_log_bytes
         self.finished_bytes: int = 0
@@ -136,6 +139,10 @@ class MemoryStore:
         self._sweep()
         return self._by_key.get(scope)
 
+    def has_evicted(self, scope: KeyScope) -> bool:
+        """Tell whether the invocation of this idempotency key was held, and had to make room for others."""
+        return hash(scope) in self._evicted_keys
+
     def share(self) -> MemoryShare:
         """Return the share of a log that begins."""
         return MemoryShare(self)
@@ -155,25 +162,31 @@ class MemoryStore:
         while self._by_age:
             entry = self._by_age[0]
             if not (len(self._by_age) > self._most or entry[1] < oldest_allowed or self._is_exceeded()):
-                return
+                break
             self._drop(*self._by_age.popleft())
+        while self._evicted_keys:
+            key, since = next(iter(self._evicted_keys.items()))
+            if since >= oldest_allowed and len(self._evicted_keys) <= REMEMBERED_KEYS:
+                break
+            del self._evicted_keys[key]
 
-    def _drop(self, stored: StoredInvocation, _since: float, cost: int) -> None:
+    def _drop(self, stored: StoredInvocation, since: float, cost: int) -> None:
         del self._by_id[stored.id]
         self.finished_bytes -= cost
         if stored.scope is not None and self._by_key.get(stored.scope) is stored:
             del self._by_key[stored.scope]
+            self._evicted_keys[hash(stored.scope)] = since
 
     def _sweep_again(self) -> None:
         self._timer = None
         self._sweep()
-        if self._by_id:
+        if self._by_id or self._evicted_keys:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
 
     def _now(self) -> float:
         """Return for how many seconds the process has been running. While something is held, somebody looks often."""
         now = time.monotonic()
         gap, self._looked_at = now - self._looked_at, now
-        if gap > _SWEEP_SECONDS + _SLACK_SECONDS and self._by_id:
+        if gap > _SWEEP_SECONDS + _SLACK_SECONDS and (self._by_id or self._evicted_keys):
             self._slept_seconds += gap - _SWEEP_SECONDS
         return now - self._slept_seconds

@@ -21,7 +21,7 @@ from .redis_connection import Scripts, address_of, connect, disconnect
 from .redis_heartbeat import Heartbeat, Inbox, errors_of_redis
 from .redis_records import digest_of, entries_from, fields_of, flags, stored_from
 from .shared_store import Reading, RefusedError, RunningHere, Said
-from .store import KeyScope, StoreBounds, StoredInvocation, StoreError, interrupted
+from .store import KeyScope, StoreBounds, StoredInvocation, StoreError, evicted, interrupted
 
 _COST_BYTES: Final = 1024
 """What an invocation costs besides its events and its body."""
@@ -121,6 +121,8 @@ class RedisStore:
             if not answer:
                 self._written[stored.id] = 0
                 return None
+            if answer == "!":
+                raise evicted()
             if answer == "?":
                 self.note_alive(*await self._beat())
                 raise StoreError("its server was started again")
@@ -199,8 +201,13 @@ class RedisStore:
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
         """Return the invocation that was asked for under this idempotency key."""
-        invocation_id = await self._ask("GET", f"key:{digest_of(scope)}")
-        return None if invocation_id is None else await self.get(invocation_id.decode())
+        key = f"key:{digest_of(scope)}"
+        if (invocation_id := await self._ask("GET", key)) is None:
+            return None
+        stored = await self.get(invocation_id.decode())
+        if stored is None and await self._ask("GET", key) == invocation_id:  # else it was deleted meanwhile
+            raise evicted()
+        return stored
 
     async def read(self, invocation_id: str, after: int, most: int) -> Reading | None:
         """Return an invocation with at most so many blocks, from the one on that has the event behind `after`.

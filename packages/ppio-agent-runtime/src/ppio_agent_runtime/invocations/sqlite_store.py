@@ -25,7 +25,18 @@ from ppio_agent_models import ConfigurationError
 from ..http.sse import chunks_in
 from ..observability.logging import logger
 from .kept_log import HeldEvents
-from .store import INTERRUPTED, Answer, KeyScope, StoreBounds, StoredInvocation, StoreError, interrupted, value_in
+from .store import (
+    INTERRUPTED,
+    REMEMBERED_KEYS,
+    Answer,
+    KeyScope,
+    StoreBounds,
+    StoredInvocation,
+    StoreError,
+    evicted,
+    interrupted,
+    value_in,
+)
 
 T = TypeVar("T")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -46,18 +57,25 @@ CREATE TABLE IF NOT EXISTS invocations ({_COLUMNS}, PRIMARY KEY (id));
 CREATE UNIQUE INDEX IF NOT EXISTS invocations_by_key ON invocations (caller, session, key) WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS invocations_by_age ON invocations (finished_at);
 CREATE TABLE IF NOT EXISTS store (id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS evicted_keys (caller, session, key, finished_at);
+CREATE INDEX IF NOT EXISTS evicted_keys_by_key ON evicted_keys (caller, session, key);
+CREATE INDEX IF NOT EXISTS evicted_keys_by_age ON evicted_keys (finished_at);
 PRAGMA user_version = {_VERSION};
 """
 _SELECT: Final = f"SELECT {_COLUMNS} FROM invocations WHERE "  # noqa: S608  # our own column names
 _MARKS: Final = ", ".join("?" * len(_COLUMNS.split(",")))
 _REPLACE: Final = f"INSERT OR REPLACE INTO invocations VALUES ({_MARKS})"  # noqa: S608  # only question marks
-_PRUNE: Final = """
-DELETE FROM invocations WHERE id IN (
-    SELECT id FROM (
-        SELECT id, finished_at, row_number() OVER newest AS place, sum(size) OVER newest AS bytes
-        FROM invocations WHERE finished_at IS NOT NULL WINDOW newest AS (ORDER BY finished_at DESC, id)
-    ) WHERE finished_at < ? OR place > ? OR bytes > ?
-)
+_EVICTED: Final = """
+SELECT id FROM (
+    SELECT id, finished_at, row_number() OVER newest AS place, sum(size) OVER newest AS bytes
+    FROM invocations WHERE finished_at IS NOT NULL WINDOW newest AS (ORDER BY finished_at DESC, id)
+) WHERE finished_at < ? OR place > ? OR bytes > ?
+"""
+_REMEMBER: Final = """
+INSERT INTO evicted_keys SELECT caller, session, key, finished_at FROM invocations WHERE id = ? AND key IS NOT NULL
+"""
+_FORGET_KEYS: Final = """
+DELETE FROM evicted_keys WHERE finished_at < ? OR rowid <= (SELECT max(rowid) FROM evicted_keys) - ?
 """
 
 
@@ -155,7 +173,8 @@ class SQLiteStore:
             taken = _read_by_key(database, stored.scope) if claims and stored.scope is not None else None
             if taken is None:
                 database.execute(_REPLACE, _row(stored))
-                self._prune(database)
+                if not claims:
+                    self._prune(database)
             return taken
 
         taken = await self._ask(write)
@@ -229,7 +248,10 @@ class SQLiteStore:
     def _prune(self, database: sqlite3.Connection) -> None:
         bounds = self._bounds
         oldest_allowed = time.time() - bounds.max_age_seconds
-        database.execute(_PRUNE, (oldest_allowed, bounds.max_invocations, bounds.max_bytes))
+        ids = database.execute(_EVICTED, (oldest_allowed, bounds.max_invocations, bounds.max_bytes)).fetchall()
+        database.executemany(_REMEMBER, ids)
+        database.executemany("DELETE FROM invocations WHERE id = ?", ids)
+        database.execute(_FORGET_KEYS, (oldest_allowed, REMEMBERED_KEYS))
 
 
 def _make_private(path: Path) -> None:
@@ -249,7 +271,10 @@ def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...] 
 
 
 def _read_by_key(database: sqlite3.Connection, scope: KeyScope) -> StoredInvocation | None:
-    found = _read(database, "caller = ? AND session = ? AND key = ?", scope)
+    condition = "caller = ? AND session = ? AND key = ?"
+    found = _read(database, condition, scope)
+    if not found and database.execute(f"SELECT 1 FROM evicted_keys WHERE {condition}", scope).fetchone():  # noqa: S608  # our own condition
+        raise evicted()
     return found[0] if found else None
 
 

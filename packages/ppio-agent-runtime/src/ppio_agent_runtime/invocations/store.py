@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
-from ppio_agent_models import UnavailableError
+from ppio_agent_models import EventsEvictedError, UnavailableError
 
 from ..errors import ErrorResponse
 from ..http.sse import event_block
@@ -20,6 +20,8 @@ Form = Literal["value", "stream", "response"]
 """What a handler made."""
 INTERRUPTED: Final = "Interrupted"
 """Error type, and form, of an invocation whose process ended before it did."""
+REMEMBERED_KEYS: Final = 100_000
+"""How many idempotency keys are remembered of invocations that had to make room for others."""
 _RETRY_AFTER_SECONDS: Final = 5.0
 
 
@@ -103,7 +105,11 @@ class StoredInvocation:
 
 @dataclass(frozen=True, slots=True)
 class StoreBounds:
-    """How many finished invocations are kept, for how long by the wall clock, and in how many bytes."""
+    """How many finished invocations are kept, for how long by the wall clock, and in how many bytes.
+
+    The idempotency keys of those that make room for others are remembered as long as these would have been kept: a
+    caller who comes back for an answer that was lost must not run the agent again.
+    """
 
     max_invocations: int
     max_age_seconds: float
@@ -155,6 +161,9 @@ class InvocationStore(Protocol):
         """Keep an invocation that begins, unless its key is taken: then return the one that has it, and keep nothing.
 
         When it returns, the process may die without losing it.
+
+        Raises:
+            EventsEvictedError: As `get_by_key` does.
         """
 
     async def finish(self, stored: StoredInvocation) -> StoredInvocation | None:
@@ -167,7 +176,18 @@ class InvocationStore(Protocol):
         """Return the invocation of this id as it was kept last, running or over."""
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
-        """Return the invocation that was asked for under this idempotency key, running or over."""
+        """Return the invocation that was asked for under this idempotency key, running or over.
+
+        Raises:
+            EventsEvictedError: It is over, and had to make room for others.
+        """
+
+
+def evicted() -> EventsEvictedError:
+    """Return what is told to whoever comes with the idempotency key of an invocation that is not kept any more."""
+    return EventsEvictedError(
+        "An earlier request with this Idempotency-Key has run, and its response is no longer kept; nothing ran again."
+    )
 
 
 def ending_of(stored: StoredInvocation) -> Ending:

@@ -2,7 +2,8 @@
 -- a Redis Cluster keeps them on one node, where a script may use them all.
 --
 -- invocation:<id>  hash: what is known of it     events:<id>    stream: a block of events an entry
--- watchers:<id>    hash: readers elsewhere       key:<digest>   id of the invocation with this idempotency key
+-- watchers:<id>    hash: readers elsewhere       key:<digest>   id of the invocation with this idempotency key; it stays
+--                                                when that one has to make room for others, which thus does not run again
 -- owned:<replica>  set: ids of what runs there   inbox:<replica>  stream: what other replicas tell it
 -- refused:<id>     it was, before it began; for a while
 -- finished         zset: ids by time             sizes, bytes   what these take
@@ -45,8 +46,7 @@ end
 
 local function forget(id)
   local record = base .. 'invocation:' .. id
-  local owner, key = unpack(redis.call('HMGET', record, 'owner', 'key'))
-  if key and redis.call('GET', base .. 'key:' .. key) == id then redis.call('DEL', base .. 'key:' .. key) end
+  local owner = redis.call('HGET', record, 'owner')
   if owner then redis.call('SREM', base .. 'owned:' .. owner, id) end
   redis.call('DEL', record, base .. 'events:' .. id, base .. 'watchers:' .. id)
   redis.call('ZREM', base .. 'finished', id)
