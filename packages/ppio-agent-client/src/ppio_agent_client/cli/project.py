@@ -25,6 +25,7 @@ from .output import screen
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentManifest
+    from ppio_agent_models._manifest import UnknownField
 
 RUNTIME_LINE: Final = "pip install ppio-agent-runtime"
 _HAS_MODULE: Final = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
@@ -82,8 +83,16 @@ def read_manifest(path: Path) -> AgentManifest:
     document = ManifestDocument.parse(read_text(path), source=path.name)
     logging.getLogger("ppio_agent_client.manifest").disabled = True  # it would tell the same again
     for field in document.unknown_fields():
-        screen.warn(f"{path.name}:{field.line}: {field}")
+        screen.warn(f"{path.name}:{field.line}: {about_unknown(field)}")
     return AgentManifest.from_document(document)
+
+
+def about_unknown(field: UnknownField) -> str:
+    """Return what `str(field)` says, in the user's language."""
+    name = ".".join(field.path)
+    if field.nearest:
+        return tr("unknown field {field!r}, ignored; did you mean {nearest!r}?", field=name, nearest=field.nearest)
+    return tr("unknown field {field!r}, ignored; known here: {known}", field=name, known=", ".join(sorted(field.known)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from ppio_agent_models import AgentManifest, ConfigurationError, ManifestDocumen
 
 from ..deploy.plan import size_of
 from ..messages import later, tr
+from ..project import about_unknown
 from . import Finding, error, warning
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -44,7 +45,7 @@ def check_schema(file: str, document: ManifestDocument) -> Iterator[Finding]:
     from pydantic import ValidationError
 
     for field in document.unknown_fields():
-        yield warning("unknown-key", file, field.line, str(field))
+        yield warning("unknown-key", file, field.line, about_unknown(field))
     try:
         manifest = AgentManifest.model_validate(document.value)
     except ValidationError as problem:
