@@ -78,6 +78,22 @@ def test_a_translation_has_every_section_of_its_source_with_the_same_code_tables
         assert ours._replace(names=its.names) == its, where
 
 
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: page.name)
+def test_a_translation_and_its_source_link_to_each_other(page: Path) -> None:
+    of_wire = page.name == OF_TWO_SOURCES
+    source = ROOT / "docs" / ("wire.md" if of_wire else page.name)
+
+    assert f"\n[English](../{source.name}{'#errors' if of_wire else ''}) | 简体中文\n" in page.read_text("utf-8")
+    assert of_wire or f"\nEnglish | [简体中文](zh/{page.name})\n" in source.read_text("utf-8")
+
+
+def test_the_search_finds_words_that_the_index_has_apart() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    (separator,) = re.findall(r"separator: '(.*)'", navigation)
+
+    assert re.split(separator, "部署\u200b到\u200b沙箱，retry-after") == ["部署", "到", "沙箱", "retry", "after"]
+
+
 def test_the_page_of_errors_has_a_program_of_the_client_page() -> None:
     (program,) = snippets(ROOT / "docs" / "zh" / OF_TWO_SOURCES)
 
