@@ -18,7 +18,7 @@ PAIRS = [
     *((page, ROOT / "docs" / page.name) for page in CHINESE if page.name != OF_TWO_SOURCES),
     *((page, page.with_name(page.name.replace(".zh", ""))) for page in sorted(TEMPLATES.glob("*.zh.md"))),
 ]
-_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```\n", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"\s+#.*|(?<=\S) {2,}.*|(?<=<)[^>]+(?=>)")
 """What is translated in commands and in the layout of the repository: what a line is, and what to put in a place."""
 
@@ -40,7 +40,7 @@ def sections(page: Path) -> dict[str, Section]:
     code: list[str] = []
 
     def remember(block: re.Match[str]) -> str:
-        code.append(_without_words(block[1], block[2]))
+        code.append(_without_words(block[2], block[3]))
         return f"\0{len(code) - 1}\n"
 
     text = _FENCE.sub(remember, page.read_text(encoding="utf-8"))
