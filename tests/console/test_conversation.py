@@ -20,12 +20,12 @@ def test_text_is_shown_as_it_comes_and_rendered_as_markdown(console: Console, we
     turn = console.send("the weather in Oslo?")
     turn.get_by_role("strong").filter(has_text="minus three").wait_for()
     assert console.log.get_attribute("aria-busy") == "true"
-    assert turn.get_by_role("region", name="Code, python").count() == 0  # that comes behind the gate
+    assert turn.get_by_role("group", name="Code, python").count() == 0  # that comes behind the gate
     weather.gate.open()
     console.wait_for_status(turn, "done")
     assert console.log.get_attribute("aria-busy") == "false"
     assert turn.get_by_role("cell").all_inner_texts() == ["09:00", "-4", "3 m/s", "12:00", "-3", "5 m/s"]
-    code = turn.get_by_role("region", name="Code, python")
+    code = turn.get_by_role("group", name="Code, python")
     code.locator(".hljs-keyword").first.wait_for()
     assert code.inner_text().startswith("def celsius(fahrenheit: float)")
     link = turn.get_by_role("link", name="forecast (weather.example)")
@@ -41,10 +41,10 @@ def test_reasoning_and_tool_calls_are_folded_and_open(console: Console, weather:
     turn.get_by_text("Thoughts").click()
     turn.get_by_text("I look up the weather of the city first.").wait_for()
     turn.get_by_text("get_weather").click()
-    assert '"city": "Oslo"' in turn.get_by_role("region", name="Arguments").inner_text()
-    assert '"sky": "snow"' in turn.get_by_role("region", name="Result").inner_text()
+    assert '"city": "Oslo"' in turn.get_by_role("group", name="Arguments").inner_text()
+    assert '"sky": "snow"' in turn.get_by_role("group", name="Result").inner_text()
     console.log.press("t")
-    turn.get_by_role("region", name="Arguments").wait_for(state="detached")
+    turn.get_by_role("group", name="Arguments").wait_for(state="detached")
 
 
 def test_stop_cancels_the_run_at_the_agent_and_says_so(console: Console, weather: Weather) -> None:
@@ -211,7 +211,7 @@ def test_hostile_svg_is_an_image_of_a_tool_or_text_and_runs_nothing(console: Con
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 40  # it was drawn
     turn.get_by_text("https://evil.example/26.png").first.wait_for()
     turn.locator("summary").filter(has_text="<svg").last.click()
-    turn.get_by_role("region", name="<svg").get_by_text("foreignObject").wait_for()
+    turn.get_by_role("group", name="<svg").get_by_text("foreignObject").wait_for()
     assert turn.locator("svg, iframe, object, embed").count() == 0
     console.go("Events")
     console.page.get_by_role("region", name="Events of the run").press("j")

@@ -114,7 +114,7 @@ def test_the_page_of_a_new_sandbox_and_of_a_running_session(console: Console, cl
         console.wait_for_status(console.send("count 3"), "done")
         assert console.turns.first.get_by_text("0 1 2").count() == 1
         console.go("Service")
-        console.page.get_by_text("This agent does not tell its settings.").wait_for()
+        console.page.get_by_text("Settings are shown only for agents with debug on.").wait_for()
         (sandbox,) = SyncLocalSandboxProvider(cli.home).list_sandboxes()
         with cli.console("--local", "--session-id", sandbox.session_id) as (again, _):
             console.page.goto("about:blank")

@@ -23,7 +23,7 @@ def test_pictures_of_a_conversation(console: Console, weather: Weather, images: 
     turn = console.send("What is the weather in Oslo?")
     turn.get_by_role("cell").first.wait_for()
     turn.get_by_text("get_weather").click()
-    turn.get_by_role("region", name="Result").locator(".hljs-attr").first.wait_for()
+    turn.get_by_role("group", name="Result").locator(".hljs-attr").first.wait_for()
     console.page.screenshot(path=images / "console-conversation.png")
     console.page.emulate_media(color_scheme="dark")
     weather.gate.open()

@@ -34,7 +34,7 @@ def ask(console: Console, schema: dict[str, Any], *more: Interrupt) -> Locator:
 def answered(console: Console, turn: int = 1) -> dict[str, Any]:
     """Return what the agent got in a later turn."""
     console.wait_for_status(console.turns.nth(turn), "done")
-    found: dict[str, Any] = json.loads(console.turns.nth(turn).get_by_role("region", name="Value").inner_text())
+    found: dict[str, Any] = json.loads(console.turns.nth(turn).get_by_role("group", name="Value").inner_text())
     return found
 
 

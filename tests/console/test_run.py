@@ -49,7 +49,7 @@ def test_a_connection_that_is_cut_on_purpose_is_resumed(console: Console, weathe
     console.send("the weather?").get_by_role("strong").wait_for()
     console.go("Run")
     console.button("Cut the connection").click()
-    console.page.get_by_role("status").filter(has_text="Connection cut on purpose").wait_for()
+    console.page.get_by_role("status").filter(has_text="You cut the connection").wait_for()
     assert fact(console, "State") == "cut"
     weather.gate.open()
     console.button("Resume").click()
@@ -80,7 +80,7 @@ def test_the_same_call_runs_as_curl_python_and_javascript(console: Console, weat
 
     def program(name: str) -> str:
         same.get_by_role("button", name=name, exact=True).click()
-        return same.get_by_role("region", name=re.compile("Code")).inner_text()
+        return same.get_by_role("group", name=re.compile("Code")).inner_text()
 
     programs = [["bash", "-c", program("curl")], [sys.executable, "-c", program("Python")]]
     if shutil.which("node"):
@@ -130,13 +130,13 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(console: Console) -> None:
     console.serve(weather.app)
     console.page.get_by_label("API key").fill("wrong")
     console.button("Use this key").click()
-    console.page.get_by_text("The agent did not take this key.").wait_for()
+    console.page.get_by_text("The agent refused this key.").wait_for()
     console.page.get_by_label("API key").fill(key)
     console.button("Use this key").click()
     console.wait_for_status(console.send("the weather?"), "done")
     console.go("Run")
     page = console.page
-    curl = page.get_by_role("region", name="Code, bash")
+    curl = page.get_by_role("group", name="Code, bash")
     curl.get_by_text("$PPIO_TOKEN").wait_for()
     assert key not in page.content()
     kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, location.href])")

@@ -98,7 +98,7 @@ def test_the_log_is_shown_live_with_the_colours_of_terminals_as_text(
     console.go("Service")
     lines.locator(".line", has_text="<b>second</b>").wait_for()
     assert lines.locator(".line", has_text="<b>first</b>").count() == 1
-    console.page.get_by_role("combobox", name="Least level").select_option("ERROR")
+    console.page.get_by_role("combobox", name="Minimum level").select_option("ERROR")
     lines.locator(".line", has_text="<b>second</b>").wait_for(state="detached")
 
 
@@ -109,7 +109,7 @@ def test_the_last_runs_are_traced_as_a_waterfall(console: Console, weather: Weat
     waterfall = console.page.get_by_role("list", name=re.compile("^Spans of run"))
     tool = waterfall.get_by_role("button").filter(has_text="get_weather")
     tool.click()
-    assert "tool" in waterfall.get_by_role("region", name="get_weather").inner_text()
+    assert "tool" in waterfall.get_by_role("group", name="get_weather").inner_text()
     root = waterfall.get_by_role("button").first.locator(".bar").bounding_box()
     inner = tool.locator(".bar").bounding_box()
     assert root is not None
@@ -124,7 +124,7 @@ def test_an_agent_elsewhere_without_debug_data_is_told_as_such(console: Console)
         re.compile("/console/(settings|runs|spans|log)|/metrics$"), lambda route: route.fulfill(status=404)
     )
     console.serve(plain(), "service")
-    console.page.get_by_text("This agent does not tell its settings.").wait_for()
-    console.page.get_by_text("This agent does not tell its metrics.").wait_for()
-    console.page.get_by_text("This agent tells no traces.").wait_for()
-    console.page.get_by_text("The log is shown for agents that run in ppio-agent dev.").wait_for()
+    console.page.get_by_text("Settings are shown only for agents with debug on.").wait_for()
+    console.page.get_by_text("This agent has no metrics").wait_for()
+    console.page.get_by_text("Traces are shown only for agents with debug on.").wait_for()
+    console.page.get_by_text("The log is shown only for agents that run in ppio-agent dev.").wait_for()

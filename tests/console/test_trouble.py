@@ -80,7 +80,7 @@ def test_a_message_waits_until_the_agent_is_back(console: Console) -> None:
     console.serve(plain())
     console.context.set_offline(True)
     console.page.get_by_role("status").filter(has_text="Unreachable").wait_for()
-    console.page.get_by_text("The agent cannot be reached").wait_for()
+    console.page.get_by_text("The agent can't be reached").wait_for()
     turn = console.send("are you there?")
     console.wait_for_status(turn, "connecting")
     console.context.set_offline(False)
@@ -187,7 +187,7 @@ def test_the_history_is_bounded_and_a_browser_without_one_still_converses(consol
         page.get_by_role("textbox", name="Message").fill("hello")
         page.keyboard.press("Enter")
         page.get_by_text("You said {'prompt': 'hello'}.").wait_for()
-        page.get_by_text("The history cannot be kept: There is no room.").wait_for()
+        page.get_by_text("The history can't be saved: There is no room.").wait_for()
         page.close()
 
 

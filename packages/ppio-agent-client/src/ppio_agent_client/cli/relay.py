@@ -73,12 +73,14 @@ class Relay:
     Args:
         session: The agent.
         port: Where this listens on 127.0.0.1.
+        target: Where others reach the agent with a key, which the page tells; empty for a sandbox.
     """
 
-    def __init__(self, session: SyncSandboxSession, port: int) -> None:
+    def __init__(self, session: SyncSandboxSession, port: int, target: str = "") -> None:
         self._session = session
         hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")] + (["127.0.0.1"] if port == 80 else [])
         self._hosts = frozenset(hosts)
+        self._told = (b"ppio-console-target", target.encode("ascii", "replace"))
         self._client: httpx.AsyncClient | None = None
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
@@ -90,7 +92,7 @@ class Relay:
             leaving = asyncio.ensure_future(_disconnected(receive))
             try:
                 async with self._asked(scope, head, body, leaving) as answer:
-                    await _pass_on(answer, leaving, send)
+                    await _pass_on(answer, leaving, send, [*_SAFE, self._told])
             finally:
                 leaving.cancel()
         except RefusedError as error:
@@ -201,7 +203,9 @@ async def _body(receive: _Receive) -> bytes:
             return bytes(body)
 
 
-async def _pass_on(answer: httpx.Response, leaving: asyncio.Future[None], send: _Send) -> None:
+async def _pass_on(
+    answer: httpx.Response, leaving: asyncio.Future[None], send: _Send, more_headers: list[tuple[bytes, bytes]]
+) -> None:
     """Send the agent's answer as it comes.
 
     Raises:
@@ -209,7 +213,7 @@ async def _pass_on(answer: httpx.Response, leaving: asyncio.Future[None], send: 
         httpx.HTTPError: It was cut. Raised out of the app, so that the browser sees a cut, too.
     """
     headers = [(name.lower(), value) for name, value in answer.headers.raw if _is_given(name)]
-    await send({"type": "http.response.start", "status": answer.status_code, "headers": [*headers, *_SAFE]})
+    await send({"type": "http.response.start", "status": answer.status_code, "headers": [*headers, *more_headers]})
     parts = answer.aiter_raw()
     while (part := await _unless_left(anext(parts, None), leaving)) is not None:
         await send({"type": "http.response.body", "body": part, "more_body": True})

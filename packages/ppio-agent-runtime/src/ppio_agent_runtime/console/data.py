@@ -10,10 +10,17 @@ import platform
 import re
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
-from ppio_agent_models import AuthenticationError, BadRequestError, MethodNotAllowedError, NotFoundError
+from ppio_agent_models import (
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    MethodNotAllowedError,
+    NotFoundError,
+)
 
 from .._version import __version__
 from ..config import RateLimit
@@ -90,6 +97,7 @@ class ConsoleData:
         described = config.json_schema()["properties"]
         secrets = type(config).secret_names()
         return {
+            "name": _name_in(Path.cwd()),
             "agent": None if manager.handler is None else manager.handler.name,
             "version": __version__,
             "protocol": "1",
@@ -151,6 +159,16 @@ def _refuse_other_origins(scope: Scope) -> None:
     origin = found.get(b"origin")
     if origin is not None and origin.partition(b"://")[2] != found.get(b"host"):
         raise AuthenticationError("Only the console's own page may read this.", status_code=403)
+
+
+def _name_in(folder: Path) -> str | None:
+    """Return the name that the manifest in a folder gives the agent; None without one that can be read."""
+    from ppio_agent_models import MANIFEST_FILE, AgentManifest  # PyYAML
+
+    try:
+        return AgentManifest.from_yaml((folder / MANIFEST_FILE).read_text(encoding="utf-8")).metadata.name
+    except (OSError, ValueError, ConfigurationError):
+        return None
 
 
 def _shown(value: Any, *, is_secret: bool) -> Any:

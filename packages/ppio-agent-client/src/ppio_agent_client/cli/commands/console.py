@@ -78,7 +78,7 @@ def console(
         _session(client, url, session_id, template_id, token, local=local) as session,
         socket.create_server((HOST, _free_port(port))) as listening,
     ):
-        _serve(session, page, uvicorn, listening, opens=opens)
+        _serve(session, page, uvicorn, listening, is_url=url is not None, opens=opens)
 
 
 def _imported(module: str) -> Any:
@@ -126,12 +126,15 @@ def _session(
         screen.note(tr("The sandbox was closed."))
 
 
-def _serve(session: SyncSandboxSession, page: Any, uvicorn: Any, listening: socket.socket, *, opens: bool) -> None:
+def _serve(
+    session: SyncSandboxSession, page: Any, uvicorn: Any, listening: socket.socket, *, is_url: bool, opens: bool
+) -> None:
     """Serve until Ctrl-C; what is not relayed by then is cut."""
     from ..relay import Relay  # httpx
 
     port = listening.getsockname()[1]
-    relay = Relay(session, port)
+    target = without_credentials(session.host_url)
+    relay = Relay(session, port, f"{target.rstrip('/')}/" if is_url else "")
     settings = uvicorn.Config(
         relay.guard(page.ConsolePage(relay)),
         log_config=None,
@@ -143,7 +146,6 @@ def _serve(session: SyncSandboxSession, page: Any, uvicorn: Any, listening: sock
         timeout_graceful_shutdown=_CLOSE_SECONDS,
     )
     address = f"http://{HOST}:{port}"
-    target = without_credentials(session.host_url)
     screen.result(
         {"url": address, "target": target},
         tr("The console of {target} is at {url}", target=target, url=address),

@@ -1,6 +1,6 @@
 // The agent that serves this page: its health, settings and payload schema, and whether it can be reached at all.
 
-import { getJSON, request } from "./api.js";
+import { askAgain, getJSON, onLocked, request } from "./api.js";
 import { now, Observable } from "./html.js";
 import { payloadSchema } from "./schema.js";
 
@@ -13,12 +13,16 @@ class Agent extends Observable {
   reachable = true;
   instance = null;
   settings = null; // as /console/settings tells them; null where it does not
+  isLoaded = false; // whether it was asked for them
+  isLocked = false; // it refuses requests for want of a key
+  target = null; // where the agent of `ppio-agent console` is; "" if only that command can reach it, null without it
   schema = null;
   root = null;
   #waiting = [];
 
   get name() {
-    return this.#setting("agent_name") ?? this.settings?.agent ?? null;
+    const named = this.settings?.settings.find((each) => each.name === "agent_name" && each.origin !== "default");
+    return named?.value ?? this.settings?.name ?? this.settings?.agent ?? null;
   }
 
   get status() {
@@ -34,8 +38,13 @@ class Agent extends Observable {
   }
 
   async start() {
-    await this.#ping();
-    setInterval(() => document.hidden || this.#ping(), PING_MS);
+    onLocked((isLocked) => {
+      this.isLocked = isLocked;
+      if (!isLocked) this.load();
+      this.changed();
+    });
+    await this.look();
+    setInterval(() => document.hidden || this.look(), PING_MS);
   }
 
   /** Resolves once the agent answers. */
@@ -43,13 +52,15 @@ class Agent extends Observable {
     return this.reachable ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  async #ping() {
+  /** Look how it is. */
+  async look() {
     const started = performance.now();
     const ping = { at: now(), ms: null, status: "unreachable", message: null };
     try {
       const response = await request("ping", { signal: AbortSignal.timeout(5000) });
       const answer = await response.json();
       Object.assign(ping, { ms: performance.now() - started, status: answer.status, message: answer.message ?? null });
+      this.target = response.headers.get("ppio-console-target");
       this.#reached(response.headers.get("ppio-agent-instance"));
     } catch {
       this.reachable = false;
@@ -60,7 +71,7 @@ class Agent extends Observable {
 
   #reached(instance) {
     this.reachable = true;
-    if (instance !== this.instance || this.pings.length === 0) {
+    if (instance !== this.instance || !this.isLoaded) {
       this.instance = instance;
       this.load();
     }
@@ -69,10 +80,21 @@ class Agent extends Observable {
 
   /** Read settings and schema again, as after a restart. */
   async load() {
-    const [settings, payload] = await Promise.all([getJSON("console/settings").catch(() => null), payloadSchema()]);
+    this.isLoaded = true;
+    const failed = (error) => {
+      this.isLoaded = this.isLocked || (error.status > 0 && error.status < 500); // else the next look tries again
+      return null;
+    };
+    const [settings, payload] = await Promise.all([getJSON("console/settings").catch(failed), payloadSchema()]);
     this.settings = settings;
     Object.assign(this, payload);
     this.changed();
+  }
+
+  /** Ask for the key that the user did not give before. */
+  unlock() {
+    askAgain();
+    this.load();
   }
 }
 

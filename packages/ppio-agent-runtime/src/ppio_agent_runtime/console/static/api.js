@@ -7,14 +7,33 @@ export const storageName = `ppio-console${base.pathname}`;
 
 let key = null;
 let asking = null;
+let isLocked = false; // the last answer was 401
+let declined = false; // the dialog was closed without a key
 let askForKey = async () => null;
+let tellLocked = () => {};
 
 /** Set what shows the dialog; it is told whether a key was refused, and returns one, or null when the user gave none. */
 export function onKeyWanted(ask) {
   askForKey = ask;
 }
 
+/** Set what hears when the agent refuses requests for want of a key, and when it takes one. */
+export function onLocked(tell) {
+  tellLocked = tell;
+}
+
+/** Ask for the key again with the next request, after the dialog was closed without one. */
+export function askAgain() {
+  declined = false;
+}
+
 export const hasKey = () => key !== null;
+
+function setLocked(value) {
+  if (value === isLocked) return;
+  isLocked = value;
+  tellLocked(value);
+}
 
 /** What an agent answers instead of a result, or why no answer came. */
 export class RequestError extends Error {
@@ -45,7 +64,8 @@ export async function errorOf(response) {
 
 /**
  * Send a request below the page's own address; answers with an error status are returned, not thrown. After a 401 a
- * key is asked for and the request sent again, as nothing ran, until the agent takes it or the user gives none.
+ * key is asked for and the request sent again, as nothing ran, until the agent takes it or the user gives none. Who gave
+ * none is asked again when he does something, not by what the page reads now and then.
  *
  * @throws RequestError The agent could not be reached.
  */
@@ -63,11 +83,17 @@ export async function request(path, { method = "GET", headers = {}, body, signal
       if (error.name === "AbortError") throw error;
       throw new RequestError("The agent cannot be reached.");
     }
-    if (response.status !== 401 || path === "ping") return response;
+    if (response.status !== 401 || path === "ping") {
+      if (path !== "ping" && key !== null && !declined) setLocked(false);
+      return response;
+    }
+    setLocked(true);
     if (key === used) {
+      if (declined && method === "GET") return response;
       asking ??= askForKey(used !== null).finally(() => (asking = null));
       const given = await asking;
-      if (given === null) return response;
+      declined = given === null;
+      if (declined) return response;
       key = given;
     }
     response.body?.cancel();

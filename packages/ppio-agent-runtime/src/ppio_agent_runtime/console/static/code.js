@@ -41,7 +41,7 @@ export function Code({ text, language = "", isOver = true, label }) {
     return () => (isGone = true);
   }, [text, word, isOver]);
   return html`<div class="codeblock"><div class="codehead"><span>${word}</span><${Copy} text=${text} /></div>
-    <pre class="scroll" tabindex="0" role="region" aria-label=${label ?? (word ? t("code_in", { name: word }) : t("code"))}><code ref=${place}></code></pre></div>`;
+    <pre class="scroll" tabindex="0" role="group" aria-label=${label ?? (word ? t("code_in", { name: word }) : t("code"))}><code ref=${place}></code></pre></div>`;
 }
 
 /** A button that copies text. */

@@ -53,7 +53,7 @@ function ObjectField({ schema, value, onChange, path, title, required, context }
   const fields = Object.entries(schema.properties).map(([name, property]) => {
     const set = (next) => {
       const { [name]: _, ...rest } = given;
-      onChange(next === undefined ? rest : { ...rest, [name]: next });
+      onChange(next === undefined ? rest : { ...given, [name]: next });
     };
     const below = path ? `${path}.${name}` : name;
     return html`<${Field} key=${name} schema=${property} value=${given[name]} onChange=${set} path=${below} name=${name}
@@ -72,7 +72,7 @@ function ArrayField({ schema, value, onChange, path, title, context }) {
       <${Field} schema=${schema.items} value=${item} onChange=${(next) => set(index, next)} path=${path ? `${path}.${index}` : `${index}`}
         name=${`${title} ${index + 1}`} required=${true} context=${context} />
       <${Remove} title=${`${title} ${index + 1}`} onClick=${() => onChange(items.filter((_, at) => at !== index))} /></div>`)}
-    <button type="button" class="small" onClick=${() => onChange([...items, initial(schema.items, context.root) ?? null])}>${t("add_field", { name: title })}</button>
+    <button type="button" class="small" onClick=${() => onChange([...items, initial(schema.items, context.root) ?? null])}>${t("add_item")}</button>
     <${Problem} path=${path} context=${context} /></fieldset>`;
 }
 

@@ -12,12 +12,14 @@ export const count = (value) => plain.format(value);
 export const time = (ms) => clock.format(ms);
 export const dateTime = (ms) => dated.format(ms);
 
-/** Return a time span: `312 ms`, `2.41 s`, `3 min 5 s`. */
+/** Return a time span: `312 ms`, `2.41 s`, `3 min 5 s`, `7 h 59 min`. */
 export function span(ms) {
   if (ms == null || !Number.isFinite(ms)) return "–";
   if (ms < 1000) return `${number({ maximumFractionDigits: ms < 10 ? 1 : 0 }).format(ms)} ms`;
   if (ms < 60_000) return `${number({ maximumSignificantDigits: 3 }).format(ms / 1000)} s`;
-  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
 }
 
 export function bytes(value) {

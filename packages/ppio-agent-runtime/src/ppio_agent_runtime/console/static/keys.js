@@ -1,7 +1,7 @@
 // Keyboard shortcuts. Single letters count outside of fields only, and can be switched off (WCAG 2.1.4).
 
 import { sessions } from "./sessions.js";
-import { ui, VIEWS } from "./ui.js";
+import { focusBox, focusOn, ui, VIEWS } from "./ui.js";
 
 /** What the sheet lists: keys and the word for what they do. */
 export const SHORTCUTS = [
@@ -22,21 +22,27 @@ export const SHORTCUTS = [
 const GO_MS = 1500;
 let wentAt = -Infinity;
 
-const focus = (id) => setTimeout(() => document.getElementById(id)?.focus());
-
 const LETTERS = {
-  "/": () => { ui.go("conversation"); focus("message"); },
+  "/": () => { ui.go("conversation"); focusBox(); },
   "?": () => ui.set({ sheet: "keys" }),
-  n: () => { ui.go("conversation"); sessions.create(); focus("message"); },
+  n: () => { ui.go("conversation"); sessions.create(); focusBox(); },
   "[": () => sessions.step(-1),
   "]": () => sessions.step(1),
-  f: () => { ui.go("events"); focus("filter"); },
+  f: () => { ui.go("events"); focusOn("#filter"); },
   t: () => ui.foldAll(),
 };
 
+/** Stop the answer; where there is none, do not edit; else leave the field, so that letters are shortcuts again. */
+function leave(field) {
+  const { current, active } = sessions;
+  if (active) active.stop();
+  else if (current && ui.draft(current).editing) ui.setDraft(current, { editing: null, text: "" });
+  else if (!field.closest?.("dialog")) field.blur?.();
+}
+
 function pressed(event) {
   if (event.isComposing || event.keyCode === 229 || event.defaultPrevented) return;
-  if (event.key === "Escape" && ui.sheet === null) sessions.active?.stop();
+  if (event.key === "Escape" && ui.sheet === null) leave(event.target);
   const inField = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable], dialog");
   if (inField || !ui.letterKeys || event.ctrlKey || event.metaKey || event.altKey) return;
   const went = event.timeStamp - wentAt < GO_MS ? VIEWS.find((view) => view[0] === event.key) : undefined;

@@ -7,8 +7,9 @@ import { onKeyWanted } from "./api.js";
 import { html, useObservable } from "./html.js";
 import { t } from "./i18n.js";
 import { listen, SHORTCUTS } from "./keys.js";
+import { metrics } from "./metrics.js";
 import { sessions } from "./sessions.js";
-import { ui, VIEWS } from "./ui.js";
+import { focusBox, ui, VIEWS } from "./ui.js";
 import { Conversation } from "./views/conversation.js";
 import { Events } from "./views/events.js";
 import { RunView } from "./views/run.js";
@@ -66,7 +67,7 @@ function askForKey(wasRefused) {
     };
     render(html`<dialog aria-labelledby="key-title" onCancel=${() => end(null)} ref=${(dialog) => dialog && !dialog.open && dialog.showModal()}>
       <form onSubmit=${submit}><h2 id="key-title">${t("key_title")}</h2><p id="key-text">${wasRefused ? html`<strong class="error">${t("key_refused")}</strong> ` : null}${t("key_text")}</p>
-        <label for="key">${t("key_label")}</label><input id="key" name="key" type="password" autocomplete="off" aria-describedby="key-text" />
+        <label for="key" class="sub">${t("key_label")}</label><input id="key" name="key" type="password" autocomplete="off" aria-describedby="key-text" />
         <div class="buttons"><button type="submit" class="primary">${t("key_use")}</button><button type="button" onClick=${() => end(null)}>${t("cancel")}</button></div></form></dialog>`, place);
   });
 }
@@ -75,4 +76,6 @@ onKeyWanted(askForKey);
 listen();
 render(html`<${Page} />`, document.getElementById("app"));
 agent.start();
+metrics.start();
 await sessions.start();
+if (document.activeElement === document.body) focusBox();

@@ -38,7 +38,7 @@ function fragmentOf(tokens) {
     const box = document.createElement("div");
     box.className = "scroll";
     box.tabIndex = 0;
-    box.setAttribute("role", "region");
+    box.setAttribute("role", "group");
     box.setAttribute("aria-label", wide.tagName === "PRE" ? t("code") : t("table"));
     wide.replaceWith(box);
     box.append(wide);

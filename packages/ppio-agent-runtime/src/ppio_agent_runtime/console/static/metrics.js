@@ -1,9 +1,14 @@
 // Numbers of /metrics (Prometheus text) over time.
 
+import { agent } from "./agent.js";
 import { request } from "./api.js";
-import { now } from "./html.js";
+import { now, Observable } from "./html.js";
+import { ui } from "./ui.js";
 
-export const MAX_SAMPLES = 300;
+const MAX_SAMPLES = 300;
+const TICK_MS = 2000;
+const UNWATCHED_TICKS = 5; // from one sample to the next while another view is open
+const LONGEST_GAP_MS = 2 * UNWATCHED_TICKS * TICK_MS;
 
 /** Return the samples of Prometheus text: name without labels -> sum over all of its labels. */
 export function parse(text) {
@@ -19,20 +24,47 @@ export function parse(text) {
   return sums;
 }
 
-/** Read the metrics once: `{at, values}`; null where the agent does not tell them. */
-export async function scrape() {
-  const response = await request("metrics").catch(() => null);
-  if (!response?.ok) return null;
-  return { at: now(), values: parse(await response.text()) };
+class Metrics extends Observable {
+  samples = []; // {at, values}, oldest first
+  isTold = null; // null before the first answer
+  #refusedBy = null; // the instance that has none
+  #ticks = 0;
+
+  start() {
+    setInterval(() => {
+      if (!document.hidden && (ui.view === "service" || ++this.#ticks % UNWATCHED_TICKS === 1)) this.look();
+    }, TICK_MS);
+  }
+
+  /** Take a sample. */
+  async look() {
+    if (!agent.reachable || (this.isTold === false && this.#refusedBy === agent.instance)) return;
+    const response = await request("metrics").catch(() => null);
+    if (response === null) return;
+    this.isTold = response.ok;
+    if (response.ok) this.samples = [...this.samples, { at: now(), values: parse(await response.text()) }].slice(-MAX_SAMPLES);
+    else if (!agent.isLocked) this.#refusedBy = agent.instance;
+    this.changed();
+  }
 }
 
-const gauge = (name) => (samples) => samples.map(({ values }) => values.get(name) ?? null);
+export const metrics = new Metrics();
+
+/** Return the samples with an empty one wherever none were taken for a while: no line is drawn across. */
+export function withGaps(samples) {
+  return samples.flatMap((sample, index) => {
+    const before = samples[index - 1];
+    return before && sample.at - before.at > LONGEST_GAP_MS ? [{ at: (before.at + sample.at) / 2, values: null }, sample] : [sample];
+  });
+}
+
+const gauge = (name) => (samples) => samples.map(({ values }) => values?.get(name) ?? null);
 
 /** How fast a counter grows, per second; null where it was reset. */
 const rate = (name) => (samples) =>
   samples.map(({ at, values }, index) => {
     const before = samples[index - 1];
-    const grown = before ? (values.get(name) ?? 0) - (before.values.get(name) ?? 0) : null;
+    const grown = before?.values && values ? (values.get(name) ?? 0) - (before.values.get(name) ?? 0) : null;
     return grown === null || grown < 0 ? null : (1000 * grown) / (at - before.at);
   });
 
@@ -40,7 +72,7 @@ const rate = (name) => (samples) =>
 const mean = (name) => (samples) =>
   samples.map(({ values }, index) => {
     const before = samples[index - 1]?.values;
-    if (!before) return null;
+    if (!before || !values) return null;
     const grown = (what) => (values.get(`${name}_${what}`) ?? 0) - (before.get(`${name}_${what}`) ?? 0);
     return grown("count") > 0 ? (1000 * grown("sum")) / grown("count") : null;
   });

@@ -1,5 +1,6 @@
 // One run: the list of its events, what it shows, and its connection with all that may happen to it.
 
+import { agent } from "./agent.js";
 import { getJSON, RequestError } from "./api.js";
 import { now, randomId } from "./html.js";
 import { emptyView, reduce } from "./runs.js";
@@ -22,6 +23,7 @@ export function newRecord(session, body, input, more = {}) {
 
 /** Return the frames of the agent's own code in which a run failed; none where the agent does not tell them. */
 async function framesOf(id) {
+  if (!agent.settings) return [];
   for (let attempt = 0; attempt < 5; attempt++) {
     const told = await getJSON(`console/spans?run=${encodeURIComponent(id)}`).catch(() => null);
     if (told?.complete !== false) return told?.frames ?? [];
@@ -104,7 +106,7 @@ export class Run {
       return false;
     }
     if (!isEventStream(response)) return this.#takeWhole(response);
-    if (again || !first) record.marks.push({ after: this.lastEventId, at: now() });
+    if (this.lastEventId) record.marks.push({ after: this.lastEventId, at: now() });
     this.#setStatus("streaming");
     for await (const event of events(response)) {
       this.heardAt = now();
@@ -159,7 +161,10 @@ export class Run {
 
   #fail(error) {
     const { message, status = 0, type = error.name, requestId = null, metadata = {} } = error;
-    this.record.id ??= error.headers?.["x-ppio-invocation-id"] ?? null;
+    if (this.record.httpStatus === null && status) {
+      Object.assign(this.record, { httpStatus: status, responseHeaders: error.headers });
+      this.record.id ??= error.headers["x-ppio-invocation-id"] ?? null;
+    }
     this.record.error = { message, status, type, requestId, retryAfter: error.headers?.["retry-after"] ?? null, metadata };
     this.#setStatus(type === "InvocationCancelledError" ? "stopped" : "failed");
   }
@@ -207,7 +212,7 @@ export class Run {
     this.#onChange();
     // The agent names a run with its first event; until then it can be found by the request's id, with `debug`.
     if (this.record.id === null) {
-      const listed = await getJSON("console/runs").catch(() => null);
+      const listed = agent.settings && (await getJSON("console/runs").catch(() => null));
       this.record.id ??= listed?.runs.find((run) => run.request_id === this.record.headers["X-PPIO-Request-Id"])?.id ?? null;
     }
     if (this.record.id !== null) await this.#cancel();
@@ -226,6 +231,7 @@ export class Run {
 
   #setStatus(status) {
     this.record.status = status;
+    if (!this.isLive) this.record.endedAt = now();
     this.#saveSoon();
     this.#onChange(true);
   }

@@ -1,6 +1,7 @@
 // The payload's JSON Schema, as /openapi.json has it: references, the kinds of fields that a form has, first values.
 
 import { getJSON } from "./api.js";
+import { t } from "./i18n.js";
 import { isContainer } from "./patch.js";
 
 /** What the agent takes: `{schema, root}`; both null where it is not told or anything is taken. */
@@ -108,17 +109,17 @@ function matches(value, schema, root) {
   });
 }
 
-/** Return what a user is told about a field's limits: `1 to 10`, `at most 80 characters`. */
+/** Return what a user is told about a field's limits: `1 – 10`, `≤ 80 characters`. */
 export function limitsOf(schema) {
-  const pairs = [
-    [schema.minimum ?? schema.exclusiveMinimum, schema.maximum ?? schema.exclusiveMaximum],
-    [schema.minLength, schema.maxLength],
-    [schema.minItems, schema.maxItems],
+  const limits = [
+    [schema.minimum ?? schema.exclusiveMinimum, schema.maximum ?? schema.exclusiveMaximum, "{n}"],
+    [schema.minLength, schema.maxLength, t("limit_characters")],
+    [schema.minItems, schema.maxItems, t("limit_items")],
   ];
-  const [least, most] = pairs.find((pair) => pair.some((each) => each !== undefined)) ?? [];
-  if (least === undefined && most === undefined) return schema.pattern ?? "";
-  if (most === undefined) return `≥ ${least}`;
-  return least === undefined ? `≤ ${most}` : `${least} – ${most}`;
+  const [least, most, text] = limits.find(([low, high]) => low !== undefined || high !== undefined) ?? [];
+  if (text === undefined) return schema.pattern ?? "";
+  const range = most === undefined ? `≥ ${least}` : least === undefined ? `≤ ${most}` : `${least} – ${most}`;
+  return text.replace("{n}", range);
 }
 
 /** Return the errors of a refused payload by field, as the agent's sentence has them: `a.b: Input should be …`. */

@@ -93,7 +93,7 @@ class Sessions extends Observable {
    * Begin a run in the open session.
    *
    * @param body The request's body, as JSON text.
-   * @param input What the user gave, for editing: `{mode, text}`.
+   * @param input What the user gave, for editing: `{mode, text, title}`.
    */
   send(body, input, { background = false, headers = {} } = {}) {
     const record = newRecord(this.current, body, input, { background });
@@ -102,7 +102,7 @@ class Sessions extends Observable {
     const run = this.#make(record, []);
     this.shown.push(run);
     const { named, title } = this.session;
-    this.#update(this.current, { updatedAt: now(), title: named || title ? title : input.text.trim().slice(0, TITLE_CHARS) });
+    this.#update(this.current, { updatedAt: now(), title: named || title ? title : (input.title ?? input.text).trim().slice(0, TITLE_CHARS) });
     this.list.sort((a, b) => b.updatedAt - a.updatedAt);
     store.saveRun(record).then(() => store.prune(record.session));
     agent.whenReachable().then(() => run.follow(agent.instance));
@@ -153,6 +153,7 @@ class Sessions extends Observable {
     const run = new Run(record, (important) => {
       if (run.wasRefused) this.find(record.input.asked)?.setAnswered(false);
       this.changed();
+      if (important && !run.isLive) agent.look();
       if (important) setTimeout(() => this.#channel.postMessage({ session: record.session, run: record.key }), 400);
     }, events);
     return run;

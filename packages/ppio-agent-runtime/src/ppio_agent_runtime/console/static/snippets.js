@@ -1,4 +1,5 @@
-// The call of a run, as a program would make it. Keys are never in it.
+// The call of a run, as a program would make it. Keys are never in it. `isRelayed`: through `ppio-agent console`, which
+// wants a header of its own.
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const python = (text) => JSON.stringify(text);
@@ -9,14 +10,17 @@ function chosen({ headers }) {
   return names.filter((name) => headers[name] !== undefined).map((name) => [name, headers[name]]);
 }
 
-export function curl(record, base, needsKey) {
-  const headers = [["Content-Type", "application/json"], ["PPIO-Agent-Protocol", "1"], ["PPIO-Agent-Events", "1"], ["Accept", "text/event-stream"], ...chosen(record)];
+const RELAYED = ["X-PPIO-Console", "1"];
+
+export function curl(record, base, needsKey, isRelayed) {
+  const headers = [["Content-Type", "application/json"], ["PPIO-Agent-Protocol", "1"], ["PPIO-Agent-Events", "1"], ["Accept", "text/event-stream"], ...(isRelayed ? [RELAYED] : []), ...chosen(record)];
   const lines = [`curl -N ${quoted(`${base}invocations`)}`, ...headers.map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`)];
   if (needsKey) lines.push('-H "Authorization: Bearer $PPIO_TOKEN"');
   return [...lines, `--data-raw ${quoted(record.body)}`].join(" \\\n  ");
 }
 
-export function pythonClient(record, base, needsKey) {
+export function pythonClient(record, base, needsKey, isRelayed) {
+  const headers = isRelayed ? `, headers={"${RELAYED[0]}": "${RELAYED[1]}"}` : "";
   const token = needsKey ? ', os.environ["PPIO_TOKEN"]' : "";
   return `import asyncio
 import json
@@ -28,7 +32,7 @@ BODY = ${python(record.body)}
 
 async def main() -> None:
     async with AgentRuntimeClient() as client:
-        session = client.attach(${python(base)}${token}, session_id=${python(record.session)})
+        session = client.attach(${python(base)}${token}, session_id=${python(record.session)}${headers})
         async for event in session.events(json.loads(BODY)):
             print(event)
 
@@ -37,8 +41,8 @@ asyncio.run(main())
 `;
 }
 
-export function javascript(record, base, needsKey) {
-  const headers = { "Content-Type": "application/json", Accept: "text/event-stream", "PPIO-Agent-Protocol": "1", "PPIO-Agent-Events": "1", ...Object.fromEntries(chosen(record)) };
+export function javascript(record, base, needsKey, isRelayed) {
+  const headers = { "Content-Type": "application/json", Accept: "text/event-stream", "PPIO-Agent-Protocol": "1", "PPIO-Agent-Events": "1", ...Object.fromEntries(isRelayed ? [RELAYED, ...chosen(record)] : chosen(record)) };
   const lines = Object.entries(headers).map(([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)},`);
   if (needsKey) lines.push("    Authorization: `Bearer ${process.env.PPIO_TOKEN}`,");
   return `const response = await fetch(${JSON.stringify(`${base}invocations`)}, {

@@ -58,4 +58,11 @@ class UI extends Observable {
 }
 
 export const ui = new UI();
+
+/** Move the focus to the first element that a selector finds, once it is drawn. */
+export const focusOn = (selector) => setTimeout(() => document.querySelector(selector)?.focus());
+
+/** Move the focus to where a message is written: the box, or the first field of the form. */
+export const focusBox = () => focusOn("#message:not([tabindex]), #message :is(input, select, textarea)");
+
 addEventListener("hashchange", () => ui.flush());

@@ -11,7 +11,8 @@ export const chosenRun = () => sessions.shown.find((run) => run.record.key === u
 
 export function RunChooser() {
   const chosen = chosenRun();
-  return html`<label class="chooser"><span>${t("choose_run")}</span><select value=${chosen?.record.key} onChange=${(event) => ui.set({ run: event.target.value })}>
-    ${sessions.shown.map(({ record }) => html`<option key=${record.key} value=${record.key} selected=${record.key === chosen?.record.key}>
+  if (!chosen) return null;
+  return html`<label class="chooser"><span>${t("choose_run")}</span><select value=${chosen.record.key} onChange=${(event) => ui.set({ run: event.target.value })}>
+    ${sessions.shown.map(({ record }) => html`<option key=${record.key} value=${record.key} selected=${record.key === chosen.record.key}>
       ${time(record.createdAt).slice(0, 8)} · ${t(`state_${record.status}`)} · ${(record.input.text || record.id || "").slice(0, 40)}</option>`)}</select></label>`;
 }

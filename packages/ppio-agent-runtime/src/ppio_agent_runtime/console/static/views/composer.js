@@ -1,17 +1,19 @@
 // The box at the bottom: a form, a prompt or JSON; files; Send, and Stop at the same place.
 
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { agent } from "../agent.js";
 import { dropped, FileButton, toBase64 } from "../files.js";
 import { Form } from "../form.js";
-import { bytes } from "../format.js";
+import { bytes, oneLine } from "../format.js";
 import { html, randomId, useObservable } from "../html.js";
 import { t } from "../i18n.js";
 import { isContainer } from "../patch.js";
 import { fieldErrors, initial, kindOf, resolve } from "../schema.js";
 import { sessions } from "../sessions.js";
-import { ui } from "../ui.js";
+import { focusBox, focusOn, ui } from "../ui.js";
 import { editTurn } from "./turn.js";
+
+const NARROW = matchMedia("(max-width: 700px)");
 
 /** Return which forms of input an agent has, the first one first. */
 function modesOf() {
@@ -20,6 +22,14 @@ function modesOf() {
   const takesPrompt = kind === "json" || kind === "string" || "prompt" in (schema.properties ?? {});
   if (kind === "json" || kind === "string") return ["prompt", "json"];
   return takesPrompt ? ["prompt", "form", "json"] : ["form", "json"];
+}
+
+/** Return what a JSON payload is called in the list of sessions: its prompt, else the fields that say something. */
+function titleOf(value) {
+  if (!isContainer(value)) return String(value);
+  if (typeof value.prompt === "string" && value.prompt) return value.prompt;
+  const said = Object.entries(value).filter(([, each]) => each !== null && each !== "" && !(isContainer(each) && !Object.keys(each).length));
+  return said.map(([name, each]) => `${name}: ${oneLine(each, 30)}`).join(", ") || "{}";
 }
 
 /** Return the body of a prompt with files, in the form that the agent takes. */
@@ -47,6 +57,9 @@ export function Composer() {
   const set = (change) => ui.setDraft(session, change);
   const last = sessions.shown.at(-1);
   const errors = mode === "form" ? fieldErrors(last?.record.error) : new Map();
+  useEffect(() => {
+    if (errors.size) focusOn('#message [aria-invalid="true"]');
+  }, [last?.record.error]);
 
   const send = async () => {
     if (active) return;
@@ -64,9 +77,9 @@ export function Composer() {
     setProblem(null);
     if (draft.editing) await sessions.removeFrom(draft.editing);
     const files = mode === "prompt" ? draft.files.map(({ name, type, data }) => ({ name, type, size: Math.floor((data.length * 3) / 4) })) : [];
-    sessions.send(body, { mode, text: mode === "prompt" ? draft.text : body, files }, { background });
+    sessions.send(body, { mode, text: mode === "prompt" ? draft.text : body, title: mode === "prompt" ? draft.text : titleOf(given), files }, { background });
     set({ text: "", files: [], editing: null });
-    document.getElementById("message")?.focus();
+    focusBox();
   };
 
   const change = (to) => {
@@ -110,11 +123,12 @@ export function Composer() {
   return html`<form class="composer" noValidate onSubmit=${(event) => { event.preventDefault(); send(); }}>
     <div class="modes" role="group" aria-label=${t("input_as")}>
       ${modes.map((each) => html`<button key=${each} type="button" class="small" aria-pressed=${each === mode ? "true" : "false"} onClick=${() => change(each)}>${t(`mode_${each}`)}</button>`)}
-      <label class="check"><input type="checkbox" checked=${background} onChange=${(event) => setBackground(event.target.checked)} /> ${t("in_background")}</label>
       ${draft.editing ? html`<span class="chip">${t("editing")} <button type="button" class="small quiet" aria-label=${t("cancel_edit")} onClick=${() => set({ editing: null, text: "" })}>✕</button></span>` : null}
+      <label class="check" title=${t("in_background_text")}><input type="checkbox" checked=${background} onChange=${(event) => setBackground(event.target.checked)} /> ${t("in_background")}</label>
     </div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     ${agent.reachable ? null : html`<p class="warning" role="status">${t("restarting")}</p>`}
+    ${agent.isLocked ? html`<p class="warning">${t("key_title")} <button type="button" class="small" onClick=${() => agent.unlock()}>${t("key_enter")}</button></p>` : null}
     <${Files} files=${draft.files} onRemove=${(index) => set({ files: draft.files.filter((_, at) => at !== index) })} />
     <div class="row">
       ${mode === "form"
@@ -123,7 +137,7 @@ export function Composer() {
         : html`<${Box} mode=${mode} text=${mode === "json" ? draft.json : draft.text} onInput=${(text) => set(mode === "json" ? { json: text } : { text })}
             onKeyDown=${keys} onFiles=${addFiles} /><${FileButton} onFiles=${addFiles} multiple=${true} />`}
       ${active
-        ? html`<button key="stop" type="button" class="primary stop" disabled=${active.stopping} onClick=${() => { active.stop(); document.getElementById("message")?.focus(); }}>${t("stop")}</button>`
+        ? html`<button key="stop" type="button" class="primary stop" disabled=${active.stopping} onClick=${() => { active.stop(); focusBox(); }}>${t("stop")}</button>`
         : html`<button key="send" type="submit" class="primary">${t("send")}</button>`}
     </div></form>`;
 }
@@ -135,7 +149,7 @@ function Box({ mode, text, onInput, onKeyDown, onFiles }) {
     area.current.style.height = `${Math.min(area.current.scrollHeight + 2, 0.4 * innerHeight)}px`;
   }, [text, mode]);
   return html`<textarea id="message" ref=${area} rows="1" class=${mode === "json" ? "code" : ""} aria-label=${mode === "json" ? t("message_json") : t("message")}
-    placeholder=${mode === "json" ? "" : t("message_hint")} spellcheck=${mode !== "json"} value=${text} onInput=${(event) => onInput(event.target.value)}
+    placeholder=${mode === "json" ? "" : t(NARROW.matches ? "message" : "message_hint")} spellcheck=${mode !== "json"} value=${text} onInput=${(event) => onInput(event.target.value)}
     onKeyDown=${onKeyDown} ...${dropped(onFiles)}></textarea>`;
 }
 

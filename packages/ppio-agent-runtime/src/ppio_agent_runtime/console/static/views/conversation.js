@@ -42,7 +42,7 @@ function Log() {
   return html`<div class="logbox"><section class="log" role="log" tabindex="0" aria-label=${t("conversation")} aria-live="polite" aria-busy=${sessions.active ? "true" : "false"}
       ref=${place} onScroll=${scrolled} onWheel=${wheel}>
       ${hidden ? html`<button type="button" class="small" onClick=${() => setShown(shown + SHOWN_TURNS)}>${t("show_earlier", { n: hidden })}</button>` : null}
-      ${runs.length ? null : html`<p class="empty">${t("empty")}</p>`}
+      ${runs.length ? null : html`<p class="empty">${t("empty")}<br /><span class="hint">${t("empty_more")}</span></p>`}
       ${runs.slice(hidden).map((run, index) => html`<${Turn} key=${run.record.key} run=${run} isLast=${hidden + index === runs.length - 1} />`)}
     </section>
     ${seen === null ? null : html`<button type="button" class="toend" onClick=${toEnd}>↓ ${total > seen ? t("new_events", { n: total - seen }) : t("to_end")}</button>`}</div>`;

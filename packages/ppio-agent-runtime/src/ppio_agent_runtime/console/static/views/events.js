@@ -40,7 +40,7 @@ function EventsOf({ run }) {
   useReplay(events, replayed, setReplayed);
   const current = replayed !== null ? events[replayed] : (events.find((event) => event.id === opened) ?? null);
   return html`<div class="eventsview"><div class="buttons top"><${RunChooser} />
-      <input id="filter" type="search" class="filter" aria-label=${t("filter")} placeholder=${`${t("filter")}: ${t("filter_hint")}`} value=${ui.filter}
+      <input id="filter" type="search" class="filter" aria-label=${t("filter")} placeholder=${t("filter_hint")} value=${ui.filter}
         onInput=${(event) => ui.set({ filter: event.target.value })} />
       <button type="button" class="small" aria-pressed=${paused === null ? "false" : "true"} onClick=${() => setPaused(paused === null ? events.length : null)}>${t("pause")}</button>
       <button type="button" class="small" aria-pressed=${raw ? "true" : "false"} onClick=${() => setRaw(!raw)}>${t("raw")}</button>
@@ -48,7 +48,7 @@ function EventsOf({ run }) {
       ${replayed === null ? null : html`<span class="chip" role="status">${t("replaying", { n: events[replayed].id })}</span>
         <button type="button" class="small" onClick=${() => setReplayed(null)}>${t("replay_end")}</button>`}
       <${Figures} record=${record} view=${view} shown=${rows.length} all=${events.length} /></div>
-    <${List} rows=${rows} record=${record} raw=${raw} opened=${current?.id ?? null} onOpen=${setOpened} />
+    <${List} rows=${rows} record=${record} view=${view} raw=${raw} opened=${current?.id ?? null} onOpen=${setOpened} />
     <${Beside} run=${run} event=${current} onReplay=${(event) => setReplayed(events.indexOf(event))} isReplay=${replayed !== null} /></div>`;
 }
 
@@ -72,7 +72,7 @@ function Figures({ record, view, shown, all }) {
   return html`<dl class="figures">${figures.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-function List({ rows, record, raw, opened, onOpen }) {
+function List({ rows, record, view, raw, opened, onOpen }) {
   const place = useRef(null);
   const [top, setTop] = useState(0);
   const index = rows.findIndex(({ event }) => event.id === opened);
@@ -101,7 +101,8 @@ function List({ rows, record, raw, opened, onOpen }) {
     <table aria-rowcount=${rows.length + 1}><thead><tr>${columns.map((name) => html`<th key=${name} scope="col" class=${name}>${t(`column_${name}`)}</th>`)}</tr></thead><tbody>
       <${Space} rows=${first} />
       ${rows.slice(first, last).map(({ event, gap }) => html`<${Row} key=${event.id} event=${event} gap=${gap} record=${record} raw=${raw} isOpen=${event.id === opened} onOpen=${onOpen} />`)}
-      <${Space} rows=${rows.length - last} /></tbody></table></div>`;
+      <${Space} rows=${rows.length - last} /></tbody></table>
+    ${rows.length ? null : html`<p class="empty">${t(view.count ? "no_event" : record.status === "failed" ? "failed_before" : "no_events")}</p>`}</div>`;
 }
 
 /** The room of rows that are not drawn; its height is set by script, which the policy allows. */
@@ -113,7 +114,7 @@ function Row({ event, gap, record, raw, isOpen, onOpen }) {
   const type = typeOf(event);
   return html`<tr class=${isOpen ? "open" : ""} aria-current=${isOpen ? "true" : undefined} onClick=${() => onOpen(event.id)}>
     <td class="id"><button type="button" class="quiet" data-id=${event.id} aria-label=${`${t("event", { n: event.id })}, ${type}`} onClick=${() => onOpen(event.id)}>${event.id}</button></td>
-    <td>${span(event.at - record.createdAt)}</td><td>${gap === null ? "" : span(gap)}</td><td>${bytes(event.size)}</td>
+    <td class="at">${span(event.at - record.createdAt)}</td><td class="gap">${gap === null ? "" : span(gap)}</td><td class="size">${bytes(event.size)}</td>
     <td class="type"><span class=${`kind ${type.split("_")[0].toLowerCase()}`}>${type}</span>${mark ? html` <span class="chip">${t("resumed_mark")} ↓</span>` : null}</td>
     <td class=${raw ? "text mono" : "text mono cut"}>${raw ? event.raw : summaryOf(event)}</td></tr>`;
 }
@@ -129,6 +130,7 @@ function summaryOf(event) {
 
 function Beside({ run, event, onReplay, isReplay }) {
   if (!event) {
+    if (!run.events.length) return html`<aside class="beside" aria-label=${t("state")}>${run.record.error ? html`<p class="error">${run.record.error.type}: ${run.record.error.message}</p>` : null}</aside>`;
     return html`<aside class="beside" aria-label=${t("state")}><p class="hint">${t("pick_event")}</p><${State} view=${run.view} title=${t("state")} />
       <${Said} run=${run} view=${run.view} /></aside>`;
   }

@@ -1,6 +1,7 @@
 // The agent's log, live. Lines are text: colours of terminals become classes.
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { agent } from "../agent.js";
 import { parts } from "../ansi.js";
 import { request, RequestError } from "../api.js";
 import { time } from "../format.js";
@@ -16,7 +17,6 @@ const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
 
 class LogReader extends Observable {
   lines = [];
-  told = null;
   #lastId = null;
   #abort = null;
 
@@ -27,9 +27,7 @@ class LogReader extends Observable {
       try {
         const headers = { Accept: "text/event-stream", ...(this.#lastId === null ? {} : { "Last-Event-ID": String(this.#lastId) }) };
         const response = await request("console/log", { headers, signal });
-        if (!response.ok) return this.#notTold();
-        this.told = true;
-        this.changed();
+        if (!response.ok) return undefined;
         for await (const event of events(response)) this.#take(event);
       } catch (error) {
         if (error.name === "AbortError") return undefined;
@@ -42,11 +40,6 @@ class LogReader extends Observable {
 
   stop() {
     this.#abort?.abort();
-  }
-
-  #notTold() {
-    this.told = false;
-    this.changed();
   }
 
   #take(event) {
@@ -67,17 +60,19 @@ const reader = new LogReader();
 
 export function Log() {
   useObservable(reader);
+  const hasLog = useObservable(agent).settings?.has_log ?? false;
   const [least, setLeast] = useState("DEBUG");
   const place = useRef(null);
   const follows = useRef(true);
   useEffect(() => {
+    if (!hasLog) return undefined;
     reader.start();
     return () => reader.stop();
-  }, []);
+  }, [hasLog]);
   useLayoutEffect(() => {
     if (follows.current && place.current) place.current.scrollTop = place.current.scrollHeight;
   });
-  if (!reader.told) return html`<p class="hint">${t(reader.told === null ? "log_empty" : "log_not_told")}</p>`;
+  if (!hasLog && agent.isLoaded) return html`<p class="hint">${t("log_not_told")}</p>`;
   const shown = reader.lines.filter((line) => line.level === null || LEVELS.indexOf(line.level) >= LEVELS.indexOf(least)).slice(-SHOWN_LINES);
   const scrolled = ({ currentTarget: box }) => (follows.current = box.scrollHeight - box.scrollTop - box.clientHeight < 30);
   return html`<label class="chooser"><span>${t("log_levels")}</span><select value=${least} onChange=${(event) => setLeast(event.target.value)}>

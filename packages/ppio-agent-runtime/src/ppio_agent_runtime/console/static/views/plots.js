@@ -2,14 +2,12 @@
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { bytes, count, span } from "../format.js";
-import { html } from "../html.js";
+import { html, useObservable } from "../html.js";
 import { t } from "../i18n.js";
-import { MAX_SAMPLES, PLOTS, scrape } from "../metrics.js";
+import { metrics, PLOTS, withGaps } from "../metrics.js";
 
 const DARK = matchMedia("(prefers-color-scheme: dark)");
-const SCRAPE_MS = 2000;
 const HEIGHT = 90;
-let samples = []; // kept while the page is open, whatever view is shown
 let loading = null;
 
 /** Load uPlot, a script that sets a global. It stands in a template: the page's policy lets nobody make a script's address. */
@@ -21,30 +19,20 @@ const loadUPlot = () =>
   }).catch(() => (loading = null))); // the next time that the view opens
 
 export function Plots() {
-  const [told, setTold] = useState(samples.length ? true : null);
+  const { isTold, samples } = useObservable(metrics);
   const [isLoaded, setLoaded] = useState(false);
   const [isDark, setDark] = useState(DARK.matches);
-  const [, redraw] = useState(0);
   useEffect(() => {
     loadUPlot().then(() => setLoaded("uPlot" in globalThis));
-    const read = async () => {
-      const sample = await scrape();
-      setTold(sample !== null);
-      if (sample) samples = [...samples, sample].slice(-MAX_SAMPLES);
-      redraw(performance.now());
-    };
-    read();
-    const timer = setInterval(() => document.hidden || read(), SCRAPE_MS);
+    metrics.look();
     const changed = () => setDark(DARK.matches);
     DARK.addEventListener("change", changed);
-    return () => {
-      clearInterval(timer);
-      DARK.removeEventListener("change", changed);
-    };
+    return () => DARK.removeEventListener("change", changed);
   }, []);
-  if (told === false) return html`<p class="hint">${t("metrics_not_told")}</p>`;
-  const times = samples.map((sample) => sample.at / 1000);
-  return html`<div class="plots">${PLOTS.map(([name, unit, valuesOf]) => html`<${Plot} key=${`${name} ${isDark}`} name=${t(name)} unit=${unit} times=${times} values=${valuesOf(samples)} isLoaded=${isLoaded} />`)}</div>`;
+  if (isTold === false) return html`<p class="hint">${t("metrics_not_told")}</p>`;
+  const shown = withGaps(samples);
+  const times = shown.map((sample) => sample.at / 1000);
+  return html`<div class="plots">${PLOTS.map(([name, unit, valuesOf]) => html`<${Plot} key=${`${name} ${isDark}`} name=${t(name)} unit=${unit} times=${times} values=${valuesOf(shown)} isLoaded=${isLoaded} />`)}</div>`;
 }
 
 function written(value, unit) {
@@ -69,7 +57,7 @@ function Plot({ name, unit, times, values, isLoaded }) {
       cursor: { show: false },
       scales: { x: { range: (_, low, high) => [low - 1, high + 1] }, y: { range: (_, low, high) => [0, 1.1 * (high || 1)] } },
       axes: [{ ...axis, show: false }, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => written(tick, unit)), space: 24 }],
-      series: [{}, { stroke: colour("--accent"), width: 1.5, points: { show: true, size: 3 }, spanGaps: true }],
+      series: [{}, { stroke: colour("--accent"), width: 1.5, points: { show: true, size: 3 } }],
     };
     plot.current = new globalThis.uPlot(options, [times, values], place.current);
     const fit = new ResizeObserver(() => plot.current?.setSize({ width: place.current.clientWidth, height: HEIGHT }));

@@ -1,6 +1,7 @@
 // One run: its facts, headers both ways, the same call elsewhere, its connection; and all runs of the agent.
 
 import { useEffect, useState } from "preact/hooks";
+import { agent } from "../agent.js";
 import { base, getJSON, hasKey, RequestError } from "../api.js";
 import { Code } from "../code.js";
 import { bytes, count, dateTime, span, time } from "../format.js";
@@ -21,35 +22,38 @@ export function RunView() {
   useObservable(sessions);
   const [listed, refresh] = usePolled("console/runs");
   const run = chosenRun();
-  return html`<div class="runview"><div class="buttons top"><${RunChooser} /></div>
+  return html`<div class="runview">${run ? html`<div class="buttons top"><${RunChooser} /></div>` : null}
     ${run ? html`<${Details} key=${run.record.key} run=${run} listed=${listed?.runs.find((each) => each.id === run.record.id)} />` : html`<p class="empty">${t("no_run")}</p>`}
     <${AllRuns} listed=${listed} refresh=${refresh} /></div>`;
 }
 
-/** Read a path now and every two seconds while it is shown; null where the agent does not tell it. */
+/** Read a path of the console's data now and every two seconds while it is shown; null where the agent has none. */
 export function usePolled(path) {
+  const { settings, isLoaded } = useObservable(agent);
   const [value, setValue] = useState(undefined);
+  const isTold = settings !== null;
   const read = () => getJSON(path).then(setValue, () => setValue(null));
   useEffect(() => {
+    if (!isTold) return undefined;
     read();
-    if (value === null) return undefined;
     const timer = setInterval(() => document.hidden || read(), POLL_MS);
     return () => clearInterval(timer);
-  }, [path, value === null]);
-  return [value, read];
+  }, [path, isTold]);
+  return [isTold ? value : isLoaded ? null : undefined, read];
 }
 
 function Details({ run, listed }) {
   const { record, view } = run;
   const deadline = listed?.deadline_at ?? null;
+  const endedAt = run.isLive ? null : (record.endedAt ?? view.lastAt);
   const facts = [
     [t("run_id"), record.id ?? "–"],
     [t("state"), t(`state_${record.status}`)],
     [t("session_id"), record.attachedTo ?? record.session],
-    [t("request_id"), record.responseHeaders["x-ppio-request-id"] ?? "–"],
+    [t("request_id"), record.responseHeaders["x-ppio-request-id"] ?? record.headers["X-PPIO-Request-Id"] ?? "–"],
     [t("key_id"), record.headers["Idempotency-Key"] ?? "–"],
     [t("started"), dateTime(record.createdAt)],
-    [t("ended"), run.isLive || view.lastAt === null ? "–" : dateTime(view.lastAt)],
+    [t("ended"), endedAt === null ? "–" : dateTime(endedAt)],
     [t("deadline"), deadline === null ? "–" : `${dateTime(deadline * 1000)} (${t("in_time", { span: span(Math.max(0, deadline * 1000 - now())) })})`],
     [t("last_event"), `${run.lastEventId} · ${t("events_count", { n: count(view.count) })} · ${bytes(view.bytes)}`],
   ];
@@ -104,7 +108,7 @@ function SameCall({ record }) {
   const [, make, language] = LANGUAGES[chosen];
   return html`<section aria-label=${t("same_call")}><h2>${t("same_call")}</h2><div class="buttons top" role="group" aria-label=${t("same_call")}>
     ${Object.entries(LANGUAGES).map(([name, [title]]) => html`<button key=${name} type="button" class="small" aria-pressed=${name === chosen ? "true" : "false"} onClick=${() => choose(name)}>${title}</button>`)}</div>
-    <${Code} text=${make(record, base.href, hasKey())} language=${language} /></section>`;
+    <${Code} text=${make(record, agent.target || base.href, hasKey() || Boolean(agent.target), agent.target === "")} language=${language} /></section>`;
 }
 
 /** The runs that the agent tells of; where it does not, those of this browser. */
@@ -122,7 +126,7 @@ function AllRuns({ listed, refresh }) {
   return html`<section class="scroll" tabindex="0" aria-label=${t("background_runs")}><h2>${t("background_runs")}</h2>
     ${listed === null ? html`<p class="hint">${t("runs_not_told")}</p>` : null}
     ${rows.length ? html`<table class="grid runs"><thead><tr><th scope="col">${t("run_id")}</th><th scope="col">${t("state")}</th><th scope="col">${t("started")}</th>
-      <th scope="col">${t("duration")}</th><th scope="col">${t("event_number")}</th><th scope="col">${t("progress")}</th><th scope="col"><span class="hidden">${t("cancel_run")}</span></th></tr></thead>
+      <th scope="col">${t("duration")}</th><th scope="col">${t("chunks")}</th><th scope="col">${t("progress")}</th><th scope="col"><span class="hidden">${t("cancel_run")}</span></th></tr></thead>
       <tbody>${rows.map((run) => html`<${OneRun} key=${run.id} run=${run} onStop=${() => stop(run)} onWatch=${() => watch(run)} />`)}</tbody></table>` : html`<p class="hint">${t("no_runs")}</p>`}</section>`;
 }
 
@@ -131,9 +135,9 @@ function OneRun({ run, onStop, onWatch }) {
   const share = run.own ? shareOf(run.own.view.progress) : null;
   const progress = run.own?.view.progress;
   const end = run.finished_at ?? (isLive ? now() / 1000 : null);
-  return html`<tr><th scope="row" class="mono">${run.id.slice(0, 12)}…</th><td>${t(`state_${run.state}`)}${run.error_type ? html` <span class="error" title=${run.error_type}>${run.error_type.split(".").at(-1)}</span>` : null}</td>
+  return html`<tr><th scope="row" class="mono">${run.id.slice(0, 12)}…</th><td>${t(`state_${run.state}`)}${run.error_type && run.state === "failed" ? html` <span class="error" title=${run.error_type}>${run.error_type.split(".").at(-1)}</span>` : null}</td>
     <td>${time(run.created_at * 1000).slice(0, 8)}</td><td>${end === null ? "–" : span((end - run.created_at) * 1000)}</td><td>${count(run.chunks ?? 0)}</td>
-    <td>${progress === undefined ? "–" : html`<progress max="1" value=${share ?? undefined} aria-label=${t("progress")}></progress> <span class="mono">${JSON.stringify(progress)}</span>`}</td>
+    <td>${progress === undefined ? null : html`<progress max="1" value=${share ?? undefined} aria-label=${t("progress")}></progress> <span class="mono">${JSON.stringify(progress)}</span>`}</td>
     <td class="buttons">${run.own ? html`<button type="button" class="small" onClick=${() => ui.go("events", run.own.record.key)}>${t("events")}</button>`
       : run.durable || isLive ? html`<button type="button" class="small" onClick=${onWatch}>${t("watch")}</button>` : null}
       ${isLive ? html`<button type="button" class="small" aria-label=${`${t("cancel_run")} ${run.id}`} onClick=${onStop}>${t("cancel_run")}</button>` : null}</td></tr>`;

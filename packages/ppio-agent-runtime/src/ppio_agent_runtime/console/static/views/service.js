@@ -32,15 +32,16 @@ function Pings() {
 
 function InFlight() {
   const [listed] = usePolled("console/runs");
-  const running = (listed?.runs ?? []).filter((run) => ["queued", "running"].includes(run.state));
-  return html`<section aria-label=${t("in_flight")}><h2>${t("in_flight")} <span class="chip">${listed ? count(running.length) : "–"}</span></h2>
+  if (!listed) return null;
+  const running = listed.runs.filter((run) => ["queued", "running"].includes(run.state));
+  return html`<section aria-label=${t("in_flight")}><h2>${t("in_flight")} <span class="chip">${count(running.length)}</span></h2>
     ${running.length ? html`<ul class="inflight">${running.map((run) => html`<li key=${run.id}><code>${run.id.slice(0, 12)}…</code> ${t(`state_${run.state}`)} · ${span(run.duration_seconds * 1000)}${run.session_id ? ` · ${run.session_id.slice(0, 16)}` : ""}</li>`)}</ul>` : null}</section>`;
 }
 
 function Settings() {
   const { settings } = agent;
   if (!settings) return html`<section aria-label=${t("settings")}><h2>${t("settings")}</h2><p class="hint">${t("settings_not_told")}</p></section>`;
-  const facts = [settings.agent, `${settings.version}`, `Python ${settings.python}`, `pid ${settings.pid}`, dateTime(settings.started_at * 1000)];
+  const facts = [settings.agent, `${settings.version}`, `Python ${settings.python}`, `pid ${settings.pid}`, t("started_at", { at: dateTime(settings.started_at * 1000) })];
   const changed = (setting) => (setting.origin === "default" ? 1 : 0);
   const rows = [...settings.settings].sort((a, b) => changed(a) - changed(b));
   return html`<section class="scroll" tabindex="0" aria-label=${t("settings")}><h2>${t("settings")} <span class="hint">${facts.filter(Boolean).join(" · ")}</span></h2>

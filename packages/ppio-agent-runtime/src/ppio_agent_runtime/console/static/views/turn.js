@@ -5,9 +5,11 @@ import { bytes, count, span } from "../format.js";
 import { html, now } from "../html.js";
 import { t } from "../i18n.js";
 import { sessions } from "../sessions.js";
-import { ui } from "../ui.js";
+import { focusBox, ui } from "../ui.js";
 import { Interrupts } from "./interrupts.js";
 import { Part } from "./parts.js";
+
+const RESUMED_MS = 5000;
 
 export function Turn({ run, isLast }) {
   const { record, view } = run;
@@ -45,7 +47,7 @@ export function editTurn(run) {
     value = undefined;
   }
   ui.setDraft(sessions.current, { mode: input.mode, text: input.text, json: JSON.stringify(value, null, 2), value, files: input.files ?? [], editing: key });
-  document.getElementById("message")?.focus();
+  focusBox();
 }
 
 function Progress({ value }) {
@@ -81,7 +83,7 @@ function Outcome({ run }) {
   if (status === "cut") return html`<p class="warning" role="status">${run.held ? t("cut_held") : t("cut", { n: record.attempts })}</p>`;
   if (status === "streaming") {
     const quiet = run.heardAt === null ? 0 : clock - run.heardAt;
-    return html`${resumed ? html`<p class="hint" role="status">${t("resumed_after", { n: resumed.after })}</p>` : null}
+    return html`${resumed && clock - resumed.at < RESUMED_MS ? html`<p class="hint" role="status">${t("resumed_after", { n: resumed.after })}</p>` : null}
       ${quiet > 3000 ? html`<p class="hint">${t("alive", { ago: span(quiet) })}</p>` : null}`;
   }
   if (status === "stopped") return html`<p class="warning">${t("stopped")}</p>`;
@@ -101,17 +103,16 @@ const Frames = ({ frames }) =>
 
 function Facts({ run }) {
   const { record, view } = run;
-  if (!view.count) return null;
-  const ended = run.isLive ? now() : view.lastAt;
+  if (!view.count && run.isLive) return null;
+  const ended = run.isLive ? now() : (record.endedAt ?? view.lastAt ?? record.createdAt);
   const tokens = (view.usage ?? []).reduce((sum, each) => sum + (each.inputTokens ?? 0) + (each.outputTokens ?? 0), 0);
   const facts = [
-    t("first_event", { span: span(view.firstAt - record.createdAt) }),
-    span(ended - record.createdAt),
-    t("events_count", { n: count(view.count) }),
-    bytes(view.bytes),
+    view.count ? t("first_event", { span: span(view.firstAt - record.createdAt) }) : null,
+    t("in_all", { span: span(ended - record.createdAt) }),
+    ...(view.count ? [t("events_count", { n: count(view.count) }), bytes(view.bytes)] : []),
     tokens ? t("tokens", { n: count(tokens) }) : null,
   ];
   return html`<p class="facts">${facts.filter(Boolean).join(" · ")}
-    <button type="button" class="small quiet" onClick=${() => ui.go("events", record.key)}>${t("events")}</button>
-    <button type="button" class="small quiet" onClick=${() => ui.go("run", record.key)}>${t("run")}</button></p>`;
+    <span><button type="button" class="small quiet" onClick=${() => ui.go("events", record.key)}>${t("events")}</button>
+      <button type="button" class="small quiet" onClick=${() => ui.go("run", record.key)}>${t("run")}</button></span></p>`;
 }
