@@ -87,6 +87,15 @@ def test_a_translation_and_its_source_link_to_each_other(page: Path) -> None:
     assert of_wire or f"\nEnglish | [简体中文](zh/{page.name})\n" in source.read_text("utf-8")
 
 
+def test_the_drawing_has_the_same_shapes_in_both_languages() -> None:
+    english, chinese = (
+        (ROOT / "docs" / name).read_text("utf-8") for name in ("images/concepts.svg", "zh/concepts.svg")
+    )
+    words = re.compile(r"(?<=>)[^<]+")
+
+    assert words.sub("", chinese) == words.sub("", english)
+
+
 def test_the_search_finds_words_that_the_index_has_apart() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     (separator,) = re.findall(r"separator: '(.*)'", navigation)
