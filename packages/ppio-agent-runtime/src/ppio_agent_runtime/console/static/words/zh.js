@@ -188,7 +188,7 @@ export default {
   ping_text: "{n} 次检查，{bad} 次不健康，最近 {last}，最慢 {slowest}",
   in_flight: "正在处理",
   numbers: "指标",
-  metrics_not_told: "没有指标：智能体已关闭指标（enable_metrics），或没有应答。",
+  metrics_not_told: "没有指标：智能体已关闭指标（enable_metrics），或没有响应。",
   plot_in_flight: "正在处理的调用",
   plot_rate: "每秒调用数",
   plot_errors: "每秒失败数",
