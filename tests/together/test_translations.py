@@ -18,6 +18,27 @@ PAIRS = [
     *((page, ROOT / "docs" / page.name) for page in CHINESE if page.name != OF_TWO_SOURCES),
     *((page, page.with_name(page.name.replace(".zh", ""))) for page in sorted(TEMPLATES.glob("*.zh.md"))),
 ]
+TEXTS = [
+    ROOT / "README.zh-CN.md",
+    *CHINESE,
+    *sorted(TEMPLATES.glob("*.zh.*")),
+    *ROOT.glob("packages/*/src/**/zh.js"),
+    *ROOT.glob("packages/*/src/**/zh/**/*.po"),
+]
+INSTEAD = {
+    "账户|帐号|帐户": "账号",
+    "文件夹": "目录",
+    "应答|回应": "响应，智能体对人为回答",
+    "返回码": "退出码",
+    "跨度": "span",
+    "(?<!链路)追踪": "链路追踪，异常的为调用栈",
+    "回合": "轮次",
+    "智能代理|代理程序": "智能体",
+    "生存期|存活期|生存时间": "存活时间",
+    "关机|关停": "停机",
+    "消息体|报文": "请求体，响应体",
+}
+"""One word for each thing, as CONTRIBUTING.md has them: what to write instead of what a pattern matches."""
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```\n", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"\s+#.*|(?<=\S) {2,}.*|(?<=<)[^>]+(?=>)")
 """What is translated in commands and in the layout of the repository: what a line is, and what to put in a place."""
@@ -85,6 +106,18 @@ def test_a_translation_and_its_source_link_to_each_other(page: Path) -> None:
 
     assert f"\n[English](../{source.name}{'#errors' if of_wire else ''}) | 简体中文\n" in page.read_text("utf-8")
     assert of_wire or f"\nEnglish | [简体中文](zh/{page.name})\n" in source.read_text("utf-8")
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_chinese_has_one_word_for_each_thing(text: Path) -> None:
+    found = [
+        f"{line}: instead of {offence[0]} write {instead}"
+        for line in text.read_text(encoding="utf-8").splitlines()
+        for pattern, instead in INSTEAD.items()
+        if (offence := re.search(pattern, line))
+    ]
+
+    assert not found, "\n".join(found)
 
 
 def test_the_drawing_has_the_same_shapes_in_both_languages() -> None:
