@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from fastapi import HTTPException
+from pydantic import BaseModel, RootModel
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from ppio_agent_runtime import AgentError, PPIOAgentRuntimeApp
 from ppio_agent_runtime.testing import running
@@ -199,3 +202,65 @@ def test_private_fields_of_dataclasses_are_not_told_and_keys_of_dicts_are() -> N
         return {"_id": 1, "runs": [State("a"), (State("b"),)]}
 
     assert answer_of(handler).result == {"_id": 1, "runs": [{"output": "a"}, [{"output": "b"}]]}
+
+
+A = {"output": "a"}
+
+
+@pydantic_dataclass
+class Turn:
+    state: State
+    _cost: int = 1
+
+
+class Report(BaseModel):
+    anything: Any
+    state: State = State("typed")
+
+
+@dataclass(frozen=True)
+class Mark:
+    name: str
+    _owner: str = "somebody"
+
+
+HIDING: dict[str, tuple[Callable[[], Any], Any]] = {
+    "in a model": (
+        lambda: Report(anything=[{"k": State("a")}]),
+        {"anything": [{"k": A}], "state": {"output": "typed"}},
+    ),
+    "in a list of models": (lambda: [Report(anything=None)], [{"anything": None, "state": {"output": "typed"}}]),
+    "in pydantic's dataclass": (lambda: {"turn": Turn(State("a"))}, {"turn": {"state": A}}),
+    "in a root model": (lambda: RootModel[list[State]]([State("a")]), [A]),
+    "in a deque": (lambda: deque([State("a")]), [A]),
+    "made by a generator": (lambda: {"made": (State("a") for _ in range(2))}, {"made": [A, A]}),
+    "beside a generator": (lambda: {"state": State("a"), "made": map(abs, [-1, 2])}, {"state": A, "made": [1, 2]}),
+    "keys of dicts beside a generator": (
+        lambda: {"_id": 1, "made": iter([{"_id": 2}])},
+        {"_id": 1, "made": [{"_id": 2}]},
+    ),
+    "beside half a character": (
+        lambda: [Report(anything="\ud800", state=State("a"))],
+        [{"anything": "\ud800", "state": A}],
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "told"), HIDING.values(), ids=HIDING)
+def test_private_fields_are_not_told_wherever_they_stand(make: Callable[[], Any], told: Any) -> None:
+    async def on_the_loop() -> Any:
+        return make()
+
+    assert answer_of(on_the_loop).result == told
+    assert answer_of(make).result == told
+
+
+def test_private_fields_that_cannot_be_left_out_are_refused_and_not_told() -> None:
+    async def in_a_set() -> Any:
+        return {"marks": {Mark("a")}}
+
+    async def in_an_iterator_of_a_chunk() -> AsyncIterator[Any]:
+        yield {"made": (State("a") for _ in range(2))}
+
+    assert "result.marks is a set" in refusal(answer_of(in_a_set), 500, "SerializationError")
+    assert "result.made is an iterator" in refusal(answer_of(in_an_iterator_of_a_chunk), 500, "SerializationError")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..event_loop import run_in_thread
 from ..http.sse import one_line
 from ..large_json import encode_large, is_large
-from ..serialization import encode
+from ..serialization import CONTAINERS, encode, without_iterators
 from .event_log import MAX_BYTES, MAX_CHUNKS
 from .worker_threads import EarlyResult
 
@@ -67,6 +67,8 @@ def outcome_of(result: Any) -> Outcome:
     """
     kind = type(result)
     if kind in _PLAIN_TYPES or not (is_stream(result) or is_response(result)):
+        if kind in CONTAINERS:
+            result = without_iterators(result)
         if not is_large(result):
             return encode(result)
         return run_in_thread(copy_context().run, encode_large, result, name="agent-json")
@@ -116,6 +118,8 @@ def _call_here(
     result = call(payload, context)
     kind = type(result)
     if kind in _PLAIN_TYPES:
+        if kind in CONTAINERS:
+            result = without_iterators(result)
         return encode_large(result) if is_large(result) else encode(result)
     if hasattr(kind, "__anext__") or is_response(result) or must_await(result):
         return result
