@@ -87,3 +87,39 @@ def test_event_loop_has_its_turns_while_a_large_result_is_written(tmp_path: Path
     with agent_process(tmp_path, AGENT) as agent:
         assert len(invoke(agent.url).result["records"]) == 120_001
         assert invoke(agent.url, {"ask": True}).result[-1] > 3
+
+
+PROTOCOL = """
+app = PPIOAgentRuntimeApp(AgentConfig(max_request_size=40_000_000))
+turns = []
+
+def turn():
+    turns.append(1)
+    asyncio.get_running_loop().call_later(0.001, turn)
+
+@app.entrypoint
+async def handler(payload):
+    return len(turns)
+
+async def own(request):
+    turn()
+    body = await app.read_json(request)
+    read = len(turns)
+    return JSONResponse([read, await app.invoke(body) - read])
+
+class Protocol:
+    def install(self, app):
+        app.add_route("/own", own)
+
+from starlette.responses import JSONResponse
+app.install(Protocol())
+"""
+
+
+@pytest.mark.slow
+def test_event_loop_has_its_turns_while_a_protocol_reads_a_large_body(tmp_path: Path) -> None:
+    with agent_process(tmp_path, PROTOCOL) as agent, Connection(agent.url) as connection:
+        connection.post({"records": RECORDS}, path="/own")
+        read, invoked = connection.read_answer().json
+    assert read > 3
+    assert invoked > 3

@@ -135,7 +135,7 @@ async def submit(
     """Begin a durable invocation, or find it under its key; see `PluginInterface.submit`."""
     config = manager.config
     try:
-        prepared = prepare(manager.registered(), payload, context, config)
+        prepared = await prepare(manager.registered(), payload, context, config)
         body = hashlib.sha256(prepared.body).digest()
         durability = Durability(key, b"" if key is None else body, background=True, on_disconnect="continue")
         call = InvocationCall(prepared.context, prepared.payload, None, True, prepared.timeout, durability, typed=True)

@@ -10,8 +10,9 @@ import asyncio
 import json
 import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from ppio_agent_models import (
@@ -26,9 +27,11 @@ from ppio_agent_models import (
 
 from ..context import RequestContext, current_context
 from ..errors import error_response
+from ..event_loop import run_in_thread
 from ..http.call import body_hints
 from ..http.responses import came_too_late
 from ..http.sse import as_one_value
+from ..large_json import decode_large, encode_large, is_large
 from ..serialization import decode, encode
 from .cancel_scope import CANCEL_GRACE_SECONDS
 
@@ -179,7 +182,7 @@ async def invoke(
     config = manager.config
     try:
         handler = manager.registered()
-        prepared = prepare(handler, payload, context, config)
+        prepared = await prepare(handler, payload, context, config)
         context, timeout = prepared.context, prepared.timeout
         context.begin(min(timeout or math.inf, config.timeout))
         invocation = manager.begin(context)
@@ -268,15 +271,29 @@ class Prepared(NamedTuple):
     timeout: float | None
 
 
-def prepare(handler: Handler, payload: Any, context: RequestContext | None, config: AgentConfig) -> Prepared:
+async def prepare(handler: Handler, payload: Any, context: RequestContext | None, config: AgentConfig) -> Prepared:
     """Check a payload as a body is checked, and fill the context with what it says about itself.
 
     Raises:
         RequestError: It was refused.
     """
     context = _context_for(context)
-    body = _encoded(payload, config.max_request_size)
-    value = decode(body)
+    if not is_large(payload):
+        return _prepared(handler, payload, context, config)
+    asked = handler, payload, context, config, encode_large, decode_large
+    return await run_in_thread(copy_context().run, _prepared, *asked, name="agent-json")
+
+
+def _prepared(
+    handler: Handler,
+    payload: Any,
+    context: RequestContext,
+    config: AgentConfig,
+    to_json: Callable[[Any], bytes] = encode,
+    from_json: Callable[[bytes], Any] = decode,
+) -> Prepared:
+    body = _encoded(payload, config.max_request_size, to_json)
+    value = from_json(body)
     session_id, timeout, metadata = body_hints(value)
     context.session_id = context.session_id or session_id
     context.metadata = context.metadata or metadata or {}
@@ -284,9 +301,9 @@ def prepare(handler: Handler, payload: Any, context: RequestContext | None, conf
     return Prepared(context, body, handler.load(body, value), None if wish == math.inf else wish)
 
 
-def _encoded(payload: Any, max_bytes: int) -> bytes:
+def _encoded(payload: Any, max_bytes: int, to_json: Callable[[Any], bytes]) -> bytes:
     try:
-        body = encode(payload)
+        body = to_json(payload)
     except SerializationError as error:
         raise PayloadValidationError(error.message.replace("result", "the payload", 1)) from error
     if len(body) > max_bytes:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ppio_agent_models import BadRequestError
 
 from ..errors import ClientGoneError
+from ..event_loop import run_in_thread
 from ..http.call import parse_head
 from ..http.request import by_name, read_body_in_time
 from ..http.responses import refuse
+from ..large_json import decode_large, is_slow
 from ..serialization import decode
 
 if TYPE_CHECKING:
@@ -76,7 +78,11 @@ async def read_json(receive: Receive, headers: Headers, config: AgentConfig) -> 
     Raises:
         RequestError: It is too large, too slow, not JSON.
     """
-    return decode(await read_body(receive, headers, config))
+    return await _decoded(await read_body(receive, headers, config))
+
+
+async def _decoded(body: bytes) -> Any:
+    return await run_in_thread(decode_large, body, name="agent-json") if is_slow(body) else decode(body)
 
 
 async def read_body(receive: Receive, headers: Headers, config: AgentConfig) -> bytes:
@@ -180,7 +186,7 @@ class ClaimedInvocations:
             await refuse(scope, send, error, tells_errors=self._config.tells_errors)
             return None
         with suppress(BadRequestError):  # which whoever answers will say
-            value = decode(body)
+            value = await _decoded(body)
             for test, answer in self._claims:
                 if test(value):
                     return await answer(scope, _once(body, receive), send)
