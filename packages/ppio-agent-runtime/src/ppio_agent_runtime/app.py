@@ -291,7 +291,8 @@ class PPIOAgentRuntimeApp(PluginInterface):
             ConfigurationError: No entrypoint, a bad host, port or option, or an event loop that is already running.
             SystemExit: With 1 if it can't start, with 3 if a thread had to be abandoned.
         """
-        from .server import PPIOAgentRuntimeServer, leave_in_time  # tests and other servers do not need it
+        from .process_exit import leave_in_time
+        from .server import PPIOAgentRuntimeServer  # tests and other servers do not need it
 
         code = PPIOAgentRuntimeServer(self, port=port, host=host, **uvicorn_options).run()
         leave_in_time(code)

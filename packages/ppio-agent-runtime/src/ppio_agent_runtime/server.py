@@ -16,20 +16,21 @@ import uvicorn
 
 from ppio_agent_models import ConfigurationError
 
-from .event_loop import OwnLoop, holds_up_exit
+from .event_loop import OwnLoop
 from .file_descriptors import DescriptorWatch
+from .forked_children import released_in_children
 from .observability.logging import configure_logging, logger
+from .process_exit import EXIT_ABANDONED
 from .server_config import SHUTDOWN_SECONDS, ServedApp, ServerConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
 
 _uvicorn_logger = logging.getLogger("uvicorn.error")
 
 EXIT_FAILED: Final = 1
-EXIT_ABANDONED: Final = 3
-"""A `def` handler did not return before the end; its thread died with the process."""
 _UNSENT_BYTES: Final = 128 * 1024
 """How far a connection's answers may be written ahead into the kernel, which would else take some megabytes of each."""
 
@@ -72,7 +73,6 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         self._app = app
         self._socket: socket.socket | None = None
         self._port: int = settings.port
-        self._process_id = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Task[None] | None = None
         self._drain: asyncio.Task[None] | None = None
@@ -138,7 +138,8 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         self._own_config.warn_if_open()
         listening = sockets or ([] if self._socket is None else [self._socket])
         try:
-            ended = self._run_until_drained(listening)
+            with released_in_children(self.handle_exit, self._sockets):
+                ended = self._run_until_drained(listening)
         finally:
             for each in listening:
                 each.close()  # callers that wait in its queue learn that nobody will come
@@ -176,15 +177,22 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, and stop at once at the next one, or while there is nothing to drain yet."""
-        if os.getpid() != self._process_id:  # a forked child of a handler: to it the signal means what it always means
-            signal.signal(sig, signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL)
-            os.kill(os.getpid(), sig)
-        elif self._drain_wanted or not self.started:
+        if self._drain_wanted or not self.started:
             self._end_at_once()
         else:
             self.stop()  # first: the next signal may come while the line is being written
             if sig == signal.SIGINT:
                 sys.stderr.write("\nDraining; press Ctrl-C again to stop at once.\n")
+
+    def _sockets(self) -> Iterator[int]:
+        """Yield the file descriptors of all sockets, listening and connected."""
+        if self._socket is not None:
+            yield self._socket.fileno()
+        for server in self.servers:
+            yield from [each.fileno() for each in server.sockets]
+        for connection in list(self.server_state.connections):
+            if (connected := connection.transport.get_extra_info("socket")) is not None:
+                yield connected.fileno()
 
     def _run_until_drained(self, listening: list[socket.socket]) -> bool:
         """Serve; return whether nothing had to be left behind."""
@@ -252,12 +260,3 @@ def _tell_cut_requests(record: logging.LogRecord) -> bool:
             return False
         record.msg, record.exc_info = "A request is cut: the server ends.", None
     return True
-
-
-def leave_in_time(code: int) -> None:
-    """End the process now if blocking code behind `asyncio.to_thread` would hold up its exit, else return."""
-    if holds_up_exit():
-        logger.error("A thread of asyncio.to_thread() did not end; the process exits without it.")
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(code or EXIT_ABANDONED)
