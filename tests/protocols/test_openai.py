@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.protocols.agent import TEXT, Clock, serving
+from tests.support.balancer import balancing
 from tests.support.gates import eventually
+from tests.support.redis_server import needs_redis_server, redis_server
+from tests.support.replicas import replicas
 
 openai = pytest.importorskip("openai", reason="needs OpenAI's client: hatch run judges:test")
 pytestmark = pytest.mark.contract
@@ -253,3 +257,74 @@ def test_a_drain_ends_a_stream_as_the_client_knows_it(clock: Clock) -> None:
         next(stream)
     with client, pytest.raises(openai.APIError, match="drain"):
         next(stream)
+
+
+FAILING = """
+from ppio_agent_runtime import AgentConfig
+
+app = PPIOAgentRuntimeApp(AgentConfig(protocols=["openai"]))
+
+@app.entrypoint
+async def charge(request: dict):
+    prompt = request["prompt"]
+    if prompt == "hello":
+        return "hello"
+    with open(folder / "charges", "a") as charges:
+        charges.write("charged\\n")
+    if prompt == "raise":
+        raise ValueError
+    os.kill(os.getpid(), getattr(signal, prompt))
+    await asyncio.sleep(3600)
+"""
+"""An agent that fails, or ends its own process, after it has done something; two replicas, behind a balancer."""
+
+
+def ask(client: Any, api: str, prompt: str, *, stream: bool, **options: Any) -> None:
+    if api == "responses":
+        answer = client.responses.create(model="m", input=prompt, stream=stream, **options)
+    else:
+        answer = client.chat.completions.create(model="m", messages=user(prompt), stream=stream, **options)
+    if stream:
+        list(answer)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("api", ["responses", "chat"])
+@pytest.mark.parametrize(("prompt", "error"), [("raise", "failed"), ("SIGTERM", "draining")])
+@pytest.mark.slow
+def test_the_client_repeats_by_itself_nothing_that_may_have_run(
+    tmp_path: Path, api: str, stream: bool, prompt: str, error: str
+) -> None:
+    with (
+        replicas(2, tmp_path, f"import os, signal{FAILING}", PPIO_AGENT_SHUTDOWN_GRACE_SECONDS="0.2") as made,
+        balancing([replica.port for replica in made]) as balancer,
+        openai.OpenAI(base_url=f"{balancer.url}/v1", api_key="key") as client,  # with its default of two retries
+    ):
+        ask(client, api, "hello", stream=stream)
+        with pytest.raises(openai.APIStatusError, match=error) as caught:
+            ask(client, api, prompt, stream=stream)
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert (tmp_path / "charges").read_text() == "charged\n"
+
+
+@needs_redis_server
+@pytest.mark.slow
+def test_with_a_key_and_a_shared_store_what_ran_in_a_killed_replica_does_not_run_again(tmp_path: Path) -> None:
+    with (
+        redis_server(tmp_path) as redis,
+        replicas(2, tmp_path, f"import os, signal{FAILING}", PPIO_AGENT_EVENT_STORE=redis.uri) as made,
+        balancing([replica.port for replica in made]) as balancer,
+        openai.OpenAI(base_url=f"{balancer.url}/v1", api_key="key") as client,
+        pytest.raises(openai.APIStatusError, match="ended while the invocation was running"),
+    ):
+        ask(client, "responses", "SIGKILL", stream=False, extra_headers={"Idempotency-Key": "k"})
+    assert (tmp_path / "charges").read_text() == "charged\n"
+
+
+def test_the_client_repeats_what_was_refused(clock: Clock) -> None:
+    with (
+        serving(clock, ["openai"], rate_limit="1/1") as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="key") as client,
+    ):
+        for _ in range(2):
+            client.responses.create(model="m", input="time?")

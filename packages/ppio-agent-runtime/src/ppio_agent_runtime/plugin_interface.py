@@ -251,7 +251,8 @@ class PluginInterface:
     def write_errors(self, prefix: str, write: ErrorWriter, media_type: str = "application/json") -> None:
         """Write the errors of all paths below `prefix` in a protocol's own format, those of access control included.
 
-        Every response there has its request ID as `x-request-id` too.
+        Every response there has its request ID as `x-request-id` too, and every error without `Retry-After`
+        `x-should-retry: false`, which the clients of OpenAI and others obey.
 
         Args:
             prefix: Such as `/v1`.

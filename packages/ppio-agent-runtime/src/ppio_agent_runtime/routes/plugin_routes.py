@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ppio_agent_models import BadRequestError
 
@@ -34,6 +34,9 @@ Endpoint = Callable[["Request"], Awaitable[Any]]
 """Returns a Starlette response, or any other ASGI app."""
 ErrorWriter = Callable[[int, dict[str, Any]], bytes]
 """Returns the body of an error, from its status and its envelope."""
+_NO_RETRY: Final = (b"x-should-retry", b"false")
+"""Clients of OpenAI and others of that make repeat any 408, 409, 429 and 5xx by themselves. Only what comes with a
+`Retry-After` has run none of the agent's code."""
 BodyTest = Callable[[Any], bool]
 WebSocketFunction = Callable[["WebSocket", "RequestContext"], Awaitable[None]]
 
@@ -152,6 +155,8 @@ async def _send_translated(send: Send, head: Message, body: bytes, write: ErrorW
         body = write(head["status"], envelope)
         headers = [pair for pair in head["headers"] if pair[0] not in (b"content-length", b"content-type")]
         own: Headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+        if all(name != b"retry-after" for name, _ in headers):
+            own.append(_NO_RETRY)
         head = {**head, "headers": [*own, *headers]}
     await send(head)
     await send({"type": "http.response.body", "body": body})
