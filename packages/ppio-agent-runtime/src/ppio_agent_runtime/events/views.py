@@ -45,9 +45,12 @@ def texts_of(events: list[bytes]) -> list[bytes | None]:
         if event.startswith(head) and event.count(b'"', size) == 2:  # nothing escaped, and no further field
             texts.append(event[size:-1])
             continue
-        texts.append(text_chunk(event))
-        if (found := _TEXT.match(event)) is not None:
-            head, size = found[1], len(found[1])
+        found = _TEXT.match(event)
+        if found is None:
+            texts.append(text_chunk(event))
+            continue
+        head, size = found[1], len(found[1])
+        texts.append(found[2])
     return texts
 
 

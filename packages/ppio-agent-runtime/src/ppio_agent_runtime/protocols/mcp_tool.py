@@ -6,6 +6,7 @@ invocation of the same session; otherwise the question is the result.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import Iterator
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 NAME: Final = "mcp"
 _META: Final = "com.ppio.agent/"
 """How our names in `_meta` begin."""
+_PROGRESS_SECONDS: Final = 0.02
+"""What is said within so much time is one progress message, unless it is much: then the agent would wait."""
+_MANY_EVENTS: Final = 64
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _TRACE_FIELDS: Final = (b"traceparent", b"tracestate", b"baggage")
 _RESULT: Final = {
@@ -147,6 +151,8 @@ class AgentTool:
                 for message in progress_of(events) if is_told else ():
                     count += 1
                     await ctx.session.report_progress(count, message=message)
+                if is_told and 0 < len(events) < _MANY_EVENTS and events[-1].type != "RUN_FINISHED":
+                    await asyncio.sleep(_PROGRESS_SECONDS)
         return run
 
     def _context(self, ctx: ServerRequestContext, session_id: Any) -> RequestContext:
