@@ -50,6 +50,7 @@ def test_the_card_says_where_and_with_which_key() -> None:
     assert card["securitySchemes"]["bearer"]["httpAuthSecurityScheme"]["scheme"] == "bearer"
     assert hidden.status == 401
     assert (told.headers["cache-control"], len(told.headers["etag"])) == ("public, max-age=60", 34)
+    assert told.headers["last-modified"].endswith(" GMT")
     assert public.headers["cache-control"] == "private, max-age=60"
     assert public.json["url"] == "https://e.example/agents/a2a"
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ppio_agent_models import AgentInput, Interrupt, RunFinishedEvent, RunOutcome
 from tests.protocols.a2a_client import (
     DIALECTS,
     answered,
     connected,
+    deltas,
     heard,
     refusal,
     rpc,
+    said,
     saying,
     state_of,
     texts,
@@ -27,6 +33,7 @@ from a2a.types.a2a_pb2 import (  # isort: skip  # behind the importorskip in a2a
     TaskPushNotificationConfig,
 )
 from a2a.utils.errors import (  # isort: skip
+    A2AError,
     InvalidParamsError,
     PushNotificationNotSupportedError,
     TaskNotCancelableError,
@@ -79,15 +86,64 @@ async def test_a_task_that_waits_for_an_answer_can_be_cancelled() -> None:
     assert state_of(cancelled) == "CANCELED"
 
 
-@pytest.mark.parametrize(("binding", "version"), DIALECTS)
-async def test_following_a_task_that_waits_for_an_answer_tells_its_question(binding: str, version: str) -> None:
-    with serving(Clock(), ["a2a"]) as url:
-        async with connected(url, binding, version) as client:
-            asked = await heard(client.send_message(saying("ask")))
-            [event] = await heard(client.subscribe(SubscribeToTaskRequest(id=asked[0].task.id)))
+async def asking(request: AgentInput) -> AsyncIterator[Any]:
+    """Asks until it is told that it is done."""
+    answer = request.resume[0].payload if request.resume else request.prompt
+    yield f"You said {answer}."
+    if answer != "done":
+        yield RunFinishedEvent(outcome=RunOutcome(type="interrupt", interrupts=[Interrupt(id="q", message="And?")]))
 
-    task = event.task
-    assert (state_of(event), task.status.message.parts[0].text, texts(task)) == ("INPUT_REQUIRED", "Right?", WHOLE)
+
+@pytest.mark.parametrize(("binding", "version"), DIALECTS)
+async def test_a_task_is_followed_over_its_questions_until_it_is_over(binding: str, version: str) -> None:
+    with serving(asking, ["a2a"], heartbeat_seconds=0.1) as url:
+        async with connected(url, binding, version) as client, connected(url, streaming=False) as other:
+            task = await answered(other, saying("one"))
+            following = aiter(client.subscribe(SubscribeToTaskRequest(id=task.id)))
+            first = await anext(following)
+            await answered(other, saying("two", "m2", task_id=task.id))
+            events = [await anext(following)]
+            while state_of(events[-1]) != "INPUT_REQUIRED":
+                events.append(await anext(following))
+            last = await answered(other, saying("done", "m3", task_id=task.id))
+            rest = await heard(following)
+
+    assert (state_of(first), said(first.task), texts(first.task)) == ("INPUT_REQUIRED", "And?", ["You said one."])
+    assert state_of(events[0]) == "WORKING"
+    assert deltas(events) == ["You said two."]
+    assert said(events[-1].status_update) == "And?"
+    if version == "0.3":  # where a question is told as the final event
+        assert rest == []
+    else:
+        assert deltas(rest) == ["You said done."]
+        assert [state_of(rest[0]), state_of(rest[-1])] == ["WORKING", "COMPLETED"]
+        made = {each.artifact_update.artifact.artifact_id for each in rest if each.HasField("artifact_update")}
+        assert made == {last.artifacts[-1].artifact_id}
+
+
+async def test_a_task_that_is_followed_and_cancelled_while_it_waits_is_over() -> None:
+    with serving(Clock(), ["a2a"]) as url:
+        async with connected(url) as client, connected(url, streaming=False) as other:
+            task = await answered(other, saying("ask"))
+            following = aiter(client.subscribe(SubscribeToTaskRequest(id=task.id)))
+            await anext(following)
+            await other.cancel_task(CancelTaskRequest(id=task.id))
+            [last] = await heard(following)
+
+    assert state_of(last) == "CANCELED"
+
+
+async def test_a_drain_lets_go_of_who_follows_a_task_that_waits() -> None:
+    server = serving(Clock(), ["a2a"], shutdown_grace_seconds=0)
+    url = server.__enter__()
+    async with connected(url) as client:
+        [*_, asked] = await heard(client.send_message(saying("ask")))
+        following = aiter(client.subscribe(SubscribeToTaskRequest(id=asked.status_update.task_id)))
+        await anext(following)
+        ending = asyncio.create_task(asyncio.to_thread(server.__exit__, None, None, None))
+        with pytest.raises(A2AError, match="shutting down"):
+            await heard(following)
+        await ending
 
 
 async def test_a_caller_need_not_wait() -> None:

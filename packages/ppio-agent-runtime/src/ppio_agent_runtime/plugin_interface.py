@@ -42,6 +42,11 @@ class PluginInterface:
     def _services(self) -> Services:
         raise NotImplementedError
 
+    @property
+    def draining(self) -> bool:
+        """Whether the service is shutting down: what waits for more than a running invocation ends then."""
+        return self._services.health.draining
+
     def on_lifespan(self, function: F = NOTHING) -> F:
         """Register an async context manager function that takes the app; use it as a decorator.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from email.utils import formatdate
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,6 +64,7 @@ class A2A:
     def __init__(self, app: PluginInterface, path: str, rest_path: str) -> None:
         self._app = app
         self._paths = path, rest_path
+        self._made_at = formatdate(usegmt=True)  # the card says what the settings say
         self._routes: A2ARoutes | None = None
 
     async def answer(self, request: Request) -> Any:
@@ -75,6 +77,7 @@ class A2A:
         response = self._app.json_response(told, self._app.context_for(request), has_invocation=False)
         kind = "public" if self._app.config.agent_card_public else "private"
         response.headers["cache-control"] = f"{kind}, max-age={_CARD_SECONDS}"
+        response.headers["last-modified"] = self._made_at
         response.headers["etag"] = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
         return response
 

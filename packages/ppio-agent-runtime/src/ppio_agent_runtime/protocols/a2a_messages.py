@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any
 
-from a2a.types.a2a_pb2 import Message, Part, Role, SendMessageRequest
+from a2a.types.a2a_pb2 import Message, Part, SendMessageRequest
 from a2a.utils.errors import InvalidParamsError
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Value
@@ -78,13 +78,6 @@ def question(interrupts: list[dict[str, Any]]) -> list[Part]:
 def data_part(value: Any) -> Part:
     """Return JSON data as a part."""
     return Part(data=ParseDict(value, Value()), media_type="application/json")
-
-
-def agent_message(message_id: str, task_id: str, context_id: str, parts: list[Part]) -> Message:
-    """Return what the agent says beside its artifacts."""
-    return Message(
-        message_id=message_id, task_id=task_id, context_id=context_id, role=Role.Value("ROLE_AGENT"), parts=parts
-    )
 
 
 def _json(message: Any) -> Any:

@@ -28,19 +28,22 @@ from a2a.utils.proto_utils import validate_proto_required_fields
 from a2a.utils.task import apply_history_length, validate_history_length, validate_page_size
 from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Match, Route
 
 from ppio_agent_models import MethodNotAllowedError, NotFoundError
 
 from .a2a_card import card_of
-from .a2a_stream import INPUT_REQUIRED, Dialect, TaskEncoder
+from .a2a_following import Following
+from .a2a_stream import Dialect, TaskEncoder
+from .a2a_task import INPUT_REQUIRED
 from .a2a_tasks import Tasks
 
 if TYPE_CHECKING:
     from ..asgi import Message, Receive
+    from ..invocations.handle import InvocationHandle
     from ..plugin_interface import PluginInterface
-    from .a2a_tasks import Found
+    from .a2a_task import Found
 
 _CALL = "ppio_agent_runtime.a2a"
 _WITH_BODY = ("message:send", "message:stream", "pushNotificationConfigs")
@@ -55,12 +58,14 @@ class Call:
         failure: Why it failed, where that is not an error of A2A.
         task: Whose newest run the message began.
         first: That task, as it is told before its stream; None for no stream.
+        is_followed: The stream goes on behind the questions of the task.
     """
 
     context: ServerCallContext | None = None
     failure: Exception | None = None
     task: Found | None = None
     first: Task | None = None
+    is_followed: bool = False
 
 
 class ContextBuilder(DefaultServerCallContextBuilder):  # type: ignore[misc]  # a2a-sdk is not there for mypy
@@ -88,7 +93,8 @@ class A2ARoutes:
         logging.getLogger("a2a").setLevel(logging.CRITICAL)  # it quotes requests; failures are logged by us
         self._app = app
         self._paths = path, rest_path
-        handler, builder = TaskHandler(Tasks(app)), ContextBuilder()
+        self._tasks = Tasks(app)
+        handler, builder = TaskHandler(self._tasks), ContextBuilder()
         rest = create_rest_routes(handler, builder, enable_v0_3_compat=True, path_prefix=rest_path)
         # Some clients put a slash behind the address that the card tells.
         paths = {path, f"{path.rstrip('/')}/"}
@@ -119,11 +125,11 @@ class A2ARoutes:
         if call.failure is not None:
             raise call.failure
         if call.first is not None and call.task is not None:
-            run = call.task.runs[-1]
-            encoder = TaskEncoder(run, call.first, self._dialect(call, route))
-            if call.first.status.state == INPUT_REQUIRED:
-                return Response(encoder.begin(), headers={"cache-control": "no-cache"}, media_type="text/event-stream")
-            return self._app.event_stream(run, encoder)
+            dialect = self._dialect(call, route)
+            source: Following | InvocationHandle = call.task.runs[-1]
+            if call.is_followed:
+                source = Following(self._app, self._tasks, call.task, ends_with_question=dialect.is_v03)
+            return self._app.event_stream(source, TaskEncoder(call.task, call.first, dialect))
         return response if hasattr(response, "body_iterator") else self._named(response, request, call)
 
     def _dialect(self, call: Call, route: Route) -> Dialect:
@@ -211,9 +217,9 @@ class TaskHandler(RequestHandler):  # type: ignore[misc]  # a2a-sdk is not there
     async def on_subscribe_to_task(
         self, params: SubscribeToTaskRequest, context: ServerCallContext
     ) -> AsyncGenerator[Task]:
-        """Stream a run from its beginning, so that the task before it is without what it has made.
+        """Stream a run from its beginning, so that the task before it is without what it has made, and what follows it.
 
-        Of a task that waits for an answer there is the task alone, with its question.
+        A task that waits for an answer is told with its question, and followed from the answer on.
         """
         with _carrying(context) as request:
             validate_proto_required_fields(params)
@@ -222,7 +228,7 @@ class TaskHandler(RequestHandler):  # type: ignore[misc]  # a2a-sdk is not there
             if not waits and task.runs[-1].status not in ("queued", "running"):
                 raise UnsupportedOperationError(f"The task {task.id} is over; get it instead.")
             first = await task.told() if waits else await task.begun()
-            _stream(context, task, first)
+            _stream(context, task, first, is_followed=True)
         yield first
 
     async def on_get_task(self, params: GetTaskRequest, context: ServerCallContext) -> Task:
@@ -277,9 +283,9 @@ class TaskHandler(RequestHandler):  # type: ignore[misc]  # a2a-sdk is not there
         return await self._tasks.begin(params, request)
 
 
-def _stream(context: ServerCallContext, task: Found, first: Task) -> None:
+def _stream(context: ServerCallContext, task: Found, first: Task, *, is_followed: bool = False) -> None:
     call: Call = context.state["call"]
-    call.task, call.first = task, first
+    call.task, call.first, call.is_followed = task, first, is_followed
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from a2a.types.a2a_pb2 import (
     Part,
     Task,
     TaskArtifactUpdateEvent,
-    TaskState,
     TaskStatus,
     TaskStatusUpdateEvent,
 )
@@ -29,24 +28,16 @@ from a2a.utils.proto_utils import to_stream_response
 from google.protobuf.json_format import MessageToDict
 
 from ..events.encoded import EventEncoder
-from .a2a_messages import agent_message, data_part, question
-from .writing import CUSTOM, joined
+from ..events.views import interrupts_of
+from .a2a_messages import data_part, question
+from .a2a_task import INPUT_REQUIRED, UNFINISHED, WORKING, value_id
+from .writing import CUSTOM
 
 if TYPE_CHECKING:
     from ppio_agent_models import PPIOAgentRuntimeError
 
     from ..events.encoded import EncodedEvent
-    from ..invocations.handle import InvocationHandle
-
-STATES: Final = {
-    "queued": TaskState.Value("TASK_STATE_SUBMITTED"),
-    "running": TaskState.Value("TASK_STATE_WORKING"),
-    "succeeded": TaskState.Value("TASK_STATE_COMPLETED"),
-    "failed": TaskState.Value("TASK_STATE_FAILED"),
-    "cancelled": TaskState.Value("TASK_STATE_CANCELED"),
-}
-WORKING: Final = STATES["running"]
-INPUT_REQUIRED: Final = TaskState.Value("TASK_STATE_INPUT_REQUIRED")
+    from .a2a_task import Found
 
 _MARK: Final = uuid.uuid4().hex
 """Where what is said often goes, in an event that is written once."""
@@ -62,11 +53,15 @@ class Dialect:
         request_id: Of the JSON-RPC request; anything for HTTP+JSON.
         is_rpc: JSON-RPC, else HTTP+JSON.
         is_v03: Version 0.3, else 1.0.
+
+    Attributes:
+        is_v03: The same.
     """
 
     def __init__(self, request_id: Any, *, is_rpc: bool, is_v03: bool) -> None:
         self._request_id = request_id
         self._is_rpc = is_rpc
+        self.is_v03: bool = is_v03
         self._as_dict: Callable[[Any], Any] = MessageToDict
         if is_v03:
             self._as_dict = _as_v03_rpc if is_rpc else _as_v03_rest
@@ -94,26 +89,20 @@ def _sse(data: Any) -> bytes:
     return b"data: %b\n\n" % json.dumps(data, separators=(",", ":")).encode()
 
 
-def state_of(run: InvocationHandle) -> tuple[int, list[Part]]:
-    """Return how a task stands by its newest run, and what the agent says about that."""
-    if run.status == "succeeded" and run.interrupts:
-        return INPUT_REQUIRED, question(run.interrupts)
-    return STATES[run.status], [] if run.error is None else [Part(text=str(run.error.message))]
-
-
 class TaskEncoder(EventEncoder):
-    """One run of a task.
+    """A task, from its newest run on.
 
     Args:
-        handle: The run.
+        found: The task; runs that follow are added to it before their events come.
         task: As it is told first.
         dialect: How it is written.
     """
 
-    def __init__(self, handle: InvocationHandle, task: Task, dialect: Dialect) -> None:
-        self._handle = handle
+    def __init__(self, found: Found, task: Task, dialect: Dialect) -> None:
+        self._found = found
         self._task = task
         self._dialect = dialect
+        self._is_waiting = task.status.state == INPUT_REQUIRED  # and that was told
         self._messages = 0
         self._values = 0
         self._text_head = b"\0"  # how the events of the message begin that is open
@@ -139,13 +128,14 @@ class TaskEncoder(EventEncoder):
 
     def failed(self, error: PPIOAgentRuntimeError) -> bytes:
         """Return the last status, or why this reader gets no more of a run that goes on."""
-        if self._handle.status in ("queued", "running"):
-            return self._dialect.error(error)
-        return self._status(*state_of(self._handle))
+        status = self._found.status
+        goes_on = status.state in UNFINISHED or self._is_waiting
+        return self._dialect.error(error) if goes_on else self._status(status)
 
     def done(self) -> bytes:
-        """Return the last status."""
-        return self._status(*state_of(self._handle))
+        """Return the last status, unless it is told."""
+        status = self._found.status
+        return b"" if self._is_waiting and status.state == INPUT_REQUIRED else self._status(status)
 
     def _deltas(self, texts: list[bytes]) -> bytes:
         head, tail = self._text
@@ -160,10 +150,25 @@ class TaskEncoder(EventEncoder):
         kind = event.type
         if kind == "TEXT_MESSAGE_END":
             return self._ended(event.decode()["messageId"])
+        if kind == "RUN_STARTED":
+            return self._run_started()
         if kind == "RUN_FINISHED":
-            result = event.decode().get("result")
-            return b"" if result is None or self._values else self._value(result)
-        return b"" if kind in ("RUN_STARTED", "TEXT_MESSAGE_START") else self._told(event)
+            return self._run_finished(event.decode())
+        return b"" if kind == "TEXT_MESSAGE_START" else self._told(event)
+
+    def _run_started(self) -> bytes:
+        if not self._is_waiting:
+            return b""
+        self._is_waiting, self._messages, self._values, self._other = False, 0, 0, None
+        return self._status(self._found.status_of(WORKING, []))
+
+    def _run_finished(self, event: dict[str, Any]) -> bytes:
+        result, interrupts = event.get("result"), interrupts_of(event)
+        made = b"" if result is None or self._values else self._value(result)
+        self._is_waiting = bool(interrupts)
+        if not interrupts:
+            return made
+        return made + self._status(self._found.status_of(INPUT_REQUIRED, question(interrupts)))
 
     def _switched(self, event: EncodedEvent) -> tuple[bytes, bytes]:
         """Return what is around the first delta of a message, and prepare what is around the others."""
@@ -182,14 +187,17 @@ class TaskEncoder(EventEncoder):
     def _told(self, event: EncodedEvent) -> bytes:
         """Return a typed event, as data in a message."""
         if self._other is None:
-            self._other = self._status(WORKING, [data_part({_MARK: _MARK})], f"{_MARK}-id")
+            message = self._found.message(f"{_MARK}-id", [data_part({_MARK: _MARK})])
+            self._other = self._status(TaskStatus(state=WORKING, message=message))
         self._messages += 1
-        given = b"%b-%d" % (self._handle.id.encode(), self._messages)
+        given = b"%b-%d" % (self._found.runs[-1].id.encode(), self._messages)
         return self._other.replace(_MARKED_ID, given, 1).replace(_MARKED_DATA, event.json, 1)
 
     def _value(self, value: Any) -> bytes:
         self._values += 1
-        return self._artifact(_value_id(self._handle.id, self._values), data_part(value), append=False, last=True)
+        return self._artifact(
+            value_id(self._found.runs[-1].id, self._values), data_part(value), append=False, last=True
+        )
 
     def _artifact(self, given: str, part: Part, *, append: bool, last: bool = False) -> bytes:
         return self._dialect.event(
@@ -202,42 +210,9 @@ class TaskEncoder(EventEncoder):
             )
         )
 
-    def _status(self, state: int, parts: list[Part], message_id: str | None = None) -> bytes:
-        status = TaskStatus(state=state)
-        if parts:
-            given = message_id or f"{self._handle.id}-end"
-            status.message.CopyFrom(agent_message(given, self._task.id, self._task.context_id, parts))
-        if message_id is None:
-            status.timestamp.GetCurrentTime()
+    def _status(self, status: TaskStatus) -> bytes:
         update = TaskStatusUpdateEvent(task_id=self._task.id, context_id=self._task.context_id, status=status)
         return self._dialect.event(update)
-
-
-def artifacts_of(invocation_id: str, events: list[EncodedEvent]) -> list[Artifact]:
-    """Return all that a run made, whole: its messages, its values and its result, under the ids that a stream has."""
-    texts: dict[str, list[bytes]] = {}
-    made: dict[str, Part] = {}
-    values = 0
-    for event in events:
-        if event.text is None:
-            continue
-        if event.json.startswith(CUSTOM):
-            values += 1
-            made[_value_id(invocation_id, values)] = data_part(json.loads(event.text))
-            continue
-        given = event.decode()["messageId"]
-        texts.setdefault(given, []).append(event.text)
-        made.setdefault(given, Part())
-    for given, deltas in texts.items():
-        made[given].text = joined(deltas)
-    result = None if values or not events else events[-1].decode().get("result")
-    if result is not None:
-        made[_value_id(invocation_id, 1)] = data_part(result)
-    return [Artifact(artifact_id=given, parts=[part]) for given, part in made.items()]
-
-
-def _value_id(invocation_id: str, number: int) -> str:
-    return f"{invocation_id}-value-{number}"
 
 
 def _around(event: bytes, mark: bytes) -> tuple[bytes, bytes]:

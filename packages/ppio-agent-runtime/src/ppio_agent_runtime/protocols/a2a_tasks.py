@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from a2a.types.a2a_pb2 import Artifact, Message, SendMessageRequest, Task, TaskStatus
+from a2a.types.a2a_pb2 import Message, SendMessageRequest
 from a2a.utils.errors import InvalidParamsError, TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from ppio_agent_models import EventsEvictedError, IdempotencyKeyReusedError
+from ppio_agent_models import IdempotencyKeyReusedError
 
-from .a2a_messages import agent_message, metadata_of, payload_from, timeout_of
-from .a2a_stream import INPUT_REQUIRED, STATES, artifacts_of, state_of
+from .a2a_messages import metadata_of, payload_from, timeout_of
+from .a2a_task import INPUT_REQUIRED, Found, Known
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,76 +34,6 @@ _NO_ANSWER: Final = (
 _MAX_TASKS: Final = 1000
 _MAX_HISTORY_BYTES: Final = 16 * 1024 * 1024
 """Of so many tasks, with so many bytes of messages, it is remembered what was asked; the ones begun first go first."""
-
-
-@dataclass(slots=True)
-class Known:
-    """What is remembered of a task.
-
-    Attributes:
-        owner: Whose key it was begun with.
-        history: The caller's messages.
-        is_cancelled: It was cancelled while it waited for an answer.
-    """
-
-    owner: str | None
-    history: list[Message] = field(default_factory=list)
-    is_cancelled: bool = False
-
-    @property
-    def size(self) -> int:
-        """How many bytes its messages take."""
-        return sum(message.ByteSize() for message in self.history)
-
-
-@dataclass(slots=True)
-class Found:
-    """A task.
-
-    Attributes:
-        runs: Its invocations, at least one, the newest last.
-    """
-
-    id: str
-    known: Known
-    runs: list[InvocationHandle]
-
-    @property
-    def context_id(self) -> str:
-        """The session."""
-        return self.runs[0].context.session_id or ""
-
-    @property
-    def status(self) -> TaskStatus:
-        """How it stands."""
-        run = self.runs[-1]
-        state, parts = (STATES["cancelled"], []) if self.known.is_cancelled else state_of(run)
-        status = TaskStatus(state=state)
-        status.timestamp.FromMilliseconds(int(run.updated_at * 1000))
-        if parts:
-            status.message.CopyFrom(agent_message(f"{run.id}-end", self.id, self.context_id, parts))
-        return status
-
-    def head(self) -> Task:
-        """Return it without what it has made."""
-        return Task(id=self.id, context_id=self.context_id, status=self.status, history=self.known.history)
-
-    async def told(self) -> Task:
-        """Return it with what it has made, which is there once it is over or waits."""
-        return await self._with_artifacts(self.head(), self.runs)
-
-    async def begun(self) -> Task:
-        """Return it as it was when its newest run began."""
-        head = self.head()
-        if self.runs[-1].status != "queued":
-            head.status.CopyFrom(TaskStatus(state=STATES["running"]))
-        return await self._with_artifacts(head, self.runs[:-1])
-
-    async def _with_artifacts(self, task: Task, runs: list[InvocationHandle]) -> Task:
-        for run in runs:
-            if run.status == "succeeded":
-                task.artifacts.extend(await _artifacts(run))
-        return task
 
 
 class Tasks:
@@ -150,6 +79,14 @@ class Tasks:
         if not runs:
             raise TaskNotFoundError(f"There is no task {task_id[:80]!r}, or it is no longer kept.")
         return Found(task_id, known, runs)
+
+    async def has_gone_on(self, task: Found) -> bool:
+        """Say whether a task that waits for an answer has it by now, and add its run; or whether it was cancelled."""
+        task.known = self._known.get(task.id, task.known)
+        run = await self._app.find(_run_id(task.id, len(task.runs)))
+        if run is not None:
+            task.runs.append(run)
+        return run is not None or task.known.is_cancelled
 
     async def all_of(self, request: Request) -> list[Found]:
         """Return the tasks of the caller's that this process remembers."""
@@ -249,11 +186,3 @@ def _is_repeated(earlier: Message, message: Message) -> bool:
 def _run_id(task_id: str, number: int) -> str:
     """Return the id of a task's invocation, by its number."""
     return hashlib.sha256(f"{task_id}/{number}".encode()).hexdigest()[:32] if number else task_id
-
-
-async def _artifacts(run: InvocationHandle) -> list[Artifact]:
-    """Return what a run has made, nothing where its first events are no longer kept."""
-    try:
-        return artifacts_of(run.id, await run.events())
-    except EventsEvictedError:
-        return []
