@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio  # async-only
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -47,6 +48,7 @@ class Shelf:
         self.templates = ["t-1"]
         self.closed = False
         self.refuses_to_kill = False
+        self.kill_seconds = 0.0
         self.ends_at_once: tuple[int, str] | None = None
         self._start_timeout_seconds = start_timeout_seconds
 
@@ -113,6 +115,7 @@ class Shelf:
         self.calls.append(f"kill {sandbox_id}")
         if self.refuses_to_kill:
             raise AgentClientError("the shelf is locked")
+        await asyncio.sleep(self.kill_seconds)  # async-only: who is called in a thread keeps that thread anyway
         lived = self.sandboxes[sandbox_id].state != "ended"
         self.change(sandbox_id, state="ended", exit_code=-9)
         return lived

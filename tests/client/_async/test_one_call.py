@@ -75,3 +75,17 @@ async def test_a_stream_that_never_starts_leaves_no_sandbox() -> None:
         with pytest.raises(Exception, match="500"):
             [chunk async for chunk in client.stream_agent("t-1", "x")]
     assert shelf.sandboxes["b-1"].state == "ended"
+
+
+async def test_whoever_has_heard_the_end_of_a_stream_finds_its_sandbox_ended() -> None:
+    async with shelved() as (_, shelf, client):
+        shelf.kill_seconds = 0.1
+        assert [chunk async for chunk in client.stream_agent("t-1", "x")] == [42]
+        assert shelf.sandboxes["b-1"].state == "ended"
+        async with client.stream_agent("t-1", "x") as stream:
+            async for _ in stream:
+                break
+        assert shelf.sandboxes["b-2"].state == "ended"
+        async with client.stream_agent("t-1", "x") as stream:
+            assert [chunk async for chunk in stream] == [42]
+        assert shelf.sandboxes["b-3"].state == "ended"

@@ -48,6 +48,7 @@ class Shelf:
         self.templates = ["t-1"]
         self.closed = False
         self.refuses_to_kill = False
+        self.kill_seconds = 0.0
         self.ends_at_once: tuple[int, str] | None = None
         self._start_timeout_seconds = start_timeout_seconds
 

@@ -76,3 +76,17 @@ def test_a_stream_that_never_starts_leaves_no_sandbox() -> None:
         with pytest.raises(Exception, match="500"):
             [chunk for chunk in client.stream_agent("t-1", "x")]
     assert shelf.sandboxes["b-1"].state == "ended"
+
+
+def test_whoever_has_heard_the_end_of_a_stream_finds_its_sandbox_ended() -> None:
+    with shelved() as (_, shelf, client):
+        shelf.kill_seconds = 0.1
+        assert [chunk for chunk in client.stream_agent("t-1", "x")] == [42]
+        assert shelf.sandboxes["b-1"].state == "ended"
+        with client.stream_agent("t-1", "x") as stream:
+            for _ in stream:
+                break
+        assert shelf.sandboxes["b-2"].state == "ended"
+        with client.stream_agent("t-1", "x") as stream:
+            assert [chunk for chunk in stream] == [42]
+        assert shelf.sandboxes["b-3"].state == "ended"

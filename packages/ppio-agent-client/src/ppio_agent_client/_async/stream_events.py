@@ -46,14 +46,14 @@ class StreamEvents:
         self._is_open = False
         self._over = False
         self._cut_short = False
-        self._is_failing = False
+        self._is_ending = False
         self._error: Exception | None = None
         self._reason: BaseException | None = None
 
     async def open(self) -> None:
         """Send the request and wait for the start of the answer. Cancelled, it closes the stream."""
         try:
-            while not self._is_open and (not self.closed or self._is_failing):
+            while not self._is_open and (not self.closed or self._is_ending):
                 await self._pump.more(self._read, self._is_full)
             if not self._is_open:  # else the error comes behind what was read before it
                 self._raise_error()
@@ -105,11 +105,13 @@ class StreamEvents:
     async def close(self) -> None:
         """Leave the stream; before its end, this cancels the invocation. What was received can still be taken."""
         if self.closed:
+            if self._is_ending:
+                await self._pump.end(stop=False)
             return
         self.closed = True
         try:
             if self._is_open or not self._pump.is_awaited:  # else it leaves when it knows what to cancel
-                await self._pump.stop()
+                await self._pump.end(stop=True)
             await self._leave()
         finally:
             await self.source.close(self._reason, self.reader.chunks)
@@ -129,7 +131,7 @@ class StreamEvents:
         """Read until there is something. Return False at the end of the stream."""
         if self._cut_short:  # before it had begun: no stream ends as if it were whole
             raise self.reader.interrupted()
-        while not self._waiting and (not self.closed or self._is_failing):
+        while not self._waiting and (not self.closed or self._is_ending):
             try:
                 await self._pump.more(self._read, self._is_full)
             except io.AbandonedError as error:
@@ -157,9 +159,9 @@ class StreamEvents:
                 self.reader.interrupt(self._last_read)
                 self._is_open = True
                 raise
-            self._is_failing = True
+            self._is_ending = True
             self._error = await self._failed(error)
-            self._is_failing = False
+            self._is_ending = False
             return False
         except BaseException as error:
             self._reason = error
@@ -167,8 +169,9 @@ class StreamEvents:
             raise
         self._waiting.extend(events)
         if not events:
-            self._over = True
+            self._over = self._is_ending = True  # nobody hears of the end before everything is closed
             await self.close()
+            self._is_ending = False
         return bool(events)
 
     @property

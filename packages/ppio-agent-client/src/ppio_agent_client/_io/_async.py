@@ -234,12 +234,13 @@ class Pump:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def stop(self) -> None:
-        """End the work, unless it is the work itself that asks for that, and return when it is gone."""
+    async def end(self, *, stop: bool) -> None:
+        """Return when the work is gone, unless it is the work itself that asks for that; `stop` cancels it."""
         task = self._task
         if task is None or task is asyncio.current_task() or task.get_loop() is not asyncio.get_running_loop():
             return
-        task.cancel()
+        if stop:
+            task.cancel()
         await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # looked at: nobody waits for it any more

@@ -158,7 +158,7 @@ class Pump:
         """Do another piece."""
         work()
 
-    def stop(self) -> None:
+    def end(self, *, stop: bool) -> None:
         """Do nothing: whoever does the work finds its connection closed."""
 
 

@@ -47,14 +47,14 @@ class StreamEvents:
         self._is_open = False
         self._over = False
         self._cut_short = False
-        self._is_failing = False
+        self._is_ending = False
         self._error: Exception | None = None
         self._reason: BaseException | None = None
 
     def open(self) -> None:
         """Send the request and wait for the start of the answer. Cancelled, it closes the stream."""
         try:
-            while not self._is_open and (not self.closed or self._is_failing):
+            while not self._is_open and (not self.closed or self._is_ending):
                 self._pump.more(self._read, self._is_full)
             if not self._is_open:  # else the error comes behind what was read before it
                 self._raise_error()
@@ -106,11 +106,13 @@ class StreamEvents:
     def close(self) -> None:
         """Leave the stream; before its end, this cancels the invocation. What was received can still be taken."""
         if self.closed:
+            if self._is_ending:
+                self._pump.end(stop=False)
             return
         self.closed = True
         try:
             if self._is_open or not self._pump.is_awaited:  # else it leaves when it knows what to cancel
-                self._pump.stop()
+                self._pump.end(stop=True)
             self._leave()
         finally:
             self.source.close(self._reason, self.reader.chunks)
@@ -130,7 +132,7 @@ class StreamEvents:
         """Read until there is something. Return False at the end of the stream."""
         if self._cut_short:  # before it had begun: no stream ends as if it were whole
             raise self.reader.interrupted()
-        while not self._waiting and (not self.closed or self._is_failing):
+        while not self._waiting and (not self.closed or self._is_ending):
             try:
                 self._pump.more(self._read, self._is_full)
             except io.AbandonedError as error:
@@ -158,9 +160,9 @@ class StreamEvents:
                 self.reader.interrupt(self._last_read)
                 self._is_open = True
                 raise
-            self._is_failing = True
+            self._is_ending = True
             self._error = self._failed(error)
-            self._is_failing = False
+            self._is_ending = False
             return False
         except BaseException as error:
             self._reason = error
@@ -168,8 +170,9 @@ class StreamEvents:
             raise
         self._waiting.extend(events)
         if not events:
-            self._over = True
+            self._over = self._is_ending = True  # nobody hears of the end before everything is closed
             self.close()
+            self._is_ending = False
         return bool(events)
 
     @property
