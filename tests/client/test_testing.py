@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ppio_agent_client import (
     ClientConfig,
     HandlerError,
     IdleTimeoutError,
+    InvocationCancelledError,
     NetworkError,
     SandboxGoneError,
     SandboxPausedError,
@@ -206,3 +208,40 @@ def test_the_plugin_imports_nothing_until_a_test_asks(tmp_path: Path) -> None:
     command += ["--disable-plugin-autoload", "-p", "ppio_agent_client._pytest_plugin"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout
+
+
+async def test_background_work_runs_until_its_delays_are_over(fake_agent: FakeAgent) -> None:
+    fake_agent.will_stream("Two ", Delay(0.3), "lemons.")
+    async with fake_agent.client() as client:
+        job = await client.attach(fake_agent.url).submit("lemons")
+        info = await job.info()
+        assert (info.state, info.response, info.finished_at) == ("running", None, None)
+        with pytest.raises(TotalTimeoutError, match="goes on"):
+            await job.result(timeout=0.01)
+        assert (await job.result()).result == "Two lemons."
+        assert await job.status() == "succeeded"
+        assert await job.cancel() is False
+        assert await job.status() == "succeeded"
+
+
+async def test_a_cancel_ends_background_work_for_all_who_wait_for_it(fake_agent: FakeAgent) -> None:
+    fake_agent.will_stream("Two ", Delay(60), "lemons.")
+    async with fake_agent.client() as client:
+        job = await client.attach(fake_agent.url).submit("lemons")
+        async with job.events() as stream:
+            assert await anext(stream) == "Two "
+            assert await job.cancel() is True
+            with pytest.raises(InvocationCancelledError):
+                await anext(stream)
+        with pytest.raises(InvocationCancelledError):
+            await job.result()
+        assert await job.status() == "cancelled"
+
+
+def test_a_cancel_ends_background_work_for_the_blocking_client_too(fake_agent: FakeAgent) -> None:
+    fake_agent.will_stream(Delay(60))
+    with fake_agent.sync_client() as client:
+        job = client.attach(fake_agent.url).submit("lemons")
+        threading.Timer(0.1, job.cancel).start()
+        with pytest.raises(InvocationCancelledError):
+            job.result()

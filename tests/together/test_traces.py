@@ -59,7 +59,10 @@ async def main():
         session = client.attach(url)
         for prompt in prompts:
             try:
-                if prompt == "stream":
+                if prompt == "leave":
+                    async with session.stream("stream") as stream:
+                        await anext(stream)
+                elif prompt == "stream":
                     assert [chunk async for chunk in session.stream(prompt)] == ["one", "two"]
                 else:
                     assert (await session.invoke(prompt)).result == "t1"
@@ -127,6 +130,16 @@ def test_beside_the_instrumentation_of_httpx_there_is_one_span_for_the_call_and_
     assert found.keys() == {"caller", "invoke_agent", "POST", "agent"}
     assert found["POST"].span.parent_span_id == found["invoke_agent"].span.span_id
     assert found["agent"].span.parent_span_id == found["POST"].span.span_id
+
+
+@pytest.mark.slow
+def test_what_ends_a_stream_that_is_left_belongs_to_its_span(tmp_path: Path) -> None:
+    with collecting() as sink:
+        with agent_process(tmp_path, AGENT, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url) as (url, _):
+            traced(sink, url, "leave", instrumented=True)
+        found = spans(sink)
+    assert found.keys() == {"caller", "invoke_agent", "POST", "DELETE", "agent"}
+    assert found["DELETE"].span.parent_span_id == found["invoke_agent"].span.span_id
 
 
 @pytest.mark.slow

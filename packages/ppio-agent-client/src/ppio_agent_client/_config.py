@@ -113,7 +113,8 @@ class ClientConfig(BaseModel):
             try:
                 super().__init__(**settings)
             except ValidationError as error:
-                raise ConfigurationError("; ".join(map(_told, error.errors(include_url=False)))) from None
+                told = dict.fromkeys(map(_told, error.errors(include_url=False)))  # each once
+                raise ConfigurationError("; ".join(told)) from None
             checked_headers(self.headers)
 
     @field_serializer("proxy")
@@ -138,6 +139,8 @@ def _told(error: Any) -> str:
 
         near = get_close_matches(name, ClientConfig.model_fields, n=1)
         return f"ClientConfig has no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    if name == "api_key":
+        return f"api_key is a str, or a function that fetches one, not {type(given).__qualname__}"
     shown = f"{given!r}" if isinstance(given, int | float) else f"this {type(given).__qualname__}"
     return f"{name} is wrong: {error['msg'].lower()}, not {shown}"
 
@@ -158,6 +161,8 @@ def settle(
         arguments: Arguments of the client by field name; None stands for "not given".
         environment: Variables to read, those of this process unless given. An empty one counts as not set.
     """
+    if config is not None and not isinstance(config, ClientConfig):
+        raise ConfigurationError(f"config is a ClientConfig, not {type(config).__qualname__}: ClientConfig(timeout=60)")
     base = config or ClientConfig()
     variables = os.environ if environment is None else environment
     found = {name: value for name, value in arguments.items() if value is not None and value != ""}

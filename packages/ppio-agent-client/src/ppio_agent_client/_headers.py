@@ -31,6 +31,7 @@ _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 USER_AGENT: Final = f"ppio-agent-client/{__version__}"
 _NO_TOKEN: Final = re.compile(r"[^!-~]")
 _UNWRITABLE: Final = re.compile(r"[^\t -~]")
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _INSTEAD: Final = {
     SESSION_ID_HEADER: "session_id=",
     AGENTCORE_SESSION_ID_HEADER: "session_id=",
@@ -64,27 +65,51 @@ def checked_headers(headers: Mapping[str, str] | None, *, allowed: str = "") -> 
     Raises:
         ConfigurationError: One is set by the SDK itself, or cannot be written.
     """
+    if headers is not None and not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers are a dict of names and values, not {type(headers).__qualname__}")
+    checked = {}
     for name, value in (headers or {}).items():
         if not _NAME.fullmatch(str(name)):
             raise ConfigurationError(f"{name!r} cannot be the name of a header (RFC 9110, section 5.1)")
         if name.lower() in _RESERVED and name.lower() != allowed.lower():
             raise ConfigurationError(f"the header {name} is set by the SDK{_RESERVED[name.lower()]}")
-        if bad := _UNWRITABLE.search(str(value)):
+        if not isinstance(value, str):
+            raise ConfigurationError(f"the value of the header {name} is a str, not {type(value).__qualname__}")
+        checked[name] = without_space(value, f"the header {name}")
+        if bad := _UNWRITABLE.search(checked[name]):
             raise ConfigurationError(
                 f"the header {name} cannot be written: character {bad.start() + 1} of its value is not printable ASCII"
             )
-    return {name: str(value) for name, value in (headers or {}).items()}
+    return checked
 
 
 def checked_user_id(user_id: str | None) -> str | None:
-    """Return `user_id` if it can travel in its header.
+    """Return `user_id` if it can travel in its header, see `checked_text`."""
+    return None if user_id is None else checked_text(user_id, "a user id")
+
+
+def checked_text(value: object, what: str) -> str:
+    """Return `value` if it can stand in a header as it is: printable ASCII, with no space around it.
 
     Raises:
-        ConfigurationError: It is empty, or not printable ASCII.
+        ConfigurationError: It can't; the message names the first character that is wrong.
     """
-    if user_id is not None and not (user_id.strip() and user_id.isascii() and user_id.isprintable()):
-        raise ConfigurationError("a user id is a str of printable ASCII that is not empty")
-    return user_id
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{what} is a str, not {type(value).__qualname__}")
+    if not value:
+        raise ConfigurationError(f"{what} has at least one character")
+    if bad := _UNPRINTABLE.search(value):
+        raise ConfigurationError(
+            f"{what} is printable ASCII, and character {bad.start() + 1} of this one is {unicode_name(bad[0])}"
+        )
+    if value.strip() != value:
+        raise ConfigurationError(f"{what} has no space at its begin or end: {value!r}")
+    return value
+
+
+def unicode_name(character: str) -> str:
+    """Return how a character is called, as it may be invisible: `U+000A`, or `U+00E4 (ä)`."""
+    return f"U+{ord(character):04X}" + (f" ({character})" if character.isprintable() and character != " " else "")
 
 
 def merged(*headers: Mapping[str, str]) -> dict[str, str]:
@@ -124,7 +149,7 @@ def checked_session_id(session_id: object) -> str:
     return session_id
 
 
-def checked_token(token: str | None) -> str | None:
+def checked_token(token: object, what: str = "token") -> str | None:
     """Return `token` if it can stand in a header (RFC 6750, section 2.1). The message never shows it.
 
     White space around it is left out, with a warning: files of secrets often end in a newline.
@@ -134,13 +159,19 @@ def checked_token(token: str | None) -> str | None:
     """
     if token is None:
         return None
-    stripped = without_space(token, "a token")
+    if not isinstance(token, str):
+        raise ConfigurationError(f"the {what} is a str, not {type(token).__qualname__}")
+    stripped = without_space(token, f"the {what}")
     if not stripped:
-        raise ConfigurationError("the token is empty")
+        raise ConfigurationError(f"the {what} is empty")
+    if stripped.lower().startswith("bearer "):
+        raise ConfigurationError(f"the {what} is given without the word in front, {stripped[:6]!r}: the SDK adds it")
+    if stripped[0] == stripped[-1] and stripped[0] in "'\"":
+        raise ConfigurationError(f"the {what} stands between quotation marks; leave them out")
     if bad := _NO_TOKEN.search(stripped):
-        kind = "a space" if bad[0] == " " else "no printable ASCII"
+        kind = "a space" if bad[0] == " " else "not printable ASCII"
         raise ConfigurationError(
-            f"the token cannot stand in a header: character {bad.start() + 1} of {len(stripped)} is {kind}"
+            f"the {what} cannot stand in a header: character {bad.start() + 1} of {len(stripped)} is {kind}"
         )
     return stripped
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ppio_agent_models import INVOCATION_ID_HEADER, REQUEST_ID_HEADER
 
+from ._headers import merged
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def propagated(headers: Mapping[str, str]) -> dict[str, str]:
 
     carrier: dict[str, str] = {}
     inject(carrier)
-    return carrier | dict(headers)
+    return merged(carrier, headers)
 
 
 @cache

@@ -85,7 +85,7 @@ class InvocationResponse(Contract, Generic[Result]):
         """Whether this is the response to an earlier request with the same idempotency key."""
         return self._replayed
 
-    def known_as(self, invocation_id: str | None, *, replayed: bool = False) -> Self:
+    def _known_as(self, invocation_id: str | None, *, replayed: bool = False) -> Self:
         """Keep what the headers of the response say, and return this envelope."""
         self._invocation_id, self._replayed = invocation_id, replayed
         return self

@@ -109,12 +109,12 @@ class RequestContext:
         """Return the time since the invocation began, in seconds."""
         return time.monotonic() - self.started
 
-    def extend_to(self, timeout: float) -> None:
+    def _extend_to(self, timeout: float) -> None:
         """Set the time limit to `timeout` seconds from the start."""
         self.timeout = timeout
         self._deadline = self.started + timeout
 
-    def postpone(self, seconds: float, before: float) -> None:
+    def _postpone(self, seconds: float, before: float) -> None:
         """Move start and deadline of an invocation that began before `before`, when the process slept for `seconds`."""
         if self.started < before:
             self.started += seconds
@@ -136,10 +136,10 @@ class RequestContext:
 
             self.reporter(encode(value))
 
-    def begin(self, timeout: float) -> None:
+    def _begin(self, timeout: float) -> None:
         """Start the clock now, with a limit of `timeout` seconds."""
         self.started = time.monotonic()
-        self.extend_to(timeout)
+        self._extend_to(timeout)
 
     def child(self) -> RequestContext:
         """Return a context for another invocation: the same request, session and caller, and the time that is left."""

@@ -67,9 +67,9 @@ class AgentCalls(io.OneKind):
         """
         from .._config import with_options
 
-        return self.with_config(with_options(self._connection.config, timeout, max_retries))
+        return self._with_config(with_options(self._connection.config, timeout, max_retries))
 
-    def with_config(self, config: ClientConfig) -> Self:
+    def _with_config(self, config: ClientConfig) -> Self:
         """Return this session with the settings of a view of its client; for the client around it."""
         session = copy.copy(self)
         session._connection = self._connection.with_config(config)
@@ -143,7 +143,7 @@ class AgentCalls(io.OneKind):
         if stream and result_type is not None:
             raise ConfigurationError("a stream has chunks: use stream(request, chunk_type=...)")
         options = call_options(request, idempotency_key, on_disconnect, headers, user_id)
-        context = self.context(options)
+        context = self._context(options)
         if stream:
             chunks: InvocationStream = InvocationStream(InvocationSource(context, request, options))
             await chunks.open()
@@ -156,7 +156,7 @@ class AgentCalls(io.OneKind):
             "invoke_agent",
         )
         response = response_of(answer.status, answer.headers, await answer.read(), unix_now=io.unix_now())
-        response.known_as(invocation_id_of(answer.headers), replayed=was_replayed(answer.headers))
+        response._known_as(invocation_id_of(answer.headers), replayed=was_replayed(answer.headers))
         return typed(response, result_type)
 
     @overload
@@ -206,7 +206,7 @@ class AgentCalls(io.OneKind):
             ConfigurationError: `last_event_id` is not an ID of `sse` or `ndjson`.
         """
         options = call_options(request, idempotency_key, on_disconnect, headers, user_id)
-        source = InvocationSource(self.context(options), request, options, last_event_id)
+        source = InvocationSource(self._context(options), request, options, last_event_id)
         return InvocationStream(source, chunk_type)
 
     def events(
@@ -229,7 +229,7 @@ class AgentCalls(io.OneKind):
             user_id: As for `invoke`.
         """
         options = call_options(request, idempotency_key, on_disconnect, headers, user_id)
-        return AgentEventStream(InvocationSource(self.context(options), request, options, typed=True))
+        return AgentEventStream(InvocationSource(self._context(options), request, options, typed=True))
 
     async def submit(
         self,
@@ -257,7 +257,7 @@ class AgentCalls(io.OneKind):
             NetworkError: No response arrived.
         """
         options = call_options(request, idempotency_key, on_disconnect, headers, user_id)
-        context = self.context(options)
+        context = self._context(options)
         config = self._connection.config
         answer = await context.ask(
             lambda: requests.submit_call(context.peer, request, options, timeout),
@@ -269,7 +269,7 @@ class AgentCalls(io.OneKind):
 
     def invocation(self, invocation_id: str) -> InvocationHandle:
         """Return a handle of an invocation of this session, whichever process started it. Nothing is sent yet."""
-        return InvocationHandle(self.context(), requests.checked_invocation_id(invocation_id))
+        return InvocationHandle(self._context(), requests.checked_invocation_id(invocation_id))
 
     async def request_headers(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -289,7 +289,7 @@ class AgentCalls(io.OneKind):
         """
         return await self._connection.request_headers(method, path, headers or {}, body)
 
-    def context(self, options: CallOptions | None = None) -> CallContext:
+    def _context(self, options: CallOptions | None = None) -> CallContext:
         """Return what a call with these options needs of this session; for the modules behind it."""
         headers = {} if options is None else options.headers
         session_id = self.session_id if options is None else options.session_id or self.session_id

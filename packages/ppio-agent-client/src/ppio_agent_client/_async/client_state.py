@@ -108,7 +108,7 @@ class ClientState:
         with self._guard:
             session = self._sessions.get(sandbox.sandbox_id)
             if session is not None and not session.is_closed:
-                session.know(sandbox, keep_alive=keep_alive)
+                session._know(sandbox, keep_alive=keep_alive)
                 return session
             connection = self.connection_to(sandbox)
             held = SandboxHandle(
@@ -145,7 +145,7 @@ class ClientState:
         try:
             for session in [reference() for reference in self._sessions.valuerefs()]:
                 if session is not None:
-                    await session.end_keeping()
+                    await session._end_keeping()
         finally:
             if self._transport is not None:
                 await self._transport.close()

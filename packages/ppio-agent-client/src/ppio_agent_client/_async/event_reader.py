@@ -86,7 +86,7 @@ class EventReader:
         # An error, or an agent that answers with one value whatever it is asked for: one chunk.
         body = await answer.read()
         response = response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
-        self.envelope = response.known_as(self.invocation_id, replayed=self.replayed)
+        self.envelope = response._known_as(self.invocation_id, replayed=self.replayed)
 
     async def more(self) -> list[Event]:
         """Return the next events, at least one; an empty list at the end.
@@ -137,7 +137,7 @@ class EventReader:
         if decoder.error is not None:
             raise decoder.error
         if decoder.done is not None:
-            self.envelope = decoder.done.known_as(self.invocation_id, replayed=self.replayed)
+            self.envelope = decoder.done._known_as(self.invocation_id, replayed=self.replayed)
             assert self._answer is not None
             await self._answer.finish(_END_SECONDS)  # everything that was promised has arrived
             return []

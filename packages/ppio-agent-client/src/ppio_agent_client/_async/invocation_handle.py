@@ -70,16 +70,17 @@ class InvocationHandle:
             NetworkError: The agent didn't respond.
         """
         limits = self._limits(timeout)
-        while True:
-            left = limits.remaining(io.now())
-            if left is not None and left <= 0:
-                raise TotalTimeoutError(
-                    f"invocation {self.invocation_id} did not finish within {timeout:g} s; it goes on"
-                )
+        left = limits.remaining(io.now())
+        while left is None or left > 0:
             wait = requests.LONGEST_WAIT_SECONDS if left is None else min(requests.LONGEST_WAIT_SECONDS, left)
-            seen = await self._look(wait, limits)
+            try:
+                seen = await self._look(wait, limits)
+            except TotalTimeoutError:
+                break
             if seen.state.is_final:
                 return as_type(result_of(seen), result_type)
+            left = limits.remaining(io.now())
+        raise TotalTimeoutError(f"invocation {self.invocation_id} did not finish within {timeout:g} s; it goes on")
 
     @overload
     def events(self, after: int = 0, *, typed: Literal[False] = False, chunk_type: None = None) -> InvocationStream: ...

@@ -94,7 +94,7 @@ class OneStream(InvocationSource):
 
     async def open(self) -> Answer:
         """Find or make the session and send the request; making a session has limits of its own."""
-        self.context = (await self._one_call.begin()).context(self._options)
+        self.context = (await self._one_call.begin())._context(self._options)
         return await super().open()
 
     async def abandon(self, invocation_id: str) -> None:

@@ -224,12 +224,12 @@ class SandboxSession(AgentCalls):
         await self._connection.hang_up()
         return ended
 
-    async def end_keeping(self) -> None:
+    async def _end_keeping(self) -> None:
         """Extend the life of the sandbox no more; for the client that is closed around it."""
         if self._sandbox is not None:
             await self._sandbox.end_keeping()
 
-    def know(self, sandbox: Sandbox, *, keep_alive: bool = False) -> None:
+    def _know(self, sandbox: Sandbox, *, keep_alive: bool = False) -> None:
         """Remember the newer state of the sandbox that was found elsewhere, and whether it is to be kept alive."""
         if self._sandbox is not None:
             self._sandbox.know(sandbox)

@@ -13,7 +13,7 @@ import ppio_agent_models as models
 from ppio_agent_models import PPIOAgentRuntimeError
 from ppio_agent_models._framing import EventFramer
 
-from .._core.relay import HEARTBEAT_SECONDS, JsonLines, ServerSentEvents
+from .._core.relay import HEARTBEAT_SECONDS, JsonLines, ServerSentEvents, checked_heartbeat
 from .._core.streaming import number_of
 from .._io import _async as io
 from .stream_events import StreamEvents
@@ -110,14 +110,14 @@ class InvocationStream(io.OneKind, Generic[Chunk]):
         Args:
             heartbeat_seconds: How often a silent stream sends a comment, so that no proxy in between closes it.
         """
-        return _relayed(self, ServerSentEvents(), heartbeat_seconds)
+        return _relayed(self, ServerSentEvents(), checked_heartbeat(heartbeat_seconds))
 
     def ndjson(self, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> AsyncIterator[bytes]:
         """Yield the stream as lines of JSON (`application/x-ndjson`), each with `kind`, `data` and `event_id`.
 
         Kinds are `chunk`, `progress`, `heartbeat`, and at the end `done` or `error`. Everything else is as for `sse`.
         """
-        return _relayed(self, JsonLines(), heartbeat_seconds)
+        return _relayed(self, JsonLines(), checked_heartbeat(heartbeat_seconds))
 
     async def open(self) -> None:
         """Send the request and wait for the start of the response; does nothing if the stream is already open.

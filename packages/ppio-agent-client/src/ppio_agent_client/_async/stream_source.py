@@ -203,7 +203,9 @@ class InvocationSource(EventsSource):
     async def abandon(self, invocation_id: str) -> None:
         """Cancel the invocation; within a short time, and whatever comes of it."""
         if self._options.on_disconnect != "continue":
-            await io.to_the_end(self._cancel(invocation_id))
+            assert self.span is not None
+            with self.span.active():
+                await io.to_the_end(self._cancel(invocation_id))
 
     async def _cancel(self, invocation_id: str) -> bool:
         connection = self._context.connection

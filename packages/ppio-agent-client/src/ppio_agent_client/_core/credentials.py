@@ -86,7 +86,7 @@ def key_headers(key: str, *, bearer: bool) -> dict[str, str]:
     Raises:
         ConfigurationError: It has characters that no header can carry.
     """
-    key = checked_token(key) or ""
+    key = checked_token(key, "api_key") or ""
     return {"Authorization": f"Bearer {key}"} if bearer else {"X-API-KEY": key}
 
 

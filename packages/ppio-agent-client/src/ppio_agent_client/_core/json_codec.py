@@ -5,10 +5,13 @@ pydantic_core comes with the first client that is made, and not with the import 
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
 from ppio_agent_models import SerializationError
+
+_MAX_PATH_CHARS = 40
 
 
 def load(text: bytes | str) -> Any:
@@ -58,11 +61,18 @@ def _dump_slowly(value: Any, name: str) -> bytes:
     try:
         return json.dumps(value, allow_nan=False, default=_jsonable).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        path, kind = _culprit(value, name, 0) or (name, type(value))
-        raise SerializationError(
-            f"{path} cannot become JSON: {kind.__module__}.{kind.__qualname__} has no JSON form; send plain data",
-            status_code=None,
-        ) from error
+        path, culprit = _culprit(value, name, 0) or (name, value)
+        raise SerializationError(f"{path} cannot become JSON: {_reason(culprit)}", status_code=None) from error
+
+
+def _reason(culprit: Any) -> str:
+    if isinstance(culprit, dict | list | tuple):
+        return "it is nested too deeply, or in itself"
+    if isinstance(culprit, type):
+        return f"it is the class {culprit.__qualname__} and no object of it"
+    kind = type(culprit)
+    told = "a coroutine: await it first" if inspect.iscoroutine(culprit) else "send plain data"
+    return f"{kind.__module__}.{kind.__qualname__} has no JSON form; {told}"
 
 
 def _jsonable(value: Any) -> Any:
@@ -71,10 +81,10 @@ def _jsonable(value: Any) -> Any:
     return pydantic_core.to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64")
 
 
-def _culprit(value: Any, path: str, depth: int) -> tuple[str, type] | None:
-    """Return path and type of the first thing inside `value` that does not become JSON."""
+def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any] | None:
+    """Return path and value of the first thing inside `value` that does not become JSON."""
     if depth > 100:
-        return path, type(value)
+        return path[:_MAX_PATH_CHARS] + "...", value
     if isinstance(value, dict):
         parts = [(f"{path}.{key}", item) for key, item in value.items()]
     elif isinstance(value, list | tuple):
@@ -83,6 +93,6 @@ def _culprit(value: Any, path: str, depth: int) -> tuple[str, type] | None:
         try:
             json.dumps(value, default=_jsonable)
         except (TypeError, ValueError, RecursionError):
-            return path, type(value)
+            return path, value
         return None
     return next(filter(None, (_culprit(item, name, depth + 1) for name, item in parts)), None)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import ppio_agent_models as models
 from ppio_agent_models import (
     DEFAULT_SANDBOX_SECONDS,
+    ConfigurationError,
     SandboxCreationError,
     SandboxGoneError,
     SandboxPausedError,
@@ -38,6 +39,8 @@ def sandbox_spec(
 ) -> SandboxSpec:
     """Return what a sandbox is made from: as `config` says, with another life and with more metadata where given."""
     wanted = config or models.SandboxConfig()
+    if "://" in template_id:
+        raise ConfigurationError(f"{template_id!r} is an address and no template: call an agent that runs by attach()")
     return SandboxSpec(
         session_id=session_id,
         template_id=template_id,

@@ -154,13 +154,14 @@ def failed(failure: Failure, reason: object, where: str, limits: Limits, now: fl
     if failure in _LATE and left is not None and left <= 0:
         return too_long(where, limits)
     if failure is Failure.LATE_CONNECTION:
-        return ConnectTimeoutError(f"no connection for {where} within {limits.connect or 0:g} s")
+        return ConnectTimeoutError(f"no connection for {where} {_within(limits.connect)}")
     if failure is Failure.NO_BEGIN:
-        return FirstByteTimeoutError(f"{where}: no response began within {limits.first_byte or 0:g} s")
+        return FirstByteTimeoutError(f"{where}: no response began {_within(limits.first_byte)}")
     if failure in _LATE:
-        return IdleTimeoutError(f"{where}: no data for {limits.idle or 0:g} s")
+        return IdleTimeoutError(f"{where}: no data {_within(limits.idle)}")
     if failure is Failure.NEVER_SENT:
-        return NetworkError(f"{where} was not sent: {reason}", retryable=True)
+        hint = "; is it http and not https?" if "WRONG_VERSION_NUMBER" in str(reason) else ""
+        return NetworkError(f"{where} was not sent: {reason}{hint}", retryable=True)
     if failure is Failure.IMPOSSIBLE:
         return ConfigurationError(f"{where} cannot be sent: {reason}")
     if failure is Failure.UNTRUSTED:
@@ -171,6 +172,11 @@ def failed(failure: Failure, reason: object, where: str, limits: Limits, now: fl
     if failure is Failure.LOST:
         return NetworkError(f"the connection for {where} was lost: {reason}")
     return NetworkError(f"{where} failed: {reason}")
+
+
+def _within(limit: float | None) -> str:
+    """Return a limit in words; None where the layer below has one of its own."""
+    return "in time" if limit is None else f"within {limit:g} s"
 
 
 def too_long(where: str, limits: Limits) -> TotalTimeoutError:

@@ -65,12 +65,28 @@ class JsonLines:
         return _json_line("error", _told(error), None)
 
 
-def position_of(last_event_id: str) -> tuple[str, int]:
+def checked_heartbeat(seconds: object) -> float:
+    """Return how often a silent stream sends a heartbeat.
+
+    Raises:
+        ConfigurationError: It would send nothing else.
+    """
+    if not isinstance(seconds, int | float) or not seconds > 0:
+        raise ConfigurationError(f"heartbeat_seconds is a number above 0, not {seconds!r}")
+    return seconds
+
+
+def position_of(last_event_id: object) -> tuple[str, int]:
     """Return invocation and event number that the `Last-Event-ID` of a passed-on stream names.
 
     Raises:
         ConfigurationError: It is none that such a stream has sent.
     """
+    if not isinstance(last_event_id, str):
+        raise ConfigurationError(
+            f"last_event_id is the str that sse() or ndjson() sent, not {type(last_event_id).__qualname__}; to read on "
+            "after the event of a number: session.invocation(invocation_id).events(after=number)"
+        )
     invocation_id, _, number = last_event_id.rpartition(":")
     if not invocation_id or number_of(number.encode()) is None:
         raise ConfigurationError(

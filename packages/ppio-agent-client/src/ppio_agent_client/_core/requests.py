@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -26,7 +27,16 @@ from ppio_agent_models import (
     ConfigurationError,
 )
 
-from .._headers import checked_headers, checked_session_id, checked_user_id, encoded_session_id, merged
+from .._headers import (
+    checked_headers,
+    checked_session_id,
+    checked_text,
+    checked_user_id,
+    encoded_session_id,
+    merged,
+    unicode_name,
+    without_space,
+)
 from .request_body import Request, body_of, requested_timeout, text_in
 
 OnDisconnect = Literal["cancel", "continue"]
@@ -151,9 +161,7 @@ def call_options(
         ConfigurationError: The key cannot travel in a header, a header is ours or cannot be written, or a word is
             none of those that there are.
     """
-    if not (key and key.isascii() and key.isprintable()):
-        raise ConfigurationError("an idempotency key is printable ASCII, at least one character")
-    if len(key) > MAX_IDEMPOTENCY_KEY_CHARS:
+    if len(checked_text(key, "an idempotency key")) > MAX_IDEMPOTENCY_KEY_CHARS:
         raise ConfigurationError(
             f"an idempotency key has at most {MAX_IDEMPOTENCY_KEY_CHARS} characters, not {len(key)}"
         )
@@ -190,14 +198,19 @@ def invoke_call(peer: Peer, request: Request, options: CallOptions, *, stream: b
     return Call("POST", f"{peer.url}/invocations", sent, body_of(request))
 
 
-def submit_call(peer: Peer, request: Request, options: CallOptions, timeout: float | None) -> Call:
+def submit_call(peer: Peer, request: Request, options: CallOptions, timeout: object) -> Call:
     """Return the call that hands work in and does not wait for it (RFC 7240, section 4.1).
 
     `timeout` is the longest time of the work, in seconds; what the request says unless given.
+
+    Raises:
+        ConfigurationError: It is no number above 0.
     """
     call = invoke_call(peer, request, options, stream=False)
     call.headers["Prefer"] = "respond-async"
     if timeout is not None:
+        if not isinstance(timeout, int | float) or not timeout > 0:
+            raise ConfigurationError(f"the timeout of submitted work is a number of seconds above 0, not {timeout!r}")
         call.headers[TIMEOUT_HEADER] = f"{timeout:g}"
     return call
 
@@ -245,12 +258,16 @@ def checked_invocation_id(invocation_id: object) -> str:
     return invocation_id
 
 
-def checked_url(url: str) -> str:
-    """Return the base address of an agent, without a trailing slash.
+def checked_url(url: object, what: str = "an agent's address") -> str:
+    """Return the base address of an agent, without a trailing slash and white space around it.
 
     Raises:
         ConfigurationError: It is no http or https address, or has a query or fragment.
     """
+    if not isinstance(url, str):
+        hint = "; is a variable of the environment not set?" if url is None else ""
+        raise ConfigurationError(f"{what} is a str, not {type(url).__qualname__}{hint}")
+    url = without_space(url, what)
     try:
         parts = urlsplit(url)
         wrong = _wrong_with(url, parts)
@@ -258,15 +275,19 @@ def checked_url(url: str) -> str:
         wrong = str(error).lower()  # of the port, or of an address in brackets
     if wrong:
         raise ConfigurationError(
-            f"an agent's address is http://host:port or https://host, without credentials, query or fragment; {wrong}"
+            f"{what} is http://host:port or https://host, without credentials, query or fragment; {wrong}"
         )
     return url.rstrip("/")
 
 
 def _wrong_with(url: str, parts: SplitResult) -> str:
     """Return what is wrong with an address, which may hold a password and isn't shown whole."""
+    if not url.strip():
+        return "this one is empty"
     if "@" in url:
         return "this one has credentials, which go to attach() as token= or auth="
+    if bad := re.search(r"[^!-~]", url):
+        return f"character {bad.start() + 1} of this one is {unicode_name(bad[0])}"
     if parts.scheme not in {"http", "https"}:
         if "://" in url:
             return f"this one begins with {parts.scheme!r}"
@@ -276,6 +297,8 @@ def _wrong_with(url: str, parts: SplitResult) -> str:
         return "this one has no host"
     if parts.port == 0:
         return "port 0 is none to call"
+    if parts.path.rstrip("/").endswith("/invocations"):
+        return "this one ends with /invocations, which the SDK adds"
     return "this one has a query or a fragment" if "?" in url or "#" in url else ""
 
 

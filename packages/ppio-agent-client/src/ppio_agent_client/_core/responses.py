@@ -116,7 +116,7 @@ def result_of(resource: models.InvocationResource) -> models.InvocationResponse:
     response = resource.response or models.InvocationResponse(status="error")
     if response.status == "error":
         raise error_from_envelope(response.model_dump(), None, {})
-    return response.known_as(resource.invocation_id)
+    return response._known_as(resource.invocation_id)
 
 
 def invocation_id_of(headers: Mapping[str, str]) -> str | None:

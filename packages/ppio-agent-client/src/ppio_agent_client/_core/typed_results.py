@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import ppio_agent_models as models
 from ppio_agent_models import ConfigurationError, ResultValidationError
@@ -39,13 +39,13 @@ def fitted(value: Any, kind: type[T], *, what: str, request_id: str | None) -> T
     from pydantic import ValidationError
 
     try:
-        adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]  # types are hashable
+        adapter: TypeAdapter[T] = _adapter_for(kind)
         return adapter.validate_json(dump(value, name=what))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
         told = [": ".join(filter(None, (_path(each["loc"]), each["msg"]))) for each in details]
         more = f" (and {len(told) - _MAX_TOLD} more)" if len(told) > _MAX_TOLD else ""
-        name = getattr(kind, "__qualname__", repr(kind))
+        name = repr(kind) if get_args(kind) else getattr(kind, "__qualname__", repr(kind))
         raise ResultValidationError(
             f"the {what} of the agent does not fit {name}: {'; '.join(told[:_MAX_TOLD])}{more}",
             result=value,
@@ -57,12 +57,25 @@ def _path(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
 
 
+def _adapter_for(kind: Any) -> TypeAdapter[Any]:
+    try:
+        return _adapter(kind)
+    except TypeError as error:  # it cannot be hashed
+        raise _no_type(kind) from error
+
+
 @lru_cache(256)
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+    if isinstance(kind, str):
+        raise _no_type(kind)
     try:
         return TypeAdapter(kind)
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise ConfigurationError(f"pydantic cannot validate a result as {kind!r}: {error.message}") from error
+
+
+def _no_type(kind: object) -> ConfigurationError:
+    return ConfigurationError(f"the type of a result is a class, list[int] and the like, not {kind!r}")

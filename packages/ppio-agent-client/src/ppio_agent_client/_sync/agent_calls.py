@@ -68,9 +68,9 @@ class AgentCalls(io.OneKind):
         """
         from .._config import with_options
 
-        return self.with_config(with_options(self._connection.config, timeout, max_retries))
+        return self._with_config(with_options(self._connection.config, timeout, max_retries))
 
-    def with_config(self, config: ClientConfig) -> Self:
+    def _with_config(self, config: ClientConfig) -> Self:
         """Return this session with the settings of a view of its client; for the client around it."""
         session = copy.copy(self)
         session._connection = self._connection.with_config(config)
@@ -144,7 +144,7 @@ class AgentCalls(io.OneKind):
         if stream and result_type is not None:
             raise ConfigurationError("a stream has chunks: use stream(request, chunk_type=...)")
         options = call_options(request, idempotency_key, on_disconnect, headers, user_id)
-        context = self.context(options)
+        context = self._context(options)
         if stream:
             chunks: SyncInvocationStream = SyncInvocationStream(InvocationSource(context, request, options))
             chunks.open()
@@ -157,7 +157,7 @@ class AgentCalls(io.OneKind):
             "invoke_agent",
         )
         response = response_of(answer.status, answer.headers, answer.read(), unix_now=io.unix_now())
-        response.known_as(invocation_id_of(answer.headers), replayed=was_replayed(answer.headers))
+        response._known_as(invocation_id_of(answer.headers), replayed=was_replayed(answer.headers))
         return typed(response, result_type)
 
     @overload
@@ -207,7 +207,7 @@ class AgentCalls(io.OneKind):
             ConfigurationError: `last_event_id` is not an ID of `sse` or `ndjson`.
         """
         options = call_options(request, idempotency_key, on_disconnect, headers, user_id)
-        source = InvocationSource(self.context(options), request, options, last_event_id)
+        source = InvocationSource(self._context(options), request, options, last_event_id)
         return SyncInvocationStream(source, chunk_type)
 
     def events(
@@ -230,7 +230,7 @@ class AgentCalls(io.OneKind):
             user_id: As for `invoke`.
         """
         options = call_options(request, idempotency_key, on_disconnect, headers, user_id)
-        return SyncAgentEventStream(InvocationSource(self.context(options), request, options, typed=True))
+        return SyncAgentEventStream(InvocationSource(self._context(options), request, options, typed=True))
 
     def submit(
         self,
@@ -258,7 +258,7 @@ class AgentCalls(io.OneKind):
             NetworkError: No response arrived.
         """
         options = call_options(request, idempotency_key, on_disconnect, headers, user_id)
-        context = self.context(options)
+        context = self._context(options)
         config = self._connection.config
         answer = context.ask(
             lambda: requests.submit_call(context.peer, request, options, timeout),
@@ -270,7 +270,7 @@ class AgentCalls(io.OneKind):
 
     def invocation(self, invocation_id: str) -> SyncInvocationHandle:
         """Return a handle of an invocation of this session, whichever process started it. Nothing is sent yet."""
-        return SyncInvocationHandle(self.context(), requests.checked_invocation_id(invocation_id))
+        return SyncInvocationHandle(self._context(), requests.checked_invocation_id(invocation_id))
 
     def request_headers(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -290,7 +290,7 @@ class AgentCalls(io.OneKind):
         """
         return self._connection.request_headers(method, path, headers or {}, body)
 
-    def context(self, options: CallOptions | None = None) -> CallContext:
+    def _context(self, options: CallOptions | None = None) -> CallContext:
         """Return what a call with these options needs of this session; for the modules behind it."""
         headers = {} if options is None else options.headers
         session_id = self.session_id if options is None else options.session_id or self.session_id

@@ -381,4 +381,4 @@ class SyncAgentRuntimeClient(io.OneKind):
     ) -> SyncSandboxSession:
         keep_alive = self.config.keep_alive if keep_alive is None else keep_alive
         session = self._state.session(self, sandbox, life_seconds, keep_alive=keep_alive)
-        return session if self.config is self._state.config else session.with_config(self.config)
+        return session if self.config is self._state.config else session._with_config(self.config)

@@ -109,7 +109,7 @@ class ClientState:
         with self._guard:
             session = self._sessions.get(sandbox.sandbox_id)
             if session is not None and not session.is_closed:
-                session.know(sandbox, keep_alive=keep_alive)
+                session._know(sandbox, keep_alive=keep_alive)
                 return session
             connection = self.connection_to(sandbox)
             held = SandboxHandle(
@@ -146,7 +146,7 @@ class ClientState:
         try:
             for session in [reference() for reference in self._sessions.valuerefs()]:
                 if session is not None:
-                    session.end_keeping()
+                    session._end_keeping()
         finally:
             if self._transport is not None:
                 self._transport.close()

@@ -95,7 +95,7 @@ class OneStream(InvocationSource):
 
     def open(self) -> Answer:
         """Find or make the session and send the request; making a session has limits of its own."""
-        self.context = (self._one_call.begin()).context(self._options)
+        self.context = (self._one_call.begin())._context(self._options)
         return super().open()
 
     def abandon(self, invocation_id: str) -> None:

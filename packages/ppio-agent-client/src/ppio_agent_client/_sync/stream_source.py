@@ -204,7 +204,9 @@ class InvocationSource(EventsSource):
     def abandon(self, invocation_id: str) -> None:
         """Cancel the invocation; within a short time, and whatever comes of it."""
         if self._options.on_disconnect != "continue":
-            io.to_the_end(self._cancel(invocation_id))
+            assert self.span is not None
+            with self.span.active():
+                io.to_the_end(self._cancel(invocation_id))
 
     def _cancel(self, invocation_id: str) -> bool:
         connection = self._context.connection

@@ -92,7 +92,7 @@ class FakeAgent:
 
         return FakeTransport(self)
 
-    def begin(self, request: RecordedRequest) -> tuple[FakeInvocation, bool]:
+    def _begin(self, request: RecordedRequest) -> tuple[FakeInvocation, bool]:
         """Return the invocation that a request asks for, and whether an earlier one with its key has begun it."""
         with self._lock:
             key = None if request.idempotency_key is None else (request.session_id, request.idempotency_key)
@@ -107,7 +107,7 @@ class FakeAgent:
                 self._keys[key] = invocation
             return invocation, False
 
-    def find(self, invocation_id: str) -> FakeInvocation | None:
+    def _find(self, invocation_id: str) -> FakeInvocation | None:
         """Return an invocation that was asked for."""
         return self._invocations.get(invocation_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -85,7 +86,7 @@ class RecordedRequest:
     is_background: bool
 
     @classmethod
-    def of(cls, payload: Any, headers: Mapping[str, str]) -> RecordedRequest:
+    def _of(cls, payload: Any, headers: Mapping[str, str]) -> RecordedRequest:
         """Return the record of a request."""
         from urllib.parse import unquote
 
@@ -115,14 +116,15 @@ class FakeInvocation:
         self.items: tuple[Item, ...] = _framed(items, metadata.get("session_id") or invocation_id, invocation_id)
         self.is_typed: bool = any(isinstance(item, Typed) for item in self.items)
         self.created_at: datetime = datetime.now(UTC)
-        self.cancelled = False
+        self.is_cancelled = False
+        self._started = time.monotonic()
         self._metadata = dict(metadata)
         self._cuts = {index for index, item in enumerate(self.items) if isinstance(item, Cut)}
 
     @property
     def error(self) -> Exception | None:
         """What ends it, if it fails."""
-        if self.cancelled:
+        if self.is_cancelled:
             return models.InvocationCancelledError("the invocation was cancelled", status_code=409)
         return next((item for item in self.items if isinstance(item, Exception)), None)
 
@@ -135,7 +137,15 @@ class FakeInvocation:
     @property
     def seconds(self) -> float:
         """How long all of it takes."""
-        return sum(item.seconds for item in self.items if isinstance(item, Delay))
+        return float(sum(item.seconds for item in self.items if isinstance(item, Delay)))
+
+    def remaining(self) -> float:
+        """Return how many seconds of it are left; 0 when it is over."""
+        return 0.0 if self.is_cancelled else max(0.0, self._started + self.seconds - time.monotonic())
+
+    def cancel(self) -> None:
+        """Cancel it, unless it is over."""
+        self.is_cancelled = self.is_cancelled or self.remaining() > 0
 
     def take_cut(self, index: int | None = None) -> bool:
         """Say whether the connection is cut at this item, or anywhere; each cut happens once."""
@@ -158,18 +168,20 @@ class FakeInvocation:
         )
 
     def resource(self) -> models.InvocationResource:
-        """Return what the agent says about it; it is over as soon as it was asked for, whatever its delays."""
+        """Return what the agent says about it: it runs until its delays are over."""
         states = models.InvocationState
-        state = states.CANCELLED if self.cancelled else states.FAILED if self.error else states.SUCCEEDED
-        return models.InvocationResource(
+        said = [item for item in self.items if not isinstance(item, Delay | Cut | Exception)]
+        about = models.InvocationResource(
             invocation_id=self.invocation_id,
-            state=state,
+            state=states.RUNNING,
             created_at=self.created_at,
             started_at=self.created_at,
-            finished_at=datetime.now(UTC),
-            last_event_id=len([item for item in self.items if not isinstance(item, Delay | Cut | Exception)]) + 1,
-            response=self.envelope(),
         )
+        if self.remaining():
+            return about
+        state = states.CANCELLED if self.is_cancelled else states.FAILED if self.error else states.SUCCEEDED
+        ended = {"finished_at": datetime.now(UTC), "last_event_id": len(said) + 1, "response": self.envelope()}
+        return about.model_copy(update={"state": state, **ended})
 
     def _result(self) -> Any:
         chunks = [item for item in self.items if not isinstance(item, Delay | Cut | Progress)]

@@ -39,50 +39,63 @@ class FakeTransport(httpx.MockTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a request of an async client, as `_answer` does one of a blocking client."""
         await request.aread()
-        response, seconds = self._respond(request)
-        await _in_time(asyncio.sleep(seconds), request) if seconds else None
-        return response
+        for step in self._steps(request):
+            if not isinstance(step, float):
+                return step
+            await asyncio.sleep(step)
+        raise AssertionError  # the last step is the answer
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
-        response, seconds = self._respond(request)
-        limit = request.extensions.get("timeout", {}).get("read")
-        if limit is not None and seconds > limit:
-            time.sleep(limit)
-            raise httpx.ReadTimeout("the fake agent is silent", request=request)
-        time.sleep(seconds)
-        return response
+        for step in self._steps(request):
+            if not isinstance(step, float):
+                return step
+            time.sleep(step)
+        raise AssertionError  # as above
 
-    def _respond(self, request: httpx.Request) -> tuple[httpx.Response, float]:
-        """Return the answer, and after how many seconds it comes."""
+    def _steps(self, request: httpx.Request) -> Iterator[float | httpx.Response]:
+        """Yield pauses in seconds, and then the answer."""
         path = request.url.path
         if path == "/ping":
-            return _json(200, {"status": "Healthy"}), 0
-        if path == "/invocations":
-            return self._invoke(request)
-        _, _, invocation_id, *rest = path.split("/")
-        invocation = self._agent.find(invocation_id)
-        if invocation is None:
-            return _json(404, _error("NotFoundError", f"There is no invocation {invocation_id!r}.")), 0
-        if rest:
-            after = int(request.headers.get(LAST_EVENT_ID_HEADER, "0"))
-            return _stream(_Events(invocation, after, request), _headers(invocation)), 0
-        if request.method == "DELETE":
-            invocation.cancelled = True
-        return _json(200, invocation.resource().model_dump(mode="json")), 0
+            yield _json(200, {"status": "Healthy"})
+        elif path == "/invocations":
+            yield from self._invoke(request)
+        else:
+            _, _, invocation_id, *rest = path.split("/")
+            yield from self._about(invocation_id, request, wants_events=bool(rest))
 
-    def _invoke(self, request: httpx.Request) -> tuple[httpx.Response, float]:
-        asked = RecordedRequest.of(json.loads(request.content), dict(request.headers))
-        invocation, replayed = self._agent.begin(asked)
+    def _invoke(self, request: httpx.Request) -> Iterator[float | httpx.Response]:
+        asked = RecordedRequest._of(json.loads(request.content), dict(request.headers))
+        invocation, replayed = self._agent._begin(asked)
         headers = _headers(invocation)
         if replayed:
             headers[IDEMPOTENCY_REPLAYED_HEADER] = "true"
         if asked.is_background:
-            return _json(202, invocation.resource().model_dump(mode="json"), headers), 0
-        if asked.wants_stream and not invocation.fails_at_once:
-            return _stream(_Events(invocation, 0, request), headers), 0
-        if invocation.take_cut():
+            yield _json(202, invocation.resource().model_dump(mode="json"), headers)
+        elif asked.wants_stream and not invocation.fails_at_once:
+            yield _stream(_Events(invocation, 0, request), headers)
+        elif invocation.take_cut():
             raise httpx.ReadError("the fake agent cut the connection", request=request)
-        return _json(status_of(invocation.error), invocation.envelope().model_dump(), headers), invocation.seconds
+        else:
+            yield from _silence(invocation, invocation.remaining(), request)
+            yield _json(status_of(invocation.error), invocation.envelope().model_dump(), headers)
+
+    def _about(
+        self, invocation_id: str, request: httpx.Request, *, wants_events: bool
+    ) -> Iterator[float | httpx.Response]:
+        invocation = self._agent._find(invocation_id)
+        if invocation is None:
+            yield _json(404, _error("NotFoundError", f"There is no invocation {invocation_id!r}."))
+        elif wants_events:
+            after = int(request.headers.get(LAST_EVENT_ID_HEADER, "0"))
+            yield _stream(_Events(invocation, after, request), _headers(invocation))
+        elif request.method == "DELETE":
+            before = invocation.resource()
+            invocation.cancel()
+            yield _json(200 if before.state.is_final else 202, before.model_dump(mode="json"))
+        else:
+            wait = float(request.url.params.get("wait", "0"))
+            yield from _silence(invocation, min(wait, invocation.remaining()), request)
+            yield _json(200, invocation.resource().model_dump(mode="json"))
 
 
 class _Events(httpx.AsyncByteStream, httpx.SyncByteStream):
@@ -97,28 +110,25 @@ class _Events(httpx.AsyncByteStream, httpx.SyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for part in self._parts():
             if isinstance(part, float):
-                await _in_time(asyncio.sleep(part), self._request)
+                await asyncio.sleep(part)
             else:
                 yield part
 
     def __iter__(self) -> Iterator[bytes]:
-        limit = self._request.extensions.get("timeout", {}).get("read")
         for part in self._parts():
-            if not isinstance(part, float):
+            if isinstance(part, float):
+                time.sleep(part)
+            else:
                 yield part
-                continue
-            time.sleep(part if limit is None else min(part, limit))
-            if limit is not None and part > limit:
-                raise httpx.ReadTimeout("the fake agent is silent", request=self._request)
 
     def _parts(self) -> Iterator[bytes | float]:
         number = 0
         for index, item in enumerate(self._invocation.items):
-            if self._invocation.cancelled or isinstance(item, Exception):
+            if self._invocation.is_cancelled or isinstance(item, Exception):
                 break
             if isinstance(item, Delay):
                 if number >= self._after:
-                    yield float(item.seconds)
+                    yield from _silence(self._invocation, item.seconds, self._request)
             elif isinstance(item, Cut):
                 if self._invocation.take_cut(index):
                     raise httpx.ReadError("the fake agent cut the connection", request=self._request)
@@ -147,12 +157,18 @@ def _event(number: int, item: Any) -> bytes:
     return b"id: %d\ndata: %b\n\n" % (number, to_json(item.result if isinstance(item, Value) else item))
 
 
-async def _in_time(waiting: Any, request: httpx.Request) -> None:
-    """Wait, for as long as the client lets an answer be silent."""
-    try:
-        await asyncio.wait_for(waiting, request.extensions.get("timeout", {}).get("read"))
-    except TimeoutError:
-        raise httpx.ReadTimeout("the fake agent is silent", request=request) from None
+def _silence(invocation: FakeInvocation, seconds: float, request: httpx.Request) -> Iterator[float]:
+    """Yield short pauses until so many seconds are over, or the invocation is cancelled from wherever.
+
+    Raises:
+        httpx.ReadTimeout: They are more than the client lets an answer be silent.
+    """
+    limit = request.extensions.get("timeout", {}).get("read")
+    end = time.monotonic() + (seconds if limit is None else min(seconds, limit))
+    while not invocation.is_cancelled and (left := end - time.monotonic()) > 0:
+        yield min(left, 0.02)
+    if limit is not None and seconds > limit and not invocation.is_cancelled:
+        raise httpx.ReadTimeout("the fake agent is silent", request=request)
 
 
 def _headers(invocation: FakeInvocation) -> dict[str, str]:

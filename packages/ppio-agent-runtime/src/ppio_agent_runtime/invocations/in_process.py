@@ -184,7 +184,7 @@ async def invoke(
         handler = manager.registered()
         prepared = await prepare(handler, payload, context, config)
         context, timeout = prepared.context, prepared.timeout
-        context.begin(min(timeout or math.inf, config.timeout))
+        context._begin(min(timeout or math.inf, config.timeout))
         invocation = manager.begin(context)
     except Exception as error:
         manager.refused(error)

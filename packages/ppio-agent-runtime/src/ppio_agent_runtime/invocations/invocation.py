@@ -215,7 +215,7 @@ class Invocation(Transcript):
         elif is_stream(outcome):
             self.form, self.streams = "stream", self.wants != "json"
             self._wake_subscribers()
-            self.context.extend_to(self.stream_timeout)
+            self.context._extend_to(self.stream_timeout)
             framing = Framing(self._begin_events, typed=self.typed)
             await self.cancel_scope.run(produce(outcome, self.log, self.context, self._manager.workers, framing))
             if (framer := framing.framer) is None:
@@ -265,7 +265,7 @@ class Invocation(Transcript):
             AnswerCutError: It failed or was stopped after it had begun; its cause says why.
             Exception: It failed, or was stopped, before.
         """
-        self.context.extend_to(self._keeper.config.stream_timeout)
+        self.context._extend_to(self._keeper.config.stream_timeout)
         own_headers = headers_of(self.context)
 
         async def send_on(message: Message) -> None:
@@ -343,7 +343,7 @@ class Invocation(Transcript):
 
     def postpone(self, seconds: float, before: float) -> None:
         """See `ticker.Watched`."""
-        self.context.postpone(seconds, before)
+        self.context._postpone(seconds, before)
         if self._abandoned_at is not None and self._abandoned_at < before:
             self._abandoned_at += seconds
 

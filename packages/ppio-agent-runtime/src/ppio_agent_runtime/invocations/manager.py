@@ -269,7 +269,7 @@ def _make_durable(invocation: Invocation, call: InvocationCall, durability: Dura
     invocation.window_seconds = _window_seconds(call, durability, config)
     if durability.background:
         limit = config.background_timeout
-        context.extend_to(limit if call.timeout is None else min(call.timeout, limit))
+        context._extend_to(limit if call.timeout is None else min(call.timeout, limit))
     is_value = durability.background or call.wants == "json"
     invocation.stream_timeout = context.timeout if is_value else stream_timeout(call, config)
     context.reporter = invocation.report

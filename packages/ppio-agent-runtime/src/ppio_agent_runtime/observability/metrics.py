@@ -128,7 +128,7 @@ class MetricsCollector:
             self._first_chunks.observe(first_chunk)
         if self._shared is not None:
             self._shared.record_request(duration, status, mode, sent_bytes, chunks, first_chunk)
-            self.look()
+            self._look()
 
     def record_protocol(self, protocol: str, status: str) -> None:
         """Count one invocation of a protocol other than our own, in addition to `record_request`."""
@@ -143,7 +143,7 @@ class MetricsCollector:
         if self._shared is not None:
             self._shared.record_rejection(reason)
 
-    def look(self) -> None:
+    def _look(self) -> None:
         """Share the current measured values, such as `in_flight`, with the other workers."""
         if self._shared is not None and self._gauges is not None:
             self._shared.look_at(self._gauges())
@@ -155,7 +155,7 @@ class MetricsCollector:
         """
         if self._shared is None:
             return partial(_render, partial(_registry_of, self.snapshot()))
-        self.look()
+        self._look()
         return partial(_render, self._shared.registry)
 
     @property

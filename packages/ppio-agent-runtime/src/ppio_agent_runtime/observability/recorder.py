@@ -84,7 +84,7 @@ class InvocationRecorder:
 
     def started(self, context: RequestContext) -> None:
         """Note that an invocation is in flight. Called in the task that works for it."""
-        self.metrics.look()
+        self.metrics._look()
         if self.observer is not None:
             self.observer.started(context)
         if self.tracing.is_collecting:

@@ -80,7 +80,7 @@ class WebSocketRoute:
         connection = Connection(scope, receive, send, self._config.max_request_size)
         try:
             context = context_of(scope)
-            context.begin(min(context.timeout, self._config.stream_timeout))
+            context._begin(min(context.timeout, self._config.stream_timeout))
             invocation = connection.invocation = self._manager.begin(context)
         except (RequestError, DrainingError) as error:
             self._manager.refused(error)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ppio_agent_models import ConfigurationError
 
+from ..._headers import without_space
 from ..requests import checked_url, is_loopback
 
 if TYPE_CHECKING:
@@ -63,15 +64,15 @@ def platform_urls(config: ClientConfig) -> PlatformUrls:
     Raises:
         ConfigurationError: One of them isn't an address.
     """
-    domain = config.domain or DEFAULT_DOMAIN
+    domain = without_space(config.domain or DEFAULT_DOMAIN, "domain")
     if re.fullmatch(DOMAIN_PATTERN, domain) is None:
         raise ConfigurationError(
             f"domain is a host name such as {DEFAULT_DOMAIN!r}, with a port if need be: {domain!r}"
         )
     return PlatformUrls(
-        api=checked_url(config.base_url or _url(f"api.{domain}")),
+        api=checked_url(config.base_url or _url(f"api.{domain}"), "base_url"),
         domain=domain,
-        sandbox_url=None if config.sandbox_url is None else checked_url(config.sandbox_url),
+        sandbox_url=None if config.sandbox_url is None else checked_url(config.sandbox_url, "sandbox_url"),
     )
 
 

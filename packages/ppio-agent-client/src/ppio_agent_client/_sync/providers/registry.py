@@ -58,6 +58,8 @@ def checked_provider(provider: SyncSandboxProvider) -> SyncSandboxProvider:
     Raises:
         ConfigurationError: It belongs to the other kind of client.
     """
+    if isinstance(provider, type):
+        raise ConfigurationError(f"provider is the class {provider.__qualname__} and no object of it: call it")
     create = getattr(provider, "create", None)
     if create is None or inspect.iscoroutinefunction(create) is not io.IS_ASYNC:
         wanted = "coroutine functions" if io.IS_ASYNC else "plain functions"
