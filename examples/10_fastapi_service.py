@@ -25,7 +25,9 @@ source.onmessage = event => {
   kept.last = event.lastEventId;
 };
 source.addEventListener("done", () => { source.close(); kept.clear(); said.dataset.state = "done"; });
-source.addEventListener("error", event => { if (event.data) source.close(); });  // without data it comes back by itself
+source.addEventListener("error", event => {
+  if (event.data) { source.close(); kept.clear(); said.textContent += " " + JSON.parse(event.data).error; }
+});  // one without data is about the connection: the browser comes back by itself
 </script>"""
 
 

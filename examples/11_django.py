@@ -5,7 +5,6 @@ gunicorn --chdir examples 11_django:wsgi --bind :8000 --threads 8    (WSGI: /str
 and look at http://localhost:8000/stream?prompt=My%20name%20is%20Ada
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import django
@@ -35,8 +34,9 @@ async def stream(request: HttpRequest) -> StreamingHttpResponse:
 
 def stream_sync(request: HttpRequest) -> StreamingHttpResponse:
     session = sync_client.create_session(TEMPLATE, session_id=f"user-{request.GET.get('user', 'ada')}")
-    chunks: Iterator[bytes] = session.stream({"prompt": request.GET["prompt"]}).sse()
-    return StreamingHttpResponse(chunks, content_type="text/event-stream")
+    known = request.headers.get("Last-Event-ID")
+    chunks = session.stream({"prompt": request.GET["prompt"]}, on_disconnect="continue", last_event_id=known)
+    return StreamingHttpResponse(chunks.sse(), content_type="text/event-stream")
 
 
 def ask(request: HttpRequest) -> JsonResponse:

@@ -44,7 +44,7 @@ URLS: list[tuple[Any, str]] = [
     (httpx.URL("http://agent"), "a str, not URL"),
     ("", "this one is empty"),
     ("localhost:8080", "no scheme: did you mean 'http://localhost:8080'?"),
-    ("http://agent/a b", r"character 15 of this one is U\+0020"),
+    ("http://agent/a\nb", r"character 15 of this one is U\+000A"),
     ("http://agent/invocations", "ends with /invocations, which the SDK adds"),
     ("http://agent/invocations/", "ends with /invocations, which the SDK adds"),
 ]
@@ -89,10 +89,10 @@ CALLS: list[tuple[Call, str]] = [
     (lambda s: s.invoke("x", idempotency_key=""), "an idempotency key has at least one character"),
     (lambda s: s.invoke("x", idempotency_key="order-ä"), r"character 7 of this one is U\+00E4 \(ä\)"),
     (lambda s: s.invoke("x", idempotency_key="order\n"), r"character 6 of this one is U\+000A"),
-    (lambda s: s.invoke("x", idempotency_key=" a"), "no space at its begin or end: ' a'"),
+    (lambda s: s.invoke("x", idempotency_key=" a"), "no space at its start or end: ' a'"),
     (lambda s: s.invoke("x", user_id=5), "a user id is a str, not int"),
     (lambda s: s.invoke("x", user_id="Zoë"), r"a user id is printable ASCII, and character 3 .* \(ë\)"),
-    (lambda s: s.invoke({"user_id": "a "}), "a user id has no space at its begin or end"),
+    (lambda s: s.invoke({"user_id": "a "}), "a user id has no space at its start or end"),
     (lambda s: s.invoke("x", headers=[("a", "b")]), "a dict of names and values, not list"),
     (lambda s: s.invoke("x", headers={"X-A": None}), "the header X-A is a str, not NoneType"),
     (lambda s: s.invoke("x", headers={"X-A": b"b"}), "the header X-A is a str, not bytes"),
@@ -149,12 +149,14 @@ def test_white_space_around_what_comes_from_a_file_is_left_out_and_told(
     fake_agent: FakeAgent, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake_agent.will_return(1)
-    with fake_agent.sync_client() as client, caplog.at_level(logging.WARNING, "ppio_agent_client"):
+    caplog.set_level(logging.WARNING, "ppio_agent_client")
+    with fake_agent.sync_client(ClientConfig(headers={"X-All": " a"})) as client:
         session = client.attach(f"{fake_agent.url}\n", token="t\n", headers={"X-Key": "k\n"})
         session.invoke("x")
-    assert fake_agent.requests[0].headers["x-key"] == "k"
+    sent = fake_agent.requests[0].headers
+    assert (sent["x-key"], sent["x-all"], sent["authorization"]) == ("k", "a", "Bearer t")
     told = [record.getMessage().partition(" has white space around it")[0] for record in caplog.records]
-    assert sorted(told) == ["an agent's address", "the header X-Key", "the token"]
+    assert sorted(told) == ["an agent's address", "the header X-All", "the header X-Key", "the token"]
 
 
 def test_a_limit_of_the_layer_below_is_not_told_as_one_of_no_seconds() -> None:

@@ -161,6 +161,7 @@ async def test_background_work_and_keys_are_as_with_an_agent(fake_agent: FakeAge
         first = await session.submit("x", idempotency_key="order-1")
         second = await session.submit("x", idempotency_key="order-1")
         assert first.invocation_id == second.invocation_id
+        assert (first.replayed, second.replayed) == (False, True)
         assert (await first.result()).result == 42
         assert [chunk async for chunk in first.events()] == [42]
         assert (await session.invoke("x", idempotency_key="order-1")).replayed

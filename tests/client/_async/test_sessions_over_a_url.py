@@ -80,7 +80,7 @@ async def test_headers_of_submitted_work_go_with_its_handle() -> None:
         ("Idempotency-Key", "secret", r"idempotency_key="),
         ("Content-Length", "7", r"Content-Length"),
         ("PPIO-Agent-Protocol", "2", r"PPIO-Agent-Protocol"),
-        ("X-Note", "secret\n", r"X-Note.* character 7"),
+        ("X-Note", "secr\net", r"X-Note.* character 5"),
         ("X-Note", "secrét", r"X-Note.* character 5"),
         ("X Note", "secret", r"'X Note'"),
     ],

@@ -84,7 +84,7 @@ def test_whatever_pydantic_serializes_is_sent_as_it_is(request_: object, sent: o
 
 @pytest.mark.parametrize("request_", [b"raw", bytearray(b"raw"), object(), Question, len])
 def test_what_has_no_json_form_is_refused_by_its_type(request_: object) -> None:
-    with pytest.raises(SerializationError, match=type(request_).__name__):
+    with pytest.raises(SerializationError, match="class Question" if request_ is Question else type(request_).__name__):
         request_body.body_of(request_)
 
 

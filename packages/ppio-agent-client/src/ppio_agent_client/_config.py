@@ -10,7 +10,16 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, WithJsonSchema, field_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    ValidationError,
+    WithJsonSchema,
+    field_serializer,
+)
 
 from ppio_agent_models import DEFAULT_TIMEOUT_SECONDS, ConfigurationError
 
@@ -101,7 +110,7 @@ class ClientConfig(BaseModel):
     retry_budget: Amount | None = 100.0
     max_connections: Annotated[int, Field(gt=0)] = 1000
     max_idle_connections: Annotated[int, Field(ge=0)] = 256
-    headers: Annotated[dict[str, str], Field(repr=False, exclude=True)] = {}
+    headers: Annotated[dict[str, str], AfterValidator(checked_headers), Field(repr=False, exclude=True)] = {}
     max_answer_bytes: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
     proxy: Annotated[str | None, Field(repr=False)] = None
     enable_cache: bool = True
@@ -115,7 +124,6 @@ class ClientConfig(BaseModel):
             except ValidationError as error:
                 told = dict.fromkeys(map(_told, error.errors(include_url=False)))  # each once
                 raise ConfigurationError("; ".join(told)) from None
-            checked_headers(self.headers)
 
     @field_serializer("proxy")
     def _without_password(self, proxy: str | None) -> str | None:

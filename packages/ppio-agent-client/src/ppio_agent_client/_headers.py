@@ -103,7 +103,7 @@ def checked_text(value: object, what: str) -> str:
             f"{what} is printable ASCII, and character {bad.start() + 1} of this one is {unicode_name(bad[0])}"
         )
     if value.strip() != value:
-        raise ConfigurationError(f"{what} has no space at its begin or end: {value!r}")
+        raise ConfigurationError(f"{what} has no space at its start or end: {value!r}")
     return value
 
 

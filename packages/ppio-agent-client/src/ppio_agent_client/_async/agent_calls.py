@@ -265,7 +265,7 @@ class AgentCalls(io.OneKind):
             "invoke_agent",
         )
         seen = resource_of(answer.status, answer.headers, await answer.read(), unix_now=io.unix_now())
-        return InvocationHandle(context, seen.invocation_id)
+        return InvocationHandle(context, seen.invocation_id, replayed=was_replayed(answer.headers))
 
     def invocation(self, invocation_id: str) -> InvocationHandle:
         """Return a handle of an invocation of this session, whichever process started it. Nothing is sent yet."""

@@ -27,11 +27,13 @@ class InvocationHandle:
     Attributes:
         invocation_id: The ID of the invocation, as the agent has it.
         session_id: The session that it belongs to.
+        replayed: Whether an earlier `submit` with the same idempotency key started it.
     """
 
-    def __init__(self, context: CallContext, invocation_id: str) -> None:
+    def __init__(self, context: CallContext, invocation_id: str, *, replayed: bool = False) -> None:
         self._context = context
         self.invocation_id = invocation_id
+        self.replayed = replayed
         self.session_id: str = context.session_id
 
     def __repr__(self) -> str:

@@ -286,7 +286,7 @@ def _wrong_with(url: str, parts: SplitResult) -> str:
         return "this one is empty"
     if "@" in url:
         return "this one has credentials, which go to attach() as token= or auth="
-    if bad := re.search(r"[^!-~]", url):
+    if bad := re.search(r"[\0-\x1f\x7f]", url):
         return f"character {bad.start() + 1} of this one is {unicode_name(bad[0])}"
     if parts.scheme not in {"http", "https"}:
         if "://" in url:

@@ -266,7 +266,7 @@ class AgentCalls(io.OneKind):
             "invoke_agent",
         )
         seen = resource_of(answer.status, answer.headers, answer.read(), unix_now=io.unix_now())
-        return SyncInvocationHandle(context, seen.invocation_id)
+        return SyncInvocationHandle(context, seen.invocation_id, replayed=was_replayed(answer.headers))
 
     def invocation(self, invocation_id: str) -> SyncInvocationHandle:
         """Return a handle of an invocation of this session, whichever process started it. Nothing is sent yet."""
