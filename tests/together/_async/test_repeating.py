@@ -16,6 +16,7 @@ from ppio_agent_client import (
     AgentRuntimeClient,
     ClientConfig,
     DrainingError,
+    InvocationHandle,
     NetworkError,
     NotFoundError,
     OtherInstanceError,
@@ -54,6 +55,13 @@ async def ask(session: SandboxSession, verb: str, prompt: str) -> Any:
     if verb == "stream":
         return [chunk async for chunk in session.stream(prompt)]
     return (await (await session.submit(prompt)).result()).result
+
+
+async def look(handle: InvocationHandle, verb: str) -> Any:
+    """Look at what was handed in."""
+    if verb == "events":
+        return [chunk async for chunk in handle.events()]
+    return await getattr(handle, verb)()
 
 
 async def greeted(session: SandboxSession) -> Any:
@@ -107,3 +115,15 @@ async def test_a_lost_call_is_told_as_lost_though_its_repeats_find_nobody(verb: 
             await ask(session, verb, "hello")
         assert caught.value.retryable
     assert (tmp_path / "charges").read_text() == "charged\n"
+
+
+@pytest.mark.parametrize("verb", ["status", "result", "cancel", "events"])
+async def test_a_look_that_was_never_sent_says_that_the_agent_may_have_run(verb: str, tmp_path: Path) -> None:
+    async with served(tmp_path, "alone") as ((agent,), session):
+        assert await greeted(session) == "hello"
+        handle = session.invocation("of-a-process-that-is-gone")
+        agent.process.kill()
+        agent.process.wait()
+        with pytest.raises(NetworkError, match="not sent") as caught:
+            await look(handle, verb)
+    assert not caught.value.retryable

@@ -17,6 +17,7 @@ from ppio_agent_client import (
     SyncAgentRuntimeClient,
     ClientConfig,
     DrainingError,
+    SyncInvocationHandle,
     NetworkError,
     NotFoundError,
     OtherInstanceError,
@@ -55,6 +56,13 @@ def ask(session: SyncSandboxSession, verb: str, prompt: str) -> Any:
     if verb == "stream":
         return [chunk for chunk in session.stream(prompt)]
     return ((session.submit(prompt)).result()).result
+
+
+def look(handle: SyncInvocationHandle, verb: str) -> Any:
+    """Look at what was handed in."""
+    if verb == "events":
+        return [chunk for chunk in handle.events()]
+    return getattr(handle, verb)()
 
 
 def greeted(session: SyncSandboxSession) -> Any:
@@ -108,3 +116,15 @@ def test_a_lost_call_is_told_as_lost_though_its_repeats_find_nobody(verb: str, l
             ask(session, verb, "hello")
         assert caught.value.retryable
     assert (tmp_path / "charges").read_text() == "charged\n"
+
+
+@pytest.mark.parametrize("verb", ["status", "result", "cancel", "events"])
+def test_a_look_that_was_never_sent_says_that_the_agent_may_have_run(verb: str, tmp_path: Path) -> None:
+    with served(tmp_path, "alone") as ((agent,), session):
+        assert greeted(session) == "hello"
+        handle = session.invocation("of-a-process-that-is-gone")
+        agent.process.kill()
+        agent.process.wait()
+        with pytest.raises(NetworkError, match="not sent") as caught:
+            look(handle, verb)
+    assert not caught.value.retryable

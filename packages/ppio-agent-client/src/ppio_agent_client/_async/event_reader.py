@@ -71,6 +71,14 @@ class EventReader:
         Raises:
             PPIOAgentRuntimeError: As for an ordinary call.
         """
+        try:
+            await self._open()
+        except PPIOAgentRuntimeError as error:
+            if not self._source.begins:
+                error.retryable = False  # whatever it says of the look: the agent may have run
+            raise
+
+    async def _open(self) -> None:
         answer = await self._source.open()
         self.request_id = request_id_of(answer.headers)
         self.invocation_id = invocation_id_of(answer.headers)

@@ -102,6 +102,11 @@ class EventsSource:
         """Whether the invocation goes on when the connection is cut."""
         return True
 
+    @property
+    def begins(self) -> bool:
+        """Whether opening the stream begins the invocation; else it may have run whatever comes of that."""
+        return False
+
     @cached_property
     def limits(self) -> Limits:
         """The limits, counted from the moment when the stream is opened."""
@@ -182,6 +187,11 @@ class InvocationSource(EventsSource):
     def survives(self) -> bool:
         """Whether the invocation goes on when the connection is cut."""
         return self._options.survives
+
+    @property
+    def begins(self) -> bool:
+        """Whether opening the stream begins the invocation: not where it goes on with an earlier one."""
+        return not self._invocation_id
 
     @cached_property
     def limits(self) -> Limits:

@@ -72,6 +72,14 @@ class EventReader:
         Raises:
             PPIOAgentRuntimeError: As for an ordinary call.
         """
+        try:
+            self._open()
+        except PPIOAgentRuntimeError as error:
+            if not self._source.begins:
+                error.retryable = False  # whatever it says of the look: the agent may have run
+            raise
+
+    def _open(self) -> None:
         answer = self._source.open()
         self.request_id = request_id_of(answer.headers)
         self.invocation_id = invocation_id_of(answer.headers)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar, overload
 
 import ppio_agent_models as models
-from ppio_agent_models import TotalTimeoutError
+from ppio_agent_models import PPIOAgentRuntimeError, TotalTimeoutError
 
 from .._core import requests
 from .._core.limits import Limits, call_limits
@@ -23,7 +23,8 @@ T = TypeVar("T")
 class SyncInvocationHandle:
     """A handle of an invocation that runs in the background, from `session.submit` or `session.invocation`.
 
-    It keeps nothing open. Keep `session_id` and `invocation_id` to create it again in another process.
+    It keeps nothing open. Keep `session_id` and `invocation_id` to create it again in another process. Its methods can
+    be called again after any error, but `retryable` of a look that failed is False: the agent may have run.
 
     Attributes:
         invocation_id: The ID of the invocation, as the agent has it.
@@ -126,5 +127,9 @@ class SyncInvocationHandle:
         return self._ask(call, limits.for_waiting(wait), "get_invocation")
 
     def _ask(self, call: requests.About, limits: Limits, operation: str) -> models.InvocationResource:
-        answer = self._context.ask(lambda: call(self._context.peer, self.invocation_id), limits, operation)
-        return resource_of(answer.status, answer.headers, answer.read(), unix_now=io.unix_now())
+        try:
+            answer = self._context.ask(lambda: call(self._context.peer, self.invocation_id), limits, operation)
+            return resource_of(answer.status, answer.headers, answer.read(), unix_now=io.unix_now())
+        except PPIOAgentRuntimeError as error:
+            error.retryable = False  # whatever it says of the look: the agent may have run
+            raise
