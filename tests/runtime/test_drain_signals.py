@@ -8,6 +8,7 @@ import pytest
 
 from tests.runtime.draining import VALUE, begun, wait_until_draining
 from tests.support.agent_process import agent_process
+from tests.support.calls import refusal
 from tests.support.raw_http import Connection, get
 
 pytestmark = pytest.mark.contract
@@ -34,6 +35,20 @@ def test_second_signal_ends_a_drain_at_once(tmp_path: Path, signals: str) -> Non
             assert agent.wait() == 0
             assert "Traceback" not in agent.log  # it was asked for, so it is no failure
             assert "lifespan" not in agent.log
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}], ids=["plain", "durable"])
+def test_second_signal_tells_callers_that_their_call_was_cut(tmp_path: Path, headers: dict[str, str]) -> None:
+    with agent_process(tmp_path, VALUE) as agent, Connection(agent.url) as connection:
+        connection.post(headers=headers)
+        begun(agent)
+        agent.terminate()
+        wait_until_draining(agent)
+        agent.terminate()
+        answer = connection.read_answer()
+        assert "may have taken effect" in refusal(answer, 503, "DrainingError")
+        assert "retry-after" not in answer.headers
+        assert agent.wait() == 0
 
 
 def test_second_signal_ends_an_agent_whose_loop_is_blocked(tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
+from ppio_agent_runtime.invocations.redis_store import RedisStore
+from ppio_agent_runtime.invocations.store import StoreBounds
 from tests.runtime.replicas import AGENT, INSTANCE, KEY, Replicas
 from tests.support.agent_process import agent_process
 from tests.support.calls import call, refusal
@@ -13,6 +17,7 @@ from tests.support.durable import chunks, events, finished, resource, submit
 from tests.support.gates import aside, eventually
 from tests.support.raw_http import invoke
 from tests.support.redis_server import Redis, needs_redis_server, redis_server
+from tests.support.stored import NothingRuns
 
 pytestmark = [pytest.mark.contract, needs_redis_server]
 pytest.importorskip("redis", reason="the extra [redis] is not installed")
@@ -53,6 +58,23 @@ def test_agent_starts_without_redis_and_uses_it_when_it_is_there(replicas: Repli
     refusal(invoke(here.url, {"do": "value"}, KEY), 503, "UnavailableError")
     redis.start()
     eventually(lambda: invoke(here.url, {"do": "value"}, KEY).status == 200, "it is used")
+
+
+async def test_store_whose_opening_is_cancelled_leaves_nothing_behind(redis: Redis) -> None:
+    """As when the agent gets SIGTERM while it starts. Whatever is left would keep the event loop from being closed."""
+    store = RedisStore(redis.uri, StoreBounds(10, 600, 1 << 20), NothingRuns())
+    redis.freeze()
+    opening = asyncio.create_task(store.open())
+    await asyncio.wait([opening], timeout=0.2)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert "agent-event-store" not in {thread.name for thread in threading.enumerate()}
+    redis.thaw()
+    await store.open()
+    assert store.instance_id is not None
+    await store.close()
 
 
 @pytest.mark.slow

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _uvicorn_logger = logging.getLogger("uvicorn.error")
 
 EXIT_FAILED: Final = 1
+_CUT_SECONDS: Final = 1.0
+"""How long calls that the second signal cuts may take to tell their callers so."""
 _UNSENT_BYTES: Final = 128 * 1024
 """How far a connection's answers may be written ahead into the kernel, which would else take some megabytes of each."""
 
@@ -205,8 +207,11 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         _uvicorn_logger.addFilter(_tell_cut_requests)
         ended = False
         try:
-            with suppress(asyncio.CancelledError):  # the second signal
+            try:
                 own.loop.run_until_complete(self._serving)
+            except asyncio.CancelledError:  # the second signal
+                with suppress(TimeoutError):
+                    own.loop.run_until_complete(asyncio.wait_for(self._app.drain(0), _CUT_SECONDS))
         finally:
             ended = own.end(SHUTDOWN_SECONDS, self._hang_up)
             _uvicorn_logger.removeFilter(_tell_cut_requests)

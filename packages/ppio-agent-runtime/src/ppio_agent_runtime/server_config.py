@@ -66,8 +66,8 @@ class ServedApp(Protocol):
     def abandoned_threads(self) -> int:
         """How many threads are still at work after a drain."""
 
-    async def drain(self) -> None:
-        """Refuse new work, let running work finish, then stop it."""
+    async def drain(self, grace_seconds: float | None = None) -> None:
+        """Refuse new work, let running work finish for so long (`shutdown_grace_seconds`), then stop it."""
 
     async def can_shut_down(self) -> bool:
         """Say whether the handlers' event loop still listens."""

@@ -85,13 +85,19 @@ class RedisStore:
             await self.close()
             raise ConfigurationError(f"event_store {self._address.place} cannot be used: {error}.") from error
         except errors_of_redis() as error:
+            self._go_on(self._heartbeat, self._inbox)
             raise self.note_failure(error) from error
-        else:
-            self.note_alive(store_id, run_id)
-        finally:
-            if self._client is not None:
-                self._heartbeat.start()
-                self._inbox.start()
+        except asyncio.CancelledError:  # the process ends before it has started
+            client, self._client = self._client, None
+            await disconnect(client)
+            raise
+        self.note_alive(store_id, run_id)
+        self._go_on(self._heartbeat, self._inbox)
+
+    def _go_on(self, heartbeat: Heartbeat, inbox: Inbox) -> None:
+        """Go on alone: tell that this replica is alive, and hear what others tell it."""
+        heartbeat.start()
+        inbox.start()
 
     async def close(self) -> None:
         """Keep what is late, tell the others that this replica has gone, and disconnect."""
