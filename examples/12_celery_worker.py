@@ -1,6 +1,7 @@
 """A Celery worker that hands long work to an agent. A task may be delivered twice; the agent runs once.
 
-CELERY_BROKER=redis://localhost celery --workdir examples --app 12_celery_worker worker
+cd examples
+CELERY_BROKER=redis://localhost celery --app 12_celery_worker worker &
 python -c 'import importlib; print(importlib.import_module("12_celery_worker").ask.delay("My name is Ada").get())'
 """
 
