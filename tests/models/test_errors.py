@@ -56,6 +56,12 @@ def test_every_error_class_is_found_by_its_name_on_the_wire() -> None:
 
 
 @every_error
+def test_an_error_is_called_in_tracebacks_as_it_is_imported(kind: type[PPIOAgentRuntimeError]) -> None:
+    assert kind.__module__ == "ppio_agent_models"
+    assert getattr(ppio_agent_models, kind.__name__) is kind
+
+
+@every_error
 def test_an_error_survives_pickling_with_every_fact(kind: type[PPIOAgentRuntimeError]) -> None:
     error = kind(
         "The agent said no",

@@ -149,7 +149,7 @@ def test_the_standard_variables_name_service_and_resource(sink: Sink, tmp_path: 
     ("ask", "error", "status"),
     [
         ("fail", "ValueError", Status.STATUS_CODE_ERROR),
-        ("refuse", "ppio_agent_models._errors.AgentError", Status.STATUS_CODE_UNSET),
+        ("refuse", "ppio_agent_models.AgentError", Status.STATUS_CODE_UNSET),
     ],
 )
 @pytest.mark.slow

@@ -356,3 +356,7 @@ def _family(root: type[PPIOAgentRuntimeError]) -> Iterator[type[PPIOAgentRuntime
 
 ERROR_TYPES: dict[str, type[PPIOAgentRuntimeError]] = {kind.__name__: kind for kind in _family(PPIOAgentRuntimeError)}
 """Every class of the tree by the name it has on the wire."""
+
+for _kind in ERROR_TYPES.values():
+    _kind.__module__ = "ppio_agent_models"  # as tracebacks, logs and traces name them: from where they are imported
+del _kind
