@@ -191,7 +191,7 @@ class InvocationSource(EventsSource):
 
     @property
     def begins(self) -> bool:
-        """Whether opening the stream begins the invocation: not where it goes on with an earlier one."""
+        """Whether opening the stream begins the invocation: not where it continues an earlier one."""
         return not self._invocation_id
 
     @cached_property
