@@ -61,7 +61,7 @@ def test_every_scalar_is_the_text_that_is_written(text: str, value: object) -> N
         ("a: 1\n<<: {}", "line 2, column 1", "uses the merge key '<<'"),
         ("a: 1\na: 2", "line 2, column 1", "repeats the key 'a'"),
         ('{"a": 1, "a": 2}', "line 1, column 10", "repeats the key 'a'"),
-        ("? [a]\n: b", "line 1, column 3", "has a key that is no text"),
+        ("? [a]\n: b", "line 1, column 3", "has a key that is not text"),
         ("a: 1\n---\nb: 2", "line 2, column 1", "begins a second document"),
         ("a: 1\n  b: 2", "line 2, column 4", "mapping values are not allowed"),
         ("a: 1\nb:\n\tc: 2", "line 3, column 1", "cannot start any token"),

@@ -1,4 +1,4 @@
-"""The input of an agent, the same for all protocols: the conversation, the caller's tools and state, answers."""
+"""The input of an agent, the same for all protocols: messages, the caller's tools and state, answers to interrupts."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class AgentInput(InvocationRequest):
 
 
 def _last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return the text of the last message of the user, `""` where there is none."""
+    """Return the text of the last user message, or `""` if there is none."""
     last = next((message for message in reversed(messages) if message.get("role") == "user"), None)
     return "" if last is None else message_text(last.get("content"))
 
 
 def message_text(content: Any) -> str:
-    """Return the text in the content of a message: a string, or a list of parts of which some are text."""
+    """Return the text in a message's `content`, which is a string or a list of parts, some of them text."""
     if isinstance(content, list):
         return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
     return content if isinstance(content, str) else ""

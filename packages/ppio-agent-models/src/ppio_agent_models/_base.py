@@ -1,4 +1,4 @@
-"""The base of every contract: unknown fields are kept, so that old readers lose nothing that new writers sent."""
+"""The base class of all wire models. It keeps unknown fields, so an old reader loses nothing that a newer one sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`spec` of a manifest, read without the models: what an entrypoint is, what kind of program, which variables."""
+"""Reads `spec` of a manifest without loading pydantic: the entrypoint, the kind of program, the environment."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 
 
 def is_entrypoint(value: str) -> bool:
-    """Say whether `value` is a Python file inside the agent's folder, or `module:app`."""
+    """Return whether `value` is a Python file inside the agent's folder, or `module:app`."""
     if value.endswith(".py"):
         return not value.startswith("/") and ".." not in value.split("/")
     return _MODULE.fullmatch(value) is not None
 
 
 def serves_by_itself(source: bytes) -> bool:
-    """Say whether a file is a script that serves by itself, such as an agent of AgentCore, and no app of ours."""
+    """Return whether a file is a script that starts its own server, such as an AgentCore agent, and not our app."""
     return _OURS not in source and does_something(source)
 
 
 def does_something(source: bytes) -> bool:
-    """Say whether a file serves when it is run as a program, as far as that can be seen.
+    """Return whether a file starts a server when it is run as a program, judging by its source.
 
-    It has `if __name__ == "__main__"`, or calls `run`, `serve` or the like outside of every function.
+    True if it has `if __name__ == "__main__"`, or calls `run`, `serve` or the like at module level.
     """
-    import ast  # An app of ours does without it.
+    import ast  # Here, because agents written with this SDK don't need it.
 
     try:
         body = ast.parse(source).body
@@ -49,27 +49,27 @@ def does_something(source: bytes) -> bool:
 
 
 def written_entrypoint(text: str, *, source: str) -> str | None:
-    """Return the entrypoint that a manifest names; None where it has none that is right.
+    """Return the entrypoint that a manifest names, or None if it is missing or invalid.
 
-    What else the manifest says is for those who deploy the agent, and is not looked at.
+    All other fields are ignored: they matter when the agent is deployed, not when it runs.
 
     Args:
         text: The file's content.
         source: What to call the file in an error.
 
     Raises:
-        ConfigurationError: It is not readable.
+        ConfigurationError: The text is not valid YAML.
     """
     return entrypoint_of(written_spec(text, source=source))
 
 
 def written_spec(text: str, *, source: str) -> dict[str, object]:
-    """Return `spec` of a manifest as it is written, right or not.
+    """Return `spec` of a manifest as it is written, valid or not.
 
     Raises:
-        ConfigurationError: It is not readable.
+        ConfigurationError: The text is not valid YAML.
     """
-    from ._yaml import read_yaml  # With it comes PyYAML, which an agent that is started by its file does without.
+    from ._yaml import read_yaml  # Imports PyYAML, which an agent started by its file name doesn't need.
 
     manifest, _ = read_yaml(text, source=source)
     spec = manifest.get("spec") if isinstance(manifest, dict) else None
@@ -77,17 +77,17 @@ def written_spec(text: str, *, source: str) -> dict[str, object]:
 
 
 def entrypoint_of(spec: Mapping[str, object]) -> str | None:
-    """Return the entrypoint in `spec`; None where it has none that is right."""
+    """Return the entrypoint in `spec`, or None if it is missing or invalid."""
     entrypoint = spec.get("entrypoint")
     return entrypoint if isinstance(entrypoint, str) and is_entrypoint(entrypoint) else None
 
 
 def variables_of(protocols: object, env_vars: object) -> dict[str, str]:
-    """Return the environment that a manifest gives to its agent.
+    """Return the environment variables that a manifest sets for its agent.
 
     Args:
-        protocols: `spec.protocols`: a list, or a text with commas.
-        env_vars: `spec.envVars`; they win.
+        protocols: `spec.protocols`: a list, or a comma-separated string.
+        env_vars: `spec.envVars`; they override a value that comes from `protocols`.
     """
     names = ",".join(map(str, protocols)) if isinstance(protocols, list) else protocols
     given = env_vars.items() if isinstance(env_vars, dict) else ()

@@ -1,6 +1,6 @@
-"""Makes whole runs of what agents say: text in messages, starts and ends where they are missing (AG-UI 1.0).
+"""Turns what an agent yields into a complete AG-UI 1.0 run: puts text into messages, adds missing starts and ends.
 
-Works on the JSON objects of the wire and imports nothing, so that an agent without events pays nothing.
+It works on plain JSON objects and imports nothing, so it costs nothing for agents that send no events.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Event = dict[str, Any]
 
 PLAIN_CHUNK = "ppio.chunk"
-"""Name of the CUSTOM event that carries a value which is neither text nor an event."""
+"""Name of the CUSTOM event that carries a value that is neither text nor an event."""
 
 EVENT_TYPES = frozenset(
     f"{subject}_{what}"
@@ -30,11 +30,11 @@ EVENT_TYPES = frozenset(
     }.items()
     for what in kinds.split()
 ) | {"RAW", "CUSTOM"}
-"""The types of AG-UI 1.0."""
+"""The event types of AG-UI 1.0."""
 
 
 def as_event(value: object) -> Event | None:
-    """Return the event that a value is: a dict with the `type` of one, an object of ours or of `ag_ui.core`."""
+    """Return a value as an event, or None if it is none: a dict with an event's `type`, or an event object."""
     if isinstance(value, dict):
         kind = value.get("type")
         return value if isinstance(kind, str) and kind in EVENT_TYPES else None
@@ -45,7 +45,7 @@ def as_event(value: object) -> Event | None:
 
 
 def is_event_object(value: object) -> bool:
-    """Say whether a value is an event that is an object, of ours or of `ag_ui.core`."""
+    """Return whether a value is an event object: one of our classes, or of `ag_ui.core`."""
     if not hasattr(type(value), "__pydantic_fields__"):
         return False
     kind = getattr(value, "type", None)
@@ -55,21 +55,21 @@ def is_event_object(value: object) -> bool:
 
 
 class EventFramer:
-    """Makes one run of the values that an agent yields.
+    """Turns the values that an agent yields into the events of one run.
 
-    Text belongs to the message that is open, or opens one. A message that was opened here ends where a tool call, a
-    step or another message begins; what the agent opened itself stays open until it ends it, or the run ends. What the
-    agent says about the run's end is kept for `finish`.
+    Text goes into the open message, or opens one. A message that was opened here ends when a tool call, a step or
+    another message begins; one that the agent opened stays open until the agent ends it, or the run ends. A
+    RUN_FINISHED or RUN_ERROR from the agent is stored, not returned: `finish` sends the former.
 
     Args:
         thread_id: The conversation.
         run_id: The run.
-        seed: What the ids of messages begin with.
+        seed: The prefix of generated message IDs.
 
     Attributes:
-        text_id: The message that text belongs to, None where none is open.
+        text_id: The open text message, or None.
         error: A RUN_ERROR that the agent yielded.
-        is_over: `finish` was called.
+        is_over: Whether `finish` was called.
         finished: A RUN_FINISHED that the agent yielded, or that `finish` returned.
     """
 
@@ -86,14 +86,14 @@ class EventFramer:
         self._own: set[tuple[str, str]] = set()  # those that were opened here
 
     def begin(self) -> list[Event]:
-        """Return RUN_STARTED, the first time."""
+        """Return RUN_STARTED on the first call, nothing after that."""
         if self._has_begun:
             return []
         self._has_begun = True
         return [{"type": "RUN_STARTED", **self._ids}]
 
     def frame(self, value: object) -> list[Event]:
-        """Return the events that a value of the agent becomes."""
+        """Return the events for one value that the agent yielded."""
         if isinstance(value, str):
             return self.begin() + self._text({"delta": value}) if value else self.begin()
         event = as_event(value)
@@ -103,10 +103,10 @@ class EventFramer:
         return self.begin() + ([event] if handle is None else handle(self, event))
 
     def finish(self, result: object = None) -> list[Event]:
-        """Return the end of a run that went well: what is open ends, then RUN_FINISHED.
+        """Return the last events of a successful run: the ends of everything open, then RUN_FINISHED.
 
         Args:
-            result: What the agent returned; what it said in a RUN_FINISHED of its own goes first.
+            result: What the agent returned; a result in the agent's own RUN_FINISHED takes precedence.
         """
         events = self.begin() + [event for key in reversed(list(self._open)) for event in self._end(key)]
         given = {name: value for name, value in self.finished.items() if value is not None and name not in self._ids}
@@ -135,7 +135,7 @@ class EventFramer:
         return self._content("TOOL_CALL", "toolCallId", event, named)
 
     def _content(self, subject: str, id_name: str, event: Event, head: Event) -> list[Event]:
-        """Return more of a message or call, behind its start where that is missing; the short forms are written out."""
+        """Return content of a message or tool call, after its start if that is missing. Expands CHUNK events."""
         end = f"{subject}_END"
         given = event.get(id_name) or self._last(end) or self._new_id()
         attributed = {name: event[name] for name in ("subagentRunId", "name") if event.get(name) is not None}
@@ -150,7 +150,7 @@ class EventFramer:
         return events
 
     def _start(self, event: Event) -> list[Event]:
-        """Return a start, behind the ends of what was opened here; nothing where it is open already."""
+        """Return a start, after the ends of what was opened here; nothing if it is open already."""
         subject, id_name = event["type"].removesuffix("_START"), _id_name(event["type"])
         end, given = f"{subject}_END", event.get(id_name) or self._new_id()
         key = (end, given)
@@ -166,7 +166,7 @@ class EventFramer:
         return [*events, {**event, id_name: given}]
 
     def _stop(self, event: Event) -> list[Event]:
-        """Return an end that the agent gave, where what it ends is open."""
+        """Return an end that the agent sent, if what it ends is open."""
         given = event.get(_id_name(event["type"])) or self._last(event["type"])
         key = (event["type"], given or "")
         if key not in self._open:

@@ -1,4 +1,4 @@
-"""The names on the wire: headers, the protocol version, media types, and the limits that both sides keep."""
+"""The names on the wire: headers, the protocol version, media types, and the limits that both sides apply."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ REQUEST_ID_HEADER: Final = "X-PPIO-Request-Id"
 INVOCATION_ID_HEADER: Final = "X-PPIO-Invocation-Id"
 USER_ID_HEADER: Final = "X-PPIO-User-Id"
 TIMEOUT_HEADER: Final = "X-PPIO-Timeout"
-"""Longest time for the handler, in seconds; at most the runtime's configured timeout."""
+"""How long the handler may take, in seconds; at most the runtime's configured timeout."""
 
 INSTANCE_HEADER: Final = "PPIO-Agent-Instance"
-"""Which instance responds: replicas that share a store are one. In a request: the only one that takes it, else 412."""
+"""In a response: the instance that sent it; replicas that share a store are one. In a request: the only instance that
+may handle it; any other responds with 412."""
 IDEMPOTENCY_KEY_HEADER: Final = "Idempotency-Key"
 """1 to 255 characters of printable ASCII; equal requests run the agent once."""
 IDEMPOTENCY_REPLAYED_HEADER: Final = "Idempotency-Replayed"
-"""`true` on a response that an earlier request with the same key has caused."""
+"""`true` on the response to an earlier request with the same idempotency key."""
 ON_DISCONNECT_HEADER: Final = "X-PPIO-On-Disconnect"
 """`cancel` or `continue`: what happens to the invocation if its caller disconnects."""
 EVENTS_HEADER: Final = "PPIO-Agent-Events"

@@ -17,13 +17,13 @@ class PingStatus(StrEnum):
 
 
 class PingResponse(Contract):
-    """The answer of `GET /ping`. Fields that a custom ping handler added are kept.
+    """The response of `GET /ping`. Fields that a custom ping handler added are kept.
 
     Attributes:
         status: Unhealthy comes with HTTP status 503, the others with 200.
         message: A sentence, mostly when something is wrong.
         time_of_last_update: When the status last changed, in unix seconds.
-        timestamp: When this answer was made, ISO 8601 in UTC.
+        timestamp: When this response was made, ISO 8601 in UTC.
     """
 
     status: PingStatus

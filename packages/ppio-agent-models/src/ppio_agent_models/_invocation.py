@@ -34,7 +34,7 @@ class InvocationRequest(Contract):
     stream: bool = False
     metadata: dict[str, Any] | None = None
 
-    if TYPE_CHECKING:  # what pydantic makes, and the further fields, which it does not tell type checkers of
+    if TYPE_CHECKING:  # pydantic's own, plus extra fields, which type checkers would refuse
 
         def __init__(
             self,
@@ -54,18 +54,18 @@ class InvocationRequest(Contract):
 
 
 class InvocationResponse(Contract, Generic[Result]):
-    """The envelope of every answer, success or error.
+    """The envelope of every response, success or error.
 
     Attributes:
         result: What the handler returned, of the type that was asked for, else plain JSON; None for an error.
         status: `"success"` or `"error"`.
         duration: Time the invocation took in the runtime, in seconds.
-        metadata: `request_id`, `session_id` and what else the runtime says.
+        metadata: `request_id`, `session_id` and other facts from the runtime.
         error: One sentence, for an error.
         error_type: Name of the kind of error, for an error.
     """
 
-    result: Result = None  # type: ignore[assignment]  # as long as there is none
+    result: Result = None  # type: ignore[assignment]  # for errors
     status: Literal["success", "error"] = "success"
     duration: float = 0.0
     metadata: dict[str, Any] | None = None

@@ -25,7 +25,7 @@ from ._template import AgentMetadata
 _NAME_RULE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _NULLS: Final = ("null", "~")
 _NEAR: Final = 0.5
-"""How alike an unknown field and a known one must be (`difflib`) for the one to be meant by the other."""
+"""How similar (`difflib`) an unknown field must be to a known one to be taken for a typing error."""
 
 
 class _ManifestPart(Contract):
@@ -123,7 +123,7 @@ class AgentManifest(_ManifestPart):
             source: What to call the file in an error.
 
         Raises:
-            ConfigurationError: It is not readable, or a field is missing or wrong; the message names each one.
+            ConfigurationError: It is not valid YAML, or a field is missing or wrong; the message names each one.
         """
         return cls.from_document(ManifestDocument.parse(text, source=source))
 
@@ -185,16 +185,16 @@ class ManifestDocument:
         """Return the document in `text`.
 
         Raises:
-            ConfigurationError: It is no YAML that can be read in one way only, or larger than 64 KiB; the message has
-                source, line and column.
+            ConfigurationError: It is not valid YAML, is larger than 64 KiB, or uses a feature that manifests don't
+                support; the message has source, line and column.
         """
-        from ._yaml import read_yaml  # With it comes PyYAML.
+        from ._yaml import read_yaml  # Imports PyYAML.
 
         value, lines = read_yaml(text, source=source)
         return cls(value, source, lines)
 
     def line_of(self, path: Sequence[str | int]) -> int:
-        """Return the line of a key, from 1, or of what is around it where there is no such key."""
+        """Return the line of a key, from 1; if there is no such key, of the closest key above it in the path."""
         known = tuple(map(str, path))
         while known and known not in self._lines:
             known = known[:-1]
@@ -215,7 +215,7 @@ class ManifestDocument:
 
 
 def _fields(model: type[BaseModel]) -> dict[str, type[BaseModel] | None]:
-    """Return the keys that a model reads, in both spellings, with the model of what is below."""
+    """Return the keys that a model reads, in both spellings, each with the model of its value if it has one."""
     found: dict[str, type[BaseModel] | None] = {}
     for name, about in model.model_fields.items():
         kind = about.annotation

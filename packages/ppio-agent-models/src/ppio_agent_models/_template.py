@@ -1,4 +1,4 @@
-"""Templates: what sandboxes are made from."""
+"""Templates: what sandboxes start from."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Reads the YAML of a manifest: every scalar is text, and what could be read in two ways is refused with its place.
+"""Reads the YAML of a manifest: every scalar is text, and anything ambiguous is refused with its line and column.
 
-PyYAML parses, with its C parser where that is built. The values are made here from its events and not by one of its
-loaders, which resolve tags and aliases, let the last of two equal keys win, and recurse as deep as a file is nested.
-Text keeps what people wrote: `version: 1.10` is no number, and `country: NO` no boolean.
+PyYAML parses, with its C parser if available. The values are built here from its events and not by one of its
+loaders, which resolve tags and aliases, keep the last of two equal keys, and recurse as deep as a file is nested.
+As text, values stay as people wrote them: `version: 1.10` is not a number, and `country: NO` is not a boolean.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ._errors import ConfigurationError
 
 MAX_YAML_BYTES: Final = 64 * 1024
 MAX_YAML_DEPTH: Final = 32
-"""Mappings and lists around a value."""
+"""How many mappings and lists may enclose a value."""
 
 _NO_LINE_BREAK = re.compile("[\x85\u2028\u2029]")
-"""Line breaks of YAML 1.1 that are none in 1.2."""
+"""Characters that break a line in YAML 1.1, but not in 1.2."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 Lines = dict[tuple[str, ...], int]
@@ -28,19 +28,19 @@ Lines = dict[tuple[str, ...], int]
 
 
 def read_yaml(text: str, *, source: str = "the file") -> tuple[Any, Lines]:
-    """Return the document in `text` as dicts, lists and strings, and where its keys are.
+    """Return the document in `text` as dicts, lists and strings, and the lines of its keys.
 
-    A value that is not written at all (`key:`) is None. So is a text without a document.
+    An empty value (`key:`) is None. So is a text without a document.
 
     Raises:
-        ConfigurationError: It is no YAML, is larger than 64 KiB or nested deeper than 32, repeats a key, or has
+        ConfigurationError: It is not valid YAML, larger than 64 KiB, nested deeper than 32, repeats a key, or has
             anchors, aliases, merge keys, tags or several documents; the message has source, line and column.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_YAML_BYTES:
         raise ConfigurationError(f"{source} is larger than {MAX_YAML_BYTES // 1024} KiB")
     text = text.removeprefix("\ufeff")
     if text.lstrip().startswith("{"):
-        text = text.replace("\t", " ")  # JSON: a tab can only be between values, and one of the parsers refuses it.
+        text = text.replace("\t", " ")  # In JSON a tab can only be between values, and one of the parsers refuses it.
     if found := yaml.reader.Reader.NON_PRINTABLE.search(text) or _NO_LINE_BREAK.search(text):
         line, column = text.count("\n", 0, found.start()) + 1, found.start() - text.rfind("\n", 0, found.start())
         raise ConfigurationError(f"{source}, line {line}, column {column}: has the character {found[0]!r}")
@@ -49,7 +49,7 @@ def read_yaml(text: str, *, source: str = "the file") -> tuple[Any, Lines]:
         return reader.read(), reader.lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        reader.refuse(mark, error.problem or error.context or "is no YAML")
+        reader.refuse(mark, error.problem or error.context or "is not valid YAML")
 
 
 class _Reader:
@@ -65,7 +65,7 @@ class _Reader:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self.refuse(event.start_mark, "begins a second document; a manifest is one")
+                    self.refuse(event.start_mark, "begins a second document; a manifest has only one")
             elif isinstance(event, yaml.NodeEvent):
                 value = self._value(event, ())
         return value
@@ -78,9 +78,9 @@ class _Reader:
         if event.anchor is not None:
             self.refuse(event.start_mark, f"uses the anchor {event.anchor!r}; write the value where it is meant")
         if event.tag is not None:
-            self.refuse(event.start_mark, f"uses the tag {event.tag!r}, which a manifest does without")
+            self.refuse(event.start_mark, f"uses the tag {event.tag!r}, which manifests don't support")
         if isinstance(event, yaml.ScalarEvent):
-            if _SURROGATE.search(event.value):  # JSON's way to write emoji; the C parser refuses it by itself.
+            if _SURROGATE.search(event.value):  # How JSON escapes emoji; the C parser refuses it itself.
                 self.refuse(event.start_mark, "escapes half a character; write the whole character instead")
             return event.value if event.value or not event.implicit[0] else None
         if len(path) >= MAX_YAML_DEPTH:
@@ -100,9 +100,9 @@ class _Reader:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._value(event, path) if isinstance(event, yaml.ScalarEvent | yaml.AliasEvent) else None
             if not isinstance(key, str):
-                self.refuse(event.start_mark, "has a key that is no text")
+                self.refuse(event.start_mark, "has a key that is not text")
             if key == "<<" and event.implicit[0]:
-                self.refuse(event.start_mark, "uses the merge key '<<', which a manifest does without")
+                self.refuse(event.start_mark, "uses the merge key '<<', which manifests don't support")
             if key in mapping:
                 self.refuse(event.start_mark, f"repeats the key {key!r}")
             self.lines[*path, key] = event.start_mark.line + 1
