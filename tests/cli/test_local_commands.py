@@ -171,7 +171,7 @@ def test_a_lock_file_is_installed_by_uv(cli: CommandLine, parrot: Path) -> None:
     ("main", "says"),
     [
         ("import no_such_library\n", "main.py:1: error: importing it fails: ModuleNotFoundError"),
-        ("x = 1\n", "makes no PPIOAgentRuntimeApp"),
+        ("x = 1\n", "defines no PPIOAgentRuntimeApp"),
         ("from ppio_agent_runtime import *\napp = PPIOAgentRuntimeApp()\n", "has no @app.entrypoint"),
     ],
 )

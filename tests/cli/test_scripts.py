@@ -113,7 +113,7 @@ def test_the_runtime_runs_a_file_that_makes_no_app(tmp_path: Path) -> None:
     assert ran.stdout == "4711\n"
     (tmp_path / "main.py").write_text("import ppio_agent_runtime\n")
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert (ran.returncode, "makes no PPIOAgentRuntimeApp" in ran.stderr) == (1, True)
+    assert (ran.returncode, "defines no PPIOAgentRuntimeApp" in ran.stderr) == (1, True)
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def test_a_finding_in_the_manifest_has_its_line(
         ("import os\n1 / 0\n", 2, "ZeroDivisionError"),
         ("x = 1\n\ndef f(:\n", 3, "SyntaxError"),
         ("import no_such_library\n", 1, "No module named 'no_such_library'"),
-        ("x = 1\n", 1, "makes no PPIOAgentRuntimeApp"),
+        ("x = 1\n", 1, "defines no PPIOAgentRuntimeApp"),
         ("import sys\nsys.exit(3)\n", 1, "ends the process"),
         ("import os\nos._exit(3)\n", 1, "exit code 3"),
         (

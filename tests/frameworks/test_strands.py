@@ -96,7 +96,7 @@ class TestStrands(Promises):
 
     def test_an_entrypoint_may_be_an_agent(self) -> None:
         for register in (PPIOAgentRuntimeApp.from_agent, PPIOAgentRuntimeApp().entrypoint):
-            with pytest.raises(ConfigurationError, match="is one conversation, and sessions would mix in it"):
+            with pytest.raises(ConfigurationError, match="holds one conversation, so sessions can't share it"):
                 register(self.object(Script()))
 
 

@@ -152,8 +152,8 @@ def test_a_websocket_takes_one_run_after_the_other() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"protocols": ["ag-ux"]}, "no protocol 'ag-ux'"),
-        ({"protocols": ["openai"], "protocol_paths": {"ag-ui": "/"}}, "not among the protocols"),
+        ({"protocols": ["ag-ux"]}, "Unknown protocol 'ag-ux'"),
+        ({"protocols": ["openai"], "protocol_paths": {"ag-ui": "/"}}, "not in the setting 'protocols'"),
         ({"protocols": ["ag-ui"], "protocol_paths": {"ag-ui": "x"}}, "must begin with '/'"),
     ],
 )

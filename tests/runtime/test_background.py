@@ -204,7 +204,7 @@ def test_a_drain_cancels_background_tasks_after_the_grace(
         assert gate.entered.wait(30)
 
     assert gate.cancelled.is_set()
-    assert "Background work is cut by the drain" in caplog.text
+    assert "The drain cancels background work" in caplog.text
 
 
 async def test_a_task_within_a_task_is_ended_by_the_outer_one() -> None:

@@ -269,7 +269,7 @@ def test_full_disk_is_told_and_nothing_durable_is_answered_or_begun_until_there_
         assert call(url, "/ping", method="GET").json["message"] is None
         log = first.stop()
     assert log.count("cannot be used: ") == 1
-    assert log.count("can be used again") == 1
+    assert log.count("is available again") == 1
 
 
 @pytest.mark.contract

@@ -177,7 +177,7 @@ def test_file_without_an_app_is_named(tmp_path: Path) -> None:
     (tmp_path / "main.py").touch()
 
     assert (
-        complaint(tmp_path, "main.py") == "'main.py' makes no PPIOAgentRuntimeApp: write app = PPIOAgentRuntimeApp()."
+        complaint(tmp_path, "main.py") == "'main.py' defines no PPIOAgentRuntimeApp: write app = PPIOAgentRuntimeApp()."
     )
 
 

@@ -107,7 +107,7 @@ def test_unknown_answer_is_unhealthy_and_names_its_type(agent: Agent, answer: An
 
     assert told.status == 503
     assert told.json["status"] == UNHEALTHY
-    assert told.json["message"] == f"The ping handler answered something unknown, of type {type(answer).__name__}."
+    assert told.json["message"] == f"The ping handler returned an unknown status, of type {type(answer).__name__}."
     assert b"a secret" not in told.body
 
 

@@ -113,7 +113,7 @@ def test_sync_ping_handler_that_hangs_is_503_and_costs_one_thread_however_often_
     with opening(go_on), running(app) as url:
         answers = [get(url, "/ping") for _ in range(20)]
         assert {answer.status for answer in answers} == {503}
-        assert answers[0].json["message"] == "The ping handler did not answer within 0.02 s."
+        assert answers[0].json["message"] == "The ping handler did not return within 0.02 s."
         assert pinging() == 1
         go_on.open()
         eventually(lambda: get(url, "/ping").status == 200, "healthy again")

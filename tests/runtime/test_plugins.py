@@ -218,7 +218,7 @@ def test_a_plugin_that_nobody_named_is_not_imported() -> None:
 
 @pytest.mark.usefixtures("distribution")
 def test_an_unknown_name_fails_at_start_and_lists_what_is_installed() -> None:
-    with pytest.raises(ConfigurationError, match=r"No plugin 'nope' is installed; there are: .*klass, mod, obj"):
+    with pytest.raises(ConfigurationError, match=r"The plugin 'nope' is not installed .*installed: .*klass, mod, obj"):
         PPIOAgentRuntimeApp(AgentConfig(plugins=["nope"]))
 
 

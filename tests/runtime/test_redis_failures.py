@@ -47,7 +47,7 @@ def test_without_redis_durable_calls_are_refused_plain_ones_go_on_and_it_comes_b
     refusal(invoke(url, {"do": "value"}, KEY | {INSTANCE: before}), 412, "OtherInstanceError")
     assert replicas.runs == ["value", "value"]
     assert here.log.count("cannot be used: ") == 1
-    assert here.log.count("can be used again") == 1
+    assert here.log.count("is available again") == 1
 
 
 @pytest.mark.slow

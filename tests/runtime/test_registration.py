@@ -65,7 +65,7 @@ def test_second_entrypoint_is_refused_and_names_both() -> None:
     app = PPIOAgentRuntimeApp()
     app.entrypoint(plain)
 
-    with pytest.raises(ConfigurationError, match=r"has the entrypoint .*\.plain already; .*\.coroutine needs another"):
+    with pytest.raises(ConfigurationError, match=r"already has the entrypoint .*\.plain; .*\.coroutine needs another"):
         app.entrypoint(coroutine)
 
 

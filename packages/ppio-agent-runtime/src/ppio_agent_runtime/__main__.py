@@ -58,10 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _show_config(options: argparse.Namespace) -> None:
-    """Print the settings of the agent, or of any agent in this environment where none is named and there is none.
+    """Print the settings of the agent; without an argument or a manifest, those that the environment gives any agent.
 
-    Secrets are masked, passwords in URIs too. Each setting has `value` and `origin`, and the name of its variable if
-    the environment gives it.
+    Secrets and passwords in URIs are masked. Each setting has `value` and `origin`, and `variable` if it comes from
+    the environment.
     """
     from .config import AgentConfig
 
@@ -79,16 +79,16 @@ def _show_config(options: argparse.Namespace) -> None:
 
 
 class _ReachedRunError(BaseException):
-    """The agent's module calls `run` while it is imported. Past every `except Exception` on the way."""
+    """The agent's module called `run` while it was imported. Not an `Exception`, so that no module catches it."""
 
     def __init__(self, config: AgentConfig) -> None:
         self.config = config
 
 
 def _config_of_agent(target: str) -> AgentConfig:
-    """Return the settings of the app that `target` names. What its module prints goes to standard error.
+    """Return the settings of the app that `target` names. Output of its module goes to standard error.
 
-    A module that ends with `app.run()` is not served: what it would be served with counts.
+    If the module calls `app.run()`, nothing is served; the arguments of `run` are part of the settings.
 
     Raises:
         ConfigurationError: There is no such app, or its settings are wrong.
@@ -104,7 +104,7 @@ def _config_of_agent(target: str) -> AgentConfig:
         )
 
     run = PPIOAgentRuntimeApp.run
-    PPIOAgentRuntimeApp.run = stop  # type: ignore[method-assign]  # for the time of the import
+    PPIOAgentRuntimeApp.run = stop  # type: ignore[method-assign]  # during the import
     try:
         with redirect_stdout(sys.stderr):
             return load_app(target).config
@@ -115,7 +115,7 @@ def _config_of_agent(target: str) -> AgentConfig:
 
 
 def _shown(value: Any, *, secret: bool = False) -> Any:
-    """Return a value as plain data; of secrets how many there are and under which names, not even their length."""
+    """Return a value as plain data. Of secrets it shows only number and names, not even their length."""
     from .settings import MASK, Settings, without_password
 
     if isinstance(value, Settings):

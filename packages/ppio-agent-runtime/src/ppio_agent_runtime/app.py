@@ -1,4 +1,4 @@
-"""`PPIOAgentRuntimeApp`, the class that agent developers use: keeps what they register, and builds what serves it."""
+"""`PPIOAgentRuntimeApp`, the class that agent developers use: it collects handlers and builds what serves them."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ class PPIOAgentRuntimeApp(PluginInterface):
         self._lock = threading.Lock()
         self._hooks = PluginHooks()
         if config.rate_limit is not None or config.event_store is not None:
-            self._build()  # what these name is checked now, like every setting
+            self._build()  # to fail now, not on first use, if their URIs are wrong
         for sentence in config.unknown_variables(CLIENT_VARIABLES):
             logger.warning(sentence)
         if config.plugins:
             self._install_named(config.plugins)
         if config.protocols or config.protocol_paths:
-            from .protocols import install_protocols  # nothing of it without
+            from .protocols import install_protocols  # only needed with protocols
 
             install_protocols(self, config)
 
@@ -113,7 +113,7 @@ class PPIOAgentRuntimeApp(PluginInterface):
         Raises:
             ConfigurationError: The framework is unknown, or one object can't serve all sessions.
         """
-        from .frameworks import handler_of  # agents that are functions do without
+        from .frameworks import handler_of  # not needed for plain functions
 
         app = cls(config, **app_options)
         app._register(handler_of(agent, session=session, input=input))
@@ -132,9 +132,9 @@ class PPIOAgentRuntimeApp(PluginInterface):
                 resolved, or is a second entrypoint.
         """
         if function is None or inspect.isroutine(function) or isinstance(function, type | functools.partial):
-            self._register(Handler(function))  # type: ignore[arg-type]  # it says what cannot be called
+            self._register(Handler(function))  # type: ignore[arg-type]  # Handler refuses what isn't callable
         else:
-            from .frameworks import handler_of_object  # agents that are functions do without
+            from .frameworks import handler_of_object  # not needed for plain functions
 
             self._register(handler_of_object(function))
         return function
@@ -162,7 +162,7 @@ class PPIOAgentRuntimeApp(PluginInterface):
             raise ConfigurationError(
                 "Write @app.middleware without arguments above 'async def mw(request, call_next)'."
             )
-        from .middleware import FunctionMiddleware  # imports starlette, which agents without it do not need
+        from .middleware import FunctionMiddleware  # imports starlette, which is only needed here
 
         self._wrap(lambda app: FunctionMiddleware(app, function))
         return function
@@ -184,11 +184,11 @@ class PPIOAgentRuntimeApp(PluginInterface):
             ConfigurationError: It isn't an `async def`, requires a parameter that would get no value, or is the
                 second one.
         """
-        from .routes.websocket import WebSocketHandler, WebSocketRoute  # imports starlette, which others do not need
+        from .routes.websocket import WebSocketHandler, WebSocketRoute  # imports starlette, which is only needed here
 
         handler = WebSocketHandler(function)
         if self._websocket is not None:
-            raise ConfigurationError(f"This app has the WebSocket handler {self._websocket.handler.name} already.")
+            raise ConfigurationError(f"This app already has the WebSocket handler {self._websocket.handler.name}.")
         self._websocket = WebSocketRoute(self._services.invocations, handler)
         return function
 
@@ -349,10 +349,10 @@ class PPIOAgentRuntimeApp(PluginInterface):
         return self._built or self._build()
 
     def _build(self) -> Services:
-        """Put together what answers requests. An app that is only imported, or looked at, does without.
+        """Build the services that handle requests, on first use: an app that is only imported doesn't need them.
 
-        It is asyncio, pydantic_core and most of our own modules: four fifths of what this class would take to import.
-        A server asks for it before it takes the first request.
+        They import asyncio, pydantic_core and most of our own modules: four fifths of the import time of an app.
+        Servers call this before they accept the first request.
         """
         with self._lock:
             if self._built is None:
@@ -364,7 +364,7 @@ class PPIOAgentRuntimeApp(PluginInterface):
     def _register(self, handler: Handler) -> None:
         if self._handler is not None:
             raise ConfigurationError(
-                f"This app has the entrypoint {self._handler.name} already; {handler.name} needs another app."
+                f"This app already has the entrypoint {self._handler.name}; {handler.name} needs another app."
             )
         self._handler = handler
         if self._built is not None:
@@ -372,7 +372,7 @@ class PPIOAgentRuntimeApp(PluginInterface):
 
     def _wrap(self, wrap: Callable[[ASGIApp], ASGIApp]) -> None:
         if self._stack is not None:
-            raise ConfigurationError("Middleware is added before the app serves its first request.")
+            raise ConfigurationError("Middleware must be added before the app serves its first request.")
         self._middleware.append(wrap)
 
     def _uses_fastapi(self) -> bool:

@@ -1,4 +1,4 @@
-"""The types of ASGI (specification 3.0), which everything here is written in."""
+"""The types of ASGI (specification 3.0)."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 """Raw header pairs: names in lower case."""
 UNACKNOWLEDGED: Final = "ppio_agent.unacknowledged_bytes"
-"""Where a scope has a function that says how many bytes of the answer the caller's side has not taken yet."""
+"""Key of a scope: a function that returns how many bytes of the response the peer has not acknowledged yet."""

@@ -1,4 +1,4 @@
-"""What can be set about an agent's service: argument > `PPIO_AGENT_<FIELD>` in the environment > default."""
+"""The settings of an agent. Precedence: argument > `PPIO_AGENT_<FIELD>` in the environment > default."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class RateLimit(Settings, kw_only=False):
 
     @classmethod
     def parse(cls, value: Any) -> Self | None:
-        """Take the shorthand `100/60` too."""
+        """Accept the shorthand `100/60` too."""
         found = _SHORTHAND.fullmatch(value) if isinstance(value, str) else None
         return super().parse(value) if found is None else cls(int(found[1]), int(found[2]))
 
@@ -195,9 +195,9 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
     expose_errors: bool | None = setting(default=None)
 
     def _prepare(self) -> None:
-        """Refuse proxies that are no addresses or networks: uvicorn would take them for names that no peer has."""
+        """Refuse proxies that are not addresses or networks: uvicorn would accept them, and they would never match."""
         for entry in self.forwarded_allow_ips:
-            from ipaddress import ip_network  # few agents stand behind a proxy that they trust
+            from ipaddress import ip_network  # few agents are behind a proxy that they trust
 
             try:
                 if entry != "*":
@@ -215,15 +215,15 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
 
 
 def config_of_app(config: Any, *, debug: bool, unknown: Iterable[str]) -> AgentConfig:
-    """Return the settings of an app from what it was made with.
+    """Return the settings of an app from the arguments of its class.
 
     Args:
         config: Its settings, or None for those of the environment.
         debug: The same as `AgentConfig(debug=True)`.
-        unknown: Names of other arguments, which it does not have.
+        unknown: Names of other arguments, which are errors.
 
     Raises:
-        ConfigurationError: An argument is not one of an app.
+        ConfigurationError: There is an unknown argument, or `config` is not an `AgentConfig`.
     """
     for name in unknown:
         hint = f": write PPIOAgentRuntimeApp(AgentConfig({name}=...))" if name in AgentConfig.__annotations__ else ""

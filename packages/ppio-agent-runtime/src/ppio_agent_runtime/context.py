@@ -11,7 +11,7 @@ from typing import Any
 from .asgi import Headers
 
 _NO_HEADERS: Headers = []
-"""Shared by all contexts, so never added to."""
+"""Shared by all contexts, so it must not be changed."""
 _NO_IDS: Mapping[str, str] = {}
 
 current_context: ContextVar[RequestContext | None] = ContextVar("ppio_agent_context", default=None)
@@ -56,7 +56,7 @@ class RequestContext:
         client: tuple[str, int] | None = None,
         key_id: str | None = None,
     ) -> None:
-        fresh = os.urandom(32).hex()  # for both, because each call is a syscall
+        fresh = os.urandom(32).hex()  # for both IDs, because each call is a syscall
         self.invocation_id: str = fresh[:32]
         self.request_id: str = request_id or fresh[32:]
         self.session_id: str | None = session_id
@@ -132,7 +132,7 @@ class RequestContext:
             SerializationError: The value can't become JSON.
         """
         if self.reporter is not None:
-            from .serialization import encode  # loaded since the app serves
+            from .serialization import encode  # already loaded when an app serves
 
             self.reporter(encode(value))
 

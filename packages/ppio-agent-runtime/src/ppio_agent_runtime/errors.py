@@ -37,7 +37,7 @@ class RefusedError(AuthenticationError):
     """A request whose credentials are not accepted.
 
     Attributes:
-        reason: The class of the reason; it never reveals what would have been right.
+        reason: Why, without revealing what would have been accepted.
     """
 
     def __init__(self, message: str, reason: RefusalReason) -> None:
@@ -46,7 +46,7 @@ class RefusedError(AuthenticationError):
 
 
 _OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
-"""What an agent's exception cannot set: it describes a body that is ours."""
+"""Headers that an agent's exception cannot set, because they describe our body."""
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _CONTROL_CHARACTERS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -85,11 +85,11 @@ class HandlerFailureError(HandlerError):
 
 
 MEANT_FOR_CALLERS: Final = (AgentError, SerializationError)
-"""What an agent's code raises to be told as it is."""
+"""Exceptions of the agent's code whose message is sent to the caller unchanged."""
 
 
 def handler_failure(error: BaseException) -> PPIOAgentRuntimeError:
-    """Return what an exception of the agent's code becomes: itself, if its author meant it for the caller.
+    """Return the error to respond with for an exception of the agent's code: itself, if it is meant for callers.
 
     The only exception in a task group's exception group is handled like that exception itself.
     """
@@ -107,7 +107,7 @@ def error_response(error: BaseException, *, request_id: str, tells_errors: bool)
     """Return the response to an error.
 
     Args:
-        tells_errors: Show class and message of the agent's own exceptions.
+        tells_errors: Include class and message of the agent's own exceptions.
     """
     if isinstance(error, HandlerFailureError):
         return _problem_of_agent(error.__cause__, request_id, tells_errors)
@@ -125,9 +125,9 @@ def error_response(error: BaseException, *, request_id: str, tells_errors: bool)
 
 
 def _facts(error: PPIOAgentRuntimeError, status: int) -> dict[str, Any]:
-    """Return what a program needs of an error and cannot tell from its type.
+    """Return details of an error that a program needs and cannot derive from its type.
 
-    The status that an agent chose, too: inside a stream, or looked at later, no status line carries it.
+    They include the status that an agent chose: inside a stream or a stored response there is no status line.
     """
     if isinstance(error, EventsEvictedError):
         return {"first_event_id": error.first_event_id}
@@ -138,7 +138,7 @@ def _problem_of_agent(cause: BaseException | None, request_id: str, tells_errors
     if _is_http_exception(cause):
         return http_exception_response(cause)
     if isinstance(cause, PPIOAgentRuntimeError):
-        # From a client that the agent used itself: the sentence is safe, its status would speak of another call.
+        # From a client that the agent used: its message is safe to show, but its status is that of another call.
         return ErrorResponse(500, f"{cause.message}", "HandlerError")
     if tells_errors and cause is not None:
         return ErrorResponse(500, _described(cause), "HandlerError")
@@ -148,7 +148,7 @@ def _problem_of_agent(cause: BaseException | None, request_id: str, tells_errors
 
 
 def _is_http_exception(error: BaseException | None) -> bool:
-    module = sys.modules.get("starlette.exceptions")  # while it is not loaded, nobody can have raised its exception
+    module = sys.modules.get("starlette.exceptions")  # not loaded: it can't have been raised
     return module is not None and isinstance(error, module.HTTPException)
 
 
@@ -166,12 +166,12 @@ def _type_name(value: Any) -> str:
 def _described(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001  # a broken __str__ must not cost the caller the answer
+    except Exception:  # noqa: BLE001  # a broken __str__ must not prevent the response
         return type(error).__name__
 
 
 def _header_pairs(headers: Mapping[str, Any]) -> Headers:
-    """Return an agent's headers as what can be sent: one that the server refuses would cost the whole answer."""
+    """Return those of an agent's headers that can be sent: an invalid one would make the server drop the response."""
     pairs: Headers = []
     for name, value in headers.items():
         lower = name.lower()
@@ -198,7 +198,7 @@ async def send_error_response(
     """Send the error envelope.
 
     Args:
-        headers: Further response headers, such as the ids.
+        headers: Further response headers, such as the IDs.
     """
     body = problem.envelope(request_id, session_id, duration)
     own: Headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

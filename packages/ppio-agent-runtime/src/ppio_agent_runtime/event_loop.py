@@ -1,4 +1,4 @@
-"""An event loop that ends in bounded time, whatever is left on it, and calls in threads that delay nothing."""
+"""An event loop that closes in bounded time, whatever still runs on it, and calls in threads of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OwnLoop:
     """A new event loop.
 
     Args:
-        factory: Makes it; without one it is uvloop's where there is uvloop.
+        factory: Creates the loop; by default uvloop's if it is installed, else asyncio's.
 
     Attributes:
         loop: The loop itself.
@@ -30,20 +30,20 @@ class OwnLoop:
 
     def __init__(self, factory: LoopFactory | None = None) -> None:
         self.loop: asyncio.AbstractEventLoop = (factory or _best_factory())()
-        # Our own default executor, because we have to know its threads: see `end`.
+        # Our own default executor, because `end` has to find its threads.
         self._threads = f"agent-executor-{next(_numbers)}"
         self._executor = ThreadPoolExecutor(thread_name_prefix=self._threads)
         self.loop.set_default_executor(self._executor)
 
     def end(self, seconds: float, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> bool:
-        """Cancel what is left on the loop, which has stopped, close it, and say whether all ended within `seconds`.
+        """Cancel the tasks left on the stopped loop, close it, and return whether all ended within `seconds`.
 
         `asyncio.run` would wait without a limit: for tasks that swallow their cancellation, and for the threads behind
         `asyncio.to_thread`.
 
         Args:
-            seconds: How long everything together may take, more or less.
-            last: Runs on the loop when nothing else does any more.
+            seconds: How long this may take; each of its steps observes it.
+            last: Runs on the loop after all tasks.
         """
         until = time.monotonic() + seconds
         loop = self.loop
@@ -53,7 +53,7 @@ class OwnLoop:
             task.cancel()
         if tasks:
             _, pending = loop.run_until_complete(asyncio.wait(tasks, timeout=seconds))
-        if pending:  # left behind knowingly: nobody needs to be told when they are destroyed
+        if pending:  # left behind on purpose: no "Task was destroyed but it is pending" in the log
             loop.set_exception_handler(lambda _loop, _context: None)
         loop.run_until_complete(asyncio.wait({loop.create_task(loop.shutdown_asyncgens())}, timeout=seconds))
         if last is not None:
@@ -80,15 +80,15 @@ def _best_factory() -> LoopFactory:
 
 
 def holds_up_exit() -> bool:
-    """Say whether blocking code behind `asyncio.to_thread` was left; the interpreter would wait for it at its exit."""
+    """Return whether a thread of `asyncio.to_thread` is still blocked; the interpreter would wait for it at exit."""
     return any(thread.is_alive() for thread in _stuck)
 
 
 def run_in_thread(function: Callable[..., T], *args: Any, name: str) -> asyncio.Future[T]:
     """Return a future of the running loop for `function(*args)`, called in a new daemon thread of this name.
 
-    No handler and no other library's pool can keep it waiting, and the exit of the process does not wait for it.
-    Whatever is raised there that is no `Exception`, such as `SystemExit`, arrives as a RuntimeError.
+    It doesn't wait for a free thread of any pool, and the process can exit while it runs. An exception that is not an
+    `Exception`, such as `SystemExit`, arrives as a RuntimeError.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -101,11 +101,11 @@ def run_in_thread(function: Callable[..., T], *args: Any, name: str) -> asyncio.
         settle: tuple[Callable[[Any], None], Any]
         try:
             settle = future.set_result, function(*args)
-        except Exception as error:  # noqa: BLE001  # whoever awaits the future gets it
+        except Exception as error:  # noqa: BLE001  # raised where the future is awaited
             settle = future.set_exception, error
         except BaseException as error:  # noqa: BLE001  # a future cannot carry these
             settle = future.set_exception, RuntimeError(f"it raised {type(error).__name__}")
-        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, so nothing awaits the future
             loop.call_soon_threadsafe(finish, *settle)
 
     threading.Thread(target=call, name=name, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Logs once a minute that no file descriptors are left for new connections.
+"""Logs, at most once a minute, that no file descriptors are left for new connections.
 
 uvloop then drops connections silently; asyncio logs a traceback for each attempt to accept one, thousands a second.
 """
@@ -20,13 +20,13 @@ _SILENCE_SECONDS: Final = 60.0
 
 
 class DescriptorWatch:
-    """Looks whether the process can open anything."""
+    """Checks whether the process can still open a file descriptor."""
 
     def __init__(self) -> None:
         self._told_at = -_SILENCE_SECONDS
 
     def check(self) -> None:
-        """Look, and tell the log. Takes a few microseconds."""
+        """Log if no descriptor is left. Takes a few microseconds."""
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
@@ -34,7 +34,7 @@ class DescriptorWatch:
                 self._tell(error)
 
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle what an event loop reports; everything but a lack of descriptors as the loop itself would."""
+        """Handle an error that an event loop reports; pass everything but a lack of descriptors to the default."""
         error, message = context.get("exception"), context.get("message", "")
         if isinstance(error, OSError) and error.errno in _EXHAUSTED and "accept" in message:
             self._tell(error)
@@ -46,7 +46,7 @@ class DescriptorWatch:
         if now - self._told_at >= _SILENCE_SECONDS:
             self._told_at = now
             logger.error(
-                "New connections are refused: no file descriptors are left (%s). Allow more with 'ulimit -n', or let "
-                "fewer callers in.",
+                "New connections are refused: no file descriptors are left (%s). Raise the limit with 'ulimit -n', or "
+                "serve fewer callers.",
                 error.strerror,
             )

@@ -16,7 +16,7 @@ _CONTEXT_NAMES = frozenset({"context", "ctx"})
 _CONTEXT_TYPE = re.compile(rf"\b{RequestContext.__name__}\b")
 _P = inspect.Parameter
 _PLACED = frozenset({_P.POSITIONAL_ONLY, _P.POSITIONAL_OR_KEYWORD, _P.VAR_POSITIONAL})
-"""Kinds of parameters that are filled by position, if they are filled."""
+"""Kinds of parameters that get their value by position."""
 
 
 class Handler:
@@ -39,11 +39,11 @@ class Handler:
         if function is None:
             raise ConfigurationError("Write @app.entrypoint without parentheses, above the agent's function.")
         if not callable(function):
-            raise ConfigurationError(f"@app.entrypoint goes above a function; {function!r} cannot be called.")
+            raise ConfigurationError(f"@app.entrypoint needs a function; {function!r} cannot be called.")
         if inspect.isclass(function):
             raise ConfigurationError(
-                f"@app.entrypoint goes above a function, and {function.__qualname__} is a class, whose calls only make "
-                f"objects: register one of these that can be called, app.entrypoint({function.__name__}(...))."
+                f"@app.entrypoint needs a function, and {function.__qualname__} is a class: register a callable object "
+                f"of it, app.entrypoint({function.__name__}(...))."
             )
         code = code_of(function)
         self.yields_events: bool = yields_events
@@ -56,7 +56,7 @@ class Handler:
         self.load: Callable[[bytes, Any], Any] = _loader(self.payload_type) if payload is not None else _load_nothing
 
     def schema(self) -> dict[str, Any] | None:
-        """Return the JSON Schema of the payload, None where that is any object, or an `AgentInput`.
+        """Return the JSON Schema of the payload, or None if it accepts any object or is an `AgentInput`.
 
         Raises:
             ConfigurationError: The type has none.
@@ -65,7 +65,7 @@ class Handler:
 
         if self.payload_type in (Any, object, dict, dict[str, Any], InvocationRequest, AgentInput):
             return None
-        from pydantic import PydanticUserError, TypeAdapter  # as for the payload itself
+        from pydantic import PydanticUserError, TypeAdapter  # already imported, for the payload
 
         try:
             return TypeAdapter(self.payload_type).json_schema()
@@ -111,7 +111,7 @@ def _roles(function: Callable[..., Any], name: str) -> tuple[_P | None, _P | Non
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"The parameters of {name} cannot be read: {error}.") from error
-    if isinstance(function, functools.partial):  # what it binds by keyword is a default, and not the payload
+    if isinstance(function, functools.partial):  # bound keywords are not the payload
         parameters = [parameter for parameter in parameters if parameter.name not in function.keywords]
     payload = context = None
     for position, parameter in enumerate(parameters):
@@ -123,7 +123,7 @@ def _roles(function: Callable[..., Any], name: str) -> tuple[_P | None, _P | Non
             payload = parameter
         elif parameter.default is _P.empty and parameter.kind is not _P.VAR_POSITIONAL:
             raise ConfigurationError(
-                f"{name} requires the parameter {parameter.name!r}, and nothing would fill it. An entrypoint takes the "
+                f"{name} requires the parameter {parameter.name!r}, which would get no value. An entrypoint takes the "
                 "payload first, and the context in a parameter named 'context' or 'ctx' or annotated RequestContext; "
                 "give any other parameter a default."
             )
@@ -180,7 +180,7 @@ def _payload_type(code: Any, parameter: _P, name: str) -> Any:
 
 
 def _resolved(annotation: str, code: Any) -> Any:
-    """Return the type that `annotation` names where `code` is defined; the other annotations need not exist."""
+    """Return the type that `annotation` names in the module of `code`, without resolving other annotations."""
 
     def only() -> None: ...
 
@@ -200,9 +200,7 @@ def _loader(payload_type: Any) -> Callable[[bytes, Any], Any]:
     try:
         adapter = TypeAdapter(payload_type)
     except Exception as error:
-        raise ConfigurationError(
-            f"The payload type {payload_type!r} is not one that pydantic knows: {error}"
-        ) from error
+        raise ConfigurationError(f"The payload type {payload_type!r} is not supported by pydantic: {error}") from error
     validate = adapter.validate_json
 
     def load(body: bytes, _value: Any) -> Any:
@@ -212,7 +210,7 @@ def _loader(payload_type: Any) -> Callable[[bytes, Any], Any]:
         except ValidationError as error:
             raise PayloadValidationError(explain(error)) from None
         except Exception as error:  # a validator of the agent's own model broke
-            from .errors import handler_failure  # loaded since the app serves
+            from .errors import handler_failure  # already loaded when an app serves
 
             raise handler_failure(error) from error
 
@@ -243,6 +241,6 @@ def explain(error: Any) -> str:
 
 
 def _message(problem: Any) -> str:
-    if problem["type"] == "union_tag_invalid":  # pydantic's own sentence shows the tag that was sent
+    if problem["type"] == "union_tag_invalid":  # pydantic's message includes the tag that was sent
         return f"The tag {problem['ctx']['discriminator']} must be one of {problem['ctx']['expected_tags']}"
     return str(problem["msg"])

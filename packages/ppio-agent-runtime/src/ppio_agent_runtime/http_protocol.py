@@ -1,8 +1,8 @@
-"""uvicorn's HTTP/1.1 protocol with a bounded request head, errors in our envelope, and untaken upgrade offers ignored.
+"""uvicorn's HTTP/1.1 protocol with a bounded request head, errors in our envelope, and support for ignored upgrades.
 
-uvicorn alone waits without a limit for a head, accepts one of any size, answers invalid requests in plain text, loses
-the body of a request that offers `Upgrade: h2c`, because httptools stops at the offer, waits without a limit for a
-caller that reads nothing, and sends chunks to HTTP/1.0.
+uvicorn itself has no limits for the time and size of a request head, responds to invalid requests in plain text, loses
+the body of a request with `Upgrade: h2c` (because httptools stops there), has no limit for a caller that reads nothing,
+and sends chunked responses to HTTP/1.0.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Most bytes of a request's target and header fields; what other servers take, and then some."""
+"""Largest request target and header fields together, in bytes; more than other servers accept."""
 MAX_HEADER_FIELDS: Final = 256
 _WRITE_LOOKS: Final = 4
-"""How often somebody looks at a connection within its write timeout."""
+"""How often a connection is checked within its write timeout."""
 MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
-"""Most bytes of a body that are still read after its answer, so that the caller gets to see that answer."""
+"""How many bytes of a body are still read after the response, so that the caller gets to read the response."""
 
 
 class AgentHttpProtocol(HttpToolsProtocol):
@@ -41,8 +41,8 @@ class AgentHttpProtocol(HttpToolsProtocol):
 
     Args:
         config: As for uvicorn's protocol, like the next three.
-        read_timeout_seconds: How long the head of a request may take, and the rest of a body after its answer.
-        write_timeout_seconds: How long a caller may take nothing of what is there for it.
+        read_timeout_seconds: How long the head of a request may take, and the rest of a body after its response.
+        write_timeout_seconds: How long a caller may read nothing of its response.
     """
 
     parser: httptools.HttpRequestParser
@@ -69,15 +69,15 @@ class AgentHttpProtocol(HttpToolsProtocol):
         self._scope_of_whole_head: object = self.scope
         self._waits_for: object = None
         self._bytes_in_read = 0
-        self._bytes_before = 0  # of the same head, or of a body whose answer is out, in earlier reads
+        self._bytes_before = 0  # of the same head, or of a body after its response, in earlier reads
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Start the clock: a head must arrive."""
+        """Start the timer for the first request head."""
         super().connection_made(transport)
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock, and tell all requests that are not answered yet; uvicorn tells the one that arrived last."""
+        """Stop the timers, and notify all open requests; uvicorn notifies only the last one."""
         self._stop_timer()
         self._stop_write_timer()
         super().connection_lost(exc)
@@ -87,7 +87,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
                 cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived; count it while no request comes of it."""
+        """Parse received bytes; count them while they don't complete a request."""
         self._unset_keepalive_if_required()
         self._bytes_in_read = len(data)
         try:
@@ -96,7 +96,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as offer:
                 self._take_offer(memoryview(data)[offer.args[0] :])
         except httptools.HttpParserError as error:
-            # What one of our callbacks raised is in the error's context.
+            # An exception of one of our callbacks is in the error's context.
             self._refuse(error.__context__ if isinstance(error.__context__, RequestError) else _not_http())
             return
         if self._is_handed_over:
@@ -104,7 +104,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
         in_head = self.scope is not self._scope_of_whole_head
         if in_head or self.cycle is None or self.cycle.response_complete:
             self._wait(self._bytes_in_read, MAX_HEAD_BYTES if in_head else MAX_DISCARDED_BYTES)
-        if len(self.headers) > MAX_HEADER_FIELDS:  # of a head that is not whole, or trailers
+        if len(self.headers) > MAX_HEADER_FIELDS:  # of an incomplete head, or trailers
             self._refuse(_head_too_large())
 
     def _wait(self, received_bytes: int, most_bytes: int) -> None:
@@ -117,10 +117,10 @@ class AgentHttpProtocol(HttpToolsProtocol):
             self._refuse(_head_too_large())
 
     def _take_offer(self, rest: memoryview) -> None:
-        """Become a WebSocket, or begin the request again without the offer: the parser does not go on behind one.
+        """Become a WebSocket, or parse the request again without `Upgrade`: the parser doesn't continue after one.
 
         Raises:
-            HttpParserError: What follows is not HTTP, or not ours to answer.
+            HttpParserError: The following bytes are not HTTP, or a callback refused the request.
         """
         while True:
             if super()._should_upgrade():
@@ -144,10 +144,10 @@ class AgentHttpProtocol(HttpToolsProtocol):
                 return
 
     def _should_upgrade(self) -> bool:
-        return True  # whatever is offered, the request does not begin before `_take_offer`
+        return True  # for any upgrade: `_take_offer` decides, and starts the request
 
     def on_headers_complete(self) -> None:
-        """Check the head, stop the clock, and let uvicorn begin to answer."""
+        """Check the head, stop the timer, and let uvicorn start the request."""
         headers, earlier = self.headers, self.cycle
         came_in_parts = self._timer is not None
         if came_in_parts or len(headers) > MAX_HEADER_FIELDS or self._bytes_in_read > MAX_HEAD_BYTES:
@@ -168,7 +168,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
         if self.pipeline and earlier is not None:
             self._pipelined = [*(cycle for cycle in self._pipelined if not cycle.response_complete), earlier]
         self._scope_of_whole_head = self.scope
-        self.headers = []  # trailers are shown to nobody (RFC 9110, section 6.5.1)
+        self.headers = []  # trailers are dropped (RFC 9110, section 6.5.1)
         if self._timer is not None:
             self._stop_timer()
 
@@ -183,24 +183,24 @@ class AgentHttpProtocol(HttpToolsProtocol):
             raise _head_too_large()
 
     def _normalize_target(self) -> None:
-        """Give a target in absolute form its path (RFC 9112, section 3.2.2); refuse that of a tunnel."""
+        """Give a target in absolute form a path (RFC 9112, section 3.2.2); refuse CONNECT."""
         if self.parser.get_method() == b"CONNECT":
-            raise BadRequestError("This is no proxy: CONNECT is not served.")
+            raise BadRequestError("This server is not a proxy: CONNECT is not supported.")
         target = httptools.parse_url(self.url)
         if target.path is None:
             self.url = b"/" if target.query is None else b"/?" + target.query
 
     def unacknowledged_bytes(self) -> int:
-        """Return how much of what was sent the caller's system has not taken: in here, and in ours where it says so."""
+        """Return how many bytes the peer has not acknowledged: in our buffer, and in the kernel's if known."""
         return self.transport.get_write_buffer_size() + _in_kernel(self.transport.get_extra_info("socket"))
 
     def pause_writing(self) -> None:
-        """Let whoever writes wait for the caller, which must take something of what is there in time."""
+        """Make writers wait for the caller, which must read some of its response in time."""
         super().pause_writing()
         self._start_write_timer(self.unacknowledged_bytes())
 
     def resume_writing(self) -> None:
-        """Let whoever writes go on."""
+        """Let writers continue."""
         self._stop_write_timer()
         super().resume_writing()
 
@@ -217,7 +217,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
 
     def _start_write_timer(self, left: int, looks: int = 0) -> None:
         self._stop_write_timer()
-        seconds = self._write_timeout_seconds / _WRITE_LOOKS  # in parts: while the process stood still, one counts
+        seconds = self._write_timeout_seconds / _WRITE_LOOKS  # in parts: a pause of the process counts as one
         self._write_timer = self.loop.call_later(seconds, self._look_at_writing, left, looks + 1)
 
     def _stop_write_timer(self) -> None:
@@ -259,7 +259,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, refusal: RequestError) -> None:
-        """Answer with the envelope and close, or only close where the bytes would become a part of another answer."""
+        """Respond with the envelope and close; only close if the bytes would become part of another response."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
@@ -272,7 +272,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
             if cycle.response_started:
                 self.transport.abort()
                 return
-            cycle.disconnected = True  # whoever reads the body is told; its answer is this one
+            cycle.disconnected = True  # ends the reading of the body; this is the response
             cycle.message_event.set()
         request_id = os.urandom(16).hex()
         problem = error_response(refusal, request_id=request_id, tells_errors=False)
@@ -285,7 +285,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
 
 
 def _in_kernel(connection: Any) -> int:
-    """Return how many bytes of a socket are not acknowledged yet; 0 where the system does not tell."""
+    """Return how many bytes of a socket are not acknowledged yet; 0 if the system doesn't report it."""
     try:
         from fcntl import ioctl  # not on Windows
         from termios import TIOCOUTQ
@@ -296,7 +296,7 @@ def _in_kernel(connection: Any) -> int:
 
 
 def _without_framing(cycle: RequestResponseCycle) -> Callable[[Any], Awaitable[None]]:
-    """Return a `send` whose answer ends with its connection unless it has a length, for HTTP/1.0 knows no chunks."""
+    """Return a `send` for HTTP/1.0, which has no chunks: a response without a length ends with its connection."""
     send, ends_with_connection = cycle.send, False
 
     async def send_on(message: Any) -> None:

@@ -1,4 +1,4 @@
-"""Finds the app that is named by `main.py` or `module:app`, or by the manifest alone."""
+"""Finds the app that `main.py`, `module:app` or the manifest names."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _DEFAULT_NAMES = ("app", "agent", "application")
 
 
 class NoAppError(ConfigurationError):
-    """A file or a module makes no app of ours."""
+    """A file or a module defines no app of ours."""
 
 
 def entrypoint_from_manifest(folder: Path) -> str:
-    """Return `spec.entrypoint` of the manifest in `folder`; set the variables that it gives and that are not set yet.
+    """Return `spec.entrypoint` of the manifest in `folder`; set its environment variables, unless they are set already.
 
     Raises:
         ConfigurationError: There is no manifest, or none that names an entrypoint.
@@ -43,7 +43,7 @@ def entrypoint_from_manifest(folder: Path) -> str:
         os.environ.setdefault(name, value)
     if (entrypoint := entrypoint_of(spec)) is not None:
         return entrypoint
-    from ppio_agent_models import AgentManifest  # pydantic, 75 ms of a start; it knows what is wrong
+    from ppio_agent_models import AgentManifest  # for its error message; imports pydantic, which takes 75 ms
 
     return AgentManifest.from_yaml(text, source=str(path)).spec.entrypoint
 
@@ -64,15 +64,15 @@ def load_app(target: str) -> PPIOAgentRuntimeApp:
 
 
 def run_script(file: str, *, host: str | None, port: int | None) -> int:
-    """Run a file that serves by itself, such as an agent of AgentCore, as `python <file>` does; it takes this process.
+    """Replace this process by `python <file>`, for a file that starts its own server, such as an AgentCore agent.
 
     Args:
         file: The file.
-        host: Where it is to listen; what PPIO_AGENT_HOST says unless given.
-        port: Where it is to listen; what PPIO_AGENT_PORT says, else 8080, unless given.
+        host: Address to listen on, instead of PPIO_AGENT_HOST.
+        port: Port to listen on, instead of PPIO_AGENT_PORT, or 8080.
 
     Returns:
-        Its exit code, on Windows, where no process becomes another.
+        Its exit code, on Windows, where a process can't be replaced.
     """
     chosen = str(port or os.environ.get("PPIO_AGENT_PORT") or AGENT_PORT)
     variables = {"PPIO_AGENT_HOST": host or os.environ.get("PPIO_AGENT_HOST") or "0.0.0.0"}
@@ -92,7 +92,7 @@ def _load_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent.resolve()))
     name = path.stem
     if name in sys.modules or not name.isidentifier():
-        name = "__ppio_agent__"  # a file called like a module that is loaded already must not be mistaken for it
+        name = "__ppio_agent__"  # the name of a loaded module, so it must not replace that
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise ConfigurationError(f"{str(path)!r} is not a Python file.")
@@ -132,7 +132,7 @@ def _app_in(module: ModuleType, name: str, place: str) -> PPIOAgentRuntimeApp:
     if len(distinct) == 1:
         return next(iter(apps.values()))
     if not apps:
-        raise NoAppError(f"{place!r} makes no PPIOAgentRuntimeApp: write app = PPIOAgentRuntimeApp().")
+        raise NoAppError(f"{place!r} defines no PPIOAgentRuntimeApp: write app = PPIOAgentRuntimeApp().")
     raise ConfigurationError(
         f"{place!r} has several apps ({', '.join(apps)}); name one, as in {place}:{next(iter(apps))}."
     )

@@ -1,4 +1,4 @@
-"""A second event loop in a thread, and an ASGI app on it served from the first: `isolate_handlers`."""
+"""`isolate_handlers`: runs an ASGI app on a second event loop in a thread, served from the first loop."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SHUTDOWN_SECONDS: Final = 2.0
-"""How long what is left on the loop may take to end when the loop does."""
+"""How long remaining tasks may take to end when the loop is closed."""
 _MAX_UNSENT_BYTES: Final = 64 * 1024
-"""How much of an answer may be under way before the app waits."""
+"""How much of a response may be in transit before the app waits."""
 
 
 class SecondLoop:
@@ -36,7 +36,7 @@ class SecondLoop:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, which runs from here on."""
+        """The loop, started on first use."""
         if self._loop is None:
             self._thread = _LoopThread()
             self._loop = self._thread.loop
@@ -44,7 +44,7 @@ class SecondLoop:
         return self._loop
 
     async def answers(self, seconds: float) -> bool:
-        """Say whether the loop gives a sign of life within `seconds`: a handler may block it for ever."""
+        """Return whether the loop responds within `seconds`: a handler may block it forever."""
         if self._loop is None or self._abandoned:
             return not self._abandoned
         try:
@@ -54,11 +54,11 @@ class SecondLoop:
         return not self._abandoned
 
     def abandon(self) -> None:
-        """Wait for the loop no more: what runs on it does not give it back."""
+        """Stop waiting for the loop, because a handler blocks it."""
         self._abandoned = True
 
     def close(self, seconds: float) -> bool:
-        """End the thread and say whether it ended; `run` starts a new one. Blocks the calling thread."""
+        """Stop the thread, and return whether it ended; `run` starts a new one. Blocks the calling thread."""
         thread, self._thread, self._loop = self._thread, None, None
         abandoned, self._abandoned = self._abandoned, False
         if thread is None:
@@ -86,12 +86,12 @@ class _LoopThread(threading.Thread):
 
 
 class IsolatedApp:
-    """An ASGI app that runs another one on a second loop, all but `/ping`.
+    """An ASGI app that runs another one on a second loop, except `/ping`.
 
     Args:
-        app: What runs there, its lifespan included.
-        ping: Answers `/ping` here, past every middleware.
-        second: Where the rest runs.
+        app: The app for the second loop, with its lifespan.
+        ping: Handles `/ping` on the first loop, without middleware.
+        second: The second loop.
     """
 
     def __init__(self, app: ASGIApp, ping: ASGIApp, second: SecondLoop) -> None:
@@ -100,7 +100,7 @@ class IsolatedApp:
         self._second = second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on to the second loop, and its answer back."""
+        """Pass the request to the second loop, and the response back."""
         if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) == "/ping":
             return await self._ping(scope, receive, send)
         here = asyncio.get_running_loop()
@@ -119,12 +119,12 @@ class IsolatedApp:
 
 
 class _Answer:
-    """What an app on one loop sends to a caller of another: passed on while the app goes on, up to a limit.
+    """Passes the response of an app on one loop to a caller on another; the app may be ahead, up to a limit.
 
     Args:
         here: The caller's loop.
-        there: The app's.
-        send: Takes the answer, here.
+        there: The app's loop.
+        send: Sends the response, on the caller's loop.
     """
 
     def __init__(self, here: asyncio.AbstractEventLoop, there: asyncio.AbstractEventLoop, send: Send) -> None:
@@ -132,14 +132,14 @@ class _Answer:
         self._there = there
         self._send = send
         self._messages: deque[Message] = deque()
-        self._news = asyncio.Event()  # here
-        self._room: asyncio.Event | None = None  # there, once the app had to wait
-        self._is_told = False
+        self._news = asyncio.Event()  # of the caller's loop
+        self._room: asyncio.Event | None = None  # of the app's loop, once it had to wait
+        self._is_notified = False
         self._made_bytes = 0
         self._sent_bytes = 0
 
     async def pass_on(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let the app do its work there, and send here what comes; cancelling this cancels the work.
+        """Run the app on its loop, and send its messages on this one; cancelling this cancels the app.
 
         Raises:
             Exception: What the app or `send` raised.
@@ -150,7 +150,7 @@ class _Answer:
             while not working.done() or self._messages:
                 await self._news.wait()
                 self._news.clear()
-                self._is_told = False  # before the look: what comes behind it tells again
+                self._is_notified = False  # before reading, so that a later message notifies again
                 while self._messages:
                     message = self._messages.popleft()
                     await self._send(message)
@@ -162,11 +162,11 @@ class _Answer:
         await working
 
     async def send_there(self, message: Message) -> None:
-        """Take a message of the app; one that is far ahead of its caller waits."""
+        """Take a message of the app; wait if it is too far ahead of its caller."""
         self._messages.append(message)
         self._made_bytes += len(message.get("body", b""))
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_notified:
+            self._is_notified = True
             self._here.call_soon_threadsafe(self._news.set)
         while self._made_bytes - self._sent_bytes > _MAX_UNSENT_BYTES:
             self._room = self._room or asyncio.Event()

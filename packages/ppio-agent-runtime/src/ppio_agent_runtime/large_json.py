@@ -1,8 +1,8 @@
-"""Large values to JSON and back in pieces, for threads beside the event loop.
+"""Encodes and decodes large JSON in pieces, in threads beside the event loop.
 
 pydantic_core holds the GIL from the first byte to the last, so a thread alone wouldn't let the loop run: 10 MB of
-records take 0.2 s. Between two pieces the loop can run. Each piece is made by pydantic_core, which alone decides what
-is JSON; this module only decides where a piece can end.
+records take 0.2 s. Between two pieces the loop can run. pydantic_core handles each piece, and alone decides what is
+valid JSON; this module only decides where pieces end.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from ppio_agent_models import BadRequestError, SerializationError
 from .serialization import decode, encode
 
 LARGE_BYTES: Final = 256 * 1024
-"""Below so many bytes nobody asks how long a body takes."""
+"""Smaller bodies are never slow enough for a thread."""
 _SLOW_NANOSECONDS: Final = 5_000_000
-"""What takes the event loop longer is worth a thread, at twice the time: 1 ns for a byte, and 60 for a value, or 200
-to read one. That is 5 MB of text, 0.3 MB of numbers."""
+"""Estimated time from which on a thread is used, although that takes twice as long: 1 ns for a byte, and 60 ns to write
+a value or 200 ns to read one. That is 5 MB of text, or 0.3 MB of numbers."""
 _PIECE_BYTES: Final = 32 * 1024
 _SMALL_BYTES: Final = 1024
 _SAMPLE: Final = 32
 _DEPTH: Final = 6
-"""How deep somebody looks for what is large."""
+"""How deep to look for large parts."""
 _MAX_DEPTH: Final = 200
-"""As `serialization.decode` has it."""
+"""The same as in `serialization.decode`."""
 _turn = threading.Lock()
-"""For one piece at a time: several threads would each take the GIL before the loop does."""
+"""Held for each piece: otherwise several threads would take the GIL in turn before the loop gets it."""
 
 
 def is_large(value: Any, least: int = _SLOW_NANOSECONDS, depth: int = _DEPTH) -> bool:
-    """Say whether a value takes at least so many nanoseconds to write, by a look at its parts, 0.1 us each.
+    """Estimate whether a value takes at least `least` nanoseconds to write, from its parts, in 0.1 us for each.
 
-    Of long lists and dicts it looks at the first parts alone; of what is no list, dict or string at nothing.
+    Of long lists and dicts it samples the first parts; values other than lists, dicts and strings count as small.
     """
     kind = type(value)
     if kind is not dict and kind is not list:
@@ -68,7 +68,7 @@ def _nanoseconds(value: Any, depth: int) -> int:
 
 
 def is_slow(body: bytes) -> bool:
-    """Say whether a body takes longer to read than the event loop should be held."""
+    """Estimate whether decoding a body would block the event loop for too long."""
     return len(body) >= LARGE_BYTES and len(body) + 200 * body.count(b",") >= _SLOW_NANOSECONDS
 
 
@@ -80,8 +80,8 @@ def encode_large(value: Any) -> bytes:
     """
     try:
         return b"".join(_encoded(value, _DEPTH))
-    except (SerializationError, RuntimeError):  # it is changed meanwhile
-        return encode(value)  # says where, and writes what only the whole can be written with
+    except (SerializationError, RuntimeError):  # RuntimeError: it was changed meanwhile
+        return encode(value)  # in one piece: it may succeed, or its error has the full path
 
 
 def _encoded(value: Any, depth: int) -> Iterator[bytes]:
@@ -126,7 +126,7 @@ _SPACE: Final = rb"[ \t\n\r]*+"
 
 
 def _part(depth: int) -> bytes:
-    """Return a pattern of one item or member that is nested no deeper. It need not be JSON: it is parsed then."""
+    """Return a pattern for one item or member up to this depth. It may match invalid JSON, which the parser refuses."""
     inner = outer = rb'[^\]\[{}"]++|' + _STRING
     for _ in range(depth):
         outer = rb'[^\]\[{}"]++|' + _STRING + rb"|[\[{](?:" + inner + rb")*+[\]}]"
@@ -139,7 +139,7 @@ _PARTS_DEPTH: Final = 4
 
 @cache
 def _parts() -> re.Pattern[bytes]:
-    """Return a pattern of items or members as they stand in a container, whole; made when it is needed, in 15 ms."""
+    """Return a pattern for several whole items or members of a container; compiled on first use, in 15 ms."""
     part = _part(_PARTS_DEPTH)
     return re.compile(part + rb"(?:," + part + rb")*+", re.DOTALL)
 
@@ -153,7 +153,7 @@ def decode_large(body: bytes) -> Any:
     """Return the same as `serialization.decode`, in pieces.
 
     Raises:
-        BadRequestError: As there.
+        BadRequestError: The body is not valid JSON.
     """
     if not body or body.isspace():
         return decode(body)
@@ -164,7 +164,7 @@ def decode_large(body: bytes) -> Any:
 
 
 def _decoded(body: bytes, at: int, depth: int) -> tuple[Any, int]:
-    """Return the value that begins at a byte, and where it ends."""
+    """Return the value that begins at byte `at`, and where it ends."""
     at = _skip(body, at)
     opening = body[at : at + 1]
     if opening == b'"':
@@ -192,7 +192,7 @@ def _decoded(body: bytes, at: int, depth: int) -> tuple[Any, int]:
 
 
 def _add_parts(value: Any, body: bytes, at: int, depth: int) -> int:
-    """Add to a list or dict what stands at a byte: some parts at once, or one that is large or deep."""
+    """Add the parts at byte `at` to a list or dict: several at once, or one that is large or deep."""
     is_deep = depth > _MAX_DEPTH - _PARTS_DEPTH
     if (found := None if is_deep else _parts().match(body, at, at + _PIECE_BYTES)) is not None:
         brackets = b"{%b}" if type(value) is dict else b"[%b]"
@@ -213,7 +213,7 @@ def _add_parts(value: Any, body: bytes, at: int, depth: int) -> int:
 
 
 def _end_of_string(body: bytes, at: int) -> int:
-    """Return where the string ends that begins at a byte; a pattern would take 10 ns for each byte of it."""
+    """Return where the string ends that begins at byte `at`; a regular expression would take 10 ns for each byte."""
     end = at
     while (end := body.find(b'"', end + 1)) >= 0:
         escapes = end

@@ -1,4 +1,4 @@
-"""Startup and shutdown of the app, on the loop that its handlers run on, in what may be one of several workers."""
+"""Startup and shutdown of the app, on the event loop of its handlers; it may be one of several workers."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def as_context_manager(function: LifespanFunction) -> LifespanFunction:
 
 
 async def serve_lifespan(scope: Scope, receive: Receive, send: Send, managers: Callable[[], list[Any]]) -> None:
-    """Speak the ASGI lifespan protocol: enter all managers at startup, leave them in reverse order at shutdown.
+    """Implement the ASGI lifespan protocol: enter all managers at startup, leave them in reverse order at shutdown.
 
     Args:
-        managers: Makes the async context managers; what one of them yields as a dict goes into `scope["state"]`.
+        managers: Makes the async context managers; a dict that one yields is added to `scope["state"]`.
     """
     await receive()
     entered = False
@@ -58,9 +58,9 @@ async def serve_lifespan(scope: Scope, receive: Receive, send: Send, managers: C
 
 
 def known_workers() -> int:
-    """Return how many workers serve the app, by the options or the variable that uvicorn, gunicorn and others read.
+    """Return how many workers serve the app, from the options or the variable that uvicorn, gunicorn and others read.
 
-    1 where nothing says more: a number in a configuration file is not seen.
+    1 if they set nothing; a number in a configuration file is not detected.
     """
     options = iter(sys.argv[1:])
     for option in options:
@@ -73,13 +73,13 @@ def known_workers() -> int:
 
 
 def warn_of_workers(config: AgentConfig) -> None:
-    """Log once for this process that durable invocations are not shared, if there are several workers."""
+    """Log that durable invocations are not shared, if there are several workers."""
     store = config.event_store or ""
     if store.startswith(("redis", "valkey")) or (workers := known_workers()) < 2:
         return
     logger.warning(
-        "This is one of %d workers, and each holds durable invocations for itself: what was submitted, or begun with "
-        "an Idempotency-Key, is found by one worker only. Set event_store to a redis:// URL, or run one worker.",
+        "This is one of %d workers, and each keeps its own durable invocations: only one worker finds an invocation "
+        "that was submitted or has an Idempotency-Key. Set event_store to a redis:// URL, or run one worker.",
         workers,
     )
 

@@ -1,8 +1,8 @@
-"""`@app.middleware`: an `async def mw(request, call_next)` as pure ASGI; and errors of any middleware as the envelope.
+"""`@app.middleware`: runs `async def mw(request, call_next)` as pure ASGI, and converts errors of any middleware.
 
 The inner app runs in its own task until it has sent the response's head; then the middleware gets a response whose
 headers it can change. Once it returns that response, the inner app continues, and its body goes straight to the server.
-Only a body in one piece is held, so that the inner app needn't wait; `http.disconnect` reaches it unchanged.
+Only a body in one piece is buffered, so that the inner app needn't wait; `http.disconnect` reaches it unchanged.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class FunctionMiddleware:
     """One function middleware.
 
     Args:
-        app: What is inside.
-        function: `async def mw(request, call_next) -> response`. It may answer without calling `call_next`, may change
-            status and headers of what `call_next` returned, and may return another response instead.
+        app: The next ASGI app.
+        function: `async def mw(request, call_next) -> response`. It may respond without calling `call_next`, may
+            change status and headers of what `call_next` returned, and may return another response instead.
     """
 
     def __init__(self, app: ASGIApp, function: MiddlewareFunction) -> None:
@@ -38,7 +38,7 @@ class FunctionMiddleware:
         self._function = function
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the function answer the request."""
+        """Let the function handle the request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         inner: InnerResponse | None = None
@@ -55,8 +55,8 @@ class FunctionMiddleware:
             response = await self._function(RereadableRequest(scope, receive), call_next)
             if not callable(response):
                 raise TypeError(
-                    f"The middleware {self._function.__qualname__} must return the response of call_next or one of "
-                    f"its own, not {type(response).__name__}"
+                    f"The middleware {self._function.__qualname__} must return the response of call_next or another "
+                    f"response, not {type(response).__name__}"
                 )
             await response(scope, receive, send)
         finally:
@@ -65,9 +65,9 @@ class FunctionMiddleware:
 
 
 class RereadableRequest(Request):
-    """A request whose body the middleware may read: what is inside of it gets the same bytes again.
+    """A request whose body the middleware may read: the inner app gets the same bytes again.
 
-    A body that was taken with `stream()` is gone for everybody else.
+    A body that was read with `stream()` is not available to the inner app.
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -83,7 +83,7 @@ class RereadableRequest(Request):
 
     @property
     def receive(self) -> Receive:
-        """What the inside reads from."""
+        """The `receive` for the inner app."""
         return self._receive_again
 
     async def _receive_again(self) -> Message:
@@ -94,7 +94,7 @@ class RereadableRequest(Request):
 
 
 class InnerResponse:
-    """What `call_next` returns: the answer from inside, its body still to come.
+    """What `call_next` returns: the response of the inner app, whose body follows later.
 
     Attributes:
         status_code: HTTP status; may be changed until the response is returned.
@@ -117,15 +117,15 @@ class InnerResponse:
         """Wait until status and headers are known.
 
         Raises:
-            Exception: What the inside raised before it answered.
+            Exception: The inner app's exception before it responded.
         """
         await self._heard
         if not self._has_head:
             await self._task
-            raise RuntimeError("the inside of the middleware ended without an answer")
+            raise RuntimeError("the app inside the middleware ended without a response")
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send the head, then let the inside send its body."""
+        """Send the head, then let the inner app send the body."""
         raw = [(name, value) for name, value in self.headers.raw]
         await send({"type": "http.response.start", "status": self.status_code, "headers": raw})
         self._is_released = True
@@ -136,7 +136,7 @@ class InnerResponse:
         await self._task
 
     async def close(self) -> None:
-        """End the inside if it still runs: the middleware answered with something else, or failed."""
+        """Cancel the inner app if it still runs: the middleware sent another response, or failed."""
         if not self._task.done():
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -168,11 +168,11 @@ class InnerResponse:
 
 
 class ErrorMiddleware:
-    """Answers what a middleware raised before it answered; an answer that has begun is cut by the server.
+    """Responds with the envelope if a middleware raises before a response began; later, the server cuts the response.
 
     Args:
         app: The outermost middleware.
-        tells_errors: Show class and message of the exception.
+        tells_errors: Include class and message of the exception.
     """
 
     def __init__(self, app: ASGIApp, *, tells_errors: bool) -> None:

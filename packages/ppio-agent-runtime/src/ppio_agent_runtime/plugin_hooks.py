@@ -1,4 +1,4 @@
-"""Plugins: those that the configuration names, and what they have registered until the app is put together."""
+"""Loads the plugins that the settings name, and collects what plugins register until the app is built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .routes.plugin_routes import BodyTest, ErrorWriter, WebSocketFunction
 
 GROUP: Final = "ppio_agent_runtime.plugins"
-"""The entry-point group. An entry point names an object with `install(app)`, a class of such, or a module with it."""
+"""The entry-point group. An entry point names an object or module with `install(app)`, or a class of such objects."""
 
 
 class PluginHooks:
@@ -23,10 +23,10 @@ class PluginHooks:
 
     Attributes:
         routes: Path, ASGI endpoint and methods, until FastAPI is imported for the first request.
-        claims: Who takes requests for `/invocations`, by their body.
-        websocket: Answers `/ws` where the agent has no handler of its own.
-        error_writers: By the first part of a path.
-        open_paths: Need no key.
+        claims: Endpoints for `/invocations`, each with a test of the body.
+        websocket: Handles `/ws` if the agent has no handler.
+        error_writers: Writers of errors, by the prefix of a path.
+        open_paths: Paths that need no key.
     """
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ class PluginHooks:
 
 
 def plugins_called(names: Iterable[str]) -> list[Any]:
-    """Return the plugins of these names, in this order.
+    """Return the plugins with these names, in this order.
 
     Raises:
-        ConfigurationError: None is installed under a name, or it cannot be imported or made.
+        ConfigurationError: A plugin is not installed, or cannot be imported or created.
     """
     from importlib.metadata import entry_points  # slow, and most agents have no plugins
 
@@ -57,7 +57,7 @@ def plugins_called(names: Iterable[str]) -> list[Any]:
 def _load(installed: dict[str, EntryPoint], name: str) -> Any:
     if name not in installed:
         known = ", ".join(sorted(installed)) or "none"
-        raise ConfigurationError(f"No plugin {name!r} is installed; there are: {known}. See the setting 'plugins'.")
+        raise ConfigurationError(f"The plugin {name!r} is not installed (setting 'plugins'); installed: {known}.")
     try:
         plugin = installed[name].load()
         return plugin() if isinstance(plugin, type) else plugin

@@ -1,4 +1,4 @@
-"""What plugins and protocols are built on: calls to the agent in process, routes with our limits, their own errors.
+"""The interface for plugins and protocols: calls to the agent in process, routes with our limits, their own errors.
 
 `PPIOAgentRuntimeApp` has these methods; a plugin is an object whose `install(app)` calls them.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 NOTHING: Any = None
-"""What a decorator gets that is written with parentheses."""
+"""The argument of a decorator that is written with parentheses."""
 
 
 class PluginInterface:
@@ -155,7 +155,7 @@ class PluginInterface:
         Raises:
             BadRequestError: A header with a session id or timeout is malformed, or the session id is too long.
         """
-        from .http.call import checked_session_id, context_of, scope_of  # loaded since the app serves
+        from .http.call import checked_session_id, context_of, scope_of  # already loaded when an app serves
 
         context = context_of(request if "headers" in request and "type" in request else scope_of(request))
         context.session_id = checked_session_id(session_id) or context.session_id

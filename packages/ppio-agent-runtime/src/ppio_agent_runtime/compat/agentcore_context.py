@@ -1,4 +1,4 @@
-"""What an agent for AgentCore can read about its caller, from the headers of the current invocation."""
+"""What an AgentCore agent can read about its caller, from the headers of the current invocation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOKEN_HEADERS: Final = ("x-amz-bedrock-agentcore-identity-wat", "workloadaccess
 _CALLBACK_HEADER: Final = "oauth2callbackurl"
 _OWN_PREFIX: Final = "x-amzn-bedrock-agentcore-runtime-custom-"
 
-# What AgentCore hands to no agent:
+# Headers that AgentCore never passes to an agent:
 # https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-header-allowlist.html
 _HIDDEN_PREFIXES: Final = (
     *("accept", "access-control-", "cache-control", "cf-", "content-", "cross-origin-", "if-", "permissions-"),
@@ -36,7 +36,7 @@ _HIDDEN: Final = frozenset(
 )
 
 request_of_call: ContextVar[Any] = ContextVar("agentcore_request", default=None)
-"""The Starlette request of a call that came by AgentCore's own wire."""
+"""The Starlette request of a call in AgentCore's own wire format."""
 
 
 class RequestContext(BaseModel):
@@ -44,7 +44,7 @@ class RequestContext(BaseModel):
 
     Attributes:
         session_id: `X-Amzn-Bedrock-AgentCore-Runtime-Session-Id`, else the session of our own protocol.
-        request_headers: `Authorization`, and the headers that AgentCore hands on; None where there are none.
+        request_headers: `Authorization`, and the headers that AgentCore passes on; None if there are none.
         request: Starlette's request or WebSocket, None for callers of other protocols.
     """
 
@@ -56,7 +56,7 @@ class RequestContext(BaseModel):
 
 
 class _Value:
-    """A value that code may set, and that is otherwise told by the headers of the invocation at hand."""
+    """A value that code may set for the current invocation; otherwise it comes from the invocation's headers."""
 
     def __init__(self, name: str) -> None:
         self._set: ContextVar[Any] = ContextVar(name, default=None)
@@ -64,10 +64,10 @@ class _Value:
     def set(self, value: Any) -> None:
         self._set.set((current_context.get(), value))
 
-    def get(self, context: OurContext | None, told: Any) -> Any:
-        """Return what was set in this invocation, else what is told."""
+    def get(self, context: OurContext | None, default: Any) -> Any:
+        """Return what was set in this invocation, else `default`."""
         found = self._set.get()
-        return found[1] if found is not None and found[0] is context else told
+        return found[1] if found is not None and found[0] is context else default
 
 
 _TOKEN, _CALLBACK, _IDS, _HEADERS = (
@@ -80,7 +80,7 @@ class BedrockAgentCoreContext:
 
     @classmethod
     def get_request_id(cls) -> str | None:
-        """Return `X-Amzn-Bedrock-AgentCore-Runtime-Request-Id`, else the id that the runtime made."""
+        """Return `X-Amzn-Bedrock-AgentCore-Runtime-Request-Id`, else the request ID that the runtime generated."""
         return cls._ids()[0]
 
     @classmethod
@@ -137,17 +137,17 @@ class BedrockAgentCoreContext:
     def _header(cls, value: _Value, *names: str) -> str | None:
         context = current_context.get()
         headers = {} if context is None else context.headers
-        told: str | None = value.get(context, next((headers[name] for name in names if headers.get(name)), None))
-        return told
+        found: str | None = value.get(context, next((headers[name] for name in names if headers.get(name)), None))
+        return found
 
 
 def session_of(context: OurContext) -> str | None:
-    """Return the session as an agent for AgentCore sees it."""
+    """Return the session ID as an AgentCore agent sees it."""
     return context.headers.get(SESSION_HEADER) or context.session_id
 
 
 def headers_of(context: OurContext | None) -> dict[str, str] | None:
-    """Return the headers that an agent for AgentCore sees; None for none."""
+    """Return the headers that an AgentCore agent sees, or None if there are none."""
     given = {} if context is None else context.headers
     shown = {name: value for name, value in given.items() if _is_shown(name)}
     if "authorization" in given:

@@ -1,7 +1,7 @@
-"""`POST /invocations` as AgentCore's app answers it: the bare value, or its chunks as `data:` lines.
+"""`POST /invocations` with AgentCore's responses: the bare value, or its chunks as `data:` lines.
 
-Callers that send `PPIO-Agent-Protocol`, such as our client, get responses by our contract. Failures have the same
-envelope for both; AgentCore's callers find `error` in it.
+Callers that send `PPIO-Agent-Protocol`, such as our client, get our own responses. Errors have the same envelope for
+both; AgentCore's callers read its `error`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _ACTION: Final = "_agent_core_app_action"
 
 
 class AgentCoreCallers:
-    """ASGI middleware that sends calls which are not by our contract to another route."""
+    """ASGI middleware that routes calls without our protocol header to AgentCore's route."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Rewrite the path of such calls, and pass every request on."""
         if scope["type"] == "http" and scope["method"] == "POST":
             root = scope.get("root_path", "")
             if scope["path"].removeprefix(root) == "/invocations" and all(
@@ -49,7 +49,7 @@ class AgentCoreCallers:
 
 
 async def answer(app: BedrockAgentCoreApp, request: Request) -> Response:
-    """Answer one call."""
+    """Respond to one call."""
     payload = await app.read_json(request)
     if app.debug and isinstance(payload, dict) and _ACTION in payload:
         return JSONResponse(_act(app, payload[_ACTION]))
@@ -66,24 +66,24 @@ async def answer(app: BedrockAgentCoreApp, request: Request) -> Response:
 
 
 class Lines(EventEncoder):
-    """Chunks as `data:` lines, and a failure as one more."""
+    """Encodes chunks as `data:` lines, and a failure as one more."""
 
     def events(self, events: list[EncodedEvent]) -> bytes:
         """Return the chunks."""
         return b"".join([b"data: %b\n\n" % event.json for event in events])
 
     def failed(self, error: PPIOAgentRuntimeError) -> bytes:
-        """Return what went wrong."""
-        told = {
+        """Return the line that reports the error."""
+        report = {
             "error": str(error.message),
             "error_type": error.error_type,
             "message": "An error occurred during streaming",
         }
-        return b"data: %b\n\n" % to_json(told)
+        return b"data: %b\n\n" % to_json(report)
 
 
 def _act(app: BedrockAgentCoreApp, action: Any) -> dict[str, Any]:
-    """Look at or set the health of an app with `debug`, and return what is answered.
+    """Read or set the health of an app with `debug`, and return the response.
 
     Raises:
         BadRequestError: There is no such action.

@@ -40,14 +40,14 @@ __all__ = ["BedrockAgentCoreApp", "BedrockAgentCoreContext", "PingStatus", "Requ
 
 T = TypeVar("T")
 _DEFAULTS: Final = {"isolate_handlers": True, "timeout": 900.0}
-"""Settings that are as there unless others are given: an async handler may block, a value has 15 minutes."""
+"""AgentCore's defaults, used unless these settings are given: async handlers may block, a result has 15 minutes."""
 
 
 class BedrockAgentCoreApp(PPIOAgentRuntimeApp):
     """An agent as an HTTP service, with the API of `bedrock_agentcore.BedrockAgentCoreApp`.
 
     Args:
-        debug: Take `_agent_core_app_action` in payloads, and what `AgentConfig(debug=True)` means.
+        debug: Accept `_agent_core_app_action` in payloads, and set `AgentConfig(debug=True)`.
         lifespan: An async context manager function that takes this app.
         middleware: Starlette's, the first one outermost.
         config: Settings; without it they come from the environment and the defaults.
@@ -113,7 +113,7 @@ class BedrockAgentCoreApp(PPIOAgentRuntimeApp):
         return function
 
     async def _ask(self) -> str:
-        """Answer a ping: what is forced, else what the agent's check says, else None for as it is."""
+        """Return the status for a ping: the forced one, else that of the agent's check, else Healthy."""
         health = self._services.health
         status: Any = self._forced
         if status is None and self._own_ping is not None:
@@ -127,8 +127,8 @@ class BedrockAgentCoreApp(PPIOAgentRuntimeApp):
         assert self._own_ping is not None
         try:
             return self._own_ping()
-        except Exception as error:  # noqa: BLE001  # as there
-            self.logger.warning("The ping handler failed and is left out: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001  # as in AgentCore
+            self.logger.warning("The ping handler failed and is ignored: %s", type(error).__name__)
             return None
 
     def get_current_ping_status(self) -> PingStatus:
@@ -196,7 +196,7 @@ def _context_of(context: OurContext, request: Any = None) -> RequestContext:
 
 
 def _shown(value: Any) -> Any:
-    """Return a value, or its `str` where it cannot become JSON, as there."""
+    """Return a value, or its `str` if it cannot become JSON, as AgentCore does."""
     if isinstance(value, str | Response):
         return value
     try:

@@ -1,6 +1,6 @@
-"""Entrypoints of other SDKs as ours: called with their own context, and their results made JSON in their way.
+"""Adapts entrypoints of other SDKs: calls them with their SDK's context, and converts results as their SDK does.
 
-Their kind is kept: a `def` runs in a thread, an `async def` on the event loop, and generators stream.
+The kind of function stays the same: a `def` runs in a thread, an `async def` on the event loop, generators stream.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ..handler import code_of
 
 Function = Callable[..., Any]
 Arguments = Callable[[Any, RequestContext], tuple[Any, ...]]
-"""Returns what the function is called with, for a payload and our context."""
+"""Returns the function's arguments, for a payload and our context."""
 Shown = Callable[[Any], Any]
-"""Returns a value that can become JSON for any value."""
+"""Converts any value to one that can become JSON."""
 
 
 def adapted(function: Function, arguments: Arguments, *, value: Shown, chunk: Shown) -> Function:
     """Return an entrypoint of ours that calls `function`.
 
     Args:
-        function: Of any kind that ours may have.
-        arguments: Of a call.
-        value: What is answered for what it returns.
-        chunk: What is sent for what it yields.
+        function: A function of any kind that an entrypoint may be.
+        arguments: Makes the arguments of a call.
+        value: Converts what it returns.
+        chunk: Converts what it yields.
     """
     code = code_of(function)
 

@@ -138,7 +138,7 @@ def _context_of(context: OurContext, payload: Any = None) -> RequestContext:
 
 
 def _shown(chunk: Any) -> Any:
-    """Return a chunk, or its `str` where it cannot become JSON, as there."""
+    """Return a chunk, or its `str` if it cannot become JSON, as `ppio_sandbox` does."""
     if isinstance(chunk, str | Response):
         return chunk
     try:

@@ -1,6 +1,6 @@
-"""What the page shows of the service: `/console/settings`, `/console/runs`, `/console/spans`, `/console/log`.
+"""The data that the page shows: `/console/settings`, `/console/runs`, `/console/spans`, `/console/log`.
 
-It is inside access control: if the agent has keys, it requires one; and it refuses pages of other origins.
+If the agent has keys, these routes require one; they refuse requests from pages of other origins.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _POSITION: Final = re.compile(rb"[0-9]{1,18}")
 
 
 class ConsoleData:
-    """Answers what is below `/console/`, and passes everything else on.
+    """Responds to paths below `/console/`, and passes everything else on.
 
     Args:
-        app: What is inside.
+        app: The next ASGI app.
         config: The app's settings.
-        manager: Has what is in flight.
-        recorder: Tells how runs go.
+        manager: Has the invocations in flight.
+        recorder: Reports the progress of runs to the history.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ConsoleData:
         recorder.tracing.on_provider = self._add_processor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass the request on."""
+        """Respond, or pass the request on."""
         if scope["type"] == "lifespan":  # after the program and `configure_logging` have set up logging
             with nullcontext() if self._lines is None else self._lines.collecting():
                 return await self._app(scope, receive, send)
@@ -150,7 +150,7 @@ class ConsoleData:
 
 
 def _refuse_other_origins(scope: Scope) -> None:
-    """Refuse what a page of another origin asks for, whatever `cors_origins` says: it is not for agents' callers.
+    """Refuse requests from a page of another origin, whatever `cors_origins` says: that is for callers of the agent.
 
     Raises:
         AuthenticationError: The request comes from such a page.

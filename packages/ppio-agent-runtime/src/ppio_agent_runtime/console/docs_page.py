@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document as a page, without requests to other servers.
+"""`/docs`: shows the OpenAPI document, without requests to other servers.
 
 With the extra `[docs]` it is Swagger UI, whose files `fastapi-swagger` ships; without it a small page of our own.
 """
@@ -22,10 +22,10 @@ _POLICY: Final = (
 
 
 class DocsPage:
-    """Answers GET and HEAD for `/docs` and its files, and passes everything else on.
+    """Responds to GET and HEAD for `/docs` and its files, and passes everything else on.
 
     Args:
-        app: What is inside; it answers `/openapi.json`.
+        app: The next ASGI app; it serves `/openapi.json`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,7 +36,7 @@ class DocsPage:
         self._files = StaticFiles([_OWN, *shipped], _POLICY)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass the request on."""
+        """Respond, or pass the request on."""
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
             path: str = scope["path"].removeprefix(scope.get("root_path", ""))
             name = self._index if path == "/docs" else path.removeprefix("/docs/") if path.startswith("/docs/") else ""

@@ -1,4 +1,4 @@
-"""Where the agent's own code failed: file, line and source of its frames, without those of libraries."""
+"""The stack frames of a failure that are the agent's own code, without those of libraries: file, line, source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..text import cut
 
 MAX_FRAMES: Final = 10
-"""How many are kept, the innermost ones."""
+"""How many frames are kept; the innermost ones."""
 _MAX_CHARS: Final = 300
 _PACKAGE: Final = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY: Final = sysconfig.get_path("stdlib")
@@ -18,7 +18,7 @@ _INSTALLED: Final = {"site-packages", "dist-packages"}
 
 
 def frames_of(failure: BaseException) -> list[dict[str, Any]]:
-    """Return the frames of a failure that are the agent's own, the outermost first; of its cause if it has none."""
+    """Return the agent's own frames of a failure, outermost first; if there are none, those of its cause."""
     cause = failure.__cause__
     return _frames_of(failure) or ([] if cause is None else _frames_of(cause))
 

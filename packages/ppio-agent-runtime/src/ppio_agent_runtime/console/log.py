@@ -1,4 +1,4 @@
-"""The last lines that a process logged and printed, and what follows live. Only where `ppio-agent dev` wants it."""
+"""The last lines that a process logged and printed, and new ones as they come. Only under `ppio-agent dev`."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ VARIABLE: Final = "PPIO_AGENT_CONSOLE_LOG"
 """`1` in the environment of an agent that `ppio-agent dev` runs."""
 KEPT_LINES: Final = 1000
 REPLAYED_LINES: Final = 500
-"""So many of them somebody gets who begins to read."""
+"""How many of them a new reader gets."""
 _MAX_CHARS: Final = 16 * 1024
 _LOOK_SECONDS: Final = 1.0
-"""How often a reader looks whether the agent drains, so that its connection does not hold that up."""
+"""How often a reader's connection checks whether the agent drains, so that it does not delay that."""
 
 
 def is_wanted() -> bool:
-    """Say whether this process is to keep its lines."""
+    """Return whether this process should keep its lines."""
     return os.environ.get(VARIABLE) == "1"
 
 
 class LogLines:
-    """The last lines of this process, numbered from 1. Lines come from any thread, readers are on event loops."""
+    """The last lines of this process, numbered from 1. Any thread may add lines; readers are on event loops."""
 
     def __init__(self) -> None:
         self._lines: deque[tuple[int, bytes]] = deque(maxlen=KEPT_LINES)
@@ -55,7 +55,7 @@ class LogLines:
                 loop.call_soon_threadsafe(event.set)
 
     def after(self, position: int) -> tuple[list[tuple[int, bytes]], int]:
-        """Return the lines after number `position`, and how many of them are gone."""
+        """Return the lines after number `position`, and how many of them are no longer kept."""
         with self._lock:
             found = [line for line in self._lines if line[0] > position]
             return found, self._last - position - len(found)
@@ -101,7 +101,7 @@ class _Handler(logging.Handler):
         self.setFormatter(logging.Formatter("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Add one; what cannot be written down is told as `logging` does everywhere."""
+        """Add a record; errors are reported as `logging` reports those of any handler."""
         try:
             self._lines.add(
                 at=record.created,
@@ -116,11 +116,11 @@ class _Handler(logging.Handler):
 
 
 class _Printed:
-    """Standard output, of which each line is added too.
+    """A wrapper of standard output that also adds each line to the kept lines.
 
     Args:
-        stream: Where the output goes on to.
-        lines: What a line is added to.
+        stream: The original standard output.
+        lines: The kept lines.
     """
 
     def __init__(self, stream: Any, lines: LogLines) -> None:
@@ -140,8 +140,8 @@ class _Printed:
         return written
 
     def _add(self, line: str) -> None:
-        told = {"level": None, "logger": None, "message": cut(line, _MAX_CHARS), "source": "stdout", "where": None}
-        self._lines.add(at=time.time(), **told)
+        fields = {"level": None, "logger": None, "message": cut(line, _MAX_CHARS), "source": "stdout", "where": None}
+        self._lines.add(at=time.time(), **fields)
 
     def writelines(self, texts: list[str]) -> None:
         """Write several texts."""
@@ -155,11 +155,11 @@ class _Printed:
 async def stream(
     lines: LogLines, position: int | None, is_draining: Any, heartbeat_seconds: float, receive: Receive, send: Send
 ) -> None:
-    """Send lines as server-sent events until the reader leaves or the agent drains; the head is sent already.
+    """Send lines as server-sent events until the reader disconnects or the agent drains. Headers are sent already.
 
     Args:
-        position: Number of the last line that the reader has; None for one that begins.
-        is_draining: Says so.
+        position: Number of the last line that the reader has; None for a new reader.
+        is_draining: Returns whether the agent drains.
     """
     last = lines.last
     at = max(0, last - REPLAYED_LINES) if position is None or position > last else position

@@ -1,4 +1,4 @@
-"""Takes the spans that OpenTelemetry's SDK makes of each run. Imported once the runtime collects spans."""
+"""Collects the spans that OpenTelemetry's SDK records for each run. Imported only if the runtime records spans."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from .runs import RunHistory
 
 _MAX_KNOWN: Final = 20_000
-"""Of so many spans it is known to which run they belong."""
+"""For how many spans to remember the run that they belong to."""
 _RUN_ATTRIBUTE: Final = "ppio.invocation_id"
 
 
 class RunSpanProcessor(SpanProcessor):
-    """Gives each span to the run that it is a part of; others are left alone.
+    """Adds each span to the run that it is a part of; ignores spans outside of runs.
 
     Args:
-        history: Has the runs.
+        history: The runs.
     """
 
     def __init__(self, history: RunHistory) -> None:
@@ -36,7 +36,7 @@ class RunSpanProcessor(SpanProcessor):
         self._lock = threading.Lock()  # spans begin and end in any thread
 
     def on_start(self, span: OpenSpan, parent_context: Context | None = None) -> None:
-        """Note a span that begins."""
+        """Record the start of a span."""
         ids, parent = span.get_span_context(), span.parent
         with self._lock:
             given = None if span.attributes is None else span.attributes.get(_RUN_ATTRIBUTE)
@@ -56,7 +56,7 @@ class RunSpanProcessor(SpanProcessor):
                 spans.append(made)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Note how it ended."""
+        """Record the end of a span."""
         ids = span.get_span_context()
         with self._lock:
             made = None if ids is None else self._open.pop(ids.span_id, None)

@@ -1,4 +1,4 @@
-"""The files of the page, as a middleware in front of an agent: `/` for browsers, `/console`, `/console/static/…`.
+"""Middleware that serves the console page: `/` for browsers, `/console`, `/console/static/…`.
 
 They contain nothing of the agent and need no key. A Content-Security-Policy with Trusted Types limits what they can do
 in a browser: no scripts but their own, no requests to other servers, no HTML that was not sanitized.
@@ -30,11 +30,11 @@ async def _never(_: Scope) -> bool:
 
 
 class ConsolePage:
-    """Answers GET and HEAD for the page and its files, and passes everything else on.
+    """Responds to GET and HEAD for the page and its files, and passes everything else on.
 
     Args:
-        app: What is inside.
-        has_own_root: Says whether the agent answers `/` itself; then the page is at `/console` alone.
+        app: The next ASGI app.
+        has_own_root: Returns whether the agent has a route `/` of its own; then the page is only at `/console`.
     """
 
     def __init__(self, app: ASGIApp, has_own_root: Callable[[Scope], Awaitable[bool]] = _never) -> None:
@@ -43,7 +43,7 @@ class ConsolePage:
         self._files = StaticFiles([_STATIC], _POLICY)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass the request on."""
+        """Respond, or pass the request on."""
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             return await self._app(scope, receive, send)
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))

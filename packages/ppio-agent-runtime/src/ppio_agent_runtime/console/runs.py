@@ -1,4 +1,4 @@
-"""The runs of an agent, while they are in flight and for a while afterwards: their state, how they ended, spans."""
+"""The runs of an agent, in flight and for a while after they ended: state, outcome, spans."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from ..observability.metrics import Mode, Outcome
 
 KEPT: Final = 200
-"""Of so many runs that ended the spans are kept."""
+"""How many ended runs are kept with their spans."""
 LISTED: Final = 50
-"""So many of them are listed."""
+"""How many of these are listed."""
 _STATES: Final = {"success": "succeeded", "cancelled": "cancelled", "disconnected": "cancelled"}
 """Outcome to state; any other outcome is `failed`."""
 
 
 class Run:
-    """One run. It holds ids and numbers, and where the agent's code failed, but nothing of what was said.
+    """One run. It holds IDs, numbers and the stack frames of a failure, but no content of the conversation.
 
     Args:
-        context: Of its invocation.
-        durable: Somebody can come back to it after its end.
+        context: The context of its invocation.
+        durable: Whether callers can read it after its end.
     """
 
     def __init__(self, context: RequestContext, *, durable: bool = False) -> None:
@@ -46,22 +46,22 @@ class Run:
             "durable": durable,
         }
         self.ended: dict[str, Any] | None = None
-        self.told: EventSpans = EventSpans(self.id[:16])
+        self.reported: EventSpans = EventSpans(self.id[:16])
         self.collected: list[Span] = []
         self.frames: list[dict[str, Any]] = []
 
     def as_json(self, so_far: dict[str, Any]) -> dict[str, Any]:
-        """Return it as plain data.
+        """Return the run as plain data.
 
         Args:
-            so_far: How it stands, while it is in flight.
+            so_far: Its current state, while it is in flight.
         """
         began = self.created_at if self.admitted_at is None else self.admitted_at
         times = {"created_at": self.created_at, "started_at": began}
         return self.facts | times | (self.ended or so_far) | {"spans": len(self.spans())}
 
     def spans(self) -> list[Span]:
-        """Return its spans in the order in which they began: those of OpenTelemetry where there are any."""
+        """Return its spans in the order of their starts: those of OpenTelemetry if there are any."""
         if self.collected:
             return sorted(self.collected, key=lambda span: (span.parent_id is not None, span.started_at))
         root = Span(self.id[:16], None, "invocation", "invocation", self.created_at)
@@ -75,20 +75,20 @@ class Run:
         if self.admitted_at is not None:
             seconds = self.admitted_at - self.created_at
             waited = [Span(f"{root.id[:8]}-0", root.id, "queue", "queue", self.created_at, seconds)]
-        return [root, *waited, *self.told.spans]
+        return [root, *waited, *self.reported.spans]
 
     @property
     def source(self) -> str:
-        """Who told of the spans."""
+        """Where the spans come from."""
         return "opentelemetry" if self.collected else "runtime"
 
 
 class RunHistory:
-    """Follows the invocations of one app; see `RunObserver`.
+    """Records the invocations of one app; see `RunObserver`.
 
     Args:
-        manager: Has those that are in flight.
-        keeps_frames: Keep where the agent's code failed.
+        manager: Has the invocations in flight.
+        keeps_frames: Keep the stack frames of failures.
     """
 
     def __init__(self, manager: InvocationManager, *, keeps_frames: bool = False) -> None:
@@ -98,36 +98,36 @@ class RunHistory:
         self._ended: OrderedDict[str, Run] = OrderedDict()
 
     def listed(self) -> list[dict[str, Any]]:
-        """Return those in flight, then the last that ended, each part with the newest first."""
+        """Return the runs in flight, then the last ones that ended, both newest first."""
         in_flight = [each for run_id, each in self._manager.in_flight.items() if run_id not in self._ended]
         running = [(self._open.get(each.id) or Run(each.context)).as_json(_so_far(each)) for each in in_flight]
         ended = [run.as_json({}) for run in islice(reversed(self._ended.values()), LISTED)]
         return running[::-1] + ended
 
     def find(self, run_id: str) -> Run | None:
-        """Return one of the runs that are in flight or kept."""
+        """Return a run that is in flight or kept."""
         return self._open.get(run_id) or self._ended.get(run_id)
 
     def spans_of(self, run_id: str) -> list[Span] | None:
-        """Return the list that the spans of OpenTelemetry go into; None for a run that is not kept."""
+        """Return the list to add OpenTelemetry spans to, or None if the run is not kept."""
         run = self.find(run_id)
         return None if run is None else run.collected
 
     def started(self, context: RequestContext) -> None:
-        """Note a run that begins."""
+        """Record the start of a run."""
         invocation = self._manager.in_flight.get(context.invocation_id)
         self._open[context.invocation_id] = Run(context, durable=invocation is not None and invocation.durable)
 
     def admitted(self, context: RequestContext) -> None:
-        """Note that it had to wait and may begin now."""
+        """Record that a run left the queue."""
         if (run := self._open.get(context.invocation_id)) is not None:
             run.admitted_at = time.time()
 
     def events(self, context: RequestContext, events: list[dict[str, Any]]) -> None:
-        """Note what it says."""
+        """Record the typed events of a run."""
         if (run := self._open.get(context.invocation_id)) is not None:
             for event in events:
-                run.told.add(event)
+                run.reported.add(event)
 
     def finished(
         self,
@@ -140,7 +140,7 @@ class RunHistory:
         chunks: int,
         first_chunk: float | None,
     ) -> None:
-        """Note how it ended."""
+        """Record the outcome of a run."""
         run = self._open.pop(context.invocation_id, None) or Run(context)
         run.ended = {
             "mode": mode,
@@ -156,14 +156,14 @@ class RunHistory:
         }
         if failure is not None and self._keeps_frames:
             run.frames = frames_of(failure)
-        run.told.finish()
+        run.reported.finish()
         self._ended[run.id] = run
         if len(self._ended) > KEPT:
             self._ended.popitem(last=False)
 
 
 def _so_far(invocation: Invocation) -> dict[str, Any]:
-    """Return what is known of one that is in flight."""
+    """Return the current state of an invocation in flight."""
     invocation.count_sent()
     known = {
         "mode": "stream" if invocation.streams else invocation.wants,

@@ -1,4 +1,4 @@
-"""How long each part of a run took: spans from its typed events, or those of OpenTelemetry if that is on."""
+"""How long each part of a run took: spans made from its typed events."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 from ..text import cut
 
 MAX_SPANS: Final = 500
-"""How many are kept of one run."""
+"""How many spans of one run are kept."""
 MAX_CHARS: Final = 2000
-"""How much of a text in an attribute."""
+"""Longest text in an attribute."""
 _STARTS: Final = {
     "REASONING_START": ("reasoning", "messageId", ""),
     "STEP_STARTED": ("step", "stepName", "stepName"),
@@ -27,7 +27,7 @@ _ENDS: Final = {
     "SUBAGENT_ERROR": "subagent",
     "SUBAGENT_FINISHED": "subagent",
     "TEXT_MESSAGE_END": "message",
-    "TOOL_CALL_END": "tool",  # all arguments are there; a result that follows moves the end
+    "TOOL_CALL_END": "tool",  # the arguments are complete; a TOOL_CALL_RESULT that follows moves the end
     "TOOL_CALL_RESULT": "tool",
 }
 _ID_FIELDS: Final = {kind: id_field for kind, id_field, _ in _STARTS.values()}
@@ -37,16 +37,16 @@ Status = Literal["unset", "ok", "error"]
 
 @dataclass(slots=True)
 class Span:
-    """One stretch of time.
+    """One span: a named period of time.
 
     Attributes:
         id: Unique in its run.
         parent_id: The span that it is a part of; None for the root.
-        kind: `invocation`, `queue`, `tool`, `step`, `subagent`, `reasoning`, `message`; of OpenTelemetry its kind.
+        kind: `invocation`, `queue`, `tool`, `step`, `subagent`, `reasoning`, `message`; or OpenTelemetry's span kind.
         started_at: In unix seconds.
         duration_seconds: None while it is open.
         error: Type of the exception.
-        attributes: Texts, numbers, booleans, lists of these.
+        attributes: Strings, numbers, booleans, lists of these.
     """
 
     id: str
@@ -65,20 +65,20 @@ class Span:
 
 
 class EventSpans:
-    """The spans that the typed events of one run tell of: tool calls, steps, subagents, reasoning, messages.
+    """Makes spans from the typed events of one run: tool calls, steps, subagents, reasoning, messages.
 
     Args:
-        root_id: The span of the run.
+        root_id: ID of the run's own span.
     """
 
     def __init__(self, root_id: str) -> None:
         self.spans: list[Span] = []
         self._root_id = root_id
         self._by_key: dict[tuple[str, str], Span] = {}
-        self._steps: list[Span] = []  # that are open
+        self._steps: list[Span] = []  # the open ones
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Take an event that has just been made."""
+        """Record an event of the run, at the current time."""
         kind = event["type"]
         if kind in _STARTS:
             self._start(event, *_STARTS[kind])
@@ -109,14 +109,14 @@ class EventSpans:
             span.status, span.error = "error", str(event.get("code") or "SubagentError")
 
     def finish(self) -> None:
-        """End what is open: the run is over."""
+        """End all open spans: the run is over."""
         for span in self.spans:
             if span.duration_seconds is None:
                 span.duration_seconds = max(0.0, time.time() - span.started_at)
 
 
 def shown(value: Any) -> Any:
-    """Return an attribute's value as it can be shown: long texts cut, anything unknown as its type's name."""
+    """Return an attribute's value for display: long texts are cut, unknown types become the type's name."""
     if isinstance(value, str):
         return cut(value, MAX_CHARS)
     if value is None or isinstance(value, bool | int | float):

@@ -1,4 +1,4 @@
-"""Files of a page as they are sent: read when they changed, with an `ETag`, compressed, under a strict policy."""
+"""Serves the files of a page: cached until they change, with `ETag`, compression and a Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MEDIA_TYPES: Final = {
     "": b"text/plain; charset=utf-8",  # the licences
 }
 _PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-"""No part begins with a dot, so none leads up."""
+"""No part begins with a dot, so a path can't leave the folder."""
 _IMPORT_MAP: Final = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 
 
@@ -41,9 +41,9 @@ class StaticFile:
     """One file as it is sent.
 
     Attributes:
-        version: Tells it from what it was before: time of change in nanoseconds, size in bytes.
+        version: Changes with the file: modification time in nanoseconds, size in bytes.
         tag: Digest of the content.
-        headers: Those that do not depend on the request.
+        headers: The headers that do not depend on the request.
     """
 
     version: tuple[int, int]
@@ -54,11 +54,11 @@ class StaticFile:
 
 
 class StaticFiles:
-    """The files of some folders, by the first folder that has one.
+    """The files of some folders.
 
     Args:
-        folders: Where they are.
-        policy: Their Content-Security-Policy, in which `{hashes}` stands where import maps are let in by their hash.
+        folders: Searched in this order.
+        policy: The Content-Security-Policy; `{hashes}` is replaced by the hashes of a page's import maps.
     """
 
     def __init__(self, folders: Sequence[Path], policy: str) -> None:
@@ -67,14 +67,14 @@ class StaticFiles:
         self._files: dict[str, StaticFile] = {}
 
     async def find(self, name: str) -> StaticFile | None:
-        """Return a file by its path below a folder, None when there is none."""
+        """Return a file by its path below a folder, or None if there is none."""
         suffix = Path(name).suffix if name.rpartition("/")[2] != "LICENSE" else ""
         if not _PATH.fullmatch(name) or suffix not in _MEDIA_TYPES:
             return None
         return await asyncio.get_running_loop().run_in_executor(None, self._read, name, _MEDIA_TYPES[suffix])
 
     def _read(self, name: str, media_type: bytes) -> StaticFile | None:
-        """Read a file unless it is known; one that was changed meanwhile is read again."""
+        """Return a file, from memory unless it changed since it was read."""
         path = next((folder / name for folder in self._folders if (folder / name).is_file()), None)
         if path is None:
             return None
@@ -91,16 +91,16 @@ class StaticFiles:
         return file
 
     def _policy_for(self, html: bytes) -> bytes:
-        """Return the policy with the hashes of the import maps that stand in `html`.
+        """Return the policy with the hashes of the import maps in `html`.
 
-        An import map lets `import "preact"` in a vendored file mean the file beside it (HTML standard, 8.1.5.3).
+        An import map resolves `import "preact"` in a vendored file to the file beside it (HTML standard, 8.1.5.3).
         """
         digests = [base64.b64encode(hashlib.sha256(found).digest()).decode() for found in _IMPORT_MAP.findall(html)]
         return self._policy.format(hashes="".join(f" 'sha256-{digest}'" for digest in digests)).encode()
 
 
 async def send_file(scope: Scope, send: Send, file: StaticFile, vary: bytes) -> None:
-    """Send a file, compressed if the caller takes that, or 304 when it has it (RFC 9110, section 13.1.2)."""
+    """Send a file, compressed if the caller accepts that; 304 if the caller has it (RFC 9110, section 13.1.2)."""
     found = by_name(scope["headers"])
     compresses = quality(found.get(b"accept-encoding", b""), "gzip") > 0 and len(file.compressed) < len(file.content)
     tag = f'"{file.tag}{"-gzip" if compresses else ""}"'.encode()
@@ -116,6 +116,6 @@ async def send_file(scope: Scope, send: Send, file: StaticFile, vary: bytes) -> 
 
 
 async def send_answer(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
-    """Send a whole answer."""
+    """Send a complete response."""
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

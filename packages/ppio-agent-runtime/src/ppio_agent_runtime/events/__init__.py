@@ -1,1 +1,1 @@
-"""Typed events: how what a handler yields becomes a run of AG-UI events, and how these are shown as text again."""
+"""Typed events: turns a handler's output into a run of AG-UI events, and typed events back into text."""

@@ -1,4 +1,4 @@
-"""A run as plugins get it and write it: events that are encoded once, and decoded only where that is needed."""
+"""A run as plugins read and write it: events are encoded once, and decoded only on demand."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Turns what a handler yields into encoded AG-UI events for the log.
 
-The one field order that `views` relies on is made here: `type` first, and of text `messageId` and `delta` next.
+`views` relies on the field order made here: `type` first; in text events `messageId` and `delta` next.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _SEED_CHARS = 16
 class EncodedFramer:
     """The events of one run as JSON; see `EventFramer` for how they are framed.
 
-    Text is nearly all of what agents say, so a delta of the message that is open is one string, encoded, between a
-    prefix and a brace.
+    Nearly all events are text, so a delta of the open message is the encoded string between a constant prefix and a
+    brace.
 
     Attributes:
-        only_text: Nothing but text and events were yielded.
-        on_events: Is given what is more than text that goes on; None for nobody.
+        only_text: The handler yielded only text and events so far, no other values.
+        on_events: Called with all events except further text of an open message; None if not needed.
     """
 
     on_events: Callable[[list[dict[str, Any]]], None] | None = None
@@ -49,7 +49,7 @@ class EncodedFramer:
         self.only_text: bool = True
 
     def encode(self, value: Any) -> list[bytes]:
-        """Return the events that a value of the handler becomes.
+        """Return the events for one value of the handler.
 
         Raises:
             AgentError: It is a RUN_ERROR: the run has failed.
@@ -72,12 +72,12 @@ class EncodedFramer:
         return self._encoded(events)
 
     def whole(self, value: bytes) -> list[bytes]:
-        """Return the whole run of a handler that returned a value, which is JSON already."""
+        """Return the events of a run whose handler returned a value, already encoded as JSON."""
         decoded = decode(value)
         return self.encode(decoded) + self.finish(None if decoded and isinstance(decoded, str) else decoded)
 
     def finish(self, result: Any = None) -> list[bytes]:
-        """Return the end of a run that went well."""
+        """Return the last events of a successful run."""
         return self._encoded(self._framer.finish(result))
 
     def _encoded(self, events: list[dict[str, Any]]) -> list[bytes]:
@@ -87,7 +87,7 @@ class EncodedFramer:
 
     @property
     def result(self) -> bytes | None:
-        """What the run is answered with as one value, where that is not its text: its interrupts, or its result."""
+        """The run's result as JSON if it isn't its text: the interrupts, or the result of its RUN_FINISHED."""
         if (interrupts := self.interrupts) is not None:
             return b'{"interrupts":%b}' % interrupts
         result = self._framer.finished.get("result")

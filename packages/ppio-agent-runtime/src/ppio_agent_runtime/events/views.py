@@ -1,7 +1,7 @@
-"""A log of typed events, read as text: deltas become chunks, the rest is left out. Typed, it is read as it is.
+"""Reads a log of typed events as text: text deltas become chunks, other events are left out.
 
-The events are as `framer` encodes them. A log that became typed after plain strings has these in front, and they are
-chunks of the text as they are.
+The events are as `framer` encodes them. A log may begin with plain strings, if the handler yielded events only later;
+these are text chunks already.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _END: Final = b"\n\n"
 
 
 def text_chunk(event: bytes) -> bytes | None:
-    """Return what a reader of text is given of an encoded event: a chunk as JSON, None for nothing."""
+    """Return the text chunk for an encoded event, as JSON; None if it has none."""
     if not event.startswith(_EVENT):
         return event
     if (found := _TEXT.match(event)) is not None:
@@ -33,12 +33,12 @@ def text_chunk(event: bytes) -> bytes | None:
 
 
 def text_chunks(events: list[bytes]) -> list[bytes]:
-    """Return the chunks of text in encoded events."""
+    """Return the text chunks of encoded events."""
     return [chunk for event in events if (chunk := text_chunk(event)) is not None]
 
 
 def texts_of(events: list[bytes]) -> list[bytes | None]:
-    """Return `text_chunk` of each event; of the deltas of one message, which nearly all are, in a third of its time."""
+    """Return `text_chunk` of each event, in a third of the time for deltas of one message, as nearly all events are."""
     texts: list[bytes | None] = []
     head, size = b"\0", 1
     for event in events:
@@ -55,7 +55,7 @@ def texts_of(events: list[bytes]) -> list[bytes | None]:
 
 
 def text_block(block: bytes) -> bytes:
-    """Return a block of protocol 1 with text in place of its events, each under the event's number."""
+    """Return a block of protocol 1 with text chunks instead of typed events; chunks keep the events' numbers."""
     shown = []
     for event in block.split(_END)[:-1]:
         head, mark, data = event.partition(b"\ndata: ")
@@ -67,10 +67,10 @@ def text_block(block: bytes) -> bytes:
 
 
 def result_of(events: list[bytes], *, is_value: bool) -> bytes | None:
-    """Return what a run that is over was answered with as one value, where that is not the text of a stream.
+    """Return the result of a run that is over, as JSON; None if that is the text of a stream.
 
     Args:
-        events: All that are held; the last is RUN_FINISHED where it went well.
+        events: All that are kept; the last is RUN_FINISHED if the run succeeded.
         is_value: The handler returned a value, which may be text.
     """
     finished = json.loads(events[-1])
@@ -84,7 +84,7 @@ def result_of(events: list[bytes], *, is_value: bool) -> bytes | None:
 
 
 def with_run_error(lines: bytes) -> bytes:
-    """Return `data:` lines that end in an error envelope with a RUN_ERROR in its place, which names the request too."""
+    """Replace the error envelope that ends some `data:` lines with a RUN_ERROR that also has the request ID."""
     before, mark, last = lines.rstrip().rpartition(b"data: ")
     envelope = json.loads(last)
     event = {"type": "RUN_ERROR", "message": envelope["error"], "code": envelope["error_type"]}
@@ -92,7 +92,7 @@ def with_run_error(lines: bytes) -> bytes:
 
 
 def interrupts_of(finished: Mapping[str, Any]) -> list[Any]:
-    """Return what a run waits for, by its RUN_FINISHED."""
+    """Return the interrupts in a RUN_FINISHED."""
     outcome = finished.get("outcome")
     if not isinstance(outcome, Mapping) or outcome.get("type") != "interrupt":
         return []

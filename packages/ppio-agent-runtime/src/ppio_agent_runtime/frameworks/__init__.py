@@ -1,6 +1,6 @@
 """Agents of frameworks as handlers: `PPIOAgentRuntimeApp.from_agent(agent)`, `app.entrypoint(agent)`, `run_agent`.
 
-The program that makes the agent imports its framework; nothing here imports one before it runs an agent.
+The program that creates the agent imports its framework; nothing here imports one before it runs an agent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .sessions import Session, SessionStore
 from .turn import MakeInput, MakeSession, Turn, agent_input
 
 _stores: dict[int, SessionStore] = {}
-"""Of agents that `run_agent` was called with, by their `id`, as long as they live."""
+"""The sessions of agents that `run_agent` was called with, by `id(agent)`, as long as the agent exists."""
 
 
 def kind_of(agent: object) -> str | None:
@@ -84,8 +84,8 @@ def handler_of(agent: Any, *, session: MakeSession | None = None, input: MakeInp
         make = _factory(agent)
     elif kind.is_conversation:
         raise ConfigurationError(
-            f"An agent of {kind.name} is one conversation, and sessions would mix in it. Give a function that makes "
-            "one, which is called for each session: PPIOAgentRuntimeApp.from_agent(make_agent)."
+            f"An agent of {kind.name} holds one conversation, so sessions can't share it. Pass a function that makes "
+            "one; it is called for each session: PPIOAgentRuntimeApp.from_agent(make_agent)."
         )
     handler = Handler(AgentFunction(None if make else agent, session, input, SessionStore(), make), yields_events=True)
     named = agent if inspect.isroutine(agent) or isinstance(agent, type) else type(agent)
@@ -94,7 +94,7 @@ def handler_of(agent: Any, *, session: MakeSession | None = None, input: MakeInp
 
 
 def handler_of_object(value: Any) -> Handler:
-    """Return the handler of an object that is no function: of a framework, or one that can be called."""
+    """Return the handler of an object that is not a function."""
     return Handler(value) if find_kind(type(value)) is None and callable(value) else handler_of(value)
 
 
@@ -102,9 +102,9 @@ class AgentFunction:
     """An agent as the function of an entrypoint.
 
     Args:
-        agent: It, None where a factory makes it.
-        session: The user's function from a session id to what the framework keeps.
-        input: The user's function from what is asked to the framework's input.
+        agent: The agent, or None if a factory makes it.
+        session: The user's function from a session ID to the framework's session object.
+        input: The user's function from an `AgentInput` to the framework's input.
         store: The sessions.
         make: The factory.
     """
@@ -122,7 +122,7 @@ class AgentFunction:
         self._store = store
         self._make = make
         self._takes_id = make is not None and bool(_required(make))
-        self._made = SessionStore()  # of its one session: the agent that all share
+        self._made = SessionStore()  # its only session guards the creation of the shared agent
         self._shared = None if agent is None else _Made(agent, session, input)
 
     async def __call__(self, request: AgentInput, context: RequestContext) -> AsyncGenerator[Any, None]:
@@ -155,7 +155,7 @@ class AgentFunction:
         assert self._make is not None
         if inspect.iscoroutinefunction(self._make):
             agent = await self._make(*arguments)
-        else:  # it may take seconds, mostly for imports
+        else:  # in a thread, because it may take seconds, mostly for imports
             agent = await run_in_thread(self._make, *arguments, name="agent-factory")
         return _Made(agent, self._session, self._input)
 
@@ -174,7 +174,7 @@ class _Made:
         self._runner: Run | None = None
 
     async def runner(self) -> Run:
-        """Return what runs it. Imports may take seconds, so they are made in a thread."""
+        """Return the function that runs the agent. Imports run in a thread, because they may take seconds."""
         if self._runner is None and self._kind.is_loaded:
             self._runner = self._kind.runner(*self._arguments)
         elif self._runner is None:
@@ -187,8 +187,8 @@ def _factory(value: Any) -> Callable[..., Any]:
         raise ConfigurationError(_unknown(value))
     if [parameter for parameter in _required(value) if parameter != "session_id"]:
         raise ConfigurationError(
-            f"{value!r} is neither an agent nor a function that makes one, without parameters or with session_id "
-            "alone. A function that answers requests goes to @app.entrypoint."
+            f"{value!r} is neither an agent nor a function that makes one (without parameters, or with session_id "
+            "alone). Register a function that handles requests with @app.entrypoint."
         )
     make: Callable[..., Any] = value
     return make
@@ -207,6 +207,6 @@ def _unknown(value: object) -> str:
     cls = type(value)
     hint = " Compile the graph first: graph.compile()." if cls.__name__ == "StateGraph" else ""
     return (
-        f"An object of {cls.__module__}.{cls.__qualname__} is neither a function nor an agent of a framework that is "
-        f"known here: {names_of_kinds()}.{hint}"
+        f"An object of {cls.__module__}.{cls.__qualname__} is neither a function nor an agent of a known framework: "
+        f"{names_of_kinds()}.{hint}"
     )

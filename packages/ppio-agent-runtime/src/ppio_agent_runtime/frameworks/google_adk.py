@@ -1,4 +1,4 @@
-"""Google's Agent Development Kit: the session is in a `SessionService`; confirmations of tools are interrupts."""
+"""Google's Agent Development Kit: sessions are in a `SessionService`; tool confirmations become interrupts."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .turn import Turn
 
 APP_NAME: Final = "ppio_agent"
-"""Of sessions, in a `SessionService` of the user's own."""
+"""The app name of sessions in a `SessionService`."""
 DEFAULT_USER: Final = "user"
-"""Whose a session is where the caller names no user."""
+"""The user ID of sessions whose caller sends none."""
 _CONFIRMATION: Final = "adk_request_confirmation"
 
 
@@ -56,7 +56,7 @@ async def run(turn: Turn) -> AsyncGenerator[Any, None]:
 
 
 async def _input(turn: Turn, service: Any, session: Any) -> Any:
-    """Return the new message; what was said before it becomes part of a session that is new."""
+    """Return the new message; earlier messages are added to the session if it is new."""
     from google.adk.events import Event
     from google.genai import types
 
@@ -84,21 +84,21 @@ async def _input(turn: Turn, service: Any, session: Any) -> Any:
 
 
 class EventReader:
-    """Makes events of the events of one run.
+    """Converts the ADK's events of one run to AG-UI events.
 
     Attributes:
-        interrupts: The confirmations that it waits for, by their ids.
+        interrupts: The confirmations that the run waits for, by their IDs.
     """
 
     def __init__(self) -> None:
         self.interrupts: dict[str, Interrupt] = {}
-        self._has_streamed = False  # the text that comes next is what was streamed, once more and whole
+        self._has_streamed = False  # then the next complete text repeats what was streamed
 
     def events(self, event: Any) -> Iterator[AgentEvent]:
-        """Return what an event of the ADK becomes.
+        """Return the AG-UI events for an event of the ADK.
 
         Raises:
-            RuntimeError: The model failed, which the ADK tells in an event.
+            RuntimeError: The model failed, which the ADK reports in an event.
         """
         parts = (event.content.parts or []) if event.content else []
         if event.error_code and not parts:
@@ -134,13 +134,13 @@ def _said(part: Any) -> AgentEvent:
 
 
 def _result(response: Any) -> str:
-    """Return what a tool returned, which the ADK wraps in a dict where it is none."""
+    """Return a tool's result as text; the ADK wraps results that are not dicts in one."""
     is_wrapped = isinstance(response, dict) and response.keys() == {"result"}
     return as_text(response["result"] if is_wrapped else response)
 
 
 def _contents(messages: list[dict[str, Any]]) -> list[Any]:
-    """Return AG-UI messages as contents; the new ones at the end, which follow the last answer, as one."""
+    """Return AG-UI messages as the ADK's contents; consecutive messages of one role become one content."""
     from google.genai import types
 
     contents: list[Any] = []

@@ -1,4 +1,4 @@
-"""Which framework an object belongs to, by the names of its classes, so that no framework is imported to find out."""
+"""Detects an object's framework by the names of its classes, without importing any framework."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from .turn import MakeInput, MakeSession, Turn
 
 GROUP: Final = "ppio_agent_runtime.frameworks"
-"""The entry-point group for others. An entry point names an object with
+"""The entry-point group for further frameworks. An entry point names an object with
 
-- `claims(cls) -> bool`, which says whether agents of a class are its own, and
-- `handler(agent, *, session, input)`, which is called with what the user gave to `from_agent` (or None), and returns a
-  function of an `AgentInput` and a `RequestContext` to an async generator of events. It is called once for an agent,
-  before its first run; `run_agent` keeps no agent alive, so it calls it for each run.
+- `claims(cls) -> bool`, which returns whether a class is an agent of its framework, and
+- `handler(agent, *, session, input)`, which gets the arguments of `from_agent` (or None), and returns a function from
+  an `AgentInput` and a `RequestContext` to an async generator of events. It is called once for each agent, before its
+  first run; `run_agent` stores no agents, so it calls it for each run.
 """
 
 Run = Callable[["Turn"], AsyncGenerator[Any, None]]
@@ -28,12 +28,12 @@ class Kind(NamedTuple):
     """A framework.
 
     Attributes:
-        name: For messages.
-        module: Ours, with a function `run(turn)`.
-        package: What the module of the class begins with.
-        class_name: A class that all of its agents have among theirs.
-        is_conversation: An object of it holds one conversation, so that each session needs its own.
-        imports: What ours imports of it, which may take seconds.
+        name: Its name, for messages.
+        module: Our module for it, with a function `run(turn)`.
+        package: The package of its agent classes.
+        class_name: The base class of all its agents.
+        is_conversation: An agent holds one conversation, so each session needs its own.
+        imports: The framework's modules that ours imports, which may take seconds.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Kind(NamedTuple):
     imports: tuple[str, ...] = ()
 
     def claims(self, cls: type) -> bool:
-        """Say whether agents of a class are of this framework."""
+        """Return whether a class is an agent of this framework."""
         return any(
             each.__name__ == self.class_name and f"{each.__module__}.".startswith(f"{self.package}.")
             for each in cls.__mro__
@@ -56,7 +56,7 @@ class Kind(NamedTuple):
         return all(name in sys.modules for name in (f"{__package__}.{self.module}", *self.imports))
 
     def runner(self, _agent: Any, _session: MakeSession | None, _input: MakeInput | None) -> Run:
-        """Return what runs an agent; it imports what is not loaded."""
+        """Return the function that runs an agent, after importing its modules."""
         for name in self.imports:
             import_module(name)
         run: Run = import_module(f".{self.module}", __package__).run
@@ -64,11 +64,11 @@ class Kind(NamedTuple):
 
 
 class OtherKind:
-    """A framework that another distribution knows.
+    """A framework whose adapter is in another distribution.
 
     Args:
-        name: Of the entry point.
-        adapter: What it names.
+        name: Name of the entry point.
+        adapter: The object that the entry point refers to.
     """
 
     is_conversation = False
@@ -79,16 +79,16 @@ class OtherKind:
         self._adapter = adapter
 
     def claims(self, cls: type) -> bool:
-        """Say whether agents of a class are of this framework."""
+        """Return whether a class is an agent of this framework."""
         return bool(self._adapter.claims(cls))
 
     def runner(self, agent: Any, session: MakeSession | None, input: MakeInput | None) -> Run:  # noqa: A002  # its name
-        """Return what runs an agent."""
+        """Return the function that runs an agent."""
         handler = self._adapter.handler(agent, session=session, input=input)
         return lambda turn: handler(turn.request, turn.context)
 
 
-# Graphs of LangGraph are runnables of LangChain too, so they come first.
+# LangGraph's graphs are also LangChain runnables, so LangGraph comes first.
 KINDS: Final = (
     Kind("LangGraph", "langgraph", "langgraph", "Pregel", imports=("langchain_core.messages", "langgraph.types")),
     Kind("LangChain", "langchain", "langchain_core", "Runnable", imports=("langchain_core.messages",)),
@@ -100,10 +100,10 @@ KINDS: Final = (
 
 
 def find_kind(cls: type) -> Kind | OtherKind | None:
-    """Return the framework that objects of a class are of; None where none is known.
+    """Return the framework of an agent class, or None if it is unknown.
 
     Raises:
-        ConfigurationError: One that another distribution brings cannot be loaded.
+        ConfigurationError: The adapter of another distribution cannot be loaded.
     """
     return next((kind for kind in KINDS if kind.claims(cls)), None) or next(
         (kind for kind in _others() if kind.claims(cls)), None
@@ -111,12 +111,12 @@ def find_kind(cls: type) -> Kind | OtherKind | None:
 
 
 def names_of_kinds() -> str:
-    """Return the names of all frameworks that are known, for messages."""
+    """Return the names of all known frameworks, for messages."""
     return ", ".join([*(kind.name for kind in KINDS), *(kind.name for kind in _others())])
 
 
 def _others() -> list[OtherKind]:
-    from importlib.metadata import entry_points  # slow, and not asked for agents of the frameworks above
+    from importlib.metadata import entry_points  # slow, and not needed for the frameworks above
 
     kinds = []
     for entry in entry_points(group=GROUP):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 async def run(turn: Turn) -> AsyncGenerator[Any, None]:
-    """Run a runnable; what it yields besides text and messages is summed up as the result."""
-    turn.answers([])  # nothing was asked
+    """Run a runnable; chunks that are neither text nor messages are added up to the result."""
+    turn.answers([])  # raises if the caller answers: runnables ask nothing
     takes_list = any(cls.__name__ == "BaseLanguageModel" for cls in type(turn.agent).__mro__)
     asked = await turn.input(lambda: _messages(turn) if takes_list else {"messages": _messages(turn)})
     reader, result = MessageReader(), None
@@ -39,7 +39,7 @@ def _messages(turn: Turn) -> list[Any]:
 
 
 def _sum(result: Any, chunk: Any) -> Any:
-    """Return what chunks are together, as LangChain does it: added, and where they cannot be, the last."""
+    """Add a chunk to the result, as LangChain does; if they can't be added, the chunk is the new result."""
     try:
         return chunk if result is None else result + chunk
     except TypeError:

@@ -1,4 +1,4 @@
-"""Messages of LangChain as events, and the other way round."""
+"""Converts LangChain's messages to AG-UI events, and AG-UI messages to LangChain's."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from .turn import as_text, calls_of, media_of
 
 
 class MessageReader:
-    """Makes events of messages and chunks of messages, of several models at once.
+    """Converts messages and message chunks to events; those of several models may be interleaved.
 
     Attributes:
-        waiting: Names of the tool calls that have no result yet, by their ids.
+        waiting: Names of the tool calls that have no result yet, by their IDs.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class MessageReader:
         self._seen: set[str] = set()
 
     def events(self, message: Any) -> Iterator[AgentEvent]:
-        """Return the events of a message of a model or a tool, or of a chunk of one; of others none."""
+        """Return the events for a message or chunk of a model or a tool; none for other messages."""
         if message.type == "tool":
             yield from self._result(message)
         elif message.type in ("ai", "AIMessageChunk"):
@@ -100,7 +100,7 @@ class MessageReader:
 
 
 def _texts(message: Any) -> Iterator[tuple[str, str]]:
-    """Return the texts and the reasoning of a message, in their order."""
+    """Yield the texts and the reasoning of a message, in order."""
     if isinstance(message.content, str) and "reasoning_content" not in message.additional_kwargs:
         if message.content:
             yield "text", message.content

@@ -50,11 +50,11 @@ async def run(turn: Turn) -> AsyncGenerator[Any, None]:
 
 
 async def _input(turn: Turn, config: Any) -> Any:
-    """Return what the graph is given.
+    """Return the input of the graph.
 
     Args:
         turn: The run.
-        config: Names the thread; None where the graph has no checkpointer.
+        config: Names the thread; None if the graph has no checkpointer.
     """
     state = await turn.agent.aget_state(config) if config else None
     if not turn.request.resume:
@@ -72,7 +72,7 @@ def _has_messages(graph: Any) -> bool:
 
 
 def _custom(data: Any) -> Any:
-    """Return what a node wrote to its stream writer: an event as it is, anything else as a CUSTOM event."""
+    """Return the event for what a node wrote to its stream writer; a value that is not an event becomes CUSTOM."""
     event = None if is_event_object(data) else as_event(data)
     if event is not None:
         return AgentEvent.parse(event)
@@ -80,7 +80,7 @@ def _custom(data: Any) -> Any:
 
 
 def _interrupt(interrupt: Any, waiting: Mapping[str, str]) -> Interrupt:
-    """Return a question of a node; of LangChain's approvals of tool calls too."""
+    """Return an interrupt of a node, or of LangChain's approval of tool calls, as ours."""
     value, call_id, reason = interrupt.value, None, "input_required"
     if actions := _actions(value):
         message = "\n\n".join(str(each.get("description") or each["name"]) for each in actions)
@@ -101,7 +101,7 @@ def _interrupt(interrupt: Any, waiting: Mapping[str, str]) -> Interrupt:
 
 
 def _payload(answer: Resume, asked: Any) -> Any:
-    """Return an answer as the node wants it: as it is, and a plain yes or no to LangChain's approvals as decisions."""
+    """Return the payload of an answer; a plain yes or no to LangChain's approval becomes its list of decisions."""
     payload = answer.payload if answer.status == "resolved" else None
     if not (actions := _actions(asked)) or (isinstance(payload, Mapping) and "decisions" in payload):
         return payload
@@ -112,6 +112,6 @@ def _payload(answer: Resume, asked: Any) -> Any:
 
 
 def _actions(value: Any) -> list[Any]:
-    """Return the tool calls that `HumanInTheLoopMiddleware` asks about; none for any other question."""
+    """Return the tool calls that `HumanInTheLoopMiddleware` asks to approve; none for other interrupts."""
     actions = value.get("action_requests") if isinstance(value, dict) else None
     return list(actions) if isinstance(actions, Iterable) else []

@@ -55,7 +55,7 @@ async def run(turn: Turn) -> AsyncGenerator[Any, None]:
 
 
 async def _input(turn: Turn, memory: Any) -> Any:
-    """Return the input of a new run, or the state of the one that waits, with the answers."""
+    """Return the input of a new run, or the state of the interrupted run with the answers applied."""
     if not turn.request.resume:
         turn.session.pending = None
         remembers = bool(await memory.get_items(limit=1))
@@ -73,7 +73,7 @@ async def _input(turn: Turn, memory: Any) -> Any:
 
 
 async def _stop(stream: Any) -> None:
-    """End a run that is not over: its own task, and with it the model's generator."""
+    """Cancel a run that is not over, and wait for its task, which closes the model's generator."""
     if not stream.is_complete:
         stream.cancel()
     task = getattr(stream, "run_loop_task", None)
@@ -82,7 +82,7 @@ async def _stop(stream: Any) -> None:
 
 
 class Memory:
-    """A session in memory, as the SDK's protocol `Session` has it.
+    """A session in memory that implements the SDK's protocol `Session`.
 
     Args:
         session_id: Its name.
@@ -95,7 +95,7 @@ class Memory:
         self._items: list[Any] = []
 
     async def get_items(self, limit: int | None = None) -> list[Any]:
-        """Return the items, of those the newest `limit`."""
+        """Return all items, or the newest `limit` of them."""
         return list(self._items if limit is None else self._items[-limit:] if limit > 0 else [])
 
     async def add_items(self, items: list[Any]) -> None:
@@ -103,25 +103,25 @@ class Memory:
         self._items += items
 
     async def pop_item(self) -> Any:
-        """Remove and return the newest item, None where there is none."""
+        """Remove and return the newest item, or return None if there is none."""
         return self._items.pop() if self._items else None
 
     async def clear_session(self) -> None:
-        """Forget all items."""
+        """Remove all items."""
         self._items.clear()
 
 
 class EventReader:
-    """Makes events of the events of one run."""
+    """Converts the SDK's events of one run to AG-UI events."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, str] = {}  # ids of calls whose arguments come, by their index in the model's answer
+        self._calls: dict[int, str] = {}  # IDs of the open calls, by their index in the model's response
         self._has_arguments: set[str] = set()
         self._agent: str | None = None
         self._step: str | None = None
 
     def events(self, event: Any) -> Iterator[AgentEvent]:
-        """Return what an event of the SDK becomes."""
+        """Return the AG-UI events for an event of the SDK."""
         if event.type == "raw_response_event":
             yield from self._raw(event.data)
         elif event.type == "run_item_stream_event" and event.item.type == "tool_call_output_item":
@@ -135,7 +135,7 @@ class EventReader:
             self._agent = event.new_agent.name
 
     def end(self) -> Iterator[AgentEvent]:
-        """Return the end of the step that is open: that of the agent which took over."""
+        """Return the end of the open step: that of an agent to which the run was handed off."""
         if self._step is not None:
             yield StepFinishedEvent(step_name=self._step)
             self._step = None
@@ -171,7 +171,7 @@ class EventReader:
 
 
 def _real(item_id: str | None) -> str:
-    """Return an id; of the one that the SDK gives to all messages of Chat Completions none."""
+    """Return a message ID, or "" for the placeholder that the SDK uses for all messages of Chat Completions."""
     return "" if item_id is None or "fake" in item_id else item_id
 
 
@@ -184,7 +184,7 @@ def _field(item: Any, name: str) -> Any:
 
 
 def _items(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return the items of the Responses API that a message becomes."""
+    """Return the items of the Responses API for a message."""
     content, role = message.get("content") or "", message["role"]
     if role == "tool":
         yield {"type": "function_call_output", "call_id": message.get("toolCallId"), "output": as_text(content)}

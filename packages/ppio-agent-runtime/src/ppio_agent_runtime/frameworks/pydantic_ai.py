@@ -50,7 +50,7 @@ async def _input(turn: Turn, memory: Any) -> dict[str, Any]:
     """Return the arguments of a run."""
     if turn.request.resume:
         return _answered(turn)
-    turn.session.pending = None  # what was asked and not answered is not part of the conversation
+    turn.session.pending = None  # a run whose questions were not answered is dropped from the conversation
     if turn.make_input is not None:
         return {"user_prompt": await turn.input(str), "message_history": list(memory)}
     return {"message_history": [*memory, *_messages(turn.messages(remembers=bool(memory)))]}
@@ -64,7 +64,7 @@ def _answered(turn: Turn) -> dict[str, Any]:
     calls = [call.tool_call_id for call in requests.calls] if requests else []
     answers = turn.answers([*approvals, *calls])
     if missing := [call_id for call_id in (*approvals, *calls) if call_id not in answers]:
-        raise refusal(f"resume must answer all at once, and does not answer: {', '.join(missing)}.")
+        raise refusal(f"resume must answer all interrupts at once; these have no answer: {', '.join(missing)}.")
     turn.session.pending = None
     results = DeferredToolResults()
     for call_id in approvals:
@@ -88,13 +88,13 @@ def _interrupts(requests: Any) -> Iterator[Interrupt]:
 
 
 class EventReader:
-    """Makes events of the events of one run."""
+    """Converts Pydantic AI's events of one run to AG-UI events."""
 
     def __init__(self) -> None:
-        self._call_id = ""  # of the call whose arguments come
+        self._call_id = ""  # the open call
 
     def events(self, event: Any) -> Iterator[AgentEvent]:
-        """Return what an event of Pydantic AI becomes."""
+        """Return the AG-UI events for an event of Pydantic AI."""
         kind = event.event_kind
         if kind == "part_start":
             yield from self._start(event.part)

@@ -1,4 +1,4 @@
-"""What is kept between the runs of one conversation: in memory, bounded, one run at a time."""
+"""The state between runs of a conversation: in memory, bounded, one run of a session at a time."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 MAX_SESSIONS: Final = 1000
-"""How many sessions an agent remembers; of more the least recently used one goes."""
+"""How many sessions an agent remembers; beyond that, the least recently used one is dropped."""
 
 
 class Session:
     """One conversation.
 
     Attributes:
-        made: The agent, where each session has one of its own.
-        memory: What the framework keeps the conversation in.
-        pending: The run that waits for answers, as the framework has it.
+        made: The agent, if each session has its own.
+        memory: The framework's object that holds the conversation.
+        pending: The interrupted run, in the framework's form.
     """
 
     __slots__ = ("_lock", "_users", "made", "memory", "pending")
@@ -27,17 +27,17 @@ class Session:
         self.made: Any = None
         self.memory: Any = None
         self.pending: Any = None
-        self._lock: asyncio.Lock | None = None  # of the event loop of those who use it
+        self._lock: asyncio.Lock | None = None  # only while in use, as it belongs to an event loop
         self._users = 0
 
     @property
     def in_use(self) -> bool:
-        """Whether a run is at work in it, or waits to be."""
+        """Whether a run uses it, or waits for it."""
         return self._users > 0
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait until the runs that came before are over."""
+        """Wait until earlier runs are over."""
         self._users += 1
         try:
             self._lock = self._lock or asyncio.Lock()
@@ -53,7 +53,7 @@ class SessionStore:
     """The sessions of one agent.
 
     Args:
-        limit: How many are kept; those in use are kept besides.
+        limit: How many are kept; those in use are kept in any case.
     """
 
     def __init__(self, limit: int = MAX_SESSIONS) -> None:
@@ -62,7 +62,7 @@ class SessionStore:
 
     @asynccontextmanager
     async def turn(self, session_id: str | None) -> AsyncIterator[Session]:
-        """Return the session for one run; without an id a new one, which nobody finds again."""
+        """Return the session for one run; without an ID, a new one for this run alone."""
         session = Session() if session_id is None else self._sessions.setdefault(session_id, Session())
         if session_id is not None:
             self._sessions.move_to_end(session_id)

@@ -47,10 +47,10 @@ async def run(turn: Turn) -> AsyncGenerator[Any, None]:
 async def _events(agent: Any, asked: Any) -> AsyncGenerator[dict[str, Any], None]:
     """Run an agent in a task of its own, and yield its events.
 
-    Strands nests generators without closing them, so closing the outermost one leaves the model's to the garbage
-    collector. Cancelling a task stops it where it waits: in the innermost.
+    Strands nests generators without closing them, so closing the outermost one leaves the model's generator to the
+    garbage collector. Cancelling a task stops the innermost generator, which is the one that waits.
     """
-    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()  # unbounded: the task waits in Strands alone
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()  # unbounded: the task only waits in Strands
 
     async def read() -> None:
         try:
@@ -84,18 +84,18 @@ async def _input(turn: Turn) -> Any:
 
 
 def _response(answer: Resume) -> Any:
-    """Return what the tool that asked gets."""
+    """Return the answer in the form for the tool that asked."""
     return {"approved": False} if answer.status == "cancelled" else answer.payload
 
 
 class EventReader:
-    """Makes events of the events of one run."""
+    """Converts Strands' events of one run to AG-UI events."""
 
     def __init__(self) -> None:
-        self._call_id: str | None = None  # of the call whose arguments come
+        self._call_id: str | None = None  # the open call
 
     def events(self, event: dict[str, Any]) -> Iterator[AgentEvent]:
-        """Return what an event of Strands becomes."""
+        """Return the AG-UI events for an event of Strands."""
         raw = event.get("event")
         if isinstance(raw, dict):
             yield from self._raw(raw)
@@ -128,7 +128,7 @@ def _result(content: list[dict[str, Any]]) -> str:
 
 
 def _interrupt(question: Any) -> Interrupt:
-    """Return a question; the id of one that a tool asks, or a hook before its call, has that of the call."""
+    """Return an interrupt of Strands as ours; if a tool or a hook before its call raised it, its ID has the call's."""
     parts = question.id.split(":")
     call_id = parts[2] if len(parts) > 3 and parts[1].endswith("tool_call") else None
     return Interrupt(
@@ -141,7 +141,7 @@ def _interrupt(question: Any) -> Interrupt:
 
 
 def _messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return AG-UI messages as Strands', which has two roles that take turns."""
+    """Return AG-UI messages as Strands', where the roles user and assistant alternate."""
     made: list[dict[str, Any]] = []
     for message in messages:
         role = "assistant" if message["role"] == "assistant" else "user"

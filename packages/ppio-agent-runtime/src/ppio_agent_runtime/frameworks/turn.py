@@ -1,4 +1,4 @@
-"""One run of an agent of a framework: its input, its session, and what frameworks have in common."""
+"""One run of a framework's agent: its input, its session, and helpers that all frameworks share."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Turn:
         agent: The framework's object.
         request: The input.
         context: The context of the invocation.
-        session: What is kept of the conversation.
-        make_session: The user's function from a session id to what the framework keeps.
-        make_input: The user's function to the framework's own input.
+        session: The state of the conversation.
+        make_session: The user's function from a session ID to the framework's session object.
+        make_input: The user's function from the request to the framework's input.
     """
 
     agent: Any
@@ -55,35 +55,35 @@ class Turn:
 
     @property
     def is_throwaway(self) -> bool:
-        """Whether the caller named no session, so that nothing has to be remembered."""
+        """Whether the caller named no session, so no state has to be kept."""
         return self.context.session_id is None
 
     @property
     def session_id(self) -> str:
-        """The session, or an id for this run alone."""
+        """The session ID, or an ID for this run alone."""
         return self.context.session_id or self.context.invocation_id
 
     async def memory(self, default: Callable[[], Any]) -> Any:
-        """Return what the framework keeps the session in, made once: by the user's function, else by `default`."""
+        """Return the framework's session object, created once: by the user's function, else by `default`."""
         if self.session.memory is None:
             made = default() if self.make_session is None else self.make_session(self.session_id)
             self.session.memory = await made if inspect.isawaitable(made) else made
         return self.session.memory
 
     async def input(self, default: Callable[[], Any]) -> Any:
-        """Return the framework's input: by the user's function, else by `default`."""
+        """Return the framework's input, made by the user's function, else by `default`."""
         if self.make_input is None:
             return default()
         made = self.make_input(self.request)
         return await made if inspect.isawaitable(made) else made
 
     def messages(self, *, remembers: bool) -> list[dict[str, Any]]:
-        """Return the messages for the agent, as AG-UI has them.
+        """Return the messages for the agent, in AG-UI's form.
 
         Many callers send the whole conversation each time, and an agent that remembers it must not get it twice.
 
         Args:
-            remembers: The agent remembers the conversation up to the last answer.
+            remembers: The agent remembers the conversation up to its last message.
 
         Raises:
             AgentError: There are none; the error is that of a payload that doesn't fit.
@@ -93,20 +93,20 @@ class Turn:
             answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
             messages = messages[answers[-1] + 1 :] if answers else messages
         if not messages:
-            raise refusal("The request says nothing new: send a prompt, messages or resume.")
+            raise refusal("The request has no new message: send a prompt, messages or resume.")
         return messages
 
     def answers(self, waiting: Iterable[str]) -> dict[str, Resume]:
-        """Return the caller's answers by the ids of what waits for them.
+        """Return the caller's answers by interrupt ID.
 
         Raises:
-            AgentError: One answers nothing that waits in this session.
+            AgentError: One answers an interrupt that this session does not wait for.
         """
         known = list(waiting)
         for answer in self.request.resume:
             if answer.interrupt_id not in known:
                 raise refusal(
-                    f"resume answers {answer.interrupt_id!r}, and what waits for an answer in this session is: "
+                    f"resume answers {answer.interrupt_id!r}, but this session waits for answers to: "
                     f"{', '.join(known) or 'nothing'}."
                 )
         return {answer.interrupt_id: answer for answer in self.request.resume}
@@ -136,12 +136,12 @@ def agent_input(request: AgentInput | Mapping[str, Any] | str) -> AgentInput:
 
 
 def refusal(sentence: str) -> AgentError:
-    """Return the error of a request that only the agent's framework could see to be wrong."""
+    """Return the error for a request that passed validation but doesn't fit the agent's framework or session."""
     return AgentError(sentence, status_code=422, error_type=PayloadValidationError.__name__)
 
 
 def is_approved(answer: Resume) -> bool:
-    """Say whether the answer to "may this tool be called?" is yes: true, or `{"approved": true}`."""
+    """Return whether an answer approves a tool call: `true`, or `{"approved": true}`."""
     payload = answer.payload
     if isinstance(payload, Mapping):
         payload = payload.get("approved", payload.get("approve"))
@@ -149,13 +149,13 @@ def is_approved(answer: Resume) -> bool:
 
 
 def reason_of(answer: Resume) -> str | None:
-    """Return why a tool may not be called, where the answer says it."""
+    """Return the reason for a rejection, if the answer has one."""
     reason = answer.payload.get("reason") if isinstance(answer.payload, Mapping) else None
     return reason if isinstance(reason, str) and reason else None
 
 
 def approval(interrupt_id: str, call_id: str | None, tool: str, arguments: Any) -> Interrupt:
-    """Return the question whether a tool may be called."""
+    """Return the interrupt that asks to approve a tool call."""
     shown = as_text(arguments if arguments is not None else {})
     return Interrupt(
         id=interrupt_id,
@@ -167,18 +167,18 @@ def approval(interrupt_id: str, call_id: str | None, tool: str, arguments: Any) 
 
 
 def interrupted(questions: Iterable[Interrupt]) -> RunFinishedEvent:
-    """Return the end of a run that waits for answers."""
+    """Return the last event of a run that waits for answers."""
     return RunFinishedEvent(outcome=RunOutcome(type="interrupt", interrupts=list(questions)))
 
 
 class Media(NamedTuple):
-    """A part of a message that is no text.
+    """A part of a message that is not text.
 
     Attributes:
         kind: `image`, `audio`, `video` or `document`.
         mime_type: Such as `image/png`.
-        data: Its bytes, None where it is elsewhere.
-        url: Where it is, None where it was sent.
+        data: Its bytes, or None if it is at `url`.
+        url: Its URL, or None if its bytes were sent.
     """
 
     kind: str
@@ -193,7 +193,7 @@ class Media(NamedTuple):
 
 
 def media_of(part: Mapping[str, Any]) -> Media:
-    """Return what a part of an AG-UI message holds.
+    """Return the media in a part of an AG-UI message.
 
     Raises:
         AgentError: Its kind is unknown, or it is not base64.
@@ -214,7 +214,7 @@ _MEDIA_TYPES = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4"
 
 
 class ToolCall(NamedTuple):
-    """A call in a message of an assistant; its arguments are JSON text."""
+    """A tool call in an assistant message; its arguments are JSON text."""
 
     id: str
     name: str
@@ -222,7 +222,7 @@ class ToolCall(NamedTuple):
 
     @property
     def decoded(self) -> Any:
-        """The arguments as values."""
+        """The arguments, decoded."""
         try:
             return json.loads(self.arguments)
         except ValueError as error:
@@ -233,7 +233,7 @@ def calls_of(message: Mapping[str, Any]) -> list[ToolCall]:
     """Return the tool calls of an AG-UI message.
 
     Raises:
-        AgentError: One is not as AG-UI has it.
+        AgentError: One doesn't have AG-UI's form.
     """
     try:
         calls = [(call["id"], call["function"]) for call in message.get("toolCalls") or []]

@@ -1,1 +1,1 @@
-"""HTTP without anything about invocations: requests read, answers and events written."""
+"""HTTP, independent of invocations: reads requests, writes responses and events."""

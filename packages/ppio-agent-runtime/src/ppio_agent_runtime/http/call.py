@@ -50,13 +50,13 @@ _RESPOND_ASYNC = re.compile(rb"(?:^|[,;])\s*respond-async\s*(?:[,;=]|$)", re.IGN
 
 @dataclass(slots=True, frozen=True)
 class Durability:
-    """How a call asked to be durable.
+    """How a call requested to be durable.
 
     Attributes:
         key: Its `Idempotency-Key`, or None.
         fingerprint: Digest of its body, when it has a key.
-        background: It prefers an answer at once (RFC 7240, `respond-async`).
-        on_disconnect: What it says about hanging up, or None for the default.
+        background: It prefers an immediate 202 (RFC 7240, `respond-async`).
+        on_disconnect: What to do when its caller disconnects, or None for the default.
     """
 
     key: str | None
@@ -67,16 +67,16 @@ class Durability:
 
 @dataclass(slots=True)
 class InvocationCall:
-    """What `POST /invocations` asked for.
+    """A parsed `POST /invocations`.
 
     Attributes:
-        context: Who asks, under which ids and limits.
-        payload: What the handler gets.
-        wants: The form of the answer; None to let the handler's result decide.
-        numbered: The caller speaks protocol 1: events have ids, and a stream ends with `done` or `error`.
-        durability: How it asked to be durable, or None.
-        timeout: Requested limit in seconds, or None; the context has the limit for a value.
-        typed: A stream is to be one of typed events.
+        context: The caller, IDs and limits.
+        payload: The handler's payload.
+        wants: The form of the response; None to let the handler's result decide.
+        numbered: The caller uses protocol 1: events have IDs, and a stream ends with `done` or `error`.
+        durability: How it requested to be durable, or None.
+        timeout: Requested limit in seconds, or None; the context has the effective limit for a value.
+        typed: A stream should have typed events.
     """
 
     context: RequestContext
@@ -89,13 +89,13 @@ class InvocationCall:
 
 
 def durability_of(found: dict[bytes, bytes], body: bytes, *, numbered: bool) -> Durability | None:
-    """Return how the call asks to be durable, None when it does not.
+    """Return how the call requests to be durable, or None if it does not.
 
     It does with an idempotency key, with `Prefer: respond-async` (RFC 7240, section 4.1), with protocol 1, whose
-    callers come back after a cut, and when it wants to go on without its caller.
+    callers resume cut streams, and if it should continue after its caller disconnects.
 
     Raises:
-        BadRequestError: A header of these is malformed.
+        BadRequestError: One of these headers is malformed.
     """
     key = _key(found[_KEY]) if _KEY in found else None
     on_disconnect = _on_disconnect(found[_ON_DISCONNECT]) if _ON_DISCONNECT in found else None
@@ -135,17 +135,17 @@ _TIMEOUT = _wire(TIMEOUT_HEADER)
 _AWS_SESSION = _wire(AGENTCORE_SESSION_ID_HEADER)
 _AWS_USER = _wire(AGENTCORE_USER_ID_HEADER)
 _HINTS = frozenset({"session_id", "sandbox_id", "timeout", "stream", "metadata"})
-"""Fields of a body that say something to the runtime."""
-_NUMBERS = (int, float)  # bool is none, and `int | float` would be created each time: 0.3 us
+"""Fields of a body that the runtime reads too."""
+_NUMBERS = (int, float)  # not bool; and creating `int | float` takes 0.3 us each time
 _NUMBER = re.compile(rb"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
-"""What `float` takes, without its liberties (`1_0`, `nan`, `infinity`)."""
+"""A decimal number, without what else `float` accepts (`1_0`, `nan`, `infinity`)."""
 
 
 class Head(NamedTuple):
-    """What the headers ask for.
+    """What the headers request.
 
     Attributes:
-        wants: The form of the answer; None to let body and handler decide.
+        wants: The form of the response; None to let body and handler decide.
         timeout: Requested limit in seconds, or None.
     """
 
@@ -156,15 +156,15 @@ class Head(NamedTuple):
 
 
 def parse_head(found: dict[bytes, bytes]) -> Head:
-    """Return what the headers ask for.
+    """Return what the headers request.
 
     Raises:
-        RequestError: One of them is malformed or asks for what cannot be had.
+        RequestError: One of them is malformed, or requests something that is not supported.
     """
     if (media_type := found.get(b"content-type")) is not None:
         _check_media_type(media_type)
     if b"content-encoding" in found and found[b"content-encoding"].strip().lower() not in (b"", b"identity"):
-        raise UnsupportedMediaTypeError("The body has a Content-Encoding; send it without.")
+        raise UnsupportedMediaTypeError("The body has a Content-Encoding; send it uncompressed.")
     accept = found.get(b"accept")
     wants = None if accept is None else wanted_form(accept)
     timeout = _timeout(found[_TIMEOUT]) if _TIMEOUT in found else None
@@ -181,14 +181,14 @@ def parse(
     handler: Handler,
     read: Callable[[bytes], Any] = decode,
 ) -> InvocationCall:
-    """Return what the request asks for, its payload made and validated.
+    """Return the parsed call, with its payload validated.
 
     Args:
         found: Its headers by name.
-        head: What these ask for.
+        head: What these headers request.
         body: The whole body.
-        request_id: The caller's own, if it may be repeated.
-        read: Makes the value of the body.
+        request_id: The caller's request ID, if it is safe to repeat.
+        read: Decodes the body.
 
     Raises:
         RequestError: It is refused: see the subclasses for the reasons and their statuses.
@@ -222,17 +222,17 @@ def parse(
 
 
 def wants_events(found: dict[bytes, bytes]) -> bool:
-    """Say whether a request asks for typed events in place of text."""
+    """Return whether a request asks for typed events instead of text."""
     return found.get(_EVENTS) == b"1"
 
 
 async def parse_large(*asked: Any) -> InvocationCall:
-    """Return the same as `parse`, from a thread: the event loop has other things to do while a large body is read."""
+    """Return the same as `parse`, but decode in a thread, so that a large body doesn't block the event loop."""
     return await run_in_thread(copy_context().run, parse, *asked, decode_large, name="agent-json")
 
 
 def context_of(scope: Mapping[str, Any]) -> RequestContext:
-    """Return the context of a request that is not for `/invocations`, by its headers alone.
+    """Return the context of a request that is not for `/invocations`, from its headers alone.
 
     Raises:
         BadRequestError: One of the headers is malformed.
@@ -250,12 +250,12 @@ def context_of(scope: Mapping[str, Any]) -> RequestContext:
 
 
 def scope_of(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return an ASGI scope that has headers and nothing else."""
+    """Return an ASGI scope with only headers."""
     return {"headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]}
 
 
 def body_hints(value: Any) -> tuple[str | None, float | None, dict[str, Any] | None]:
-    """Return session id, timeout in seconds and metadata that a payload names, each None where it does not."""
+    """Return session ID, timeout in seconds and metadata from a payload, each None if it is missing or invalid."""
     if type(value) is not dict:
         return None, None, None
     session_id = _text_hint(value, "session_id") or _text_hint(value, "sandbox_id")
@@ -293,7 +293,7 @@ def _user_id(found: dict[bytes, bytes]) -> str | None:
 
 
 def checked_session_id(text: str | None) -> str | None:
-    """Return a session id that a protocol has found in a body.
+    """Return a session ID that a protocol found in a body, or None if there is none.
 
     Raises:
         BadRequestError: It is too long.

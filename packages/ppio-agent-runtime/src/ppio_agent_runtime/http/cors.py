@@ -12,15 +12,15 @@ _EXPOSED = (
     b"retry-after, ratelimit, ratelimit-policy, location, preference-applied, idempotency-replayed"
 )
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
-"""Those of the agent's own FastAPI routes too: what exists is for the router to say."""
+"""All that a FastAPI route of the agent may have; the router refuses those that don't exist."""
 _MAX_AGE_SECONDS = b"600"
 
 
 class CORSMiddleware:
-    """Answers preflights and marks answers for the allowed origins; never with credentials.
+    """Responds to preflight requests and adds CORS headers for the allowed origins; never allows credentials.
 
     Args:
-        app: What is inside.
+        app: The next ASGI app.
         origins: Allowed origins; `*` for any.
     """
 
@@ -30,7 +30,7 @@ class CORSMiddleware:
         self._origins = frozenset(origin.encode() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer its preflight."""
+        """Pass the request on, or respond to a preflight."""
         if scope["type"] == "http":
             for name, value in scope["headers"]:
                 if name == b"origin":

@@ -27,29 +27,29 @@ if TYPE_CHECKING:
 Form = Literal["json", "stream"]
 
 KEY_ID = "ppio_agent.key_id"
-"""Where in the scope the access layer notes which key opened the door."""
+"""Key of the scope where authentication stores the ID of the accepted key."""
 INSTANCE = INSTANCE_HEADER.lower().encode()
 _REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _AWS_REQUEST_ID = AGENTCORE_REQUEST_ID_HEADER.lower().encode()
 _LISTS = frozenset({b"accept", b"accept-encoding", b"if-none-match", b"prefer"})
-"""Headers whose value is a list, which may come in several lines."""
+"""Headers whose value is a list, and may be split over several lines."""
 _SAFE_ID = re.compile(rb"[!#-\[\]-~]{1,256}")
-"""Visible ASCII without quote and backslash: goes into headers, JSON and logs as it is (RFC 9110, section 5.5)."""
+"""Visible ASCII without quote and backslash: safe in headers, JSON and logs (RFC 9110, section 5.5)."""
 
 
 def given_request_id(found: dict[bytes, bytes]) -> str | None:
-    """Return the caller's request id when it is safe to repeat."""
+    """Return the caller's request ID if it is safe to repeat."""
     given = found.get(_REQUEST_ID) or found.get(b"x-request-id") or found.get(_AWS_REQUEST_ID)
     return given.decode() if given is not None and _SAFE_ID.fullmatch(given) else None
 
 
 def request_id_of(found: dict[bytes, bytes]) -> str:
-    """Return the caller's request id when it is safe to repeat, else a new one of 32 hex digits."""
+    """Return the caller's request ID if it is safe to repeat, else a new one of 32 hex digits."""
     return given_request_id(found) or os.urandom(16).hex()
 
 
 def by_name(headers: Headers) -> dict[bytes, bytes]:
-    """Return request headers by name; of repeated ones the last, lists as a whole (RFC 9110, section 5.3)."""
+    """Return headers by name; of repeated ones the last, but lists are joined (RFC 9110, section 5.3)."""
     found = dict(headers)
     if len(found) < len(headers):
         for name in _LISTS.intersection(found):
@@ -61,13 +61,13 @@ async def read_body(receive: Receive, declared: bytes | None, max_bytes: int) ->
     """Return the whole body.
 
     Args:
-        receive: Where it comes from.
+        receive: ASGI's `receive` of the request.
         declared: The `Content-Length` header, used only to refuse early.
         max_bytes: How many bytes it may have.
 
     Raises:
         PayloadTooLargeError: More than `max_bytes` arrived or were announced.
-        ClientGoneError: The caller hung up meanwhile.
+        ClientGoneError: The caller disconnected meanwhile.
     """
     if declared is not None:
         if not declared.isdigit():
@@ -104,7 +104,7 @@ async def read_body_in_time(receive: Receive, declared: bytes | None, config: Ag
 
 
 def body_too_slow(config: AgentConfig) -> RequestReadTimeoutError:
-    """Return what the callers of bodies are told that did not arrive in time."""
+    """Return the error for a body that did not arrive in time."""
     return RequestReadTimeoutError(
         f"The body did not arrive within {config.request_read_timeout_seconds:g} s, the limit "
         "'request_read_timeout_seconds'."
@@ -121,12 +121,12 @@ _RANGES: dict[str, tuple[str, int]] = {
     "application/*": ("json", 1),
     "text/*": ("stream", 1),
 }
-"""Media range to form and precision; the wildcard for everything decides nothing."""
+"""Media range to form and precision; `*/*` is handled apart, because it favours no form."""
 
 
 @lru_cache(256)
 def wanted_form(header: bytes) -> Form | None:
-    """Return the preferred form, or None when the header leaves it open.
+    """Return the preferred form, or None if the header doesn't prefer one.
 
     Raises:
         NotAcceptableError: It allows neither JSON nor an event stream.
@@ -148,14 +148,14 @@ def wanted_form(header: bytes) -> Form | None:
     json = weights.get("json", (0, anything))
     stream = weights.get("stream", (0, anything))
     if not (json[1] or stream[1]):
-        raise NotAcceptableError("Answers are application/json or text/event-stream; the Accept header allows neither.")
-    # Of two equally welcome forms the more precisely named one is meant: "application/json, */*" asks for JSON.
+        raise NotAcceptableError("A response is application/json or text/event-stream; Accept allows neither.")
+    # With equal weights, the more precise range wins: "application/json, */*" means JSON.
     json_rank, stream_rank = (json[1], json[0]), (stream[1], stream[0])
     return None if json_rank == stream_rank else "json" if json_rank > stream_rank else "stream"
 
 
 def quality(header: bytes, name: str) -> float:
-    """Return how welcome a media type or coding is by a header that names it; wildcards name nothing."""
+    """Return the weight (`q`) of a media type or coding in a header; wildcards are ignored."""
     for part in header.decode("latin-1").lower().split(","):
         named, _, parameters = part.partition(";")
         if named.strip() == name:

@@ -1,7 +1,7 @@
-"""HTTP responses: the IDs in the headers, the envelopes, and Starlette responses that a handler returned.
+"""HTTP responses: ID headers, envelopes, and Starlette responses that a handler returned.
 
-Of these, a plain one is a status, headers and a body, and is kept like a value. One that streams or sends a file can't
-be kept without reading all of it into memory: it is sent live to the caller that waits, and to no other.
+A plain Starlette response is status, headers and body, and is stored like a value. One that streams or sends a file
+can't be stored without reading all of it into memory: it is sent live, to the one caller that waits for it.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ STREAM_HEADERS: Headers = [
 
 
 class AnswerCutError(Exception):
-    """The answer had begun and cannot be completed; the server closes the connection. Never leaves the runtime."""
+    """The response began and can't be completed; the server closes the connection. Never leaves the runtime."""
 
 
 def identity_headers(request_id: str, session_id: str | None, invocation_id: str | None = None) -> Headers:
-    """Return the response headers that say which call this was."""
+    """Return the response headers with the call's IDs."""
     headers: Headers = [(_REQUEST_ID, request_id.encode()), PROTOCOL]
     if invocation_id is not None:
         headers.append((_INVOCATION_ID, invocation_id.encode()))
@@ -60,7 +60,7 @@ def identity_headers(request_id: str, session_id: str | None, invocation_id: str
 
 
 def headers_of(context: RequestContext) -> Headers:
-    """Return the response headers that an answer to the request of `context` has."""
+    """Return the headers of a response to the request of `context`."""
     headers = identity_headers(context.request_id, context.session_id, context.invocation_id)
     return headers + context.response_headers if context.response_headers else headers
 
@@ -68,7 +68,7 @@ def headers_of(context: RequestContext) -> Headers:
 def _percent_encoded(text: str) -> bytes:
     if text.isascii() and text.isalnum():
         return text.encode()
-    from urllib.parse import quote  # loaded since the start; a plain id does not need it
+    from urllib.parse import quote  # not needed for a plain ID
 
     return quote(text, safe="-._~").encode()
 
@@ -76,7 +76,7 @@ def _percent_encoded(text: str) -> bytes:
 def envelope(
     result: bytes, request_id: str, session_id: str | None, duration: float, interrupts: bytes | None = None
 ) -> bytes:
-    """Return the success envelope with `result` and `interrupts`, which are JSON already, after `duration` seconds."""
+    """Return the success envelope; `result` and `interrupts` are encoded JSON, `duration` is in seconds."""
     session = b"null" if session_id is None else to_json(session_id)
     if interrupts is not None:
         session += b',"interrupts":' + interrupts
@@ -88,12 +88,12 @@ def envelope(
 
 
 def with_result(result: bytes, without: bytes) -> bytes:
-    """Return an envelope whose result is null with another one, as JSON."""
+    """Put a result, encoded as JSON, into an envelope whose result is null."""
     return b"".join((b'{"result":', result, without[len(b'{"result":null') :]))
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    """Send a JSON answer."""
+    """Send a JSON response."""
     own: Headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": own})
     await send({"type": "http.response.body", "body": body})
@@ -108,12 +108,12 @@ async def send_error(
     tells_errors: bool,
     more_headers: Headers | None = None,
 ) -> None:
-    """Answer with the error envelope, and log a failure.
+    """Respond with the error envelope, and log failures.
 
     Args:
-        request_id: What the caller is told to ask for.
-        context: Of the invocation, if it came so far.
-        tells_errors: Show class and message of the agent's own exceptions.
+        request_id: For the envelope and the log.
+        context: The context of the invocation, if there is one already.
+        tells_errors: Include class and message of the agent's own exceptions.
     """
     problem = error_response(error, request_id=request_id, tells_errors=tells_errors)
     if is_failure(error, problem.status):
@@ -138,7 +138,7 @@ async def refuse(
     request_id: str | None = None,
     more_headers: Headers | None = None,
 ) -> None:
-    """Answer a request, or a handshake, that goes no further; see `send_error`."""
+    """Refuse a request or a WebSocket handshake; see `send_error`."""
     if request_id is None:
         request_id = request_id_of(by_name(scope["headers"]))
     if scope["type"] != "websocket":
@@ -149,32 +149,32 @@ async def refuse(
 
 
 def is_failure(error: BaseException, status: int) -> bool:
-    """Say whether an answer is for the log: new work that was refused is not."""
+    """Return whether an error should be logged: a refusal of new work is not a failure."""
     return status >= 500 and not isinstance(error, UnavailableError)
 
 
 def log_failure(error: BaseException, request_id: str, context: RequestContext | None = None) -> None:
-    """Log a failed request with its ids; the traceback is that of the agent's own exception, so a timeout has none."""
+    """Log a failed request with its IDs and the traceback of the agent's exception; a timeout has no traceback."""
     is_late = isinstance(error, InvocationTimeoutError) and error.__cause__ is None
-    is_told = is_late or isinstance(error, SerializationError)  # with the path that the caller is told, no value
+    is_safe = is_late or isinstance(error, SerializationError)  # its message has a path, but no value
     logger.error(
         "%s failed (request %s): %s",
         "A request" if context is None else f"Invocation {context.invocation_id}",
         request_id,
-        cut(f"{type(error).__name__}: {error}") if is_told else type(error.__cause__ or error).__name__,
+        cut(f"{type(error).__name__}: {error}") if is_safe else type(error.__cause__ or error).__name__,
         exc_info=None if is_late else error.__cause__ or error,
         extra=None if context is None else ids_of(context),
     )
 
 
 def is_event_stream(response: Any) -> bool:
-    """Say whether a Starlette response is a stream of events that went well, so that it can continue with one."""
+    """Return whether a Starlette response is a successful event stream, so that it can continue a begun one."""
     media_type: str = response.headers.get("content-type", "")
     return response.status_code == 200 and media_type.startswith("text/event-stream")
 
 
 def held_response(response: Any) -> tuple[int, Headers, bytes] | None:
-    """Return status, headers and body of a plain response, None for one that can be sent once only."""
+    """Return status, headers and body of a plain response, or None for one that can only be sent once."""
     plain: Any = sys.modules["starlette.responses"].Response
     body = vars(response).get("body")
     if type(response).__call__ is not plain.__call__ or not isinstance(body, bytes | memoryview):
@@ -183,20 +183,20 @@ def held_response(response: Any) -> tuple[int, Headers, bytes] | None:
 
 
 async def after_sending(response: Any, context: RequestContext) -> None:
-    """Do what the response wants done in the background, once, however often it is sent."""
+    """Run the response's background task, once, however often the response is sent."""
     if response.background is None:
         return
     try:
         await response.background()
-    except Exception as error:  # noqa: BLE001  # the answer is out; nobody but the log can be told
+    except Exception as error:  # noqa: BLE001  # the response is sent already
         log_failure(handler_failure(error), context.request_id, context)
 
 
 def came_too_late() -> SerializationError:
-    """Return what a caller is told whose stream had begun when the agent returned a response of its own."""
+    """Return the error for a stream that had begun when the agent returned a response object."""
     return SerializationError(
-        "The agent answered with a response of its own, too late to be sent as it is: the stream that was asked for "
-        "had begun with a heartbeat. Return a value, or ask for JSON."
+        "The agent returned a response object, too late to be sent: the requested stream had begun with a heartbeat. "
+        "Return a value from the agent, or request JSON."
     )
 
 
@@ -206,7 +206,7 @@ POLICY_VIOLATION = 1008
 async def refuse_handshake(
     scope: Scope, send: Send, problem: ErrorResponse, *, request_id: str, session_id: str | None, headers: Headers
 ) -> None:
-    """Answer the handshake with the error envelope (ASGI extension `websocket.http.response`)."""
+    """Respond to the handshake with the error envelope (ASGI extension `websocket.http.response`)."""
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": close_reason(problem.message)})
         return

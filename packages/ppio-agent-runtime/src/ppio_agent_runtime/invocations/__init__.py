@@ -1,1 +1,1 @@
-"""Invocations: started, worked on, watched, stopped, held, and told to whoever subscribes."""
+"""Invocations: starts, runs, watches and stops them, keeps their events, and sends these to subscribers."""

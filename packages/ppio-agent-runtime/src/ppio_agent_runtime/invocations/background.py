@@ -1,4 +1,4 @@
-"""Work that is no invocation: it keeps the service busy, is listed by `/ping`, and ends with the drain."""
+"""Background work outside of invocations: it keeps the service busy, is listed by `/ping`, and ends with a drain."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class BusyBlock:
     """One piece of background work, as an async context manager; see `PPIOAgentRuntimeApp.busy`.
 
     Attributes:
-        name: For the list in `/ping`.
-        overdue: It runs longer than it should, and no longer keeps the service busy.
+        name: Its name in `/ping`.
+        overdue: It is older than its maximum age, and no longer keeps the service busy.
     """
 
     def __init__(self, background: Background, name: str, max_age_seconds: float | None) -> None:
@@ -43,7 +43,7 @@ class BusyBlock:
 
     @property
     def age_seconds(self) -> float:
-        """For how long it has been running."""
+        """How long it has been running, in seconds."""
         return time.monotonic() - self._began
 
     async def __aenter__(self) -> Self:
@@ -57,21 +57,21 @@ class BusyBlock:
         self.end()
 
     def begin(self) -> Self:
-        """Count from now on, without a block and in any thread; a maximum age has no effect then."""
+        """Start without `async with`, in any thread; a maximum age then has no effect."""
         self._began = time.monotonic()
         self._background.began(self)
         return self
 
     def end(self) -> None:
-        """Count no longer."""
+        """End it."""
         self._background.ended(self)
 
     def _grow_old(self) -> None:
         self.overdue = True
         self._background.changed()
         logger.warning(
-            "The background work %r has been running for more than %g s, its maximum age; it does not keep the service "
-            "busy any more.",
+            "The background work %r has been running for more than %g s, its maximum age; it no longer keeps the "
+            "service busy.",
             self.name,
             self._max_age_seconds,
         )
@@ -87,11 +87,11 @@ class Background:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def keeps_busy(self) -> bool:
-        """Say whether any work is going on that is not overdue."""
+        """Return whether any work is running that is not overdue."""
         return bool(self._blocks) and any(not block.overdue for block in list(self._blocks))
 
     def report(self) -> dict[str, Any]:
-        """Return what `/ping` says about it: nothing, or a field `background`."""
+        """Return its fields for `/ping`: `background`, if there is any work."""
         work = [
             {"name": block.name, "age_seconds": round(block.age_seconds, 3), "overdue": block.overdue}
             for block in list(self._blocks)
@@ -105,22 +105,22 @@ class Background:
     def counted(
         self, function: Callable[P, Coroutine[Any, Any, T]], max_age_seconds: float | None
     ) -> Callable[P, Coroutine[Any, Any, T]]:
-        """Return the async function so that it counts while it runs.
+        """Return a function that counts as busy while it runs.
 
         Raises:
-            ConfigurationError: It is no async function.
+            ConfigurationError: It is not an async function.
         """
         if not inspect.iscoroutinefunction(code_of(function)):
-            raise ConfigurationError(f"@app.background_task goes above an 'async def', not {function!r}.")
+            raise ConfigurationError(f"@app.background_task needs an 'async def', not {function!r}.")
         name = code_of(function).__qualname__.rpartition(".")[2]
-        self.busy(name, max_age_seconds)  # a wrong maximum age is told now
+        self.busy(name, max_age_seconds)  # to raise now if the maximum age is wrong
 
         @functools.wraps(function)
         async def run(*args: P.args, **kwargs: P.kwargs) -> T:
             async with self.busy(name, max_age_seconds):
                 task = asyncio.current_task()
                 if task is None or getattr(task.get_coro(), "cr_frame", None) is not inspect.currentframe():
-                    return await function(*args, **kwargs)  # within another task, which is not ours to end
+                    return await function(*args, **kwargs)  # awaited in another task, which the drain must not cancel
                 self._tasks.add(task)
                 try:
                     return await function(*args, **kwargs)
@@ -130,21 +130,21 @@ class Background:
         return run
 
     def began(self, block: BusyBlock) -> None:
-        """Note that a block has been entered."""
+        """Add a block that has been entered."""
         self._blocks[block] = None
 
     def ended(self, block: BusyBlock) -> None:
-        """Note that a block has been left."""
+        """Remove a block that has been left."""
         self._blocks.pop(block, None)
         self.changed()
 
     def changed(self) -> None:
-        """Wake the drain if it waits for nothing any more."""
+        """End the drain's wait if nothing keeps the service busy."""
         if self._idle is not None and self._loop is not None and not self.keeps_busy():
             self._loop.call_soon_threadsafe(self._idle.set)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Let work finish for `grace_seconds`, then cancel the tasks that decorated functions run in."""
+        """Let work finish for `grace_seconds`, then cancel the tasks of decorated functions."""
         if self.keeps_busy():
             self._idle, self._loop = asyncio.Event(), asyncio.get_running_loop()
             self.changed()  # other threads may have ended some meanwhile
@@ -152,7 +152,7 @@ class Background:
                 await asyncio.wait_for(self._idle.wait(), grace_seconds)
             except TimeoutError:
                 names = ", ".join(repr(block.name) for block in self._blocks)
-                logger.warning("Background work is cut by the drain: %s.", names)
+                logger.warning("The drain cancels background work: %s.", names)
         if tasks := set(self._tasks):
             for task in tasks:
                 task.cancel()

@@ -1,4 +1,4 @@
-"""Where the code of an invocation runs, so that it can be stopped: the first reason counts, and the code is told."""
+"""Runs the code of an invocation so that it can be cancelled; the first reason wins."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from ..context import RequestContext
 
 CANCEL_GRACE_SECONDS: Final = 1.0
-"""How long an answer waits for cancelled code to finish its `finally` blocks before it goes out without it."""
+"""How long a response waits for the `finally` blocks of cancelled code before it is sent anyway."""
 
 
 class CancelScope:
-    """The code of one invocation, as far as it can be cancelled.
+    """Runs the code of one invocation, and cancels it.
 
     Args:
-        context: Is told, for code in threads.
+        context: Its `cancelled` is set, for code in threads.
 
     Attributes:
-        task: Which one works for the invocation, once that is known.
+        task: The task that runs the invocation, or None before it runs.
         reason: Why it was stopped, or None.
     """
 
@@ -36,20 +36,20 @@ class CancelScope:
         self._context = context
 
     async def run(self, working: Coroutine[Any, Any, Any], *, is_agents: bool = True) -> Any:
-        """Return what comes of something that `cancel` cancels.
+        """Run a coroutine that `cancel` can cancel, and return its result.
 
         Args:
-            working: What runs.
-            is_agents: It is code of the agent, and what it raises is told as such.
+            working: The coroutine.
+            is_agents: It is the agent's code, so its exceptions are reported as the agent's.
 
         Raises:
-            Exception: Why it was cancelled, or what it raised.
+            Exception: The reason of the cancel, or the coroutine's exception.
         """
         result = failure = None
         self.task, self._is_open = asyncio.current_task(), True
         try:
             result = await working
-        except GeneratorExit:  # the loop is gone, and this coroutine is thrown away with it
+        except GeneratorExit:  # the loop is closed, and this coroutine is being destroyed
             raise
         except BaseException as error:  # noqa: BLE001  # sys.exit() ends an invocation, not the service
             failure = None if self.reason is not None else self._failure_of(error, is_agents=is_agents)
@@ -58,7 +58,7 @@ class CancelScope:
         if self.reason is not None and self._cancelled_at:
             abandon(result)
             if self.task is not None and self.task.cancelling():
-                self.task.uncancel()  # so that it can go on and answer
+                self.task.uncancel()  # so that it can continue and respond
             raise self.reason
         if failure is not None:
             try:
@@ -68,7 +68,7 @@ class CancelScope:
         return result
 
     def cancel(self, reason: Exception) -> None:
-        """Cancel what runs. Code in a thread sees `context.cancelled`; what begins later has to look for `reason`."""
+        """Cancel the running code. Threads see `context.cancelled`; code that starts later must check `reason`."""
         self.reason = reason
         self._context.cancel()
         if self._is_open and self.task is not None:
@@ -76,11 +76,11 @@ class CancelScope:
             self.task.cancel()
 
     def close(self) -> None:
-        """Cancel what runs no more: it has done what matters."""
+        """Make `cancel` leave the running code alone, because the response is complete."""
         self._is_open = False
 
     def is_ignored(self, now: float) -> bool:
-        """Say whether what was cancelled still runs, longer than a `finally` block may take.
+        """Return whether cancelled code still runs after `CANCEL_GRACE_SECONDS`.
 
         Args:
             now: The loop's time.
@@ -88,7 +88,7 @@ class CancelScope:
         return self._is_open and 0 < self._cancelled_at < now - CANCEL_GRACE_SECONDS
 
     def _failure_of(self, error: BaseException, *, is_agents: bool) -> BaseException:
-        """Return what came out of code as callers are told of it; a cancel from outside as it is."""
+        """Return the error to report for an exception; a cancel from outside stays as it is."""
         if isinstance(error, ClientGoneError):
             return error
         if isinstance(error, asyncio.CancelledError) and self.task is not None and self.task.cancelling():

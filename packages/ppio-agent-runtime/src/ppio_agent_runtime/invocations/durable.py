@@ -1,4 +1,4 @@
-"""Durable invocations: claimed in a store, found by ID or key, and kept when they are over."""
+"""Durable invocations: claimed in a store, found by ID or idempotency key, and kept after their end."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class DurableInvocations:
     """The durable invocations of one app: running here or elsewhere, or over; see `transcript.Keeper`.
 
     Args:
-        config: Which store, and the bounds of what is held.
+        config: Names the store and its limits.
         ticker: The clock.
-        running: What is in flight in this process, by its id.
+        running: The invocations in flight in this process, by ID.
 
     Raises:
-        ConfigurationError: `event_store` is no URL that can be used.
+        ConfigurationError: `event_store` is not a supported URL.
     """
 
     def __init__(self, config: AgentConfig, ticker: Ticker, running: Mapping[str, Invocation]) -> None:
@@ -44,7 +44,7 @@ class DurableInvocations:
         self.ticker = ticker
         self._running = running
         self._by_key: dict[KeyScope, Invocation] = {}  # of those that run
-        self._claims: dict[KeyScope, asyncio.Future[None]] = {}  # done when the store has said who has a key
+        self._claims: dict[KeyScope, asyncio.Future[None]] = {}  # done when the store has assigned a key
         self._own_instance: bytes | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._followed: weakref.WeakSet[RemoteInvocation] = weakref.WeakSet()
@@ -57,7 +57,7 @@ class DurableInvocations:
         self._store, self._shared = self._stores()
 
     def _stores(self) -> tuple[InvocationStore | None, RedisStore | None]:
-        """Return where invocations are kept beyond the process, and the same if other processes use it too."""
+        """Return the store outside of this process, and the same one again if other processes share it."""
         config = self.config
         if config.event_store is None:
             return None, None
@@ -79,42 +79,42 @@ class DurableInvocations:
             ConfigurationError: It cannot be opened, or another process uses it.
         """
         if self._store is not None:
-            with suppress(StoreError):  # logged, and told by `/ping`: the agent starts, and durable calls are refused
+            with suppress(StoreError):  # it is logged and in `/ping`; the agent starts, but refuses durable calls
                 await self._store.open()
 
     async def __aexit__(self, *_: object) -> None:
-        """Keep what is waiting to be kept, and close the store."""
+        """Finish pending writes, and close the store."""
         if self._store is not None:
             if self._tasks:
                 await asyncio.wait(self._tasks)
             await self._store.close()
 
     def reset(self) -> None:
-        """Forget what ran in an earlier life of the app: a repeat of it must not come to this one."""
+        """Forget the invocations of an earlier lifespan of the app, so that a retry doesn't find them."""
         self._own_instance = None
         self._by_key.clear()
         self._claims.clear()
 
     @property
     def held(self) -> int:
-        """How many are held in memory, running ones included."""
+        """How many are kept in memory, running ones included."""
         return len(self._memory) + len(self._still_running())
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes they hold, about."""
+        """How many bytes they use, approximately."""
         return self._memory.finished_bytes + sum(invocation.held_bytes for invocation in self._still_running())
 
     def warning(self) -> str | None:
-        """Return what `/ping` says of a store that cannot be used."""
+        """Return the message for `/ping` if the store cannot be used."""
         failure = None if self._store is None else self._store.failure
         return None if failure is None else f"degraded: the event store cannot be used ({failure})"
 
     @property
     def instance(self) -> bytes:
-        """What `PPIO-Agent-Instance` says: the store's name while it has one, else a random one for this life.
+        """The value of `PPIO-Agent-Instance`: the store's ID if it has one, else a random one for this lifespan.
 
-        That is settled when first asked for, so that forked workers differ.
+        The random one is made on first use, so that forked workers differ.
         """
         if self._store is not None and self._store.instance_id is not None:
             return self._store.instance_id.encode()
@@ -123,10 +123,10 @@ class DurableInvocations:
         return self._own_instance
 
     def check_instance(self, wanted: bytes | None) -> None:
-        """Do nothing if a request may be taken that names the instance it is for, if any.
+        """Raise an error if a request names another instance.
 
         Raises:
-            OtherInstanceError: It is for another one, where an earlier attempt of it may have run.
+            OtherInstanceError: It does; an earlier attempt may have run there.
         """
         if wanted is not None and wanted != self.instance:
             raise OtherInstanceError(
@@ -135,34 +135,36 @@ class DurableInvocations:
             )
 
     async def known(self, scope: KeyScope | None, fingerprint: bytes) -> Transcript | None:
-        """Return the invocation that an earlier request with the same key began.
+        """Return the invocation that an earlier request with the same key started.
 
         Raises:
-            StoreError: The store cannot be asked, so nothing may begin.
+            StoreError: The store cannot be reached, so nothing may start.
             IdempotencyKeyReusedError: The key was used with another body.
             EventsEvictedError: It is over and not kept any more.
         """
         if self._store is not None:
-            await self._store.open()  # it could not be before, or nobody ran the lifespan, as inside another app
+            await self._store.open()  # if it failed before, or the lifespan didn't run, as inside another app
         known = None if scope is None else await self._find_by_key(scope)
         if known is not None:
             _check_body(known, fingerprint)
         return known
 
     async def claim(self, invocation: Invocation, wanted: bytes | None, *, runs_at_once: bool) -> Transcript | None:
-        """Return once its key is taken, and the store knows an invocation that begins: it must not run again.
+        """Claim the key of a new invocation in the store, so that it can't run twice.
+
+        If this raises, or returns an invocation, the new one must not run.
 
         Args:
             invocation: None of the agent's code has run.
-            wanted: The instance that its request is for, if it names one.
-            runs_at_once: It need not wait for others.
+            wanted: The instance that its request names, or None.
+            runs_at_once: It doesn't have to wait in the queue.
 
         Returns:
-            The invocation that another process has begun with the same key meanwhile; then this one is no more.
+            The invocation that another process has started with the same key meanwhile, or None.
 
         Raises:
-            StoreError: It could not be told, so it is no more, as for those that follow.
-            OtherInstanceError: Another instance is behind this store by now.
+            StoreError: The store cannot be reached.
+            OtherInstanceError: The store now belongs to another instance.
             IdempotencyKeyReusedError: The key was used with another body.
         """
         scope, claiming = invocation.scope, asyncio.get_running_loop().create_future()
@@ -174,7 +176,7 @@ class DurableInvocations:
             self._claims[scope] = claiming
         stored = invocation.stored()
         if self._shared is not None and runs_at_once:
-            stored.state, stored.started_at = "running", stored.created_at  # so that it need not be told in a moment
+            stored.state, stored.started_at = "running", stored.created_at  # saves a second write
         is_ours = False
         try:
             first = await self._begin(self._store, stored, wanted)
@@ -196,14 +198,14 @@ class DurableInvocations:
         self, store: InvocationStore, stored: StoredInvocation, wanted: bytes | None
     ) -> StoredInvocation | None:
         first = await store.begin(stored)
-        if wanted not in (None, self.instance):  # by now, and the claim was made with that name
+        if wanted not in (None, self.instance):  # the instance changed during the claim
             if first is None:
                 await store.delete(stored.id)
             self.check_instance(wanted)
         return first
 
     async def find(self, invocation_id: str) -> Transcript | None:
-        """Return the invocation of this id, if it runs or is held."""
+        """Return the invocation with this ID, if it is running or kept."""
         invocation = self._running.get(invocation_id)
         if invocation is not None:
             return invocation
@@ -213,7 +215,7 @@ class DurableInvocations:
         return await self._restored(stored)
 
     def hang_up(self, error: Exception) -> None:
-        """Cut the streams of invocations that run in other processes: this one ends."""
+        """Cut the streams of invocations in other processes, because this process ends."""
         for followed in list(self._followed):
             followed.hang_up(error)
 
@@ -229,7 +231,7 @@ class DurableInvocations:
         return task
 
     def keep_finished(self, invocation: Transcript) -> None:
-        """See `transcript.Keeper`. One that was refused is held only for those who were told 202, without its key."""
+        """See `transcript.Keeper`. A refused one is kept, without its key, only if its caller already got a 202."""
         scope, is_held = invocation.scope, invocation.is_accepted or not invocation.is_refused
         if invocation.is_refused:
             invocation.scope = None
@@ -271,7 +273,7 @@ class DurableInvocations:
         stored = self._memory.find_by_key(scope)
         if stored is None and self._store is not None:
             stored = await self._store.get_by_key(scope)
-            # While the store was asked, another request with the same key may have begun.
+            # Meanwhile another request with the same key may have started.
             if (running := await self._claimed(scope)) is not None:
                 return running
             stored = self._memory.find_by_key(scope) or stored
@@ -280,7 +282,7 @@ class DurableInvocations:
         return await self._restored(stored)
 
     async def _claimed(self, scope: KeyScope) -> Invocation | None:
-        """Return the invocation that runs here under a key, once the store has it."""
+        """Return the invocation that runs here under a key, after the claims in progress."""
         while (claiming := self._claims.get(scope)) is not None:
             await asyncio.wait([claiming])
         return self._by_key.get(scope)
@@ -294,7 +296,7 @@ class DurableInvocations:
             return Transcript.restored(self, context, stored)
         reading = None if self._shared is None else await self._shared.read(stored.id, 0, 0)
         if self._shared is None or reading is None:
-            return None  # its process could not keep how it ended
+            return None  # its process could not store its end
         remote = RemoteInvocation(self, context, self._shared, reading)
         self._followed.add(remote)
         return remote

@@ -1,9 +1,9 @@
 """The events of one invocation: a bounded buffer between one producer and its readers, each at its own pace.
 
-The producer appends; a reader takes all that is there each time the event loop runs it. A full log makes the producer
-wait, so a slow reader costs a bounded amount of memory, and a fast producer one write for many chunks.
+The producer appends; a reader takes everything available each time the event loop runs it. A full log makes the
+producer wait, so a slow reader uses bounded memory, and many chunks of a fast producer take one write.
 
-There are two kinds: `PassingLog` forgets what was read, `kept_log.KeptLog` is for callers that can come back.
+There are two kinds: `PassingLog` drops what was read, `kept_log.KeptLog` keeps events for callers that resume.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from ppio_agent_models import EventsEvictedError
 from ..http.sse import HEARTBEAT, PLAIN_END, one_line, plain_events
 
 MAX_CHUNKS: Final = 256
-"""The producer gives others their turn after so many; also how long one stream may keep the loop from the others."""
+"""After how many chunks the producer yields to other tasks of the event loop."""
 MAX_BYTES: Final = 64 * 1024
-"""It does after so many bytes, too; one chunk may be larger."""
+"""It also yields after this many bytes; one chunk may be larger."""
 _GROWTH: Final = 4
-"""How fast a new stream comes to that. At once, the first events of 100 streams took twice as long."""
+"""How fast a new stream reaches `MAX_CHUNKS`. At once, the first events of 100 streams took twice as long."""
 NOT_READING: Final = 1 << 62
-"""The position of a reader that wants no events."""
+"""The position of a reader that doesn't read events."""
 
 
 class LogReader:
-    """One reader's place in a log, and how it sleeps.
+    """One reader's position in a log, and its wait for new events.
 
     Args:
-        position: Number of the last event that it has had.
-        unacknowledged: Says how many bytes of what it was sent have not arrived.
+        position: Number of the last event that it already has.
+        unacknowledged: Returns how many bytes sent to it are not acknowledged.
 
     Attributes:
-        position: Number of the last event that it was given.
-        sent: Number of the last event that was sent to it.
+        position: Number of the last event that it took.
+        sent: Number of the last event that was sent to its caller.
     """
 
     __slots__ = ("_waiter", "position", "sent", "unacknowledged")
@@ -48,7 +48,7 @@ class LogReader:
         self._waiter: asyncio.Future[None] | None = None
 
     async def wait(self) -> None:
-        """Sleep until the next `wake`."""
+        """Wait until the next `wake`."""
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         try:
             await waiter
@@ -56,7 +56,7 @@ class LogReader:
             self._waiter = None
 
     def wake(self) -> None:
-        """Wake it if it sleeps."""
+        """End its `wait`."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -66,20 +66,20 @@ def _nothing() -> int:
 
 
 class EventLog:
-    """What an invocation says.
+    """The events of an invocation.
 
     Args:
-        readers: Who reads it, at any time.
-        room: So many bytes may come before the producer waits.
+        readers: Its current readers; the collection changes.
+        room: How many bytes it may hold before the producer waits.
 
     Attributes:
-        first_id: Number of the oldest event that is still held; one more than `last_id` when there is none.
-        first_chunk_at: When the first chunk came, on the monotonic clock.
+        first_id: Number of the oldest event that is still kept; one more than `last_id` if there is none.
+        first_chunk_at: When the first chunk was added, on the monotonic clock.
         taken_chunks: How many chunks are in blocks, or were read.
         only_text: Every chunk so far was a string.
-        typed: From some chunk on they are AG-UI events; see `events.views` for the text in them.
-        ended: Nothing more is added.
-        closed: The end can be read too.
+        typed: Its chunks are AG-UI events, at least from some chunk on; see `events.views` for their text.
+        ended: No more chunks can be added.
+        closed: The closing event was added.
     """
 
     __slots__ = (
@@ -90,8 +90,8 @@ class EventLog:
     def __init__(self, readers: Collection[LogReader], room: int) -> None:
         self._readers = readers
         self._room = room
-        self._turn_chunks = 1  # the first chunk does not wait for others, nor for 255 of each stream that began before
-        self._pending: list[bytes] = []  # chunks that nobody has looked at yet
+        self._turn_chunks = 1  # so that the first chunk is sent at once, and doesn't wait for 255 of other streams
+        self._pending: list[bytes] = []  # chunks that are not in a block yet
         self._pending_bytes = 0
         self._sealed_id = 0  # number of the last event before these
         self._closing: tuple[bytes, bytes] | None = None  # the end: kind, and data
@@ -112,12 +112,12 @@ class EventLog:
 
     @property
     def chunks(self) -> int:
-        """How many chunks there were so far."""
+        """How many chunks were added so far."""
         return self.taken_chunks + len(self._pending)
 
     @property
     def has_chunks(self) -> bool:
-        """Whether there was a chunk."""
+        """Whether a chunk was added."""
         return self.chunks > 0
 
     @property
@@ -126,7 +126,7 @@ class EventLog:
         return self._pending_bytes + (0 if self._closing is None else len(self._closing[1]))
 
     def put(self, chunk: bytes) -> bool:
-        """Add an encoded chunk and say whether the producer may go on at once; after the end nothing is added."""
+        """Add an encoded chunk, unless the log has ended; return whether the producer may continue at once."""
         if self.ended:
             return False
         if self.first_chunk_at is None:
@@ -139,10 +139,10 @@ class EventLog:
         return (size < self._room or self._may_grow()) and len(pending) < self._turn_chunks
 
     def progress(self, value: bytes) -> None:
-        """Add an event that is not a chunk. Only logs that keep their events have it, and not when they are full."""
+        """Add a progress event. Only logs that keep their events do, unless they are full."""
 
     async def room(self) -> None:
-        """Give others their turn, then wait until there is room for another event."""
+        """Yield to other tasks, then wait until there is room for another event."""
         self._turn_chunks = min(self._turn_chunks * _GROWTH, MAX_CHUNKS)
         await asyncio.sleep(0)
         while not (self.ended or self._has_room()):
@@ -153,26 +153,26 @@ class EventLog:
                 self._waiting = None
 
     def end(self) -> None:
-        """Take nothing more; what there is can be read, and the end once `close` says what it is."""
+        """Accept no more chunks. Readers get those that are there, and the end after `close`."""
         self.ended = True
         self.look_again()
 
     def close(self, kind: bytes, envelope: bytes) -> None:
-        """Let the end be read; only the first call counts.
+        """Add the closing event; only the first call counts.
 
         Args:
             kind: `done` or `error`; numbered like a chunk.
-            envelope: The answer without its result, as JSON.
+            envelope: The envelope without its result, as JSON.
         """
         if self.closed:
             return
         self.ended = self.closed = True
-        self._closing = (kind, one_line(envelope))  # no block before somebody reads: most values are never read
+        self._closing = (kind, one_line(envelope))  # not made a block before it is read: most never are
         self._wake_readers()
         self.look_again()
 
     def check_held(self, after: int) -> None:
-        """Refuse to read from a position whose events are gone.
+        """Raise an error if events after a position are no longer kept.
 
         Raises:
             EventsEvictedError: Some of the events after number `after` are no longer kept.
@@ -184,10 +184,10 @@ class EventLog:
             )
 
     async def take(self, reader: LogReader) -> list[bytes]:
-        """Return what comes next for `reader`, waiting for the first of it; nothing at the end, or when woken early.
+        """Return the next events for `reader`, waiting for the first; nothing at the end, or if woken early.
 
         Returns:
-            Blocks of events where they are kept, else chunks; see `wire` and `chunks_of`.
+            Blocks of events if they are kept, else chunks; see `wire` and `chunks_of`.
         """
         position = reader.sent = reader.position
         self._note_taking(reader)
@@ -201,17 +201,17 @@ class EventLog:
         return self._next(reader)
 
     def is_read(self, reader: LogReader) -> bool:
-        """Say whether `reader` has been given everything that will ever come."""
+        """Return whether `reader` has taken all events of a closed log."""
         raise NotImplementedError
 
     def wire(self, taken: list[bytes], *, numbered: bool, at_end: bool, typed: bool = False) -> bytes:
-        """Return what `take` returned as it is sent, a heartbeat where that is nothing before the end.
+        """Return the bytes to send for what `take` returned; a heartbeat if that is nothing before the end.
 
         Args:
             taken: The blocks or chunks.
-            numbered: As protocol 1 has it; a log that keeps nothing has no numbers.
+            numbered: In protocol 1; a log that keeps nothing has no numbers.
             at_end: They are the last.
-            typed: Events as they are, where the log has such; otherwise the text in them.
+            typed: Send typed events, if the log has such; otherwise their text.
         """
         if not (taken or at_end):
             return HEARTBEAT
@@ -235,30 +235,30 @@ class EventLog:
         return None
 
     def look_again(self) -> None:
-        """Let a producer that waits see whether there is room now: a reader came, left, or was sent something."""
+        """Let a waiting producer check for room again: a reader came, left, or was sent something."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
     def _wake_readers(self) -> None:
         for reader in self._asleep:
             reader.wake()
-        self._asleep.clear()  # once: until they have their turn, more may come
+        self._asleep.clear()  # woken once, however many chunks come before they run
 
     def _may_grow(self) -> bool:
-        """Say whether there may be more bytes than `_room` now."""
+        """Return whether there may be more bytes than `_room` now."""
         return False
 
     def _has_room(self) -> bool:
         raise NotImplementedError
 
     def _note_taking(self, reader: LogReader) -> None:
-        """Note that what `reader` took before has been sent."""
+        """Record that what `reader` took before has been sent."""
 
     def _next(self, reader: LogReader) -> list[bytes]:
         raise NotImplementedError
 
     def _encoded(self, taken: list[bytes], *, numbered: bool, at_end: bool) -> tuple[bytes, bool]:
-        """Return what `wire` does, and whether it ends in an error that is told as a line of data."""
+        """Return the bytes for `wire`, and whether they end in an error as a `data:` line."""
         raise NotImplementedError
 
     def _text_in(self, taken: list[bytes]) -> list[bytes]:
@@ -269,7 +269,7 @@ class EventLog:
 
 
 class PassingLog(EventLog):
-    """The log of an invocation that nobody can come back to: one reader at most, and what it has read is forgotten."""
+    """The log of an invocation that can't be resumed: it has at most one reader, and drops what was read."""
 
     __slots__ = ()
     taken_chunks: int

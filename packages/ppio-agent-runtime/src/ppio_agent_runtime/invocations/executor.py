@@ -1,7 +1,7 @@
 """Calls handlers and collects what they return or yield: async code on the event loop, plain code in threads.
 
-Each value becomes JSON where it was made. Nothing that a `def` handler returns runs its code on the event loop, and one
-plain iterator is pulled by one thread from its first value to its close.
+Each value is encoded in the thread that made it. No code of a `def` handler, including its iterators, runs on the event
+loop, and one thread runs a plain iterator from its first value to its close.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     from .worker_threads import WorkerThreads
 
 Outcome = Any
-"""What came of a handler: a value as JSON in `bytes`, or something that `is_stream`, or that `is_response`."""
+"""The outcome of a handler: a value as JSON in `bytes`, or something that `is_stream`, or that `is_response`."""
 _PLAIN_TYPES: Final = frozenset({dict, str, list, type(None), bool, int, float, tuple})
-"""Values that are certainly nothing else."""
+"""Types of values that are neither a stream nor a response nor awaitable."""
 _END: Final = object()
 
 
 def is_stream(outcome: Outcome) -> bool:
-    """Say whether an outcome is a stream: it has `__anext__`, or `__next__` and then a thread of its own."""
+    """Return whether an outcome is a stream: it has `__anext__`, or `__next__` and so needs a thread."""
     kind = type(outcome)
     return kind is ThreadedStream or hasattr(kind, "__anext__") or hasattr(kind, "__next__")
 
 
 def must_await(result: Any) -> bool:
-    """Say whether a handler's result is one only once it has been awaited: a coroutine of any kind, a future."""
+    """Return whether a handler's result has to be awaited: a coroutine of any kind, or a future."""
     return isinstance(result, Awaitable) and not hasattr(type(result), "__anext__")
 
 
 def is_response(outcome: Outcome) -> bool:
-    """Say whether an outcome is a Starlette response; while the module is not loaded, it cannot be one."""
+    """Return whether an outcome is a Starlette response; while that module is not loaded, it can't be."""
     module = sys.modules.get("starlette.responses")
     return module is not None and isinstance(outcome, module.Response)
 
@@ -55,12 +55,12 @@ def is_response(outcome: Outcome) -> bool:
 def call_in_thread(
     workers: WorkerThreads, call: Callable[[Any, Any], Any], payload: Any, context: RequestContext
 ) -> asyncio.Future[Outcome]:
-    """Return a future for the outcome of a plain function. An awaitable that it returned is left to the caller."""
+    """Return a future for the outcome of a plain function. If that is an awaitable, the caller must await it."""
     return workers.run(copy_context(), _call_here, call, payload, context, workers, asyncio.get_running_loop())
 
 
 def outcome_of(result: Any) -> Outcome:
-    """Return what a handler made as an outcome, on the event loop; of a large value a future for it.
+    """Return a handler's result as an outcome, on the event loop; for a large value, a future of it.
 
     Raises:
         SerializationError: It is a value that cannot become JSON.
@@ -82,13 +82,13 @@ async def produce(
 
     Args:
         stream: The values.
-        log: Where they go; as events from the first of them on that is an event, or from the beginning.
-        context: Of the invocation.
+        log: Where they go, as typed events from the first value on that is an event, or from the beginning.
+        context: The context of the invocation.
         workers: Threads for plain iterators.
-        framing: Who makes events of them.
+        framing: Makes typed events of them.
 
     Raises:
-        Exception: What the stream raised.
+        Exception: The stream's exception.
         SerializationError: A value cannot become JSON.
     """
     if hasattr(type(stream), "__anext__"):
@@ -100,7 +100,7 @@ async def produce(
 
 
 def abandon(outcome: Outcome) -> None:
-    """Close an outcome that nobody wants, or that of a future: it came when its invocation had been stopped."""
+    """Close an outcome, or that of a future, which arrived after its invocation was stopped."""
     if isinstance(outcome, asyncio.Future):
         has_result = outcome.done() and not outcome.cancelled() and outcome.exception() is None
         outcome = outcome.result() if has_result else None
@@ -130,13 +130,13 @@ def _call_here(
 
 
 class Framing:
-    """Whether the values of one stream are framed as events, and by whom.
+    """Decides whether the values of one stream become typed events.
 
     Args:
-        begin: Makes the log typed, and returns what encodes.
+        begin: Makes the log typed, and returns the framer.
 
     Attributes:
-        framer: What encodes, None as long as values are chunks as they are.
+        framer: Encodes values as events; None while values are plain chunks.
     """
 
     __slots__ = ("_begin", "framer")
@@ -146,8 +146,8 @@ class Framing:
         self.framer = begin() if typed else None
 
     def begins_with(self, value: Any) -> bool:
-        """Say whether a value is the first event of a stream that was none before, which is framed from here on."""
-        from ppio_agent_models._framing import is_event_object  # asked once in a stream, of text never
+        """Return whether the stream is typed from this value on: the first one that is not text is an event."""
+        from ppio_agent_models._framing import is_event_object  # needed once in a stream, and never for text
 
         if is_event_object(value):
             self.framer = self._begin()
@@ -179,7 +179,7 @@ async def _produce_async(stream: Any, log: EventLog, framing: Framing) -> None:
 
 
 def put_all(log: EventLog, chunks: list[bytes]) -> bool:
-    """Add encoded chunks, and say whether the producer may go on at once."""
+    """Add encoded chunks; return whether the producer may continue at once."""
     may_go_on = not log.ended
     for chunk in chunks:
         may_go_on = log.put(chunk)
@@ -198,16 +198,16 @@ def _pulled(iterator: Any) -> Iterator[Any]:
 
 
 class ThreadedStream:
-    """The values of a plain iterator, made by one thread, which waits for nothing but room in the log.
+    """The values of a plain iterator, made by one thread, which waits only for room in the log.
 
-    Values go through a deque, whose ends are safe to use from two threads. The loop is only woken when it is not about
-    to look anyway: one wake-up serves all values that were made since.
+    Values go through a deque, which two threads can use without a lock. The loop is woken only if no wake-up is
+    pending: one wake-up serves all values made since.
 
     Args:
-        iterator: What is pulled.
-        context: Says when nobody wants its values any more.
-        workers: Whose thread it is; while it waits, it does not count as one of them.
-        loop: Where they go.
+        iterator: The iterator.
+        context: The context of the invocation.
+        workers: The pool of its thread; while it waits for room, it doesn't count as busy.
+        loop: The event loop of the log.
     """
 
     def __init__(
@@ -220,8 +220,8 @@ class ThreadedStream:
         self._log: EventLog | None = None
         self._framing: Framing | None = None
         self._report: Callable[[bytes], None] | None = None
-        self._ready: deque[Any] = deque()  # encoded chunks; reports are in a tuple
-        self._permits: SimpleQueue[bool] = SimpleQueue()  # to make a batch of values, or to close
+        self._ready: deque[Any] = deque()  # encoded chunks; progress reports are in a tuple
+        self._permits: SimpleQueue[bool] = SimpleQueue()  # True: make a batch of values; False: close
         self._waiter: asyncio.Future[None] | None = None
         self._is_notified = False
         self._is_abandoned = False
@@ -229,7 +229,7 @@ class ThreadedStream:
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Make values as they are wanted, to the end or the close of the iterator. Takes a thread as long as that."""
+        """Make values on demand until the iterator ends or is closed. Occupies a thread until then."""
         try:
             while self._is_permitted() and self._make_batch():
                 pass
@@ -237,16 +237,16 @@ class ThreadedStream:
             self._error = error
         try:
             if (close := getattr(self._iterator, "close", None)) is not None:
-                close()  # in a `finally` block of the generator something may be bound to this thread
+                close()  # in this thread, because a `finally` block of the generator may depend on it
         except BaseException as error:  # noqa: BLE001  # the same
             self._error = self._error or error
         self._is_over = True
         self._call_soon(self._look)
 
     async def produce_into(self, log: EventLog, framing: Framing) -> None:
-        """Let the thread put its values into the log. See `produce`; a cancel closes at the next value."""
+        """Put the thread's values into the log; see `produce`. A cancel closes the iterator at its next value."""
         self._log, self._framing = log, framing
-        if self._context.reporter is not None:  # so that reports keep their place among the chunks
+        if self._context.reporter is not None:  # so that progress stays in order with the chunks
             self._report = self._context.reporter
             self._context.reporter = self._hand_over_report
         try:
@@ -263,7 +263,7 @@ class ThreadedStream:
             raise self._error
 
     def abandon(self) -> None:
-        """Close the iterator, at its next value if it is making one. May be called any number of times."""
+        """Close the iterator, at its next value if it is running. May be called any number of times."""
         self._is_abandoned = True
         self._permits.put(False)
 
@@ -275,7 +275,7 @@ class ThreadedStream:
             return self._permits.get()
 
     def _make_batch(self) -> bool:
-        """Make values until the iterator ends or is abandoned (False) or the hand-over is full (True)."""
+        """Make values until the iterator ends or is abandoned (False), or the batch is full (True)."""
         log, framing, add = self._log, self._framing, self._ready.append
         assert log is not None
         assert framing is not None
@@ -323,7 +323,7 @@ class ThreadedStream:
             self._waiter.set_result(None)
 
     def _flush(self) -> None:
-        """Move what is ready into the log. Runs on the loop."""
+        """Move the ready values into the log. Runs on the loop."""
         self._is_notified = False
         ready, log = self._ready, self._log
         while ready and log is not None:

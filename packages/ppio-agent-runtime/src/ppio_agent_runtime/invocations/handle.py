@@ -12,7 +12,7 @@ from ppio_agent_models import HandlerError, PPIOAgentRuntimeError
 from ..events.encoded import EncodedEvent, encoded
 from ..http.call import Durability, InvocationCall
 from .event_log import NOT_READING
-from .in_process import prepare, raise_as_told
+from .in_process import prepare, raise_for_caller
 
 if TYPE_CHECKING:
     from ..asgi import Receive
@@ -64,8 +64,8 @@ class InvocationHandle:
     def interrupts(self) -> list[dict[str, Any]]:
         """The questions that it ended with, once it is over; each is an `Interrupt`, as JSON data."""
         answer = self._invocation.answer
-        told = {} if answer is None else json.loads(answer.envelope)["metadata"]
-        interrupts: list[dict[str, Any]] = told.get("interrupts") or []
+        metadata = {} if answer is None else json.loads(answer.envelope)["metadata"]
+        interrupts: list[dict[str, Any]] = metadata.get("interrupts") or []
         return interrupts
 
     @property
@@ -74,11 +74,11 @@ class InvocationHandle:
         answer = self._invocation.answer
         if answer is None or self.status == "succeeded":
             return None
-        told = json.loads(answer.envelope)
+        envelope = json.loads(answer.envelope)
         return HandlerError(
-            told["error"],
+            envelope["error"],
             status_code=answer.status,
-            error_type=told["error_type"],
+            error_type=envelope["error_type"],
             request_id=self.context.request_id,
         )
 
@@ -132,7 +132,7 @@ class InvocationHandle:
 async def submit(
     manager: InvocationManager, payload: Any, context: RequestContext | None, *, key: str | None
 ) -> InvocationHandle:
-    """Begin a durable invocation, or find it under its key; see `PluginInterface.submit`."""
+    """Start a durable invocation, or find it by its key; see `PluginInterface.submit`."""
     config = manager.config
     try:
         prepared = await prepare(manager.registered(), payload, context, config)
@@ -148,12 +148,12 @@ async def submit(
     with invocation.subscribe(position=NOT_READING) as subscriber:
         await subscriber.until(lambda: invocation.is_accepted)
     if invocation.is_refused and invocation.started_at is None and invocation.error is not None:
-        raise_as_told(invocation.error, call.context, tells_errors=config.tells_errors)
+        raise_for_caller(invocation.error, call.context, tells_errors=config.tells_errors)
     return InvocationHandle(invocation, config.heartbeat_seconds)
 
 
 async def find(manager: InvocationManager, invocation_id: str) -> InvocationHandle | None:
-    """Return the durable invocation of this id, if it runs or is held."""
+    """Return the durable invocation with this ID, if it is running or kept."""
     found = await manager.durable.find(invocation_id)
     if found is None or not found.durable:
         return None

@@ -88,7 +88,7 @@ class InvocationStream(AsyncIterator[Any]):
             self._closed = True
             subscriber.leave()
             if invocation.error is not None:
-                raise_as_told(invocation.error, self.context, tells_errors=self._tells_errors)
+                raise_for_caller(invocation.error, self.context, tells_errors=self._tells_errors)
             if invocation.form == "response":
                 raise came_too_late()
 
@@ -164,7 +164,7 @@ class InvocationStream(AsyncIterator[Any]):
         leave(self._invocation, self._subscriber)
 
     def __del__(self) -> None:
-        # Nobody can read it any more. May run in any thread, wherever the garbage collector is at work.
+        # Dropped without being closed. The garbage collector may call this in any thread.
         if not self._closed and not self._loop.is_closed():
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(leave, self._invocation, self._subscriber)
@@ -178,7 +178,7 @@ async def invoke(
     stream: bool | None,
     typed: bool = False,
 ) -> Any:
-    """Return the value or the stream, or raise what a caller is told; see `PPIOAgentRuntimeApp.invoke`."""
+    """Return the value or the stream, or raise the caller's error; see `PluginInterface.invoke`."""
     config = manager.config
     try:
         handler = manager.registered()
@@ -208,11 +208,11 @@ async def invoke(
         await settled(invocation)
         raise
     if stream is not False and (typed or invocation.streams or invocation.form == "stream") and not _failed(invocation):
-        # Made here, where nothing that the invocation refers to holds it: a stream that is dropped must be seen to be.
+        # Made here, so that the invocation doesn't refer to it: `__del__` must run when the stream is dropped.
         return InvocationStream(invocation, subscriber, tells_errors=config.tells_errors, typed=typed)
     subscriber.leave()
     if invocation.error is not None:
-        raise_as_told(invocation.error, context, tells_errors=config.tells_errors)
+        raise_for_caller(invocation.error, context, tells_errors=config.tells_errors)
     if invocation.form == "stream" and (invocation.answer is None or invocation.answer.value is None):
         return json.loads(as_one_value(chunks, only_text=invocation.log.only_text))
     if invocation.form == "response":
@@ -222,24 +222,24 @@ async def invoke(
 
 
 def _failed(invocation: Invocation) -> bool:
-    """Say whether it failed before it was a stream."""
+    """Return whether it failed before it became a stream."""
     return invocation.error is not None and not (invocation.streams or invocation.form == "stream")
 
 
 async def settled(invocation: Invocation) -> None:
-    """Wait until the code of an invocation that was stopped has cleaned up, for a second at most."""
+    """Wait, for a second at most, until the code of a stopped invocation has cleaned up."""
     if (task := invocation.cancel_scope.task) is not None:
         await asyncio.wait({task}, timeout=CANCEL_GRACE_SECONDS)
 
 
 def leave(invocation: Invocation, subscriber: Subscriber) -> None:
-    """Stop an invocation whose result nobody wants any more."""
+    """Stop an invocation whose result is no longer needed."""
     invocation.stop(InvocationCancelledError("This invocation was cancelled: its caller stopped waiting."))
     subscriber.leave()
 
 
-def raise_as_told(error: BaseException, context: RequestContext, *, tells_errors: bool) -> NoReturn:
-    """Raise `error` as callers are told of it: with status, kind and request id, and no more than they may know."""
+def raise_for_caller(error: BaseException, context: RequestContext, *, tells_errors: bool) -> NoReturn:
+    """Raise `error` as callers may see it: with status, error type and request ID, without hidden details."""
     problem = error_response(error, request_id=context.request_id, tells_errors=tells_errors)
     if isinstance(error, PPIOAgentRuntimeError) and error.message == problem.message:
         error.request_id = error.request_id or context.request_id
@@ -258,12 +258,12 @@ def _context_for(given: RequestContext | None) -> RequestContext:
         return RequestContext()
     if not isinstance(given, RequestContext):
         raise ConfigurationError(f"app.invoke takes a RequestContext as context, not {type(given).__name__}.")
-    # An agent that calls itself: the same request and session, an invocation of its own.
+    # An agent that calls itself: same request and session, but another invocation.
     return given.child() if given is current_context.get() else given
 
 
 class Prepared(NamedTuple):
-    """What a call in process asks for; `timeout` is the limit that was asked for, in seconds, or None."""
+    """A checked call in process; `timeout` is the requested limit in seconds, or None."""
 
     context: RequestContext
     body: bytes

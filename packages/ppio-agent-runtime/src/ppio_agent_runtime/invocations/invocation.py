@@ -1,8 +1,8 @@
 """A running invocation: how it is called, watched and stopped.
 
-There is one way to run: call the handler, put what it yields into the log or keep its result as the value, close. JSON,
+There is one way to run: call the handler, put its chunks into the log or keep its result as the value, close. JSON,
 streams, 202, resumed streams, `app.invoke` and WebSockets are subscribers. There is one way to stop: the first reason
-counts, the code is notified, and everything that waits gets the reason.
+wins, the code is notified, and everything that waits gets the reason.
 
 A non-durable call for a value runs in the task of its request, without a log and without a subscriber: another
 task would cost more than everything else. Any other call has a task of its own.
@@ -48,20 +48,20 @@ class Admission(Protocol):
     """
 
     def try_acquire(self, invocation: Invocation) -> bool:
-        """Let it in if that can be said at once; False when `acquire` is to be waited for."""
+        """Admit it if that can be decided at once; False if the caller must await `acquire`."""
 
     async def acquire(self, invocation: Invocation) -> None:
-        """Let it in, at once or later, where `try_acquire` did not. Deadline, disconnect and drain end the wait."""
+        """Admit it, at once or later, after `try_acquire` did not. Deadline, disconnect and drain end the wait."""
 
     def release(self, invocation: Invocation) -> None:
-        """Note that one which came in is over, its code included. Called once for each."""
+        """Record that an admitted invocation is over, its code included. Called once for each."""
 
     def drain(self) -> None:
         """Refuse the waiting invocations: the service is shutting down."""
 
 
 class Manager(Protocol):
-    """What an invocation needs of the manager; see `manager.InvocationManager`."""
+    """The part of the manager that an invocation uses; see `manager.InvocationManager`."""
 
     workers: WorkerThreads
     admission: Admission | None
@@ -70,32 +70,32 @@ class Manager(Protocol):
 
     @property
     def durable(self) -> Keeper:
-        """Who keeps it."""
+        """Keeps durable invocations."""
 
     def finish(self, invocation: Invocation, failure: BaseException | None) -> None:
-        """Note that the answer is complete."""
+        """Record that the response is complete."""
 
 
 class Invocation(Transcript):
-    """An invocation; see `Transcript` for what is known of it.
+    """An invocation that runs in this process; see `Transcript` for its state and events.
 
     Args:
-        manager: Whose it is.
-        context: Who asks, under which ids and limits.
-        receive: Where its caller's hanging up is heard, if it runs in the task of its request.
-        send: Where this caller is answered.
+        manager: The manager.
+        context: The caller, IDs and limits.
+        receive: Reports a disconnect, if it runs in the task of its request.
+        send: Sends the response, if it runs in the task of its request.
 
     Attributes:
-        cancel_scope: What stops its code.
-        wants: The form of answer that was asked for; None to let the handler's result decide.
+        cancel_scope: Runs and cancels its code.
+        wants: The requested form of the response; None to let the handler's result decide.
         stream_timeout: How many seconds a stream may take from the start.
-        typed: What it says is wanted as AG-UI events.
-        in_process: Its caller takes response objects of the handler as they are.
-        own_response: Such an object.
-        admitted: It was let in, and must be seen out.
-        forced: Its caller was told though the stopped handler refused to end.
-        streams: Its answer is a stream.
-        sent_chunks: How many chunks of the stream are in it.
+        typed: Its output is requested as AG-UI events.
+        in_process: Its caller accepts response objects of the handler.
+        own_response: The response object that the handler returned, for such a caller.
+        admitted: It was admitted, and must be released.
+        forced: The response was sent although the stopped handler still runs.
+        streams: Its response is a stream.
+        sent_chunks: How many chunks the stream has.
     """
 
     state: State
@@ -130,11 +130,11 @@ class Invocation(Transcript):
         self._receive = receive
 
     def start(self, working: Coroutine[Any, Any, None], *, answered_by_request: bool = False) -> None:
-        """Work in a task of its own.
+        """Run in a task of its own.
 
         Args:
             working: `work` or `complete`.
-            answered_by_request: The request that began it tells the manager when the answer is complete.
+            answered_by_request: The request that started it reports to the manager when the response is complete.
         """
         self.stop_listening()
         self.send = None
@@ -152,11 +152,11 @@ class Invocation(Transcript):
         await self.complete(await self.call(handler, payload))
 
     async def call(self, handler: Callee, payload: Any) -> Outcome:
-        """Call the handler once it is admitted, and return what came of it; see `executor.Outcome`.
+        """Call the handler once it is admitted, and return its outcome; see `executor.Outcome`.
 
         Raises:
             InvocationError: It was refused, failed, ran out of time, or was stopped.
-            ClientGoneError: The caller hung up.
+            ClientGoneError: The caller disconnected.
         """
         manager = self._manager
         if manager.recorder is not None:
@@ -176,7 +176,7 @@ class Invocation(Transcript):
         try:
             if handler.in_thread:
                 outcome = call_in_thread(self._manager.workers, handler.call, payload, self.context)
-                outcome = await outcome  # a cancel in the turn in which it is there leaves it in the future
+                outcome = await outcome  # if cancelled just when it is done, `outcome` is still the future
             else:
                 outcome = handler.call(payload, self.context)
             if type(outcome) is CoroutineType or must_await(outcome):
@@ -190,7 +190,7 @@ class Invocation(Transcript):
         return outcome
 
     async def wait_for_admission(self, admission: Admission) -> None:
-        """Wait until it is let in. It raises why it was refused, or why it was stopped meanwhile."""
+        """Wait until it is admitted. Raises the refusal, or the reason why it was stopped meanwhile."""
         await self.cancel_scope.run(self._admitted_by(admission), is_agents=False)
 
     async def _admitted_by(self, admission: Admission) -> None:
@@ -200,7 +200,7 @@ class Invocation(Transcript):
             self._manager.recorder.admitted(self.context)
 
     async def complete(self, outcome: Outcome) -> None:
-        """Take what the handler made to its end.
+        """Process the handler's outcome to its end.
 
         Raises:
             Exception: Why it did not succeed.
@@ -227,7 +227,7 @@ class Invocation(Transcript):
             await self._complete_with_response(outcome)
 
     def _begin_events(self) -> EncodedFramer:
-        """Make its log one of typed events, from here on, and return what encodes them."""
+        """Make the log typed from here on, and return the encoder of its events."""
         from ..events.framer import EncodedFramer  # for agents with events only
 
         self.log.typed = True
@@ -254,12 +254,12 @@ class Invocation(Transcript):
         self.succeed()
 
     async def send_response(self, response: Any, channel: Channel, *, has_head: bool = False) -> None:
-        """Let a response object of the handler send itself, in the time of a stream.
+        """Let a response object of the handler send itself, within the time limit of a stream.
 
         Args:
             response: The object.
-            channel: Where to.
-            has_head: It is to go on in a stream that has begun.
+            channel: The caller's connection.
+            has_head: It continues a stream that has begun.
 
         Raises:
             AnswerCutError: It failed or was stopped after it had begun; its cause says why.
@@ -273,14 +273,14 @@ class Invocation(Transcript):
             if message["type"] == "http.response.start":
                 self.head_sent = True
                 if has_head:
-                    return  # its events go on
+                    return  # the begun stream continues
                 has_head = True
                 message = {**message, "headers": [*message.get("headers", []), *own_headers]}
             else:
                 self.sent_bytes += len(message.get("body", b""))
             await channel.send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                self.cancel_scope.close()  # the answer is complete
+                self.cancel_scope.close()  # the response is complete
 
         try:
             await self.cancel_scope.run(response(channel.scope, channel.receive, send_on))
@@ -294,7 +294,7 @@ class Invocation(Transcript):
         failure: BaseException | None = None
         try:
             await working
-        except Exception as error:  # noqa: BLE001  # becomes the answer
+        except Exception as error:  # noqa: BLE001  # becomes the response
             failure = error.__cause__ if isinstance(error, AnswerCutError) else error
             self.fail(failure or error)
         except BaseException as error:  # the loop ends
@@ -308,20 +308,20 @@ class Invocation(Transcript):
             del failure  # its traceback holds this frame
 
     def stop(self, reason: Exception) -> None:
-        """End it early. Async code is cancelled, a `def` handler sees `context.cancelled`, callers are told."""
+        """End it early. Async code is cancelled, a `def` handler sees `context.cancelled`, callers get the reason."""
         if self.cancel_scope.reason is not None or self.ending is not None:
             return
         if self.form == "stream" or (self._log is not None and not self.durable):
-            # Who reads a stream need not wait until its generator has cleaned up.
+            # Readers of a stream don't have to wait until its generator has cleaned up.
             asyncio.get_running_loop().call_soon(self.fail, reason)
         self.cancel_scope.cancel(reason)
 
     def cancel(self) -> None:
-        """Stop it because somebody asked for that."""
+        """Stop it on request."""
         self.stop(InvocationCancelledError("The invocation was cancelled."))
 
     def on_tick(self, now: float) -> None:
-        """Look after it, at every tick of the clock.
+        """Check deadline, disconnect and cancel, at every tick of the clock.
 
         Args:
             now: The loop's time.
@@ -348,13 +348,13 @@ class Invocation(Transcript):
             self._abandoned_at += seconds
 
     def stop_listening(self) -> None:
-        """Do not care any more for the caller whose request's task works."""
+        """Ignore disconnects of the caller from now on."""
         if self._listener is not None:
             self._listener.cancel()
         self._receive = None
 
     def on_left(self, subscriber: Subscriber) -> None:
-        """Stop the work when the last subscriber has left, at once or when its window is over."""
+        """Stop the work when the last subscriber has left: at once, or when the resume window is over."""
         if subscriber.took_response and self.durable:
             self.stop(InvocationCancelledError("The invocation was cancelled: its caller hung up."))
         elif not self.subscribers and self.window_seconds is not None:
@@ -383,12 +383,12 @@ class Invocation(Transcript):
                 loop.call_soon_threadsafe(self.report, value)
 
     def on_queue(self) -> None:
-        """Note that it waits in the queue."""
+        """Record that it waits in the queue."""
         self.is_accepted = True
         self._wake_subscribers()
 
     def count_sent(self) -> None:
-        """Note how much it said, for those who count; what its request has sent is counted there."""
+        """Set `sent_bytes` and `sent_chunks` for metrics; bytes sent by its request are counted there."""
         if self._log is not None and self.streams:
             self.sent_chunks = self._log.taken_chunks if self._is_answered_by_request else self._log.chunks
         if self.durable and self.answer is not None:

@@ -1,8 +1,8 @@
 """The log of a durable invocation: its events are numbered from 1 and kept.
 
-It has a share of the memory for events, and forgets only what it has no room for. It keeps them as they are sent in
-protocol 1, in blocks of those that were made between two turns of the event loop, so that any number of readers cost
-next to nothing.
+It has a share of the memory for events, and drops the oldest events when it has no room for all. It keeps them encoded
+for protocol 1, in blocks of those added between two iterations of the event loop, so that further readers cost almost
+nothing.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from ..http.sse import (
 from .event_log import MAX_BYTES, NOT_READING, EventLog, LogReader
 
 FIRST_BYTES: Final = 2048
-"""What a log may hold before it asks for the first time: most answers fit."""
+"""How much a log may hold before it requests memory for the first time: most results fit."""
 _TAKE_BYTES: Final = 256 * 1024
-"""About so many bytes a reader gets at once; one block may be larger."""
+"""About how many bytes a reader gets at once; one block may be larger."""
 _OVERHEAD_BYTES: Final = 64
-"""What a block costs besides its bytes."""
+"""Memory for a block besides its bytes."""
 
 
 class Share(Protocol):
-    """What one log may take of the memory for events."""
+    """The share of one log in the memory for events."""
 
     def ask(self, held_bytes: int) -> tuple[int, int]:
-        """Return how many bytes a log that holds so many may hold, and by how many it may grow before it asks again."""
+        """Return how many bytes a log may hold, and by how many it may grow before it asks again."""
 
     def release(self) -> None:
-        """Note that the log is over. May be called any number of times."""
+        """Release the share: the log is over. May be called any number of times."""
 
 
 class HeldEvents(NamedTuple):
-    """What a log holds, as plain data.
+    """The events of a log, as plain data.
 
     Attributes:
-        blocks: Of protocol 1, each with the number of its first event.
+        blocks: Blocks of protocol 1, each with the number of its first event.
         last_id: Number of the newest event.
         only_text: Every chunk was a string.
         typed: The chunks are AG-UI events.
@@ -75,18 +75,18 @@ class Entry(NamedTuple):
 class KeptLog(EventLog):
     """The events of a durable invocation.
 
-    Half of the room is for what a reader was sent already, and what it has not acknowledged is kept beyond that: both
-    may be lost with its connection. While somebody reads, or `keeps_unread` says that somebody may come back, the
-    producer waits for room rather than lose an event that nobody has read. Otherwise the oldest events go.
+    Half of the room is for events that were already sent, and unacknowledged ones are kept beyond that, because both
+    may be lost with a connection. While it has a reader, or `keeps_unread` is set, the producer waits for room rather
+    than drop an unread event. Otherwise the oldest events are dropped.
 
     Args:
-        readers: Who reads it, at any time; the slowest decides what may be forgotten.
-        share: Says how many bytes may be kept.
-        keeps_unread: Somebody may come back for what nobody has read.
+        readers: Its current readers; the slowest one decides what may be dropped.
+        share: Limits how many bytes may be kept.
+        keeps_unread: A caller may resume, so unread events must be kept.
 
     Attributes:
         size: Bytes of the blocks that are held, overhead included.
-        recorder: Who keeps it where other processes read it; what it has not had is not forgotten.
+        recorder: Writes events to a shared store; events that it has not taken are not dropped.
     """
 
     __slots__ = (
@@ -105,7 +105,7 @@ class KeptLog(EventLog):
         self._share = share
         self._keeps_unread = keeps_unread
         self._bound = 0
-        self._granted = 0  # so much may be held before the share is asked again
+        self._granted = 0  # how much may be held before the next request to the share
         self._blocks: list[bytes] = []
         self._first_ids = array("Q")  # of each block: the number of its first event
         self._ends = array("Q")  # of each block: the bytes up to its end, since the beginning
@@ -118,21 +118,21 @@ class KeptLog(EventLog):
 
     @property
     def made_bytes(self) -> int:
-        """Bytes of all events so far, those that were forgotten included."""
+        """Bytes of all events so far, dropped ones included."""
         return self._dropped_bytes + self.held_bytes
 
     @property
     def held_bytes(self) -> int:
-        """Bytes held, those included that are in no block yet."""
+        """Bytes held, including events that are not in a block yet."""
         return self.size + super().held_bytes
 
     @property
     def has_chunks(self) -> bool:
-        """Whether there was a chunk."""
-        return self.chunks > 0 or bool(chunks_in(self._blocks))  # restored: not counted
+        """Whether a chunk was added."""
+        return self.chunks > 0 or bool(chunks_in(self._blocks))  # restored chunks are not counted
 
     def progress(self, value: bytes) -> None:
-        """Add an event that is not a chunk, unless the log is full."""
+        """Add a progress event, unless the log is full."""
         if self.ended:
             return
         self._seal()
@@ -159,7 +159,7 @@ class KeptLog(EventLog):
     def blocks_after(self, position: int) -> tuple[list[bytes], int]:
         """Return some of the events after number `position`, and the number of the last one among them."""
         self._seal()
-        if self._first_ids and self._first_ids[-1] == position + 1:  # only the newest block, as mostly
+        if self._first_ids and self._first_ids[-1] == position + 1:  # the usual case: only the newest block
             return self._blocks[-1:], self._sealed_id
         first = bisect_right(self._first_ids, position + 1) - 1
         if first < 0 or position >= self._sealed_id:
@@ -172,22 +172,22 @@ class KeptLog(EventLog):
         return blocks, self._first_ids[end] - 1 if end < len(self._first_ids) else self._sealed_id
 
     def note_sent(self, position: int) -> None:
-        """Note that a caller, here or elsewhere, was sent everything up to event `position`."""
+        """Record that a caller, of this process or another, was sent everything up to event `position`."""
         self._read_up_to = max(self._read_up_to, position)
 
     def entries(self, after: int, up_to: int) -> list[Entry]:
-        """Return the blocks with the events behind number `after` up to `up_to`; both are ends of blocks."""
+        """Return the blocks with the events after number `after` up to `up_to`; both are ends of blocks."""
         first, end = bisect_right(self._first_ids, after), bisect_right(self._first_ids, up_to)
         starts = [*self._first_ids[first:end], up_to + 1]
         blocks = zip(starts, starts[1:], self._blocks[first:end], strict=False)
         return [Entry(start, next_start - start, block) for start, next_start, block in blocks]
 
     def begin_after(self, position: int) -> None:
-        """Let an empty log begin behind event `position`."""
+        """Let an empty log begin after event `position`."""
         self.first_id, self._sealed_id = position + 1, position
 
     def extend(self, entry: Entry) -> None:
-        """Add a block that another process made, without the events of it that are here already."""
+        """Add a block from another process, without the events that are here already."""
         known = self._sealed_id + 1 - entry.first_id
         if known < entry.event_count:
             self._add(
@@ -195,16 +195,16 @@ class KeptLog(EventLog):
             )
 
     def close_extended(self) -> None:
-        """Note that the last block that was added has the end."""
+        """Close the log: the last added block has the closing event."""
         self.ended = self.closed = True
         self._share.release()
         self._wake_readers()
 
     def held(self, closing: tuple[bytes, bytes] | None = None) -> HeldEvents:
-        """Return everything that is held.
+        """Return all kept events.
 
         Args:
-            closing: How a log that has ended will be closed, as `close` takes it; then this is part of it already.
+            closing: The arguments for `close` of a log that will be closed; the result then has the closing event.
         """
         self._seal()
         blocks = list(zip(self._first_ids, self._blocks, strict=True))
@@ -233,7 +233,7 @@ class KeptLog(EventLog):
         return blocks
 
     def _encoded(self, taken: list[bytes], *, numbered: bool, at_end: bool) -> tuple[bytes, bool]:
-        if numbered:  # its error is an event like the others
+        if numbered:  # an error is a numbered event too
             return b"".join(taken), False
         is_failure = at_end and bool(taken) and ends_in_error(taken[-1])
         data = b"".join(map(without_ids, taken))
@@ -248,7 +248,7 @@ class KeptLog(EventLog):
         return chunks_in(taken)
 
     def _seal(self) -> None:
-        """Make blocks of what came since the last one."""
+        """Make blocks of the pending chunks and of the closing event."""
         pending = self._pending
         if pending:
             block = chunk_block(pending, self._sealed_id + 1)
@@ -275,7 +275,7 @@ class KeptLog(EventLog):
             self._wake_readers()
 
     def _count(self) -> None:
-        """Say how much is held, and hear how much may be."""
+        """Report the held bytes to the share, and get the new limits."""
         held = self.size + self._pending_bytes
         self._bound, growth = self._share.ask(held)
         self._granted = held + growth
@@ -293,14 +293,14 @@ class KeptLog(EventLog):
         return not self._is_full or self._forget() or self._sent_id() >= self._sealed_id
 
     def _sent_id(self) -> int:
-        """Return up to which event everybody who matters was sent everything."""
+        """Return up to which event all readers that the producer waits for were sent everything."""
         slowest = min((reader.sent for reader in self._readers), default=NOT_READING)
         if slowest == NOT_READING:
             slowest = self._read_up_to if self._keeps_unread else self._sealed_id
         return slowest if self.recorder is None else min(slowest, self.recorder.sent)
 
     def _forget(self) -> bool:
-        """Forget the oldest events that may go, and say whether there is room now."""
+        """Drop the oldest events that may be dropped, and return whether there is room now."""
         up_to = self._dropped_bytes + self.size - self._bound * 3 // 4
         if self._readers or self._keeps_unread:
             waiting = [reader.unacknowledged() for reader in self._readers if reader.sent < NOT_READING]
@@ -320,6 +320,6 @@ class KeptLog(EventLog):
         return self.size < self._bound
 
     def _bytes_up_to(self, event_id: int) -> int:
-        """Return where the last block ends that has only events up to this one."""
+        """Return the end of the last block that has only events up to this one."""
         blocks = bisect_right(self._first_ids, event_id + 1) - 1 if event_id < self._sealed_id else len(self._ends)
         return self._ends[blocks - 1] if blocks > 0 else 0

@@ -1,4 +1,4 @@
-"""All invocations of one app: started, watched by one clock, counted, stopped at the end of a drain."""
+"""All invocations of one app: starts, watches and counts them, and stops them at the end of a drain."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class InvocationManager:
     """The invocations of one app, on one event loop.
 
     Args:
-        config: Timeouts, the resume window, the bounds of what is held.
+        config: Timeouts, the resume window, the limits of kept invocations.
         workers: Threads for plain functions.
-        health: What `/ping` says.
+        health: The status for `/ping`.
 
     Attributes:
         handler: The agent's function, once it is registered.
-        admission: Who is let in; None when nothing is limited.
-        recorder: Who counts; None when nobody does.
+        admission: Applies limits; None if there are none.
+        recorder: Records metrics, logs and traces; None if there is none.
         ticker: The clock.
-        durable: Those that somebody can come back to.
-        draining: No more invocations are taken.
-        force_response: Tells the caller in whose request's task a stopped handler refuses to end.
+        durable: The durable invocations.
+        draining: No more invocations are accepted.
+        force_response: Responds to the caller if a stopped handler keeps running in the task of its request.
 
     Raises:
-        ConfigurationError: `event_store` is no URL that can be used.
+        ConfigurationError: `event_store` is not a supported URL.
     """
 
     def __init__(self, config: AgentConfig, workers: WorkerThreads, health: Health) -> None:
@@ -73,7 +73,7 @@ class InvocationManager:
         self.force_response: Callable[[Invocation], None] = lambda _: None
 
     def reopen(self) -> None:
-        """Start again on the running loop, after an earlier life of the app may have ended on another one."""
+        """Reset for a new lifespan on the running loop; an earlier one may have ended on another loop."""
         self.draining = False
         self._running.clear()
         self.durable.reset()
@@ -82,12 +82,12 @@ class InvocationManager:
         self._health.reset()
 
     def close(self) -> None:
-        """Let the watchdog's thread end."""
+        """Stop the watchdog's thread."""
         self._watchdog.close()
 
     @property
     def in_flight(self) -> Mapping[str, Invocation]:
-        """Those that are in flight by their id, in the order in which they began; who waits to be admitted too."""
+        """The invocations in flight by ID, in the order of their starts; those that wait in the queue too."""
         return self._running
 
     @property
@@ -102,16 +102,16 @@ class InvocationManager:
             ConfigurationError: There is none yet.
         """
         if self.handler is None:
-            raise ConfigurationError("This service has no entrypoint; put @app.entrypoint above the agent's function.")
+            raise ConfigurationError("This app has no entrypoint: write @app.entrypoint above the agent's function.")
         return self.handler
 
     def begin(self, context: RequestContext, receive: Receive | None = None, send: Send | None = None) -> Invocation:
         """Return a new invocation, which is in flight from here on: watched, and stopped when its time is up.
 
         Args:
-            context: Who asks.
-            receive: Where its caller's hanging up is heard, if it runs in the task of its request.
-            send: Where this caller is answered.
+            context: The caller, IDs and limits.
+            receive: Reports a disconnect, if it runs in the task of its request.
+            send: Sends the response, if it runs in the task of its request.
 
         Raises:
             DrainingError: The service is shutting down.
@@ -120,29 +120,29 @@ class InvocationManager:
             raise draining_error()
         invocation = Invocation(self, context, receive, send)
         self._running[context.invocation_id] = invocation
-        if not self._was_seen_busy:  # a service under load is told once in a tick, not for every call: 3 us of 46
+        if not self._was_seen_busy:  # once in a tick, because it would take 3 us of the 46 us of a call
             self._was_seen_busy = True
             self._health.update()
-            self._watchdog.wake()  # after it was added: the watchdog's thread looks there before it sleeps
+            self._watchdog.wake()  # after adding it, because the watchdog's thread checks that before it sleeps
         self.ticker.start()
         return invocation
 
     async def begin_durable(
         self, call: InvocationCall, durability: Durability, wanted: bytes | None = None
     ) -> tuple[Transcript, bool]:
-        """Return the invocation that a call asks for that somebody may come back to, and whether it is an earlier one.
+        """Return the durable invocation for a call, and whether an earlier call started it.
 
-        A new one works from here on, and in any store that outlives the process it is known by then.
+        A new one is running then, and a persistent store has it.
 
         Args:
-            call: What is asked for.
-            durability: How.
-            wanted: The instance that its request is for, if it names one.
+            call: The parsed call.
+            durability: How it requested to be durable.
+            wanted: The instance that its request names, or None.
 
         Raises:
             DrainingError: The service is shutting down.
-            StoreError: The store cannot be used, so nothing has begun.
-            OtherInstanceError: Another instance is behind the store by now.
+            StoreError: The store cannot be used, so nothing was started.
+            OtherInstanceError: The store now belongs to another instance.
             IdempotencyKeyReusedError: The key was used with another body.
         """
         context, handler = call.context, self.registered()
@@ -169,11 +169,11 @@ class InvocationManager:
         return invocation, False
 
     def finish(self, invocation: Invocation, failure: BaseException | None) -> None:
-        """Note that the answer is complete. Code that was cancelled and does not end keeps it in flight.
+        """Record that the response is complete. The invocation stays in flight while its cancelled code still runs.
 
         Args:
-            invocation: What was answered.
-            failure: What ended it instead of a result.
+            invocation: The invocation.
+            failure: Its exception, or None.
         """
         invocation.stop_listening()
         if (keeping := invocation.keeping) is not None and not keeping.done():
@@ -182,7 +182,7 @@ class InvocationManager:
         if invocation.send is not None or task is None or task.done() or task is asyncio.current_task():
             self._discard(invocation)
         else:
-            invocation.stop(ClientGoneError())  # unless it is over: its writer failed, and nobody takes the rest
+            invocation.stop(ClientGoneError())  # if it still runs: writing failed, so nothing reads the rest
             task.add_done_callback(lambda _: self._discard(invocation))
         if self.recorder is not None:
             invocation.count_sent()
@@ -199,20 +199,20 @@ class InvocationManager:
             )
 
     def refused(self, failure: Exception) -> None:
-        """Note a request that was refused before an invocation began."""
+        """Record a request that was refused before an invocation started."""
         if self.recorder is not None:
             self.recorder.refused(failure)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take no more, let the running ones finish for `grace_seconds`, then stop the rest and see them out."""
+        """Refuse new invocations, let running ones finish for `grace_seconds`, then stop the rest and wait for them."""
         self.draining = self._health.draining = True
-        self.ticker.cancel_limited()  # still uploading: new work
+        self.ticker.cancel_limited()  # requests that still upload count as new work
         if self.admission is not None:
             self.admission.drain()
         if not await self._wait_until_idle(grace_seconds):
-            logger.warning("%d invocations still run after %g s; they are stopped.", len(self._running), grace_seconds)
+            logger.warning("Stopping %d invocations that still run after %g s.", len(self._running), grace_seconds)
             for invocation in list(self._running.values()):
-                logger.warning("Invocation %s is cut by the drain.", invocation.id, extra=ids_of(invocation.context))
+                logger.warning("The drain stops invocation %s.", invocation.id, extra=ids_of(invocation.context))
                 invocation.stop(_cut_error() if invocation.admitted else draining_error())
             await self._wait_until_idle(SHUTDOWN_GRACE_SECONDS)
         self.durable.hang_up(_cut_error())
@@ -245,21 +245,21 @@ class InvocationManager:
 
 
 def draining_error() -> DrainingError:
-    """Return what the callers of work that was never begun are told while the service shuts down."""
+    """Return the error for new work while the service shuts down."""
     return DrainingError(
         "The agent is draining: it is shutting down and accepts no new work.", retry_after=_RETRY_AFTER_SECONDS
     )
 
 
 def _cut_error() -> DrainingError:
-    """Return what the callers of work are told that a drain has cut: not to try again, for it may have run."""
+    """Return the error for running work that a drain stops. Not retryable, because it may have taken effect."""
     return DrainingError(
         "The agent shut down before the invocation finished (draining); it may have taken effect.", retryable=False
     )
 
 
 def stream_timeout(call: InvocationCall, config: AgentConfig) -> float:
-    """Return how many seconds a stream may take that answers a call."""
+    """Return how many seconds the stream of a call may take."""
     return config.stream_timeout if call.timeout is None else min(call.timeout, config.stream_timeout)
 
 

@@ -1,4 +1,4 @@
-"""The store in memory: keeps finished invocations, and the shares of the logs of running ones."""
+"""The store in memory: keeps finished invocations, and shares memory among the logs of running ones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from .store import KeyScope, StoredInvocation
 
 _COST_BYTES: Final = 2048
-"""What an invocation costs in memory besides its events and its body."""
+"""Memory for an invocation besides its events and its body."""
 _SWEEP_SECONDS: Final = 2.0
 _SLACK_SECONDS: Final = 2.0
 LEAST_LOG_BYTES: Final = 64 * 1024
-"""What a running log may hold however many there are."""
+"""How much a running log may hold however many there are."""
 _LEAST_GROWTH_BYTES: Final = 4 * 1024
-"""By how much a log may grow before it asks again where memory is short: asking costs a fast stream time."""
+"""By how much a log may grow before it asks again if memory is short; asking more often would slow fast streams."""
 _MOST_GROWTH_BYTES: Final = 256 * 1024
-"""By how much at most: what one was given and does not use, others lack."""
+"""By how much at most, because others can't use what one was granted."""
 
 
 class MemoryShare:
-    """One running log's part of the memory: of one half that the running ones share, and `LEAST_LOG_BYTES` in any case.
+    """One running log's share of the memory; see `kept_log.Share`.
 
-    See `kept_log.Share`.
+    Running logs share one half of the memory; each gets `LEAST_LOG_BYTES` in any case.
     """
 
     __slots__ = ("_counted", "_is_over", "_store")
@@ -65,7 +65,7 @@ class MemoryShare:
 
 
 class FixedShare:
-    """The share of a log that shares with no other."""
+    """A share of fixed size."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -79,29 +79,29 @@ class FixedShare:
 
 
 class MemoryStore:
-    """Finished invocations in memory, bounded in count, bytes and age. The oldest go first.
+    """Finished invocations in memory, bounded in count, bytes and age. The oldest are dropped first.
 
     They have the bytes that the logs of running ones leave, each of which counts with what it may grow by before it
     asks again. Age counts only while the process runs: what a paused sandbox held is still there when it wakes.
     Of those that make room for others, the idempotency keys are remembered; see `StoreBounds`.
 
     Args:
-        max_invocations: How many.
-        max_age_seconds: For how long.
-        max_bytes: For them and the logs of running ones together.
-        max_log_bytes: For one running log.
+        max_invocations: How many are kept.
+        max_age_seconds: How long they are kept.
+        max_bytes: Memory for them and the running logs together.
+        max_log_bytes: Memory for one running log.
 
     Attributes:
-        finished_bytes: What is held of those that are over.
-        running_bytes: What the logs of running ones may hold.
-        running_logs: How many of these there are.
+        finished_bytes: Memory of finished invocations.
+        running_bytes: Memory granted to running logs.
+        running_logs: How many running logs there are.
     """
 
     def __init__(self, max_invocations: int, max_age_seconds: float, max_bytes: int, max_log_bytes: int) -> None:
         self._most = max_invocations
         self._most_seconds = max_age_seconds
         self._by_id: dict[str, StoredInvocation] = {}
-        self._by_age: deque[tuple[StoredInvocation, float, int]] = deque()  # since when, and what it costs
+        self._by_age: deque[tuple[StoredInvocation, float, int]] = deque()  # with time and bytes
         self._by_key: dict[KeyScope, StoredInvocation] = {}
         self._evicted_keys: dict[int, float] = {}  # by their hash: since when; 130 bytes each
         self.max_bytes = max_bytes
@@ -117,7 +117,7 @@ class MemoryStore:
         return len(self._by_id)
 
     def put(self, stored: StoredInvocation) -> None:
-        """Hold an invocation that is over and not held yet; the oldest go where bounds are passed."""
+        """Add a finished invocation; the oldest are dropped if limits are exceeded."""
         now = self._now()
         cost = stored.held_bytes() + _COST_BYTES
         self._by_id[stored.id] = stored
@@ -130,12 +130,12 @@ class MemoryStore:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
 
     def find(self, invocation_id: str) -> StoredInvocation | None:
-        """Return the invocation of this id."""
+        """Return the invocation with this ID."""
         self._sweep()
         return self._by_id.get(invocation_id)
 
     def find_by_key(self, scope: KeyScope) -> StoredInvocation | None:
-        """Return the invocation that was asked for under this idempotency key."""
+        """Return the invocation with this idempotency key."""
         self._sweep()
         return self._by_key.get(scope)
 
@@ -144,11 +144,11 @@ class MemoryStore:
         return hash(scope) in self._evicted_keys
 
     def share(self) -> MemoryShare:
-        """Return the share of a log that begins."""
+        """Return the share of a new log."""
         return MemoryShare(self)
 
     def count_running(self, delta_bytes: int) -> None:
-        """Add to what the logs of running invocations may hold; finished ones make room for it."""
+        """Add to the memory granted to running logs; finished invocations make room for it."""
         self.running_bytes += delta_bytes
         if delta_bytes > 0 and self._is_exceeded():
             self._sweep()
@@ -157,7 +157,7 @@ class MemoryStore:
         return self.running_bytes + self.finished_bytes > self.max_bytes
 
     def _sweep(self, now: float | None = None) -> None:
-        """Let invocations go that are too old, too many or too large, the oldest first."""
+        """Drop invocations that are too old, too many or too large, oldest first."""
         oldest_allowed = (self._now() if now is None else now) - self._most_seconds
         while self._by_age:
             entry = self._by_age[0]
@@ -184,7 +184,7 @@ class MemoryStore:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep_again)
 
     def _now(self) -> float:
-        """Return for how many seconds the process has been running. While something is held, somebody looks often."""
+        """Return how many seconds the process has been running, without pauses; those show as gaps between sweeps."""
         now = time.monotonic()
         gap, self._looked_at = now - self._looked_at, now
         if gap > _SWEEP_SECONDS + _SLACK_SECONDS and (self._by_id or self._evicted_keys):

@@ -1,4 +1,4 @@
-"""Writes what an invocation says, while it says it, where other processes read it."""
+"""Writes the events of a running invocation to a shared store, where other processes read them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ppio_agent_models import InvocationError
 
 from .event_log import LogReader
-from .shared_store import LOST, Said
+from .shared_store import LOST, NewEvents
 from .store import StoreError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _RETRY_SECONDS: Final = 0.2
 
 
 class Published(Protocol):
-    """What a publisher needs of its invocation."""
+    """The part of an invocation that a publisher uses."""
 
     state: State
     form: Form | None
@@ -31,67 +31,67 @@ class Published(Protocol):
         """Its events, if it has any yet."""
 
     def stored(self) -> StoredInvocation:
-        """Return it as plain data."""
+        """Return the invocation as plain data."""
 
     def stop(self, reason: Exception) -> None:
         """End it early."""
 
 
 class Publisher(LogReader):
-    """The reader of a log that counts first: no event is forgotten that is not written yet.
+    """A reader that writes a log to the store. Events are not dropped before they are written.
 
-    While the store cannot be used it tries again, and a log that is full makes the producer wait.
+    While the store cannot be used it retries, and a full log makes the producer wait.
 
     Args:
-        store: Where to.
-        invocation: Whose state and events.
-        told: The state that the store knows.
+        store: The shared store.
+        invocation: The invocation.
+        written: The state that the store already has.
     """
 
-    __slots__ = ("_invocation", "_store", "_task", "_told")
+    __slots__ = ("_invocation", "_store", "_task", "_written")
 
     sent: int
 
-    def __init__(self, store: RedisStore, invocation: Published, told: State) -> None:
+    def __init__(self, store: RedisStore, invocation: Published, written: State) -> None:
         super().__init__()
         self._store = store
         self._invocation = invocation
-        self._told: tuple[State, Form | None] = told, None
+        self._written: tuple[State, Form | None] = written, None
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def end(self) -> None:
-        """Return when nothing is being written any more, after the invocation has ended."""
+        """Wait until everything is written, after the invocation has ended."""
         self.wake()
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         invocation = self._invocation
         while invocation.ending is None:
-            log, before, told = invocation.begun_log, self.position, (invocation.state, invocation.form)
+            log, before, state = invocation.begun_log, self.position, (invocation.state, invocation.form)
             entries: list[Entry] = []
-            if log is not None and (told == self._told or log.last_id > before):
+            if log is not None and (state == self._written or log.last_id > before):
                 await log.take(self)
                 entries = log.entries(before, self.position)
-            elif told == self._told:
+            elif state == self._written:
                 await self.wait()
-            if entries or told != self._told:
+            if entries or state != self._written:
                 await self._write(entries, before)
 
     async def _write(self, entries: list[Entry], before: int) -> None:
         invocation = self._invocation
         while invocation.ending is None:
-            log, told = invocation.begun_log, (invocation.state, invocation.form)
-            said = Said([], before, 1, only_text=True, typed=False)
+            log, state = invocation.begun_log, (invocation.state, invocation.form)
+            new = NewEvents([], before, 1, only_text=True, typed=False)
             if log is not None:
-                said = Said(entries, before, log.first_id, only_text=log.only_text, typed=log.typed)
+                new = NewEvents(entries, before, log.first_id, only_text=log.only_text, typed=log.typed)
             try:
-                last = await self._store.append(invocation.stored(), said)
+                last = await self._store.append(invocation.stored(), new)
             except StoreError:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            self._told = told
+            self._written = state
             if last == LOST:
-                return invocation.stop(InvocationError("Another process has found this invocation to be interrupted."))
+                return invocation.stop(InvocationError("Another replica has marked this invocation as interrupted."))
             if last < before:
-                self.position = self.sent = last  # once more from there
+                self.position = self.sent = last  # write again from there
             return None

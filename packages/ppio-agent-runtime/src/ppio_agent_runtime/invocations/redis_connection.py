@@ -1,4 +1,4 @@
-"""The way to Redis or Valkey, from the extra `[redis]`: one server, Sentinel or a cluster, over TCP or TLS."""
+"""Connections to Redis or Valkey, with the extra `[redis]`: one server, Sentinel or a cluster, over TCP or TLS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppio_agent_models import ConfigurationError
 
 SCHEMES: Final = ("redis", "rediss", "redis+sentinel", "redis+cluster", "rediss+sentinel", "rediss+cluster")
 COMMAND_SECONDS: Final = 2.0
-"""How long Redis may take to connect, and to answer one command."""
+"""How long Redis may take to connect, and to respond to one command."""
 _DEFAULT_PREFIX: Final = "ppio-agent"
 _PREFIX: Final = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _PORTS: Final = {"sentinel": 26379, "cluster": 6379}
@@ -21,12 +21,12 @@ _SCRIPTS: Final = Path(__file__).parent / "redis_scripts"
 
 
 class Address(NamedTuple):
-    """Where a store is.
+    """The address of a store.
 
     Attributes:
-        url: As redis-py takes it, without the prefix.
-        prefix: Of all keys.
-        place: Where it is without credentials and options, for logs.
+        url: The URL for redis-py, without the prefix.
+        prefix: The prefix of all keys.
+        place: The URL without credentials and options, for logs.
     """
 
     url: str
@@ -35,27 +35,27 @@ class Address(NamedTuple):
 
 
 def address_of(url: str) -> Address:
-    """Return where the store of an `event_store` is.
+    """Return the address in `event_store`.
 
     Raises:
-        ConfigurationError: It cannot be read, or the extra `[redis]` is not installed.
+        ConfigurationError: Its prefix is invalid, or the extra `[redis]` is not installed.
     """
     if find_spec("redis") is None:
-        raise ConfigurationError("An event_store in Redis needs more: pip install 'ppio-agent-runtime[redis]'")
+        raise ConfigurationError("An event_store in Redis needs an extra: pip install 'ppio-agent-runtime[redis]'")
     parts = urlsplit(url)
     options = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
     prefix = options.pop("prefix", _DEFAULT_PREFIX)
     if not _PREFIX.fullmatch(prefix):
-        raise ConfigurationError("The prefix of event_store has 1 to 64 letters, digits, '.', ':', '-' and '_'.")
+        raise ConfigurationError("The prefix of event_store must have 1 to 64 letters, digits, '.', ':', '-' and '_'.")
     place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     return Address(parts._replace(query=urlencode(options)).geturl(), prefix, place)
 
 
 def connect(address: Address, **options: Any) -> Any:
-    """Return a client that connects when it is used first.
+    """Return a client that connects on first use.
 
     Raises:
-        ConfigurationError: The address is none.
+        ConfigurationError: The address is invalid.
     """
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
@@ -63,7 +63,7 @@ def connect(address: Address, **options: Any) -> Any:
     options |= {
         "socket_timeout": COMMAND_SECONDS,
         "socket_connect_timeout": COMMAND_SECONDS,
-        # Once more, for a pooled connection that was closed meanwhile; all scripts can be run again.
+        # One retry, for a pooled connection that was closed meanwhile; it is safe to run a script again.
         "retry": Retry(NoBackoff(), 1),
     }
     parts = urlsplit(address.url)
@@ -75,7 +75,7 @@ def connect(address: Address, **options: Any) -> Any:
 
         return Redis.from_url(address.url, max_connections=2**31, **options)
     except (ValueError, TypeError, IndexError) as error:
-        # Not chained: the library's sentence may repeat the address and the password in it.
+        # Not chained: the library's message may repeat the address with its password.
         raise ConfigurationError(
             f"The event_store {address.place} cannot be used ({type(error).__name__}); it should look like "
             "redis://user:password@host:6379/0?prefix=my-agent, redis+sentinel://host:26379,host:26379/service or "
@@ -84,14 +84,14 @@ def connect(address: Address, **options: Any) -> Any:
 
 
 async def disconnect(client: Any) -> None:
-    """Close the connections of a client, on the event loop that used them; those to Sentinel are its own to forget."""
+    """Close a client's connections, on the event loop that used them; redis-py leaves those to Sentinel open."""
     sentinel = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     for each in (client, *(sentinel.sentinels if sentinel is not None else ())):
         await each.aclose()
 
 
 def _connect_many(url: str, kind: str, options: dict[str, Any]) -> Any:
-    """Return a client of a cluster, or of the server that Sentinel calls the master of a service."""
+    """Return a client of a cluster, or of the server that Sentinel names as master of a service."""
     parts = urlsplit(url)
     credentials, _, places = parts.netloc.rpartition("@")
     hosts = [(host or "127.0.0.1", int(port or _PORTS[kind])) for host, _, port in map(_split_port, places.split(","))]
@@ -108,7 +108,7 @@ def _connect_many(url: str, kind: str, options: dict[str, Any]) -> Any:
     service, _, database = parts.path.strip("/").partition("/")
     sentinel_options = {name: value for name, value in options.items() if name.startswith(("socket_", "ssl"))}
     own = {name.removeprefix("sentinel_"): options.pop(name) for name in list(options) if name.startswith("sentinel_")}
-    sentinel: Any = Sentinel(hosts, sentinel_kwargs=sentinel_options | own, **options)  # type: ignore[no-untyped-call]  # theirs
+    sentinel: Any = Sentinel(hosts, sentinel_kwargs=sentinel_options | own, **options)  # type: ignore[no-untyped-call]
     if not service:
         raise ValueError
     return sentinel.master_for(service, db=int(database or 0))
@@ -120,7 +120,7 @@ def _split_port(place: str) -> tuple[str, str, str]:
 
 
 class Scripts:
-    """The scripts of the store, which the server runs one at a time, each as a whole."""
+    """The store's Lua scripts, each of which the server runs atomically."""
 
     def __init__(self, client: Any, prefix: str) -> None:
         self._client = client
@@ -134,7 +134,7 @@ class Scripts:
         }
 
     async def run(self, name: str, *arguments: Any) -> Any:
-        """Return what a script returns."""
+        """Run a script, and return its result."""
         from redis.exceptions import NoScriptError
 
         try:

@@ -1,4 +1,4 @@
-"""Which replicas of a store in Redis are alive, and the messages between them."""
+"""Heartbeats of the replicas that share a store in Redis, and the messages between them."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ LIFE_SECONDS: Final = 6.0
 _BEAT_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.5
 _GAP_SECONDS: Final = 4.0
-"""After a longer silence of the server, or pause of this process, nobody is judged until all could have told."""
+"""After a longer silence of the server, or pause of this process, replicas get time for a heartbeat before they count
+as dead."""
 _LOOK_SECONDS: Final = 1.0
 
 
 @cache
 def errors_of_redis() -> tuple[type[Exception], ...]:
-    """Return what the client raises while the server cannot be used."""
+    """Return the exceptions that the client raises while the server cannot be used."""
     from redis.exceptions import RedisClusterException, RedisError
 
     return (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
 
 
 class Heartbeat:
-    """Says that this replica is alive, from a thread with a loop of its own, whatever handlers do to the other one.
+    """Sends this replica's heartbeats, on an event loop in a thread of its own, so that handlers can't block it.
 
     Args:
-        address: Where the store is.
+        address: The address of the store.
         replica: Name of this replica.
-        on_alive: Told the ids of the store and of the server's life after each beat.
-        on_failure: Told why there was none.
+        on_alive: Called after each heartbeat, with the store's ID and the server's run ID.
+        on_failure: Called with the exception when a heartbeat failed.
     """
 
     def __init__(
@@ -60,24 +61,24 @@ class Heartbeat:
         self._steady_since = 0.0
 
     def start(self) -> None:
-        """Beat from now on."""
+        """Start sending heartbeats."""
         self._thread.start()
 
     async def stop(self) -> None:
-        """Beat no more."""
+        """Stop sending heartbeats."""
         self._stopped.set()
         if self._thread.is_alive():
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     @property
     def may_judge(self) -> bool:
-        """Whether the server has answered for so long that whoever is alive has told."""
+        """Whether the server has been reachable long enough for every running replica to send a heartbeat."""
         return time.time() - self._steady_since > LIFE_SECONDS and time.time() - self._last < _GAP_SECONDS
 
     async def beat(self, scripts: Scripts) -> tuple[str, str]:
-        """Say it once, and return the ids of the store and of the server's life."""
+        """Send one heartbeat, and return the store's ID and the server's run ID."""
         store_id, run_id = await scripts.run("beat", self._replica, int(LIFE_SECONDS * 1000), self._replica)
-        now = time.time()  # the wall clock, which goes on while the machine is suspended
+        now = time.time()  # the wall clock, which continues while the machine is suspended
         if not 0 <= now - self._last <= _GAP_SECONDS:
             self._steady_since = now
         self._last = now
@@ -100,25 +101,25 @@ class Heartbeat:
 
 
 class Keeping(Protocol):
-    """What an inbox needs of its store."""
+    """The part of a store that an inbox uses."""
 
     async def keep_late(self) -> None:
-        """Keep what could not be kept while the server was away."""
+        """Write what could not be written while the server was unreachable."""
 
     async def interrupt(self, replica: str, invocation_id: str) -> None:
-        """Note that an invocation ended with the replica where it ran."""
+        """Mark an invocation as interrupted, because its replica is dead."""
 
 
 class Inbox:
-    """Hears what other replicas tell this one, and looks for those that are not alive any more.
+    """Receives messages of other replicas, and looks for dead ones.
 
     Args:
         client: The connection.
         scripts: Its scripts.
         replica: Name of this replica.
-        heartbeat: Says whether others may be judged.
-        store: Whose inbox it is.
-        running_here: Gets what is for the invocations that run here.
+        heartbeat: Decides whether other replicas may be declared dead.
+        store: The store.
+        running_here: Gets the messages for invocations that run in this process.
     """
 
     def __init__(
@@ -137,27 +138,27 @@ class Inbox:
         self._store = store
         self._running_here = running_here
         self._news: dict[str, set[asyncio.Event]] = {}
-        self._reading: set[str] = set()  # replicas that read here
+        self._reading: set[str] = set()  # replicas that read invocations of this one
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Listen from now on."""
+        """Start receiving messages."""
         self._task = asyncio.get_running_loop().create_task(self._listen())
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop receiving messages."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     def news_of(self, invocation_id: str) -> asyncio.Event:
-        """Return what is set whenever there is news of an invocation that runs elsewhere."""
+        """Return an event that is set whenever there is news of an invocation of another replica."""
         event = asyncio.Event()
         self._news.setdefault(invocation_id, set()).add(event)
         return event
 
     def forget(self, invocation_id: str, event: asyncio.Event) -> None:
-        """Set it no more."""
+        """Stop setting an event of `news_of`."""
         waiting = self._news.get(invocation_id, set())
         waiting.discard(event)
         if not waiting:
@@ -194,7 +195,7 @@ class Inbox:
             self._running_here.note_reader(invocation_id, reader, position)
 
     async def _look(self) -> None:
-        """Keep what is late, and tell what ran in replicas that are gone as interrupted."""
+        """Write what is late, and mark the invocations of dead replicas as interrupted."""
         await self._store.keep_late()
         if not self._heartbeat.may_judge:
             return

@@ -1,4 +1,4 @@
-"""Invocations as the fields of hashes in Redis."""
+"""Converts invocations to and from the fields of hashes in Redis."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _ONLY_TEXT, _TYPED = 1, 2
 
 
 def digest_of(scope: KeyScope | None) -> str:
-    """Return what stands for an idempotency key in the name of a key; empty for none."""
+    """Return the digest of an idempotency key, for the name of a Redis key; empty if there is none."""
     return "" if scope is None else hashlib.sha256(json.dumps(scope).encode()).hexdigest()
 
 
 def fields_of(stored: StoredInvocation, owner: str) -> list[Any]:
-    """Return what is known of an invocation, but for its events: names and values, one behind the other."""
+    """Return an invocation without its events as a flat list of field names and values."""
     facts: dict[str, Any] = {
         "owner": owner,
         "key": digest_of(stored.scope) or None,
@@ -43,15 +43,15 @@ def fields_of(stored: StoredInvocation, owner: str) -> list[Any]:
 
 
 def flags(*, only_text: bool, typed: bool) -> int:
-    """Return the two as one number."""
+    """Return both flags as one number."""
     return only_text * _ONLY_TEXT + typed * _TYPED
 
 
 def stored_from(invocation_id: str, pairs: list[bytes], events: list[tuple[bytes, list[bytes]]]) -> StoredInvocation:
-    """Return what was written with `fields_of`.
+    """Return the invocation that was written with `fields_of`.
 
     Args:
-        invocation_id: Its id.
+        invocation_id: Its ID.
         pairs: Names and values.
         events: Entries of its stream, all of them or some.
     """
@@ -94,5 +94,5 @@ def stored_from(invocation_id: str, pairs: list[bytes], events: list[tuple[bytes
 
 
 def entries_from(events: list[tuple[bytes, list[bytes]]]) -> list[Entry]:
-    """Return entries of a stream: `<number of its first event>-0`, then `n`, how many, and `b`, the block."""
+    """Return the entries of a Redis stream: its ID is `<first event>-0`, `n` the count, and `b` the block."""
     return [Entry(int(name.partition(b"-")[0]), int(fields[1]), fields[3]) for name, fields in events]

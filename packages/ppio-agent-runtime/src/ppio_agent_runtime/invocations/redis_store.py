@@ -1,7 +1,7 @@
 """Invocations in Redis or Valkey, shared by all replicas: `event_store="redis://host/0?prefix=my-agent"`.
 
-Hashes keep the state of an invocation, streams its events. Where two replicas could race, a script decides, which the
-server runs atomically. What ran in a replica that is no longer alive is reported as failed with `Interrupted`.
+A hash has the state of an invocation, a stream its events. Where replicas could race, a Lua script decides, which the
+server runs atomically. Invocations of a dead replica are reported as failed with `Interrupted`.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from .kept_log import Entry, HeldEvents
 from .redis_connection import Scripts, address_of, connect, disconnect
 from .redis_heartbeat import Heartbeat, Inbox, errors_of_redis
 from .redis_records import digest_of, entries_from, fields_of, flags, stored_from
-from .shared_store import Reading, RefusedError, RunningHere, Said
+from .shared_store import NewEvents, Reading, RefusedError, RunningHere
 from .store import KeyScope, StoreBounds, StoredInvocation, StoreError, evicted, interrupted
 
 _COST_BYTES: Final = 1024
-"""What an invocation costs besides its events and its body."""
+"""Memory for an invocation besides its events and its body."""
 _KEPT, _ALL_AGAIN = 1, 2  # see finish.lua
 _MOST_LATE: Final = 1000
 _FINISH_SECONDS: Final = 3.0
-"""How long an answer waits for a server that is away for a moment."""
+"""How long a response waits for a server that is briefly unreachable."""
 _PAUSE_SECONDS: Final = 0.2
 
 
 class RedisStore:
-    """One replica's part of the store; see `InvocationStore`. What ran in a replica that is gone, the others interrupt.
+    """One replica's access to the store; see `InvocationStore`. It marks invocations of dead replicas as interrupted.
 
     Args:
         url: `redis://`, `rediss://`, `redis+sentinel://` or `redis+cluster://`, with the prefix of all keys.
-        bounds: What is kept, by all replicas together.
-        running_here: Hears what other replicas want.
+        bounds: The limits, for all replicas together.
+        running_here: Gets the requests of other replicas.
 
     Raises:
         ConfigurationError: The URL is wrong, or the extra `[redis]` is not installed.
@@ -46,7 +46,7 @@ class RedisStore:
 
     def __init__(self, url: str, bounds: StoreBounds, running_here: RunningHere) -> None:
         self._address = address_of(url)
-        connect(self._address)  # what is wrong with it is told now; nothing is opened yet
+        connect(self._address)  # raises now if the URL is wrong; opens no connection yet
         self._bounds = bounds
         self._running_here = running_here
         self._replica = ""
@@ -54,15 +54,15 @@ class RedisStore:
         self._scripts: Scripts | None = None
         self._heartbeat: Heartbeat | None = None
         self._inbox: Inbox | None = None
-        self._server = ("", "")  # ids of the store and of the server's life
-        self._written: dict[str, int] = {}  # of running ones: number of the last event that is kept
-        self._late: dict[str, StoredInvocation | None] = {}  # to be kept, or deleted, when the server is back
+        self._server = ("", "")  # the store's ID and the server's run ID
+        self._written: dict[str, int] = {}  # by ID of a running invocation: number of the last written event
+        self._late: dict[str, StoredInvocation | None] = {}  # to write, or delete, when the server is back
         self._readers = 0
         self.failure: str | None = None
         self.instance_id: str | None = None
 
     async def open(self) -> None:
-        """Connect, and go on trying where that fails.
+        """Connect, and keep trying if that fails.
 
         Raises:
             ConfigurationError: The server refuses the credentials.
@@ -100,7 +100,7 @@ class RedisStore:
         inbox.start()
 
     async def close(self) -> None:
-        """Keep what is late, tell the others that this replica has gone, and disconnect."""
+        """Write what is late, delete this replica's heartbeat and inbox, and disconnect."""
         client, scripts, self._client = self._client, self._scripts, None
         if client is None or scripts is None or self._heartbeat is None or self._inbox is None:
             return
@@ -116,12 +116,12 @@ class RedisStore:
             await disconnect(client)
 
     async def begin(self, stored: StoredInvocation) -> StoredInvocation | None:
-        """Claim its key and keep it; see `InvocationStore`."""
+        """Claim its key and store it; see `InvocationStore`."""
         claim = [*self._server, stored.id, self._replica, digest_of(stored.scope), *fields_of(stored, self._replica)]
         while True:
             try:
                 answer = (await self._run("begin", *claim)).decode()
-            except BaseException:  # it may have been kept all the same
+            except BaseException:  # it may have been stored nevertheless
                 self._keep_later(stored.id, None)
                 raise
             if not answer:
@@ -131,26 +131,26 @@ class RedisStore:
                 raise evicted()
             if answer == "?":
                 self.note_alive(*await self._beat())
-                raise StoreError("its server was started again")
+                raise StoreError("its server was restarted")
             if (taken := await self.get(answer)) is not None:
                 return taken
 
-    async def append(self, stored: StoredInvocation, said: Said) -> int:
-        """Keep what a running invocation says, and its state.
+    async def append(self, stored: StoredInvocation, new: NewEvents) -> int:
+        """Store new events of a running invocation, and its state.
 
         Returns:
-            Number of the last event that is kept now; less than was kept before where the store has lost some, and
-            `LOST` if it was ended by another replica.
+            Number of the last stored event; less than before if the store has lost some, and `LOST` if another
+            replica has ended the invocation.
         """
         key = digest_of(stored.scope)
-        facts = [*fields_of(stored, self._replica), "flags", flags(only_text=said.only_text, typed=said.typed)]
-        arguments = [stored.id, self._replica, key, said.after, said.first_id, *_counted(said.entries), *facts]
+        facts = [*fields_of(stored, self._replica), "flags", flags(only_text=new.only_text, typed=new.typed)]
+        arguments = [stored.id, self._replica, key, new.after, new.first_id, *_counted(new.entries), *facts]
         last = int(await self._run("append", *arguments))
         self._written[stored.id] = max(last, 0)
         return last
 
     async def finish(self, stored: StoredInvocation) -> StoredInvocation | None:
-        """Keep how it ended; see `InvocationStore`. A server that is away for a moment is waited for."""
+        """Store a finished invocation; see `InvocationStore`. Retries while the server is briefly unreachable."""
         deadline = time.monotonic() + _FINISH_SECONDS
         while True:
             try:
@@ -164,11 +164,11 @@ class RedisStore:
                 return other
 
     def finish_later(self, stored: StoredInvocation) -> None:
-        """Keep how it ended when the server is back: then it is told the same everywhere."""
+        """Store a finished invocation when the server is back, so that all replicas return the same."""
         self._keep_later(stored.id, stored)
 
     async def interrupt(self, replica: str, invocation_id: str) -> None:
-        """Note that an invocation ended with the replica where it ran."""
+        """Mark an invocation as interrupted, because its replica is dead."""
         stored = await self.get(invocation_id)
         if stored is not None and stored.answer is None:
             written = 0 if stored.events is None else stored.events.last_id
@@ -192,7 +192,7 @@ class RedisStore:
         return None if answer == _KEPT else await self.get(stored.id)
 
     async def delete(self, invocation_id: str) -> None:
-        """Forget an invocation."""
+        """Delete an invocation."""
         self._written.pop(invocation_id, None)
         try:
             await self._run("delete", invocation_id)
@@ -201,7 +201,7 @@ class RedisStore:
             raise
 
     async def get(self, invocation_id: str) -> StoredInvocation | None:
-        """Return the invocation of this id with all its events; see `InvocationStore`."""
+        """Return the invocation with this ID and all its events; see `InvocationStore`."""
         pairs, events, _ = await self._run("read", invocation_id, 0, 1 << 30)
         return stored_from(invocation_id, pairs, events) if pairs else None
 
@@ -216,10 +216,10 @@ class RedisStore:
         return stored
 
     async def read(self, invocation_id: str, after: int, most: int) -> Reading | None:
-        """Return an invocation with at most so many blocks, from the one on that has the event behind `after`.
+        """Return an invocation with at most `most` blocks, beginning with the one that has the event after `after`.
 
         Raises:
-            RefusedError: It was, in the replica where it was to run.
+            RefusedError: The replica where it should run refused it.
         """
         pairs, events, is_refused = await self._run("read", invocation_id, after, most)
         if not pairs:
@@ -232,21 +232,21 @@ class RedisStore:
         return Reading(stored, held, int(facts.get(b"first", 1)), entries_from(events))
 
     def watch(self, invocation_id: str) -> RedisWatch:
-        """Return a reader of an invocation that runs elsewhere."""
+        """Return a reader of an invocation that runs in another replica."""
         assert self._inbox is not None
         self._readers += 1
         return RedisWatch(self, self._inbox, invocation_id, f"{self._replica}/{self._readers}")
 
     async def cancel(self, invocation_id: str) -> None:
-        """Ask the replica where it runs to cancel it. Returns when that cannot be lost."""
+        """Request a cancel from the replica where it runs. Returns when the request is stored."""
         await self.tell(invocation_id, "cancel")
 
     async def tell(self, invocation_id: str, kind: str, reader: str = "", position: int = 0) -> None:
-        """Tell the replica where it runs something; see watch.lua."""
+        """Send a message to the replica where it runs; see watch.lua."""
         await self._run("watch", invocation_id, kind, reader, position)
 
     async def keep_late(self) -> None:
-        """Keep what could not be kept while the server was away."""
+        """Write what could not be written while the server was unreachable."""
         for invocation_id, stored in list(self._late.items()):
             if stored is None:
                 await self._run("delete", invocation_id)
@@ -256,19 +256,19 @@ class RedisStore:
                 del self._late[invocation_id]
 
     def note_alive(self, store_id: str, run_id: str) -> None:
-        """Note that the server answers, and which one it is: after a restart it may have lost what had begun."""
+        """Record that the server responds, and its IDs: after a restart it may have lost running invocations."""
         facts = f"{store_id} {run_id} {self._address.prefix}"
         self.instance_id = hashlib.sha256(facts.encode()).hexdigest()[:32]
         self._server = store_id, run_id
         if self.failure is not None:
             self.failure = None
-            logger.info("The event store %s can be used again.", self._address.place)
+            logger.info("The event store %s is available again.", self._address.place)
 
     def note_failure(self, error: BaseException) -> StoreError:
-        """Note that the server cannot be used, in the log too when that is news."""
+        """Record that the server cannot be used; log it the first time."""
         reason = str(error).rstrip(".") or type(error).__name__
         if self.failure is None:
-            what = "The event store %s cannot be used: %s. Until it can, durable calls are refused."
+            what = "The event store %s cannot be used: %s. Durable calls are refused until it is available again."
             logger.error(what, self._address.place, reason)
         self.failure = reason
         return StoreError(reason)
@@ -304,7 +304,7 @@ class RedisStore:
 
 
 class RedisWatch:
-    """One reader of an invocation that runs elsewhere."""
+    """One reader of an invocation that runs in another replica."""
 
     def __init__(self, store: RedisStore, inbox: Inbox, invocation_id: str, reader: str) -> None:
         self._store = store
@@ -314,7 +314,7 @@ class RedisWatch:
         self._news = inbox.news_of(invocation_id)
 
     async def tell(self, position: int) -> None:
-        """Tell the replica where it runs what this reader was sent, so that it waits for it as for its own."""
+        """Report to the replica where it runs up to where this reader has read, so that the producer waits for it."""
         await self._store.tell(self._id, "read", self._reader, position)
 
     def wake(self) -> None:
@@ -322,17 +322,17 @@ class RedisWatch:
         self._news.set()
 
     async def wait(self, seconds: float) -> None:
-        """Return when there is news of the invocation, or after so many seconds."""
+        """Wait until there is news of the invocation, for `seconds` at most."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), seconds)
         self._news.clear()
 
     async def close(self) -> None:
-        """Tell that replica that this reader has left."""
+        """Report to that replica that this reader has left."""
         self._inbox.forget(self._id, self._news)
         await self._store.tell(self._id, "left", self._reader)
 
 
 def _counted(entries: list[Entry]) -> list[Any]:
-    """Return entries as the scripts take them: how many, then the three parts of each."""
+    """Return entries as arguments of the scripts: their count, then the three parts of each."""
     return [len(entries), *(part for entry in entries for part in entry)]

@@ -1,4 +1,4 @@
-"""Invocations that are read in a different process than the one where they run, with the same store."""
+"""Invocations that run in another process with the same store, and are read in this one."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 _BLOCKS: Final = 16
 """How many blocks are read at once."""
 _LOOK_SECONDS: Final = 1.0
-"""How long news are waited for before it is looked without."""
+"""How long to wait for a message before reading the store without one."""
 _BEHIND_SECONDS: Final = 0.05
-"""The same while a reader here has not been sent everything, and the other process may wait for it."""
+"""The same while a reader of this process has not been sent everything, so the other process may wait for it."""
 REACH_SECONDS: Final = 10.0
-"""How long an event is waited for that its caller has had already, and an invocation that the store has lost."""
+"""How long to wait for an event that the caller already has, or for an invocation that the store has lost."""
 
 
 class RemoteInvocation(Transcript):
-    """One that runs elsewhere: its state and events are followed, not made.
+    """An invocation that runs in another process; its state and events are read from the store.
 
-    While it has subscribers, the process where it runs knows of them.
+    While it has subscribers, the other process knows of them.
 
     Args:
-        keeper: Whose callers subscribe.
-        context: With its ids.
-        store: Where it is followed.
-        reading: What is known of it.
+        keeper: This process's durable invocations.
+        context: A context with its IDs.
+        store: The shared store.
+        reading: Its current state.
     """
 
     durable: bool = True
@@ -82,7 +82,7 @@ class RemoteInvocation(Transcript):
         return subscriber
 
     async def reach(self, event_id: int) -> None:
-        """See `Transcript.reach`. Who was sent it by that process may come here before the store has it."""
+        """See `Transcript.reach`. A caller that got the event from that process may come before the store has it."""
         deadline = time.monotonic() + REACH_SECONDS
         while event_id > self.last_event_id and not self.is_over and time.monotonic() < deadline:
             if (reading := await self._store.read(self.id, 0, 0)) is not None:
@@ -92,23 +92,23 @@ class RemoteInvocation(Transcript):
             await asyncio.sleep(_BEHIND_SECONDS)
 
     def on_left(self, subscriber: Subscriber) -> None:
-        """Let the process where it runs hear it at once."""
+        """Report it to the other process at once."""
         if self._watch is not None:
             self._watch.wake()
 
     def cancel(self) -> None:
-        """Ask the process where it runs to cancel it."""
+        """Request a cancel from the other process."""
         self.cancelling = self._keeper.spawn(self._store.cancel(self.id))
 
     def hang_up(self, error: Exception) -> None:
-        """Cut its streams, which go on in other processes: this one ends. Who has had nothing yet gets the error."""
+        """Cut its streams, because this process ends. Callers that were sent nothing yet get the error."""
         for subscriber in list(self.subscribers):
             subscriber.hang_up(error)
 
     async def _follow(self) -> None:
         watch = self._watch = self._store.watch(self.id)
         told: int | None = None
-        is_first = True  # whoever has left since has been here
+        is_first = True  # report the subscriber even if it has left already
         try:
             while is_first or (self.subscribers and not self.is_over):
                 is_first = False
@@ -120,7 +120,7 @@ class RemoteInvocation(Transcript):
                 except RefusedError as error:
                     return self.hang_up(error)
                 except StoreError:
-                    pass  # in a moment again
+                    pass  # retried after the wait
                 if self.subscribers and not self.is_over:
                     is_behind = any(each.sent < self.log.last_id for each in self.subscribers)
                     await watch.wait(_BEHIND_SECONDS if is_behind else _LOOK_SECONDS)
@@ -133,7 +133,7 @@ class RemoteInvocation(Transcript):
 
     def _drop_log(self) -> None:
         if self._log is not None:
-            self.kept_log.close_extended()  # its share of the memory is for others
+            self.kept_log.close_extended()  # releases its share of the memory
             self._log, self._is_partial = None, False
 
     async def _tell(self, watch: RedisWatch, sent: int, told: int | None) -> int:
@@ -142,7 +142,7 @@ class RemoteInvocation(Transcript):
         return sent
 
     async def _look(self, most: int) -> bool:
-        """Read what is new, at most so many blocks, and say whether there was a block."""
+        """Read at most `most` new blocks, and return whether there was one."""
         log = self.kept_log
         reading = await self._store.read(self.id, log.last_id, most)
         if reading is None:
@@ -171,7 +171,7 @@ class RemoteInvocation(Transcript):
             self._wake_subscribers()
 
     def _extend(self, log: KeptLog, entry: Entry) -> None:
-        if entry.first_id > log.last_id + 1:  # the reader was too slow, and what comes next is gone
+        if entry.first_id > log.last_id + 1:  # the reader was too slow, and the next events are gone
             sentence = f"The events after {log.last_id} are no longer kept; the first that is kept is {entry.first_id}."
             return self.hang_up(EventsEvictedError(sentence, first_event_id=entry.first_id))
         log.extend(entry)
@@ -183,7 +183,7 @@ class RemoteInvocation(Transcript):
         self._end(stored, stored.events)
 
     def _miss(self) -> None:
-        """Note that the store does not have it; for some seconds the process where it runs may bring it back."""
+        """Handle that the store doesn't have it; the other process may write it again within some seconds."""
         now = time.monotonic()
         self._missed_since = self._missed_since or now
         if now - self._missed_since > REACH_SECONDS:
@@ -195,7 +195,7 @@ class RemoteInvocation(Transcript):
 
     def _end(self, stored: StoredInvocation, held: HeldEvents) -> None:
         log = self.kept_log
-        is_ahead = log.last_id >= held.last_id  # a reader had events that the store has not
+        is_ahead = log.last_id >= held.last_id  # a reader has events that the store has lost
         log.only_text, log.typed = held.only_text, held.typed
         for entry in held.entries():
             self._extend(log, entry)
@@ -208,12 +208,12 @@ class RemoteInvocation(Transcript):
 
 
 class RemoteReaders:
-    """Readers elsewhere of invocations that run here; see `shared_store.RunningHere`.
+    """Readers in other processes of invocations that run here; see `shared_store.RunningHere`.
 
-    Each is a subscriber of its invocation, as those that are answered here: somebody waits, and has read so far.
+    Each is a subscriber of its invocation, like the callers of this process.
 
     Args:
-        running: What runs here, by its id.
+        running: The invocations that run here, by ID.
     """
 
     def __init__(self, running: Mapping[str, Transcript]) -> None:
@@ -233,7 +233,7 @@ class RemoteReaders:
         elif known is None:
             try:
                 subscriber = invocation.subscribe(position=position)
-            except EventsEvictedError:  # it is told by the store
+            except EventsEvictedError:  # the store reports it to the reader
                 subscriber = invocation.subscribe(position=NOT_READING)
             self._subscribers[reader] = invocation, subscriber
         else:
@@ -244,7 +244,7 @@ class RemoteReaders:
                 log.look_again()
 
     def forget_readers(self, prefix: str) -> None:
-        """See `shared_store.RunningHere`. Those of invocations that are over are forgotten too."""
+        """See `shared_store.RunningHere`. Removes readers of finished invocations too."""
         for reader, (invocation, _) in list(self._subscribers.items()):
             if reader.startswith(prefix) or invocation.is_over:
                 self._leave(reader)

@@ -1,4 +1,4 @@
-"""What processes tell each other that use one store: what one of them runs, the others find, read and cancel."""
+"""The interface between processes that share a store: each can find, read and cancel invocations of the others."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ if TYPE_CHECKING:
 
 _RETRY_AFTER_SECONDS: Final = 1.0
 LOST: Final = -1
-"""What `append` returns for an invocation that was ended by another process."""
+"""Result of `append` for an invocation that another process has ended."""
 
 
 class RefusedError(UnavailableError):
-    """An invocation was refused in the process where it was to run: nothing was started."""
+    """The process where an invocation should run refused it: nothing was started."""
 
     def __init__(self) -> None:
         super().__init__(
-            "Another replica has refused this invocation before it began, so nothing was started.",
+            "Another replica refused this invocation before it started, so nothing was started.",
             error_type=UnavailableError.__name__,
             retry_after=_RETRY_AFTER_SECONDS,
         )
 
 
-class Said(NamedTuple):
-    """What an invocation has said since it was last written.
+class NewEvents(NamedTuple):
+    """The events of an invocation since it was last written.
 
     Attributes:
         entries: Its new blocks.
         after: Number of the last event before them.
-        first_id: Number of the oldest event that is still held.
-        only_text: See `EventLog`, as for `typed`.
+        first_id: Number of the oldest event that is still kept.
+        only_text: See `EventLog`.
+        typed: See `EventLog`.
     """
 
     entries: list[Entry]
@@ -44,12 +45,12 @@ class Said(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """An invocation as another process sees it.
+    """An invocation, as read from the store by another process.
 
     Attributes:
-        stored: What is known of it, without its events and its value.
-        held: Some of its events, and the number of its newest one.
-        first_id: Number of the oldest event that is held.
+        stored: Its state, without its events and its value.
+        held: The number of its newest event, and its flags.
+        first_id: Number of the oldest event that is kept.
         entries: Blocks of events, as many as were read at once.
     """
 
@@ -60,13 +61,13 @@ class Reading(NamedTuple):
 
 
 class RunningHere(Protocol):
-    """What other processes want of the invocations that run in this one; see `remote_invocation.RemoteReaders`."""
+    """What other processes may do with invocations that run in this one; see `remote_invocation.RemoteReaders`."""
 
     def cancel_running(self, invocation_id: str) -> None:
         """Cancel it, if it runs here."""
 
     def note_reader(self, invocation_id: str, reader: str, position: int | None) -> None:
-        """Note that `reader`, in another process, was sent all events up to a number, or has left (None)."""
+        """Record that `reader`, in another process, was sent all events up to a number, or has left (None)."""
 
     def forget_readers(self, prefix: str) -> None:
-        """Note that all readers have left whose names begin so."""
+        """Record that all readers have left whose names begin with `prefix`."""

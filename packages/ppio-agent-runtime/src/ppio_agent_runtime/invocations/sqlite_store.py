@@ -1,7 +1,7 @@
 """Invocations on disk, so that they survive a restart of the process: `event_store="sqlite:///path"`.
 
-One thread owns the database (stdlib sqlite3, write-ahead log); the event loop only hands it work. What was running when
-the process died is found by the next one, and reported as failed with `Interrupted`.
+One thread owns the database (stdlib sqlite3, write-ahead log); the event loop only hands it work. After a crash, the
+next process reports the invocations that were running as failed with `Interrupted`.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from .store import (
 
 T = TypeVar("T")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-"""Linux: another one after each start of the machine (random(4))."""
+"""Linux: an ID that changes with each boot (random(4))."""
 _PASSING_ERRORS: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT})
 _PASSING_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 URL_PREFIX: Final = "sqlite:///"
 _VERSION: Final = 1
 _COST_BYTES: Final = 1024
-"""What a row costs besides its events and its body."""
+"""Bytes of a row besides its events and its body."""
 _COLUMNS: Final = (
     "id, caller, session, key, fingerprint, state, form, request_id, session_id, created_at, started_at, finished_at, "
     "status, closing, headers, body, only_text, first_id, last_id, events, size"
@@ -84,7 +84,7 @@ class SQLiteStore:
 
     Args:
         url: `sqlite:///relative/path` or `sqlite:////absolute/path`.
-        bounds: What is kept.
+        bounds: The limits.
 
     Raises:
         ConfigurationError: The URL is wrong.
@@ -101,10 +101,10 @@ class SQLiteStore:
         self.instance_id: str | None = None
 
     async def open(self) -> None:
-        """Open the database, and write what became of invocations that were running when it was used last.
+        """Open the database, and mark invocations that were running when it was last used as interrupted.
 
         Raises:
-            ConfigurationError: The path leads to nothing that can be used, or another process uses it.
+            ConfigurationError: The file can't be used, or another process uses it.
             StoreError: The disk is full, or the database is damaged.
         """
         if self._database is None:
@@ -112,38 +112,38 @@ class SQLiteStore:
             await asyncio.get_running_loop().run_in_executor(self._executor, self._open)
 
     async def begin(self, stored: StoredInvocation) -> StoredInvocation | None:
-        """Write an invocation that begins, unless its key is taken. Returns when that is committed."""
+        """Write a new invocation, unless its key is taken. Returns when that is committed."""
         return await self._write(stored, claims=True)
 
     async def finish(self, stored: StoredInvocation) -> StoredInvocation | None:
-        """Write an invocation, over what there was of it. Returns when that is committed."""
+        """Write a finished invocation, replacing its row. Returns when that is committed."""
         return await self._write(stored)
 
     async def delete(self, invocation_id: str) -> None:
-        """Forget an invocation."""
+        """Delete an invocation."""
         await self._ask(lambda database: database.execute("DELETE FROM invocations WHERE id = ?", (invocation_id,)))
 
     async def get(self, invocation_id: str) -> StoredInvocation | None:
-        """Return the invocation of this id; see `InvocationStore`."""
+        """Return the invocation with this ID; see `InvocationStore`."""
         found = await self._ask(lambda database: _read(database, "id = ?", (invocation_id,)))
         return found[0] if found else None
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
-        """Return the invocation that was asked for under this idempotency key."""
+        """Return the invocation with this idempotency key."""
         return await self._ask(lambda database: _read_by_key(database, scope))
 
     async def close(self) -> None:
-        """Write what is waiting and close the database."""
+        """Finish pending writes, and close the database."""
         executor, self._executor = self._executor, None
         if executor is not None:
             await asyncio.get_running_loop().run_in_executor(executor, self._close)
             executor.shutdown()
 
     async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """Return the answer of the database, in one transaction that is committed by then.
+        """Run a function in one transaction in the database's thread, commit, and return its result.
 
         Raises:
-            StoreError: It could not be asked.
+            StoreError: The database cannot be used.
         """
 
         def ask() -> T:
@@ -160,10 +160,10 @@ class SQLiteStore:
         return await asyncio.get_running_loop().run_in_executor(self._executor, ask)
 
     def _failed(self, error: sqlite3.Error | OSError) -> StoreError:
-        """Note that the database cannot be used, in the log too when that is news."""
+        """Record that the database cannot be used; log it the first time."""
         reason = str(getattr(error, "strerror", None) or error)
         if self.failure is None:
-            what = "The event store %r cannot be used: %s. Until it can, durable calls are refused."
+            what = "The event store %r cannot be used: %s. Durable calls are refused until it is available again."
             logger.error(what, str(self._path), reason)
         self.failure = reason
         return StoreError(reason)
@@ -180,7 +180,7 @@ class SQLiteStore:
         taken = await self._ask(write)
         if self.failure is not None:
             self.failure = None
-            logger.info("The event store %r can be used again.", str(self._path))
+            logger.info("The event store %r is available again.", str(self._path))
         return taken
 
     def _open(self) -> None:
@@ -203,14 +203,14 @@ class SQLiteStore:
         self._database, self.failure, self.instance_id = database, None, instance_id
 
     def _may_pass(self, error: sqlite3.Error | OSError) -> bool:
-        """Say whether the disk or the database is at fault, rather than the setting: the agent can do without."""
+        """Return whether the disk or the database is at fault, not the setting: then the agent starts without it."""
         if not isinstance(error, sqlite3.Error):
             return error.errno in _PASSING_ERRNOS
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without its extension
         return code in _PASSING_ERRORS or (code == sqlite3.SQLITE_NOTADB and _was_database(self._path))
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        # Exclusive: with two processes in one file, each would call what the other runs interrupted.
+        # Exclusive: with two processes on one file, each would mark the other's running invocations as interrupted.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
@@ -225,10 +225,10 @@ class SQLiteStore:
             self._prune(database)
 
     def _instance_id(self, database: sqlite3.Connection) -> str | None:
-        """Return what names this file since the machine started; None where the machine does not say when it did.
+        """Return an ID of this file since the last boot, or None if the system has no boot ID.
 
-        A power cut may lose the last commits (`synchronous = NORMAL`), and a copy of the file does not have what began
-        since then: neither may be taken for the store that had it.
+        A power cut may lose the last commits (`synchronous = NORMAL`), and a copy of the file misses later ones:
+        neither may have the ID of the store that had them.
         """
         with database:
             database.execute("INSERT INTO store SELECT ? WHERE NOT EXISTS (SELECT 1 FROM store)", (uuid.uuid4().hex,))
@@ -255,13 +255,13 @@ class SQLiteStore:
 
 
 def _make_private(path: Path) -> None:
-    """Let nobody else read the file, which holds answers of callers; SQLite gives its `-wal` the same mode."""
+    """Make the file readable only for its owner, as it has callers' results; SQLite gives `-wal` the same mode."""
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     path.chmod(0o600)
 
 
 def _was_database(path: Path) -> bool:
-    """Say whether a file begins as SQLite's do (its file format, section 1.3), or with the zeros of a lost block."""
+    """Return whether a file begins with SQLite's header (file format, section 1.3), or with zeros of a lost block."""
     with path.open("rb") as file:
         return file.read(16).strip(b"\0") in (b"SQLite format 3", b"")
 
@@ -279,7 +279,7 @@ def _read_by_key(database: sqlite3.Connection, scope: KeyScope) -> StoredInvocat
 
 
 def _row(stored: StoredInvocation) -> tuple[Any, ...]:
-    """Return an invocation as the values of the columns."""
+    """Return the values of an invocation's row."""
     blocks, last_id, only_text, typed = stored.events or HeldEvents([], 0, only_text=True)
     events = b"".join([block for _, block in blocks])
     status = closing = body = None
@@ -311,7 +311,7 @@ def _row(stored: StoredInvocation) -> tuple[Any, ...]:
 
 
 def _stored(*row: Any) -> StoredInvocation:
-    """Return what was written by `_row`."""
+    """Return the invocation in a row."""
     name, caller, session, key, fingerprint, state, form, request_id, session_id, *times, status, closing = row[:14]
     headers, body, only_text, first_id, last_id, events, _ = row[14:]
     answer = None

@@ -1,4 +1,4 @@
-"""What is kept of invocations: plain data, behind a few async methods if it outlives the process."""
+"""Stored invocations as plain data, and the interface of stores that outlive the process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Form = Literal["value", "stream", "response"]
-"""What a handler made."""
+"""What kind of result a handler returned."""
 INTERRUPTED: Final = "Interrupted"
 """Error type, and form, of an invocation whose process ended before it did."""
 REMEMBERED_KEYS: Final = 100_000
@@ -26,7 +26,7 @@ _RETRY_AFTER_SECONDS: Final = 5.0
 
 
 class KeyScope(NamedTuple):
-    """Whose idempotency key it is."""
+    """An idempotency key with its scope: the caller and the session."""
 
     caller: str
     session: str
@@ -35,14 +35,14 @@ class KeyScope(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class Answer:
-    """What an invocation is answered with once it is over, however often somebody asks.
+    """The response of a finished invocation, the same for each request.
 
     Attributes:
         status: HTTP status.
-        envelope: The answer as JSON, without its result.
-        value: The result as JSON, where the handler made a value.
-        headers: Further response headers; of a response object of the handler all of them.
-        body: Of a response object of the handler, if it can be sent again.
+        envelope: The envelope as JSON, without its result.
+        value: The result as JSON, if the handler returned a value.
+        headers: Further response headers; all of them, if the handler returned a response object.
+        body: The body of such a response object, if it can be sent again.
     """
 
     status: int
@@ -53,12 +53,12 @@ class Answer:
 
     @property
     def size(self) -> int:
-        """How many bytes it takes."""
+        """Its size in bytes."""
         return len(self.envelope) + len(self.value or b"") + len(self.body or b"")
 
 
 class Ending(NamedTuple):
-    """How an invocation ends: its last state, its answer, and when that was, in unix seconds."""
+    """How an invocation ended: its final state, its response, and when, in unix seconds."""
 
     state: State
     answer: Answer
@@ -66,7 +66,7 @@ class Ending(NamedTuple):
 
     @property
     def event(self) -> tuple[bytes, bytes]:
-        """Kind and data of the event that tells it."""
+        """Kind and data of the closing event."""
         return b"done" if self.state == "succeeded" else b"error", self.answer.envelope
 
 
@@ -75,12 +75,12 @@ class StoredInvocation:
     """An invocation as plain data.
 
     Attributes:
-        scope: Of its idempotency key, if it was asked with one.
-        fingerprint: Digest of its body, to tell another request under the same key.
-        form: What the handler made; None where nothing came of it.
-        interrupted: Its process ended before it did; how many events there were is not known.
-        answer: What it is answered with, once it is over.
-        events: What it said; None where that follows from the answer.
+        scope: Its idempotency key, if it has one.
+        fingerprint: Digest of its body, to detect another request with the same key.
+        form: What kind of result the handler returned; None if it returned none.
+        interrupted: Its process ended before it did; the number of its events is unknown.
+        answer: Its response, once it is over.
+        events: Its events; None if they follow from the response.
     """
 
     id: str
@@ -98,7 +98,7 @@ class StoredInvocation:
     events: HeldEvents | None = None
 
     def held_bytes(self) -> int:
-        """Return how many bytes its answer and its events take."""
+        """Return the size of its response and its events, in bytes."""
         events = 0 if self.events is None else sum(len(block) for _, block in self.events.blocks)
         return events + (0 if self.answer is None else self.answer.size)
 
@@ -117,7 +117,7 @@ class StoreBounds:
 
 
 class StoreError(UnavailableError):
-    """The store cannot be used now; callers are told `UnavailableError`, for nothing was begun for them.
+    """The store cannot be used now; callers get `UnavailableError`, because nothing was started.
 
     Args:
         failure: Why, in a few words.
@@ -132,33 +132,33 @@ class StoreError(UnavailableError):
 
 
 class InvocationStore(Protocol):
-    """Keeps invocations beyond the process. All verbs may take a while, and raise a `StoreError` while that cannot be.
+    """Keeps invocations beyond the process. Methods raise `StoreError` while the store cannot be used.
 
-    What failed is the store's own to log, once until it works again.
+    The store logs failures itself, once until it works again.
 
     Attributes:
-        failure: Why it could not be used when it was tried last, in a few words; None when it could.
-        instance_id: Names what it has kept: whoever opens it knows every call that began under this name, and runs
-            none of them again. None while that is not known.
+        failure: Why the last attempt to use it failed, in a few words; None if it succeeded.
+        instance_id: Identifies the content of the store: a process that opens it under this ID knows every call that
+            was started under this ID, and so runs none of them again. None while it is unknown.
     """
 
     failure: str | None
     instance_id: str | None
 
     async def open(self) -> None:
-        """Get ready, and mark what was running in a process that is gone as interrupted.
+        """Open the store, and mark running invocations of a dead process as interrupted.
 
-        Asked again before each durable call: does nothing when it is open.
+        Called again before each durable call; does nothing if it is open.
 
         Raises:
-            ConfigurationError: It cannot be used as it is set.
+            ConfigurationError: It cannot be used with this setting.
         """
 
     async def close(self) -> None:
-        """Keep what is waiting to be kept, and let go."""
+        """Finish pending writes, and close the store."""
 
     async def begin(self, stored: StoredInvocation) -> StoredInvocation | None:
-        """Keep an invocation that begins, unless its key is taken: then return the one that has it, and keep nothing.
+        """Store a new invocation, unless its key is taken: then store nothing, and return the one that has the key.
 
         When it returns, the process may die without losing it.
 
@@ -167,13 +167,13 @@ class InvocationStore(Protocol):
         """
 
     async def finish(self, stored: StoredInvocation) -> StoredInvocation | None:
-        """Keep an invocation that is over; likewise. If it was found to be over before, return what is kept of it."""
+        """Store a finished invocation, likewise. If the store already has an end of it, return that one."""
 
     async def delete(self, invocation_id: str) -> None:
-        """Forget an invocation."""
+        """Delete an invocation."""
 
     async def get(self, invocation_id: str) -> StoredInvocation | None:
-        """Return the invocation of this id as it was kept last, running or over."""
+        """Return the invocation with this ID as last stored, running or over."""
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
         """Return the invocation that was asked for under this idempotency key, running or over.
@@ -191,14 +191,14 @@ def evicted() -> EventsEvictedError:
 
 
 def ending_of(stored: StoredInvocation) -> Ending:
-    """Return how an invocation ended that is over."""
+    """Return how a finished invocation ended."""
     assert stored.answer is not None
     assert stored.finished_at is not None
     return Ending(stored.state, stored.answer, stored.finished_at)
 
 
 def interrupted(stored: StoredInvocation) -> StoredInvocation:
-    """Return what an invocation becomes whose process died while it ran."""
+    """Return the final state of an invocation whose process died while it ran."""
     problem = ErrorResponse(500, "The agent's process ended while the invocation was running.", INTERRUPTED)
     stored.state, stored.form, stored.interrupted = "failed", None, True
     stored.finished_at = time.time()
@@ -211,7 +211,7 @@ def interrupted(stored: StoredInvocation) -> StoredInvocation:
 
 
 def value_in(chunks: list[bytes], form: Form | None, *, typed: bool) -> bytes | None:
-    """Return the result as one value from the chunks of what was kept, where the invocation has one besides them."""
+    """Return the result from the stored chunks as JSON, or None if the chunks themselves are the result."""
     if typed and chunks:
         from ..events.views import result_of  # for agents with events only
 
@@ -220,5 +220,5 @@ def value_in(chunks: list[bytes], form: Form | None, *, typed: bool) -> bytes | 
 
 
 def closing_events(envelope: bytes, number: int) -> HeldEvents:
-    """Return what is held of an interrupted invocation: its end, as the event of this number."""
+    """Return the log of an interrupted invocation: only its closing event, with this number."""
     return HeldEvents([(number, event_block(b"error", number, envelope))], number, only_text=True)

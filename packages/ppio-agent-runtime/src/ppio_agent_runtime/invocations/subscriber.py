@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from .event_log import EventLog
 
 TICKS_UNHEARD: Final = 1
-"""How many ticks nobody listens for a hang-up: a short call of many at once mostly meets one, hardly two."""
+"""After how many ticks to listen for a disconnect; most short calls end before the second tick, even under load."""
 
 
 class Subscribed(Protocol):
-    """What a subscriber needs of its invocation."""
+    """The part of an invocation that a subscriber uses."""
 
     @property
     def log(self) -> EventLog:
-        """What it reads."""
+        """Its events."""
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """Note that it has left. May be called any number of times."""
+        """Remove a subscriber. May be called any number of times."""
 
 
 class Channel(NamedTuple):
-    """How a response object of the handler is sent to a caller, as ASGI has it."""
+    """The ASGI connection of a caller, to which a response object of the handler can be sent."""
 
     scope: Scope
     receive: Receive
@@ -41,7 +41,7 @@ class Channel(NamedTuple):
 
 
 def listen(receive: Receive, on_gone: Callable[[], None]) -> asyncio.Task[None]:
-    """Call `on_gone` once the caller hangs up who is heard by `receive`; cancel the task to hear no more."""
+    """Call `on_gone` when `receive` reports that the caller disconnected; cancel the task to stop listening."""
 
     async def hear() -> None:
         with suppress(asyncio.CancelledError):
@@ -55,22 +55,21 @@ def listen(receive: Receive, on_gone: Callable[[], None]) -> asyncio.Task[None]:
 class Subscriber(LogReader):
     """A caller; see `Transcript.subscribe`. Leave it with `leave()` or `with`.
 
-    The last one that leaves a running invocation decides about it: at once, or when its resume window is over, the work
-    is stopped, unless it was to go on without callers. The clock of all invocations watches it, so a short wait costs
-    no task.
+    When the last one leaves a running invocation, the work is stopped, at once or after the resume window, unless it
+    should continue without callers. The clock of all invocations watches it, so a short wait needs no task.
 
     Args:
-        invocation: What it waits for.
-        position: Number of the event after which it reads; `NOT_READING` for none.
-        receive: Where its hanging up is heard; None for one that cannot.
+        invocation: The invocation.
+        position: Number of the event after which it reads; `NOT_READING` to read no events.
+        receive: Reports its disconnect; None if it can't disconnect.
         heartbeat_seconds: Silence after which `take` returns nothing; infinite for never.
-        channel: How to answer it, for one that can be sent a response object of the handler; None after that.
+        channel: Its connection, if it can be sent a response object of the handler; None after that.
         unacknowledged: See `LogReader`.
 
     Attributes:
         took_response: It was sent a response object of the handler, live.
         begun: Its stream has begun.
-        gone: It has hung up.
+        gone: It has disconnected.
     """
 
     __slots__ = (
@@ -110,14 +109,14 @@ class Subscriber(LogReader):
 
     @property
     def log(self) -> EventLog:
-        """What it reads."""
+        """The events of its invocation."""
         return self._invocation.log
 
     async def until(self, is_so: Callable[[], bool], seconds: float | None = None) -> None:
-        """Wait until the invocation is as wanted, for `seconds` at most.
+        """Wait until a condition is true, for `seconds` at most.
 
         Raises:
-            ClientGoneError: The caller hung up.
+            ClientGoneError: The caller disconnected.
         """
         time_is_up: list[bool] = []
         timer = None
@@ -141,14 +140,14 @@ class Subscriber(LogReader):
         self.position = self.sent = 0
 
     async def take(self) -> list[bytes]:
-        """Return what comes next in the log; see `EventLog.take`. Nothing at its end, or when a heartbeat is due.
+        """Return the next events of the log; see `EventLog.take`. Nothing at its end, or when a heartbeat is due.
 
         Raises:
-            ClientGoneError: The caller hung up.
+            ClientGoneError: The caller disconnected.
         """
         log = self._invocation.log
         taken: list[bytes] = []
-        self._quiet_since = 0.0  # the clock notes the time at its next tick, more cheaply than every take
+        self._quiet_since = 0.0  # set by the clock at its next tick, which is cheaper than in every `take`
         self._heartbeat_is_due = False
         self._is_taking = True
         try:
@@ -161,14 +160,14 @@ class Subscriber(LogReader):
 
     @property
     def at_end(self) -> bool:
-        """Whether it has read everything that will ever come."""
+        """Whether it has read all events of a closed log."""
         return self._invocation.log.is_read(self)
 
     async def chunks(self) -> list[bytes]:
-        """Take a stream to its end as it is made, so that its log need not have room for all of it.
+        """Read a stream to its end while it is made, so that its log doesn't need room for all of it.
 
         Raises:
-            ClientGoneError: The caller hung up.
+            ClientGoneError: The caller disconnected.
         """
         log, chunks = self.log, []
         while not self.at_end:
@@ -176,14 +175,14 @@ class Subscriber(LogReader):
         return chunks
 
     def take_channel(self) -> Channel:
-        """Return how to send it a response object of the handler, which it gets now."""
+        """Return its connection, to send it a response object of the handler."""
         channel, self.channel = self.channel, None
         assert channel is not None
         self.took_response = True
         return channel
 
     def on_tick(self, now: float) -> None:
-        """Look after the caller, at every tick of the clock.
+        """Check for a disconnect and a due heartbeat, at every tick of the clock.
 
         Args:
             now: The loop's time.
@@ -205,12 +204,12 @@ class Subscriber(LogReader):
             self._quiet_since += seconds
 
     def listen(self, receive: Receive) -> None:
-        """Hear from now on whether the caller hangs up, unless that is heard already."""
+        """Listen for a disconnect from now on, if it doesn't already."""
         if self._receive is None:
             self._receive, self._ticks = receive, 0
 
     def hang_up(self, error: Exception) -> None:
-        """Cut its stream, or have it refused with an error where nothing was sent yet."""
+        """Cut its stream, or respond with an error if nothing was sent yet."""
         if not self.gone:
             self.gone, self._refusal = True, error
             self.wake()
@@ -225,8 +224,8 @@ class Subscriber(LogReader):
             self._listener.cancel()
         self._invocation.unsubscribe(self)
 
-    def _time_is_up(self, told: list[bool]) -> None:
-        told.append(True)
+    def _time_is_up(self, time_is_up: list[bool]) -> None:
+        time_is_up.append(True)
         self.wake()
 
     def _note_gone(self) -> None:
@@ -236,7 +235,7 @@ class Subscriber(LogReader):
 
 
 def taker_of(response: Any, subscribers: Iterable[Subscriber]) -> Subscriber:
-    """Return the caller who has waited longest and can be sent a response that can be sent once.
+    """Return the caller to send a response to that can only be sent once: the one that has waited longest.
 
     Raises:
         SerializationError: There is none.
@@ -248,6 +247,6 @@ def taker_of(response: Any, subscribers: Iterable[Subscriber]) -> Subscriber:
     if waiting:
         raise came_too_late()
     raise SerializationError(
-        f"result is a {type(response).__name__}, which can only be sent to a caller who waits for it and whose "
-        "answer has not begun, and there is none. Return a generator or a value instead."
+        f"result is a {type(response).__name__}, which can only be sent to a caller that waits for it and whose "
+        "response has not begun; there is none. Return a generator or a value instead."
     )

@@ -1,7 +1,7 @@
 """One clock for everything that has a time limit.
 
-A timer and a listener for each invocation would cost more than a small handler itself. So there is one clock that ticks
-while anything runs; an invocation that is over before the next tick has paid nothing.
+A timer and a listener for each invocation would cost more than a small handler. So there is one clock that ticks while
+anything runs; an invocation that ends before the next tick costs nothing.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from ..observability.watchdog import LoopWatchdog
 
 TICK_SECONDS: Final = 0.05
-"""How exact deadlines, heartbeats and the notice of a disconnect are."""
+"""How exact deadlines, heartbeats and the detection of disconnects are."""
 _DOUBT_SECONDS: Final = 1.0
-"""How long the watchdog may take to tell a pause of the process from a blocked loop."""
+"""How long the watchdog may take to distinguish a pause of the process from a blocked loop."""
 
 
 class Watched(Protocol):
-    """Something that the clock looks after."""
+    """Something that the clock watches."""
 
     def on_tick(self, now: float) -> None:
-        """Look after it, at the loop's time `now`."""
+        """Check its time limits, at the loop's time `now`."""
 
     def postpone(self, seconds: float, before: float) -> None:
-        """Give back time in which the whole process did not run to what began before the time `before`."""
+        """Extend what began before the time `before` by the time during which the process was paused."""
 
 
 class Ticker:
     """The clock of one app, on one event loop.
 
     Args:
-        invocations: Those that run; watched without being added.
-        watchdog: Tells a pause of the process from a blocked loop.
+        invocations: The running invocations, all of which are watched.
+        watchdog: Distinguishes a pause of the process from a blocked loop.
         on_tick: Called at every tick.
     """
 
@@ -53,14 +53,14 @@ class Ticker:
         self._gap_middle = 0.0
 
     def reset(self) -> None:
-        """Start again on the running loop, after an earlier life of the app may have ended on another one."""
+        """Reset for a new lifespan on the running loop; an earlier one may have ended on another loop."""
         self._others.clear()
         self._limited.clear()
         self._handle = None
         self._last_tick = 0.0
 
     def start(self) -> None:
-        """Tick from now on, while there is anything to watch."""
+        """Tick while there is anything to watch."""
         if self._handle is None:
             loop = asyncio.get_running_loop()
             self._last_tick = self._last_tick or loop.time()
@@ -81,7 +81,7 @@ class Ticker:
         self.start()
 
     def release(self, task: asyncio.Task[Any]) -> bool:
-        """Say whether `task` was in time."""
+        """End the limit of `task`, and return whether it was still within it."""
         return self._limited.pop(task, None) is not None
 
     def cancel_limited(self) -> None:
@@ -112,10 +112,10 @@ class Ticker:
                 task.cancel()
 
     def _process_slept(self, now: float) -> bool:
-        """Say whether the whole process stood still since the last tick, and give the time back to everybody.
+        """Return whether the process was paused since the last tick, and extend all time limits by the pause.
 
-        A sandbox that was paused must not wake to a storm of timeouts. A gap in the ticks may also be a handler that
-        blocks the loop, which counts; the watchdog's thread knows, and until it has looked nobody is judged.
+        A paused sandbox must not cause timeouts when it resumes. A gap in the ticks may also be a handler that blocks
+        the loop, which does count; the watchdog's thread knows, and until it has checked, nothing times out.
         """
         gap, self._last_tick = now - self._last_tick, now
         if gap > PAUSED_SECONDS:

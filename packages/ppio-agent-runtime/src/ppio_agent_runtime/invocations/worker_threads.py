@@ -1,7 +1,7 @@
-"""Threads for `def` handlers and generators: grown when needed, never shared with `/ping`, never waited for at exit.
+"""Threads for `def` handlers and generators: started on demand, not shared with `/ping`, not waited for at exit.
 
-`concurrent.futures` would do, at twice the cost of a hand-over and with threads that hold up the exit of the process
-while a handler blocks. Here a hand-over is one `SimpleQueue.put` and one `call_soon_threadsafe` back.
+With `concurrent.futures`, handing over a job would cost twice as much, and threads of blocked handlers would delay the
+exit of the process. Here it takes one `SimpleQueue.put`, and one `call_soon_threadsafe` for the result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Release = Callable[[], None]
 
 
 class EarlyResult(NamedTuple):
-    """What a job returns whose caller need not wait for its end.
+    """The result of a job that is not over yet.
 
     Attributes:
         value: The job's result.
@@ -47,8 +47,8 @@ class WorkerThreads:
     Attributes:
         threads: How many have been started; idle ones stay.
         unfinished: How many jobs are running or waiting for a thread.
-        hold: Called on the event loop for each job with its context; what it returns, if anything, is called there
-            once the job's thread is done with it. So a limit of concurrency can count the work that nobody waits for.
+        hold: Called on the event loop for each job with its context; may return a function that is called there once
+            the job's thread is done. So concurrency limits count threads whose caller has stopped waiting.
     """
 
     def __init__(self, most: int) -> None:
@@ -73,7 +73,7 @@ class WorkerThreads:
         self._put(_Job(context, function, args, None, loop, self.hold and self.hold(context)))
 
     def close(self) -> None:
-        """Let the threads end, each when its job is done. The next job starts new ones."""
+        """Stop the threads, each when its job is done. The next job starts new ones."""
         with self._lock:
             jobs, self._jobs = self._jobs, SimpleQueue()
             threads, self.threads = self.threads, 0
@@ -82,9 +82,9 @@ class WorkerThreads:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Let another thread do the work of the calling one, whose job has to wait inside. For use within a job.
+        """Allow one more thread while the calling job waits inside the block.
 
-        When it goes on there may be more at work than `most`; the surplus ends as soon as jobs do.
+        When it continues there may be more threads at work than `most`; the surplus ends with the next jobs.
         """
         with self._lock:
             self._suspended += 1
@@ -111,7 +111,7 @@ class WorkerThreads:
         )
         try:
             thread.start()
-        except RuntimeError:  # the system gives no more of them: those that are there must do
+        except RuntimeError:  # the system allows no more threads
             if self.threads <= self._suspended:
                 raise
         else:
@@ -122,7 +122,7 @@ class WorkerThreads:
             context, function, args, future, loop, release = job
             result = error = None
             try:
-                if future is None or not future.cancelled():  # else its caller gave up while it waited for a thread
+                if future is None or not future.cancelled():  # it may be, if it waited for a thread
                     result = context.run(function, *args)
                 if type(result) is EarlyResult:
                     rest = result.rest
@@ -140,7 +140,7 @@ class WorkerThreads:
                 with suppress(RuntimeError):  # the loop has been closed, and the service with it
                     loop.call_soon_threadsafe(release)
             _hand_back(future, loop, result, error)
-            # Keep nothing of a finished job alive while waiting for the next one.
+            # Keep no references to a finished job while waiting for the next one.
             del job, context, function, args, future, loop, release, result, error
             if is_surplus:
                 return
@@ -151,7 +151,7 @@ def _hand_back(
 ) -> None:
     if future is None or loop is None:
         return
-    with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+    with suppress(RuntimeError):  # the loop is closed, so nothing awaits the future
         loop.call_soon_threadsafe(_settle, future, result, error)
 
 

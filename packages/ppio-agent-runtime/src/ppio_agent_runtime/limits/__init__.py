@@ -1,4 +1,4 @@
-"""The limits of a service: what is checked between a parsed request and the agent's code."""
+"""Rate limits and concurrency limits, checked between a parsed request and the agent's code."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from .rate_limit import RateLimitState
 
 _NO_ADDRESS: Final = "local"
-"""What a peer without an address counts as: a Unix socket, or a call from inside."""
+"""The address for peers that have none: a Unix socket, or a call in process."""
 
 
 class AdmissionControl:
-    """All limits of one service, the caller's rate limit and then a slot; see `invocations.invocation.Admission`.
+    """All limits of one service: first the rate limit, then concurrency; see `invocations.invocation.Admission`.
 
     Args:
-        config: Has the limits.
-        workers: The threads for plain functions, which keep slots taken.
+        config: The limits.
+        workers: The threads for plain functions, which hold slots too.
     """
 
     def __init__(self, config: AgentConfig, workers: WorkerThreads) -> None:
@@ -47,7 +47,7 @@ class AdmissionControl:
     def try_acquire(self, invocation: Invocation) -> bool:
         """See `invocations.invocation.Admission.try_acquire`."""
         limiter, context = self._rate_limiter, invocation.context
-        if limiter is not None and context.parent is None:  # an agent that calls itself is no caller
+        if limiter is not None and context.parent is None:  # an agent's call of itself is not counted
             state = limiter.try_hit(_key_of(limiter, context))
             if state is None:
                 return False
@@ -63,7 +63,7 @@ class AdmissionControl:
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
-        """Close what was opened for counting, on the loop that used it, when the service ends."""
+        """Close the rate limit's storage at shutdown, on the loop that used it."""
         yield
         if self._rate_limiter is not None:
             await self._rate_limiter.close()
@@ -74,7 +74,7 @@ def _key_of(limiter: RateLimitCounter, context: RequestContext) -> str:
 
 
 def _check(limiter: RateLimitCounter, state: RateLimitState, context: RequestContext) -> None:
-    """Let the answer carry the limit's response fields, and raise `refusal` where it is one too many."""
+    """Add the rate limit's fields to the response, and raise `refusal` if the limit is exceeded."""
     context.response_headers = limiter.response_headers(state)
     if not state.allowed:
         raise limiter.refusal(state)

@@ -28,12 +28,12 @@ _RETRY_AFTER_SECONDS: Final = 1.0
 
 
 class _Slot:
-    """What one invocation occupies, or waits for in the queue.
+    """The slot of one invocation, or its place in the queue.
 
     Attributes:
-        holders: How many things must end before it is free: the invocation itself, its threads, and its children.
+        holders: How many must end before the slot is free: the invocation itself, its threads, and its children.
         over: The invocation has ended; only a thread is left.
-        admitted: Of one that waits: True once it is taken, False when the service drains.
+        admitted: For one that waits: True when it gets the slot, False when the service drains.
     """
 
     __slots__ = ("admitted", "holders", "invocation", "over", "session")
@@ -50,11 +50,11 @@ class Concurrency:
     """The slots of one service.
 
     Args:
-        limit: Slots in the process, None for any number.
-        per_session: Slots of one session, None for any number. Invocations without a session do not count for one.
+        limit: Slots in the process, None for no limit.
+        per_session: Slots of one session, None for no limit. Invocations without a session are not limited by it.
         when_busy: What happens to an invocation that finds no slot: `reject` refuses it; `queue` lets it wait, first
-            come, first served, those of one session in order; `interrupt` cancels the oldest of its session and takes
-            over its slot, and refuses it where only the process is full.
+            come, first served, those of one session in order; `interrupt` cancels the oldest of its session and gives
+            it that slot, but refuses it if only the process is full.
         max_queue: Invocations that may wait.
     """
 
@@ -79,8 +79,8 @@ class Concurrency:
         return len(self._queue)
 
     def try_acquire(self, invocation: Invocation) -> bool:
-        """Take a slot for `invocation` if there is one, and say whether there was."""
-        if (shared := self._slot_of(invocation.context.parent)) is not None:  # to wait for another one might never end
+        """Take a slot for `invocation` if there is one; return whether there was."""
+        if (shared := self._slot_of(invocation.context.parent)) is not None:  # waiting for another could deadlock
             self._shared[invocation.context] = shared
             shared.holders += 1
             return True
@@ -91,7 +91,7 @@ class Concurrency:
         return True
 
     async def acquire(self, invocation: Invocation) -> None:
-        """Take a slot for `invocation`, waiting for one where that is allowed.
+        """Take a slot for `invocation`, waiting for one if that is allowed.
 
         Raises:
             UnavailableError: The process or the queue is full, or the service drains.
@@ -114,7 +114,7 @@ class Concurrency:
             raise draining_error()
 
     def release(self, invocation: Invocation) -> None:
-        """Note that an invocation is over; its slot is free once its threads have returned."""
+        """Record that an invocation is over; its slot is free once its threads have returned."""
         if (shared := self._shared.pop(invocation.context, None)) is not None:
             return self._free(shared)
         slot = self._slots[invocation.context]
@@ -129,7 +129,7 @@ class Concurrency:
                 slot.admitted.set_result(False)
 
     def hold(self, context: RequestContext | None) -> Callable[[], None] | None:
-        """Keep the slot of an invocation taken until what this returns is called, on the same event loop."""
+        """Hold the slot of an invocation until the returned function is called, on the same event loop."""
         slot = self._slot_of(context)
         if slot is None:
             return None
@@ -168,9 +168,9 @@ class Concurrency:
         self._admit_waiting()
 
     def _admit_waiting(self) -> None:
-        """Give free slots to those who wait, in the order in which they came.
+        """Give free slots to waiting invocations, in the order of their arrival.
 
-        Whoever is left waits for a slot that a newcomer could not have either, so nobody is overtaken.
+        Those that remain wait for a slot that a new invocation could not get either, so none is overtaken.
         """
         for slot in list(self._queue):
             if self._is_full():
@@ -181,7 +181,7 @@ class Concurrency:
                 slot.admitted.set_result(True)
 
     def _check_may_wait(self, session: str | None) -> None:
-        """Return when an invocation may wait for a slot; with `interrupt`, after making one free."""
+        """Raise an error if an invocation may not wait for a slot; with `interrupt`, free one."""
         if self._when_busy == "queue":
             if len(self._queue) >= self._max_queue:
                 raise _full(f"The queue is full: {self._max_queue} invocations wait, the limit 'max_queue'.")
@@ -197,7 +197,7 @@ class Concurrency:
             )
 
     def _interrupt(self, session: str) -> None:
-        """Cancel the oldest invocations of a session, waiting ones too, until a newcomer fits in."""
+        """Cancel the oldest invocations of a session, waiting ones too, until a new one fits in."""
         assert self._per_session is not None
         running = [slot.invocation for slot in self._sessions.get(session, ()) if not slot.over]
         waiting = [slot.invocation for slot in self._queue if slot.session == session]

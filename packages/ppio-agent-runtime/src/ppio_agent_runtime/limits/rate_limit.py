@@ -1,8 +1,8 @@
-"""Counts requests per key in a sliding window, returns how many are left, and handles failures of its storage.
+"""Counts requests per key in a sliding window, and handles failures of the storage.
 
-The arithmetic is that of `limits` (its sliding window counter), which counts in Redis for replicas. In one process it
-is done here: the library's memory storage scans all its keys on the event loop with every request (12 ms at 100,000
-keys), keeps as many of them as callers invent, and takes 20 us where this takes 1.
+For replicas, the library `limits` counts in Redis with its sliding window counter. For one process, the same algorithm
+is here: the library's memory storage scans all its keys on the event loop with every request (12 ms at 100,000 keys),
+has no limit for their number, and takes 20 us where this takes 1.
 
 The response fields are those of draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4.
 """
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from .redis_storage import RedisStorage
 
 MAX_KEYS: Final = 20_000
-"""Keys that are counted in memory at most; beyond them the one that was not seen for longest is forgotten."""
+"""How many keys are counted in memory; beyond that, the least recently used one is dropped."""
 _STORAGE_SECONDS: Final = 1.0
-"""How long one decision may take; more, and the storage counts as gone."""
+"""How long one decision may take, before the storage counts as unreachable."""
 _RETRY_STORAGE_SECONDS: Final = 2.0
-"""How long a storage that is gone is left alone before one request tries it again, all others going without it."""
+"""How long an unreachable storage is not used, before one request tries it again."""
 
 
 class RateLimitState(NamedTuple):
@@ -43,7 +43,7 @@ class RateLimitState(NamedTuple):
         allowed: The request is allowed, and has been counted.
         remaining: Requests that the key has left now.
         reset_after: Seconds until it has more.
-        known: The storage answered; otherwise the three above say only what `on_storage_failure` decided.
+        known: The storage responded; otherwise the three above are what `on_storage_failure` decides.
     """
 
     allowed: bool
@@ -53,16 +53,16 @@ class RateLimitState(NamedTuple):
 
 
 class RateLimitCounter:
-    """The counts of a rate limit: `max_requests` in any `window_seconds`, for each key on its own.
+    """Counts requests for a rate limit: `max_requests` in any `window_seconds`, for each key.
 
     Args:
-        limit: What it counts for.
+        limit: The rate limit.
 
     Attributes:
-        storage_is_gone: Redis could not be reached when it was last asked.
+        storage_is_gone: Redis could not be reached on the last attempt.
 
     Raises:
-        ConfigurationError: The extra `[redis]` is not installed, or the storage's address is none.
+        ConfigurationError: The extra `[redis]` is not installed, or the storage's address is invalid.
     """
 
     def __init__(self, limit: RateLimit) -> None:
@@ -77,10 +77,10 @@ class RateLimitCounter:
             self._redis = RedisStorage(limit)
 
     def key_of(self, context: RequestContext, address: str) -> str:
-        """Return what a request counts for, in few characters and without a credential in it.
+        """Return the key under which a request is counted; it is short, and contains no credential.
 
-        A request counts for the key that authenticated it. If the service checks no keys, because a gateway in front of
-        it does, the request counts for the credential that it carries.
+        With `api_key`, that is the API key that authenticated it. If the service checks no keys, because a gateway in
+        front of it does, it is the credential that the request carries.
         """
         value: str | None = None
         if self.limit.key == "session":
@@ -94,15 +94,15 @@ class RateLimitCounter:
 
     @property
     def needs_storage(self) -> bool:
-        """It counts in Redis, which has to be waited for."""
+        """Whether it counts in Redis, so `hit` has to be awaited."""
         return self._redis is not None
 
     def try_hit(self, key: str) -> RateLimitState | None:
-        """Count one request of `key` as `hit` does; None where that has to be waited for, and nothing is counted."""
+        """Count one request of `key` as `hit` does; if that has to be awaited, count nothing and return None."""
         return self._state(*self._windows.hit(key)) if self._redis is None else None
 
     async def hit(self, key: str) -> RateLimitState:
-        """Count one request of `key` if it fits, and return what the limit says. Never raises for a storage."""
+        """Count one request of `key` if it is allowed, and return the state. Never raises for a failed storage."""
         if self._redis is None:
             return self._state(*self._windows.hit(key))
         now = time.monotonic()
@@ -116,11 +116,11 @@ class RateLimitCounter:
             return self._without_storage(error)
         if self.storage_is_gone:
             self.storage_is_gone = False
-            logger.warning("The rate limit's storage %s answers again.", self.limit.place)
+            logger.warning("The rate limit's storage %s is available again.", self.limit.place)
         return self._state(*counts)
 
     def response_headers(self, state: RateLimitState) -> Headers:
-        """Return the response fields `RateLimit-Policy` and `RateLimit`; none while the storage is gone."""
+        """Return the response fields `RateLimit-Policy` and `RateLimit`; none while the storage is unreachable."""
         if not state.known:
             return []
         policy = f'"{self.limit.key}";q={self.limit.max_requests};w={self.limit.window_seconds}'
@@ -146,10 +146,10 @@ class RateLimitCounter:
             await self._redis.close()
 
     def _state(self, allowed: bool, previous: int, current: int, left: float) -> RateLimitState:
-        """Return the state of a key whose running window has `left` seconds to go, from the counts of the last two.
+        """Return the state of a key from the counts of two windows, of which the current one has `left` seconds left.
 
-        Of the window before, so much counts as still lies within one length back from now, as if it had been spread
-        evenly.
+        The previous window counts by the part that is less than one window length ago, assuming that its requests were
+        spread evenly.
         """
         most, seconds = self.limit.max_requests, self.limit.window_seconds
         if not previous:
@@ -162,7 +162,7 @@ class RateLimitCounter:
             self._try_again_at = time.monotonic() + _RETRY_STORAGE_SECONDS
             if not self.storage_is_gone:
                 logger.error(
-                    "The rate limit's storage %s cannot be reached (%s). Until it answers, %s.",
+                    "The rate limit's storage %s cannot be reached (%s). Until it responds, %s.",
                     self.limit.place,
                     type(error).__name__,
                     "requests are not limited" if self.limit.on_storage_failure == "open" else "all requests get 503",
@@ -172,7 +172,7 @@ class RateLimitCounter:
 
 
 class _Window:
-    """The counts of one key: of the window that runs, and of the one before."""
+    """The counts of one key: of the current window, and of the previous one."""
 
     __slots__ = ("begins", "count", "previous")
 
@@ -183,15 +183,15 @@ class _Window:
 
 
 class SlidingWindows:
-    """The windows of many keys. Those of a key begin with its first request, as they do in Redis.
+    """The windows of many keys. The first window of a key begins with its first request, as in Redis.
 
-    Nothing here waits, so one object serves every event loop, one at a time.
+    It is not bound to an event loop.
 
     Args:
-        limit: Requests that one key may make.
-        window_seconds: In a span of so many seconds.
-        max_keys: Keys that are remembered.
-        clock: Returns seconds that never go back.
+        limit: How many requests one key may send.
+        window_seconds: Length of a window.
+        max_keys: How many keys are kept.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -207,10 +207,10 @@ class SlidingWindows:
         return len(self._windows)
 
     def hit(self, key: str) -> tuple[bool, int, int, float]:
-        """Count one request of `key` if it fits into the limit.
+        """Count one request of `key` if the limit allows it.
 
         Returns:
-            Whether it did, the counts of the previous and of the running window, and the seconds this one has left.
+            Whether it does, the counts of the previous and of the current window, and the seconds this one has left.
         """
         now = self._clock()
         window = self._windows.get(key)
@@ -235,7 +235,7 @@ class SlidingWindows:
         window.count = 0
 
     def _forget(self, now: float) -> None:
-        """Drop the oldest keys that are over, two for each new one, and what is beyond the bound."""
+        """Drop expired keys, at most two for each new one, and the oldest key beyond the limit."""
         for _ in range(2):
             oldest = next(iter(self._windows))
             over = now - self._windows[oldest].begins >= 2 * self._window_seconds

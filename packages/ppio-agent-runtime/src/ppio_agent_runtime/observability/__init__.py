@@ -1,1 +1,1 @@
-"""What can be seen from outside: health, metrics, log lines, traces."""
+"""Health, metrics, logs and traces."""

@@ -1,4 +1,4 @@
-"""`GET /ping`: uses no handler, no pool and no lock. An agent's own ping handler runs separately, with a time limit."""
+"""`GET /ping`: depends on no handler, pool or lock. The agent's ping handler runs separately, with a time limit."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _Answer = tuple[str, str | None, dict[str, Any]]
 
 
 class Health:
-    """How the service is: busy while work is in flight, unhealthy while draining or when its own ping handler says so.
+    """The health of the service: busy while work is in flight, unhealthy while draining or if its ping handler says so.
 
     Args:
         ping_timeout_seconds: Longest time for a ping handler.
-        run_async: Runs an async ping handler on the event loop of the handlers; None where that is the one of `ping`.
+        run_async: Runs an async ping handler on the event loop of the handlers; None if `ping` runs on the same loop.
 
     Attributes:
         draining: The service is shutting down.
-        details: Each returns further fields of the answer.
-        warnings: Each returns what goes into its message though the service works on, or None.
-        busy_checks: Each says whether there is work in flight.
-        is_exact: The word of the ping handler counts even while there is work.
+        details: Functions that return further fields of the response.
+        warnings: Functions that return a warning for its message, or None; they don't change the status.
+        busy_checks: Functions that return whether there is work in flight.
+        is_exact: The ping handler's status is used even while there is work.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Health:
         self._changed_at = int(time.time())
 
     def set_handler(self, handler: Any) -> None:
-        """Ask `handler` on every ping from now on.
+        """Call `handler` for every ping from now on.
 
         Raises:
             ConfigurationError: It cannot be called without arguments.
@@ -71,24 +71,24 @@ class Health:
         if not callable(handler) or inspect.isclass(handler):
             what = "above a class" if inspect.isclass(handler) else f"with parentheses or above {handler!r}"
             raise ConfigurationError(
-                f"A ping handler is a function that is called without arguments; @app.ping does not work {what}."
+                f"A ping handler is a function without required arguments; @app.ping does not work {what}."
             )
         try:
             inspect.signature(handler).bind()
         except (TypeError, ValueError) as error:
             raise ConfigurationError(
-                f"A ping handler is called without arguments, which {handler!r} does not take: {error}."
+                f"A ping handler is called without arguments, but {handler!r} requires some: {error}."
             ) from error
         self._handler = handler
 
     def reset(self) -> None:
-        """Start again, after an earlier life of the app may have ended on another event loop."""
+        """Reset for a new lifespan; an earlier one may have ended on another event loop."""
         self.draining = False
         self._check = None
         self.update()
 
     def update(self) -> str:
-        """Return the status as it is now, and note when it has changed. Wanted whenever work begins or has ended."""
+        """Return the current status, and record when it changes. Call this whenever work starts or ends."""
         status = self._own_status
         if self.draining:
             status = UNHEALTHY
@@ -100,7 +100,7 @@ class Health:
         return status
 
     async def ping(self) -> tuple[int, bytes]:
-        """Return HTTP status and JSON body of the answer."""
+        """Return HTTP status and JSON body of the response."""
         message: str | None = "draining" if self.draining else None
         extra: dict[str, Any] = {}
         if self._handler is not None and not self.draining:
@@ -118,9 +118,9 @@ class Health:
         return 503 if status == UNHEALTHY else 200, _encode_ping(extra, body)
 
     async def _ask(self, handler: PingHandler) -> _Answer:
-        """Return the handler's answer. Pings that arrive meanwhile share one call.
+        """Call the ping handler. Pings that arrive meanwhile share the call.
 
-        It is called on the agent's loop when it is async, else in a thread that no other work can occupy.
+        An async one runs on the agent's loop, any other in a thread of its own.
         """
         if self._check is None:
             if _is_async(handler):
@@ -132,16 +132,16 @@ class Health:
         try:
             return await asyncio.wait_for(asyncio.shield(self._check), self._timeout_seconds)
         except TimeoutError:
-            return UNHEALTHY, f"The ping handler did not answer within {self._timeout_seconds:g} s.", {}
+            return UNHEALTHY, f"The ping handler did not return within {self._timeout_seconds:g} s.", {}
 
     def _checked(self, check: asyncio.Future[_Answer]) -> None:
         self._check = None
         if not check.cancelled():
-            check.exception()  # seen here: the ping that started it may have given up
+            check.exception()  # marks it as retrieved: the ping that started it may have given up
 
 
 def _is_async(handler: PingHandler) -> bool:
-    """Say whether a function, partial, method or callable object is async."""
+    """Return whether a function, partial, method or callable object is async."""
     while isinstance(handler, partial):
         handler = handler.func
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
@@ -150,7 +150,7 @@ def _is_async(handler: PingHandler) -> bool:
 def _ask_plain(handler: PingHandler) -> _Answer:
     try:
         return read_answer(handler())
-    except BaseException as error:  # noqa: BLE001  # also SystemExit: whatever it is, the ping is answered
+    except BaseException as error:  # noqa: BLE001  # also SystemExit: the ping gets a response in any case
         return _raised(error)
 
 
@@ -161,7 +161,7 @@ async def _ask_async(handler: PingHandler) -> _Answer:
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise
         return _raised(error)
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # whatever it is, the ping is answered
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # as above
         return _raised(error)
 
 
@@ -170,7 +170,7 @@ def _raised(error: BaseException) -> _Answer:
 
 
 def read_answer(answer: Any) -> _Answer:
-    """Return status word, message and further fields of whatever a ping handler returned."""
+    """Return status, message and further fields from what a ping handler returned."""
     if answer is None:
         return HEALTHY, None, {}
     if hasattr(answer, "model_dump"):
@@ -186,12 +186,12 @@ def read_answer(answer: Any) -> _Answer:
         word = word.value
     status = _WORDS.get(str(word).strip().lower()) if isinstance(word, str | bool) else None
     if status is None:
-        return UNHEALTHY, f"The ping handler answered something unknown, of type {type(answer).__name__}.", extra
+        return UNHEALTHY, f"The ping handler returned an unknown status, of type {type(answer).__name__}.", extra
     return status, message if isinstance(message, str | None) else encode(message).decode(), extra
 
 
 def _encode_ping(extra: dict[str, Any], body: dict[str, Any]) -> bytes:
-    """Return the answer as JSON; when the agent's own fields cannot be, without them."""
+    """Return the response as JSON, without the agent's own fields if they can't become JSON."""
     extra = {key: value for key, value in extra.items() if key not in body}
     try:
         return encode(body | extra)

@@ -22,26 +22,26 @@ LogFormat = Literal["text", "json"]
 ID_FIELDS: Final = ("request_id", "session_id", "invocation_id")
 """The fields that every record has; None outside of invocations."""
 SPAN_FIELDS: Final = ("trace_id", "span_id")
-"""The fields that a record has too where a span of OpenTelemetry is current."""
+"""Further fields of a record if an OpenTelemetry span is active."""
 
 _NO_EXTRA: Final = frozenset(vars(logging.makeLogRecord({}))).union(
     ("message", "asctime", "taskName", "color_message", "timestamp", "level", "logger")
 )
-"""Fields that a record or a line has anyway, and uvicorn's coloured twin of the message; others are from `extra`."""
+"""Fields that every record or line has, and uvicorn's coloured copy of the message; others come from `extra`."""
 _MAX_TRACE_CHARS: Final = 64 * 1024
-"""How much is written of a traceback, the message of its exception included."""
+"""Longest traceback that is written, with the message of its exception."""
 _MISLEADING: Final = re.compile(r'[ \]="\\]')
 
 
 class RuntimeLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger that stays on.
+    """A logger that can't be disabled.
 
-    `logging.config.dictConfig` and `fileConfig` disable every logger that exists already, by default and without a
-    word; a failed invocation would then be told to nobody. To hear less, set the logger's level.
+    By default `logging.config.dictConfig` and `fileConfig` silently disable every existing logger, and failed
+    invocations would not be logged. To log less, set the logger's level.
     """
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the name is logging's
-        """Say whether a record of this level is wanted."""
+        """Return whether records of this level are logged."""
         self.logger.disabled = False
         return super().isEnabledFor(level)
 
@@ -81,18 +81,18 @@ def configure_logging(log_format: LogFormat | None = None, *, debug: bool = Fals
             # Not a program's own kind of handler, nor a file.
             if type(handler) is logging.StreamHandler and handler.stream in (sys.stderr, sys.stdout):
                 handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    # Of uvicorn's messages at start nothing is news; what it warns about comes through the root's handlers.
+    # uvicorn's messages at startup repeat ours; its warnings reach the root's handlers.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 def ids_of(context: RequestContext) -> dict[str, Any]:
-    """Return the ids as `extra` of a log call, for lines about an invocation that are not written inside of it."""
+    """Return the IDs as `extra` of a log call, for lines about an invocation that are logged outside of it."""
     return {name: getattr(context, name) for name in ID_FIELDS} | dict(context.span_ids)
 
 
 def span_ids(span_context: Any) -> dict[str, str]:
-    """Return the ids of a span of OpenTelemetry in hex, as its own exporters to logs write them."""
+    """Return the IDs of an OpenTelemetry span in hex, as its log exporters write them."""
     return {"trace_id": f"{span_context.trace_id:032x}", "span_id": f"{span_context.span_id:016x}"}
 
 
@@ -103,7 +103,7 @@ def type_name(error: BaseException) -> str:
 
 
 class _RecordFactory:
-    """A factory of log records around the one that was there before: it adds the ids of the current invocation."""
+    """Wraps the previous factory of log records, and adds the IDs of the current invocation."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -114,7 +114,7 @@ class _RecordFactory:
         fields = _Fields(vars(record))
         for name in ID_FIELDS:
             fields.setdefault(name, None if context is None else getattr(context, name))
-        # Where somebody traces the module is loaded, or another thread is at it; nobody else pays for it.
+        # Not imported: with tracing the module is loaded, and without it this costs nothing.
         if (current_span := getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)) is not None:
             current = current_span().get_span_context()
             if current.is_valid:
@@ -124,10 +124,10 @@ class _RecordFactory:
 
 
 class _Fields(dict[str, Any]):
-    """A record's fields, of which the ids do not count as taken.
+    """The fields of a record, in which IDs may be overwritten.
 
-    `logging` refuses an `extra` that names a field which a record has already, and `extra={"request_id": …}` is common.
-    It goes on working: who gives an id of that name means it.
+    `logging` refuses an `extra` with a name that the record already has, but `extra={"request_id": …}` is common, and
+    must keep working.
     """
 
     def __contains__(self, name: object) -> bool:
@@ -137,7 +137,7 @@ class _Fields(dict[str, Any]):
 class TextFormatter(logging.Formatter):
     """`2026-01-31 12:00:00,000 INFO name: message [request=… session=… invocation=…]`, the traceback below it.
 
-    A formatter must not fail: an exception in logging would hide the very thing that was to be logged.
+    A formatter must not fail: an exception in logging would hide what should be logged.
     """
 
     def __init__(self) -> None:
@@ -155,18 +155,18 @@ class TextFormatter(logging.Formatter):
         return cut(super().formatException(ei), _MAX_TRACE_CHARS)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; one whose message and arguments do not fit together says so."""
-        if record.exc_text:  # of another formatter
+        """Return the line; if message and arguments don't match, it says so."""
+        if record.exc_text:  # cached by another formatter
             record.exc_text = cut(record.exc_text, _MAX_TRACE_CHARS)
         return super().format(_printable(record))
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object in ASCII for each record (RFC 8259), whatever the record holds.
+    """One JSON object in ASCII for each record (RFC 8259), whatever the record contains.
 
-    Always `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`; during an invocation its three ids; `trace_id` and
-    `span_id` of the current span where OpenTelemetry traces; what was given by `extra`; for an exception `exception`
-    with `type`, `message` and `stacktrace`.
+    It has `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`; during an invocation its three IDs; `trace_id` and
+    `span_id` if an OpenTelemetry span is active; the fields of `extra`; and for an exception `exception` with `type`,
+    `message` and `stacktrace`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -186,17 +186,17 @@ class JsonFormatter(logging.Formatter):
             line["stack"] = record.stack_info
         try:
             return _encode(line)
-        except (ValueError, TypeError, RecursionError):  # NaN, a circle, keys that are no texts, too deep
+        except (ValueError, TypeError, RecursionError):  # NaN, circular, too deep, keys that are not strings
             return _encode({_text_of(name): _plain(value) for name, value in line.items()})
 
 
 def _printable(record: logging.LogRecord) -> logging.LogRecord:
-    """Return a record whose message can be made; where the arguments do not fit, a copy that says so."""
+    """Return the record if its message can be formatted, else a copy whose message says that it can't."""
     try:
         record.getMessage()
     except Exception as error:  # noqa: BLE001  # a formatter must not fail
         copy = logging.makeLogRecord(vars(record))
-        copy.msg = f"{_text_of(record.msg)} [the arguments of this log call do not fit: {type(error).__name__}]"
+        copy.msg = f"{_text_of(record.msg)} [the arguments of this log call don't match it: {type(error).__name__}]"
         copy.args = None
         return copy
     return record
@@ -205,7 +205,7 @@ def _printable(record: logging.LogRecord) -> logging.LogRecord:
 def _exception(error: BaseException) -> dict[str, str]:
     try:
         trace = "".join(traceback.format_exception(error))
-    except Exception as failure:  # noqa: BLE001  # an exception may even fail to describe itself
+    except Exception as failure:  # noqa: BLE001  # an exception's `__str__` may fail
         trace = f"The traceback cannot be shown: {type(failure).__name__}."
     message = cut(_text_of(error))
     return {"type": type_name(error), "message": message, "stacktrace": cut(trace, _MAX_TRACE_CHARS)}
@@ -222,14 +222,14 @@ def _text_of(value: Any) -> str:
     try:
         return str(value)
     except Exception as error:  # noqa: BLE001  # a formatter must not fail
-        return f"<{type(value).__name__} whose text cannot be made: {type(error).__name__}>"
+        return f"<{type(value).__name__} that cannot be converted to text: {type(error).__name__}>"
 
 
-# Made once: json.dumps makes an encoder for each call that wants anything special.
+# Created once: json.dumps creates an encoder for each call with options.
 _encode = json.JSONEncoder(allow_nan=False, default=_text_of, separators=(",", ":")).encode
 
 
 def _harmless(value: Any) -> str:
-    """Return an id that a caller chose such that it cannot begin a line of its own or look like another field."""
+    """Return an ID that a caller chose, quoted if it could start a new line or look like another field."""
     text = str(value)
     return text if text.isprintable() and not _MISLEADING.search(text) else json.dumps(text)

@@ -1,8 +1,8 @@
 """The metrics of a service, and `GET /metrics`, which shows them as Prometheus text.
 
-prometheus-client writes the page and counts nothing, and it is imported at the first scrape. Its import takes 20 ms on
-top of uvicorn's, a twelfth of an agent's start, and its counters take 2.3 us for each invocation, behind four locks,
-where plain additions on one event loop take 0.4. So the numbers are ours, behind one collector.
+prometheus-client only formats the page, and is imported at the first scrape. Its import takes 20 ms on top of
+uvicorn's, a twelfth of an agent's startup, and its counters take 2.3 us for each invocation, behind four locks, where
+plain additions on one event loop take 0.4. So this module counts, and exposes the numbers by one collector.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["json", "stream"]
 Outcome = Literal["success", "error", "timeout", "cancelled", "disconnected", "draining"]
-"""How an invocation can end: `error` is the agent's failure, `disconnected` a caller that hung up, `draining` one that
-was cut at the end of the grace."""
+"""How an invocation can end: `error` is a failure of the agent, `disconnected` that its caller disconnected, `draining`
+that a drain stopped it."""
 
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
@@ -53,7 +53,7 @@ _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-
 
 
 class _Histogram:
-    """Counts of values by upper bound; the last count is of those above every bound."""
+    """Counts of values by upper bound; the last count is for values above every bound."""
 
     __slots__ = ("counts", "total")
 
@@ -66,7 +66,7 @@ class _Histogram:
         self.total += seconds
 
     def snapshot(self) -> dict[str, Any]:
-        """Return count, sum, and the cumulated counts by upper bound, as Prometheus has them."""
+        """Return count, sum, and cumulative counts by upper bound, as in Prometheus."""
         counts = list(accumulate(self.counts))
         bounds = map(str, (*DURATION_BOUNDS, "+Inf"))
         return {"count": counts[-1], "sum": self.total, "buckets": dict(zip(bounds, counts, strict=True))}
@@ -187,7 +187,7 @@ class MetricsCollector:
 async def answer_scrape(metrics: MetricsCollector, scope: Scope, _receive: Receive, send: Send) -> None:
     """Answer `GET /metrics` in the format that the `Accept` header asks for: Prometheus text, or OpenMetrics."""
     accept = b",".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1")
-    page = metrics.page()  # here and not in the thread: on the loop nothing changes meanwhile
+    page = metrics.page()  # not in the thread: on the loop, no counter changes meanwhile
     # In a thread: the first scrape imports prometheus-client.
     content_type, body = await run_in_thread(page, accept, name="agent-metrics")
     headers = [
@@ -263,7 +263,7 @@ def _by_two_labels(described: tuple[str, str], label: str, counts: Mapping[str, 
 
 
 def _reason_of(error: BaseException) -> str:
-    """Return the class of `error` as a label: `RateLimitedError` is `rate_limited`, one of others is `other`."""
+    """Return the class of `error` as a label: `rate_limited` for `RateLimitedError`; `other` if it isn't ours."""
     name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERROR_TYPES), None)
     if name is None:
         return "other"

@@ -1,4 +1,4 @@
-"""What became of an invocation, told to those who want to know: the metrics, the access log, the trace."""
+"""Records starts and outcomes of invocations in metrics, access log and traces."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _OUTCOMES: Final[tuple[tuple[type[BaseException], Outcome], ...]] = (
 
 
 class RunObserver(Protocol):
-    """Follows invocations while they run; the console does."""
+    """Observes invocations while they run, as the console does."""
 
     def started(self, context: RequestContext) -> None:
-        """Note that one is in flight. Called in the task that works for it."""
+        """Called when an invocation starts, in the task that runs it."""
 
     def admitted(self, context: RequestContext) -> None:
-        """Note that one which had to wait may run."""
+        """Called when an invocation leaves the queue."""
 
     def events(self, context: RequestContext, events: list[dict[str, Any]]) -> None:
-        """Note what one says, as typed events; text that goes on in an open message is left out."""
+        """Called with new typed events, except further text of an open message."""
 
     def finished(
         self,
@@ -53,22 +53,22 @@ class RunObserver(Protocol):
         chunks: int,
         first_chunk: float | None,
     ) -> None:
-        """Note that the answer of one is complete; see `InvocationRecorder.finished`."""
+        """Called when the response is complete; see `InvocationRecorder.finished`."""
 
 
 class InvocationRecorder:
-    """Records how invocations begin and end, as the settings ask for it.
+    """Records invocations as the settings require.
 
     Args:
         config: The app's settings.
-        gauges: Returns what the metrics do not count but look at, see `MetricsCollector`.
-        agent_name: Returns the name under which invocations are traced.
+        gauges: Returns the measured values, see `MetricsCollector`.
+        agent_name: Returns the agent's name for traces.
 
     Attributes:
-        metrics: The numbers; they stay 0 when `enable_metrics` is off.
-        endpoint: The ASGI endpoint of `GET /metrics`; None when that is off.
-        tracing: The spans.
-        observer: Who follows each of them; None for nobody.
+        metrics: The metrics; they stay 0 without `enable_metrics`.
+        endpoint: The ASGI endpoint of `GET /metrics`, or None without `enable_metrics`.
+        tracing: The traces.
+        observer: Observes each invocation; None if not needed.
     """
 
     observer: RunObserver | None = None
@@ -91,7 +91,7 @@ class InvocationRecorder:
             self.tracing.begin(context)
 
     def admitted(self, context: RequestContext) -> None:
-        """Note that an invocation which had to wait may run."""
+        """Record that an invocation left the queue."""
         if self.observer is not None:
             self.observer.admitted(context)
 
@@ -106,10 +106,11 @@ class InvocationRecorder:
         first_chunk: float | None = None,
         was_refused: bool = False,
     ) -> None:
-        """Note that an invocation's answer is complete. Called in the task of `started`.
+        """Record that an invocation's response is complete. Called in the task of `started`.
 
         Args:
-            failure: What ended it instead of a result, or after the first chunk of a stream.
+            context: The context of the invocation.
+            failure: The exception that ended it, or None.
             mode: See `MetricsCollector.record_request`, as for the three that follow.
             was_refused: It failed before any of the agent's code ran.
         """
@@ -125,7 +126,7 @@ class InvocationRecorder:
                 self.metrics.record_protocol(context.protocol, outcome)
         if self._logs_access and failure is None:
             _log_access(context, mode, duration, sent_bytes, chunks)
-        elif outcome in ("cancelled", "disconnected"):  # which are no failures, and logged nowhere else
+        elif outcome in ("cancelled", "disconnected"):  # not failures, and logged nowhere else
             logger.debug("Invocation %s was %s.", context.invocation_id, outcome)
         if self.tracing.is_collecting:
             self.tracing.end(context, outcome, failure, mode=mode, chunks=chunks)
@@ -141,7 +142,7 @@ class InvocationRecorder:
             )
 
     def refused(self, failure: BaseException) -> None:
-        """Note a request that was refused before any of the agent's code ran."""
+        """Record a request that was refused before any of the agent's code ran."""
         if self._counts:
             self.metrics.record_rejection(failure)
         logger.debug("A request was refused: %s: %s", type(failure).__name__, failure)

@@ -1,8 +1,8 @@
-"""The numbers of all workers on one machine, by prometheus-client's multiprocess mode.
+"""The metrics of all workers on one machine, with prometheus-client's multiprocess mode.
 
-With `PROMETHEUS_MULTIPROC_DIR` set, each worker counts in files of its own below that directory as well, and whichever
-worker is scraped adds them up. This costs each invocation some 20 us and the import of prometheus-client at start,
-which is why workers that are alone count without it.
+With `PROMETHEUS_MULTIPROC_DIR` set, each worker also counts in its own files in that directory, and the worker that is
+scraped adds them up. This costs about 20 us for each invocation, and the import of prometheus-client at startup, so it
+is not used for a single worker.
 
 https://prometheus.github.io/client_python/multiprocess/
 """
@@ -30,10 +30,10 @@ _LIVE_FILE: Final = re.compile(r"gauge_live\w*_(\d+)\.db")
 
 @cache  # all apps of a process write to the same files
 def shared_counters() -> SharedCounters | None:
-    """Return the counters that workers share; None where the environment does not ask for it.
+    """Return the counters that workers share, or None if `PROMETHEUS_MULTIPROC_DIR` is not set.
 
     Raises:
-        ConfigurationError: `PROMETHEUS_MULTIPROC_DIR` names what is not a directory that can be written to.
+        ConfigurationError: It is not a writable directory.
     """
     place = os.environ.get(VARIABLE)
     return None if not place else SharedCounters(Path(place))
@@ -43,16 +43,16 @@ class SharedCounters:
     """Counters, histograms and gauges of prometheus-client, in files of this process.
 
     Args:
-        place: The directory. It is made if it is missing; whoever starts the workers empties it before.
+        place: The directory. It is created if it is missing; it must be empty before the workers start.
     """
 
     def __init__(self, place: Path) -> None:
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(f"{VARIABLE} names {place}: {error.strerror}.") from error
+            raise ConfigurationError(f"{VARIABLE} is {place}, which cannot be used: {error.strerror}.") from error
         if not os.access(place, os.W_OK):
-            raise ConfigurationError(f"{VARIABLE} names {place}, in which this process may not write.")
+            raise ConfigurationError(f"{VARIABLE} is {place}, where this process is not allowed to write.")
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         registry = CollectorRegistry()
@@ -91,12 +91,12 @@ class SharedCounters:
         self._rejected.labels(reason).inc()
 
     def look_at(self, gauges: Mapping[str, int]) -> None:
-        """Write what is not counted but looked at."""
+        """Write the current measured values."""
         for key, value in gauges.items():
             self._gauges[key].set(value)
 
     def registry(self) -> CollectorRegistry:
-        """Return a registry of what all workers have counted; gauges are those of the ones that live."""
+        """Return a registry with the counts of all workers; gauges only of running ones."""
         from prometheus_client import CollectorRegistry
         from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -113,5 +113,5 @@ class SharedCounters:
                 os.kill(pid, 0)
             except ProcessLookupError:
                 yield pid
-            except PermissionError:  # it lives, as somebody else
+            except PermissionError:  # it is running, under another user
                 pass

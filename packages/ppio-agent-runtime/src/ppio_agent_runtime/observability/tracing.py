@@ -3,8 +3,8 @@
 The OpenTelemetry SDK is only imported if spans are collected. The SDK itself reads endpoint, headers, timeout,
 sampler, batch sizes, resource and propagators from the standard `OTEL_*` variables.
 
-Names of spans and attributes are OpenTelemetry's semantic conventions for generative AI, agent spans. All names of that
-convention are still in development and have changed before; they are in this file and nowhere else. See
+Names of spans and attributes follow OpenTelemetry's semantic conventions for generative AI, agent spans. These are
+still in development and have changed before, so they are only used in this file. See
 https://github.com/open-telemetry/semantic-conventions-genai (agent spans) and, for `error.type`, the general ones.
 """
 
@@ -30,23 +30,22 @@ if TYPE_CHECKING:
 
 _OPERATION: Final = "invoke_agent"
 _CLOSE_SECONDS: Final = 5.0
-"""How long the last spans may take to leave; a collector that does not answer must not hold up the exit."""
+"""How long sending the last spans may take; a collector that doesn't respond must not delay the exit."""
 _UNNAMED: Final = "unknown_service"
-"""How the SDK begins the name of a service that nobody has named."""
+"""How the SDK's default name of a service begins."""
 
 
 class Tracing:
     """The spans of one app.
 
     Args:
-        agent_name: Returns what goes into every span, unless the program or `OTEL_SERVICE_NAME` names the service.
+        agent_name: Returns the agent's name for spans, unless the program or `OTEL_SERVICE_NAME` sets one.
         wanted: The setting `telemetry`.
-        flush: Send spans after each invocation, and not only every few seconds: a sandbox that is frozen as soon as it
-            is idle would lose them.
+        flush: Send spans after each invocation, not only every few seconds, for sandboxes that are frozen when idle.
 
     Attributes:
-        is_collecting: Spans are wanted, and `begin` and `end` may be called.
-        on_provider: Is given the SDK's provider when it begins to collect; None for nobody.
+        is_collecting: Spans are recorded, so `begin` and `end` may be called.
+        on_provider: Called with the SDK's provider when recording starts; None if not needed.
     """
 
     on_provider: Callable[[Any], None] | None = None
@@ -61,17 +60,17 @@ class Tracing:
         self._open: dict[RequestContext, tuple[Any, Any]] = {}
 
     def lifespans(self, inner: list[Any]) -> list[Any]:
-        """Return the app's context managers with those around them that begin and end the collection of spans."""
+        """Return the app's context managers, wrapped in those that start and stop the recording of spans."""
         return [self._collect(), *inner, self._collect_with_program()]
 
     @asynccontextmanager
     async def _collect(self) -> AsyncIterator[None]:
-        """Collect spans inside, when the settings or the standard variables ask for it; send the last ones at the end.
+        """Record spans inside, if the settings or the standard variables require it; send the last ones at the end.
 
         Entered first and left last, so that the program's own startup and shutdown are covered.
 
         Raises:
-            ConfigurationError: The setting `telemetry` is on, and the SDK is not installed.
+            ConfigurationError: The setting `telemetry` is on, but the SDK is not installed.
         """
         is_disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
         if not is_disabled and (_environment_names_collector() if self._wanted is None else self._wanted):
@@ -80,7 +79,7 @@ class Tracing:
             except ConfigurationError as error:
                 if self._wanted:
                     raise
-                logger.warning("OTEL_* variables name a collector, and nothing is sent to it: %s", error)
+                logger.warning("OTEL_* variables name a collector, but nothing is sent to it: %s", error)
         try:
             yield
         finally:
@@ -89,14 +88,14 @@ class Tracing:
 
     @asynccontextmanager
     async def _collect_with_program(self) -> AsyncIterator[None]:
-        """Collect spans for an SDK that the program has set up itself, at the latest during its startup."""
+        """Record spans for an SDK that the program has set up itself, at the latest during its startup."""
         may_have = not self.is_collecting and self._wanted is None and "opentelemetry.sdk.trace" in sys.modules
         if may_have and _program_has_set_up():
             self._start()
         yield
 
     def _start(self) -> None:
-        """Collect spans from now on.
+        """Start recording spans.
 
         Raises:
             ConfigurationError: The SDK is not installed, or an exporter that `OTEL_TRACES_EXPORTER` names.
@@ -112,27 +111,27 @@ class Tracing:
         self._fields = frozenset(map(str.lower, propagate.get_global_textmap().fields))
         agent_name = self._name_agent()
         self._provider: Any = trace.get_tracer_provider()
-        self._own = not _program_has_set_up()  # else somebody ends it as well
+        self._own = not _program_has_set_up()  # otherwise the program shuts it down
         if self._own:
             self._provider = _make_provider(agent_name)
             trace.set_tracer_provider(self._provider)
         if self.on_provider is not None:
             self.on_provider(self._provider)
-        self._force_flush = getattr(self._provider, "force_flush", lambda: None)  # it is the SDK's, not the API's
+        self._force_flush = getattr(self._provider, "force_flush", lambda: None)  # only the SDK has it, not the API
         self._agent_name = _service_name(self._provider) or agent_name
         self._tracer = self._provider.get_tracer("ppio_agent_runtime", __version__)
         self.is_collecting = True
 
     @property
     def is_flushing(self) -> bool:
-        """Spans of finished invocations are on their way: whoever freezes idle sandboxes should wait for them."""
+        """Whether spans of finished invocations are still being sent; a sandbox should not be frozen before that."""
         return self._flushing is not None
 
     def begin(self, context: RequestContext) -> None:
-        """Start the span of an invocation and make it the current one of the running task, and of what that starts.
+        """Start the span of an invocation, and make it the current one of the running task and its child tasks.
 
-        Its parent is the span that is current already, as with an agent that calls itself; else the caller's, by the
-        request's headers (W3C Trace Context and Baggage, unless `OTEL_PROPAGATORS` says otherwise).
+        Its parent is the current span, if there is one, as with an agent that calls itself; else the caller's span from
+        the request's headers (W3C Trace Context and Baggage, unless `OTEL_PROPAGATORS` names others).
         """
         current = parent = self._context.get_current()
         within = self._trace.get_current_span(current).get_span_context().is_valid
@@ -154,8 +153,11 @@ class Tracing:
         """End the span of an invocation.
 
         Args:
-            outcome: How it ended, in the words of the metrics, as is `mode`.
-            failure: Of it the type is told and nothing else, for messages can hold payloads.
+            context: The context of the invocation.
+            outcome: How it ended, as in the metrics.
+            failure: Its exception. Only the type is recorded, because messages can contain payloads.
+            mode: As in the metrics.
+            chunks: How many chunks a stream had.
         """
         opened = self._open.pop(context, None)
         if opened is None:  # it began before tracing did
@@ -172,12 +174,12 @@ class Tracing:
             if outcome in ("error", "timeout", "draining") and not is_callers_fault:
                 span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, kind))
         span.end()
-        self._context.attach(before)  # not detach(): a stream may end in another context than the one it began in
+        self._context.attach(before)  # not detach(): a stream may end in another context than it began in
         if self._flush:
             self._start_flush()
 
     async def _close(self) -> None:
-        """Send what is left, and end what was started here."""
+        """Send the remaining spans, and shut down a provider of our own."""
         last = self._provider.shutdown if self._own else self._force_flush
         try:
             await asyncio.wait_for(run_in_thread(last, name="agent-tracing"), _CLOSE_SECONDS)
@@ -185,7 +187,7 @@ class Tracing:
             logger.warning("The last spans were not sent within %g s and are lost.", _CLOSE_SECONDS)
 
     def _attributes(self, context: RequestContext) -> dict[str, Any]:
-        """Return what is known when an invocation begins. Never its payload."""
+        """Return the span's attributes at the start of an invocation. Never its payload."""
         session = {} if context.session_id is None else {"gen_ai.conversation.id": context.session_id}
         return {
             "gen_ai.operation.name": _OPERATION,
@@ -195,12 +197,12 @@ class Tracing:
         } | session
 
     def _carrier(self, context: RequestContext) -> dict[str, str]:
-        """Return the headers that carry a trace; repeated ones joined (RFC 9110, section 5.3)."""
+        """Return the headers of trace propagation; repeated ones are joined (RFC 9110, section 5.3)."""
         values = {field: context.header_values(field.encode()) for field in self._fields}
         return {field: ",".join(found) for field, found in values.items() if found}
 
     def _start_flush(self) -> None:
-        """Flush in a thread; what ends meanwhile is flushed once more afterwards."""
+        """Flush in a thread; flush again afterwards if more spans ended meanwhile."""
         if self._flushing is not None:
             self._flush_again = True
             return
@@ -223,14 +225,14 @@ def _environment_names_collector() -> bool:
 
 
 def _program_has_set_up() -> bool:
-    """Say whether somebody has set a provider already: the program, or opentelemetry-instrument."""
+    """Return whether the program, or opentelemetry-instrument, has already set a provider."""
     from opentelemetry import trace
 
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
 
 
 def _make_provider(agent_name: str) -> TracerProvider:
-    """Return a provider that sends spans in batches, for a service of this name unless an `OTEL_*` variable gives one.
+    """Return a provider that sends spans in batches, with this service name unless an `OTEL_*` variable sets one.
 
     Raises:
         ConfigurationError: An exporter that the environment names is not installed.
@@ -242,7 +244,7 @@ def _make_provider(agent_name: str) -> TracerProvider:
     resource = Resource.create()
     if str(resource.attributes.get("service.name", _UNNAMED)).startswith(_UNNAMED):
         resource = resource.merge(Resource({"service.name": agent_name}))
-    # Not at exit: the app shuts it down at the end of its lifespan, and waits for a bounded time.
+    # Not at exit: the app shuts it down at the end of its lifespan, with a time limit.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     for name in _exporter_names():
         provider.add_span_processor(BatchSpanProcessor(_exporter(name)))
@@ -250,13 +252,13 @@ def _make_provider(agent_name: str) -> TracerProvider:
 
 
 def _service_name(provider: Any) -> str | None:
-    """Return the name that somebody gave to the service of a provider."""
+    """Return a provider's service name, or None if it is the default."""
     name = getattr(getattr(provider, "resource", None), "attributes", {}).get("service.name")
     return name if isinstance(name, str) and name and not name.startswith(_UNNAMED) else None
 
 
 def _exporter_names() -> list[str]:
-    """Return the names of `OTEL_TRACES_EXPORTER`; `none` is no exporter."""
+    """Return the names in `OTEL_TRACES_EXPORTER`, without `none`."""
     given = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
     return [name.strip() for name in given.split(",") if name.strip() not in ("", "none")]
 
@@ -270,4 +272,4 @@ def _exporter(name: str) -> Any:
 
     for found in entry_points(group="opentelemetry_traces_exporter", name=entry):
         return found.load()()
-    raise ConfigurationError(f"The traces exporter {entry!r}, which the OTEL_* variables ask for, is not installed.")
+    raise ConfigurationError(f"The traces exporter {entry!r}, which the OTEL_* variables select, is not installed.")

@@ -1,7 +1,7 @@
-"""Names the async handler that blocks its event loop.
+"""Detects async code that blocks the event loop, and logs where it is.
 
-A thread asks the loop for a sign of life and, when none comes, looks at what the loop's thread is executing. While
-nothing is in flight the thread sleeps without a timer.
+A thread schedules a callback on the loop and, if that doesn't run in time, inspects what the loop's thread is
+executing. While nothing is in flight the thread sleeps without a timer.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Final
 from .logging import logger
 
 _BLOCKED_SECONDS: Final = 0.2
-"""From here on a loop counts as blocked: `/ping` and every other invocation waited for so long."""
+"""From then on a loop counts as blocked: `/ping` and every other invocation has waited that long."""
 PAUSED_SECONDS: Final = 2.0
-"""A wait that took so much longer than it should means that the whole process stood still."""
+"""A wait that took this much longer than it should means that the whole process was paused."""
 _QUIET_ROUNDS: Final = 3
 _SILENCE_SECONDS: Final = 10.0
-"""At most one warning in this time."""
+"""Minimum time between two warnings."""
 
 
 class LoopWatchdog:
     """Watches one event loop from a thread.
 
     Args:
-        is_busy: Says whether anything is in flight.
+        is_busy: Returns whether anything is in flight.
 
     Attributes:
         rounds: How often the thread has waited.
@@ -47,7 +47,7 @@ class LoopWatchdog:
         self.rounds: int = 0
 
     def wake(self) -> None:
-        """Say that work has begun on the running loop. Cheap when the thread is awake already."""
+        """Start watching, because work has started on the running loop. Cheap if the thread is awake already."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop_thread = threading.get_ident()
@@ -61,12 +61,12 @@ class LoopWatchdog:
             self._wakeup.set()
 
     def close(self) -> None:
-        """Let the thread end. The next `wake` starts a new one, for the loop that runs then."""
+        """Stop the thread. The next `wake` starts a new one, for the loop that runs then."""
         self._loop = None
         self._wakeup.set()
 
     def take_paused_seconds(self) -> float:
-        """Return for how long the whole process stood still (a paused sandbox) since this was asked last."""
+        """Return how long the process was paused (with its sandbox) since the last call, in seconds."""
         paused, self._paused_seconds = self._paused_seconds, 0.0
         return paused
 
@@ -75,7 +75,7 @@ class LoopWatchdog:
         while self._loop is loop:
             if quiet >= _QUIET_ROUNDS:
                 wake.clear()
-                self._asleep = True  # from here on `wake` wakes; what began before it is seen in the next line
+                self._asleep = True  # from here on `wake` sets the event; earlier work is seen by the next line
                 if self._loop is loop and not self._is_busy():
                     wake.wait()
                 self._asleep = False
@@ -85,7 +85,7 @@ class LoopWatchdog:
                 loop.call_soon_threadsafe(answered.set)
             except RuntimeError:  # the loop has been closed
                 return
-            # The second, short wait: a process that was paused wakes with the first one over and an innocent loop.
+            # The second, short wait, because after a pause of the process the first one is over at once.
             if not self._wait(answered, _BLOCKED_SECONDS) and not self._wait(answered, _BLOCKED_SECONDS / 4):
                 self._warn_when_over(answered)
             self._wait(threading.Event(), _BLOCKED_SECONDS / 2)
@@ -101,7 +101,7 @@ class LoopWatchdog:
         return happened
 
     def _warn_when_over(self, answered: threading.Event) -> None:
-        """Look where the loop is stuck, then warn; at once for long blocks, so that a hang is seen while it lasts."""
+        """Find where the loop is blocked, then warn when it continues, or after 5 s while it is still blocked."""
         began = time.monotonic() - _BLOCKED_SECONDS
         where = _innermost_user_line(sys._current_frames().get(self._loop_thread))
         self._wait(answered, 5.0)
@@ -118,10 +118,10 @@ class LoopWatchdog:
 
 
 def _innermost_user_line(frame: FrameType | None) -> str:
-    """Return where the agent's own code is; what it called in the standard library or in packages says less."""
+    """Return the innermost line of the agent's own code, not of the libraries that it calls."""
     if frame is None:
         return "an unknown place"
-    import sysconfig  # both are needed when a handler blocks, and not by an agent that is idle
+    import sysconfig  # here, because both are only needed if a handler blocks
     from pathlib import Path
 
     libraries = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))

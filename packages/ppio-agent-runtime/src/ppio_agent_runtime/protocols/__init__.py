@@ -1,4 +1,4 @@
-"""Protocols besides our own, on the public plugin interface: `AgentConfig(protocols=["ag-ui", "openai"])`."""
+"""Protocols besides our own, built on the public plugin interface: `AgentConfig(protocols=["ag-ui", "openai"])`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ALL: Final = "all"
 
 
 class Protocol(NamedTuple):
-    """Where a protocol is, and at which path.
+    """A protocol.
 
     Attributes:
-        module: With a function `install(app, path)`.
-        path: Of its first route, unless `protocol_paths` has another.
-        package: What it imports besides us, from the extra of its own name; None for nothing.
+        module: Its module, with a function `install(app, path)`.
+        path: The path of its first route, unless `protocol_paths` has another.
+        package: The package that it needs, from the extra of its own name; None if it needs none.
     """
 
     module: str
@@ -44,18 +44,18 @@ def install_protocols(app: PluginInterface, config: AgentConfig) -> None:
     """Add the protocols that the settings name.
 
     Raises:
-        ConfigurationError: One is not known, is named without being switched on, or its package is missing.
+        ConfigurationError: One is unknown, has a path but is not enabled, or its package is missing.
     """
     names = list(PROTOCOLS) if ALL in config.protocols else config.protocols
     paths = config.protocol_paths or {}
     for name in [*names, *paths]:
         if name not in PROTOCOLS:
-            raise ConfigurationError(f"There is no protocol {name!r}; there are: {', '.join(PROTOCOLS)}, or 'all'.")
+            raise ConfigurationError(f"Unknown protocol {name!r}; use one of {', '.join(PROTOCOLS)}, or 'all'.")
     for name in paths:
         if name not in names:
-            raise ConfigurationError(f"protocol_paths names {name!r}, which is not among the protocols.")
+            raise ConfigurationError(f"protocol_paths names {name!r}, which is not in the setting 'protocols'.")
         if not paths[name].startswith("/"):
-            raise ConfigurationError(f"protocol_paths[{name!r}] must begin with '/', not be {paths[name]!r}.")
+            raise ConfigurationError(f"protocol_paths[{name!r}] must begin with '/': {paths[name]!r}.")
     for name in names:
         protocol = PROTOCOLS[name]
         if protocol.package is not None and not _has(protocol.package):
