@@ -86,7 +86,7 @@ def test_a_session_is_named_by_the_argument_before_the_header(url: str, mode: Mo
     wrong = ask(url, mode, "time?", session_id=1)[0]
 
     assert [context.session_id for context in clock.contexts] == ["header", "argument"]
-    assert (wrong.is_error, wrong.content[0].text) == (True, "The argument session_id must be a text.")
+    assert (wrong.is_error, wrong.content[0].text) == (True, "The argument session_id must be a string.")
 
 
 @pytest.mark.parametrize(("prompt", "sentence"), [("fail at once", "No clock."), ("fail later", "The clock stopped.")])
@@ -103,7 +103,7 @@ def test_what_is_no_call_of_the_tool_is_refused(url: str, mode: Mode, clock: Clo
             await client.call_tool("bell", {"prompt": "time?"})
         return await client.call_tool("clock", {"prompt": 1})
 
-    assert with_client(url, mode, use).content[0].text.startswith("The argument prompt must be a text")
+    assert with_client(url, mode, use).content[0].text.startswith("The argument prompt must be a string")
     assert clock.asked == []
 
 

@@ -191,7 +191,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "beside a lone surrogate": (lambda: ["\ud800", Opaque()], "result[1] cannot become JSON: "),
     "key that is no Unicode": (lambda: {"a": {"\ud800": 1}}, "result.a cannot become JSON: one of its keys is not"),
-    "inside a generator": (lambda: {"g": (Opaque() for _ in "x")}, "result cannot become JSON: a generator inside it"),
+    "inside a generator": (
+        lambda: {"g": (Opaque() for _ in "x")},
+        "result cannot become JSON, because of a value from a generator",
+    ),
     "bytes of a model": (
         lambda: [Raw(content=b"\xff")],
         "result[0] cannot become JSON: it has bytes that are not UTF-8",

@@ -1,4 +1,4 @@
-"""Values to JSON and back, by pydantic_core; what cannot be JSON is named by its path, never shown by its `repr`."""
+"""Encodes and decodes JSON with pydantic_core. Errors name the path of a value, and never show the value."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(body: bytes) -> Any:
-    """Return the JSON value in `body`. Of repeated keys the last counts; whole numbers stay exact.
+    """Return the JSON value in `body`. Of repeated keys the last one wins; whole numbers stay exact.
 
     Raises:
         BadRequestError: It is empty, not UTF-8, not JSON, has NaN or Infinity, or is nested deeper than 200.
@@ -92,7 +92,7 @@ def _with_lists(value: Any, depth: int = _ITERATORS_DEPTH + 1) -> Any:
 
 
 def _encode_or_explain(value: Any, error: Exception) -> bytes:
-    """Serialize strings with lone surrogates, which pydantic_core refuses, as escapes; explain everything else."""
+    """Encode strings with lone surrogates, which pydantic_core refuses, as escapes; raise for anything else."""
     offender = _offender(value, "result")
     if offender is None:
         if "surrogates not allowed" in str(error):
@@ -109,7 +109,7 @@ def _jsonable(value: Any, private: dict[Any, Any] | None = None) -> Any:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return JSON types with null for NaN and infinities, which models keep as they are outside of JSON."""
+    """Return JSON types with None for NaN and infinities, which models keep when they aren't dumped to JSON."""
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -137,7 +137,7 @@ def _is_endless(refusal: Exception) -> bool:
 
 
 def _offender(value: Any, path: str, steps: int = 0) -> tuple[str, Any, Exception] | None:
-    """Return the innermost part of `value` that is refused, with its path and the refusal."""
+    """Return the innermost part of `value` that cannot become JSON, with its path and the error."""
     try:
         _jsonable(value)
     except _REFUSALS as error:
@@ -168,7 +168,7 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _path_to(key: Any, path: str) -> str:
-    """Return the path of an item; a key that is more than a plain value stays unseen, like every value."""
+    """Return the path of an item; of a key that is not a plain value, only the type is shown."""
     if isinstance(key, str):
         return f"{path}.{key}"
     return f"{path}[{key}]" if isinstance(key, int | None) else f"{path}[a {type(key).__name__}]"

@@ -34,7 +34,7 @@ EXIT_FAILED: Final = 1
 _CUT_SECONDS: Final = 1.0
 """How long calls that the second signal cuts may take to tell their callers so."""
 _UNSENT_BYTES: Final = 128 * 1024
-"""How far a connection's answers may be written ahead into the kernel, which would else take some megabytes of each."""
+"""How much of a connection's responses the kernel may buffer; otherwise it would be some megabytes."""
 
 
 class PPIOAgentRuntimeServer(uvicorn.Server):
@@ -97,24 +97,24 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         """
         host, port = self.config.host, self.config.port
         if self.config.uds is not None or self.config.fd is not None:
-            return  # uvicorn does it, when the app has started
+            return  # uvicorn binds these when the app has started
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=self.config.backlog)
             self._port = self._socket.getsockname()[1]
-            # Connections inherit it; asyncio's own loop, unlike uvloop, would let small answers wait for 40 ms.
+            # Connections inherit it; asyncio's own loop, unlike uvloop, would delay small responses by 40 ms.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if (option := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:  # Linux and macOS
                 self._socket.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
         except OSError as error:
-            reason = (error.strerror or str(error)).partition(" (while attempting")[0]  # the address is named already
+            reason = (error.strerror or str(error)).partition(" (while attempting")[0]  # without the address
             raise OSError(
                 error.errno,
                 f"cannot listen on {host}:{port}: {reason}. "
                 "Choose another port with PPIO_AGENT_PORT or app.run(port=...).",
             ) from error
 
-    def run(self, sockets: list[socket.socket] | None = None) -> int:  # type: ignore[override]  # uvicorn's says nothing
+    def run(self, sockets: list[socket.socket] | None = None) -> int:  # type: ignore[override]  # uvicorn returns None
         """Serve until a signal, drain, and return the exit code: 0, 1 (not started) or 3 (a thread was abandoned).
 
         Args:
@@ -126,7 +126,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         """
         _refuse_running_loop()
         if self._app.entrypoint_name is None:
-            raise ConfigurationError("This app has no entrypoint; put @app.entrypoint above the agent's function.")
+            raise ConfigurationError("This app has no entrypoint: write @app.entrypoint above the agent's function.")
         log_format, source = self._app.config.explain()["log_format"]
         configure_logging(None if source == "default" else log_format, debug=self._app.config.debug)
         try:
@@ -144,7 +144,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
                 ended = self._run_until_drained(listening)
         finally:
             for each in listening:
-                each.close()  # callers that wait in its queue learn that nobody will come
+                each.close()  # so that callers in its queue get an error
             self._app.close()
         if self._startup_failed:
             return EXIT_FAILED
@@ -154,11 +154,11 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         """Drain and stop a server that runs, or is about to run, in another thread."""
         self._drain_wanted = True
         if self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed: it is over already
+            with suppress(RuntimeError):  # the loop is closed already
                 self._loop.call_soon_threadsafe(self._start_drain)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app and listen. If that fails, uvicorn raises SystemExit(3), a code with another meaning here."""
+        """Start the app and listen. If that fails, uvicorn raises SystemExit(3), which has another meaning here."""
         try:
             await super().startup(sockets)
         except SystemExit:
@@ -170,7 +170,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
             await self.lifespan.shutdown()
 
     async def main_loop(self) -> None:
-        """Run periodic work once a second until the drain is over; uvicorn does so ten times a second."""
+        """Run periodic work once a second until the drain is over; uvicorn's own loop does it ten times a second."""
         while not await self.on_tick(0):
             self._descriptors.check()
             with suppress(TimeoutError):
@@ -182,7 +182,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
         if self._drain_wanted or not self.started:
             self._end_at_once()
         else:
-            self.stop()  # first: the next signal may come while the line is being written
+            self.stop()  # before writing, because the next signal may come meanwhile
             if sig == signal.SIGINT:
                 sys.stderr.write("\nDraining; press Ctrl-C again to stop at once.\n")
 
@@ -197,7 +197,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
                 yield connected.fileno()
 
     def _run_until_drained(self, listening: list[socket.socket]) -> bool:
-        """Serve; return whether nothing had to be left behind."""
+        """Serve, and return whether all tasks and threads have ended."""
         own = OwnLoop(self.config.get_loop_factory())
         self._loop = own.loop
         own.loop.set_exception_handler(self._descriptors.handle)
@@ -232,7 +232,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
             self._drained.set()
 
     def _end_at_once(self) -> None:
-        """Cancel the server wherever it waits, in a hanging lifespan too; leave without it if its loop is blocked."""
+        """Cancel the server, also in a hanging lifespan; exit the process if its loop is blocked."""
         if self._last_resort is None and self._loop is not None and self._serving is not None:
             self._last_resort = threading.Timer(SHUTDOWN_SECONDS * 2, os._exit, [EXIT_ABANDONED])
             self._last_resort.daemon = True
@@ -240,7 +240,7 @@ class PPIOAgentRuntimeServer(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._serving.cancel)
 
     async def _hang_up(self) -> None:
-        """Close what a slow reader or a second signal left open, so that nothing is pending on the loop at its end."""
+        """Close connections that a slow reader or a second signal left open, before the loop is closed."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
@@ -252,16 +252,16 @@ def _refuse_running_loop() -> None:
     with suppress(RuntimeError):
         asyncio.get_running_loop()
         raise ConfigurationError(
-            "app.run() starts an event loop of its own and cannot be called where one runs, as in a notebook or under "
-            "asyncio.run(): start it in a thread, threading.Thread(target=app.run).start(), or serve the app on the "
-            "loop that runs with 'await uvicorn.Server(uvicorn.Config(app)).serve()'."
+            "app.run() starts an event loop of its own and cannot be called while one is running, as in a notebook or "
+            "under asyncio.run(): call it in a thread, threading.Thread(target=app.run).start(), or serve the app on "
+            "the running loop with 'await uvicorn.Server(uvicorn.Config(app)).serve()'."
         )
 
 
 def _tell_cut_requests(record: logging.LogRecord) -> bool:
-    """Let uvicorn's log say of a request that is cut at the end what it is, instead of a traceback."""
+    """Shorten uvicorn's log record of a request that is cut at shutdown, instead of a traceback."""
     if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
         if "lifespan" in record.msg:
             return False
-        record.msg, record.exc_info = "A request is cut: the server ends.", None
+        record.msg, record.exc_info = "A request was cut, because the server shut down.", None
     return True

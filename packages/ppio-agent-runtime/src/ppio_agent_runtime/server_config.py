@@ -1,4 +1,4 @@
-"""How uvicorn is set up for one app: our settings, the options that `app.run()` takes, and why it refuses others."""
+"""uvicorn's configuration for one app: our settings, options that `app.run()` accepts, and why it refuses others."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from .config import AgentConfig
 
 BACKLOG: Final = 2048
-"""How many callers may wait to be connected; the system may allow less."""
+"""How many connections may wait to be accepted; the system may allow fewer."""
 SHUTDOWN_SECONDS: Final = 2
-"""How long connections may take to close after the drain, and what is left on the loop after that."""
+"""How long connections may take to close after the drain, and then remaining tasks to end."""
 _ELSEWHERE: Final = "start uvicorn yourself: uvicorn main:app --workers 4"
 _OWNED_OPTIONS: Final = {
     **dict.fromkeys(("app", "factory", "interface"), "it serves this app"),
@@ -46,13 +46,13 @@ _OWNED_OPTIONS: Final = {
 
 
 class ServedApp(Protocol):
-    """What the server needs of an app; see `PPIOAgentRuntimeApp`."""
+    """The part of an app that the server uses; see `PPIOAgentRuntimeApp`."""
 
     config: AgentConfig
 
     @property
     def entrypoint_name(self) -> str | None:
-        """None where there is nothing to serve."""
+        """None if there is no entrypoint."""
 
     @property
     def stack(self) -> ASGIApp:
@@ -60,7 +60,7 @@ class ServedApp(Protocol):
 
     @property
     def websockets(self) -> Literal["none", "handler", "perhaps"]:
-        """Who answers WebSockets."""
+        """What handles WebSockets."""
 
     @property
     def abandoned_threads(self) -> int:
@@ -70,10 +70,10 @@ class ServedApp(Protocol):
         """Refuse new work, let running work finish for so long (`shutdown_grace_seconds`), then stop it."""
 
     async def can_shut_down(self) -> bool:
-        """Say whether the handlers' event loop still listens."""
+        """Return whether the handlers' event loop still responds."""
 
     def close(self) -> None:
-        """End the app's own threads."""
+        """Stop the app's own threads."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -83,12 +83,12 @@ class ServerConfig(uvicorn.Config):
     """The settings of uvicorn for one app.
 
     Args:
-        app: What is served.
-        settings: Those of the app, or what is given instead.
-        options: What else `uvicorn.Config` takes.
+        app: The app to serve.
+        settings: The app's settings, with the overrides of `run`.
+        options: Other options of `uvicorn.Config`.
 
     Raises:
-        ConfigurationError: An option is none of uvicorn's, or is a setting.
+        ConfigurationError: An option is unknown to uvicorn, or is one of our settings.
     """
 
     app: Any
@@ -118,7 +118,7 @@ class ServerConfig(uvicorn.Config):
         self._has_own_protocols = "http" not in options, "ws" not in options
 
     def load(self) -> None:
-        """Put together what is served, and look at the options.
+        """Build the app, and check the options.
 
         Raises:
             ConfigurationError: The app has WebSockets without the extra for them.
@@ -141,10 +141,10 @@ class ServerConfig(uvicorn.Config):
             ) from error
 
     def place(self, port: int) -> str:
-        """Return where it listens, for people.
+        """Return the address that it listens on, for messages.
 
         Args:
-            port: The one that it has got.
+            port: The actual port.
         """
         if self.uds is not None:
             return f"unix:{self.uds}"
@@ -154,18 +154,18 @@ class ServerConfig(uvicorn.Config):
         return f"{'https' if self.is_ssl else 'http'}://{host}:{port}"
 
     def warn_if_open(self) -> None:
-        """Say that anybody can talk to a model through an agent with protocols, where nothing keeps them out."""
+        """Log a warning if protocols are served without a key on an address that others can reach."""
         settings = self._settings
         is_local = self.uds is not None or self.host in ("127.0.0.1", "::1", "localhost")
         if settings.protocols and not (settings.api_keys or settings.hmac_keys or is_local):
             logger.warning(
-                "Whoever reaches this address can use the agent, and the model behind it, by %s without a key. Set "
-                "PPIO_AGENT_API_KEYS, or listen on 127.0.0.1.",
+                "Anybody who can reach this address can use the agent and its model without a key (protocols: %s). "
+                "Set PPIO_AGENT_API_KEYS, or listen on 127.0.0.1.",
                 ", ".join(settings.protocols),
             )
 
     def _choose_protocols(self) -> None:
-        """Take our protocols, for WebSockets where somebody answers them, unless the caller has named others.
+        """Use our protocol classes, for WebSockets only if the app handles them, unless options name others.
 
         Raises:
             ConfigurationError: The app has WebSockets without the extra for them.
@@ -192,13 +192,13 @@ class ServerConfig(uvicorn.Config):
 
 
 def _check(options: dict[str, Any]) -> None:
-    """Do nothing if uvicorn has these options, and we do not own them.
+    """Raise an error for options that uvicorn doesn't have, or that are settings of ours.
 
     Raises:
-        ConfigurationError: One of them is refused.
+        ConfigurationError: There is such an option.
     """
     for name in options:
         if name in _OWNED_OPTIONS:
             raise ConfigurationError(f"app.run() does not take uvicorn's {name!r}: {_OWNED_OPTIONS[name]}.")
         if name not in inspect.signature(uvicorn.Config).parameters:
-            raise ConfigurationError(f"app.run() takes port, host and uvicorn's options, and {name!r} is none of them.")
+            raise ConfigurationError(f"app.run() takes port, host and options of uvicorn; {name!r} is unknown.")

@@ -1,4 +1,4 @@
-"""The parts of one app, put together: routes, limits, invocations, observability; and how they shut down."""
+"""Builds the parts of one app (routes, limits, invocations, observability), and shuts them down."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """What an app consists of besides its registrations.
+    """The parts of an app besides what developers register.
 
     Args:
         config: The app's settings.
-        handler: Its entrypoint; None while there is none.
+        handler: Its entrypoint, or None if there is none yet.
 
     Attributes:
-        admission: The limits; None where there are none.
+        admission: The limits; None if there are none.
         workers: The threads of plain functions.
-        health: What `/ping` says.
-        background: Work that is no invocation.
-        invocations: What is running, and what is held.
+        health: The status for `/ping`.
+        background: Background work outside of invocations.
+        invocations: Running and kept invocations.
         recorder: Counts, logs and traces invocations.
 
     Raises:
-        ConfigurationError: A setting names what does not exist, or needs an extra.
+        ConfigurationError: A setting names something that does not exist, or needs an extra.
     """
 
     def __init__(self, config: AgentConfig, handler: Handler | None) -> None:
@@ -60,7 +60,7 @@ class Services:
         self.health: Health = Health(
             config.ping_timeout_seconds, None if self.second_loop is None else self.second_loop.run
         )
-        # A thread may still work for a caller who gave up: that is work in flight too.
+        # A thread whose caller has left still counts as work in flight.
         self.health.busy_checks.append(lambda: self.workers.unfinished > 0)
         self.background: Background = Background()
         self.health.busy_checks.append(self.background.keeps_busy)
@@ -75,7 +75,7 @@ class Services:
         self._abandoned_loops = 0
 
     def lifespans(self) -> list[LifespanFunction]:
-        """Return what is opened before the agent's own lifespans, and closed after them."""
+        """Return the lifespans to enter before the agent's own, and leave after them."""
         warn_of_workers(self._config)
         own: list[LifespanFunction] = []
         if self._config.event_store is not None:
@@ -93,17 +93,17 @@ class Services:
         websocket: ASGIApp | None,
         hooks: PluginHooks,
     ) -> ASGIApp:
-        """Return the ASGI app: the middleware around the routes from the inside out.
+        """Return the ASGI app: the routes, wrapped in middleware from the inside out.
 
         Args:
-            middleware: The agent's own.
-            uses_fastapi: See `Router`, as for those that follow.
+            middleware: The agent's own middleware.
+            uses_fastapi: Returns whether FastAPI is used.
             fastapi: Returns the FastAPI app.
             managers: Makes the context managers of the lifespan.
-            websocket: Answers `WS /ws`.
-            hooks: What plugins have registered.
+            websocket: Handles `WS /ws`.
+            hooks: The registrations of plugins.
         """
-        encode(None)  # for its first value pydantic_core imports uuid and pathlib, 6 ms: not within a request
+        encode(None)  # now, because on its first call pydantic_core imports uuid and pathlib, which takes 6 ms
         config = self._config
         resources = InvocationResource(self.invocations)
         metrics = self.recorder.endpoint
@@ -125,7 +125,7 @@ class Services:
         )
         app: ASGIApp = router
         if config.debug:
-            from .console.data import ConsoleData  # nothing of the console is imported without
+            from .console.data import ConsoleData  # the console is only imported with debug
             from .console.docs_page import DocsPage
 
             app = DocsPage(ConsoleData(app, config, self.invocations, self.recorder))
@@ -138,7 +138,7 @@ class Services:
         return self._guarded(app, router, hooks)
 
     def _guarded(self, app: ASGIApp, router: Router, hooks: PluginHooks) -> ASGIApp:
-        """Return `app` inside of what decides who may call it, and from where."""
+        """Return `app` wrapped in authentication, CORS and the other outer layers."""
         config = self._config
         if config.api_keys or config.hmac_keys:
             from .security.authentication import AuthenticationMiddleware
@@ -189,9 +189,9 @@ class Services:
             try:
                 await asyncio.wait_for(self.second_loop.run(draining), grace_seconds + SHUTDOWN_GRACE_SECONDS + 1)
             except TimeoutError:  # a handler blocks that loop
-                logger.warning("The event loop of the handlers is blocked; the agent ends without it.")
+                logger.warning("The event loop of the handlers is blocked; the agent shuts down without it.")
                 self.second_loop.abandon()
-        # Plain functions that were told by context.cancelled get the same time as async ones to end.
+        # Plain functions, which see context.cancelled, get the same time to end as async ones.
         loop = asyncio.get_running_loop()
         until = loop.time() + SHUTDOWN_GRACE_SECONDS
         while self.workers.unfinished and loop.time() < until:  # noqa: ASYNC110  # other threads count it
@@ -203,11 +203,11 @@ class Services:
         await self.background.drain(max(0.0, ends - time.monotonic()))  # invocations may have started some meanwhile
 
     async def can_shut_down(self) -> bool:
-        """Say whether the handlers' event loop still listens; one that is blocked cannot leave the lifespan."""
+        """Return whether the handlers' event loop still responds; a blocked one cannot leave the lifespan."""
         return self.second_loop is None or await self.second_loop.answers(SHUTDOWN_GRACE_SECONDS)
 
     def close(self) -> None:
-        """End all threads, as far as they can be ended; a new life of the app starts new ones."""
+        """Stop all threads that can be stopped; the next lifespan of the app starts new ones."""
         self.invocations.close()
         self.workers.close()
         if self.second_loop is not None and not self.second_loop.close(SHUTDOWN_GRACE_SECONDS):
@@ -215,12 +215,12 @@ class Services:
 
     @property
     def abandoned_threads(self) -> int:
-        """How many threads are still at work; after a drain, work that could not be stopped."""
+        """How many threads still run; after a drain, those that could not be stopped."""
         return self.workers.unfinished + self._abandoned_loops
 
 
 def _second_loop() -> SecondLoop:
-    from .isolation import SecondLoop  # few agents have one
+    from .isolation import SecondLoop  # only with isolate_handlers
 
     return SecondLoop()
 
@@ -229,6 +229,6 @@ def _admission_control(config: AgentConfig, workers: WorkerThreads) -> Admission
     limits = (config.rate_limit, config.max_concurrency, config.max_concurrency_per_session)
     if all(limit is None for limit in limits):
         return None
-    from .limits import AdmissionControl  # likewise
+    from .limits import AdmissionControl  # only with limits
 
     return AdmissionControl(config, workers)

@@ -1,11 +1,11 @@
-"""Settings with three sources: argument > environment > default, checked when they are made.
+"""Settings from three sources, argument > environment > default, checked on creation.
 
 A settings class lists annotated fields, each with a default or `setting(default=...)`. A wrong value raises an error at
 once, with the field's name, the value's source and the bound; for an unknown name, a similar one is suggested.
 
-A field may be a structure, such as a rate limit: a settings class without variables of its own. It is given as itself,
-as a mapping, or as a JSON object or its shorthand in a string. Error messages name the field and never show the text
-that was given for a structure: it may hold a password.
+A field may be a structure, such as a rate limit: a settings class without environment variables. Its value is an
+instance, a mapping, or a string with a JSON object or a shorthand. Error messages name the field, and never show the
+value of a structure, because it may contain a password.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, Literal, Self, Union, dataclass_transfo
 from ppio_agent_models import ConfigurationError
 
 Parser = Callable[[Any], Any]
-"""Returns a value of the kind, or None when what it was given is something else."""
+"""Converts a value to the field's type; returns None if it can't."""
 Source = Literal["argument", "environment", "default"]
 
 MASK: Final = "***"
@@ -37,7 +37,7 @@ _BOUNDS = {
 }
 _KEYWORDS = {"above": "exclusiveMinimum", "at_least": "minimum", "at_most": "maximum"}
 _DESCRIBED = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)
-"""A field in the docstring of its class."""
+"""The description of a field in the docstring of its class."""
 _URI_SECRETS = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).*", re.DOTALL)
 
 
@@ -76,8 +76,8 @@ class _Setting:
         if self.secret:
             texts = [*parsed, *parsed.values()] if isinstance(parsed, Mapping) else parsed
             if not texts or not all(text.strip() for text in texts):
-                # Somebody meant to keep strangers out: they must not come in because a variable came out empty.
-                raise ConfigurationError(f"{where} is set but empty, or has an empty text in it.")
+                # An empty variable must not turn authentication off.
+                raise ConfigurationError(f"{where} is set, but is empty or contains an empty string.")
         return parsed
 
 
@@ -85,9 +85,9 @@ def setting(*, default: Any, secret: bool = False, **bounds: float) -> Any:
     """Declare a field of a settings class.
 
     Args:
-        default: Its value when nobody sets it; not checked.
-        secret: Nobody may see it, and it cannot be set to nothing.
-        bounds: Of a number: what it must be `above`, what it must be `at_least`, and `at_most`.
+        default: Its value if it is not set; not checked.
+        secret: Its value is never shown, and must not be empty.
+        bounds: The limits of a number: `above`, `at_least`, `at_most`.
     """
     return _Setting(default, secret, bounds)
 
@@ -135,7 +135,7 @@ def _parse_mapping(value: Any) -> dict[str, str] | None:
 
 
 def _from_json(value: Any) -> Any:
-    """Return what a string holds as JSON, None if it is none; anything but a string as it is."""
+    """Return a string decoded from JSON, None if it isn't JSON; other values unchanged."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
@@ -146,25 +146,25 @@ _PARSERS: dict[Any, tuple[Parser, str]] = {
     bool: (_parse_bool, "true or false"),
     int: (_parse_int, "a whole number"),
     float: (_parse_float, "a finite number"),
-    str: (_parse_str, "a text that is not empty"),
-    list[str]: (_parse_list, "a list of texts (in the environment: separated by commas, or JSON)"),
-    dict[str, str]: (_parse_mapping, 'an object of texts (in the environment: JSON, as {"name": "text"})'),
+    str: (_parse_str, "a string that is not empty"),
+    list[str]: (_parse_list, "a list of strings (in the environment: separated by commas, or JSON)"),
+    dict[str, str]: (_parse_mapping, 'an object of strings (in the environment: JSON, as {"name": "text"})'),
 }
 
 
 def _suggestion(word: str, words: Iterable[str]) -> str:
-    """Return a sentence with the word that was meant, when one of `words` looks like it."""
-    from difflib import get_close_matches  # slow to import, and for mistakes only
+    """Return a sentence that suggests the most similar of `words`, or "" if none is similar."""
+    from difflib import get_close_matches  # slow to import, and only needed for errors
 
     near = get_close_matches(word, list(words), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _parser_of(kind: Any) -> tuple[Parser, str]:
-    """Return the parser of a kind, and how to say in a sentence what it takes.
+    """Return the parser of a type, and a description of valid values for messages.
 
     Raises:
-        TypeError: No setting can be of this kind.
+        TypeError: The type is not supported.
     """
     if kind in _PARSERS:
         return _PARSERS[kind]
@@ -195,12 +195,12 @@ def _is_structure(kind: Any) -> bool:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
 class Settings:
-    """Base of a settings class; see the module's docstring. Fields of instances cannot be changed.
+    """Base class of settings; see the module's docstring. Instances are immutable.
 
     A subclass has the fields of its base and its own.
 
     Attributes:
-        written: What a field of this class takes, as part of a sentence.
+        written: Description of a valid value for a field of this class, as part of a sentence.
     """
 
     written: ClassVar[str] = "a JSON object"
@@ -213,9 +213,9 @@ class Settings:
         """Collect the fields.
 
         Args:
-            env_prefix: How the variables begin in which the environment may give them; that of the base without it, and
-                without any a structure, which has no variables.
-            kw_only: False lets fields be given by position too.
+            env_prefix: Prefix of the environment variables; by default that of the base class. A class without one is
+                a structure, and has no variables.
+            kw_only: False allows positional arguments too.
         """
         cls._by_position = not kw_only
         cls._prefix = env_prefix or cls._prefix
@@ -257,16 +257,16 @@ class Settings:
         self._prepare()
 
     def _prepare(self) -> None:
-        """Complete an instance whose fields are set: check what concerns several of them, or make what depends on them.
+        """Called when all fields are set: check conditions on several fields, or compute what depends on them.
 
         Raises:
-            ConfigurationError: They do not fit together.
+            ConfigurationError: The fields are not valid together.
         """
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._fields:
             raise ConfigurationError(
-                f"{type(self).__name__} cannot be changed; use replace({name}=...) to get another one."
+                f"{type(self).__name__} cannot be changed; use replace({name}=...) to get a changed copy."
             )
         super().__setattr__(name, value)
 
@@ -295,24 +295,24 @@ class Settings:
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any]) -> Self:
-        """Return settings whose fields a mapping gives, as a file does that was read; the same as `cls(**given)`.
+        """Return settings from a mapping, such as the content of a file; the same as `cls(**given)`.
 
         Raises:
-            ConfigurationError: A field is unknown or wrong, or it is no mapping.
+            ConfigurationError: A field is unknown or wrong, or it is not a mapping.
         """
         if not isinstance(given, Mapping):
             raise ConfigurationError(f"{cls.__name__}.from_mapping takes a mapping, not this {type(given).__name__}.")
         return cls(**given)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain data, which `from_mapping` takes; those that nobody may see are left out."""
+        """Return the fields as plain data for `from_mapping`, without secrets."""
         values = {name: getattr(self, name) for name, own in self._fields.items() if not own.secret}
         return {name: value.as_dict() if isinstance(value, Settings) else value for name, value in values.items()}
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema (2020-12) of what `from_mapping` takes, for editors and for checks of files."""
-        from inspect import getdoc  # for tools alone
+        """Return the JSON Schema (2020-12) for `from_mapping`, for editors and checks of files."""
+        from inspect import getdoc  # only for tools
 
         described = dict(_DESCRIBED.findall(getdoc(cls) or ""))
         properties = {}
@@ -327,7 +327,7 @@ class Settings:
 
     @classmethod
     def parse(cls, value: Any) -> Self | None:
-        """Return the structure that `value` is, or gives as a mapping or in JSON; None when it is something else.
+        """Return a structure from an instance, a mapping or JSON; None if `value` is something else.
 
         Raises:
             ConfigurationError: One of its fields is wrong.
@@ -337,21 +337,21 @@ class Settings:
 
     @classmethod
     def variable_of(cls, name: str) -> str | None:
-        """Return the name of the environment variable of a field; None where there are none."""
+        """Return the name of the environment variable of a field, or None if the class has no variables."""
         return None if cls._prefix is None else cls._prefix + name.upper()
 
     @classmethod
     def secret_names(cls) -> frozenset[str]:
-        """Return the names of the fields whose values nobody may see."""
+        """Return the names of the secret fields."""
         return frozenset(name for name, own in cls._fields.items() if own.secret)
 
     @classmethod
     def unknown_variables(cls, known_elsewhere: frozenset[str]) -> list[str]:
-        """Return a sentence for each variable with our prefix that means nothing here."""
+        """Return a warning for each environment variable with our prefix that is unknown."""
         prefix = cls._prefix or ""
         known = {prefix + name.upper() for name in cls._fields}
         return [
-            f"The variable {name} means nothing to this version.{_suggestion(name, known)}"
+            f"The environment variable {name} is unknown, and ignored.{_suggestion(name, known)}"
             for name in sorted(os.environ)
             if name.startswith(prefix) and name not in known | known_elsewhere
         ]

@@ -1,4 +1,4 @@
-"""For tests of agents: a real server on a real socket, which stops at the end of the block."""
+"""For tests of agents: a real server on a real socket, stopped at the end of the block."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class AgentWebSocketProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection."""
 
     async def send(self, message: Any) -> None:
-        """Send an ASGI message; a complete HTTP answer is the end of the handshake."""
+        """Send an ASGI message; a complete HTTP response ends the handshake."""
         await super().send(message)
         if _ends_denial(message):
             self.handshake_complete = True

@@ -68,8 +68,8 @@ def install_protocols(app: PluginInterface, config: AgentConfig) -> None:
         module.install(app, paths.get(name, protocol.path))
     if not (config.api_keys or config.hmac_keys) and config.host not in LOOPBACK:
         logger.warning(
-            "The protocols %s are open to everybody who reaches %s: set api_keys, or an agent with a model is an open "
-            "proxy to it.",
+            "The protocols %s are open to everybody who reaches %s without a key, and so is the agent's model. Set "
+            "api_keys.",
             ", ".join(names),
             config.host,
         )

@@ -1,7 +1,7 @@
 """A2A (https://a2a-protocol.org), 1.0 and 0.3: `/a2a` for JSON-RPC, `/a2a/rest` for HTTP+JSON, and the agent's card.
 
-Needs the extra `[a2a]`: requests are checked, dispatched and answered by a2a-sdk, which is imported for the first of
-them. Tasks are durable invocations (`a2a_tasks`), and streams are written here (`a2a_stream`).
+Needs the extra `[a2a]`: a2a-sdk checks and dispatches requests and builds responses; it is imported for the first
+request. Tasks are durable invocations (`a2a_tasks`), and streams are encoded here (`a2a_stream`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _STATUS: Final = {
     504: "DEADLINE_EXCEEDED",
 }
 _CODES: Final = {415: -32005, 422: -32602}
-"""Of JSON-RPC, where they are not those of an invalid request or of a failure; -32005 is A2A's for a content type."""
+"""JSON-RPC error codes other than those for an invalid request or a failure; -32005 is A2A's for a content type."""
 _PARSE_ERROR, _INVALID_REQUEST, _INTERNAL_ERROR = -32700, -32600, -32603
 
 
@@ -53,12 +53,12 @@ def install(app: PluginInterface, path: str) -> None:
 
 
 class A2A:
-    """The protocol of one app, loaded when it is first asked for.
+    """The protocol of one app, loaded for its first request.
 
     Args:
         app: The app.
-        path: Of JSON-RPC.
-        rest_path: Of HTTP+JSON.
+        path: The path of JSON-RPC.
+        rest_path: The path of HTTP+JSON.
     """
 
     def __init__(self, app: PluginInterface, path: str, rest_path: str) -> None:
@@ -68,13 +68,13 @@ class A2A:
         self._routes: A2ARoutes | None = None
 
     async def answer(self, request: Request) -> Any:
-        """Answer a request of either binding."""
+        """Respond to a request of either binding."""
         return await (await self._loaded()).answer(request)
 
     async def card(self, request: Request) -> Any:
-        """Answer with the agent's card, which callers may keep for a while (A2A 1.0, section 8.6.1)."""
-        told = (await self._loaded()).card(request)
-        response = self._app.json_response(told, self._app.context_for(request), has_invocation=False)
+        """Return the agent's card, with caching headers (A2A 1.0, section 8.6.1)."""
+        card = (await self._loaded()).card(request)
+        response = self._app.json_response(card, self._app.context_for(request), has_invocation=False)
         kind = "public" if self._app.config.agent_card_public else "private"
         response.headers["cache-control"] = f"{kind}, max-age={_CARD_SECONDS}"
         response.headers["last-modified"] = self._made_at
@@ -83,17 +83,17 @@ class A2A:
 
     async def _loaded(self) -> A2ARoutes:
         if self._routes is None:
-            # The run has its span; a2a-sdk's, one for each of its methods, would be traces of their own.
+            # The run has a span already; those of a2a-sdk, one for each of its methods, would be separate traces.
             os.environ.setdefault("OTEL_INSTRUMENTATION_A2A_SDK_ENABLED", "false")
-            # In a thread: the import takes long enough to be felt by everybody on the loop.
+            # In a thread, because the import takes long enough to delay everything on the loop.
             module = await asyncio.get_running_loop().run_in_executor(None, import_module, f"{__package__}.a2a_routes")
-            if self._routes is None:  # two may have waited
+            if self._routes is None:  # two requests may have waited
                 self._routes = module.A2ARoutes(self._app, *self._paths)
         return self._routes
 
 
 def rpc_error(status: int, envelope: dict[str, Any]) -> bytes:
-    """Return what could not be answered as JSON-RPC has it; whose request it was is not known."""
+    """Return an error as JSON-RPC, without the ID of the request, which is unknown here."""
     code = _CODES.get(status, _INTERNAL_ERROR if status >= 500 else _INVALID_REQUEST)
     if status == 400 and str(envelope["error"]).startswith("The body is "):
         code = _PARSE_ERROR
@@ -102,7 +102,7 @@ def rpc_error(status: int, envelope: dict[str, Any]) -> bytes:
 
 
 def rest_error(status: int, envelope: dict[str, Any]) -> bytes:
-    """Return an error as HTTP+JSON has it, a `google.rpc.Status`."""
+    """Return an error as HTTP+JSON, a `google.rpc.Status`."""
     name = _STATUS.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
     details = [_info(envelope)]
     return to_json({"error": {"code": status, "status": name, "message": envelope["error"], "details": details}})

@@ -1,4 +1,4 @@
-"""The agent's card: what it is called, what it speaks where, and which key it wants."""
+"""The agent's card: its name, protocols with their URLs, and authentication."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def card_of(config: AgentConfig, address: str, path: str, rest_path: str) -> dic
 
     Args:
         config: The app's settings.
-        address: Under which callers reach the agent, without a slash at its end.
-        path: Of JSON-RPC.
-        rest_path: Of HTTP+JSON.
+        address: The URL under which callers reach the agent, without a slash at its end.
+        path: The path of JSON-RPC.
+        rest_path: The path of HTTP+JSON.
     """
     about = config.agent_description or f"The agent {config.agent_name}."
     card = AgentCard(
@@ -52,5 +52,5 @@ def card_of(config: AgentConfig, address: str, path: str, rest_path: str) -> dic
         bearer = HTTPAuthSecurityScheme(scheme="bearer", description="One of the agent's keys.")
         card.security_schemes["bearer"].CopyFrom(SecurityScheme(http_auth_security_scheme=bearer))
         card.security_requirements.append(SecurityRequirement(schemes={"bearer": StringList()}))
-    told: dict[str, Any] = agent_card_to_dict(card)
-    return told
+    fields: dict[str, Any] = agent_card_to_dict(card)
+    return fields

@@ -1,4 +1,4 @@
-"""What a caller's message is for the agent, and what the agent's questions are for the caller."""
+"""Converts messages of callers to the agent's input, and the agent's interrupts to messages."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MEDIA_KINDS = ("image", "audio", "video")
 
 
 def payload_from(asked: SendMessageRequest, interrupts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the handler gets.
+    """Return the handler's payload.
 
     Args:
         asked: The request.
-        interrupts: What the task waits for; the message is the answer then.
+        interrupts: The interrupts that the task waits for; then the message is the answer.
     """
     message = asked.message
     resume = answers(message, interrupts) if interrupts else None
@@ -40,16 +40,16 @@ def metadata_of(asked: SendMessageRequest) -> dict[str, Any]:
 
 
 def timeout_of(asked: SendMessageRequest) -> float | None:
-    """Return how many seconds the work may take, where `metadata.timeout` says that."""
+    """Return `metadata.timeout`, in seconds, if it is valid."""
     timeout = metadata_of(asked).get("timeout")
     return timeout if isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0 else None
 
 
 def answers(message: Message, interrupts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the answers that a message gives to interrupts.
+    """Return the answers to interrupts in a message.
 
-    A data part that names its `interruptId` is an answer as it stands. Without one the message answers all of them:
-    with its data, where it has a data part, else with its text.
+    A data part with an `interruptId` is an answer to that one. Without such a part, the message answers all of them:
+    with its data if it has a data part, else with its text.
 
     Raises:
         InvalidParamsError: It has neither.
@@ -66,7 +66,7 @@ def answers(message: Message, interrupts: list[dict[str, Any]]) -> list[dict[str
 
 
 def question(interrupts: list[dict[str, Any]]) -> list[Part]:
-    """Return interrupts as the parts of a message: each as text for people, where it has some, and as data."""
+    """Return interrupts as parts of a message: each as text for people, if it has any, and as data."""
     parts = []
     for interrupt in interrupts:
         if interrupt.get("message"):
@@ -81,7 +81,7 @@ def data_part(value: Any) -> Part:
 
 
 def _json(message: Any) -> Any:
-    """Return a `Struct` or `Value` as JSON data; all numbers are floats there, and whole ones become int again."""
+    """Return a `Struct` or `Value` as JSON data. Their numbers are floats; whole ones become int again."""
     return _with_whole_numbers(MessageToDict(message))
 
 
@@ -94,7 +94,7 @@ def _with_whole_numbers(value: Any) -> Any:
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:
-    """Return the content of an AG-UI message: text, or parts where there are other things too."""
+    """Return the content for an AG-UI message: a text, or parts if it has more than text."""
     parts = [_part(part) for part in message.parts]
     if all(part["type"] == "text" for part in parts):
         return "\n".join([part["text"] for part in parts])

@@ -1,4 +1,4 @@
-"""The routes of A2A, as a2a-sdk dispatches them: `TaskHandler` is what it calls, and streams are sent by us."""
+"""The routes of A2A: a2a-sdk dispatches requests to `TaskHandler`, and this module sends streams."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _WITH_BODY = ("message:send", "message:stream", "pushNotificationConfigs")
 
 @dataclass(slots=True)
 class Call:
-    """What comes of a request besides a response.
+    """What `TaskHandler` reports about a request besides its result.
 
     Attributes:
         context: As a2a-sdk made it.
@@ -69,7 +69,7 @@ class Call:
 
 
 class ContextBuilder(DefaultServerCallContextBuilder):  # type: ignore[misc]  # a2a-sdk is not there for mypy
-    """Keeps the request and our `Call` beside what a2a-sdk takes from it."""
+    """Adds the request and our `Call` to the context of a2a-sdk."""
 
     def build(self, request: Request) -> ServerCallContext:
         """Return the context of a request."""
@@ -85,18 +85,18 @@ class A2ARoutes:
 
     Args:
         app: The app.
-        path: Of JSON-RPC.
-        rest_path: Of HTTP+JSON.
+        path: The path of JSON-RPC.
+        rest_path: The path of HTTP+JSON.
     """
 
     def __init__(self, app: PluginInterface, path: str, rest_path: str) -> None:
-        logging.getLogger("a2a").setLevel(logging.CRITICAL)  # it quotes requests; failures are logged by us
+        logging.getLogger("a2a").setLevel(logging.CRITICAL)  # it logs request content; we log failures ourselves
         self._app = app
         self._paths = path, rest_path
         self._tasks = Tasks(app)
         handler, builder = TaskHandler(self._tasks), ContextBuilder()
         rest = create_rest_routes(handler, builder, enable_v0_3_compat=True, path_prefix=rest_path)
-        # Some clients put a slash behind the address that the card tells.
+        # Some clients append a slash to the URL in the card.
         paths = {path, f"{path.rstrip('/')}/"}
         rpc = [
             route for each in paths for route in create_jsonrpc_routes(handler, each, builder, enable_v0_3_compat=True)
@@ -109,10 +109,10 @@ class A2ARoutes:
         return card_of(self._app.config, address.rstrip("/"), *self._paths)
 
     async def answer(self, request: Request) -> Any:
-        """Answer a request.
+        """Respond to a request.
 
         Raises:
-            PPIOAgentRuntimeError: It is refused, with a status.
+            PPIOAgentRuntimeError: It was refused, with a status.
         """
         route = self._route_of(request)
         call = Call()
@@ -133,14 +133,14 @@ class A2ARoutes:
         return response if hasattr(response, "body_iterator") else self._named(response, request, call)
 
     def _dialect(self, call: Call, route: Route) -> Dialect:
-        """Return how a stream is written that a route answers with."""
+        """Return how to encode the stream of a route."""
         state = {} if call.context is None else call.context.state
         method = state.get("method", "")
         is_v03 = "/" in method if method else route.path.startswith(f"{self._paths[1]}/v1/")
         return Dialect(state.get("request_id"), is_rpc=bool(method), is_v03=is_v03)
 
     def _named(self, response: Any, request: Request, call: Call) -> Any:
-        """Return a response of a2a-sdk with ids and limits in its head."""
+        """Return a response of a2a-sdk, with IDs and limits in its headers."""
         context = self._app.context_for(request) if call.task is None else call.task.runs[-1].context
         named = self._app.json_response(json.loads(response.body), context, has_invocation=call.task is not None)
         named.status_code = response.status_code
@@ -159,7 +159,7 @@ class A2ARoutes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that has the body once, and then what comes."""
+    """Return a `receive` that returns the body once, then what the original returns."""
     bodies = [body]
 
     async def receive_again() -> Message:
@@ -169,13 +169,13 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 async def _begun(response: Any) -> Any:
-    """Return a stream that has begun, which in version 0.3 is when the handler is called; an error where it fails."""
+    """Start a stream, which in version 0.3 calls the handler, and return it; if that fails, return the error."""
     items = response.body_iterator
     try:
         first = await anext(items)
     except A2AError as error:
-        told = build_rest_error_payload(error)
-        return JSONResponse(told, told["error"]["code"])
+        payload = build_rest_error_payload(error)
+        return JSONResponse(payload, payload["error"]["code"])
 
     async def whole() -> AsyncIterator[Any]:
         yield first
@@ -187,7 +187,7 @@ async def _begun(response: Any) -> Any:
 
 
 class TaskHandler(RequestHandler):  # type: ignore[misc]  # a2a-sdk is not there for mypy
-    """What a2a-sdk calls for either binding and version.
+    """Handles requests of both bindings and versions for a2a-sdk.
 
     Args:
         tasks: The app's tasks.
@@ -197,17 +197,17 @@ class TaskHandler(RequestHandler):  # type: ignore[misc]  # a2a-sdk is not there
         self._tasks = tasks
 
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Task:
-        """Begin or go on, and wait until the agent is done or asks, unless the caller does not want to."""
+        """Start or continue a task; wait until it ends or asks, unless the caller requests an immediate response."""
         with _carrying(context) as request:
             task = context.state["call"].task = await self._begin(params, request)
             if not params.configuration.return_immediately:
                 await task.runs[-1].finished(request.receive)
-            return apply_history_length(await task.told(), params.configuration)
+            return apply_history_length(await task.complete(), params.configuration)
 
     async def on_message_send_stream(
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> AsyncGenerator[Task]:
-        """Begin or go on; `A2ARoutes` streams what follows the task."""
+        """Start or continue a task, and yield it; `A2ARoutes` streams the rest."""
         with _carrying(context) as request:
             task = await self._begin(params, request)
             first = apply_history_length(await task.begun(), params.configuration)
@@ -236,10 +236,10 @@ class TaskHandler(RequestHandler):  # type: ignore[misc]  # a2a-sdk is not there
         with _carrying(context) as request:
             validate_proto_required_fields(params)
             validate_history_length(params)
-            return apply_history_length(await (await self._tasks.find(params.id, request)).told(), params)
+            return apply_history_length(await (await self._tasks.find(params.id, request)).complete(), params)
 
     async def on_list_tasks(self, params: ListTasksRequest, context: ServerCallContext) -> ListTasksResponse:
-        """Return the caller's tasks, sorted and in pages as a2a-sdk's own store does that."""
+        """Return the caller's tasks, sorted and in pages, as a2a-sdk's store does."""
         with _carrying(context) as request:
             validate_history_length(params)
             if params.HasField("page_size"):
@@ -249,10 +249,10 @@ class TaskHandler(RequestHandler):  # type: ignore[misc]  # a2a-sdk is not there
             for task in found.values():
                 await store.save(Task(id=task.id, context_id=task.context_id, status=task.status), context)
             page = await store.list(params, context)
-            for told in page.tasks:
-                task = found[told.id]
-                whole = await task.told() if params.include_artifacts else task.head()
-                told.CopyFrom(apply_history_length(whole, params))
+            for listed in page.tasks:
+                task = found[listed.id]
+                whole = await task.complete() if params.include_artifacts else task.head()
+                listed.CopyFrom(apply_history_length(whole, params))
             return page
 
     async def on_cancel_task(self, params: CancelTaskRequest, context: ServerCallContext) -> Task:
@@ -261,14 +261,14 @@ class TaskHandler(RequestHandler):  # type: ignore[misc]  # a2a-sdk is not there
             validate_proto_required_fields(params)
             task = await self._tasks.find(params.id, request)
             await self._tasks.cancel(task, request)
-            return await task.told()
+            return await task.complete()
 
     async def on_get_extended_agent_card(self, params: Any, context: ServerCallContext) -> Any:
-        """Refuse: there is one card for all."""
+        """Refuse: there is no extended card."""
         raise UnsupportedOperationError("The agent has no extended card.")
 
     async def on_create_task_push_notification_config(self, params: Any, context: ServerCallContext) -> Any:
-        """Refuse: the agent calls nobody."""
+        """Refuse: push notifications are not supported."""
         raise PushNotificationNotSupportedError
 
     on_get_task_push_notification_config = on_create_task_push_notification_config
@@ -290,7 +290,7 @@ def _stream(context: ServerCallContext, task: Found, first: Task, *, is_followed
 
 @contextmanager
 def _carrying(context: ServerCallContext) -> Iterator[Request]:
-    """Give the request, and carry errors that are not of A2A past a2a-sdk, so that they are answers with a status."""
+    """Yield the request, and pass errors that are not A2A's around a2a-sdk, so that they keep their status."""
     try:
         yield context.state["request"]
     except A2AError:

@@ -1,7 +1,7 @@
-"""A run as the events of A2A: text becomes artifacts, everything else that the agent does becomes status messages.
+"""Encodes a run as A2A events: text and values become artifacts, other events become status messages.
 
-Frequent events, deltas and typed events, are written between the halves of an event that a2a-sdk wrote once, so that
-they cost no more than in other protocols, and have the form of either version and binding.
+For frequent events, deltas and typed events, a2a-sdk encodes one event with a placeholder, and the content is inserted
+there. So they cost no more than in other protocols, and have the right form for each version and binding.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
     from .a2a_task import Found
 
 _MARK: Final = uuid.uuid4().hex
-"""Where what is said often goes, in an event that is written once."""
+"""The placeholder for the content of frequent events."""
 _MARKED_TEXT: Final = json.dumps(_MARK).encode()
 _MARKED_DATA: Final = json.dumps({_MARK: _MARK}, separators=(",", ":")).encode()
 _MARKED_ID: Final = f"{_MARK}-id".encode()
 
 
 class Dialect:
-    """How events are written: which binding, which version.
+    """The binding and version in which events are encoded.
 
     Args:
-        request_id: Of the JSON-RPC request; anything for HTTP+JSON.
+        request_id: ID of the JSON-RPC request; not used for HTTP+JSON.
         is_rpc: JSON-RPC, else HTTP+JSON.
         is_v03: Version 0.3, else 1.0.
 
@@ -67,14 +67,14 @@ class Dialect:
             self._as_dict = _as_v03_rpc if is_rpc else _as_v03_rest
 
     def event(self, event: Any) -> bytes:
-        """Return an event, as the data of a server-sent event."""
-        told = self._as_dict(to_stream_response(event))
-        return _sse({"jsonrpc": "2.0", "id": self._request_id, "result": told} if self._is_rpc else told)
+        """Return an event as a server-sent event."""
+        data = self._as_dict(to_stream_response(event))
+        return _sse({"jsonrpc": "2.0", "id": self._request_id, "result": data} if self._is_rpc else data)
 
     def error(self, error: PPIOAgentRuntimeError) -> bytes:
-        """Return why there is no more, where that is not how the task ended."""
-        told = InternalError(str(error.message), {"error_type": error.error_type})
-        return _sse(build_error_response(self._request_id, told) if self._is_rpc else build_rest_error_payload(told))
+        """Return an error that ends the stream, but not the task."""
+        made = InternalError(str(error.message), {"error_type": error.error_type})
+        return _sse(build_error_response(self._request_id, made) if self._is_rpc else build_rest_error_payload(made))
 
 
 def _as_v03_rpc(event: Any) -> Any:
@@ -105,7 +105,7 @@ class TaskEncoder(EventEncoder):
         self._is_waiting = task.status.state == INPUT_REQUIRED  # and that was told
         self._messages = 0
         self._values = 0
-        self._text_head = b"\0"  # how the events of the message begin that is open
+        self._text_head = b"\0"  # how the events of the open message begin
         self._begun: set[str] = set()
         self._text: tuple[bytes, bytes] = b"", b""
         self._other: bytes | None = None
@@ -115,7 +115,7 @@ class TaskEncoder(EventEncoder):
         return self._dialect.event(self._task)
 
     def events(self, events: list[EncodedEvent]) -> bytes:
-        """Return what events become."""
+        """Return encoded events."""
         written: list[bytes] = []
         texts: list[bytes] = []  # deltas of the open message, which most events are
         for event in events:
@@ -171,7 +171,7 @@ class TaskEncoder(EventEncoder):
         return made + self._status(self._found.status_of(INPUT_REQUIRED, question(interrupts)))
 
     def _switched(self, event: EncodedEvent) -> tuple[bytes, bytes]:
-        """Return what is around the first delta of a message, and prepare what is around the others."""
+        """Return the parts around the first delta of a message, and prepare those around the following ones."""
         given = event.decode()["messageId"]
         self._text_head = event.json[: event.json.index(b',"delta":')]
         first = _around(self._artifact(given, Part(text=_MARK), append=given in self._begun), _MARKED_TEXT)
@@ -184,8 +184,8 @@ class TaskEncoder(EventEncoder):
             return b""
         return self._artifact(message_id, Part(text=""), append=True, last=True)
 
-    def _told(self, event: EncodedEvent) -> bytes:
-        """Return a typed event, as data in a message."""
+    def _as_status(self, event: EncodedEvent) -> bytes:
+        """Return a typed event as data in a status message."""
         if self._other is None:
             message = self._found.message(f"{_MARK}-id", [data_part({_MARK: _MARK})])
             self._other = self._status(TaskStatus(state=WORKING, message=message))

@@ -1,8 +1,8 @@
 """Tasks: each is one durable invocation, and one more for each answer to a question of the agent.
 
 The ID of a task is that of its first invocation, the IDs of the others follow from it, and the context is the session.
-Tasks are therefore kept as long as invocations, and found in the same places. What invocations don't keep is kept in
-this process: the caller's messages, the owner of a task, and that a waiting task was cancelled.
+Tasks are therefore kept as long as invocations, and in the same store. What invocations don't have is kept in this
+process: the caller's messages, the owner of a task, and whether a waiting task was cancelled.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from ..plugin_interface import PluginInterface
 
 _NO_ANSWER: Final = (
-    "The task waits for no answer; send the message without taskId, with its contextId, to begin another."
+    "The task waits for no answer; send the message without taskId, with its contextId, to start another one."
 )
 _MAX_TASKS: Final = 1000
 _MAX_HISTORY_BYTES: Final = 16 * 1024 * 1024
-"""Of so many tasks, with so many bytes of messages, it is remembered what was asked; the ones begun first go first."""
+"""For how many tasks, with how many bytes, messages are kept; the oldest tasks are dropped first."""
 
 
 class Tasks:
@@ -45,11 +45,11 @@ class Tasks:
         self._bytes = 0  # of all their messages
 
     async def begin(self, asked: SendMessageRequest, request: Request) -> Found:
-        """Begin a task, or continue one that waits for an answer; a message that came before finds what it began.
+        """Start a task, or continue one that waits for an answer. A repeated message finds the task of the first one.
 
         Raises:
-            A2AError: The message cannot be taken.
-            PPIOAgentRuntimeError: The agent does not take it.
+            A2AError: The message is not valid for the task.
+            PPIOAgentRuntimeError: The agent refused it.
         """
         message = asked.message
         if message.task_id:
@@ -57,7 +57,7 @@ class Tasks:
         key = request.headers.get("idempotency-key")
         context = self._app.context_for(request, session_id=message.context_id or None, protocol="a2a")
         if context.session_id is None:
-            known_by = f"{context.key_id}\n{key}"  # the same for a repeated request, so that it finds the first
+            known_by = f"{context.key_id}\n{key}"  # the same for a repeated request
             context.session_id = str(uuid.uuid4() if key is None else uuid.uuid5(uuid.NAMESPACE_OID, known_by))
         run = await self._submit(asked, context, context.invocation_id, [], key)
         known = self._known.get(run.id) or Known(context.key_id)
@@ -65,13 +65,13 @@ class Tasks:
         return Found(run.id, known, [run])
 
     async def find(self, task_id: str, request: Request) -> Found:
-        """Return a task of the caller's.
+        """Return a task of the caller.
 
         Raises:
-            TaskNotFoundError: There is none of this id, or it is another caller's.
+            TaskNotFoundError: There is no task with this ID, or it belongs to another caller.
         """
         caller = self._app.context_for(request).key_id
-        known = self._known.get(task_id) or Known(caller)  # of an earlier process nothing is remembered
+        known = self._known.get(task_id) or Known(caller)  # unknown after a restart
         runs: list[InvocationHandle] = []
         if known.owner == caller:
             while (run := await self._app.find(_run_id(task_id, len(runs)))) is not None:
@@ -89,7 +89,7 @@ class Tasks:
         return run is not None or task.known.is_cancelled
 
     async def all_of(self, request: Request) -> list[Found]:
-        """Return the tasks of the caller's that this process remembers."""
+        """Return the caller's tasks that this process knows."""
         owner = self._app.context_for(request).key_id
         found = []
         for task_id in [task_id for task_id, known in self._known.items() if known.owner == owner]:
@@ -123,14 +123,14 @@ class Tasks:
                 f"The task is of the context {task.context_id!r}, not {message.context_id[:80]!r}."
             )
         if task.known.history and _is_repeated(task.known.history[-1], message):
-            return task  # it came before
+            return task  # a repeated message
         if task.status.state != INPUT_REQUIRED:
             raise UnsupportedOperationError(_NO_ANSWER)
         context = self._app.context_for(request, session_id=task.context_id, protocol="a2a")
         run_id = _run_id(task.id, len(task.runs))
         try:
             run = await self._submit(asked, context, run_id, task.runs[-1].interrupts, run_id)
-        except IdempotencyKeyReusedError:  # somebody else answered meanwhile
+        except IdempotencyKeyReusedError:  # another answer came meanwhile
             raise UnsupportedOperationError(_NO_ANSWER) from None
         self._said(task.known, message, task.id, task.context_id)
         return Found(task.id, task.known, [*task.runs, run])
@@ -151,7 +151,7 @@ class Tasks:
         context.metadata = metadata_of(asked) | {"task_id": asked.message.task_id or run_id}
         if (timeout := timeout_of(asked)) is not None:
             context.timeout = min(context.timeout, timeout)
-        if key is None:  # the payload has the message's id, so a repeated message is known by it
+        if key is None:  # the payload has the message's ID, so a repeated message has the same key
             key = hashlib.sha256(to_json(payload)).hexdigest()
         return await self._app.submit(payload, context, key=key)
 
@@ -179,10 +179,10 @@ class Tasks:
 
 
 def _is_repeated(earlier: Message, message: Message) -> bool:
-    """Say whether a message came before: with the same id and content."""
+    """Return whether a message is a repetition: same ID and content."""
     return bool(earlier.message_id == message.message_id and earlier.parts == message.parts)
 
 
 def _run_id(task_id: str, number: int) -> str:
-    """Return the id of a task's invocation, by its number."""
+    """Return the ID of a task's invocation, by its number."""
     return hashlib.sha256(f"{task_id}/{number}".encode()).hexdigest()[:32] if number else task_id

@@ -38,7 +38,7 @@ def install(app: PluginInterface, path: str) -> None:
 
 
 def is_run(body: Any) -> bool:
-    """Say whether a body is a `RunAgentInput`."""
+    """Return whether a body is a `RunAgentInput`."""
     return isinstance(body, dict) and {"threadId", "runId", "messages"} <= body.keys()
 
 
@@ -49,14 +49,14 @@ class AGUI:
         self._app = app
 
     async def run(self, request: Request) -> Response:
-        """Answer one run. What fails once the agent's code runs is a RUN_ERROR; before, it has a status."""
+        """Handle one run. An error after the agent's code started is a RUN_ERROR; before, it has an HTTP status."""
         body = checked(await self._app.read_json(request))
         context = self._app.context_for(request, session_id=body["threadId"], protocol=NAME)
         run = await begin(self._app, request, self._payload(body, context), context)
         return self._app.event_stream(run, Encoder(body))
 
     async def talk(self, websocket: WebSocket, context: RequestContext) -> None:
-        """Answer runs that come as messages, one after the other, each event as a message."""
+        """Handle runs that come as WebSocket messages, one after another; each event is a message."""
         await websocket.accept()
         async for message in websocket.iter_text():
             try:
@@ -89,30 +89,32 @@ class AGUI:
 
 
 def checked(body: Any) -> dict[str, Any]:
-    """Return a `RunAgentInput`.
+    """Return a body after checking that it is a `RunAgentInput`.
 
     Raises:
-        PayloadValidationError: It is none.
+        PayloadValidationError: It is not.
     """
     if not is_run(body):
         raise PayloadValidationError("An AG-UI run is a JSON object with threadId, runId and messages.")
     wrong = [name for name in ("threadId", "runId") if not (isinstance(body[name], str) and body[name])]
     if wrong or not isinstance(body["messages"], list) or not all(isinstance(each, dict) for each in body["messages"]):
-        raise PayloadValidationError(f"{wrong[0]} must be a text." if wrong else "messages must be a list of objects.")
+        raise PayloadValidationError(
+            f"{wrong[0]} must be a string." if wrong else "messages must be a list of objects."
+        )
     run: dict[str, Any] = body
     return run
 
 
 def run_error(error: PPIOAgentRuntimeError) -> dict[str, Any]:
-    """Return the event that says so."""
+    """Return the RUN_ERROR event for an error."""
     return {"type": "RUN_ERROR", "message": str(error.message), "code": error.error_type}
 
 
 class Encoder(EventEncoder):
-    """The events as they are, RUN_STARTED at once.
+    """Sends events unchanged, and RUN_STARTED at once.
 
     Args:
-        run: What was asked.
+        run: The `RunAgentInput`.
     """
 
     def __init__(self, run: dict[str, Any]) -> None:
@@ -120,11 +122,11 @@ class Encoder(EventEncoder):
         self._is_first = True
 
     def begin(self) -> bytes:
-        """Return RUN_STARTED, before the agent has said anything."""
+        """Return RUN_STARTED, before the agent's first event."""
         return b"data: %b\n\n" % to_json(self._start)
 
     def events(self, events: list[EncodedEvent]) -> bytes:
-        """Return the events; the first repeats what `begin` said."""
+        """Return the events, without the first RUN_STARTED, which `begin` has sent."""
         if self._is_first:
             self._is_first, events = False, events[1:]
         return b"data: " + b"\n\ndata: ".join([event.json for event in events]) + b"\n\n" if events else b""

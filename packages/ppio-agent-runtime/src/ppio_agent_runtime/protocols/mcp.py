@@ -1,7 +1,7 @@
 """The Model Context Protocol (https://modelcontextprotocol.io): `/mcp`, streamable HTTP, the agent as one tool.
 
-In revisions up to 2025-11-25 a client opens a session, which has an id; since 2026-07-28 each request stands alone. The
-wire is the work of the package `mcp`, which is imported when the app begins to serve.
+In versions up to 2025-11-25 a client opens a session with an ID; since 2026-07-28 each request stands alone. The wire
+format is implemented by the package `mcp`, which is imported when the app starts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def install(app: PluginInterface, path: str) -> None:
     """Add the protocol at a path."""
     protocol = MCP(app)
     app.on_lifespan(protocol.lifespan)
-    app.add_route(path, protocol.serve, ["POST", "DELETE"])  # nothing is sent outside of answers
+    app.add_route(path, protocol.serve, ["POST", "DELETE"])  # no GET: nothing is sent outside of responses
     app.write_errors(path, error_body)
 
 
@@ -42,7 +42,7 @@ class MCP:
         self._manager: StreamableHTTPSessionManager | None = None
 
     async def lifespan(self, _: Any) -> AsyncIterator[None]:
-        """Hold the sessions of one life of the app."""
+        """Run the session manager during the app's lifespan."""
         from .mcp_tool import session_manager  # imports mcp
 
         self._manager = session_manager(self._app)
@@ -51,7 +51,7 @@ class MCP:
         self._manager = None
 
     async def serve(self, request: Request) -> ASGIApp:
-        """Answer one request."""
+        """Respond to one request."""
         if self._manager is None:
             raise DrainingError("The service no longer accepts MCP requests.")
         handle = self._manager.handle_request
@@ -64,7 +64,7 @@ class MCP:
 
 
 def error_body(status: int, envelope: dict[str, Any]) -> bytes:
-    """Return an error of ours as JSON-RPC has it."""
+    """Return one of our errors as JSON-RPC."""
     code = _INTERNAL_ERROR if status >= 500 else _INVALID_REQUEST
     facts = {"error_type": envelope["error_type"], "request_id": envelope["metadata"]["request_id"]}
     return to_json({"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": envelope["error"], "data": facts}})

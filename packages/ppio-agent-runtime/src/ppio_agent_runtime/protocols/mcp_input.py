@@ -1,4 +1,4 @@
-"""The input of an MCP request: its body, read within our limits, the disconnect of its caller, the tool's arguments."""
+"""The input of an MCP request: its body, read within our limits, its caller's disconnect, the tool's arguments."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SESSION_ID: Final = {
 _PROMPT: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
-        "prompt": {"type": "string", "description": "What the agent is asked."},
+        "prompt": {"type": "string", "description": "The text for the agent."},
         "session_id": _SESSION_ID,
         "resume": {
             "type": "array",
-            "description": "Answers to the interrupts of an earlier result, whose session_id is sent too.",
+            "description": "Answers to the interrupts of an earlier result; send its session_id too.",
             "items": {
                 "type": "object",
                 "properties": {
@@ -40,7 +40,7 @@ _PROMPT: Final[dict[str, Any]] = {
 
 
 def watched(scope: Scope, body: bytes, receive: Receive) -> tuple[Scope, Receive]:
-    """Return a request whose body was read, and which notes that its caller hangs up; see `hang_up_of`."""
+    """Return a request whose body was read already, and that records a disconnect; see `hang_up_of`."""
     gone = asyncio.Event()
     is_given = False
 
@@ -58,7 +58,7 @@ def watched(scope: Scope, body: bytes, receive: Receive) -> tuple[Scope, Receive
 
 
 def hang_up_of(scope: Scope) -> Receive:
-    """Return a `receive` that tells of the caller's hang-up and of nothing else."""
+    """Return a `receive` that only reports the caller's disconnect."""
     gone: asyncio.Event = scope[_GONE]
 
     async def receive() -> Message:
@@ -69,14 +69,14 @@ def hang_up_of(scope: Scope) -> Receive:
 
 
 class ToolInput:
-    """What the tool takes: the agent's own payload where that has a type, else a prompt.
+    """The arguments of the tool: the agent's payload if that has a type, else a prompt.
 
     Args:
-        payload: JSON Schema of the agent's payload, None where it takes any object.
+        payload: JSON Schema of the agent's payload, or None if it accepts any object.
 
     Attributes:
         schema: JSON Schema of the tool's arguments, an object.
-        takes_answers: The agent can be given the answers to its questions.
+        takes_answers: The agent accepts answers to its interrupts.
     """
 
     def __init__(self, payload: dict[str, Any] | None) -> None:
@@ -95,11 +95,11 @@ class ToolInput:
         """Return the payload for the agent.
 
         Args:
-            arguments: Of the call.
-            resume: Answers to the agent's questions, instead of a prompt.
+            arguments: The arguments of the call.
+            resume: Answers to the agent's interrupts, instead of a prompt.
 
         Raises:
-            PayloadValidationError: They are not what the schema says, where the agent does not check that itself.
+            PayloadValidationError: There is neither a prompt nor an answer, and the payload has no type of its own.
         """
         given = {name: value for name, value in arguments.items() if name != "session_id" or self._owns_session_id}
         if not self.takes_answers:
@@ -109,5 +109,5 @@ class ToolInput:
         if resume:
             return {**given, **payload_of(resume=resume)}
         if not isinstance(prompt, str):
-            raise PayloadValidationError("The argument prompt must be a text: what the agent is asked.")
+            raise PayloadValidationError("The argument prompt must be a string: the text for the agent.")
         return {**payload_of(messages=[{"id": "prompt", "role": "user", "content": prompt}]), **given}

@@ -1,4 +1,4 @@
-"""The agent's questions (interrupts) as elicitation: asked within a session, or as the answer of a call by itself."""
+"""The agent's interrupts as MCP elicitation: sent within a session, or as the result of a call that stands alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _FIELD: Final = "answer"
 _WHOLE: Final = "whole:"
-"""How the key of a question begins whose form is the payload; of others its one field is."""
+"""Prefix of the key of a question whose form is the payload; otherwise its only field is."""
 _SIMPLE: Final = frozenset({"string", "number", "integer", "boolean"})
 _APPROVAL: Final = {
     "type": "object",
@@ -26,7 +26,7 @@ _APPROVAL: Final = {
 
 
 def can_ask(ctx: ServerRequestContext) -> bool:
-    """Say whether the caller's user can be asked."""
+    """Return whether the client supports questions to its user."""
     capabilities = ctx.session.client_capabilities
     elicitation = None if capabilities is None else capabilities.elicitation
     if elicitation is None or (elicitation.form is None and elicitation.url is not None):
@@ -35,20 +35,20 @@ def can_ask(ctx: ServerRequestContext) -> bool:
 
 
 def stands_alone(ctx: ServerRequestContext) -> bool:
-    """Say whether nothing can be asked while the call goes on: the question is its answer."""
+    """Return whether questions can't be sent during a call, and so are its result."""
     return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
 def questions_of(interrupts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return interrupts as questions, by keys that their answers have too."""
+    """Return interrupts as elicitation requests, by keys that their answers have too."""
     return dict(map(_question, interrupts))
 
 
 async def ask(ctx: ServerRequestContext, interrupts: list[dict[str, Any]], timeout: float) -> list[dict[str, Any]]:
-    """Ask the caller's user one after the other, and return the answers for the agent.
+    """Ask the client's user one question after another, and return the answers for the agent.
 
     Raises:
-        InvocationTimeoutError: There is none after `timeout` seconds.
+        InvocationTimeoutError: They are not answered within `timeout` seconds.
     """
     answers: dict[str, Any] = {}
     try:
@@ -63,7 +63,7 @@ async def ask(ctx: ServerRequestContext, interrupts: list[dict[str, Any]], timeo
 
 
 def answers_of(answers: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
-    """Return the answers to questions as the agent gets them; None where there are none."""
+    """Return the answers in the form for the agent, or None if there are none."""
     made = [_answer(key, answer) for key, answer in (answers or {}).items() if isinstance(answer, ElicitResult)]
     return made or None
 
@@ -91,7 +91,7 @@ def _question(interrupt: dict[str, Any]) -> tuple[str, ElicitRequest]:
 
 
 def _is_form(schema: Any) -> bool:
-    """Say whether a schema is one that forms may have: an object of simple values."""
+    """Return whether a schema is allowed for a form: an object of simple values."""
     fields = schema.get("properties") if isinstance(schema, dict) and schema.get("type") == "object" else None
     return isinstance(fields, dict) and bool(fields) and all(map(_is_simple, fields.values()))
 

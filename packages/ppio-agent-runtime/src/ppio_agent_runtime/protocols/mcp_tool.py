@@ -1,7 +1,7 @@
-"""The agent as the one tool of an MCP server. A call is one invocation, whose text is its progress and its result.
+"""The agent as the only tool of an MCP server. A call is one invocation; its text is progress, and then the result.
 
-A question of the agent is shown to the user if the client supports that (elicitation), and the answer starts another
-invocation of the same session; otherwise the question is the result.
+An interrupt is shown to the user if the client supports that (elicitation), and the answer starts another invocation of
+the same session; otherwise the interrupt is the result.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _TRACE_FIELDS: Final = (b"traceparent", b"tracestate", b"baggage")
 _RESULT: Final = {
     "type": "object",
-    "properties": {"result": {"description": "What the agent answered."}, "session_id": {"type": "string"}},
+    "properties": {"result": {"description": "The agent's result."}, "session_id": {"type": "string"}},
     "required": ["result", "session_id"],
 }
 
 
 def session_manager(app: PluginInterface) -> StreamableHTTPSessionManager:
-    """Return what serves an app for one life."""
+    """Return the session manager for one lifespan of an app."""
     config, tool = app.config, AgentTool(app)
     server: Server[Any] = Server(
         config.agent_name,
@@ -72,8 +72,8 @@ def session_manager(app: PluginInterface) -> StreamableHTTPSessionManager:
         on_list_tools=tool.list,
         on_call_tool=tool.call,
     )
-    server.middleware.clear()  # makes spans of its own: an invocation has one already
-    hosts = ("127.0.0.1", "localhost", "[::1]") if config.host in LOOPBACK else ()  # else behind names unknown here
+    server.middleware.clear()  # it creates spans, but an invocation has one already
+    hosts = ("127.0.0.1", "localhost", "[::1]") if config.host in LOOPBACK else ()  # else its host names are unknown
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=bool(hosts),
         allowed_hosts=[f"{host}{port}" for host in hosts for port in ("", ":*")],
@@ -99,7 +99,7 @@ class AgentTool:
         return ToolInput(self._app.payload_schema())
 
     async def list(self, _: ServerRequestContext, __: PaginatedRequestParams | None) -> ListToolsResult:
-        """Return the one tool."""
+        """Return the tool."""
         description = self._app.config.agent_description or f"Asks the agent {self._app.config.agent_name}."
         tool = Tool(name=self.name, description=description, input_schema=self._input.schema, output_schema=_RESULT)
         return ListToolsResult(tools=[tool])
@@ -107,10 +107,10 @@ class AgentTool:
     async def call(
         self, ctx: ServerRequestContext, params: CallToolRequestParams
     ) -> CallToolResult | InputRequiredResult:
-        """Call the agent. What goes wrong with it is a result too, which the caller's model can read.
+        """Call the agent. Its errors are results too, which the caller's model can read.
 
         Raises:
-            MCPError: It is another tool that was called, or the caller hung up.
+            MCPError: The tool is unknown, or the caller disconnected.
         """
         if params.name != self.name:
             raise MCPError(INVALID_PARAMS, f"There is no tool {params.name[:80]!r}; there is {self.name!r}.")
@@ -118,10 +118,10 @@ class AgentTool:
             return await self._call(ctx, params)
         except PPIOAgentRuntimeError as error:
             facts = {f"{_META}error_type": error.error_type, f"{_META}request_id": error.request_id}
-            told = TextContent(text=str(error.message))
-            return CallToolResult(content=[told], is_error=True, _meta=facts)
+            text = TextContent(text=str(error.message))
+            return CallToolResult(content=[text], is_error=True, _meta=facts)
         except ClientGoneError:
-            raise MCPError(REQUEST_CANCELLED, "The caller hung up.") from None
+            raise MCPError(REQUEST_CANCELLED, "The caller disconnected.") from None
 
     async def _call(
         self, ctx: ServerRequestContext, params: CallToolRequestParams
@@ -142,13 +142,13 @@ class AgentTool:
 
     async def _run(self, ctx: ServerRequestContext, payload: Any, context: RequestContext) -> Run:
         run = Run(context)
-        is_told = ctx.meta is not None and "progress_token" in ctx.meta
+        wants_progress = ctx.meta is not None and "progress_token" in ctx.meta
         count = 0
         async with await self._app.invoke(payload, context, stream=True, typed=True) as stream:
             async for events in stream.batches(hang_up_of(request_of(ctx).scope)):
                 for event in events:
                     run.take(event)
-                for message in progress_of(events) if is_told else ():
+                for message in progress_of(events) if wants_progress else ():
                     count += 1
                     await ctx.session.report_progress(count, message=message)
                 if is_told and 0 < len(events) < _MANY_EVENTS and events[-1].type != "RUN_FINISHED":
@@ -156,9 +156,9 @@ class AgentTool:
         return run
 
     def _context(self, ctx: ServerRequestContext, session_id: Any) -> RequestContext:
-        """Return a context whose trace is that of the message, where it has one; of a new session if none is named."""
+        """Return a context with the message's trace, if it has one, and a new session ID, if none is named."""
         if session_id is not None and not isinstance(session_id, str):
-            raise PayloadValidationError("The argument session_id must be a text.")
+            raise PayloadValidationError("The argument session_id must be a string.")
         request, meta = request_of(ctx), ctx.meta or {}
         headers = [(name, str(value).encode()) for name in _TRACE_FIELDS if (value := meta.get(name.decode()))]
         if headers:
@@ -172,15 +172,15 @@ class AgentTool:
 
 
 def request_of(ctx: ServerRequestContext) -> Request:
-    """Return the HTTP request that a message came with."""
+    """Return the HTTP request of a message."""
     return cast("Request", ctx.request)
 
 
 class Run:
-    """What one invocation has said.
+    """Collects the output of one invocation.
 
     Attributes:
-        interrupts: What it waits for, once it is over.
+        interrupts: The interrupts that it ended with.
     """
 
     def __init__(self, context: RequestContext) -> None:
@@ -199,7 +199,7 @@ class Run:
             self.interrupts = (finished.get("outcome") or {}).get("interrupts") or []
 
     def result(self) -> CallToolResult:
-        """Return the result of the call: text for people and models, and the value that it stands for."""
+        """Return the result of the call: as text for people and models, and as structured content."""
         value = self._value()
         text = value if isinstance(value, str) else to_json(value).decode()
         session_id = self._context.session_id
@@ -225,24 +225,24 @@ class Run:
 
 
 def progress_of(events: list[EncodedEvent]) -> Iterator[str]:
-    """Yield what a caller is told of events: the agent's text as it comes, and which tool it uses.
+    """Yield progress messages for events: the agent's text, and the names of tools that it uses.
 
-    Text that is there at once is one message: each costs as much as 50 deltas, and servers should not flood their
-    clients with them (MCP, basic/utilities/progress).
+    All available text is one message: a message costs as much as 50 deltas, and servers should not flood their clients
+    with progress (MCP, basic/utilities/progress).
     """
     for is_text, group in groupby(events, _is_text):
         if is_text:
             yield joined([event.text for event in group if event.text is not None])
         else:
-            yield from (told for event in group if (told := _told(event)) is not None)
+            yield from (text for event in group if (text := _progress(event)) is not None)
 
 
 def _is_text(event: EncodedEvent) -> bool:
-    """Say whether an event is text, and not a value."""
+    """Return whether an event is text, and not a value."""
     return event.text is not None and event.text.startswith(b'"')
 
 
-def _told(event: EncodedEvent) -> str | None:
+def _progress(event: EncodedEvent) -> str | None:
     if event.text is not None:
         return decoded_text(event.text)
     return f"Uses the tool {event.decode()['toolCallName']}." if event.type == "TOOL_CALL_START" else None

@@ -1,6 +1,6 @@
-"""OpenAI's APIs on the agent: `/v1/responses`, `/v1/chat/completions`, `/v1/models`.
+"""OpenAI's APIs: `/v1/responses`, `/v1/chat/completions`, `/v1/models`.
 
-The model's name is `agent_name`; a request's `model` is repeated and chooses nothing. Tools in a request are the
+The model's name is `agent_name`; a request's `model` is returned, but has no effect. Tools in a request are the
 caller's: the agent may call one, and the caller sends its result with the next request.
 """
 
@@ -50,7 +50,7 @@ def install(app: PluginInterface, path: str) -> None:
 
 
 def error_body(status: int, envelope: dict[str, Any]) -> bytes:
-    """Return an error as these APIs have it."""
+    """Return an error in the format of these APIs."""
     kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return to_json(
         {"error": {"message": envelope["error"], "type": kind, "param": None, "code": envelope["error_type"]}}

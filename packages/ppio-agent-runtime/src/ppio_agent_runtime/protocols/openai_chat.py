@@ -28,7 +28,7 @@ class ChatCompletions:
         self._app = app
 
     async def create(self, request: Request) -> Any:
-        """Answer `POST /v1/chat/completions`."""
+        """Handle `POST /v1/chat/completions`."""
         body = await self._app.read_json(request)
         messages = checked_list(body, "messages")
         tools = tools_of(body.get("tools"))
@@ -57,7 +57,7 @@ class ChatCompletions:
 
 
 def message_of(message: dict[str, Any], number: int) -> dict[str, Any]:
-    """Return a message of a request as AG-UI has it."""
+    """Return a message of a request as an AG-UI message."""
     made = {"id": f"message-{number}", "role": message.get("role"), "content": content_of(message.get("content"))}
     if isinstance(message.get("tool_calls"), list):
         made["toolCalls"] = message["tool_calls"]
@@ -67,12 +67,12 @@ def message_of(message: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 class ChatEncoder(EventEncoder):
-    """A run as chunks of a completion, or as the whole.
+    """Encodes a run as chunks of a completion, or as a whole completion.
 
     Args:
-        head: Id and model.
-        tools: Names of the caller's tools; calls of others are the agent's own business.
-        has_usage: The last chunk tells the tokens.
+        head: ID and model.
+        tools: Names of the caller's tools; calls of the agent's own tools are not sent.
+        has_usage: The last chunk has the token usage.
     """
 
     def __init__(self, head: dict[str, str], tools: set[str], *, has_usage: bool) -> None:
@@ -91,7 +91,7 @@ class ChatEncoder(EventEncoder):
         return self._chunk({"role": "assistant", "content": ""})
 
     def events(self, events: list[EncodedEvent]) -> bytes:
-        """Return the chunks that events become."""
+        """Return the chunks for events."""
         head, tail = self._text_head, self._text_tail
         return b"".join(
             [
@@ -101,9 +101,9 @@ class ChatEncoder(EventEncoder):
         )
 
     def failed(self, error: PPIOAgentRuntimeError) -> bytes:
-        """Return an error in the stream, which clients raise."""
-        told = {"message": str(error.message), "type": "server_error", "param": None, "code": error.error_type}
-        return sse({"error": told})
+        """Return the error in the stream, which clients raise."""
+        fields = {"message": str(error.message), "type": "server_error", "param": None, "code": error.error_type}
+        return sse({"error": fields})
 
     def done(self) -> bytes:
         """Return the last chunks."""
@@ -113,14 +113,14 @@ class ChatEncoder(EventEncoder):
         return end + SSE_DONE
 
     def take(self, event: EncodedEvent) -> None:
-        """Add an event to the whole."""
+        """Add an event to the whole completion."""
         if event.text is not None:
             self._texts.append(decoded_text(event.text))
         else:
             self._delta(event)
 
     def completion(self) -> dict[str, Any]:
-        """Return the whole."""
+        """Return the whole completion."""
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts) or None, "refusal": None}
         if self._reasoning:
             message["reasoning_content"] = "".join(self._reasoning)
@@ -183,7 +183,7 @@ class ChatEncoder(EventEncoder):
 
 
 def usage_of(usage: list[dict[str, Any]]) -> dict[str, int]:
-    """Return the tokens that a run used, zeros where it did not say."""
+    """Return the tokens that a run used, zeros if it didn't report them."""
     sent = sum(each.get("inputTokens") or 0 for each in usage)
     made = sum(each.get("outputTokens") or 0 for each in usage)
     return {"prompt_tokens": sent, "completion_tokens": made, "total_tokens": sent + made}

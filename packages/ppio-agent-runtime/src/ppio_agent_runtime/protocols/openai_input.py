@@ -1,4 +1,4 @@
-"""What both of OpenAI's APIs are asked, as AG-UI messages and tools."""
+"""Converts requests of both OpenAI APIs to AG-UI messages and tools."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ppio_agent_models import PayloadValidationError
 
 
 def checked_list(body: Any, name: str) -> list[dict[str, Any]]:
-    """Return a list of objects that a request must have.
+    """Return a required list of objects of a request.
 
     Raises:
-        PayloadValidationError: It has none.
+        PayloadValidationError: It is missing, or not such a list.
     """
     given = body.get(name) if isinstance(body, dict) else None
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
@@ -21,7 +21,7 @@ def checked_list(body: Any, name: str) -> list[dict[str, Any]]:
 
 
 def content_of(content: Any) -> Any:
-    """Return the content of a message: text, or parts where there is more than text."""
+    """Return the content of a message: a text, or parts if it has more than text."""
     if not isinstance(content, list):
         return content
     parts = [_part(part) for part in content if isinstance(part, dict)]
@@ -31,7 +31,7 @@ def content_of(content: Any) -> Any:
 
 
 def tools_of(tools: Any) -> list[dict[str, Any]]:
-    """Return the caller's functions; tools of other kinds are left out."""
+    """Return the caller's functions; tools of other kinds are ignored."""
     functions: Iterable[dict[str, Any]] = [tool for tool in tools or [] if isinstance(tool, dict)]
     described = [tool.get("function", tool) for tool in functions if tool.get("type") == "function"]
     return [

@@ -1,4 +1,4 @@
-"""A run as the events and items of a Response: text, reasoning, calls and questions, each begun, filled and ended."""
+"""Encodes a run as the events and items of a Response: text, reasoning, tool calls and approval requests."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _TEXT = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
 
 
 class ResponseEncoder(EventEncoder):
-    """Writes the events of a response, and keeps its items.
+    """Encodes the events of a response, and keeps its items.
 
     Args:
-        head: What the response object has in any state.
-        tools: Names of the caller's tools: calls of these are function calls, others the agent's own.
-        label: Of the server whose tools the agent's own are.
+        head: The fields that the response object has in any state.
+        tools: Names of the caller's tools; their calls are function calls, other calls are shown as MCP calls.
+        label: The server label of such MCP calls.
 
     Attributes:
         starting_after: Events up to this sequence number are not written.
@@ -38,12 +38,12 @@ class ResponseEncoder(EventEncoder):
         self._label = label
         self._number = 0
         self._items: list[dict[str, Any]] = []
-        self._open: dict[str, int] = {}  # message or call, to the index of its item
+        self._open: dict[str, int] = {}  # ID of a message or call to the index of its item
         self._texts: dict[int, list[str]] = {}
         self._messages: dict[str, list[bytes]] = {}
         self._error: dict[str, Any] | None = None
         self._usage: list[dict[str, Any]] = []
-        self._current: list[bytes] | None = None  # of the message that text goes to
+        self._current: list[bytes] | None = None  # the texts of the open message
         self._text_head = b""
         self._writers: dict[str, Callable[[dict[str, Any]], bytes]] = {
             "TEXT_MESSAGE_START": self._text_start,
@@ -84,7 +84,7 @@ class ResponseEncoder(EventEncoder):
         return created + self._event("response.in_progress", response=self.response("in_progress"))
 
     def events(self, events: list[EncodedEvent]) -> bytes:
-        """Return what events become."""
+        """Return encoded events."""
         written = []
         for event in events:
             text = event.text
@@ -126,7 +126,7 @@ class ResponseEncoder(EventEncoder):
         return b'%b%b,"sequence_number":%d}\n\n' % (self._text_head, text, number)
 
     def _value(self, text: bytes) -> bytes:
-        """Return a message of its own for a value that is no event, where none is open."""
+        """Return a separate message for a value that is not an event, while no message is open."""
         given = f"value-{len(self._items)}"
         start = self._text_start({"messageId": given})
         said = self._delta(self._messages[given], text_of(text))
@@ -234,7 +234,7 @@ class ResponseEncoder(EventEncoder):
     def _call_result(self, event: dict[str, Any]) -> bytes:
         given = event["toolCallId"]
         index = self._open.get(given)
-        if index is None:  # of a call that the caller made, or of none
+        if index is None:  # of the caller's tool, or unknown
             return b""
         content = event["content"]
         output = content if isinstance(content, str) else to_json(content).decode()

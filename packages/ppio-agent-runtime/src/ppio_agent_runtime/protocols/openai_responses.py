@@ -1,8 +1,7 @@
-"""Responses (https://platform.openai.com/docs/api-reference/responses): created, read again, cancelled.
+"""Responses (https://platform.openai.com/docs/api-reference/responses): create, retrieve, cancel.
 
-The session is that of the `conversation`, else that of the previous response, else a new one. A response in the
-background is a durable invocation, `resp_<its id>`, and can be retrieved while that is held; any other ends with its
-request.
+The session is that of the `conversation`, else that of the previous response, else a new one. A background response is
+a durable invocation, `resp_<its ID>`, and can be retrieved while that is kept; any other can't.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
     from ..plugin_interface import PluginInterface
 
 _MAX_KNOWN: Final = 1000
-"""Of so many responses it is remembered what was asked, the ones used longest ago go first."""
+"""For how many responses their request is kept; the oldest are dropped first."""
 _STATUS: Final = {"queued": "queued", "running": "in_progress", "succeeded": "completed", "cancelled": "cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is remembered of a request; `facts` are fields that its response repeats."""
+    """What is kept of a request; `facts` are fields that its response repeats."""
 
     session_id: str
     facts: dict[str, Any]
@@ -47,7 +46,7 @@ class Responses:
         self._known: OrderedDict[str, Known] = OrderedDict()
 
     async def create(self, request: Request) -> Any:
-        """Answer `POST /v1/responses`."""
+        """Handle `POST /v1/responses`."""
         body = await self._app.read_json(request)
         messages, resume = conversation_of(body)
         tools = tools_of(body.get("tools"))
@@ -81,7 +80,7 @@ class Responses:
         return self._app.json_response(encoder.response("completed"), run.context)
 
     async def retrieve(self, request: Request) -> Any:
-        """Answer `GET /v1/responses/{id}`, as a stream behind `starting_after` where that is asked for."""
+        """Handle `GET /v1/responses/{id}`, with `stream=true` as a stream after event `starting_after`."""
         handle = await self._find(request)
         encoder = self._encoder_of(handle)
         if request.query_params.get("stream") == "true":
@@ -92,7 +91,7 @@ class Responses:
         )
 
     async def cancel(self, request: Request) -> Any:
-        """Answer `POST /v1/responses/{id}/cancel`."""
+        """Handle `POST /v1/responses/{id}/cancel`."""
         handle = await self._find(request)
         handle.cancel()
         await handle.finished(request.receive)
@@ -115,7 +114,7 @@ class Responses:
         given = request.path_params["id"]
         handle = await self._app.find(given.removeprefix("resp_"))
         if handle is None:
-            raise NotFoundError(f"Response with id {given[:80]!r} not found: only those in the background are held.")
+            raise NotFoundError(f"Response with id {given[:80]!r} not found: only background responses are kept.")
         return handle
 
     def _session_of(self, body: dict[str, Any]) -> str | None:
@@ -132,7 +131,7 @@ class Responses:
         return known.session_id
 
     def _new_session(self, request: Request) -> str:
-        """Return a session for this request, and for those that repeat it, so that they find what it began."""
+        """Return a new session ID, the same for requests with the same idempotency key."""
         key = request.headers.get("idempotency-key")
         known_by = f"{self._app.context_for(request).key_id}\n{key}"
         return f"conv_{(uuid.uuid4() if key is None else uuid.uuid5(uuid.NAMESPACE_OID, known_by)).hex}"
@@ -168,7 +167,7 @@ class Responses:
 
 
 def conversation_of(body: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
-    """Return the messages that a request has, and its answers to the agent's questions.
+    """Return the messages of a request, and its answers to the agent's interrupts.
 
     Raises:
         PayloadValidationError: It has no input.
@@ -204,7 +203,7 @@ def _message_of(item: dict[str, Any], given: str) -> dict[str, Any] | None:
             "toolCallId": item.get("call_id"),
             "content": content_of(item.get("output")),
         }
-    return None  # what the agent itself said about its own work
+    return None  # items of the agent's own work
 
 
 def _number(text: str | None) -> int:

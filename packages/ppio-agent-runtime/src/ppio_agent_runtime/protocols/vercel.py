@@ -1,7 +1,7 @@
 """The UI message stream of Vercel's AI SDK, version 1 (https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol): `useChat`.
 
-`POST /api/chat` takes what `DefaultChatTransport` sends: `id` (the session) and `messages`, the whole conversation. The
-agent's tools are dynamic tool parts; its questions are approval requests.
+`POST /api/chat` accepts what `DefaultChatTransport` sends: `id` (the session) and `messages`, the whole conversation.
+The agent's tools become dynamic tool parts, its interrupts approval requests.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def install(app: PluginInterface, path: str) -> None:
 
 
 def messages_of(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a UI message as AG-UI messages: one, and the results of its tools."""
+    """Return a UI message as AG-UI messages: the message, and the results of its tools."""
     parts = [part for part in message.get("parts") or [] if isinstance(part, dict)]
     given = str(message.get("id"))
     if message.get("role") != "assistant":
@@ -78,7 +78,7 @@ def messages_of(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def answers_in(messages: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """Return the answers to the agent's questions, where the last message has some."""
+    """Return the answers to the agent's interrupts, if the last message has some."""
     if not messages or messages[-1].get("role") != "assistant":
         return None
     approvals = [
@@ -100,7 +100,7 @@ def answers_in(messages: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
 
 
 def continued_id(messages: list[dict[str, Any]]) -> str | None:
-    """Return the id of the agent's message that continues this run, after an approval; None for a new one."""
+    """Return the ID of the agent's message that this run continues after an approval, or None for a new one."""
     last = messages[-1] if messages else {}
     given = last.get("id") if last.get("role") == "assistant" else None
     return given if isinstance(given, str) and given else None
@@ -133,10 +133,10 @@ def _result(part: dict[str, Any]) -> dict[str, Any]:
 
 
 class UIEncoder(EventEncoder):
-    """A run as the parts of one UI message.
+    """Encodes a run as the parts of one UI message.
 
     Args:
-        message_id: Of the message.
+        message_id: ID of the message.
     """
 
     def __init__(self, message_id: str) -> None:
@@ -174,7 +174,7 @@ class UIEncoder(EventEncoder):
         return sse({"type": "start", "messageId": self._message_id}) + sse({"type": "start-step"})
 
     def events(self, events: list[EncodedEvent]) -> bytes:
-        """Return the parts that events become."""
+        """Return the parts for events."""
         return b"".join([self._event(event) for event in events])
 
     def failed(self, error: PPIOAgentRuntimeError) -> bytes:
@@ -214,7 +214,7 @@ class UIEncoder(EventEncoder):
         parts = []
         for interrupt in (event.get("outcome") or {}).get("interrupts") or []:
             call_id = interrupt.get("toolCallId")
-            if call_id not in self._calls:  # a question belongs to a tool part there
+            if call_id not in self._calls:  # an approval request needs a tool part
                 call_id = call_id or interrupt["id"]
                 asked = {"message": interrupt.get("message")}
                 parts.append(_input(call_id, str(interrupt.get("reason")), asked))
@@ -227,7 +227,7 @@ def _input(call_id: str, name: str, value: Any) -> dict[str, Any]:
 
 
 def _json_or_text(text: Any) -> Any:
-    """Return what a text says as JSON, so that a page need not parse it; itself where it is none."""
+    """Return a text decoded from JSON, so that a page needn't parse it; unchanged if it isn't JSON."""
     if isinstance(text, str):
         with suppress(ValueError):
             return json.loads(text)

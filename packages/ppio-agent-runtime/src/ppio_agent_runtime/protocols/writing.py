@@ -1,4 +1,4 @@
-"""What all protocols need to write server-sent events, and to turn a request into an agent's payload."""
+"""Helpers that protocols share, to start runs, build payloads and write server-sent events."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from ..plugin_interface import PluginInterface
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-"""Hosts that only this machine reaches."""
+"""Hosts that only this machine can reach."""
 CUSTOM = b'{"type":"CUSTOM"'
-"""How an event begins whose text is a value that is no event."""
+"""How a CUSTOM event begins, which carries a value."""
 SSE_DONE = b"data: [DONE]\n\n"
 
 
 async def begin(
     app: PluginInterface, request: Request, payload: Any, context: RequestContext
 ) -> InvocationStream | InvocationHandle:
-    """Begin a run, or find it under the request's `Idempotency-Key`. One with a key goes on whoever hangs up."""
+    """Start a run, or find it by the request's `Idempotency-Key`; with a key it continues after a disconnect."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return await app.invoke(payload, context, stream=True, typed=True)
@@ -40,7 +40,7 @@ async def collected(run: InvocationStream | InvocationHandle, request: Request) 
 
     Raises:
         PPIOAgentRuntimeError: It failed.
-        ClientGoneError: The caller hung up.
+        ClientGoneError: The caller disconnected.
     """
     return [event async for events in run.batches(request.receive) for event in events]
 
@@ -51,24 +51,24 @@ def sse(data: Any) -> bytes:
 
 
 def text_of(text: bytes) -> bytes:
-    """Return what an event says as a JSON string: text as it is, any other value as its JSON."""
+    """Return an event's content as a JSON string: text unchanged, any other value as its JSON text."""
     return text if text[:1] == b'"' else to_json(text.decode())
 
 
 def joined(texts: list[bytes]) -> str:
-    """Return strings that are JSON as one string."""
+    """Return JSON strings, joined and decoded."""
     text: str = json.loads(b'"%b"' % b"".join([text[1:-1] for text in texts]))
     return text
 
 
 def payload_of(**fields: Any) -> dict[str, Any]:
-    """Return what the handler gets: an `AgentInput` as JSON data."""
+    """Return the handler's payload: an `AgentInput` as JSON data."""
     given = {name: value for name, value in fields.items() if value is not None}
     unset = {"data", "session_id", "timeout", "stream", "metadata"}
     return AgentInput.model_validate(given).model_dump(mode="json", by_alias=False, exclude=unset)
 
 
 def decoded_text(text: bytes) -> str:
-    """Return what an event says as a string."""
+    """Return an event's content as a string."""
     decoded: str = json.loads(text_of(text))
     return decoded

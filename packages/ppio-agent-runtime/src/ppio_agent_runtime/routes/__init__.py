@@ -1,1 +1,1 @@
-"""One module for each route: what a request asks for, and how it is answered."""
+"""One module for each route: it reads the request and responds."""

@@ -1,4 +1,4 @@
-"""A stream as the answer to a request for another route: one body message for all events that are there."""
+"""Streaming responses of plugin routes: all available events are sent as one body message."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class EventSource(Protocol):
 
     @property
     def context(self) -> RequestContext:
-        """Of the invocation."""
+        """The context of the invocation."""
 
     def batches(self, receive: Receive | None = None) -> AsyncIterator[list[EncodedEvent]]:
-        """Return its events; an empty list is a heartbeat."""
+        """Yield its events in batches; an empty list is a heartbeat."""
 
 
 class EventStreamResponse(Response):
-    """Sends a run as it is made, with heartbeats. A caller who hangs up is noticed.
+    """Streams a run while it is made, with heartbeats, and detects a disconnect.
 
     Args:
-        source: The run; the ids of its context go into the head.
-        encoder: How it is written.
+        source: The run; the IDs of its context become headers.
+        encoder: Encodes the events.
         headers: Further response headers.
-        media_type: Of the answer.
-        heartbeat: What is sent when nothing else has been for `heartbeat_seconds`.
+        media_type: Media type of the response.
+        heartbeat: Sent after `heartbeat_seconds` of silence.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class EventStreamResponse(Response):
         self.raw_headers: Headers = [(b"content-type", media_type.encode()), *own, *headers_of(source.context)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
 
         async def write(data: bytes, *, more: bool = True) -> None:
             if data or not more:

@@ -1,4 +1,4 @@
-"""The FastAPI app inside: docs and the user's own routes. The only file that imports fastapi, on first need."""
+"""The FastAPI app for docs and the user's own routes. Only this file imports fastapi, when it is first needed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
     app = FastAPI(
         title="PPIO agent",
         version=__version__,
-        docs_url=None,  # its page asks a CDN; see `console.docs_page`
+        docs_url=None,  # its page loads files from a CDN; see `console.docs_page`
         redoc_url=None,
         openapi_url="/openapi.json" if config.debug else None,
     )
@@ -72,7 +72,7 @@ def build(config: AgentConfig, handler: Callable[[], Handler | None]) -> FastAPI
 
 
 def _describe_agent_routes(app: FastAPI, handler: Callable[[], Handler | None]) -> None:
-    """Add to the OpenAPI document the routes that are answered in front of FastAPI."""
+    """Add the routes that are handled before FastAPI to the OpenAPI document."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -60,7 +60,7 @@ class InvocationResource:
         self._manager = manager
 
     async def __call__(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request.
+        """Respond to one request.
 
         Args:
             path: What follows `/invocations/`.
@@ -177,14 +177,14 @@ def _last_event_id(scope: Scope) -> int:
 
 
 class Responder:
-    """The answer to one subscriber.
+    """The response to one subscriber.
 
     Args:
-        invocation: What it subscribes to.
-        subscriber: Who is answered.
-        send: Where to.
-        headers: Response headers that say which call this was.
-        context: Of the request; further headers may be noted in it until the answer goes out.
+        invocation: The invocation.
+        subscriber: The subscriber.
+        send: Sends the response.
+        headers: Response headers with the IDs of the call.
+        context: The context of the request; headers that are added to it before the response starts are sent too.
     """
 
     def __init__(
@@ -206,12 +206,12 @@ class Responder:
         return self._own_headers if self._context is None else self._own_headers + self._context.response_headers
 
     async def answer(self, wants: Literal["json", "stream"] | None, *, numbered: bool, typed: bool = False) -> None:
-        """Wait for the invocation and answer in the form that is wanted, or in its own; see `events`.
+        """Wait for the invocation, and respond in the requested form, or in its own; see `events`.
 
         Raises:
-            EventsEvictedError: The beginning of what is wanted is no longer kept.
-            ClientGoneError: The caller hung up.
-            AnswerCutError: A response object of the handler broke after it had begun.
+            EventsEvictedError: The beginning of the stream is no longer kept.
+            ClientGoneError: The caller disconnected.
+            AnswerCutError: A response object of the handler failed after it had begun.
         """
         invocation, subscriber = self._invocation, self._subscriber
         if wants != "stream":
@@ -227,10 +227,10 @@ class Responder:
             await self.whole()
 
     async def accepted(self, location: bytes) -> None:
-        """Answer 202 as soon as the invocation will not be refused any more, or say why it was.
+        """Respond with 202 once the invocation is accepted, or with the error if it is refused.
 
         Raises:
-            ClientGoneError: The caller hung up.
+            ClientGoneError: The caller disconnected.
         """
         invocation = self._invocation
         await self._subscriber.until(lambda: invocation.is_accepted)
@@ -240,10 +240,10 @@ class Responder:
         await send_json(self._send, 202, resource_of(invocation), headers)
 
     async def resource(self, wait_seconds: float) -> None:
-        """Send the invocation as it is, after waiting for its end for `wait_seconds` at most.
+        """Send the current state of the invocation, after waiting for its end for `wait_seconds` at most.
 
         Raises:
-            ClientGoneError: The caller hung up.
+            ClientGoneError: The caller disconnected.
         """
         invocation = self._invocation
         if wait_seconds > 0:
@@ -251,14 +251,14 @@ class Responder:
         await send_json(self._send, 200, resource_of(invocation), self._headers)
 
     async def whole(self, chunks: list[bytes] | None = None) -> None:
-        """Send the whole answer of an invocation that is over, unless the caller has it already.
+        """Send the whole response of an invocation that is over, unless the caller has it already.
 
         Args:
-            chunks: Those of a stream, where somebody has them all.
+            chunks: All chunks of a stream, if the caller has them.
 
         Raises:
             EventsEvictedError: It is no longer kept.
-            AnswerCutError: A response object of the handler broke after it had begun.
+            AnswerCutError: A response object of the handler failed after it had begun.
         """
         invocation, answer = self._invocation, self._invocation.answer
         assert answer is not None
@@ -272,7 +272,7 @@ class Responder:
             return await send_json(self._send, answer.status, body, [*self._headers, *answer.headers])
         if answer.body is None:
             raise EventsEvictedError(
-                "The agent answered with a response that can be sent only once, and it was sent to another caller.",
+                "The agent returned a response that can be sent only once, and it was sent to another caller.",
                 first_event_id=invocation.last_event_id,
             )
         self._count(answer.body)
@@ -281,10 +281,10 @@ class Responder:
         await self._send({"type": "http.response.body", "body": answer.body})
 
     async def resumed(self, *, typed: bool) -> None:
-        """Send the events after those that the caller has had; who has all that there are is told that more will come.
+        """Send the events after the last one that the caller has; if there are none yet, begin with a heartbeat.
 
         Raises:
-            Exception: As `events` does.
+            Exception: As for `events`.
         """
         invocation, subscriber = self._invocation, self._subscriber
         if 0 < subscriber.position == invocation.last_event_id and not invocation.is_over:
@@ -293,35 +293,35 @@ class Responder:
         await self.events(numbered=True, typed=typed, resumes=True)
 
     async def events(self, *, numbered: bool, typed: bool = False, resumes: bool = False) -> None:
-        """Send the events from the subscriber's position on to the end of the log, all that are there at each turn.
+        """Send the events from the subscriber's position to the end of the log, each time all that are available.
 
-        A comment goes out whenever nothing has for the subscriber's heartbeat. The headers wait for the first event,
-        one heartbeat at most, so that an early failure gets a status of its own.
+        After each heartbeat interval without an event, a comment is sent. The headers wait for the first event, one
+        heartbeat at most, so that an early failure gets an error status.
 
         Args:
-            numbered: As protocol 1 has it, else as `data:` lines.
-            typed: As AG-UI events, where the invocation has some; a header of the answer says so.
-            resumes: The caller has had events before.
+            numbered: In protocol 1, else as `data:` lines.
+            typed: As AG-UI events, if the invocation has such; a response header says so.
+            resumes: The caller already has some events.
 
         Raises:
-            EventsEvictedError: The answer is no longer kept.
-            ClientGoneError: The caller hung up.
-            AnswerCutError: A response object of the handler broke after it had begun.
+            EventsEvictedError: The response is no longer kept.
+            ClientGoneError: The caller disconnected.
+            AnswerCutError: A response object of the handler failed after it had begun.
         """
         invocation, subscriber, log, send = self._invocation, self._subscriber, self._subscriber.log, self._send
         while True:
             taken = await subscriber.take()
             at_end = subscriber.at_end
-            if subscriber.took_response:  # and is sent it at this moment
+            if subscriber.took_response:  # a response object is being sent to it
                 if at_end:
                     return await self.whole()
                 continue
             data = log.wire(taken, numbered=numbered, at_end=at_end, typed=typed)
             if not subscriber.begun:
                 if at_end and not resumes and invocation.said_nothing(numbered=numbered):
-                    return await self.whole()  # a true status, while it is not too late for one
+                    return await self.whole()  # with an error status, because no headers were sent yet
                 if not (data or at_end):
-                    continue  # nothing that this caller is told of
+                    continue  # no event for this caller
                 await self._begin(numbered=numbered, typed=typed and log.typed)
             if at_end and invocation.form == "response" and invocation.state == "succeeded" and not resumes:
                 data = self._late_response(numbered=numbered)
@@ -341,7 +341,7 @@ class Responder:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     def _late_response(self, *, numbered: bool) -> bytes:
-        """Return an error at the end of a stream that only this caller is told of."""
+        """Return an error for the end of the stream, only for this caller."""
         invocation = self._invocation
         context = invocation.context
         problem = error_response(came_too_late(), request_id=context.request_id, tells_errors=True)
@@ -354,7 +354,7 @@ class Responder:
 
 
 def resource_of(invocation: Transcript) -> bytes:
-    """Return an invocation as JSON; where the result is not held as one value, `first_event_id` says so."""
+    """Return an invocation as JSON; if its result is no longer kept, it has `first_event_id`."""
     response, first_event_id = b"null", None
     if invocation.answer is not None:
         try:
@@ -363,7 +363,7 @@ def resource_of(invocation: Transcript) -> bytes:
             response, first_event_id = invocation.answer.envelope, error.first_event_id
     created_at = invocation.created_at or time.time() - invocation.context.elapsed()
     started_at = invocation.started_at
-    if started_at is None and invocation.state == "running":  # nobody can come back to it: that is not noted
+    if started_at is None and invocation.state == "running":  # only recorded for durable ones
         started_at = created_at
     facts = {
         "invocation_id": invocation.id,
@@ -378,5 +378,5 @@ def resource_of(invocation: Transcript) -> bytes:
 
 
 def _iso_time(moment: float | None) -> str | None:
-    """Return a time in unix seconds as ISO 8601 has it, in UTC."""
+    """Return a time in unix seconds as ISO 8601 in UTC."""
     return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()

@@ -33,7 +33,7 @@ _REPLAYED = (IDEMPOTENCY_REPLAYED_HEADER.lower().encode(), b"true")
 
 
 class InvocationsEndpoint:
-    """The ASGI endpoint of the agent's calls; whatever goes wrong leaves through one place."""
+    """The ASGI endpoint of calls to the agent; all errors are handled in `__call__`."""
 
     def __init__(self, manager: InvocationManager) -> None:
         self._config = manager.config
@@ -47,7 +47,7 @@ class InvocationsEndpoint:
         return self._manager.handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         manager = self._manager
         found = by_name(scope["headers"])
         request_id = given_request_id(found)
@@ -81,7 +81,7 @@ class InvocationsEndpoint:
             cause = error.__cause__
             if context is not None and cause is not None and not isinstance(cause, ClientGoneError):
                 log_failure(cause, context.request_id, context)
-        except Exception as error:  # noqa: BLE001  # the one border where every exception becomes an answer
+        except Exception as error:  # noqa: BLE001  # every exception becomes a response here
             if invocation is None:
                 manager.refused(error)
             if invocation is None or not invocation.forced:
@@ -90,7 +90,7 @@ class InvocationsEndpoint:
     async def _answer(
         self, invocation: Invocation, call: InvocationCall, handler: Handler, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer a call that nobody can come back to: a value from here, a stream from a task of its own."""
+        """Respond to a call that is not durable: a value is made in this task, a stream in another one."""
         context = call.context
         if call.wants == "stream":
             return await self._stream(
@@ -111,7 +111,7 @@ class InvocationsEndpoint:
     ) -> None:
         invocation.wants = call.wants or "stream"
         invocation.typed = call.typed or self._manager.registered().yields_events
-        # A stream that is collected for a value has the time of a value.
+        # A stream that is collected to a value has the time limit of a value.
         invocation.stream_timeout = call.context.timeout if call.wants == "json" else stream_timeout(call, self._config)
         invocation.start(working, answered_by_request=True)
         await self._respond(invocation, call, invocation.wants, channel)
@@ -119,7 +119,7 @@ class InvocationsEndpoint:
     async def _answer_durably(
         self, call: InvocationCall, durability: Durability, channel: Channel, wanted: bytes | None
     ) -> None:
-        """Answer a call that somebody may come back to: begun, or found under its key."""
+        """Respond to a durable call: start it, or find it by its key."""
         invocation, replayed = await self._manager.begin_durable(call, durability, wanted)
         if replayed:
             return await self._respond(invocation, call, call.wants, channel, replayed=True)
@@ -179,7 +179,7 @@ class InvocationsEndpoint:
                 manager.ticker.release(task)
 
     def _force_response(self, invocation: Invocation) -> None:
-        """Tell the caller of a stopped handler that refuses to end."""
+        """Respond to the caller of a stopped handler that still runs."""
         reason, send = invocation.cancel_scope.reason, invocation.send
         assert reason is not None
         assert send is not None

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about the routes that are answered in front of FastAPI."""
+"""Describes the routes that are handled before FastAPI, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _REF = "#/components/schemas/{model}"
 
 _ERRORS = {
     400: "Not JSON, not UTF-8, empty, too deep, or a malformed header",
-    401: "No API key or signature, or a wrong one, where the agent wants one",
-    404: "No such invocation is held here",
+    401: "No API key or signature, or a wrong one, if the agent requires one",
+    404: "No such invocation is kept here",
     406: "The Accept header allows neither JSON nor an event stream",
     408: "The body did not arrive in time",
     409: "The session is busy, or a newer invocation of it took over",
@@ -21,10 +21,10 @@ _ERRORS = {
     413: "The body is too large",
     415: "The body is not application/json",
     422: "The body does not fit the agent's payload type",
-    429: "Too many requests; Retry-After says when to come back",
+    429: "Too many requests; Retry-After says how long to wait",
     431: "The header fields are too many or too large",
     500: "The agent failed",
-    503: "The agent is full or draining; Retry-After says when to come back",
+    503: "The agent is full or draining; Retry-After says how long to wait",
     504: "The agent did not finish in time",
 }
 
@@ -41,7 +41,7 @@ _EVENT = {
 
 _REQUEST_HEADERS = (
     ("X-PPIO-Session-Id", "The session, percent-encoded UTF-8, at most 256 characters", {"type": "string"}),
-    ("X-PPIO-Request-Id", "Repeated in the answer and in the agent's log", {"type": "string"}),
+    ("X-PPIO-Request-Id", "Returned in the response, and written to the agent's log", {"type": "string"}),
     ("X-PPIO-User-Id", "Reaches the agent as context.user_id", {"type": "string"}),
     ("X-PPIO-Timeout", "Longest time in seconds", {"type": "number", "exclusiveMinimum": 0}),
     ("PPIO-Agent-Protocol", "1: numbered events, closed by done or error; else ignored", {"type": "string"}),
@@ -51,7 +51,7 @@ _REQUEST_HEADERS = (
         {"type": "string", "pattern": "^[ -~]{1,255}$"},
     ),
     ("Prefer", "respond-async: 202 at once (RFC 7240); else ignored", {"type": "string"}),
-    ("X-PPIO-On-Disconnect", "What becomes of the work when its caller is gone", {"enum": ["cancel", "continue"]}),
+    ("X-PPIO-On-Disconnect", "What happens when the caller disconnects", {"enum": ["cancel", "continue"]}),
 )
 
 
@@ -76,7 +76,7 @@ def describe_agent(payload_type: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def _invoke(payload: dict[str, Any]) -> dict[str, Any]:
     return {
         "summary": "Invoke the agent",
-        "description": "Answers JSON, or server-sent events for `Accept: text/event-stream`.",
+        "description": "Responds with JSON, or with server-sent events for `Accept: text/event-stream`.",
         "parameters": [_header(*header) for header in _REQUEST_HEADERS],
         "requestBody": {"required": True, "content": {"application/json": {"schema": payload}}},
         "responses": {
@@ -84,7 +84,7 @@ def _invoke(payload: dict[str, Any]) -> dict[str, Any]:
                 "description": "The result, or the stream",
                 "content": _json(InvocationResponse) | {"text/event-stream": {"itemSchema": _EVENT}},
             },
-            "202": {"description": "The invocation goes on without its caller", "content": _json(InvocationResource)},
+            "202": {"description": "The invocation continues without its caller", "content": _json(InvocationResource)},
             **_errors(*(status for status in _ERRORS if status not in (404, 410))),
         },
     }
@@ -92,12 +92,12 @@ def _invoke(payload: dict[str, Any]) -> dict[str, Any]:
 
 def _look() -> dict[str, Any]:
     seconds = {"type": "number", "minimum": 0, "maximum": 300}
-    wait = {"name": "wait", "in": "query", "description": "Wait for the end for so many seconds", "schema": seconds}
+    wait = {"name": "wait", "in": "query", "description": "How many seconds to wait for its end", "schema": seconds}
     return {
-        "summary": "Look at an invocation",
+        "summary": "Get an invocation",
         "parameters": [_INVOCATION_ID, wait],
         "responses": {
-            "200": {"description": "Its state, and its answer once it is over", "content": _json(InvocationResource)},
+            "200": {"description": "Its state, and its response once it is over", "content": _json(InvocationResource)},
             **_errors(400, 401, 404, 431),
         },
     }
@@ -124,7 +124,7 @@ def _events() -> dict[str, Any]:
         ],
         "responses": {
             "200": {
-                "description": "Those that are held, then those that come",
+                "description": "The kept events, then new ones",
                 "content": _json(InvocationResponse) | {"text/event-stream": {"itemSchema": _EVENT}},
             },
             **_errors(400, 401, 404, 410, 431),

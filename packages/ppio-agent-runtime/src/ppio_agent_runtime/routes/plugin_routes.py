@@ -1,6 +1,6 @@
-"""The layer before routes that plugins add: limits of bodies, errors as responses, errors in a protocol's own format.
+"""Support for routes of plugins: limits of bodies, errors as responses, errors in a protocol's own format.
 
-A plugin may also take requests for `/invocations` whose body is of its protocol.
+A plugin may also handle requests for `/invocations` whose body is of its protocol.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ WebSocketFunction = Callable[["WebSocket", "RequestContext"], Awaitable[None]]
 
 
 class PluginRoute:
-    """An ASGI endpoint whose errors of ours are answers with a status, the envelope as their body.
+    """An ASGI endpoint that responds to exceptions with their status and the error envelope.
 
     Args:
-        endpoint: Answers a request.
+        endpoint: Handles a request.
         config: The app's settings.
     """
 
@@ -54,8 +54,8 @@ class PluginRoute:
         self._config = config
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        from starlette.requests import Request  # loaded since FastAPI is
+        """Respond to one request."""
+        from starlette.requests import Request  # already loaded with FastAPI
 
         has_begun = False
 
@@ -79,7 +79,7 @@ async def read_json(receive: Receive, headers: Headers, config: AgentConfig) -> 
     """Return a request's body, decoded, within the limits of size and time.
 
     Raises:
-        RequestError: It is too large, too slow, not JSON.
+        RequestError: It is too large, too slow, or not JSON.
     """
     return await _decoded(await read_body(receive, headers, config))
 
@@ -92,7 +92,7 @@ async def read_body(receive: Receive, headers: Headers, config: AgentConfig) -> 
     """Return a request's body within the limits of size and time.
 
     Raises:
-        RequestError: It is too large, too slow, not said to be JSON.
+        RequestError: It is too large, too slow, or its content type isn't JSON.
     """
     found = by_name(headers)
     parse_head({name: value for name, value in found.items() if name != b"accept"})
@@ -100,11 +100,11 @@ async def read_body(receive: Receive, headers: Headers, config: AgentConfig) -> 
 
 
 class ErrorTranslator:
-    """ASGI middleware: below some paths our error envelopes are written as a protocol has them.
+    """ASGI middleware that translates error envelopes to a protocol's format, below the protocol's path.
 
     Args:
-        app: What is inside, access control included.
-        writers: The first part of the path, such as `/v1`, to what writes below it, and its media type.
+        app: The next ASGI app, including authentication.
+        writers: Path prefix, such as `/v1`, to the writer of errors and their media type.
     """
 
     def __init__(self, app: ASGIApp, writers: dict[str, tuple[ErrorWriter, bytes]]) -> None:
@@ -112,7 +112,7 @@ class ErrorTranslator:
         self._writers = writers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and translate its answer if that is an error."""
+        """Pass a request on, and translate the response if it is an error."""
         found = self._writer_for(scope)
         await self._app(scope, receive, send if found is None else _translating(send, *found))
 
@@ -163,12 +163,12 @@ async def _send_translated(send: Send, head: Message, body: bytes, write: ErrorW
 
 
 class ClaimedInvocations:
-    """The ASGI endpoint of `POST /invocations` where a plugin takes some of them.
+    """The ASGI endpoint of `POST /invocations` if plugins handle some of these requests.
 
     Args:
-        app: Answers the others.
+        app: Handles the other requests.
         config: The app's settings.
-        claims: A test of the decoded body, and who answers what passes it.
+        claims: Pairs of a test of the decoded body and the endpoint for requests that pass it.
     """
 
     def __init__(self, app: InvocationsEndpoint, config: AgentConfig, claims: list[tuple[BodyTest, ASGIApp]]) -> None:
@@ -182,12 +182,12 @@ class ClaimedInvocations:
         return self._app.handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         try:
             body = await read_body(receive, scope["headers"], self._config)
         except ClientGoneError:
             return None
-        except Exception as error:  # noqa: BLE001  # an answer, as everywhere
+        except Exception as error:  # noqa: BLE001  # every error becomes a response
             await refuse(scope, send, error, tells_errors=self._config.tells_errors)
             return None
         with suppress(BadRequestError):  # which whoever answers will say
@@ -199,7 +199,7 @@ class ClaimedInvocations:
 
 
 def _once(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that has the body once more, and then what comes."""
+    """Return a `receive` that returns the body once more, then what the original returns."""
     is_given = False
 
     async def receive_again() -> Message:

@@ -29,15 +29,15 @@ class Router:
     """The innermost ASGI app.
 
     Args:
-        invocations: Answers `POST /invocations`.
-        resource: Answers everything below `/invocations/`.
-        health: Answers `GET /ping`.
-        durable: Knows what every answer says in `PPIO-Agent-Instance`.
-        uses_fastapi: Says whether anybody uses FastAPI.
+        invocations: Handles `POST /invocations`.
+        resource: Handles everything below `/invocations/`.
+        health: Handles `GET /ping`.
+        durable: Has the instance for the header `PPIO-Agent-Instance`.
+        uses_fastapi: Returns whether FastAPI is used.
         fastapi: Returns the FastAPI app; may import it, so it is called in a thread.
         managers: Makes the async context managers of the app's lifespan.
-        metrics: Answers `GET /metrics`, unless a FastAPI route does; None for nobody.
-        websocket: Answers `WS /ws`; None for nobody.
+        metrics: Handles `GET /metrics`, unless a FastAPI route does; None if metrics are off.
+        websocket: Handles `WS /ws`; None if there is no handler.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Router:
         self._fastapi: FastAPI | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the route answer; a coroutine function, because middleware tells ASGI 3 by that."""
+        """Route a request; a coroutine function, because middleware detects ASGI 3 by that."""
         if scope["type"] == "lifespan":
             return await serve_lifespan(scope, receive, send, self._managers)
         path: str = scope["path"]
@@ -84,7 +84,7 @@ class Router:
         await self._other(path, scope, receive, send)
 
     async def ping(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer `GET /ping`."""
+        """Handle `GET /ping`."""
         send = self._named(send)
         if scope["method"] not in ("GET", "HEAD"):
             return await self._refuse_method(scope, send, "/ping", "GET, HEAD")
@@ -92,10 +92,10 @@ class Router:
         await send_json(send, status, body, [(b"cache-control", b"no-store"), PROTOCOL])
 
     def _named(self, send: Send) -> Send:
-        """Return a `send` whose answers say which instance this is."""
+        """Return a `send` that adds the instance header to responses."""
         name = (INSTANCE, self._durable.instance)
 
-        def send_named(message: Message) -> Awaitable[None]:  # a plain function: one coroutine less for each part
+        def send_named(message: Message) -> Awaitable[None]:  # not async, to save a coroutine for each part
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), name]}
             return send(message)
@@ -112,12 +112,12 @@ class Router:
 
     async def _fastapi_if_used(self) -> FastAPI | None:
         if self._fastapi is None and self._uses_fastapi():
-            # In a thread: the import takes long enough to be felt by everybody on the loop.
+            # In a thread, because the import takes long enough to delay everything on the loop.
             self._fastapi = await asyncio.get_running_loop().run_in_executor(None, self._make_fastapi)
         return self._fastapi
 
     async def has_own_route(self, scope: Scope) -> bool:
-        """Say whether the agent has a route or a mounted app of its own for the request's path."""
+        """Return whether the agent has its own route or mounted app for the request's path."""
         fastapi = await self._fastapi_if_used()
         return fastapi is not None and _takes(fastapi, scope)
 
@@ -144,9 +144,9 @@ class Router:
 
 
 def _takes(fastapi: FastAPI, scope: Scope) -> bool:
-    """Say whether the agent has a route or a mounted app of its own for the request.
+    """Return whether the agent has its own route or mounted app for the request.
 
-    One for other methods leaves reading to us, as that of a protocol at `/` does.
+    A route for other methods leaves GET and HEAD to us, such as that of a protocol at `/`.
     """
     least = 2 if scope["method"] in ("GET", "HEAD") else 1  # Starlette's Match.FULL and Match.PARTIAL
     return any(route.matches(scope)[0].value >= least for route in fastapi.routes)

@@ -1,4 +1,4 @@
-"""`WS /ws`: the agent's WebSocket handler, an invocation with all its limits.
+"""`WS /ws`: calls the agent's WebSocket handler as an invocation, with all limits.
 
 Close codes: 1000 the handler has returned; 1008 a limit; 1009 a message is too large; 1011 it failed; 1012 the service
 drains. If the connection is refused before the handler accepts it, the handshake gets an HTTP error response.
@@ -41,7 +41,7 @@ _TOO_LARGE: Final = 1009
 _FAILURE: Final = 1011
 _RESTART: Final = 1012
 _LEFT_PROPERLY: Final = frozenset({1000, 1001, 1005})
-"""Close codes of a peer that meant to leave (RFC 6455, section 7.4.1)."""
+"""Close codes of a peer that left regularly (RFC 6455, section 7.4.1)."""
 
 
 class WebSocketHandler:
@@ -51,7 +51,7 @@ class WebSocketHandler:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         if not inspect.iscoroutinefunction(code_of(function)):
-            raise ConfigurationError("@app.websocket goes above an 'async def handler(websocket, context)'.")
+            raise ConfigurationError("@app.websocket needs an 'async def handler(websocket, context)'.")
         self.name: str
         self.name, self._call = call_of(function)
         self.in_thread: bool = False
@@ -64,7 +64,7 @@ class WebSocketHandler:
             if error.code not in _LEFT_PROPERLY:
                 raise ClientGoneError from error
         with suppress(OSError):  # the peer has left meanwhile
-            await connection.close(_NORMAL, "")  # while this is in flight: a drain hangs up when nothing is left
+            await connection.close(_NORMAL, "")  # while this is in flight: a drain disconnects when nothing is left
 
 
 class WebSocketRoute:
@@ -120,14 +120,14 @@ class WebSocketRoute:
 
 
 class Connection:
-    """Both directions of one WebSocket, watched: its state, the size of messages, and a peer that is gone.
+    """One WebSocket connection; watches its state, the size of messages, and whether the peer has left.
 
-    One message is read ahead, so that a hang-up is seen while the handler does something else.
+    One message is read ahead, so that a disconnect is detected while the handler does something else.
 
     Attributes:
-        scope: Of its handshake.
-        is_new: Nothing has been answered yet.
-        invocation: What is stopped when a message is too large.
+        scope: The scope of its handshake.
+        is_new: Nothing has been sent yet.
+        invocation: Its invocation, which is stopped if a message is too large.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
@@ -143,7 +143,7 @@ class Connection:
         self._taken = asyncio.Event()
 
     async def receive(self) -> Message:
-        """Return the next message, as ASGI has it."""
+        """Return the next ASGI message."""
         message = await asyncio.shield(self._ahead())
         self._next = None
         self._taken.set()
@@ -171,17 +171,17 @@ class Connection:
             self.invocation.sent_bytes += len((message.get("text") or "").encode()) + len(message.get("bytes") or b"")
 
     async def close(self, code: int, reason: str) -> None:
-        """Close the connection unless either side has."""
+        """Close the connection unless it is closed already."""
         if not self._closed:
             await self.send({"type": "websocket.close", "code": code, "reason": close_reason(reason)})
 
     def stop_reading(self) -> None:
-        """Give up the message that was to be read ahead."""
+        """Cancel the reading ahead."""
         if self._next is not None:
             self._next.cancel()
 
     async def gone(self) -> Message:
-        """Return once the peer has left and the handler has not noticed for a second."""
+        """Wait until the peer has left, and the handler has not noticed it for a second."""
         while True:
             self._taken.clear()
             await asyncio.wait({ahead := self._ahead()})

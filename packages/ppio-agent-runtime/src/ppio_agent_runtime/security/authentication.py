@@ -1,6 +1,6 @@
 """Authentication: API keys, and requests signed by RFC 9421. Only in the middleware stack when keys are configured.
 
-It stands inside CORS, so that preflights work, and around everything else: agents, docs, middleware, WebSockets.
+It is inside CORS, so that preflight requests work, and around everything else: agents, docs, middleware, WebSockets.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 class AuthenticationMiddleware:
     """Passes on requests with a valid key or signature, with the key's ID in the scope.
 
-    API keys are held as digests: comparing takes the same time whatever is sent, and wherever it differs.
+    API keys are stored as digests, so a comparison takes the same time whatever is sent.
 
     Args:
-        app: What is inside.
-        config: Has `api_keys`, `hmac_keys` or both; one of either is enough.
+        app: The next ASGI app.
+        config: Has `api_keys`, `hmac_keys` or both; a request needs one of either.
         on_refused: Called for each refusal.
         open_paths: Further paths that need no key.
     """
@@ -48,7 +48,7 @@ class AuthenticationMiddleware:
         self._api_keys = [(digest, f"key-{digest.hex()[:12]}") for digest in digests]
         self._signatures: SignatureVerifier | None = None
         if config.hmac_keys:
-            from .signatures import SignatureVerifier  # and http-sf with it
+            from .signatures import SignatureVerifier  # imports http-sf
 
             self._signatures = SignatureVerifier(config)
         self._open = frozenset({"/ping", "/metrics"} if config.metrics_public else {"/ping"}).union(open_paths)
@@ -74,7 +74,7 @@ class AuthenticationMiddleware:
         await self._app(scope, receive, send)
 
     def _id_of(self, sent: list[bytes]) -> str | None:
-        """Return the id of the last of these API keys that is right. All are compared, after a match too."""
+        """Return the ID of the last of these API keys that is valid. All are compared, even after a match."""
         found = None
         for key in sent:
             digest = hashlib.sha256(key).digest()
@@ -91,7 +91,7 @@ class AuthenticationMiddleware:
         return RefusedError(f"This agent requires authentication: {', or '.join(ways)}.", "missing")
 
     async def _refuse(self, error: PPIOAgentRuntimeError, scope: Scope, send: Send) -> None:
-        # Counted under the name that callers see.
+        # Counted under the error type that callers see.
         self._on_refused(AuthenticationError(error.message) if isinstance(error, RefusedError) else error)
         request_id = request_id_of(by_name(scope["headers"]))
         challenges: Headers = []

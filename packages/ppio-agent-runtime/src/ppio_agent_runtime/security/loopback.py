@@ -1,7 +1,7 @@
-"""Keeps other web pages away from an agent that is debugged on loopback without a key.
+"""Protects an agent that runs with `debug` on loopback, without a key, from web pages.
 
-A browser lets any page send requests to 127.0.0.1 (with an `Origin`), and a page whose name is made to resolve to
-127.0.0.1 even read the answers (DNS rebinding: the `Host` is then the page's). Non-browsers are not affected.
+A browser lets any page send requests to 127.0.0.1 (with an `Origin`), and lets a page whose host name resolves to
+127.0.0.1 even read the responses (DNS rebinding: the `Host` is then the page's). Other clients are not affected.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class LoopbackGuard:
-    """Refuses with 403 what came to a loopback address and names a foreign host or origin.
+    """Responds with 403 to requests to a loopback address with a foreign host or origin.
 
     Args:
-        app: What is inside.
-        checks_origin: Refuse foreign origins too; False where the allowed ones were set by hand.
+        app: The next ASGI app.
+        checks_origin: Refuse foreign origins too; False if `cors_origins` is set.
     """
 
     def __init__(self, app: ASGIApp, *, checks_origin: bool) -> None:
@@ -40,13 +40,13 @@ class LoopbackGuard:
         await refuse(scope, send, AuthenticationError(reason, status_code=403))
 
     def _foreign(self, scope: Scope) -> str | None:
-        """Return why the request is refused, None when it is not. Every field counts, a repeated one too."""
+        """Return why the request is refused, or None. Repeated header fields are all checked."""
         for name, value in scope["headers"]:
             text = value.decode("latin-1")
             if name == b"host" and not _is_loopback(_host_of(f"//{text}")):
                 return (
                     f"The Host {text[:200]!r} is not this machine: without a key, an agent with debug takes only "
-                    "localhost, 127.0.0.0/8 and [::1]. Call it so, set api_keys, or switch debug off."
+                    "localhost, 127.0.0.0/8 and [::1]. Use one of these, set api_keys, or switch debug off."
                 )
             if name == b"origin" and self._checks_origin and not _is_loopback(_host_of(text)):
                 return (

@@ -1,8 +1,8 @@
-"""Signed requests: HTTP message signatures (RFC 9421) by HMAC-SHA256, and digests of bodies (RFC 9530).
+"""Signed requests: HTTP message signatures (RFC 9421) with HMAC-SHA256, and digests of bodies (RFC 9530).
 
-Imported only if `hmac_keys` are set, like http-sf, which reads the structured fields (RFC 9651) that signatures are
-written in. What a signature must cover is contract: method and path always, the query and the body's digest if there
-is one, and, if sent, every header that decides for whom, for how long and under which key it runs.
+Imported only if `hmac_keys` are set, like http-sf, which parses the structured fields (RFC 9651) of signatures. A
+signature must cover method and path, the query and the body's digest if there is one, and, if sent, every header that
+decides about session, user, time limit and idempotency key.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ MAX_SKEW_SECONDS: Final = 60
 """How far the clock of a caller may be ahead of ours."""
 MAX_NONCE_CHARS: Final = 256
 MAX_NONCES: Final = 262_144
-"""How many nonces are remembered, about 40 MB; beyond that signed requests wait until the oldest is forgotten."""
+"""How many nonces are remembered, about 40 MB; beyond that, signed requests get 503 until the oldest ones expire."""
 COVERED_HEADERS: Final = tuple(map(str.lower, SIGNED_HEADERS))
 
 CoveredComponents = tuple[list[Any], dict[str, Any]]
-"""An inner list, whose items are pairs of name and parameters, with its own parameters: as http-sf has it."""
+"""An inner list in the form of http-sf: items as pairs of name and parameters, and parameters of the list."""
 
 
 class SignedMessage:
@@ -68,7 +68,7 @@ class SignedMessage:
     def component(self, name: str) -> bytes | None:
         """Return the value of a header field, lines combined, or of a derived component (RFC 9421, sections 2.1, 2.2).
 
-        None when it was not sent or is not known here.
+        None if it was not sent or is unknown.
         """
         derived = {
             "@method": self.method.encode(),
@@ -80,12 +80,12 @@ class SignedMessage:
 
 
 class Signature(NamedTuple):
-    """A signature that is valid; whether it is fresh, and fits the body, is checked later.
+    """A valid signature; nonce and body are checked later.
 
     Attributes:
-        key_id: Whose key made it.
-        nonce: Never to be seen again from this key.
-        covers_digest: It covers the body's digest, which then must be right; otherwise the body must be empty.
+        key_id: ID of the key that made it.
+        nonce: May be used only once with this key.
+        covers_digest: It covers the body's digest, which must match; otherwise the body must be empty.
     """
 
     key_id: str
@@ -97,7 +97,7 @@ class SignatureVerifier:
     """Checks signed requests against `hmac_keys`, and remembers their nonces in this process.
 
     Attributes:
-        accept_signature: The response field that says what to sign (RFC 9421, section 5.1).
+        accept_signature: The response field that names what to sign (RFC 9421, section 5.1).
     """
 
     accept_signature: tuple[bytes, bytes] = (
@@ -113,15 +113,15 @@ class SignatureVerifier:
 
     @staticmethod
     def is_signed(headers: Headers) -> bool:
-        """Say whether a request claims to be signed."""
+        """Return whether a request has a signature, valid or not."""
         return any(name == b"signature-input" for name, _ in headers)
 
     async def verify(self, scope: Scope, receive: Receive) -> tuple[str, Receive]:
-        """Return the key id of the request's signature, and a `receive` that gives the body which was checked.
+        """Return the key ID of the request's signature, and a `receive` that returns the checked body.
 
         Raises:
-            RefusedError: It is not signed as it should be.
-            RequestReadTimeoutError: The body does not come in time.
+            RefusedError: It is not signed correctly.
+            RequestReadTimeoutError: The body did not arrive in time.
             PayloadTooLargeError: The body is larger than `max_request_size`.
             UnavailableError: Too many nonces are remembered.
             ClientGoneError: The caller disconnected.
@@ -146,7 +146,7 @@ class SignatureVerifier:
 
 
 class NonceMemory:
-    """Nonces that were used, each until its signature has expired anyway. One process's own memory.
+    """The used nonces, each until its signature expires. They are not shared between processes.
 
     Args:
         max_age_seconds: How long a signature is accepted.
@@ -155,7 +155,7 @@ class NonceMemory:
 
     def __init__(self, max_age_seconds: float, max_nonces: int = MAX_NONCES) -> None:
         self._max_nonces = max_nonces
-        self._keep_seconds = max_age_seconds + MAX_SKEW_SECONDS  # what is ahead of our clock lives so much longer
+        self._keep_seconds = max_age_seconds + MAX_SKEW_SECONDS  # a caller's clock may be ahead
         self._used: dict[bytes, float] = {}
 
     def add(self, signature: Signature, now: float) -> None:
@@ -163,7 +163,7 @@ class NonceMemory:
 
         Raises:
             RefusedError: It was used before.
-            UnavailableError: There is no room; forgetting a nonce that is still valid would allow a replay.
+            UnavailableError: There is no room; dropping a nonce that is still valid would allow a replay.
         """
         nonce = f"{len(signature.key_id)}:{signature.key_id}{signature.nonce}".encode()
         digest = hashlib.sha256(nonce).digest()[:16]
@@ -172,7 +172,7 @@ class NonceMemory:
         if digest in self._used:
             raise RefusedError("The nonce was used before; sign each request separately.", "replayed")
         if len(self._used) >= self._max_nonces:
-            raise UnavailableError("Too many signed requests in a short time; try again a little later.", retry_after=1)
+            raise UnavailableError("Too many signed requests in a short time; try again later.", retry_after=1)
         self._used[digest] = now + self._keep_seconds
 
 
@@ -180,7 +180,7 @@ def verify(message: SignedMessage, secrets: Mapping[str, bytes], *, now: float, 
     """Return the signature of a request after checking it.
 
     Args:
-        secrets: Key id to secret.
+        secrets: Key ID to secret.
         now: Unix seconds.
         max_age_seconds: How old it may be.
 
@@ -195,7 +195,7 @@ def verify(message: SignedMessage, secrets: Mapping[str, bytes], *, now: float, 
     for name in required:
         if name not in names:
             raise RefusedError(f'The signature does not cover "{name}".', "incomplete")
-    # An unknown key id costs as much as a wrong secret and is told in the same words.
+    # An unknown key ID takes the same time and gets the same message as a wrong secret.
     expected = sign(signature_base(message, covered), secrets.get(key_id, b"unknown"))
     if not hmac.compare_digest(given, expected) or key_id not in secrets:
         raise RefusedError("The signature is wrong, or its key id is unknown.", "wrong")
@@ -234,7 +234,7 @@ def sign(base: bytes, secret: bytes) -> bytes:
 
 
 def signature_base(message: SignedMessage, covered: CoveredComponents) -> bytes:
-    """Return what is signed (RFC 9421, section 2.5).
+    """Return the signature base (RFC 9421, section 2.5).
 
     Raises:
         RefusedError: A covered component is unknown, was not sent, or is named twice.
@@ -243,24 +243,24 @@ def signature_base(message: SignedMessage, covered: CoveredComponents) -> bytes:
     for name in _covered_names(covered):
         value = message.component(name)
         if value is None:
-            raise RefusedError("The signature covers something that was not sent or is not known here.", "malformed")
+            raise RefusedError("The signature covers a component that was not sent or is unknown.", "malformed")
         lines.append(b'"%b": %b' % (name.encode(), value))
-    only_member: list[Any] = [covered]  # http-sf writes whole fields: a list of one is its member
+    only_member: list[Any] = [covered]  # http-sf serializes whole fields: a list with one member is that member
     return b"\n".join([*lines, b'"@signature-params": ' + http_sf.ser(only_member).encode()])
 
 
 def _parse_dictionary(field: bytes) -> dict[str, Any]:
-    """Return the members of a dictionary, each a pair of value and parameters; of repeated keys the last counts.
+    """Return the members of a dictionary, each a pair of value and parameters; of repeated keys the last one wins.
 
     Raises:
-        ValueError: It is no dictionary; the message says where it stops being one, without showing the text.
+        ValueError: It is not a dictionary; the message has the position, but not the text.
     """
     members: dict[str, Any] = http_sf.parse(field, tltype="dictionary")  # type: ignore[assignment]  # by its `tltype`
     return members
 
 
 def _read_fields(message: SignedMessage) -> tuple[CoveredComponents, bytes]:
-    """Return what the signature covers, with its parameters, and the signature itself."""
+    """Return the covered components with their parameters, and the signature."""
     inputs, signatures = message.component("signature-input"), message.component("signature")
     if inputs is None or signatures is None:
         raise RefusedError("The request is not signed.", "missing")
@@ -275,7 +275,7 @@ def _read_fields(message: SignedMessage) -> tuple[CoveredComponents, bytes]:
 
 
 def _parameters(covered: CoveredComponents) -> tuple[str, str, int, int | None]:
-    """Return key id, nonce, and when the signature was created and expires, in unix seconds."""
+    """Return key ID, nonce, and when the signature was created and expires, in unix seconds."""
     given = covered[1]
     key_id, nonce, created, expires = map(given.get, ("keyid", "nonce", "created", "expires"))
     if given.get("alg", ALGORITHM) != ALGORITHM:
