@@ -254,7 +254,7 @@ def test_full_disk_is_told_and_nothing_durable_is_answered_or_begun_until_there_
     with agent(program, store) as first:
         url = first.url
         withheld = invoke(url, {"do": "fill the disk"}, KEY)
-        assert "the event store could not keep the answer" in refusal(withheld, 500, "InvocationError")
+        assert "the event store could not store the result" in refusal(withheld, 500, "InvocationError")
         assert invoke(url, {"do": "fill the disk"}, KEY).body == withheld.body
         refused = invoke(url, {"do": "runs"}, {"Idempotency-Key": "other"})
         assert "nothing was started" in refusal(refused, 503, "UnavailableError")

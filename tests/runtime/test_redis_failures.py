@@ -97,7 +97,7 @@ def test_answer_that_could_not_be_kept_is_withheld_and_told_the_same_later(repli
     redis.freeze()
     replicas.say("go on")
     withheld = asked.result()
-    assert "the event store could not keep the answer" in refusal(withheld, 500, "InvocationError")
+    assert "the event store could not store the result" in refusal(withheld, 500, "InvocationError")
     redis.thaw()
     eventually(lambda: call(here.url, "/ping", method="GET").json["message"] is None, "it is used again")
     assert invoke(here.url, {"do": "wait"}, KEY).status == 500

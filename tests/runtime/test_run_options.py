@@ -93,7 +93,7 @@ def test_other_options_reach_uvicorn(option: dict[str, Any]) -> None:
         ({"timeout_keep_alive": 5}, "keep_alive_seconds"),
         ({"proxy_headers": True}, "forwarded_allow_ips"),
         ({"app": None}, "serves this app"),
-        ({"ssl_certificate": "x"}, "none of them"),
+        ({"ssl_certificate": "x"}, "is unknown"),
     ],
 )
 def test_option_that_is_not_for_us_is_refused_with_the_reason(option: dict[str, Any], hint: str) -> None:
@@ -175,4 +175,4 @@ def test_a_model_that_anybody_may_use_is_told_at_start(
 ) -> None:
     with served(agent(**config), host=host):
         pass
-    assert ("use the agent, and the model behind it, by openai without a key" in caplog.text) == is_told
+    assert ("use the agent and its model without a key (protocols: openai)" in caplog.text) == is_told

@@ -4,7 +4,7 @@ from ppio_agent_models._lazy import lazy_exports
 
 from ._version import __version__ as __version__
 
-TYPE_CHECKING = False  # what `typing` has, without its import, which is most of what this import would cost
+TYPE_CHECKING = False  # the constant of `typing`, whose import would take most of this module's import time
 
 if TYPE_CHECKING:
     from ppio_agent_models import AgentClientError as AgentClientError

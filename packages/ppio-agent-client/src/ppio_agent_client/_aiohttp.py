@@ -1,4 +1,4 @@
-"""aiohttp below httpx: takes about a quarter less CPU for a call, and a fifth of it for the events of a stream."""
+"""aiohttp as the transport of httpx: about a quarter less CPU for a call, and a fifth of the CPU for stream events."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _transport_class() -> Callable[..., Any]:
             connection = stream._aiohttp_response.connection
             timeouts = request.extensions.get("timeout", {})
             if connection is not None and connection.protocol is not None and "idle" in timeouts:
-                connection.protocol.read_timeout = timeouts["idle"]  # that of the request was for the head
+                connection.protocol.read_timeout = timeouts["idle"]  # the one before was for the head
                 connection.protocol.start_timeout()
             return response
 

@@ -1,6 +1,6 @@
-"""The settings of a client: each with unit and default, and where its value comes from.
+"""The settings of a client, with their units, defaults and sources.
 
-It is imported when the first client is created, as importing pydantic takes longer than everything else.
+Imported when the first client is created, because importing pydantic takes longer than everything else.
 """
 
 from __future__ import annotations
@@ -47,42 +47,41 @@ class ClientConfig(BaseModel):
     """The settings of a client. An argument of the client wins over these, and these win over the environment.
 
     Attributes:
-        api_key: Key of the platform, or a callable that fetches one that ends; `PPIO_API_KEY`.
+        api_key: Key of the platform, or a callable that fetches one that expires; `PPIO_API_KEY`.
         api_secret: Secret that belongs to the key: requests are then signed; `PPIO_API_SECRET`.
-        signer: Signs requests to the platform in place of `api_key` and `api_secret`.
-        session_secret: What tokens of sessions are derived from, the same in every process that shares them; the
-            secret, else the key, unless given; `PPIO_AGENT_SESSION_SECRET`.
-        base_url: Address of the platform's API; `PPIO_API_URL`, else `https://api.<domain>`.
+        signer: Signs requests to the platform, instead of `api_key` and `api_secret`.
+        session_secret: Session tokens are derived from this, so it must be the same in every process that shares
+            sessions; unless given, the secret, else the key; `PPIO_AGENT_SESSION_SECRET`.
+        base_url: URL of the platform's API; `PPIO_API_URL`, else `https://api.<domain>`.
         domain: Domain of the platform and its sandboxes; `PPIO_DOMAIN`, else `sandbox.ppio.cn`.
-        sandbox_url: One address for all sandboxes, of a gateway or an emulator that tells them apart by the headers
+        sandbox_url: One URL for all sandboxes, of a gateway or an emulator that selects one by the headers
             `PPIO-Sandbox-Id` and `PPIO-Sandbox-Port`; `PPIO_SANDBOX_URL`. Without it each has its own.
-        provider: Name of the place where sandboxes come from, such as `"local"`; `PPIO_AGENT_PROVIDER`.
-        timeout: Longest time of one whole call, retries included, in seconds; None for no limit. A stream has no such
-            limit unless its request names one. The life of a sandbox is something else.
-        connect_timeout: Longest time to a connection, in seconds.
-        first_byte_timeout: Longest time from the request to the start of the answer, in seconds; None for no limit.
-        idle_timeout: Longest silence inside an answer that has begun, in seconds; a heartbeat is no silence.
+        provider: Name of the provider of sandboxes, such as `"local"`; `PPIO_AGENT_PROVIDER`.
+        timeout: Longest time of one whole call, retries included, in seconds; None for no limit. It doesn't apply to
+            streams, unless their request has a timeout, nor to the time to live of a sandbox.
+        connect_timeout: Longest time to connect, in seconds.
+        first_byte_timeout: Longest time from the request to the start of the response, in seconds; None for no limit.
+        idle_timeout: Longest silence within a response that has begun, in seconds; heartbeats end a silence.
         platform_timeout: Longest time of one request to the platform's API, retries included, in seconds.
-        keep_alive: Whether the life of a sandbox is extended as long as its session's `async with` block is open.
-        max_retries: How often a call that cannot run twice is retried, and a stream read on, without progress between.
-        retry_budget: How many retries the client makes at most without answers between: each takes one, ten answers
-            give one back; None for no bound.
+        keep_alive: Whether the time to live of a sandbox is extended while its session's `async with` block is open.
+        max_retries: How often a call that can't run twice is retried, and a stream resumed, without progress between.
+        retry_budget: How many retries the client may make without responses in between: each retry takes one, ten
+            responses give one back; None for no limit.
         retry_delay: Upper bound of the first pause between two attempts, in seconds; it doubles with each attempt.
-        max_connections: How many connections there are at most; a further call waits for one, no longer than
-            `connect_timeout`.
+        max_connections: Largest number of connections; a further call waits for one, for `connect_timeout` at most.
         max_idle_connections: How many of them are kept for the next call, 4 seconds each.
-        headers: What every request to an agent carries besides those of the SDK; the platform's API gets none of them.
-        max_answer_bytes: The most that one answer, or one event of a stream, may have once it is decompressed.
-        proxy: Address of the proxy for everything but this machine; that of the environment (`HTTPS_PROXY`, `NO_PROXY`)
-            unless given.
-        enable_cache: Whether the list of templates is remembered.
-        cache_ttl: How long it is remembered, in seconds.
+        headers: Headers of every request to an agent, besides those of the SDK; they are not sent to the platform.
+        max_answer_bytes: Largest response, or event of a stream, in bytes after decompression.
+        proxy: URL of the proxy for all hosts but this machine; unless given, that of the environment (`HTTPS_PROXY`,
+            `NO_PROXY`).
+        enable_cache: Whether the list of templates is cached.
+        cache_ttl: How long it is cached, in seconds.
 
     A pydantic model: it cannot be changed, loads from JSON, and has a JSON schema. A dump leaves out `api_key`,
     `api_secret`, `session_secret`, `signer` and `headers`, and the password in `proxy`.
 
     Raises:
-        ConfigurationError: A value is out of its bounds, or there is no such setting; the message names the field.
+        ConfigurationError: A value is out of bounds, or there is no such setting; the message names the field.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -116,7 +115,7 @@ class ClientConfig(BaseModel):
     enable_cache: bool = True
     cache_ttl: Amount = 300.0
 
-    if not TYPE_CHECKING:  # for whom it has its fields
+    if not TYPE_CHECKING:  # type checkers derive the arguments from the fields
 
         def __init__(self, **settings: Any) -> None:
             try:
@@ -139,8 +138,8 @@ class ClientConfig(BaseModel):
         return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | changes)
 
 
-def _told(error: Any) -> str:
-    """Return what is wrong with a setting; its value only where it can be no secret."""
+def _problem(error: Any) -> str:
+    """Return what is wrong with a setting; with its value only if that can't be a secret."""
     name, given = str(error["loc"][0]) if error["loc"] else "a setting", error["input"]
     if error["type"] == "extra_forbidden":
         from difflib import get_close_matches
@@ -154,7 +153,7 @@ def _told(error: Any) -> str:
 
 
 def with_options(config: ClientConfig, timeout: float | NotGiven | None, max_retries: int | NotGiven) -> ClientConfig:
-    """Return `config` with the options that are given."""
+    """Return `config` with the given options."""
     given = {"timeout": timeout, "max_retries": max_retries}
     return config.replaced(**{name: value for name, value in given.items() if value is not NOT_GIVEN})
 
@@ -162,7 +161,7 @@ def with_options(config: ClientConfig, timeout: float | NotGiven | None, max_ret
 def settle(
     config: ClientConfig | None, arguments: Mapping[str, object], environment: Mapping[str, str] | None = None
 ) -> ClientConfig:
-    """Return the settings that hold: argument, else `config`, else environment, else default.
+    """Return the effective settings: argument, else `config`, else environment, else default.
 
     Args:
         config: What the caller configured, if anything.

@@ -1,1 +1,1 @@
-"""The client as it is written: once, with async and await. `_sync` is generated from it by `scripts/unasync.py`."""
+"""The source of the client, written with async and await; `scripts/unasync.py` generates `_sync` from it."""

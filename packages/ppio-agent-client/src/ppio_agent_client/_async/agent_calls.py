@@ -1,4 +1,4 @@
-"""The calls to one agent: the methods of a session, whatever its agent runs in."""
+"""The calls to one agent: the methods of a session that don't depend on where the agent runs."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class AgentCalls(io.OneKind):
         self._origin: Self | None = None
 
     async def _ready(self) -> None:
-        """Do nothing where the agent can be called, else raise."""
+        """Raise an error if the agent cannot be called."""
 
     async def _explain(self, error: NetworkError | StreamInterruptedError) -> None:
-        """Raise what is really the matter with a lost call, where that is known."""
+        """Raise the real cause of a lost call, if it is known."""
 
     @property
     def host_url(self) -> str:
@@ -73,7 +73,7 @@ class AgentCalls(io.OneKind):
         """Return this session with the settings of a view of its client; for the client around it."""
         session = copy.copy(self)
         session._connection = self._connection.with_config(config)
-        session._origin = self._origin or self  # which its client knows as long as somebody holds it
+        session._origin = self._origin or self  # keeps it alive, as the client only has a weak reference
         return session
 
     @overload

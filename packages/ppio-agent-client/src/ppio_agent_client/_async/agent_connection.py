@@ -1,4 +1,4 @@
-"""The connection to one agent: its address, its headers, and calls, which are retried if nothing can run twice."""
+"""The connection to one agent: its URL, its headers, and its calls, which are retried if they can't run twice."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ppio_agent_client")
 
 Explain = Callable[[NetworkError | StreamInterruptedError], Awaitable[None]]
-"""Raises what is really the matter with a lost call, where that is known."""
+"""Raises the real cause of a lost call, if it is known."""
 
 
 class AgentConnection:
     """Everything that a call to one agent needs.
 
     Args:
-        transport: Returns the client's connections, which are opened when first needed.
+        transport: Returns the client's transport, which is created on first use.
         config: The settings of calls over this connection.
         peer: The agent; shared with the connections that `with_config` makes.
-        budget: The retries that the client can afford.
-        auth: Adds to each attempt what shows who calls; None where the headers do.
+        budget: The client's retry budget.
+        auth: Authenticates each attempt; None if the headers do.
     """
 
     def __init__(
@@ -67,20 +67,20 @@ class AgentConnection:
         self._policy = RetryPolicy(config.max_retries, config.retry_delay)
 
     def with_config(self, config: ClientConfig) -> Self:
-        """Return a connection to the same agent, over the same sockets, with other settings."""
+        """Return a connection to the same agent, over the same transport, with other settings."""
         connection = copy.copy(self)
         connection.config = config
         connection._policy = RetryPolicy(config.max_retries, config.retry_delay)
         return connection
 
     async def open(self, call: Call, limits: Limits, explain: Explain) -> Answer:
-        """Return the answer of the first attempt that was not refused, or the refusal of the last.
+        """Return the response of the first attempt that was not refused, or the refusal of the last one.
 
-        Whatever is no event stream has been read. Where an earlier attempt may have run and the last one has not, what
-        became of that earlier one is told.
+        Unless it is an event stream, its body has been read. If an earlier attempt may have run and the last one has
+        not, the outcome of the earlier one is returned or raised.
 
         Raises:
-            NetworkError: No answer, and no further attempt may be made.
+            NetworkError: No response, and no further attempt is allowed.
         """
         attempt = 0
         may_have_run: Answer | NetworkError | None = None
@@ -92,27 +92,27 @@ class AgentConnection:
                 continue
             pause = await self._pause_after(outcome, call, attempt, limits)
             if await _ran_nothing(outcome):
-                told = outcome if pause is not None or may_have_run is None or call.is_safe else may_have_run
+                final = outcome if pause is not None or may_have_run is None or call.is_safe else may_have_run
             else:
-                told = may_have_run = outcome
-            if isinstance(told, NetworkError):
+                final = may_have_run = outcome
+            if isinstance(final, NetworkError):
                 if pause is None:
-                    raise told
-                await explain(told)
+                    raise final
+                await explain(final)
             else:
-                if told.status in GATEWAY_STATUSES and not speaks_protocol(told.headers):
-                    # Whoever stands before the agent does not reach it: its sandbox may have ended.
-                    await explain(NetworkError(f"a gateway answered {told.status}", status_code=told.status))
+                if final.status in GATEWAY_STATUSES and not speaks_protocol(final.headers):
+                    # A gateway cannot reach the agent: its sandbox may have ended.
+                    await explain(NetworkError(f"a gateway responded with {final.status}", status_code=final.status))
                 if pause is None:
-                    return told
+                    return final
             attempt += 1
             reason = type(outcome).__name__ if isinstance(outcome, NetworkError) else str(outcome.status)
             note_attempt("retry", attempt, reason=reason, pause_seconds=pause)
-            logger.debug("attempt %d of %s %s follows in %.2f s", attempt + 1, call.method, call.url, pause)
+            logger.debug("starting attempt %d of %s %s in %.2f s", attempt + 1, call.method, call.url, pause)
             await io.sleep(pause)
 
     async def attempt(self, call: Call, limits: Limits) -> Answer | NetworkError:
-        """Return what comes of sending a call once. Whatever is no event stream has been read."""
+        """Send a call once, and return the response or the error. Unless it is an event stream, its body is read."""
         try:
             answer = await self._send(call, limits)
             if not (200 <= answer.status < 300 and is_event_stream(answer.headers)):
@@ -122,20 +122,20 @@ class AgentConnection:
         return answer
 
     def pause(self, failures: int, limits: Limits, answer: Answer | None = None) -> float | None:
-        """Return how long to wait after so many attempts without progress, in seconds; None to give up.
+        """Return how long to wait after this many attempts without progress, in seconds; None to give up.
 
-        The pause does not outlast the limits. `answer` is a refusal that may say how long to wait.
+        The pause ends before the deadline. `answer` is a refusal that may have a `Retry-After`.
         """
         asked = None if answer is None else retry_after_of(answer.headers, unix_now=io.unix_now())
         left = limits.remaining(io.now())
         return self._policy.pause(failures, chance=io.chance(), retry_after=asked, remaining=left)
 
     async def ping(self, seconds: float | None) -> models.PingResponse:
-        """Return the health of the agent; asked once, answered within `seconds`.
+        """Return the health of the agent, from one request with a time limit of `seconds`.
 
         Raises:
-            NetworkError: It did not answer.
-            PPIOAgentRuntimeError: What it answered is not about health.
+            NetworkError: It did not respond.
+            PPIOAgentRuntimeError: The response is not that of a ping.
         """
         limits = call_limits(self.config, seconds, io.now())
         call = ping_call(self.peer)
@@ -145,16 +145,16 @@ class AgentConnection:
         return ping_of(answer.status, answer.headers, body, unix_now=io.unix_now())
 
     async def request_headers(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """Return the headers of a request that something else sends; see `SandboxSession.request_headers`."""
+        """Return the headers for a request that the caller sends; see `SandboxSession.request_headers`."""
         call = Call(method, f"{self.peer.url}{path}", merged(self.peer.headers, headers), body)
         return dict(call.headers if self._auth is None else (await _authorized(call, self._auth)).headers)
 
     async def hang_up(self) -> None:
-        """Close the connections that wait for the next call: there will be none."""
+        """Close the idle connections to the agent: there will be no more calls."""
         await (await self._transport()).close_idle(self.peer.url)
 
     async def _send(self, call: Call, limits: Limits) -> Answer:
-        """Send a call once; once more where a 401 lets the credential be renewed, for then nothing has run."""
+        """Send a call once; once more if the credential could be renewed after a 401, as then nothing has run."""
         wire = await self._transport()
         call = replace(call, headers=propagated(call.headers))
         if self._auth is None:
@@ -170,7 +170,7 @@ class AgentConnection:
         return answer
 
     def _learn(self, call: Call, answer: Answer) -> None:
-        """Note which instance answered, and whether it speaks protocol 1; a refusal without may be somebody else's."""
+        """Record the instance, and whether it uses protocol 1; a refusal without it may come from a gateway."""
         peer, instance = self.peer, instance_of(answer.headers)
         is_agents = 200 <= answer.status < 300 and not call.is_safe
         if speaks_protocol(answer.headers):
@@ -181,15 +181,16 @@ class AgentConnection:
             peer.instance = instance
 
     def _elsewhere(self, outcome: Answer | NetworkError, call: Call) -> Call | None:
-        """Return the call to send again where another instance than the one that it was for refused it; else None.
+        """Return the call for another instance, if it was refused because it named one that didn't respond; else None.
 
-        It goes to the one that answered, as after a restart. Where yet another one answers that, they take turns.
+        It names the instance that responded, as after a restart. If yet another one responds to that, there are several
+        instances behind a load balancer, and no more calls name one.
         """
         if isinstance(outcome, NetworkError) or call.instance is None or outcome.status != 412:
             return None
         found = instance_of(outcome.headers)
         if found is None or found == call.instance:
-            return None  # what the agent's own code says
+            return None  # a 412 of the agent's own code
         if call.was_moved:
             self.peer.is_several, self.peer.instance = True, None
             return call.for_instance(None)
@@ -215,13 +216,13 @@ class AgentConnection:
 
     def _affordable(self, pause: float | None) -> float | None:
         if pause is not None and not self._budget.spend():
-            logger.debug("no further attempt: too few of the last calls were answered")
+            logger.debug("no further attempt: the retry budget is used up")
             return None
         return pause
 
 
 async def _ran_nothing(outcome: Answer | NetworkError) -> bool:
-    """Tell whether an attempt has run none of the agent's code: it was never sent, or was refused."""
+    """Return whether an attempt has run none of the agent's code: it was never sent, or was refused."""
     if isinstance(outcome, NetworkError):
         return outcome.retryable
     if outcome.status < 400:

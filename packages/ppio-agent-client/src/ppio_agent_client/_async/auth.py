@@ -1,4 +1,4 @@
-"""Credentials for the platform, which are fetched and renewed if they expire, and the tokens of sessions."""
+"""Credentials for the platform, fetched and renewed if they expire, and session tokens."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class AuthManager:
         if isinstance(self._key, str):
             return self._key
         kept = self._kept
-        # While somebody renews it, the others use the one that is still valid.
+        # While it is being renewed, other callers use the old one if it is still valid.
         if kept is not None and io.unix_now() < (kept.ends_at if self._fetching.is_running else kept.renew_at):
             return kept.token
         try:
@@ -191,9 +191,9 @@ class AuthManager:
             return kept.token
 
     async def _fetch(self, old: KeptToken | None) -> KeptToken:
-        """Return a credential that is not `old`, unless the source gives just that again."""
+        """Return a credential other than `old`, unless the source returns the same again."""
         if self._kept is not None and self._kept is not old:
-            return self._kept  # somebody fetched it since the caller looked
+            return self._kept  # fetched meanwhile
         assert callable(self._key)
         try:
             fetched = await io.called(self._key)
@@ -201,14 +201,14 @@ class AuthManager:
             raise
         except Exception as error:
             raise AuthenticationError(
-                f"the callable that was given as api_key failed with {type(error).__qualname__}"
+                f"the callable passed as api_key failed with {type(error).__qualname__}"
             ) from error
         self._kept = credentials.kept_token(fetched, unix_now=io.unix_now())
         return self._kept
 
 
 def auth_of(config: ClientConfig) -> AuthManager:
-    """Return the credentials that the settings name."""
+    """Return the credentials in the settings."""
     return AuthManager(config.api_key, config.api_secret, signer=config.signer, session_secret=config.session_secret)
 
 
@@ -224,7 +224,7 @@ def checked_auth(auth: object) -> AuthManager:
 
 
 def missing_credential() -> AuthenticationError:
-    """Return the error for a caller who has nothing to show."""
+    """Return the error for missing credentials."""
     return AuthenticationError(
         "no credential and no provider: set PPIO_API_KEY or pass api_key=, "
         'or work without an account with provider="local" (LocalSandboxProvider)'

@@ -69,9 +69,9 @@ class AgentRuntimeClient(io.OneKind):
         provider: SandboxProvider | str | None = None,
         http_client: HttpClient | None = None,
     ) -> None:
-        from .._config import settle  # with pydantic, which the class comes without
+        from .._config import settle  # here, because it imports pydantic
 
-        requests.load_models()  # now, and not within the first call
+        requests.load_models()  # now, so that the first call doesn't wait for it
         given = {"api_key": api_key, "api_secret": api_secret, "base_url": base_url, "timeout": timeout}
         given["provider"] = provider if isinstance(provider, str) else None
         self.config: ClientConfig = settle(config, given)
@@ -98,7 +98,7 @@ class AgentRuntimeClient(io.OneKind):
         return self.config.timeout
 
     async def __aenter__(self) -> Self:
-        io.place()  # under trio it says what to do
+        io.place()  # raises a helpful error under trio
         return self
 
     async def __aexit__(

@@ -1,4 +1,4 @@
-"""What all views of a client share: connections and sessions, opened when they are first needed and closed once."""
+"""The state that all views of a client share: provider, connections and sessions, created on first use."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class ClientState:
     """The provider, the connections and the sessions of one client.
 
     Args:
-        config: The client's own settings, without those of a view.
+        config: The client's settings, without those of `with_options`.
         auth: Its credentials.
-        provider: Where its sandboxes come from; made as `config` says, and closed with the client, unless given.
-        http_client: What sends its calls; it isn't closed here. Its own unless given.
+        provider: The provider; unless given, it is created from `config`, and closed with the client.
+        http_client: Sends the calls, and isn't closed here; unless given, the client has its own connections.
 
     Raises:
         ConfigurationError: The provider or the HTTP client belongs to the other kind of client.
@@ -56,22 +56,22 @@ class ClientState:
         self._http_client = None if http_client is None else _checked_http_client(http_client)
         self._transport: Transport | None = None
         self._closed = False
-        self._made: set[str] = set()  # ids of sandboxes
+        self._made: set[str] = set()  # IDs of the sandboxes that this client created
         self._turns: WeakValueDictionary[str, io.Lock] = WeakValueDictionary()
-        # One session per sandbox, so that closing it by id closes it for everybody who holds it.
+        # One session object per sandbox, so that closing it by ID closes it for everyone who has it.
         self._sessions: WeakValueDictionary[str, SandboxSession] = WeakValueDictionary()
-        self._guard = threading.Lock()  # for the two dicts; never held while anything is waited for
+        self._guard = threading.Lock()  # for the two dicts; never held during a wait
 
     @property
     def source(self) -> str | None:
-        """What sandboxes come from, in a word; None where that is still open."""
+        """The name of the provider, or None if it is not decided yet."""
         return self.config.provider if self._owns_provider else type(self._provider).__name__
 
     def provider(self) -> SandboxProvider:
-        """Return where sandboxes come from.
+        """Return the provider.
 
         Raises:
-            AuthenticationError: Nothing says where, and there is no key.
+            AuthenticationError: No provider is set, and there is no key.
         """
         self.check_open()
         if self._provider is None:
@@ -79,29 +79,29 @@ class ClientState:
         return self._provider
 
     async def transport(self) -> Transport:
-        """Return what carries the calls."""
+        """Return the transport of the calls."""
         return self._transport or self._keep(await io.run_blocking(_new_transport, self.config, self._http_client))
 
     def connection_to(self, sandbox: Sandbox) -> AgentConnection:
-        """Return the way to the agent in a sandbox."""
+        """Return the connection to the agent in a sandbox."""
         headers = session_headers(sandbox.session_id, self.config.headers, sandbox.headers)
         return self.connection(sandbox.url, headers)
 
     def connection(self, url: str, headers: dict[str, str], auth: AuthManager | None = None) -> AgentConnection:
-        """Return the way to an agent. See `AgentConnection`."""
+        """Return the connection to an agent. See `AgentConnection`."""
         return AgentConnection(self.transport, self.config, requests.Peer(url, headers), budget=self._budget, auth=auth)
 
     def turn(self, session_id: str) -> io.Lock:
-        """Return the lock of a session id: the first caller makes its sandbox, the others find it started."""
+        """Return the lock of a session ID: the first caller creates its sandbox, the others find it started."""
         with self._guard:
             return self._turns.setdefault(session_id, io.Lock())
 
     def session(
         self, client: AgentRuntimeClient, sandbox: Sandbox, life_seconds: float | None, *, keep_alive: bool
     ) -> SandboxSession:
-        """Return the session of a sandbox, which whoever holds it already has; a new one comes from this view.
+        """Return the session object of a sandbox, the existing one if there is any.
 
-        `life_seconds` is what the sandbox was made for just now; None for one that was found or joined.
+        `life_seconds` is the time to live of a sandbox that was just created; None for one that was found or joined.
         """
         if life_seconds is not None:
             self._made.add(sandbox.sandbox_id)
@@ -120,14 +120,14 @@ class ClientState:
             return session
 
     async def end(self, sandbox_id: str) -> bool:
-        """End a sandbox, with its session if somebody holds that. Return whether it lived."""
+        """End a sandbox, and close its session object if there is one. Return whether it was running."""
         session = self._sessions.get(sandbox_id)
         ended = await (self.provider().kill(sandbox_id) if session is None else session.close())
         self._made.discard(sandbox_id)
         return ended
 
     async def end_all(self) -> None:
-        """End every sandbox that was made here.
+        """End every sandbox that this client created.
 
         Raises:
             AgentClientError: Some could not be ended; the others are.
@@ -140,7 +140,7 @@ class ClientState:
             ) from failures[0]
 
     async def close(self) -> None:
-        """Stop extending sandboxes, and close what was opened here, but not a provider that was given."""
+        """Stop extending sandboxes, and close own connections, but not a provider that was passed in."""
         self._closed = True
         try:
             for session in [reference() for reference in self._sessions.valuerefs()]:
@@ -153,7 +153,7 @@ class ClientState:
                 await self._provider.close()
 
     def check_open(self) -> None:
-        """Do nothing while the client can be used.
+        """Raise an error if the client was closed.
 
         Raises:
             AgentClientError: It was closed.
@@ -162,21 +162,21 @@ class ClientState:
             raise AgentClientError("this client is closed; create a new one")
 
     def _keep(self, transport: Transport) -> Transport:
-        """Keep the transport of whoever was first; one that nobody has used yet holds nothing open."""
+        """Store the transport, unless another caller was first; the unused one has no connections."""
         self.check_open()
         self._transport = self._transport or transport
         return self._transport
 
 
 def _new_transport(config: ClientConfig, http_client: HttpClient | None) -> Transport:
-    """Import httpx, which takes a tenth of a second: not when a client is only made, and not on the event loop."""
+    """Import httpx, which takes 0.1 s, so not when a client is created, and not on the event loop."""
     from .transport import Transport
 
     return Transport(config, http_client)
 
 
 def _checked_http_client(client: HttpClient) -> HttpClient:
-    """Return `client` if it is one of httpx, or has the same methods as one, and fits this kind of client."""
+    """Return `client` if it has the methods of an httpx client of the right kind (async or not)."""
     if (
         not hasattr(client, "build_request")
         or inspect.iscoroutinefunction(getattr(client, "send", None)) != io.IS_ASYNC

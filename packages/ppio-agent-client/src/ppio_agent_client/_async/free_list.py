@@ -1,8 +1,8 @@
-"""The connections below one transport of httpx: how many there may be, and which of them the next request uses.
+"""A connection pool for a transport of httpx, instead of httpcore's.
 
-httpcore's own pool checks every connection for every request (7 ms of CPU a call at 64 calls at once), and loses
-connections when waiting requests are cancelled (httpcore #1035, #1110). This replaces it with a limit, a list of idle
-connections, and one way to give a connection back.
+httpcore's pool checks every connection for every request (7 ms of CPU per call at 64 concurrent calls), and loses
+connections when waiting requests are cancelled (httpcore #1035, #1110). This one has a limit, a list of idle
+connections, and one way to return a connection.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Origin = tuple[bytes, bytes, int]
 
 
 class FreeList:
-    """Stands in for the pool of an `httpx.AsyncHTTPTransport`, which only ever calls the public methods below.
+    """Replaces the pool of an `httpx.AsyncHTTPTransport`, which only calls the public methods below.
 
     Args:
-        connect: Makes a connection to an origin, which it opens with its first request.
+        connect: Makes a connection to an origin; its first request opens it.
         max_connections: How many may be open at once; a further request waits within its pool timeout.
-        max_idle: How many may wait for their next request.
-        idle_seconds: How long one may wait.
+        max_idle: How many idle connections are kept.
+        idle_seconds: How long an idle connection is kept.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class FreeList:
         self._idle_seconds = idle_seconds
         self._places = io.Gate(max_connections)
         self._busy: dict[Connection, Origin] = {}
-        self._idle: dict[Connection, tuple[Origin, float]] = {}  # and since when, the longest first
+        self._idle: dict[Connection, tuple[Origin, float]] = {}  # with the start of idling, the oldest first
         self._idle_to: dict[Origin, list[Connection]] = {}  # the newest last
-        self._guard = threading.Lock()  # for the three above; never held while anything is waited for
+        self._guard = threading.Lock()  # for the three above; never held during a wait
         self._process = os.getpid()
         self._closed = False
 
@@ -59,7 +59,7 @@ class FreeList:
         await self.aclose()
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Send a request over the connection to its origin that was used last, or over a new one.
+        """Send a request over the most recently used idle connection to its origin, or over a new one.
 
         Raises:
             httpcore.PoolTimeout: No connection became free in time.
@@ -81,13 +81,13 @@ class FreeList:
             if opening is not None and opening.sockets and _is_unopened(connection):
                 await _close(opening.sockets)
             if opening is not None and opening.is_at_proxy and isinstance(error, httpcore.TimeoutException):
-                raise httpcore.ConnectTimeout("the proxy did not answer") from error
+                raise httpcore.ConnectTimeout("the proxy did not respond") from error
             raise
         response.stream = Body(self, connection, response.stream)
         return response
 
     async def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next request, or close it where it is not as good as new. Once is enough."""
+        """Keep a connection for the next request, or close it if it can't be reused. Further calls do nothing."""
         with self._guard:
             origin = self._busy.pop(connection, None)
             if origin is None:
@@ -102,7 +102,7 @@ class FreeList:
         await _close(stale)
 
     async def close_idle(self, scheme: bytes, host: bytes, port: int | None) -> None:
-        """Close the connections to an origin that wait for their next request."""
+        """Close the idle connections to an origin."""
         origin = scheme, host, port or {b"http": 80, b"https": 443}[scheme]
         with self._guard:
             waiting = list(self._idle_to.get(origin, ()))
@@ -111,17 +111,17 @@ class FreeList:
         await _close(waiting)
 
     async def aclose(self) -> None:
-        """Close every connection; requests under way end with an error."""
+        """Close every connection; requests in flight fail."""
         self._closed = True
         with self._guard:
             idle, busy = self._surplus(0), list(self._busy)
         await _close(idle)
-        if self._process == os.getpid():  # else they are in use where this process was forked from
+        if self._process == os.getpid():  # in a forked child, they belong to the parent
             for connection in busy:
                 await io.hang_up(connection)
 
     def _take(self, wanted: httpcore.Origin) -> tuple[Connection, list[Connection]]:
-        """Return the connection to use, and those to close before."""
+        """Return the connection to use, and connections to close first."""
         origin = wanted.scheme, wanted.host, wanted.port
         stale: list[Connection] = []
         with self._guard:
@@ -141,7 +141,7 @@ class FreeList:
             return connection, stale
 
     def _surplus(self, most: int) -> list[Connection]:
-        """Return the idle connections that are too many or have waited for too long; they wait no longer."""
+        """Remove and return idle connections that are too many or too old."""
         found: list[Connection] = []
         latest = io.now() - self._idle_seconds
         for connection, (_, since) in self._idle.items():
@@ -160,17 +160,17 @@ class FreeList:
 
 
 class Opening:
-    """Follows a connection that is being opened.
+    """Traces the opening of a connection.
 
-    It notes the socket, which httpcore forgets when it is cancelled within TLS; and it bounds what a proxy takes to
-    connect, which httpcore does not (SOCKS), or bounds like the answer itself (CONNECT).
+    It records the socket, which httpcore leaks if it is cancelled during TLS; and it limits how long a proxy may take
+    to connect, for which httpcore has no limit (SOCKS), or only that of the response (CONNECT).
 
     Args:
-        trace: What the request wants to be told as well (https://www.encode.io/httpcore/extensions/#trace).
-        timeouts: Those of the request, which httpcore reads again for each step.
+        trace: The request's own trace function (https://www.encode.io/httpcore/extensions/#trace).
+        timeouts: The request's timeouts, which httpcore reads again for each step.
 
     Attributes:
-        is_at_proxy: Whether a proxy was asked to connect, and has not yet.
+        is_at_proxy: Whether a proxy is currently connecting.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Opening:
         self._read = timeouts.get("read")
 
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
-        """Take what httpcore tells."""
+        """Handle a trace event of httpcore."""
         if name.endswith("connect_tcp.complete"):
             self.sockets = [info["return_value"]]
         elif name.endswith("setup_socks5_connection.started"):
@@ -199,23 +199,23 @@ class Opening:
 
 
 class Handshake:
-    """The stream to a SOCKS proxy until it has connected, each step of which may take so many seconds."""
+    """The stream to a SOCKS proxy until it has connected, with a timeout for each step."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream, seconds: float | None) -> None:
         self._stream = stream
         self._seconds = seconds
 
     async def read(self, max_bytes: int) -> bytes:
-        """Read what the proxy says."""
+        """Read from the proxy."""
         return await self._stream.read(max_bytes, self._seconds)
 
     async def write(self, data: bytes) -> None:
-        """Tell the proxy something."""
+        """Write to the proxy."""
         await self._stream.write(data, self._seconds)
 
 
 class Body:
-    """The body of a response, whose end gives the connection back."""
+    """The body of a response; closing it returns the connection to the pool."""
 
     def __init__(self, owner: FreeList, connection: Connection, stream: Any) -> None:
         self._owner = owner
@@ -227,7 +227,7 @@ class Body:
         return parts
 
     async def aclose(self) -> None:
-        """Give the connection back, or close it where the body was not read to its end."""
+        """Return the connection to the pool, or close it if the body was not read to its end."""
         try:
             await self._stream.aclose()
         finally:
@@ -237,7 +237,7 @@ class Body:
 def _is_as_good_as_new(connection: Connection) -> bool:
     if not connection.is_available():
         return False
-    # What arrived behind the answer, unasked, httpcore would take for the answer to the next request.
+    # httpcore would take bytes that follow a response for the response to the next request.
     while (below := getattr(connection, "_connection", None)) is not None:
         connection = below
     parser = getattr(connection, "_h11_state", None)
@@ -250,7 +250,7 @@ def _is_unopened(connection: Connection) -> bool:
 
 
 async def _close(connections: Sequence[Connection | httpcore.AsyncNetworkStream]) -> None:
-    """Close connections that only the caller knows: all of them, although it may be cancelled meanwhile."""
+    """Close connections that are in no list any longer: all of them, even if the task is cancelled meanwhile."""
     if connections:
         await io.to_the_end(_closed(connections))
 

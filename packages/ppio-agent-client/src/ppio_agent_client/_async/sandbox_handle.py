@@ -1,4 +1,4 @@
-"""The sandbox behind a session: what is known of it, and what became of it when a call was lost."""
+"""The sandbox of a session: its last known state, keep-alive, and the cause of lost calls."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ logger = logging.getLogger("ppio_agent_client")
 _LOOKS = 10
 _PAUSE_BETWEEN_LOOKS_SECONDS = 0.05
 _LOOK_SECONDS = 5.0
-"""How long a look may take: the call that it explains has failed, perhaps because its time was over."""
+"""How long one look may take; the failed call may have no time left."""
 
 
 class SandboxHandle:
-    """A sandbox as its session knows it.
+    """The sandbox of a session.
 
     Attributes:
-        now: How it was when somebody last looked.
-        life_seconds: How long it was meant to live, in seconds.
-        forget: Called with its id once it was ended here.
-        keep_alive: Whether its life is extended between `begin_keeping` and `end_keeping`.
+        now: Its last known state.
+        life_seconds: Its time to live, in seconds.
+        forget: Called with its ID when this handle has ended it.
+        keep_alive: Whether its time to live is extended between `begin_keeping` and `end_keeping`.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class SandboxHandle:
         self._connection = connection
 
     def know(self, sandbox: Sandbox) -> None:
-        """Remember how it is now; one that was woken may listen elsewhere."""
+        """Store its current state; after a resume its URL may have changed."""
         self.now = sandbox
         self._connection.peer.url = sandbox.url
         self._connection.peer.headers.update(sandbox.headers)
 
     @property
     def status(self) -> models.SessionStatus:
-        """The state of its session, as it was when somebody last looked."""
+        """The last known state of its session."""
         return models.SessionStatus.ACTIVE if self.now.state == "running" else lifecycle.status_of(self.now, None)
 
     async def look(self) -> Sandbox | None:
-        """Return how the provider says it is now."""
+        """Return its current state from the provider."""
         found = await self.provider.get(self.now.sandbox_id)
         if found is None:
             self.now = replace(self.now, state="ended")
@@ -93,7 +93,7 @@ class SandboxHandle:
         """
         if not isinstance(self.provider, OfficialSource):
             raise ConfigurationError(
-                f"the official SDK knows sandboxes of the platform only, and {self.now.sandbox_id!r} comes from a "
+                f"the official SDK only supports sandboxes of the platform, but {self.now.sandbox_id!r} comes from a "
                 f"{type(self.provider).__name__}"
             )
         return self.provider.official_sandbox(self.now)
@@ -107,12 +107,12 @@ class SandboxHandle:
         self._extended_at = asked_at
 
     def begin_keeping(self) -> None:
-        """Extend its life from now on whenever half of it is over, if that is wanted."""
+        """Start extending its time to live whenever half of it is over, if `keep_alive` is set."""
         if self.keep_alive and self._keeper is None:
             self._keeper = io.Background(self._keep)
 
     async def end_keeping(self) -> None:
-        """Extend its life no more."""
+        """Stop extending its time to live."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             await keeper.stop()
@@ -127,29 +127,29 @@ class SandboxHandle:
             except SandboxGoneError:
                 return
             except SandboxPausedError:
-                self._extended_at = io.now()  # nothing ends while it sleeps
+                self._extended_at = io.now()  # it does not expire while it is paused
             except PPIOAgentRuntimeError:
                 logger.warning("the time to live of sandbox %s was not extended", self.now.sandbox_id, exc_info=True)
 
     async def check_awake(self) -> None:
-        """Do nothing if it can be called, as far as is known.
+        """Raise an error if it is known that it cannot be called.
 
         Raises:
-            SandboxPausedError: It sleeps.
+            SandboxPausedError: It is paused.
             SandboxGoneError: It has ended.
         """
-        if self.now.state != "running" or self.now.is_partial:  # somebody else may have woken it
+        if self.now.state != "running" or self.now.is_partial:  # another process may have resumed it
             self._judge(await self.look())
 
     async def explain(self, error: NetworkError | StreamInterruptedError) -> None:
-        """Raise what happened to it, if something did, instead of what the network saw of that.
+        """Raise an error with the cause if the sandbox is the cause of a network error.
 
         Raises:
-            SandboxPausedError: It sleeps.
+            SandboxPausedError: It is paused.
             SandboxGoneError: It has ended.
         """
-        # A broken connection is seen before the end of the process that broke it, so look more than once; a time limit
-        # is no such hint, and what a gateway says comes after it.
+        # A broken connection is noticed before the end of the process behind it, so look more than once. After a time
+        # limit or a gateway's response, the state is already current.
         lost = type(error) in {NetworkError, StreamInterruptedError} and error.status_code is None
         for look in range(_LOOKS if lost else 1):
             if look:
@@ -158,7 +158,7 @@ class SandboxHandle:
                 async with io.Until(io.now() + _LOOK_SECONDS, _LOOK_SECONDS):
                     found = await self.look()
             except PPIOAgentRuntimeError:
-                return  # nobody knows more; the network's error stands
+                return  # the cause is unknown, so the network error is raised
             self._judge(found, because=error)
 
     def _judge(self, found: Sandbox | None, because: Exception | None = None) -> None:

@@ -35,7 +35,7 @@ PING_SECONDS = 10.0
 
 @dataclass(slots=True)
 class SessionState:
-    """What all views of a session share: whether it was closed, and when it was last used."""
+    """The state that all views of a session share: whether it was closed, and when it was last used."""
 
     last_activity: datetime
     closed: bool = False
@@ -218,7 +218,7 @@ class SandboxSession(AgentCalls):
             await self._sandbox.end_keeping()
             ended = await self._sandbox.provider.kill(self._sandbox.now.sandbox_id)
         except BaseException:
-            self._shared.closed = False  # it may live: a second try must not take it for ended
+            self._shared.closed = False  # it may still run, so `close` must be possible again
             raise
         self._sandbox.forget(self._sandbox.now.sandbox_id)
         await self._connection.hang_up()

@@ -25,12 +25,12 @@ logger = logging.getLogger("ppio_agent_client")
 async def started(
     provider: SandboxProvider, spec: SandboxSpec, connection_to: Callable[[Sandbox], AgentConnection]
 ) -> Sandbox:
-    """Return the sandbox of a session with an agent in it that answers; a paused one is joined as it is.
+    """Return the sandbox of a session once its agent responds; a paused one is returned as it is.
 
-    Cancelled or failed, it ends the sandbox that it made, and never one that it joined.
+    If this fails or is cancelled, a sandbox that it created is ended, but never one that it joined.
 
     Raises:
-        SandboxCreationError: It could not be made, its agent ended, or was not healthy in time.
+        SandboxCreationError: It could not be created, or its agent ended or was not healthy in time.
     """
     made: list[Sandbox] = []
 
@@ -40,7 +40,7 @@ async def started(
         return sandbox
 
     try:
-        # To the end: a create that is abandoned halfway would leave a sandbox behind, unless it ends it itself.
+        # Not cancelled halfway, which would leak a sandbox, unless the provider itself ends it.
         sandbox = await (make() if isinstance(provider, AgentStarter) else io.to_the_end(make()))
         if sandbox.state != "paused":
             await _until_started(provider, spec, sandbox, connection_to(sandbox))
@@ -55,10 +55,10 @@ async def started(
 async def until_ready(
     provider: SandboxProvider, sandbox: Sandbox, connection: AgentConnection, watch: AgentWatch | None = None
 ) -> None:
-    """Wait until an agent answers that it takes work. Its provider is asked about its end where nobody watches it.
+    """Wait until an agent reports that it is healthy. Without a `watch`, the provider is polled for its end.
 
     Raises:
-        SandboxCreationError: Its process ended; noticed at once, with its last output.
+        SandboxCreationError: Its process ended; detected at once, with its last output.
         SandboxStartTimeoutError: It was not healthy within the sandbox's `start_timeout_seconds`.
     """
     if watch is not None:
@@ -104,6 +104,6 @@ async def _end(provider: SandboxProvider, sandbox: Sandbox) -> bool:
     try:
         return await provider.kill(sandbox.sandbox_id)
     except PPIOAgentRuntimeError:
-        # What went wrong first is what the caller must hear.
+        # Not raised, because the caller needs the first error.
         logger.warning("sandbox %s did not start and could not be ended", sandbox.sandbox_id, exc_info=True)
         return False

@@ -1,4 +1,4 @@
-"""The events of a stream between its reader and its caller, which can stop waiting for one and continue later."""
+"""Buffers the events of a stream between reader and caller, so that the caller can stop waiting and continue later."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .event_reader import EventReader
 from .stream_source import EventsSource
 
 _MAX_AHEAD = 16
-"""Events that may wait for the caller before nothing more is read."""
+"""How many events may be buffered before reading pauses."""
 
 
 class StreamEvents:
-    """What was read and is not handed out yet, and the pump that reads more.
+    """The events that were read but not returned yet, and the pump that reads more.
 
-    It knows nothing of the objects that a caller holds, so that these can be let go of while it reads.
+    It has no references to the caller's stream objects, so that these can be garbage-collected while it reads.
 
     Attributes:
-        event_id: The id of the event that was handed out last.
-        received: How many chunks were handed out.
+        event_id: The ID of the event that was returned last.
+        received: How many chunks were returned.
         closed: Whether nothing more is read.
     """
 
@@ -51,11 +51,11 @@ class StreamEvents:
         self._reason: BaseException | None = None
 
     async def open(self) -> None:
-        """Send the request and wait for the start of the answer. Cancelled, it closes the stream."""
+        """Send the request, and wait for the start of the response. If cancelled, it closes the stream."""
         try:
             while not self._is_open and (not self.closed or self._is_ending):
                 await self._pump.more(self._read, self._is_full)
-            if not self._is_open:  # else the error comes behind what was read before it
+            if not self._is_open:  # otherwise the error is raised after the events that were read before it
                 self._raise_error()
         except BaseException as error:
             self._cut_short = not isinstance(error, PPIOAgentRuntimeError)
@@ -88,7 +88,7 @@ class StreamEvents:
         return event
 
     async def batch(self) -> list[Event]:
-        """Return all events that are there, waiting for one; an empty list at the end."""
+        """Return all available events, waiting for the first; an empty list at the end."""
         if not self._waiting and not await self._fill():
             return []
         events = list(self._waiting)
@@ -103,7 +103,7 @@ class StreamEvents:
         return fitted(value, self._chunk_type, what=what, request_id=self.reader.request_id)
 
     async def close(self) -> None:
-        """Leave the stream; before its end, this cancels the invocation. What was received can still be taken."""
+        """Leave the stream; before its end, this cancels the invocation. Received events can still be read."""
         if self.closed:
             if self._is_ending:
                 await self._pump.end(stop=False)
@@ -117,19 +117,19 @@ class StreamEvents:
             await self.source.close(self._reason, self.reader.chunks)
 
     def let_go(self) -> None:
-        """Close the stream, which nobody holds any more."""
+        """Close the stream after it was garbage-collected."""
         if self._place is not None and not self.closed:
             io.let_go(self._place, self.close)
 
     async def _leave(self) -> None:
-        was_over = self._over  # whoever reads meanwhile finds the connection closed, and says that it is over
+        was_over = self._over  # before closing, because a concurrent reader then sets it
         await self.reader.close()
         if self.reader.can_be_abandoned and not was_over:
             await self.source.abandon(self.reader.invocation_id or "")
 
     async def _fill(self) -> bool:
-        """Read until there is something. Return False at the end of the stream."""
-        if self._cut_short:  # before it had begun: no stream ends as if it were whole
+        """Read until there is an event. Return False at the end of the stream."""
+        if self._cut_short:  # cut before it began: it must not look like a complete stream
             raise self.reader.interrupted()
         while not self._waiting and (not self.closed or self._is_ending):
             try:
@@ -144,13 +144,13 @@ class StreamEvents:
         return len(self._waiting) >= _MAX_AHEAD
 
     async def _read(self) -> bool:
-        """Open the stream, or read more of it. Return whether there may be more."""
+        """Open the stream, or read more of it. Return whether there may be more events."""
         try:
             if not self._is_open:
                 self._place = io.place()
                 await self.reader.open()
                 self._is_open = True
-                if self.closed:  # meanwhile, when nobody knew yet what the invocation is called
+                if self.closed:  # meanwhile, before the invocation ID was known
                     await self._leave()
                 return not self.closed
             events = await self.reader.more()
@@ -176,11 +176,11 @@ class StreamEvents:
 
     @property
     def _last_read(self) -> int:
-        """The number of the last event that was read whole."""
+        """The number of the last event that was read completely."""
         return number_of(self._waiting[-1][2] if self._waiting else self.event_id) or self.source.after
 
     async def _failed(self, error: Exception) -> Exception:
-        """Close what failed, and return what to raise. An invocation that may go on is left alone for its handle."""
+        """Close the failed stream, and return the error to raise. An invocation that may continue isn't cancelled."""
         self._reason = error
         self._over = isinstance(error, PPIOAgentRuntimeError) and not isinstance(error, TotalTimeoutError)
         await self.close()

@@ -1,4 +1,4 @@
-"""Where the events of an invocation come from: a new request to the agent, or the log of an earlier one."""
+"""Sources of an invocation's events: a new request to the agent, or the log of an earlier invocation."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ppio_agent_client")
 
 CANCEL_SECONDS: Final = 2.0
-"""How long leaving a stream may take to tell the agent."""
+"""How long the cancel request of a left stream may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a call needs of its session.
+    """The parts of a session that a call uses.
 
     Attributes:
-        session_id: The session's id.
-        connection: The way to the agent.
-        ready: Raises where the session cannot be called: it is closed, or sleeps.
-        explain: Raises what happened to the sandbox, if something did, instead of what the network saw of it.
-        headers: What the requests about one call carry besides those of the session.
+        session_id: The session ID.
+        connection: The connection to the agent.
+        ready: Raises an error if the session cannot be called, because it is closed or paused.
+        explain: Raises an error with the cause, if the sandbox is the cause of a network error.
+        headers: Headers of all requests of one call, besides those of the session.
     """
 
     session_id: str
@@ -48,13 +48,13 @@ class CallContext:
 
     @property
     def peer(self) -> Peer:
-        """The agent, with everything that a request of this call carries."""
+        """The agent, with the headers of this call."""
         return self.connection.peer.with_headers(self.headers)
 
     async def open(self, call: Callable[[], Call], limits: Limits) -> Answer:
-        """Return the answer to a call, retried where that is safe; what is no event stream has been read.
+        """Return the response to a call, retried if that is safe; unless it is an event stream, its body is read.
 
-        The call is made once the session is ready: a sandbox that was woken may listen elsewhere.
+        The call is made once the session is ready, because after a resume the URL of its sandbox may have changed.
         """
         try:
             async with io.Until(limits.deadline, limits.total):
@@ -65,7 +65,7 @@ class CallContext:
             raise
 
     async def ask(self, call: Callable[[], Call], limits: Limits, operation: str) -> Answer:
-        """Return the answer to a call that is over with it; `operation` is how traces name it."""
+        """Return the response to a call without a stream; `operation` is its name in traces."""
         with CallSpan(operation, self.session_id) as span:
             answer = await self.open(call, limits)
             span.answered(answer.status, answer.headers)
@@ -73,9 +73,9 @@ class CallContext:
 
 
 class EventsSource:
-    """What an invocation has said after event number `after`, and will say. Leaving it leaves the invocation alone.
+    """The events of an invocation after number `after`. Leaving the stream doesn't cancel the invocation.
 
-    `context` is None while its session is not made yet, and `span` until it is opened. `typed` asks for typed events.
+    `context` is None until its session exists, and `span` until it is opened. `typed` requests typed events.
     """
 
     _operation = "read_invocation"
@@ -99,7 +99,7 @@ class EventsSource:
 
     @property
     def survives(self) -> bool:
-        """Whether the invocation goes on when the connection is cut."""
+        """Whether the invocation continues if the connection is cut."""
         return True
 
     @property
@@ -114,7 +114,7 @@ class EventsSource:
 
     @property
     def max_event_bytes(self) -> int:
-        """The most that one event may have."""
+        """Largest event, in bytes."""
         return self._context.connection.config.max_answer_bytes
 
     async def open(self) -> Answer:
@@ -130,7 +130,7 @@ class EventsSource:
         return await self._context.open(lambda: self._call(self._invocation_id, self.after), limits)
 
     async def read_on(self, invocation_id: str, after: int, attempt: int) -> Answer | NetworkError:
-        """Return what comes of an attempt to read on after a cut, the first of which is number 1."""
+        """Try to resume after a cut, and return the response or the error; the first attempt is number 1."""
         limits = self.limits.for_events()
         assert self.span is not None
         with self.span.active():
@@ -142,18 +142,18 @@ class EventsSource:
                 return error
 
     def pause(self, failures: int, answer: Answer | None) -> float | None:
-        """Return how long to wait before such an attempt; None when there were enough of them."""
+        """Return how long to wait before such an attempt; None to give up."""
         return self._context.connection.pause(failures, self.limits, answer)
 
     async def explain(self, error: NetworkError | StreamInterruptedError) -> None:
-        """Raise what happened to the sandbox, if something did."""
+        """Raise an error with the cause, if the sandbox is the cause."""
         await self._context.explain(error)
 
     async def abandon(self, invocation_id: str) -> None:
         """Do nothing: a reader of an invocation doesn't own it."""
 
     async def close(self, error: BaseException | None, chunks: int) -> None:
-        """End the span of a stream that ended so, after so many chunks; the session is its owner's."""
+        """End the stream's span, with its error and number of chunks."""
         if self.span is not None:
             self.span.end(error, chunks=chunks)
 
@@ -162,9 +162,9 @@ class EventsSource:
 
 
 class InvocationSource(EventsSource):
-    """A request to the agent, or with `last_event_id` the return to one.
+    """A request to the agent, or with `last_event_id` the continuation of an earlier one.
 
-    Leaving its stream cancels the invocation, unless it is to continue.
+    Leaving its stream cancels the invocation, unless it should continue.
     """
 
     _operation = "invoke_agent"
@@ -185,7 +185,7 @@ class InvocationSource(EventsSource):
 
     @property
     def survives(self) -> bool:
-        """Whether the invocation goes on when the connection is cut."""
+        """Whether the invocation continues if the connection is cut."""
         return self._options.survives
 
     @property
@@ -211,7 +211,7 @@ class InvocationSource(EventsSource):
         )
 
     async def abandon(self, invocation_id: str) -> None:
-        """Cancel the invocation; within a short time, and whatever comes of it."""
+        """Cancel the invocation, within a short time; failures are only logged."""
         if self._options.on_disconnect != "continue":
             assert self.span is not None
             with self.span.active():
@@ -239,6 +239,6 @@ def call_options(
     headers: Mapping[str, str] | None,
     user_id: str | None,
 ) -> CallOptions:
-    """Return the options of a call; its key is made up unless the caller has one."""
+    """Return the options of a call; its idempotency key is generated unless given."""
     key = io.key() if idempotency_key is None else idempotency_key
     return requests.call_options(key, on_disconnect, request, headers, user_id)

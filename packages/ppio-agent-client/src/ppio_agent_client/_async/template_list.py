@@ -1,4 +1,4 @@
-"""A list of templates that is remembered for a while, and asked for once, however many ask."""
+"""A cached list of templates; concurrent callers share one request."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class TemplateList:
-    """The templates that `ask` lists.
+    """The templates that `ask` returns.
 
     Attributes:
-        known: As they were listed last, however long ago.
+        known: The last list, however old.
     """
 
     def __init__(self, config: ClientConfig, ask: Callable[[], Awaitable[list[models.AgentTemplate]]]) -> None:
@@ -30,20 +30,20 @@ class TemplateList:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether what is known is still good."""
+        """Whether the cached list is still valid."""
         return self.age_seconds < self._ttl_seconds
 
     @property
     def age_seconds(self) -> float:
-        """How long ago it was asked for."""
+        """How long ago the list was requested."""
         return io.now() - self._known_at
 
     async def fetch(self) -> list[models.AgentTemplate]:
-        """Return the templates that there are now."""
+        """Request the list, and return it."""
         return list(await self._asking.run(self._fetch))
 
     def forget(self) -> None:
-        """Know nothing any more."""
+        """Clear the cache."""
         self.known, self._known_at = [], -math.inf
 
     async def _fetch(self) -> list[models.AgentTemplate]:

@@ -1,7 +1,7 @@
-"""Sends all requests, over httpx: one client of it per event loop and forked process, one translation of its errors.
+"""Sends all requests over httpx, with one httpx client per event loop and forked process, and translates its errors.
 
-The limits of a call are the timeouts of its request: httpcore reads `read` once for the head, and again when the body
-begins. The total time of a call is limited here.
+The limits of a call become timeouts of its request: httpcore reads `read` once for the head, and again when the body
+begins. This module limits the total time of a call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS: Final = 1000
 MAX_IDLE_CONNECTIONS: Final = 256
 KEEP_ALIVE_SECONDS: Final = 4.0
-"""How long an idle connection is kept. uvicorn closes it after 5 s by default, and a POST that meets that is lost."""
+"""How long an idle connection is kept. uvicorn closes it after 5 s by default, and a POST at that moment is lost."""
 
 HttpClient = httpx.AsyncClient
 
@@ -33,7 +33,7 @@ _NO_STREAM: Final = httpx.ByteStream(b"")
 
 
 class Answer:
-    """One answer whose head has arrived. Read it to its end or close it: either gives its connection back."""
+    """A response whose head has arrived. Read it to its end or close it: either returns its connection."""
 
     def __init__(
         self, response: httpx.Response, call: Call, limits: Limits, timeouts: dict[str, float | None], max_bytes: int
@@ -52,7 +52,7 @@ class Answer:
         """Yield the body as it arrives.
 
         Raises:
-            NetworkError: It does not arrive whole and in time; the class says which limit passed.
+            NetworkError: It did not arrive completely and in time; the class says which limit was exceeded.
         """
         self._timeouts["read"] = self._limits.body_timeout(io.now())
         try:
@@ -68,10 +68,10 @@ class Answer:
             await self.close()
 
     async def read(self) -> bytes:
-        """Return the whole body, as often as it is asked for. See `parts`.
+        """Return the whole body; can be called again. See `parts`.
 
         Raises:
-            InvocationError: It is larger than may be held, once it is decompressed.
+            InvocationError: Its decompressed size exceeds `max_answer_bytes`.
         """
         if self._content is None:
             size, held = 0, []
@@ -81,16 +81,16 @@ class Answer:
                 if size > self._max_bytes:
                     await self.close()
                     raise InvocationError(
-                        f"{self._call.where}: the answer has more than {self._max_bytes} bytes; "
-                        "ClientConfig(max_answer_bytes=...) sets how large one may be"
+                        f"{self._call.where}: the response has more than {self._max_bytes} bytes; "
+                        "ClientConfig(max_answer_bytes=...) sets the limit"
                     )
             self._content = b"".join(held)
         return self._content
 
     async def finish(self, seconds: float) -> None:
-        """Read what is left, so that the connection can be used again, or close it after so many seconds."""
+        """Read the rest, so that the connection can be used again, or close it after `seconds`."""
         self._timeouts["read"] = seconds
-        # Only a new read has the new timeout, which a thread needs; a task can be cancelled.
+        # In a thread the new timeout only applies to a new read; a task is cancelled instead.
         rest: Any = self._body if io.IS_ASYNC else self._response.stream
         deadline = io.now() + seconds
         try:
@@ -107,30 +107,30 @@ class Answer:
             await self.close()
 
     async def close(self) -> None:
-        """Give the connection back, or close it where the answer was not read to its end."""
+        """Return the connection, or close it if the response was not read to its end."""
         try:
             await self._response.aclose()
         except Exception as error:
-            # RuntimeError: somebody reads, or the event loop of the connection is closed.
+            # RuntimeError: another task is reading, or the event loop of the connection is closed.
             if not isinstance(error, RuntimeError) and failure_of(error, began=True) is None:
                 raise
         finally:
             if isinstance(self._response, httpx.Response):
-                self._response.stream = _NO_STREAM  # which knew the response: a circle, for the garbage collector
+                self._response.stream = _NO_STREAM  # breaks a reference cycle
             await io.end_of(self._body)
 
     async def hang_up(self) -> None:
-        """End an answer that another thread or task reads, which then closes it."""
+        """Interrupt a response that another thread or task reads; that one then closes it."""
         await io.hang_up_stream(self._response.extensions.get("network_stream"))
 
     def _check_deadline(self) -> None:
-        # Each read has its own timeout, so only a look at the clock notices a body that drips.
+        # Each read has its own timeout, so only the clock detects a body that arrives in tiny parts.
         if self._limits.deadline is not None and io.now() >= self._limits.deadline:
             raise too_long(self._call.where, self._limits)
 
 
 class Transport:
-    """Carries the calls of one client: over the httpx client that it is given, else over ones of its own."""
+    """Sends the calls of one client, over the given httpx client or over its own ones."""
 
     def __init__(self, config: ClientConfig, http_client: HttpClient | None = None) -> None:
         self._config = config
@@ -138,13 +138,13 @@ class Transport:
         self._own: dict[object, DefaultAsyncHttpxClient] = {}
         self._closed = False
         if http_client is None:
-            io.tls_context()  # now, where no event loop waits for it
+            io.tls_context()  # now, because here it doesn't block an event loop
 
     async def open(self, call: Call, limits: Limits) -> Answer:
-        """Send a call and return its answer as soon as the head is there.
+        """Send a call, and return its response as soon as the head has arrived.
 
         Raises:
-            NetworkError: No answer; `retryable` says that the call was never sent.
+            NetworkError: No response; `retryable` is True if the call was never sent.
             ConfigurationError: Such a call cannot be sent at all.
         """
         self._check_open()
@@ -167,17 +167,17 @@ class Transport:
         answer = Answer(response, call, limits, timeouts, self._config.max_answer_bytes)
         if (coding := _unknown_coding(response)) is not None:
             await answer.close()
-            reason = f"the answer is encoded as {coding!r}, which was not asked for"
+            reason = f"the response is encoded as {coding!r}, which was not requested"
             raise failed(Failure.LOST, reason, call.where, limits, io.now())
         return answer
 
     async def close_idle(self, url: str) -> None:
-        """Close the connections of its own to an agent that has ended."""
+        """Close its own idle connections to an agent that has ended."""
         if (client := self._own.get(io.place())) is not None:
             await client.close_idle(httpx.URL(url))
 
     async def close(self) -> None:
-        """Close every connection of its own, those in use as well."""
+        """Close all of its own connections, those in use as well."""
         self._closed = True
         for place, client in list(self._own.items()):
             await io.close_at(place, client)
@@ -188,7 +188,7 @@ class Transport:
             raise AgentClientError("this client was closed in the meantime; create a new one")
 
     async def _new_client(self) -> DefaultAsyncHttpxClient:
-        """Return a client for the place where this runs, and let go of those whose place is no more."""
+        """Return an httpx client for the current event loop, and close those of closed loops."""
         config = self._config
         try:
             client = DefaultAsyncHttpxClient(
@@ -233,7 +233,7 @@ class DefaultAsyncHttpxClient(httpx.AsyncClient):
         if isinstance(free_list, FreeList):
             await free_list.close_idle(url.raw_scheme, url.raw_host, url.port)
 
-    # httpx makes its transports in these two, as httpx-aiohttp knows as well.
+    # httpx creates its transports in these two methods; httpx-aiohttp overrides them too.
     def _init_transport(self, *arguments: Any, **settings: Any) -> httpx.AsyncBaseTransport:
         made = super()._init_transport(*arguments, **settings)
         return made if made is settings["transport"] else _with_free_list(made, settings["limits"])
@@ -243,18 +243,18 @@ class DefaultAsyncHttpxClient(httpx.AsyncClient):
 
 
 class Elsewhere:
-    """A pattern of a mount that this machine does not match, which needs no proxy."""
+    """A mount pattern that never matches this machine, which needs no proxy."""
 
     def __init__(self, pattern: Any) -> None:
         self._pattern = pattern
 
     def matches(self, url: httpx.URL) -> bool:
-        """Tell whether the mount is for `url`."""
+        """Return whether the mount is for `url`."""
         return not is_loopback(url.host) and bool(self._pattern.matches(url))
 
 
 def _unknown_coding(response: httpx.Response) -> str | None:
-    """Return how a body is encoded that httpx would pass on as it is (RFC 9110, section 8.4)."""
+    """Return the content coding of a body if httpx can't decode it (RFC 9110, section 8.4)."""
     coding = response.headers.get("content-encoding")
     if coding is None:
         return None
@@ -268,7 +268,7 @@ def _limits(most: int, most_idle: int) -> httpx.Limits:
 
 
 def _with_free_list(transport: httpx.AsyncBaseTransport, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
-    """Put a free list below a transport of httpx, in place of httpcore's pool, which still makes the connections."""
+    """Replace httpcore's pool in a transport of httpx by a free list; the pool still creates the connections."""
     assert isinstance(transport, httpx.AsyncHTTPTransport)
     free_list = FreeList(
         transport._pool.create_connection,
@@ -276,12 +276,12 @@ def _with_free_list(transport: httpx.AsyncBaseTransport, limits: httpx.Limits) -
         MAX_CONNECTIONS if limits.max_keepalive_connections is None else limits.max_keepalive_connections,
         float("inf") if limits.keepalive_expiry is None else limits.keepalive_expiry,
     )
-    transport._pool = free_list  # type: ignore[assignment]  # of it httpx uses what a free list has
+    transport._pool = free_list  # type: ignore[assignment]  # it has all methods that httpx uses
     return transport
 
 
 def translated(error: Exception, call: Call, limits: Limits, *, began: bool) -> Exception | None:
-    """Return our exception for one of httpx, or of httpx2, in a call; None for anything else."""
+    """Return our exception for one of httpx or httpx2; None for other exceptions."""
     if (theirs := io.raised_by_signal(error)) is not None:
         return theirs
     failure = failure_of(error, began=began)
@@ -291,5 +291,5 @@ def translated(error: Exception, call: Call, limits: Limits, *, began: bool) -> 
     if isinstance(error, UnicodeError):
         reason = "a header is not ASCII"
     elif failure is Failure.IMPOSSIBLE and type(error).__name__ == "ProxyError":
-        reason = f"the proxy answered {reason}; ClientConfig(proxy=...) or HTTPS_PROXY names it, user and password too"
+        reason = f"the proxy responded with {reason}; check ClientConfig(proxy=...) or HTTPS_PROXY, password included"
     return failed(failure, reason, call.where, limits, io.now())

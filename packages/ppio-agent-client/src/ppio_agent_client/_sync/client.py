@@ -70,9 +70,9 @@ class SyncAgentRuntimeClient(io.OneKind):
         provider: SyncSandboxProvider | str | None = None,
         http_client: HttpClient | None = None,
     ) -> None:
-        from .._config import settle  # with pydantic, which the class comes without
+        from .._config import settle  # here, because it imports pydantic
 
-        requests.load_models()  # now, and not within the first call
+        requests.load_models()  # now, so that the first call doesn't wait for it
         given = {"api_key": api_key, "api_secret": api_secret, "base_url": base_url, "timeout": timeout}
         given["provider"] = provider if isinstance(provider, str) else None
         self.config: ClientConfig = settle(config, given)
@@ -99,7 +99,7 @@ class SyncAgentRuntimeClient(io.OneKind):
         return self.config.timeout
 
     def __enter__(self) -> Self:
-        io.place()  # under trio it says what to do
+        io.place()  # raises a helpful error under trio
         return self
 
     def __exit__(

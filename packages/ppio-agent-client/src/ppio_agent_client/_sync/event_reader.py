@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from .transport import Answer
 
 _END_SECONDS = 1.0
-"""How long the end of a body may take behind its closing event; a connection that takes longer is closed."""
+"""How long the end of a body may take after its closing event, before the connection is closed."""
 
 
 class EventReader:
-    """Reads events, and resumes where it was when a connection is cut.
+    """Reads events, and resumes at the last one when a connection is cut.
 
-    `envelope` is what closed the stream, once it did; `chunks` counts what was read. The rest: see `SyncInvocationStream`.
+    `envelope` is that of the closing event, once it arrived; `chunks` counts chunks. Others: see `SyncInvocationStream`.
     """
 
     def __init__(self, source: EventsSource) -> None:
@@ -63,11 +63,11 @@ class EventReader:
 
     @property
     def end_id(self) -> int | None:
-        """The number of the event that closed the stream; None where events have no numbers."""
+        """The number of the closing event; None if events have no numbers."""
         return None if self._decoder is None else number_of(self._decoder.position)
 
     def open(self) -> None:
-        """Wait for the start of the answer.
+        """Wait for the start of the response.
 
         Raises:
             PPIOAgentRuntimeError: As for an ordinary call.
@@ -92,7 +92,7 @@ class EventReader:
                 answer.headers, after=self._position or None, max_event_bytes=self._source.max_event_bytes
             )
             return
-        # An error, or an agent that answers with one value whatever it is asked for: one chunk.
+        # An error, or an agent that returns a value although a stream was requested: that is one chunk.
         body = answer.read()
         response = response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
         self.envelope = response._known_as(self.invocation_id, replayed=self.replayed)
@@ -101,7 +101,7 @@ class EventReader:
         """Return the next events, at least one; an empty list at the end.
 
         Raises:
-            PPIOAgentRuntimeError: How the agent ended the stream, or `StreamInterruptedError`.
+            PPIOAgentRuntimeError: The agent's error, or `StreamInterruptedError`.
         """
         if self._decoder is None:
             return self._only_value()
@@ -114,41 +114,41 @@ class EventReader:
         return []
 
     def close(self) -> None:
-        """Close the connection, if there is one, and open no other."""
+        """Close the connection, if there is one, and don't resume."""
         self._closed = True
         self._hang_up()
 
     def _hang_up(self) -> None:
         if self._answer is not None and self._parts is not None:
             self._answer.close()
-            with suppress(RuntimeError, ValueError):  # somebody is reading, and finds the connection closed
+            with suppress(RuntimeError, ValueError):  # a reader in another task finds the connection closed
                 self._parts.close()
 
     def interrupt(self, position: int) -> None:
-        """Note that an exception of the caller's broke the reading of what follows event number `position`."""
+        """Record that the caller's exception interrupted the reading after event number `position`."""
         self._position = position
         self._lost = NetworkError("the caller stopped waiting in the middle of a read")
 
     def interrupted(self) -> StreamInterruptedError:
-        """Return the error of a stream that ends before its end."""
+        """Return the error for a stream that was left before its end."""
         return self._cut_error(f"the stream was left after {self.chunks} chunks (last event {self._position})")
 
     def _only_value(self) -> list[Event]:
         if self.envelope is None and self._lost is not None:
-            raise self.interrupted() from self._lost  # before there was anything to resume
+            raise self.interrupted() from self._lost  # a value can't be resumed
         if self.envelope is None or self.chunks:
             return []
         self.chunks = 1
         return [(CHUNK, self.envelope.result, None)]
 
     def _read(self, decoder: StreamDecoder) -> list[Event]:
-        """Return what one more part of the answer holds, which may be nothing."""
+        """Return the events in the next part of the response, perhaps none."""
         if decoder.error is not None:
             raise decoder.error
         if decoder.done is not None:
             self.envelope = decoder.done._known_as(self.invocation_id, replayed=self.replayed)
             assert self._answer is not None
-            self._answer.finish(_END_SECONDS)  # everything that was promised has arrived
+            self._answer.finish(_END_SECONDS)  # all events have arrived
             return []
         try:
             part = self._part()
@@ -175,10 +175,10 @@ class EventReader:
             return next(self._parts, None)
 
     def _go_on(self, lost: NetworkError, decoder: StreamDecoder) -> None:
-        """Come back with another connection.
+        """Resume over another connection.
 
         Raises:
-            StreamInterruptedError: The rest cannot be had.
+            StreamInterruptedError: The stream cannot be resumed.
             NetworkError: A time limit has passed.
         """
         error = self._cut(lost)
@@ -189,7 +189,7 @@ class EventReader:
             raise error
         self._hang_up()
         if isinstance(lost, IdleTimeoutError):
-            self._source.explain(lost)  # a sandbox that sleeps would let every further attempt wait as long
+            self._source.explain(lost)  # if its sandbox is paused, further attempts would wait in vain
         answer: Answer | None = None
         while not self._closed:
             pause = self._source.pause(self._failures, answer)
@@ -203,16 +203,16 @@ class EventReader:
                     answer.close()
                     break
                 self._answer, self._parts = answer, answer.parts()
-                # The first answer's headers: the id to quote is the one of the call, not of the resumption.
+                # It keeps the first response's headers: the ID to quote is that of the call.
                 self._decoder = decoder.resumed(self._position)
                 return
         raise error
 
     def _come_back(self, error: NetworkError | StreamInterruptedError) -> Answer | None:
-        """Return the answer to one attempt, a refusal included; None when there was none.
+        """Return the response to one attempt, also if it is a refusal; None if there was none.
 
         Raises:
-            PPIOAgentRuntimeError: No attempt can succeed any more.
+            PPIOAgentRuntimeError: No further attempt can succeed.
         """
         assert self.invocation_id is not None
         outcome = self._source.read_on(self.invocation_id, self._position, self._failures)
@@ -226,25 +226,25 @@ class EventReader:
         raise self._refusal(outcome)
 
     def _refusal(self, answer: Answer) -> PPIOAgentRuntimeError:
-        """Return what an answer other than the rest of the stream means."""
+        """Return the error for a response that is not the rest of the stream."""
         body = answer.read()
         try:
             response_of(answer.status, answer.headers, body, unix_now=io.unix_now())
         except PPIOAgentRuntimeError as refusal:
-            refusal.retryable = False  # whatever it says of the look: the agent has begun
+            refusal.retryable = False  # that is about the resumption; the agent has run already
             if is_own_end(refusal, answer.headers):
                 return refusal
             error = self._lost_for_good(str(refusal))
             error.__cause__ = refusal
             return error
-        return self._lost_for_good("another server answered")
+        return self._lost_for_good("another server responded")
 
     def _cut(self, lost: NetworkError) -> NetworkError | StreamInterruptedError:
-        """Return what a cut is called when nothing can be done about it."""
+        """Return the error for a cut that cannot be resumed."""
         if type(lost) is not NetworkError:
-            return lost  # a time limit, which says more
+            return lost  # a time limit, which is more specific
         error = self._cut_error(
-            f"the stream was cut after {self.chunks} chunks (last event {self._position}); the agent may have gone on"
+            f"the stream was cut after {self.chunks} chunks (last event {self._position}); the agent may have continued"
         )
         error.__cause__ = lost
         return error

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class OneCall:
     """A session for one call.
 
-    Without a session id, given or in the request, it is new and gone afterwards, whatever happens; with one it is
-    joined or made, and keeps running.
+    Without a session ID, as argument or in the request, a new one is created and closed afterwards in any case; with
+    one, that session is joined or created, and keeps running.
 
     Raises:
         ConfigurationError: The argument and the request name two sessions.
@@ -52,7 +52,7 @@ class OneCall:
 
     @property
     def ends_its_session(self) -> bool:
-        """Whether the session is made for this call alone."""
+        """Whether the session is created for this call alone."""
         return self._session_id is None
 
     def begin(self) -> SyncSandboxSession:
@@ -64,20 +64,20 @@ class OneCall:
         return self._session
 
     def end(self) -> None:
-        """Close the session, if it was made for this call alone."""
+        """Close the session, if it was created for this call alone."""
         if self._session is None or not self.ends_its_session:
             return
         try:
             io.to_the_end(self._session.close())
         except PPIOAgentRuntimeError:
-            # What the call itself came to is what the caller must hear; the sandbox ends at its time.
+            # Not raised, because the caller needs the outcome of the call; the sandbox expires.
             logger.warning("sandbox %s could not be ended after its call", self._session.sandbox_id, exc_info=True)
 
     def _find(self) -> SyncSandboxSession:
         wanted = self._session_id
         session = None if wanted is None else self._client.get_session(wanted)
         if session is None:
-            which = "no session_id is given" if wanted is None else f"no sandbox lives for session {wanted!r}"
+            which = "no session_id is given" if wanted is None else f"no sandbox is running for session {wanted!r}"
             raise SessionNotFoundError(f"{which}, and create_session is False; create a session first")
         if session.template_id != self._template_id:
             template = self._client.get_template(self._template_id)
@@ -87,7 +87,7 @@ class OneCall:
 
 
 class OneStream(InvocationSource):
-    """A stream that brings its session with it: the source behind `stream_agent`."""
+    """The source of `stream_agent`: a stream that creates and closes its session."""
 
     def __init__(self, call: OneCall, request: Request, options: CallOptions) -> None:
         super().__init__(None, request, options)
@@ -99,12 +99,12 @@ class OneStream(InvocationSource):
         return super().open()
 
     def abandon(self, invocation_id: str) -> None:
-        """Cancel the invocation where its sandbox keeps running."""
+        """Cancel the invocation, if its sandbox keeps running."""
         if not self._one_call.ends_its_session:
             super().abandon(invocation_id)
 
     def close(self, error: BaseException | None, chunks: int) -> None:
-        """Close a session that was made for this stream alone."""
+        """Close a session that was created for this stream alone."""
         try:
             self._one_call.end()
         finally:

@@ -88,7 +88,7 @@ class SyncInvocationStream(io.OneKind, Generic[Chunk]):
             chunk: Chunk = events.chunk()
             return chunk
         finally:
-            del self  # a traceback would hold the stream, which is closed when nobody does
+            del self  # a traceback must not keep the stream alive, as it is closed when it is dropped
 
     def __del__(self) -> None:
         self._events.let_go()
@@ -145,7 +145,7 @@ class SyncAgentEventStream(SyncInvocationStream):
         super().__init__(source)
         self._ready: deque[dict[str, Any]] = deque()
         self._framer: EventFramer | None = None
-        self._is_told = False  # the first value said whether there is something to frame
+        self._has_begun = False  # then the first value has decided whether chunks must be framed
 
     def __iter__(self) -> Iterator[models.AgentEvent]:
         return self if self._entered else Loop(self, self._next)
@@ -154,7 +154,7 @@ class SyncAgentEventStream(SyncInvocationStream):
         try:
             return self._next()
         finally:
-            del self  # as in the base
+            del self  # as in the base class
 
     def _next(self) -> models.AgentEvent:
         while not self._ready:
@@ -169,9 +169,9 @@ class SyncAgentEventStream(SyncInvocationStream):
         return models.AgentEvent.parse(self._ready.popleft())
 
     def _framed(self, value: Any) -> list[dict[str, Any]]:
-        """Return the events of a chunk, which is one already where the agent has typed ones."""
-        if not self._is_told:
-            self._is_told = True
+        """Return the events for a chunk, which is an event already if the agent sends typed ones."""
+        if not self._has_begun:
+            self._has_begun = True
             if not (self._reader.typed and isinstance(value, dict)):
                 run_id = self._reader.invocation_id or ""
                 self._framer = EventFramer(self._events.source.session_id, run_id, run_id[:16] or "message")
@@ -179,7 +179,7 @@ class SyncAgentEventStream(SyncInvocationStream):
 
 
 class Loop(io.OneKind, Generic[Item]):
-    """The iterator of a loop: the stream is closed with it, unless a block around it does that."""
+    """The iterator of a loop: it closes the stream, unless an `with` block around it does."""
 
     def __init__(self, stream: SyncInvocationStream[Any], step: Callable[[], Item]) -> None:
         self._stream = stream
@@ -193,7 +193,7 @@ class Loop(io.OneKind, Generic[Item]):
         try:
             return step()
         finally:
-            del self  # as in the stream itself
+            del self  # as in `SyncInvocationStream`
 
     def close(self) -> None:
         """Close the stream, unless a block around the loop does."""
@@ -206,7 +206,7 @@ class Loop(io.OneKind, Generic[Item]):
 
 
 class TypedEvents:
-    """The events of a stream as its callers see them, the closing envelope among them."""
+    """The events of a stream for its callers, including the closing envelope."""
 
     def __init__(self, events: StreamEvents) -> None:
         self._events = events
@@ -232,9 +232,9 @@ class TypedEvents:
 def _relayed(
     stream: SyncInvocationStream, form: ServerSentEvents | JsonLines, heartbeat_seconds: float
 ) -> Iterator[bytes]:
-    """Yield the stream as bytes to send: events as they come, heartbeats between them, and how it ended.
+    """Yield the bytes to send for a stream: events, heartbeats, and the closing event.
 
-    Whoever stops reading leaves the stream, which cancels the invocation unless it was to continue.
+    A reader that stops leaves the stream, which cancels the invocation unless it should continue.
     """
     steps = io.Steps(stream._events.batch)
     try:

@@ -69,7 +69,7 @@ class SyncTemplateManager:
         """
         known = self._list.known if self._list.is_fresh else []
         found = _with_id(template_id, known) or _with_id(template_id, self._list.fetch())
-        # Not every template is in the list: a folder's path is one for the local provider.
+        # Not every template is in the list: the local provider also accepts the path of a folder.
         return found or self._provider().get_template(template_id)
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ class Health:
         if not callable(handler) or inspect.isclass(handler):
             what = "above a class" if inspect.isclass(handler) else f"with parentheses or above {handler!r}"
             raise ConfigurationError(
-                f"A ping handler is a function without required arguments; @app.ping does not work {what}."
+                f"A ping handler is a function that is called without arguments; @app.ping does not work {what}."
             )
         try:
             inspect.signature(handler).bind()

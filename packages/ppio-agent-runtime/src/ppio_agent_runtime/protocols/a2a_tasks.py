@@ -179,7 +179,7 @@ class Tasks:
 
 
 def _is_repeated(earlier: Message, message: Message) -> bool:
-    """Return whether a message is a repetition: same ID and content."""
+    """Return whether a message was sent before: same ID and content."""
     return bool(earlier.message_id == message.message_id and earlier.parts == message.parts)
 
 

@@ -1,1 +1,1 @@
-"""Places where sandboxes come from."""
+"""Providers of sandboxes."""

@@ -1,4 +1,4 @@
-"""Sandboxes on this machine; `local` does the work, with blocking calls."""
+"""The provider of sandboxes on this machine; it calls the blocking functions of the package `local` in threads."""
 
 from __future__ import annotations
 

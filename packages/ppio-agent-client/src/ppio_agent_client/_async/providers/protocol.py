@@ -1,4 +1,4 @@
-"""The methods of a provider of sandboxes: few, with plain data. A new provider is one class that has them."""
+"""The interface of a provider of sandboxes: a few methods with plain data. A new provider is one class with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which provider a client uses: an object, a name, or the reason why there is none."""
+"""Finds the provider of a client, by object or by name."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def provider_for(
     transport: Callable[[], Awaitable[Transport]] | None = None,
     budget: RetryBudget | None = None,
 ) -> SandboxProvider:
-    """Return a new provider as `config` names it: the platform where there is a key and no name.
+    """Return a new provider as `config` names it; without a name, the platform's if there is a key.
 
-    Without the client's connections and retries the provider has its own.
+    If the client's transport and retry budget are not passed, the provider has its own.
 
     Raises:
         AuthenticationError: Neither a provider nor a key of the platform is named.
@@ -52,7 +52,7 @@ def provider_for(
 
 
 def checked_provider(provider: SandboxProvider) -> SandboxProvider:
-    """Return `provider` if its verbs fit this client.
+    """Return `provider` if its methods are of the right kind (async or not) for this client.
 
     Raises:
         ConfigurationError: It belongs to the other kind of client.

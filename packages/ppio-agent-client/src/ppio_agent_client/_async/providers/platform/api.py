@@ -1,4 +1,4 @@
-"""The control plane of the PPIO platform: authorized requests with time limits, retried where that is safe."""
+"""The control plane of the PPIO platform: authenticated requests with time limits, retried if that is safe."""
 
 from __future__ import annotations
 
@@ -50,30 +50,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ppio_agent_client")
 
 _ATTEMPT_SHARE = 3
-"""A request that may be sent again waits for its answer for this part of the whole time."""
+"""An idempotent request waits for its response for this fraction of the total time, so that it can be retried."""
 _LOG_LINES = 1000
-"""Lines of a log that one answer has."""
+"""How many lines of a log one response has."""
 _MAX_PAGES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of the platform, and what it means where it isn't a success; 0 and an error where there was none."""
+    """A response of the platform, with an error if it is not a success; status 0 if there was no response."""
 
     status: int
     headers: Mapping[str, str]
     value: Any
     error: PPIOAgentRuntimeError | None = None
     was_repeated: bool = False
-    """Whether an earlier attempt may have done what was asked."""
+    """Whether an earlier attempt may already have been executed."""
 
 
 class PlatformApi:
-    """The platform's endpoints. What isn't found is None or False.
+    """The platform's endpoints. Methods return None or False if something isn't found.
 
-    Every method raises `AuthenticationError` (the platform refused the key), `QuotaExceededError` (the account may have
-    no more), `RateLimitedError` (too many requests, and no further attempt may be made), `PlatformError` (it refused
-    the request, failed, or answered something else) and `NetworkError` (no answer arrived in time).
+    Every method raises `AuthenticationError` (the platform refused the key), `QuotaExceededError` (the account's quota
+    is used up), `RateLimitedError` (too many requests, and no further attempt is allowed), `PlatformError` (it refused
+    the request, failed, or sent an unknown response) and `NetworkError` (no response arrived in time).
     """
 
     def __init__(
@@ -94,14 +94,14 @@ class PlatformApi:
         self._has_metadata_list = True
 
     async def create(self, spec: SandboxSpec, template_id: str, labels: Mapping[str, str]) -> PlatformSandbox | None:
-        """Create a sandbox; None when there is no such template."""
+        """Create a sandbox; None if there is no such template."""
         request = create_request(spec, template_id, labels, is_legacy=self.is_legacy)
         return self._sandbox(await self._ask(request, known={404}))
 
     async def connect(self, sandbox_id: str, timeout_seconds: float) -> PlatformSandbox | None:
-        """Wake a sandbox if it is paused, and return its address and tokens.
+        """Resume a sandbox if it is paused, and return its address and tokens.
 
-        The life of a running one only grows by it, and never shrinks.
+        For a running one, this may extend the time to live, but never shortens it.
         """
         body: dict[str, object] = {"timeout": whole_seconds(timeout_seconds)}
         if self.is_legacy:
@@ -110,13 +110,13 @@ class PlatformApi:
         return self._sandbox(await self._ask(request, known={404}))
 
     async def get(self, sandbox_id: str) -> PlatformSandbox | None:
-        """Return a sandbox as it is now, whoever made it."""
-        return self._sandbox(await self._ask(about_sandbox(sandbox_id, "look at", "GET"), known={404}))
+        """Return the current state of a sandbox, whichever process created it."""
+        return self._sandbox(await self._ask(about_sandbox(sandbox_id, "get", "GET"), known={404}))
 
     async def list_sandboxes(self, labels: Mapping[str, str], max_seconds: float = math.inf) -> list[PlatformSandbox]:
         """Return every sandbox of this SDK with these labels, oldest first.
 
-        A platform that doesn't know the filter lists all of them.
+        A platform that doesn't support the filter lists all of them.
         """
         found: dict[str, PlatformSandbox] = {}
         token: str | None = None
@@ -130,21 +130,23 @@ class PlatformApi:
         return oldest_first(found.values())
 
     async def kill(self, sandbox_id: str, max_seconds: float = math.inf) -> bool:
-        """End a sandbox; False when it had ended before."""
+        """End a sandbox; False if it had already ended."""
         return await self._delete(about_sandbox(sandbox_id, "end", "DELETE", max_seconds=max_seconds))
 
     async def set_timeout(self, sandbox_id: str, timeout_seconds: float) -> Reply:
-        """Let a sandbox live for so many seconds from now, more or fewer than before; 404 and 409 are answers too."""
+        """Set the time to live of a sandbox, from now, longer or shorter than before; returns 404 and 409 too."""
         body = {"timeout": whole_seconds(timeout_seconds)}
-        return await self._ask(about_sandbox(sandbox_id, "set the life of", "POST", "/timeout", body), known={404, 409})
+        return await self._ask(
+            about_sandbox(sandbox_id, "set the time to live of", "POST", "/timeout", body), known={404, 409}
+        )
 
     async def pause(self, sandbox_id: str) -> Reply:
-        """Pause a sandbox, and return when it is; 404 and 409 (it is already) are answers too."""
+        """Pause a sandbox, and wait until it is paused; returns 404 and 409 (already paused) too."""
         body = {"sync": True} if self.is_legacy else None
         return await self._ask(about_sandbox(sandbox_id, "pause", "POST", "/pause", body), known={404, 409})
 
     async def logs(self, sandbox_id: str, cursor: str | None) -> LogPage | None:
-        """Return what the processes of a sandbox have written since a page's cursor, or from the start."""
+        """Return the output of a sandbox's processes since a page's cursor, or from the start."""
         begin, _ = log_position(cursor)
         newer = f"/logs?{urlencode({'cursor': begin, 'limit': _LOG_LINES, 'direction': 'forward'})}"
         older = f"/logs?{urlencode({'start': begin, 'limit': _LOG_LINES})}"
@@ -156,7 +158,7 @@ class PlatformApi:
         return None
 
     async def list_templates(self) -> list[models.AgentTemplate]:
-        """Return every template, from the list that has metadata, else from the one that has pages."""
+        """Return all templates, from the endpoint with metadata, else from the one with pages."""
         if not self._has_metadata_list:
             return await self._list_template_pages()
         try:
@@ -168,11 +170,11 @@ class PlatformApi:
             refused = error
         templates = await self._list_template_pages()
         self._has_metadata_list = False
-        logger.debug("templates come without metadata: %s", refused)
+        logger.debug("listing templates without metadata: %s", refused)
         return templates
 
     async def delete_template(self, template_id: str) -> bool:
-        """Delete a template; False when there was none."""
+        """Delete a template; False if there was none."""
         path = f"/templates/{quote(template_id, safe='')}"
         return await self._delete(PlatformRequest(f"delete template {template_id!r}", "DELETE", path))
 
@@ -188,14 +190,14 @@ class PlatformApi:
 
     async def _delete(self, request: PlatformRequest) -> bool:
         reply = await self._ask(request, known={404})
-        # Gone at the second attempt means that the first one did it, and its answer was lost.
+        # A 404 after a retry means that the first attempt deleted it, and its response was lost.
         return reply.status != 404 or reply.was_repeated
 
     def _sandbox(self, reply: Reply) -> PlatformSandbox | None:
         return None if reply.status == 404 else read_sandbox(reply.value, is_legacy=self.is_legacy)
 
     async def _ask(self, request: PlatformRequest, known: Collection[int] = ()) -> Reply:
-        """Return the answer: a success, or one with a status in `known`, whose `error` says what it would mean."""
+        """Return the response: a success, or one with a status in `known`, together with its error."""
         seconds = min(self._config.platform_timeout, request.max_seconds, self._config.timeout or math.inf)
         limits = call_limits(self._config, seconds, io.now())
         if request.is_idempotent and limits.first_byte is None and self._config.max_retries:
@@ -219,7 +221,7 @@ class PlatformApi:
                 raise reply.error
             failures += 1
             was_repeated = was_repeated or not is_refusal(reply.error)
-            logger.debug("attempt %d to %s follows in %.2f s", failures + 1, request.action, pause)
+            logger.debug("starting attempt %d to %s in %.2f s", failures + 1, request.action, pause)
             await io.sleep(pause)
 
     async def _authorized(self, request: PlatformRequest) -> Call:

@@ -1,4 +1,4 @@
-"""Creates the sandbox of a session on the PPIO platform so that none is made twice, lost or left behind."""
+"""Creates the sandbox of a session on the PPIO platform, without duplicates or leaks."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from .templates import PlatformTemplates
 logger = logging.getLogger("ppio_agent_client")
 
 _SEARCH_PAUSES_SECONDS = (0.0, 0.3, 0.7, 1.5, 3.0)
-"""Before each search for the sandbox of an answer that was lost on its way: it may not be there yet."""
+"""Pauses before each search for the sandbox of a lost response: it may not be listed yet."""
 _PAUSES_AFTER_ERROR = _SEARCH_PAUSES_SECONDS[:2]
-"""The same where the platform has answered that it failed."""
+"""The same if the platform reported an error."""
 _ONE_SEARCH = _SEARCH_PAUSES_SECONDS[:1]
 _SEARCH_SECONDS = 10.0
-"""Longest time of one request while somebody waits for what was lost to be found."""
+"""Longest time of one request during a search."""
 
 
 class SandboxCreator:
-    """Gives each session its sandbox: the living one, else a new one; the oldest, where many are made at once."""
+    """Finds or creates the sandbox of a session; if several are created at once, the oldest one is used."""
 
     def __init__(self, api: PlatformApi, sandboxes: PlatformSandboxes, templates: PlatformTemplates) -> None:
         self._api = api
@@ -46,29 +46,29 @@ class SandboxCreator:
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Return the sandbox of a session, or a new one. See `PlatformSandboxProvider.create`."""
-        living = [] if spec.is_new else await self._sandboxes.living(spec.session_id)
-        if living:
-            return await self._join(living[0], spec)
+        running = [] if spec.is_new else await self._sandboxes.running(spec.session_id)
+        if running:
+            return await self._join(running[0], spec)
         metadata = labels.labels_for(spec, io.key(), is_legacy=self._api.is_legacy)
         made = await self._create_from_name(spec, metadata)
         if not spec.is_new:
             try:
-                living = await self._sandboxes.living(spec.session_id)
+                running = await self._sandboxes.running(spec.session_id)
             except BaseException:
                 await io.to_the_end(self._discard(made))
                 raise
-            ids = [each.sandbox_id for each in living]
-            if made.sandbox_id in ids[1:]:  # somebody else has made another for it, at the same time
+            ids = [each.sandbox_id for each in running]
+            if made.sandbox_id in ids[1:]:  # another caller created an older one at the same time
                 await io.to_the_end(self._discard(made))
-                return await self._join(living[0], spec)
+                return await self._join(running[0], spec)
         return self._sandboxes.as_new(made, metadata, spec.timeout_seconds)
 
-    async def _join(self, living: PlatformSandbox, spec: SandboxSpec) -> Sandbox:
-        if not living.is_made_from(spec.template_id):
+    async def _join(self, running: PlatformSandbox, spec: SandboxSpec) -> Sandbox:
+        if not running.is_made_from(spec.template_id):
             wanted = await self._templates.resolve(spec.template_id)
-            if wanted is None or wanted.template_id != living.template_id:
-                raise lifecycle.other_template_error(spec.session_id, living.template_id, spec.template_id)
-        found = await self._sandboxes.complete(living)
+            if wanted is None or wanted.template_id != running.template_id:
+                raise lifecycle.other_template_error(spec.session_id, running.template_id, spec.template_id)
+        found = await self._sandboxes.complete(running)
         if found is None:
             raise SandboxCreationError(
                 f"the sandbox of session {spec.session_id!r} ended while it was joined; try again", retryable=True
@@ -76,11 +76,11 @@ class SandboxCreator:
         return replace(found, created=False)
 
     async def _discard(self, made: PlatformSandbox) -> bool:
-        """End a sandbox that nobody will use, and return whether that went well."""
+        """End an unused sandbox, and return whether that succeeded."""
         try:
             return await self._api.kill(made.sandbox_id)
         except PPIOAgentRuntimeError:
-            logger.warning("sandbox %s is not used and could not be ended", made.sandbox_id, exc_info=True)
+            logger.warning("the unused sandbox %s could not be ended", made.sandbox_id, exc_info=True)
             return False
 
     async def _create_from_name(self, spec: SandboxSpec, metadata: dict[str, str]) -> PlatformSandbox:
@@ -91,7 +91,7 @@ class SandboxCreator:
         try:
             return await self._create(spec, spec.template_id if template is None else template.template_id, metadata)
         except TemplateNotFoundError:
-            # The vendor's tools have names of their own for agents; only the list knows which template they mean.
+            # It may be a name that the vendor's tools gave the agent; the list of templates has these.
             wanted = None if template is not None else await self._templates.resolve(spec.template_id)
             if wanted is None or wanted.template_id == spec.template_id:
                 raise
@@ -103,7 +103,7 @@ class SandboxCreator:
         except PPIOAgentRuntimeError as error:
             raise not_created(error) from error.__cause__
         except BaseException:
-            # Cancelled while it waited: what it may have made belongs to nobody.
+            # Cancelled: end the sandbox that may have been created.
             await io.to_the_end(self._clean_up(metadata))
             raise
 
@@ -114,7 +114,7 @@ class SandboxCreator:
             if not is_lost(error):
                 raise
             lost = error
-        logger.warning("the answer to a create was lost (%s); looking for what it made", lost)
+        logger.warning("the response to a create was lost (%s); looking for the sandbox", lost)
         pauses = _SEARCH_PAUSES_SECONDS if isinstance(lost, NetworkError) else _PAUSES_AFTER_ERROR
         try:
             adopted = await self._adopt(spec, metadata, pauses)
@@ -128,7 +128,7 @@ class SandboxCreator:
         try:
             made = await self._send(spec, template_id, metadata)
         except PPIOAgentRuntimeError as error:
-            # The first one may have arrived late, and taken the room of this one.
+            # The first request may have been executed late, and used up the quota for this one.
             await self._clean_up(metadata, _SEARCH_PAUSES_SECONDS if is_lost(error) else _ONE_SEARCH)
             raise
         await self._clean_up(metadata, _ONE_SEARCH, spare=made.sandbox_id)
@@ -138,14 +138,14 @@ class SandboxCreator:
         made = await self._api.create(spec, template_id, metadata)
         if made is None:
             raise TemplateNotFoundError(
-                f"the platform has no template {spec.template_id!r} for this key; `list_templates()` shows what it has"
+                f"the platform has no template {spec.template_id!r} for this key; `list_templates()` returns all"
             )
         return made
 
     async def _adopt(
         self, spec: SandboxSpec, metadata: dict[str, str], pauses: tuple[float, ...]
     ) -> PlatformSandbox | None:
-        """Return the sandbox whose answer was lost, if there is one."""
+        """Return the sandbox of a lost response, if there is one."""
         for seconds in pauses:
             await io.sleep(seconds)
             for sandbox_id in await self._made_with(metadata):
@@ -158,7 +158,7 @@ class SandboxCreator:
     async def _clean_up(
         self, metadata: dict[str, str], pauses: tuple[float, ...] = _SEARCH_PAUSES_SECONDS, spare: str | None = None
     ) -> bool:
-        """End what a create has made besides the sandbox to spare, and return whether it has made anything."""
+        """End the sandboxes of one create, except `spare`, and return whether there were any."""
         try:
             for seconds in pauses:
                 await io.sleep(seconds)
@@ -169,11 +169,11 @@ class SandboxCreator:
                 if found:
                     return True
         except PPIOAgentRuntimeError:
-            logger.warning("a sandbox that nobody uses may run until it expires", exc_info=True)
+            logger.warning("an unused sandbox may keep running until it expires", exc_info=True)
         return False
 
     async def _made_with(self, metadata: dict[str, str]) -> list[str]:
-        """Return the ids of the sandboxes that one call of `create` has made."""
+        """Return the IDs of the sandboxes that one call of `create` has created."""
         create_id = metadata[labels.CREATE]
         try:
             found = await self._api.list_sandboxes({labels.CREATE: create_id}, _SEARCH_SECONDS)

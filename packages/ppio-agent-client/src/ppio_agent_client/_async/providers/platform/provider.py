@@ -1,4 +1,4 @@
-"""Sandboxes on the PPIO platform, over its HTTP API alone."""
+"""The provider of sandboxes on the PPIO platform, over its HTTP API."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class PlatformSandboxProvider:
             QuotaExceededError: The account's quota is used up.
             ConfigurationError: The platform can't create a sandbox with these settings.
         """
-        self._auth.session_token(spec.session_id)  # before anything is made: there may be no secret for it
+        self._auth.session_token(spec.session_id)  # raises before anything is created if there is no secret for it
         return await self._creator.create(spec)
 
     async def start_agent(self, sandbox: Sandbox, spec: SandboxSpec) -> AgentWatch | None:
-        """Start the agent in a sandbox where none runs. See `AgentStarter`."""
+        """Start the agent in a sandbox if none is running there. See `AgentStarter`."""
         startup = self._startup
         if await (startup.is_running(sandbox) if sandbox.created else startup.is_coming(sandbox)):
             return None
@@ -95,8 +95,8 @@ class PlatformSandboxProvider:
 
     async def find(self, session_id: str) -> Sandbox | None:
         """Return the sandbox of a session, running or paused, and change nothing about it."""
-        living = await self._sandboxes.living(session_id)
-        return await self._sandboxes.complete(living[0]) if living else None
+        running = await self._sandboxes.running(session_id)
+        return await self._sandboxes.complete(running[0]) if running else None
 
     async def get(self, sandbox_id: str) -> Sandbox | None:
         """Return the current state of a sandbox; None if it has ended, or isn't one of this SDK."""
@@ -155,8 +155,8 @@ class PlatformSandboxProvider:
 
     async def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
         """Return the output of the processes in the sandbox of a running session; None if there is no such session."""
-        living = await self._sandboxes.living(session_id)
-        return await self._api.logs(living[0].sandbox_id, cursor) if living else None
+        running = await self._sandboxes.running(session_id)
+        return await self._api.logs(running[0].sandbox_id, cursor) if running else None
 
     async def list_templates(self) -> list[models.AgentTemplate]:
         """Return every template of the account."""
@@ -193,7 +193,7 @@ class PlatformSandboxProvider:
         return self._own_transport or self._keep(await io.run_blocking(_new_transport, self._config))
 
     def _keep(self, transport: Transport) -> Transport:
-        """Keep the transport of whoever was first; one that nobody has used yet holds nothing open."""
+        """Store the transport, unless another caller was first; the unused one has no connections."""
         self._own_transport = self._own_transport or transport
         return self._own_transport
 

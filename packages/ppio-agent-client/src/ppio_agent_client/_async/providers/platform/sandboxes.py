@@ -1,4 +1,4 @@
-"""Sandboxes of the PPIO platform as the client sees them: their state, and what requests to them need."""
+"""Finds sandboxes of the PPIO platform, and keeps the domains and tokens that requests to them need."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 INSTALL_LINE: Final = "pip install 'ppio-agent-client[sandbox]'"
 _OLDEST_ENVD: Final = "0.1.0"
-"""What every envd since understands."""
+"""An envd version whose API all later ones support."""
 _ENVD_USER: Final = "Basic dXNlcjo="
-"""The user `user`, which an envd before 0.4.0 must be told."""
+"""The user `user`, which envd before 0.4.0 requires."""
 _TOKEN_LIFE_SECONDS = 1
-"""A running sandbox is asked for its traffic token with this life, which is never more than it has."""
+"""The time to live in requests for a traffic token; it is never longer than the current one, so nothing changes."""
 _MAX_KNOWN = 20_000
-"""Sandboxes whose tokens are kept; the platform is asked about an older one again."""
+"""How many sandboxes' tokens are kept; for older ones they are requested again."""
 _CONNECTION_FIELDS = ("domain", "envd_token", "envd_version", "traffic_token")
 
 
 class PlatformSandboxes:
-    """Finds sandboxes, and keeps what only `create` and `connect` tell of them: domains and tokens."""
+    """Finds sandboxes, and keeps domains and tokens, which only `create` and `connect` return."""
 
     def __init__(self, api: PlatformApi, urls: PlatformUrls, auth: AuthManager, templates: PlatformTemplates) -> None:
         self._api = api
@@ -43,11 +43,11 @@ class PlatformSandboxes:
         self._templates = templates
         self._known: dict[str, PlatformSandbox] = {}
 
-    def remember(self, told: PlatformSandbox) -> None:
-        """Keep what the platform said of a sandbox; what it didn't say again is still true."""
-        before = self._known.pop(told.sandbox_id, told)
-        kept = {name: getattr(before, name) for name in _CONNECTION_FIELDS if getattr(told, name) is None}
-        self._known[told.sandbox_id] = told.model_copy(update=kept)
+    def remember(self, returned: PlatformSandbox) -> None:
+        """Store what the platform returned; connection fields that are missing keep their earlier values."""
+        before = self._known.pop(returned.sandbox_id, returned)
+        kept = {name: getattr(before, name) for name in _CONNECTION_FIELDS if getattr(returned, name) is None}
+        self._known[returned.sandbox_id] = returned.model_copy(update=kept)
         if len(self._known) > _MAX_KNOWN:
             self._known.pop(next(iter(self._known)))
 
@@ -56,31 +56,31 @@ class PlatformSandboxes:
         self._known.pop(sandbox_id, None)
 
     def gone(self, sandbox_id: str) -> SandboxGoneError:
-        """Forget a sandbox, and return the error that says that it has ended."""
+        """Forget a sandbox, and return the error for one that has ended."""
         self.forget(sandbox_id)
         return SandboxGoneError(f"sandbox {sandbox_id!r} was closed or has expired; create a new session")
 
-    async def living(self, session_id: str) -> list[PlatformSandbox]:
-        """Return the sandboxes of a session, the one that counts first; more than one is a race."""
+    async def running(self, session_id: str) -> list[PlatformSandbox]:
+        """Return the sandboxes of a session, the one to use first; more than one means a race."""
         found = await self._api.list_sandboxes(labels.OURS | labels.session_label(session_id))
         return [each for each in found if each.labels and each.labels.session_id == session_id]
 
     async def list_all(self) -> list[Sandbox]:
-        """Return every sandbox of this SDK, oldest first, as far as a list tells."""
+        """Return every sandbox of this SDK, oldest first, with the fields that the list has."""
         listed = await self._api.list_sandboxes(labels.OURS)
         return [self.as_sandbox(each, is_partial=self._lacks(each)) for each in listed]
 
     async def get(self, sandbox_id: str) -> Sandbox | None:
-        """Return a sandbox as it is now; None when it has ended, or isn't one of this SDK."""
+        """Return the current state of a sandbox; None if it has ended, or isn't one of this SDK."""
         found = await self._look_up(sandbox_id)
         return None if found is None else await self._with_token(found)
 
     async def complete(self, listed: PlatformSandbox) -> Sandbox | None:
-        """Return a listed sandbox with all that calls to it need; None when it has ended meanwhile."""
+        """Return a listed sandbox with everything that calls need; None if it has ended meanwhile."""
         return await self.get(listed.sandbox_id) if self._lacks(listed) else self.as_sandbox(listed)
 
     async def resume(self, sandbox_id: str) -> Sandbox:
-        """Wake a sandbox for as long as it was made for. See `PlatformSandboxProvider.resume`."""
+        """Resume a sandbox, for its original time to live. See `PlatformSandboxProvider.resume`."""
         found = await self._look_up(sandbox_id)
         if found is None or found.labels is None:
             raise self.gone(sandbox_id)
@@ -95,37 +95,37 @@ class PlatformSandboxes:
         return self.as_sandbox(found.model_copy(update={"state": "running", "ends_at": ends_at}))
 
     def as_new(self, made: PlatformSandbox, metadata: dict[str, str], timeout_seconds: float) -> Sandbox:
-        """Return a sandbox that was made just now, with this metadata and life."""
+        """Return a sandbox that was just created, with this metadata and time to live."""
         now = _now()
         self.remember(made)
         known = {"labels": labels.read_labels(metadata), "state": "running", "started_at": now}
         return self.as_sandbox(made.model_copy(update={**known, "ends_at": now + timedelta(seconds=timeout_seconds)}))
 
-    def as_sandbox(self, told: PlatformSandbox, *, is_partial: bool = False) -> Sandbox:
-        """Return a sandbox of this SDK as the platform has told of it."""
-        assert told.labels is not None
-        known = self._connection(told.sandbox_id)
-        url, headers = self._urls.of_port(told.sandbox_id, AGENT_PORT, known.domain)
-        headers["Authorization"] = f"Bearer {self._auth.session_token(told.labels.session_id)}"
-        template_id = told.template_id or told.labels.template
+    def as_sandbox(self, returned: PlatformSandbox, *, is_partial: bool = False) -> Sandbox:
+        """Convert a sandbox that the platform returned."""
+        assert returned.labels is not None
+        known = self._connection(returned.sandbox_id)
+        url, headers = self._urls.of_port(returned.sandbox_id, AGENT_PORT, known.domain)
+        headers["Authorization"] = f"Bearer {self._auth.session_token(returned.labels.session_id)}"
+        template_id = returned.template_id or returned.labels.template
         return Sandbox(
-            sandbox_id=told.sandbox_id,
-            session_id=told.labels.session_id,
+            sandbox_id=returned.sandbox_id,
+            session_id=returned.labels.session_id,
             template_id=template_id,
             url=url,
-            state=told.state,
-            created_at=told.started_at,
-            expires_at=None if told.state == "paused" else told.ends_at,
-            life_seconds=told.labels.life_seconds,
-            wakes=told.labels.wakes,
+            state=returned.state,
+            created_at=returned.started_at,
+            expires_at=None if returned.state == "paused" else returned.ends_at,
+            life_seconds=returned.labels.life_seconds,
+            wakes=returned.labels.wakes,
             start_timeout_seconds=agent_start(self._templates.cached(template_id)).timeout_seconds,
             headers=headers | _traffic_headers(known),
-            metadata=told.labels.metadata,
+            metadata=returned.labels.metadata,
             is_partial=is_partial,
         )
 
     def envd(self, sandbox_id: str) -> tuple[str, dict[str, str]]:
-        """Return where the envd of a sandbox listens, and the headers that it and the way to it want."""
+        """Return the URL of a sandbox's envd, and the headers for requests to it."""
         known = self._connection(sandbox_id)
         url, headers = self._envd(known)
         if needs_user(known.envd_version):
@@ -137,8 +137,8 @@ class PlatformSandboxes:
         known = self._known.get(sandbox_id)
         if known is None:
             raise ConfigurationError(
-                f"what the official SDK needs of sandbox {sandbox_id!r} was not requested from the platform yet; "
-                "`get_status()` of its session does that"
+                f"the connection data of sandbox {sandbox_id!r} was not requested from the platform yet; call "
+                "`get_status()` of its session first"
             )
         try:
             from packaging.version import Version
@@ -155,7 +155,7 @@ class PlatformSandboxes:
             traffic_access_token=known.traffic_token,
             connection_config=ConnectionConfig(
                 domain=self._urls.domain,
-                api_key=self._auth.fixed_key,  # shown to the platform and nobody else
+                api_key=self._auth.fixed_key,  # only sent to the platform
                 api_url=self._urls.api,
                 sandbox_url=url,
                 extra_sandbox_headers=headers,
@@ -175,7 +175,7 @@ class PlatformSandboxes:
         return found
 
     async def _with_token(self, found: PlatformSandbox) -> Sandbox:
-        """Return the sandbox with its traffic token, which only `connect` tells."""
+        """Return the sandbox with its traffic token, which only `connect` returns."""
         if found.state == "running" and self._lacks(found):
             connected = await self._api.connect(found.sandbox_id, _TOKEN_LIFE_SECONDS)
             if connected is not None:
@@ -183,13 +183,13 @@ class PlatformSandboxes:
         return self.as_sandbox(found)
 
     def _lacks(self, listed: PlatformSandbox) -> bool:
-        """Tell whether calls to this sandbox need something that lists leave out."""
+        """Return whether calls to this sandbox need something that lists don't have."""
         known = self._known.get(listed.sandbox_id)
         is_private = listed.labels is not None and listed.labels.is_private
         return known is None or (is_private and known.traffic_token is None)
 
     def _connection(self, sandbox_id: str) -> PlatformSandbox:
-        """Return what is known of the way to a sandbox, perhaps nothing."""
+        """Return the known connection data of a sandbox, perhaps none."""
         return self._known.get(sandbox_id) or PlatformSandbox.model_construct(sandbox_id=sandbox_id)
 
 

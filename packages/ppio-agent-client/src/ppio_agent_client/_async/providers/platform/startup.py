@@ -1,6 +1,6 @@
-"""Starts the agents in sandboxes of the PPIO platform, and watches them until they respond.
+"""Starts agents in sandboxes of the PPIO platform, and watches them until they respond.
 
-An agent is started by envd, the process inside a sandbox that starts others.
+envd, a daemon inside each sandbox, starts their processes.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ logger = logging.getLogger("ppio_agent_client")
 
 _ENVD_SECONDS = 30.0
 _JOIN_SECONDS = 10.0
-"""How long whoever made a sandbox has to start its agent before a caller who joins the session does."""
+"""How long the creator of a sandbox has to start its agent, before a caller that joins the session starts it."""
 _JOIN_PAUSE_SECONDS = 0.5
 _STREAM_MEDIA_TYPE = "application/connect+json"
 _KEEPALIVE_SECONDS = 5
-"""How often envd says that a silent process still runs; less than `idle_timeout`."""
+"""How often envd reports that a silent process still runs; less than `idle_timeout`."""
 _LIST_SECONDS = 10.0
 _NOT_YET_STATUSES = frozenset({429, 502, 503, 504})
-"""What gateways answer for an envd that is not there yet."""
+"""Statuses of gateways while envd is not ready yet."""
 
 
 class AgentStartup:
-    """Starts agents; those that it finds running without their session's token are warned about."""
+    """Starts agents, and warns about agents that run already without their session's token."""
 
     def __init__(
         self, sandboxes: PlatformSandboxes, config: ClientConfig, transport: Callable[[], Awaitable[Transport]]
@@ -60,7 +60,7 @@ class AgentStartup:
         self._checked_templates: set[str] = set()
 
     async def is_running(self, sandbox: Sandbox) -> bool:
-        """Tell whether an agent answers in a sandbox already."""
+        """Return whether an agent already responds in a sandbox."""
         if not is_agent(*await self._get(sandbox, "/ping", sandbox.headers)):
             return False
         if sandbox.template_id not in self._checked_templates:
@@ -69,14 +69,14 @@ class AgentStartup:
         return True
 
     async def is_coming(self, sandbox: Sandbox) -> bool:
-        """Tell whether somebody else starts, or has started, the agent of a sandbox, given a while to do so."""
+        """Wait a while, and return whether another caller starts, or has started, the agent of a sandbox."""
         envd = self._envd(sandbox)
         began_at = last_seen_at = io.now()
         while not await self.is_running(sandbox):
             if await envd.runs(PROCESS_TAG):
-                last_seen_at = io.now()  # it starts; or it has just ended, and is listed for a moment yet
+                last_seen_at = io.now()  # it is starting; or it has just ended, and is still listed
             if io.now() - last_seen_at >= _JOIN_SECONDS:
-                logger.warning("the agent of session %r has ended; it is started again", sandbox.session_id)
+                logger.warning("the agent of session %r has ended; starting it again", sandbox.session_id)
                 return False
             if io.now() - began_at >= 2 * _JOIN_SECONDS:
                 return True
@@ -84,7 +84,7 @@ class AgentStartup:
         return True
 
     async def start(self, sandbox: Sandbox, spec: SandboxSpec, start: AgentStart, token: str) -> StartWatch:
-        """Start the agent of a session, closed to everybody without the session's token."""
+        """Start the agent of a session; it only accepts the session's token."""
         request = start.envd_request(spec.env_vars, token)
         watch = StartWatch(sandbox, start.timeout_seconds, self._sandboxes.get)
         await self._envd(sandbox).start(request, min(_ENVD_SECONDS, start.timeout_seconds), watch)
@@ -95,18 +95,18 @@ class AgentStartup:
         return Envd(url, headers, self._config, self._transport)
 
     async def _warn_if_open(self, sandbox: Sandbox) -> None:
-        """Warn once for each template whose agents run before their session and answer whoever finds them."""
+        """Warn, once for each template, if its agents already run before their session and require no token."""
         headers = {name: value for name, value in sandbox.headers.items() if name != "Authorization"}
         status, _ = await self._get(sandbox, "/", headers)
         if 200 <= status < 300:
             logger.warning(
-                "agents of template %s run before their session does and answer callers without its token; deploy it "
-                "without a start command, or give it keys of its own",
+                "agents of template %s are started with the sandbox and accept callers without the session's token; "
+                "deploy it without a start command, or set api_keys in the agent",
                 sandbox.template_id,
             )
 
     async def _get(self, sandbox: Sandbox, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Return status and body of an agent's answer; status 0 where nobody answers."""
+        """Return status and body of an agent's response; status 0 if there was none."""
         call = Call("GET", f"{sandbox.url}{path}", {"User-Agent": USER_AGENT, **headers})
         try:
             return await _fetch(call, self._config, self._transport, PING_SECONDS)
@@ -115,7 +115,7 @@ class AgentStartup:
 
 
 class Envd:
-    """The envd of one sandbox, which listens at `url` and wants `headers` with every request."""
+    """The envd of one sandbox, at `url`; every request needs `headers`."""
 
     def __init__(
         self, url: str, headers: Mapping[str, str], config: ClientConfig, transport: Callable[[], Awaitable[Transport]]
@@ -126,14 +126,14 @@ class Envd:
         self._transport = transport
 
     async def start(self, request: dict[str, Any], seconds: float, watch: StartWatch) -> None:
-        """Start a process that lives as long as its sandbox, whoever watches it.
+        """Start a process that runs as long as its sandbox, independent of the request that started it.
 
         envd ends a process at the deadline of the request that started it, so this one has none.
 
         Args:
-            request: Of `process.Process/Start`, with a tag of its own.
-            seconds: How long envd may take to come up.
-            watch: Follows the process, unless the stream that tells of it is lost.
+            request: The request of `process.Process/Start`, with a unique tag.
+            seconds: How long envd may take to become ready.
+            watch: Reads the stream about the process, unless that is lost.
 
         Raises:
             SandboxCreationError: envd refused.
@@ -146,7 +146,7 @@ class Envd:
             error = await self._attempt(call, seconds, watch)
             if error is None:
                 return
-            # A start whose answer was lost may have happened, and twice is once too often.
+            # If its response was lost, the process may have been started; it must not be started twice.
             if not (isinstance(error, NetworkError) and error.retryable) and await self.runs(request["tag"]):
                 return
             if io.now() + pause >= deadline:
@@ -155,7 +155,7 @@ class Envd:
         raise AssertionError("pauses() does not end")
 
     async def runs(self, tag: str) -> bool:
-        """Tell whether a process with this tag runs, as far as envd says."""
+        """Return whether envd lists a process with this tag."""
         call = self._call("List", b"{}", JSON_MEDIA_TYPE)
         try:
             _, body = await _fetch(call, self._config, self._transport, _LIST_SECONDS)
@@ -181,7 +181,7 @@ class Envd:
             return error
         reason = error_text(value) if isinstance(value, dict) else "no reason given"
         refusal = SandboxCreationError(
-            f"envd answered {answer.status} and did not start the agent ({reason})",
+            f"envd responded with {answer.status} and did not start the agent ({reason})",
             status_code=answer.status,
             retryable=answer.status in _NOT_YET_STATUSES,
         )
@@ -195,7 +195,7 @@ class Envd:
 
 
 class StartWatch:
-    """Tells how a starting agent is: from its process's stream as long as that lasts, else by `get` from the platform.
+    """Watches a starting agent: by the stream about its process, or if that is lost, by `get` from the platform.
 
     See `AgentWatch`.
     """
@@ -210,14 +210,14 @@ class StartWatch:
         self._reading: io.Background | None = None
 
     async def follow(self, answer: Answer, seconds: float) -> None:
-        """Read until envd says that the process runs, or why it does not, and go on reading in the background.
+        """Read until envd reports that the process runs, or why it doesn't; then continue in the background.
 
         Args:
             answer: The stream.
-            seconds: How long envd may take for that, however often it says that it still lives.
+            seconds: How long envd may take for that report; keep-alives don't extend it.
 
         Raises:
-            NetworkError: The stream was lost before, so nobody knows.
+            NetworkError: The stream was lost before that report.
         """
         deadline = io.now() + seconds
         self._answer, self._parts = answer, answer.parts()
@@ -227,14 +227,14 @@ class StartWatch:
                 report.feed(await anext(self._parts))
                 if io.now() >= deadline and not report.is_known:
                     await self._parts.aclose()
-                    raise NetworkError(f"envd did not say within {seconds:g} s whether the agent's process runs")
+                    raise NetworkError(f"envd did not report within {seconds:g} s whether the agent's process runs")
         except (StopAsyncIteration, FrameError) as error:
             await self._parts.aclose()
-            raise NetworkError("envd's answer to the start of the agent was cut or not one of its streams") from error
+            raise NetworkError("envd's response to the start of the agent was cut, or is not a valid stream") from error
         self._reading = io.Background(self._read)
 
     async def poll(self) -> Sandbox | None:
-        """Return the sandbox as it is now: ended as soon as the agent's process has.
+        """Return the current state of the sandbox: ended, as soon as the agent's process has ended.
 
         Raises:
             SandboxCreationError: envd could not start the process.
@@ -250,7 +250,7 @@ class StartWatch:
         return replace(self._sandbox, output=report.output)
 
     async def wait(self, seconds: float) -> None:
-        """Wait so long, or until the agent ends."""
+        """Wait this long, or until the agent ends."""
         began_at = io.now()
         if self._reading is None or (await self._reading.wait(seconds) and not self._report.has_ended):
             await io.sleep(max(0.0, began_at + seconds - io.now()))

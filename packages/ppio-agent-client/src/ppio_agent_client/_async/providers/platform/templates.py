@@ -1,4 +1,4 @@
-"""Which template of a platform account a name means."""
+"""Finds templates of a platform account by name."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ppio_agent_client")
 
 _JUST_NOW_SECONDS = 1.0
-"""How old a list may be that is not asked for again because it lacks a name."""
+"""A list this old is not requested again because a name is missing in it."""
 _PAUSE_SECONDS = 30.0
-"""How long sandboxes are made without the list after it could not be had."""
+"""How long the list is not requested again after that failed."""
 
 
 class PlatformTemplates(TemplateList):
@@ -34,9 +34,9 @@ class PlatformTemplates(TemplateList):
         self._unknown: set[str] = set()
 
     async def resolve(self, name: str) -> models.AgentTemplate | None:
-        """Return the template that a name means, perhaps from the cache; None when no list has it.
+        """Return the template with this name or ID, perhaps from the cache; None if it is not in the list.
 
-        A template of somebody else's may be used and is in no list.
+        A template of another account can be used, but is not in the list.
         """
         if self.is_fresh:
             found = self.cached(name)
@@ -48,15 +48,15 @@ class PlatformTemplates(TemplateList):
             found = find_template(name, await self.fetch())
         except PPIOAgentRuntimeError:
             self._unavailable_until = io.now() + _PAUSE_SECONDS
-            # Sandboxes can be made without it; what is lost is how the template wants its agent to be started.
-            logger.warning("the platform did not list its templates; %r is used as it is", name, exc_info=True)
+            # Sandboxes can be created without the list; only the template's start settings are then missing.
+            logger.warning("the platform did not list its templates; using %r as template ID", name, exc_info=True)
             return None
         if found is None:
             self._unknown.add(name)
         return found
 
     def cached(self, name: str) -> models.AgentTemplate | None:
-        """Return the template that a name means, if it was listed before."""
+        """Return the template with this name or ID, if it was listed before."""
         return find_template(name, self.known)
 
     async def _listed(self) -> list[models.AgentTemplate]:
