@@ -122,7 +122,7 @@ def _closed(client: AgentRuntimeClient) -> Coroutine[Any, Any, object]:
 @pytest.mark.parametrize("use", [_entered, _asked, _read, _closed])
 def test_under_trio_it_is_said_what_to_do(use: Callable[[AgentRuntimeClient], Coroutine[Any, Any, object]]) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"runs on asyncio.* SyncAgentRuntimeClient .*trio\.to_thread\.run_sync"
+        ConfigurationError, match=r"event loop of asyncio.* SyncAgentRuntimeClient .*trio\.to_thread\.run_sync"
     ):
         trio.run(use, AgentRuntimeClient())
 

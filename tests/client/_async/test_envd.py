@@ -57,7 +57,7 @@ async def test_an_envd_that_only_says_that_it_lives_has_not_started_anything(
         return transport
 
     with raw_server(alive) as server:
-        with pytest.raises(NetworkError, match="did not say within"):
+        with pytest.raises(NetworkError, match="did not report within"):
             await Envd(server.url, {}, CONFIG, connections).start(REQUEST, 0.2, watch)
         server.closed.release()
 

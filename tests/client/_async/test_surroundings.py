@@ -48,7 +48,9 @@ async def test_a_redirect_is_named_with_where_it_leads_and_not_followed(status: 
 @pytest.mark.parametrize("status", ["502 Bad Gateway", "504 Gateway Timeout", "407 Proxy Authentication Required"])
 async def test_what_a_gateway_says_is_told_as_a_gateways(status: str) -> None:
     async with attached(answering(page(status)), max_retries=0) as (_, session):
-        with pytest.raises(NetworkError, match=rf"gateway or proxy .*nginx/1\.26.* answered {status[:3]}") as caught:
+        with pytest.raises(
+            NetworkError, match=rf"gateway or proxy .*nginx/1\.26.* responded with {status[:3]}"
+        ) as caught:
             await session.invoke("x")
     assert "<" not in str(caught.value)
     assert (caught.value.status_code, caught.value.retryable) == (int(status[:3]), False)
@@ -56,7 +58,7 @@ async def test_what_a_gateway_says_is_told_as_a_gateways(status: str) -> None:
 
 async def test_a_web_page_is_never_quoted_as_the_agents_words() -> None:
     async with attached(answering(page("404 Not Found"), page("500 x"), page("503 x")), max_retries=0) as (_, session):
-        with pytest.raises(NotFoundError, match=r"web page; is the address right\?"):
+        with pytest.raises(NotFoundError, match=r"web page; is the URL right\?"):
             await session.invoke("x")
         for _ in range(2):
             with pytest.raises(InvocationError, match="web page") as caught:
@@ -105,7 +107,7 @@ async def test_a_proxy_that_says_nothing_is_left_after_the_time_to_connect(schem
 async def test_a_proxy_that_wants_credentials_says_so_at_once() -> None:
     with raw_server(answering(answer(PAGE, "407 Proxy Authentication Required"))) as proxy:
         async with AgentRuntimeClient(config=ClientConfig(proxy=proxy.url)) as client:
-            with pytest.raises(ConfigurationError, match="proxy answered 407"):
+            with pytest.raises(ConfigurationError, match="proxy responded with 407"):
                 await client.attach("https://agent.example").invoke("x")
     assert len(proxy.requests) == 1
 

@@ -74,7 +74,7 @@ def test_an_agent_that_ends_while_it_starts_is_told_at_once() -> None:
 
 def test_an_agent_that_stays_sick_is_given_up_and_ended() -> None:
     with shelved(answering(SICK), start_timeout_seconds=0.2) as (_, shelf, client):
-        with pytest.raises(SandboxStartTimeoutError, match=r"within 0\.2 s; its last ping said .*no database"):
+        with pytest.raises(SandboxStartTimeoutError, match=r"within 0\.2 s; its last ping returned .*no database"):
             client.create_session("t-1")
     assert shelf.sandboxes["b-1"].state == "ended"
 

@@ -104,7 +104,7 @@ def test_an_early_end_that_nobody_saw_is_told_too() -> None:
 
 
 def test_a_slow_start_is_told_with_its_limit_and_the_last_ping() -> None:
-    assert "within 20 s; its last ping said Unhealthy: no database" in str(
+    assert "within 20 s; its last ping returned Unhealthy: no database" in str(
         lifecycle.never_ready(SANDBOX, UNHEALTHY, None)
     )
     assert "its last ping failed: refused" in str(lifecycle.never_ready(SANDBOX, NetworkError("refused"), SANDBOX))

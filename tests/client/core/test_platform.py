@@ -141,7 +141,7 @@ def test_each_failure_has_its_class(status: int, message: str, kind: type[Except
 
 
 def test_a_gateways_page_is_not_quoted() -> None:
-    assert str(failed(502, "<html>secret</html>")) == "cannot create a sandbox: the platform answered 502"
+    assert str(failed(502, "<html>secret</html>")) == "cannot create a sandbox: the platform responded with 502"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_no_token_goes_to_an_address_that_the_platform_cannot_have_meant(field: 
     said = {"sandboxID": "i1", "domain": "sandbox.example:8443"}
     assert models.read_sandbox(said, is_legacy=False).domain == "sandbox.example:8443"
     if (field, strange) != ("domain", "a.b"):
-        with pytest.raises(PlatformError, match=f"lacks a {field} that can be part of an address") as caught:
+        with pytest.raises(PlatformError, match=f"has no valid {field}") as caught:
             models.read_sandbox(said | {field: strange}, is_legacy=False)
         assert strange not in f"{caught.value} {caught.value.__cause__}"
 

@@ -142,9 +142,9 @@ def test_without_an_error_type_the_status_says_the_class(status: int, kind: type
         ({"message": "three"}, "three"),
         ({"detail": "four"}, "four"),
         (b"five", "five"),
-        ({}, "the agent answered 500 and did not say why"),
-        (b"", "the agent answered 500 and did not say why"),
-        ({"detail": [{"loc": 1}]}, "the agent answered 500 and did not say why"),
+        ({}, "the agent responded with 500 without an error message"),
+        (b"", "the agent responded with 500 without an error message"),
+        ({"detail": [{"loc": 1}]}, "the agent responded with 500 without an error message"),
     ],
 )
 def test_the_message_is_what_the_server_says_in_its_own_way(body: object, sentence: str) -> None:

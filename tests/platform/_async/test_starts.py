@@ -90,8 +90,8 @@ async def test_an_agent_that_runs_already_is_not_started_and_an_open_one_is_told
                 async with await client.create_session("t-1") as session:
                     assert (await session.invoke("x")).result["turns"] == 1
     assert platform.log.of("start") == []
-    assert [record.message for record in caplog.records if "before their session" in record.message] != []
-    assert len([record for record in caplog.records if "before their session" in record.message]) == 1
+    assert [record.message for record in caplog.records if "are started with the sandbox" in record.message] != []
+    assert len([record for record in caplog.records if "are started with the sandbox" in record.message]) == 1
 
 
 async def test_limits_belong_to_the_template(client: AgentRuntimeClient, platform: Platform) -> None:

@@ -91,8 +91,8 @@ def test_an_agent_that_runs_already_is_not_started_and_an_open_one_is_told_of_on
                 with client.create_session("t-1") as session:
                     assert (session.invoke("x")).result["turns"] == 1
     assert platform.log.of("start") == []
-    assert [record.message for record in caplog.records if "before their session" in record.message] != []
-    assert len([record for record in caplog.records if "before their session" in record.message]) == 1
+    assert [record.message for record in caplog.records if "are started with the sandbox" in record.message] != []
+    assert len([record for record in caplog.records if "are started with the sandbox" in record.message]) == 1
 
 
 def test_limits_belong_to_the_template(client: SyncAgentRuntimeClient, platform: Platform) -> None:

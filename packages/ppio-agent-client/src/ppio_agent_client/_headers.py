@@ -1,4 +1,4 @@
-"""What callers give that travels in a header: checked, encoded, merged, and never in place of what the SDK sets."""
+"""Checks, encodes and merges values for headers from callers; they can't replace headers that the SDK sets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _INSTEAD: Final = {
     "Signature-Input": "auth= of attach()",
     "Content-Digest": "auth= of attach()",
 }
-"""What has an argument of its own: that argument says it once, and for every attempt."""
+"""Headers that are set by an argument instead, which applies to every attempt."""
 _OURS: Final = (PROTOCOL_HEADER, "PPIO-Agent-Instance", "PPIO-Agent-Events", "Accept", "Host", "Connection", "Upgrade")
 _BODYS: Final = ("Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Expect", "TE", "Trailer")
 _RESERVED: Final = {name.lower(): f"; use {instead}" for name, instead in _INSTEAD.items()} | {
@@ -57,13 +57,13 @@ _RESERVED: Final = {name.lower(): f"; use {instead}" for name, instead in _INSTE
 
 
 def checked_headers(headers: Mapping[str, str] | None, *, allowed: str = "") -> dict[str, str]:
-    """Return headers of a caller that may be sent beside ours. No message shows a value.
+    """Return the caller's headers, after checking that they may be sent. Messages never show a value.
 
     Args:
-        allowed: The name of one that is ours elsewhere and may be given here.
+        allowed: The name of a reserved header that is allowed here.
 
     Raises:
-        ConfigurationError: One is set by the SDK itself, or cannot be written.
+        ConfigurationError: One is set by the SDK itself, or can't be sent.
     """
     if headers is not None and not isinstance(headers, Mapping):
         raise ConfigurationError(f"headers are a dict of names and values, not {type(headers).__qualname__}")
@@ -78,7 +78,7 @@ def checked_headers(headers: Mapping[str, str] | None, *, allowed: str = "") -> 
         checked[name] = without_space(value, f"the header {name}")
         if bad := _UNWRITABLE.search(checked[name]):
             raise ConfigurationError(
-                f"the header {name} cannot be written: character {bad.start() + 1} of its value is not printable ASCII"
+                f"the header {name} cannot be sent: character {bad.start() + 1} of its value is not printable ASCII"
             )
     return checked
 
@@ -113,7 +113,7 @@ def unicode_name(character: str) -> str:
 
 
 def merged(*headers: Mapping[str, str]) -> dict[str, str]:
-    """Return all of these; of two with one name, in whatever case, the later one."""
+    """Return the merged headers; for equal names, ignoring case, the last one wins."""
     found: dict[str, tuple[str, str]] = {}
     for each in headers:
         found.update((name.lower(), (name, value)) for name, value in each.items())
@@ -123,7 +123,7 @@ def merged(*headers: Mapping[str, str]) -> dict[str, str]:
 def session_headers(
     session_id: str, *extra: Mapping[str, str], token: str | None = None, user_id: str | None = None
 ) -> dict[str, str]:
-    """Return what every request of a session carries; of `extra`, later ones win over earlier ones."""
+    """Return the headers of every request of a session; in `extra`, later ones win."""
     headers = merged({"User-Agent": USER_AGENT}, *extra, {SESSION_ID_HEADER: encoded_session_id(session_id)})
     if user_id is not None:
         headers[USER_ID_HEADER] = user_id
@@ -133,7 +133,7 @@ def session_headers(
 
 
 def encoded_session_id(session_id: str) -> str:
-    """Return a session id as it travels in a header: percent-encoded UTF-8 (RFC 3986, section 2.1)."""
+    """Return a session ID encoded for its header: percent-encoded UTF-8 (RFC 3986, section 2.1)."""
     return quote(session_id, safe="", errors="surrogatepass")
 
 
@@ -141,21 +141,21 @@ def checked_session_id(session_id: object) -> str:
     """Return `session_id` if it can be one.
 
     Raises:
-        ConfigurationError: It is empty, too long, or no text.
+        ConfigurationError: It is empty, too long, or not a string.
     """
     if not isinstance(session_id, str) or not 1 <= len(session_id) <= MAX_SESSION_ID_CHARS:
         what = f"{len(session_id)} characters" if isinstance(session_id, str) else type(session_id).__qualname__
-        raise ConfigurationError(f"a session id is a str of 1 to {MAX_SESSION_ID_CHARS} characters, not {what}")
+        raise ConfigurationError(f"a session ID must be a str of 1 to {MAX_SESSION_ID_CHARS} characters, not {what}")
     return session_id
 
 
 def checked_token(token: object, what: str = "token") -> str | None:
     """Return `token` if it can stand in a header (RFC 6750, section 2.1). The message never shows it.
 
-    White space around it is left out, with a warning: files of secrets often end in a newline.
+    White space around it is removed with a warning, because files with secrets often end with a newline.
 
     Raises:
-        ConfigurationError: It is empty or has characters that a header cannot carry.
+        ConfigurationError: It is empty, or has characters that are not allowed in a header.
     """
     if token is None:
         return None
@@ -177,8 +177,8 @@ def checked_token(token: object, what: str = "token") -> str | None:
 
 
 def without_space(secret: str, what: str) -> str:
-    """Return a secret without the white space around it, and warn where there was some."""
+    """Return a secret without white space around it, and log a warning if there was some."""
     stripped = secret.strip()
     if stripped and stripped != secret:
-        logger.warning("%s has white space around it, such as the newline at the end of a file; it is left out", what)
+        logger.warning("%s has white space around it, such as the newline at the end of a file; it is removed", what)
     return stripped

@@ -1,9 +1,9 @@
-"""Traces: one client span over each call, whatever it takes, and its context sent along.
+"""Traces: one client span for each call, with propagation of its context.
 
 With opentelemetry-api installed every call is a span of kind CLIENT, and the agent's own span is its child; retries and
-resumptions are events of that one span. Without the package nothing is imported and nothing is sent. Attributes follow
-OpenTelemetry's semantic conventions for generative AI (agent spans) and for HTTP client spans; request and answer are
-never among them. An instrumentation of httpx beside it adds a span below this one for each attempt.
+resumptions are events of that span. Without the package nothing is imported and nothing is sent. Attributes follow
+OpenTelemetry's semantic conventions for generative AI (agent spans) and for HTTP client spans, and never include
+requests or responses. An instrumentation of httpx adds a child span for each attempt.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _IDS = {"ppio.invocation_id": INVOCATION_ID_HEADER.lower(), "ppio.request_id": R
 
 
 class CallSpan:
-    """The span of one call, from its first attempt to the end of its answer.
+    """The span of one call, from its first attempt to the end of its response.
 
-    Use it with `with` for a call that is answered inside the block. A stream ends later: it is `active` while something
-    is sent for it, and ended by `end`.
+    Use it with `with` for a call whose response is read inside the block. A stream ends later: it uses `active` while
+    it sends requests, and `end`.
 
     Args:
-        operation: What is asked for: `invoke_agent`, or what is done about an invocation.
+        operation: `invoke_agent`, or another operation on an invocation.
         session_id: The conversation.
     """
 
@@ -68,7 +68,7 @@ class CallSpan:
         return use_span(self._span, record_exception=False, set_status_on_exception=False)
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        """Note who answered, with which HTTP status."""
+        """Record the IDs in the response, and its HTTP status."""
         if self._span is None:
             return
         self._span.set_attribute("http.response.status_code", status)
@@ -79,7 +79,7 @@ class CallSpan:
             self._fail(str(status))
 
     def end(self, error: BaseException | None = None, **attributes: int) -> None:
-        """End it. Of an error its class is told and nothing else: messages can hold what was asked."""
+        """End the span. Only the class of an error is recorded, because messages can contain requests."""
         if self._span is None:
             return
         for name, value in attributes.items():

@@ -1,1 +1,1 @@
-"""The decisions of the client, as pure functions: network, clock, tasks and random values come from their callers."""
+"""The client's logic as pure functions, without network, clock, tasks or random values."""

@@ -1,4 +1,4 @@
-"""How long a fetched credential is good, what it looks like in a header, and the keys of sessions and agents."""
+"""Lifetime and headers of credentials, session tokens, and the keys of agents."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from .._settings import AccessToken
 from . import json_codec
 
 RENEW_BEFORE_SECONDS: Final = 60.0
-"""How long before its end a credential is renewed; a fifth of its life where that is less."""
+"""How long before its expiry a credential is renewed; a fifth of its lifetime if that is less."""
 ASK_AGAIN_SECONDS: Final = 5.0
-"""How long a credential that is still good is used after it could not be renewed, before that is tried again."""
+"""How long to wait after a failed renewal, while the old credential is still valid."""
 
 KEYS_VARIABLE: Final = "PPIO_AGENT_API_KEYS"
-"""Where an agent of this SDK finds the keys that it accepts."""
+"""The variable with the keys that an agent accepts."""
 
 _EARLIEST_DATE: Final = 1e9
-"""Unix seconds of 2001: what is less was meant as a duration."""
+"""2001 in unix seconds; a smaller number was probably meant as a duration."""
 _SESSION_TOKEN_LABEL: Final = b"ppio-agent-session-token-1\0"
-"""Keeps what is derived here apart from whatever else a secret may sign."""
+"""Domain separation: a secret may also be used to sign other things."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptToken:
-    """A fetched credential, and when another should be fetched and it must not be used any more, in unix seconds."""
+    """A fetched credential, with the times of its renewal and expiry in unix seconds."""
 
     token: str = field(repr=False)
     renew_at: float
     ends_at: float
 
     def used_on(self, *, unix_now: float) -> KeptToken:
-        """Return it with a later time to renew it: just now that did not work."""
+        """Return it with a later renewal time, after a failed renewal."""
         return replace(self, renew_at=min(unix_now + ASK_AGAIN_SECONDS, self.ends_at))
 
 
 def kept_token(fetched: object, *, unix_now: float) -> KeptToken:
-    """Return what a callable credential gave, with the times when it is renewed and ends.
+    """Return the result of a callable credential, with the times of its renewal and expiry.
 
     Raises:
-        ConfigurationError: It is none of the forms of `Fetched`. The message never shows it.
+        ConfigurationError: It has none of the forms of `Fetched`. The message never shows it.
     """
     if isinstance(fetched, AccessToken):
         token, end = fetched.token, fetched.expires_at
@@ -71,20 +71,20 @@ def _unix_seconds(end: object) -> float:
         return math.inf
     if isinstance(end, datetime):
         if end.tzinfo is None:
-            raise ConfigurationError("the expiry of a token is a datetime with its zone; this one has none")
+            raise ConfigurationError("the expiry of a token must be a datetime with a time zone; this one has none")
         return end.timestamp()
     if not isinstance(end, int | float) or isinstance(end, bool) or math.isnan(end):
-        raise ConfigurationError(f"the expiry of a token is a datetime, unix seconds or None, not {end!r}")
+        raise ConfigurationError(f"the expiry of a token must be a datetime, unix seconds or None, not {end!r}")
     if end < _EARLIEST_DATE:
-        raise ConfigurationError(f"the expiry of a token is a date in unix seconds; {end:g} looks like a duration")
+        raise ConfigurationError(f"the expiry of a token must be in unix seconds; {end:g} looks like a duration")
     return float(end)
 
 
 def key_headers(key: str, *, bearer: bool) -> dict[str, str]:
-    """Return the header that shows a key.
+    """Return the header for a key.
 
     Raises:
-        ConfigurationError: It has characters that no header can carry.
+        ConfigurationError: It has characters that are not allowed in a header.
     """
     key = checked_token(key, "api_key") or ""
     return {"Authorization": f"Bearer {key}"} if bearer else {"X-API-KEY": key}
@@ -93,7 +93,7 @@ def key_headers(key: str, *, bearer: bool) -> dict[str, str]:
 def session_token(secret: str, session_id: str) -> str:
     """Return the token of a session: 43 characters of the URL-safe alphabet, the same in every process.
 
-    It is all that an agent learns of the secret, and says nothing about it (HMAC, RFC 2104).
+    An agent only gets this token, from which the secret can't be derived (HMAC, RFC 2104).
     """
     message = _SESSION_TOKEN_LABEL + session_id.encode("utf-8", "surrogatepass")
     mac = hmac.digest(secret.encode("utf-8", "surrogatepass"), message, "sha256")
@@ -101,7 +101,7 @@ def session_token(secret: str, session_id: str) -> str:
 
 
 def with_session_key(token: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of an agent that accepts `token`, besides the keys that its owner gave it."""
+    """Return the environment of an agent that accepts `token`, in addition to keys that are set there."""
     others = variables.get(KEYS_VARIABLE, "")
     try:
         listed = json_codec.load(others) if others.lstrip().startswith("[") else others.split(",")

@@ -1,6 +1,6 @@
-"""JSON as it goes over the wire: pydantic_core for speed, the standard library for what it refuses.
+"""Encodes and decodes JSON: with pydantic_core for speed, and with the standard library for what that refuses.
 
-pydantic_core comes with the first client that is made, and not with the import of its class: it takes 20 ms.
+pydantic_core takes 20 ms to import, so it is imported when the first client is created.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _MAX_PATH_CHARS = 40
 
 
 def load(text: bytes | str) -> Any:
-    """Return the value that `text` says.
+    """Return the decoded value.
 
-    pydantic_core refuses lone surrogates, a byte order mark and more than 200 levels; the standard library takes them.
+    pydantic_core refuses lone surrogates, a byte order mark and more than 200 levels; the standard library doesn't.
 
     Raises:
         ValueError: It is not JSON.
@@ -34,7 +34,7 @@ def load(text: bytes | str) -> Any:
 
 
 def load_or_text(body: bytes) -> Any:
-    """Return the value of a whole body, its text where it is no JSON, None where it is empty."""
+    """Return the decoded body; its text if it isn't JSON, None if it is empty."""
     if not body:
         return None
     try:

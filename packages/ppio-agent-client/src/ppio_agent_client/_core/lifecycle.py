@@ -1,4 +1,4 @@
-"""What the state of a sandbox means for its session: starting, ready, paused, gone."""
+"""Derives the state of a session from its sandbox and ping, and makes the errors of its lifecycle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAUSE_GROWTH = 1.4
 PING_SECONDS = 5.0
 """Longest time of one ping while waiting; a runtime gives its ping handler 2 seconds."""
 LAST_PING_SECONDS = 1.0
-"""What a ping gets however little of the start's time is left, so that its answer can be told."""
+"""Minimum time for a ping, even if less is left of the start's time, so that an error can include its response."""
 _QUOTED_LINES = 5
 # SIGINT, SIGKILL and SIGTERM are how sandboxes are closed; any other end is the agent's own.
 _ORDINARY_ENDS = frozenset({None, 0, -2, -9, -15})
@@ -37,7 +37,7 @@ def sandbox_spec(
     metadata: Mapping[str, str] | None,
     is_new: bool,
 ) -> SandboxSpec:
-    """Return what a sandbox is made from: as `config` says, with another life and with more metadata where given."""
+    """Return the spec of a sandbox from `config`, with the time to live and further metadata if given."""
     wanted = config or models.SandboxConfig()
     if "://" in template_id:
         raise ConfigurationError(f"{template_id!r} is an address and no template: call an agent that runs by attach()")
@@ -58,7 +58,7 @@ def sandbox_spec(
 
 
 def pauses() -> Iterator[float]:
-    """Yield the pauses between two pings, in seconds, growing, without end."""
+    """Yield growing pauses between two pings, in seconds, without end."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         yield pause
@@ -66,12 +66,12 @@ def pauses() -> Iterator[float]:
 
 
 def is_ready(answer: models.PingResponse | Exception) -> bool:
-    """Tell whether a ping's outcome says that the agent takes work; a busy agent does."""
+    """Return whether the agent accepts work, from the outcome of a ping; a busy agent does."""
     return isinstance(answer, models.PingResponse) and answer.status is not models.PingStatus.UNHEALTHY
 
 
 def ended_early(sandbox: Sandbox | None, template_id: str) -> SandboxCreationError:
-    """Return the error of an agent that ended while it started, with its last words."""
+    """Return the error of an agent that ended while it started, with its last output."""
     output = "" if sandbox is None else sandbox.output
     how = how_it_ended(None if sandbox is None else sandbox.exit_code)
     return SandboxCreationError(
@@ -82,10 +82,10 @@ def ended_early(sandbox: Sandbox | None, template_id: str) -> SandboxCreationErr
 def never_ready(
     sandbox: Sandbox, answer: models.PingResponse | Exception, sandbox_now: Sandbox | None
 ) -> SandboxStartTimeoutError:
-    """Return the error of an agent that did not become healthy in time, with what its last ping said."""
+    """Return the error of an agent that did not become healthy in time, with the outcome of its last ping."""
     output = sandbox_now.output if sandbox_now is not None else ""
     if isinstance(answer, models.PingResponse):
-        said = f"its last ping said {answer.status.value}" + (f": {answer.message}" if answer.message else "")
+        said = f"its last ping returned {answer.status.value}" + (f": {answer.message}" if answer.message else "")
     else:
         said = f"its last ping failed: {answer}"
     return SandboxStartTimeoutError(
@@ -96,14 +96,14 @@ def never_ready(
 
 
 def how_it_ended(exit_code: int | None) -> str:
-    """Return the end of a process in words."""
+    """Return a description of how a process ended."""
     if exit_code is None:
         return "exit code unknown"
     return f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
 
 
 def last_lines(output: str) -> str:
-    """Return the tail of what an agent printed, to be put behind a sentence."""
+    """Return the last lines of an agent's output, to append to a message."""
     lines = output.strip().splitlines()[-_QUOTED_LINES:]
     return "; its last output:\n" + "\n".join(lines) if lines else ""
 
@@ -128,7 +128,7 @@ def paused_error(session_id: str) -> SandboxPausedError:
 
 
 def other_template_error(session_id: str, bound: str | None, wanted: str) -> SandboxCreationError:
-    """Return the error of a session id that is bound to another template."""
+    """Return the error of a session ID that is used with another template."""
     return SandboxCreationError(
         f"session {session_id!r} runs template {bound!r}, not {wanted!r}; close it first or choose another session id"
     )
@@ -137,8 +137,7 @@ def other_template_error(session_id: str, bound: str | None, wanted: str) -> San
 def status_of(sandbox: Sandbox | None, answer: models.PingResponse | None) -> models.SessionStatus:
     """Return the state of a session.
 
-    `sandbox` is None where its provider does not know it any more; `answer` where the agent's ping said nothing, or was
-    not asked.
+    `sandbox` is None if its provider no longer knows it; `answer` is None if the ping failed, or was not sent.
     """
     if sandbox is None:
         return models.SessionStatus.CLOSED
@@ -150,17 +149,17 @@ def status_of(sandbox: Sandbox | None, answer: models.PingResponse | None) -> mo
 
 
 def status_of_ping(answer: models.PingResponse | None) -> models.SessionStatus:
-    """Return the state of an agent that runs."""
+    """Return the state of a running agent."""
     if answer is None:
         return models.SessionStatus.INACTIVE
     return models.SessionStatus.ERROR if answer.status is models.PingStatus.UNHEALTHY else models.SessionStatus.ACTIVE
 
 
 def life_of(sandbox: Sandbox) -> float:
-    """Return how long a sandbox was meant to live, in seconds, for a client that did not make it.
+    """Return the time to live of a sandbox, in seconds, for a client that did not create it.
 
-    Never less than that: where its provider does not know, an extended sandbox counts from its creation, so a refresh
-    cannot cut a life short.
+    If the provider doesn't know it, that is the time from creation to expiry, which is longer after an extension, so a
+    refresh never shortens it.
     """
     if sandbox.life_seconds is not None:
         return sandbox.life_seconds
@@ -170,9 +169,9 @@ def life_of(sandbox: Sandbox) -> float:
 
 
 def until_extended(life_seconds: float, since: float | None) -> float:
-    """Return how many seconds to wait before a life is extended that was last extended `since` seconds ago.
+    """Return how many seconds to wait before the next extension, when the last one was `since` seconds ago.
 
-    None stands for an unknown time. Beyond half of the life, what was to extend it has failed.
+    None means unknown. If more than half of the time to live is over, an extension has failed, so it is retried sooner.
     """
     if since is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""The four time limits of a call, how they become the timeout of one read, and the error of a call that failed."""
+"""The four time limits of a call, the timeouts derived from them, and the errors of failed calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .._config import ClientConfig
 
 ANSWER_GRACE_SECONDS = 1.0
-"""How much longer than the handler's own limit a client waits, so that the agent's 504 arrives and says more."""
+"""How much longer than the handler's own limit a client waits, so that the agent's more specific 504 arrives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Limits:
     """The limits of one call, all in seconds, None for no limit.
 
     Attributes:
-        connect: To a connection.
-        first_byte: From the request to the start of the answer.
-        idle: Of silence inside the answer.
-        total: For the whole call; `deadline` is when that ends, on the clock of `now`.
-        is_prompt: `first_byte` is not the caller's wish: the answer of a living connection begins within a heartbeat.
+        connect: Time to connect.
+        first_byte: Time from the request to the start of the response.
+        idle: Silence within the response.
+        total: Time of the whole call; `deadline` is when that ends, on the clock of `now`.
+        is_prompt: `first_byte` was not set by the caller: a response begins within a heartbeat if the connection works.
     """
 
     connect: float | None
@@ -43,23 +43,23 @@ class Limits:
     is_prompt: bool = False
 
     def for_events(self) -> Limits:
-        """Return the limits of a stream of protocol 1: its answer begins within a heartbeat, or not at all."""
+        """Return the limits of a stream of protocol 1, whose response begins within a heartbeat."""
         return self if self.first_byte is not None else replace(self, first_byte=self.idle, is_prompt=True)
 
     def for_waiting(self, wait: float) -> Limits:
-        """Return the limits of an attempt whose answer the agent holds back for `wait` seconds."""
+        """Return the limits of a request whose response the agent delays for up to `wait` seconds."""
         return self if self.idle is None else replace(self, first_byte=self.idle + wait)
 
     def remaining(self, now: float) -> float | None:
-        """Return what is left of the whole call, 0 or less when it is over."""
+        """Return the time left for the whole call, 0 or less after the deadline."""
         return None if self.deadline is None else self.deadline - now
 
     def head_timeout(self, now: float) -> float | None:
-        """Return how long to wait for the start of the answer."""
+        """Return how long to wait for the start of the response."""
         return _shorter(self.first_byte, self.remaining(now))
 
     def body_timeout(self, now: float) -> float | None:
-        """Return how long to wait for more of the answer."""
+        """Return how long to wait for the next part of the response."""
         return _shorter(self.idle, self.remaining(now))
 
     def connect_timeout(self, now: float) -> float | None:
@@ -70,7 +70,7 @@ class Limits:
 def _shorter(limit: float | None, remaining: float | None) -> float | None:
     if remaining is None:
         return limit
-    # 0 would mean "do not wait at all" to a socket, and some layers read it as "no limit".
+    # Not 0, which means non-blocking for a socket, and no limit for some libraries.
     left = max(remaining, 0.001)
     return left if limit is None else min(limit, left)
 
@@ -82,20 +82,20 @@ def call_limits(config: ClientConfig, total: float | None, now: float) -> Limits
 
 
 def total_seconds(requested: float | None, default: float | None) -> float | None:
-    """Return how long the client waits in all: what the request asks plus a moment for its answer, else the default."""
+    """Return the client's total limit: the request's timeout plus a grace period, else the default."""
     return default if requested is None else requested + ANSWER_GRACE_SECONDS
 
 
 class Failure(Enum):
-    """What went wrong on the way."""
+    """Kinds of failed requests."""
 
     IMPOSSIBLE = "such a request cannot be sent"
     UNTRUSTED = "the certificate could not be verified"
     NEVER_SENT = "there was no connection"
     LATE_CONNECTION = "there was no connection in time"
     STUCK = "the request did not go out"
-    NO_BEGIN = "the answer did not begin in time"
-    SILENT = "the answer stopped"
+    NO_BEGIN = "the response did not begin in time"
+    SILENT = "the response stopped"
     LOST = "the connection broke"
     OTHER = "something else"
 
@@ -117,14 +117,14 @@ _KINDS: Final = {
     "StreamError": Failure.OTHER,
     "CookieConflict": Failure.OTHER,
 }
-"""Everything that httpx raises, by the name of its class or of the nearest one above: httpx2 has the same names."""
+"""Exceptions of httpx, by the name of the class or its nearest base class; httpx2 has the same names."""
 _NEVER_CONNECTED: Final = frozenset({"ClientConnectorError", "ConnectionTimeoutError"})
-"""What aiohttp raises before anything was sent; httpx-aiohttp gives all that breaks a connection the same names."""
+"""Exceptions of aiohttp before anything was sent; httpx-aiohttp maps them to the same classes as broken connections."""
 
 
 def failure_of(error: BaseException, *, began: bool) -> Failure | None:
-    """Return what an exception of httpx or httpx2 means before or after an answer began; None for anything else."""
-    if isinstance(error, UnicodeError):  # a header or a host that cannot be written
+    """Return the kind of failure for an exception of httpx or httpx2, before or after a response began; else None."""
+    if isinstance(error, UnicodeError):  # a header or a host that cannot be encoded
         return Failure.IMPOSSIBLE
     if _is_untrusted(error):
         return Failure.UNTRUSTED
@@ -142,14 +142,14 @@ def failure_of(error: BaseException, *, began: bool) -> Failure | None:
 
 
 def _is_untrusted(error: BaseException | None) -> bool:
-    """Tell whether the cause of an error is a certificate, which the next attempt would meet again."""
+    """Return whether the cause of an error is a certificate, so that retries would fail too."""
     while error is not None and type(error).__name__ != "SSLCertVerificationError":
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def failed(failure: Failure, reason: object, where: str, limits: Limits, now: float) -> PPIOAgentRuntimeError:
-    """Return the exception for a call to `where`, a method and an address; `reason` is what the layer below said."""
+    """Return the exception for a call to `where`, a method and a URL; `reason` comes from the layer below."""
     left = limits.remaining(now)
     if failure in _LATE and left is not None and left <= 0:
         return too_long(where, limits)
@@ -166,8 +166,8 @@ def failed(failure: Failure, reason: object, where: str, limits: Limits, now: fl
         return ConfigurationError(f"{where} cannot be sent: {reason}")
     if failure is Failure.UNTRUSTED:
         return ConfigurationError(
-            f"{where} was not sent, because the server's certificate could not be verified: {reason}; if an authority "
-            "of your own issued it, set SSL_CERT_FILE to the file of that authority"
+            f"{where} was not sent, because the server's certificate could not be verified: {reason}; if a private CA "
+            "issued it, set SSL_CERT_FILE to the certificate file of that CA"
         )
     if failure is Failure.LOST:
         return NetworkError(f"the connection for {where} was lost: {reason}")
@@ -180,5 +180,5 @@ def _within(limit: float | None) -> str:
 
 
 def too_long(where: str, limits: Limits) -> TotalTimeoutError:
-    """Return the exception for a call that outlasts its limit in total."""
+    """Return the exception for a call that exceeds its total limit."""
     return TotalTimeoutError(f"{where} took longer than its limit of {limits.total:g} s")

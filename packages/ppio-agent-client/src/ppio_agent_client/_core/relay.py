@@ -1,4 +1,4 @@
-"""A stream as it is relayed to another client: server-sent events for browsers, or lines of JSON."""
+"""Encodes a stream to relay it to another client: as server-sent events for browsers, or as lines of JSON."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .requests import checked_invocation_id
 from .streaming import CHUNK, Event, number_of
 
 HEARTBEAT_SECONDS: Final = 15.0
-"""How often a silent stream says that it is alive: proxies and browsers give up after 30 to 60 s."""
+"""How often a silent stream sends a heartbeat; proxies and browsers give up after 30 to 60 s."""
 
 
 class ServerSentEvents:
-    """`text/event-stream` (HTML Standard, section 9.2). The id of an event names its invocation too.
+    """`text/event-stream` (HTML Standard, section 9.2). The ID of an event includes the invocation ID.
 
-    The two events that end it have no id: a browser that comes back all the same is told the end again.
+    The two closing events have no ID, so a browser that reconnects nevertheless gets the end again.
     """
 
     heartbeat = b": heartbeat\n\n"
@@ -39,8 +39,8 @@ class ServerSentEvents:
         return b"event: done\ndata: %b\n\n" % _line(envelope.model_dump(mode="json"))
 
     def error(self, error: PPIOAgentRuntimeError) -> bytes:
-        """Return the event `error` with what went wrong."""
-        return b"event: error\ndata: %b\n\n" % _line(_told(error))
+        """Return the event `error` with the error's fields."""
+        return b"event: error\ndata: %b\n\n" % _line(_fields(error))
 
 
 class JsonLines:
@@ -49,7 +49,7 @@ class JsonLines:
     heartbeat = b'{"kind":"heartbeat","data":null,"event_id":null}\n'
 
     def events(self, events: Iterable[Event], invocation_id: str | None) -> bytes:
-        """Return a line for each."""
+        """Return a line for each event."""
         prefix = "" if invocation_id is None else f"{invocation_id}:"
         return b"".join(
             _json_line(kind, value, None if number_of(event_id) is None else f"{prefix}{number_of(event_id)}")
@@ -62,7 +62,7 @@ class JsonLines:
 
     def error(self, error: PPIOAgentRuntimeError) -> bytes:
         """Return a line of the kind `error`."""
-        return _json_line("error", _told(error), None)
+        return _json_line("error", _fields(error), None)
 
 
 def checked_heartbeat(seconds: object) -> float:
@@ -80,7 +80,7 @@ def position_of(last_event_id: object) -> tuple[str, int]:
     """Return invocation and event number that the `Last-Event-ID` of a passed-on stream names.
 
     Raises:
-        ConfigurationError: It is none that such a stream has sent.
+        ConfigurationError: It is not from such a stream.
     """
     if not isinstance(last_event_id, str):
         raise ConfigurationError(
@@ -95,7 +95,7 @@ def position_of(last_event_id: object) -> tuple[str, int]:
     return checked_invocation_id(invocation_id), int(number)
 
 
-def _told(error: PPIOAgentRuntimeError) -> dict[str, Any]:
+def _fields(error: PPIOAgentRuntimeError) -> dict[str, Any]:
     return {
         "error": str(error),
         "error_type": error.error_type or type(error).__name__,
@@ -105,7 +105,7 @@ def _told(error: PPIOAgentRuntimeError) -> dict[str, Any]:
 
 
 def _line(value: Any) -> bytes:
-    """Return a value as JSON in one line; these three would break one for some readers."""
+    """Return a value as JSON on one line; escapes three characters that some readers take for line breaks."""
     text = dump(value)
     if b"\xe2\x80" in text or b"\xc2\x85" in text:
         text = text.replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")

@@ -1,4 +1,4 @@
-"""What a caller may ask with: its JSON, and what it says of the call itself."""
+"""Encodes the caller's request as JSON, and reads its fields that concern the call itself."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ppio_agent_models import SerializationError
 from .json_codec import dump
 
 Request = object
-"""An `InvocationRequest`, a string (sent as `prompt`), or whatever pydantic serializes: a dict, a model, a dataclass, a
-list, a number, None."""
+"""An `InvocationRequest`, a string (sent as `prompt`), or anything that pydantic serializes: a dict, a model, a
+dataclass, a list, a number, None."""
 
 
 def body_of(request: Request) -> bytes:
-    """Return the JSON to send: an `InvocationRequest`'s set fields, a string as `prompt`, anything else as it is.
+    """Return the JSON to send: an `InvocationRequest`'s set fields, a string as `prompt`, anything else unchanged.
 
     Raises:
-        SerializationError: It, or something in it, has no JSON form.
+        SerializationError: It, or a part of it, cannot become JSON.
     """
     if isinstance(request, str):
         return dump({"prompt": request})
@@ -26,18 +26,18 @@ def body_of(request: Request) -> bytes:
         try:
             return dump(request.to_wire())
         except ValueError:
-            # An extra field that pydantic cannot turn into JSON: dump() says which one.
+            # An extra field cannot become JSON; dump() raises an error that names it.
             return dump(request.model_dump(exclude_unset=True))
     if isinstance(request, bytes | bytearray | memoryview):
         raise SerializationError(
-            f"a request of {type(request).__qualname__} may be text or JSON: decode it, or send it inside of a dict",
+            f"a request of type {type(request).__qualname__} is ambiguous: decode it, or send it inside a dict",
             status_code=None,
         )
     return dump(dict(request) if isinstance(request, Mapping) else request)
 
 
 def field_of(request: Request, name: str) -> object:
-    """Return a field of a request that is an object in JSON; None where it has none of this name."""
+    """Return a field of a request that is an object in JSON, or None if it has no such field."""
     if isinstance(request, Mapping):
         return request.get(name)
     has_fields = hasattr(type(request), "model_fields") or hasattr(type(request), "__dataclass_fields__")
@@ -45,13 +45,13 @@ def field_of(request: Request, name: str) -> object:
 
 
 def text_in(request: Request, name: str) -> str | None:
-    """Return a field of a request where it is a text that is not empty."""
+    """Return a field of a request if it is a non-empty string."""
     value = field_of(request, name)
     return value if isinstance(value, str) and value else None
 
 
 def requested_timeout(request: Request) -> float | None:
-    """Return the `timeout` that a request asks for, in seconds, when it has the contract's type."""
+    """Return the `timeout` of a request, in seconds, if it is a positive number."""
     value = field_of(request, "timeout")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         return None

@@ -1,4 +1,4 @@
-"""What a call to an agent looks like on the wire, as plain data."""
+"""The HTTP requests of calls to an agent, as plain data."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from .._headers import (
 from .request_body import Request, body_of, requested_timeout, text_in
 
 OnDisconnect = Literal["cancel", "continue"]
-"""What becomes of an invocation when its caller is gone; the agent waits for the caller's return unless given."""
+"""What happens to an invocation when its caller disconnects; by default the agent waits for a resumption."""
 LONGEST_WAIT_SECONDS = 30.0
-"""How long the agent is asked to hold one look at an invocation; gateways cut at 30 s and later."""
+"""Longest `wait` of a status request; gateways time out after 30 s or more."""
 
 
 def load_models() -> None:
-    """Import what requests and answers are made of; with pydantic it takes so long that no call should wait for it."""
+    """Import the models of requests and responses, so that the first call doesn't wait for the import of pydantic."""
     for name in ("InvocationRequest", "PingResponse", "SandboxConfig", "AgentTemplate"):
         getattr(models, name)
 
@@ -60,29 +60,29 @@ class Call:
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     was_moved: bool = False
-    """Another instance than the one that it was for has refused it."""
+    """Another instance than the one it named has refused it."""
 
     @property
     def where(self) -> str:
-        """Method and address, for messages."""
+        """Method and URL, for messages."""
         return f"{self.method} {self.url}"
 
     @property
     def is_safe(self) -> bool:
-        """Whether sending it twice is as good as once (RFC 9110, section 9.2)."""
+        """Whether it may be sent twice (idempotent, RFC 9110, section 9.2)."""
         return self.method != "POST"
 
     @property
     def instance(self) -> str | None:
-        """Which instance of the agent may take it; None for any."""
+        """The instance of the agent that may handle it; None for any."""
         return self.headers.get(INSTANCE_HEADER)
 
     @property
     def may_repeat(self) -> bool:
-        """Whether it can be sent again although it may have arrived.
+        """Whether it may be sent again although it may have arrived.
 
-        It only looks, or finds what it began: it has a key that only the instance takes that knows the key, and does
-        not end with its connection.
+        It may if it is idempotent, or finds the invocation that it started: it has an idempotency key, names the
+        instance that knows the key, and isn't cancelled with its connection.
         """
         keyed = IDEMPOTENCY_KEY_HEADER in self.headers and self.headers.get(ON_DISCONNECT_HEADER) != "cancel"
         return self.is_safe or (keyed and self.instance is not None)
@@ -97,14 +97,14 @@ class Call:
 
 @dataclass(slots=True)
 class Peer:
-    """The agent at the other end, as every connection to it knows it.
+    """The agent, as shared by all connections to it.
 
     Attributes:
-        url: Where it listens, without a trailing slash.
-        headers: What every request to it carries.
-        speaks_protocol: Whether it speaks protocol 1; None while nothing is known.
-        instance: Which instance of it answered last; None while that is not known, and where several answer in turn.
-        is_several: Several instances answer in turn, as behind a load balancer.
+        url: Its URL, without a trailing slash.
+        headers: Headers of every request to it.
+        speaks_protocol: Whether it uses protocol 1; None if unknown.
+        instance: The instance that responded last; None if unknown, or if several respond in turn.
+        is_several: Several instances respond in turn, as behind a load balancer.
     """
 
     url: str
@@ -114,12 +114,12 @@ class Peer:
     is_several: bool = False
 
     def with_headers(self, headers: Mapping[str, str]) -> Peer:
-        """Return it as one call sees it, whose requests carry more headers."""
+        """Return the agent for one call, whose requests have further headers."""
         return replace(self, headers=merged(self.headers, headers)) if headers else self
 
 
 class CallArguments(TypedDict, total=False):
-    """The arguments that every way to ask an agent has. See `SandboxSession.invoke`."""
+    """The arguments that all calls have. See `SandboxSession.invoke`."""
 
     idempotency_key: str | None
     on_disconnect: OnDisconnect | None
@@ -128,23 +128,23 @@ class CallArguments(TypedDict, total=False):
 
 
 About = Callable[[Peer, str], Call]
-"""Makes a call about an invocation, from its agent and its id."""
+"""Makes a call about an invocation, from its agent and its ID."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """How a call is made, besides its request: one key for all its attempts, and what follows a lost connection."""
+    """The options of a call: one idempotency key for all attempts, behaviour on disconnect, headers, session."""
 
     key: str
     on_disconnect: OnDisconnect | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What every request about this call carries besides those of its session."""
+    """Headers of every request of this call, besides those of its session."""
     session_id: str | None = None
-    """The session that the request names, where it names one."""
+    """The session that the request names, if any."""
 
     @property
     def survives(self) -> bool:
-        """Whether the invocation outlives its connection."""
+        """Whether the invocation continues without its connection."""
         return self.on_disconnect != "cancel"
 
 
@@ -155,18 +155,18 @@ def call_options(
     headers: Mapping[str, str] | None = None,
     user_id: str | None = None,
 ) -> CallOptions:
-    """Return the options that a caller wants; its request may name a session and a user as well.
+    """Return the options of a call; its request may name a session and a user as well.
 
     Raises:
-        ConfigurationError: The key cannot travel in a header, a header is ours or cannot be written, or a word is
-            none of those that there are.
+        ConfigurationError: The key can't be sent in a header, a header is reserved or can't be sent, or
+            `on_disconnect` has an unknown value.
     """
     if len(checked_text(key, "an idempotency key")) > MAX_IDEMPOTENCY_KEY_CHARS:
         raise ConfigurationError(
-            f"an idempotency key has at most {MAX_IDEMPOTENCY_KEY_CHARS} characters, not {len(key)}"
+            f"an idempotency key must have at most {MAX_IDEMPOTENCY_KEY_CHARS} characters, not {len(key)}"
         )
     if on_disconnect not in {None, "cancel", "continue"}:
-        raise ConfigurationError(f"on_disconnect is 'cancel' or 'continue', not {on_disconnect!r}")
+        raise ConfigurationError(f"on_disconnect must be 'cancel' or 'continue', not {on_disconnect!r}")
     named = {}
     if (session_id := text_in(request, "session_id")) is not None:
         named[SESSION_ID_HEADER] = encoded_session_id(checked_session_id(session_id))
@@ -176,7 +176,7 @@ def call_options(
 
 
 def invoke_call(peer: Peer, request: Request, options: CallOptions, *, stream: bool, typed: bool = False) -> Call:
-    """Return the call that asks the agent and waits for what it says: an event stream, typed or not, or one value."""
+    """Return the call that invokes the agent, and waits for an event stream, typed or not, or for one value."""
     sent = {
         **peer.headers,
         IDEMPOTENCY_KEY_HEADER: options.key,
@@ -191,7 +191,7 @@ def invoke_call(peer: Peer, request: Request, options: CallOptions, *, stream: b
     if typed:
         sent[EVENTS_HEADER] = "1"
     if stream:
-        sent["Accept-Encoding"] = "identity"  # whoever compresses a stream holds events back
+        sent["Accept-Encoding"] = "identity"  # compression would delay events
     timeout = requested_timeout(request)
     if timeout is not None:
         sent[TIMEOUT_HEADER] = f"{timeout:g}"
@@ -216,7 +216,7 @@ def submit_call(peer: Peer, request: Request, options: CallOptions, timeout: obj
 
 
 def status_call(peer: Peer, invocation_id: str, wait_seconds: float = 0) -> Call:
-    """Return the call that looks at an invocation, and waits for its end for so long."""
+    """Return the call that gets an invocation, after waiting up to `wait_seconds` for its end."""
     wait = f"?wait={wait_seconds:.3f}" if wait_seconds else ""
     return _about("GET", peer, invocation_id, wait, JSON_MEDIA_TYPE)
 
@@ -243,7 +243,7 @@ def _about(method: str, peer: Peer, invocation_id: str, rest: str, media_type: s
 
 
 def ping_call(peer: Peer) -> Call:
-    """Return the call that asks the agent for its health."""
+    """Return the call that gets the agent's health."""
     return Call("GET", f"{peer.url}/ping", {**peer.headers, "Accept": JSON_MEDIA_TYPE})
 
 
@@ -251,10 +251,10 @@ def checked_invocation_id(invocation_id: object) -> str:
     """Return `invocation_id` if it can be one.
 
     Raises:
-        ConfigurationError: It is empty, no text, or a path to somewhere else.
+        ConfigurationError: It is empty, not a string, or consists of dots.
     """
     if not isinstance(invocation_id, str) or not invocation_id.strip("."):
-        raise ConfigurationError(f"an invocation id is the str that the agent gave it, not {invocation_id!r}")
+        raise ConfigurationError(f"an invocation ID must be a non-empty str, not {invocation_id!r}")
     return invocation_id
 
 
@@ -262,7 +262,7 @@ def checked_url(url: object, what: str = "an agent's address") -> str:
     """Return the base address of an agent, without a trailing slash and white space around it.
 
     Raises:
-        ConfigurationError: It is no http or https address, or has a query or fragment.
+        ConfigurationError: It is not an http or https URL, or has credentials, a query or a fragment.
     """
     if not isinstance(url, str):
         hint = "; is a variable of the environment not set?" if url is None else ""
@@ -303,7 +303,7 @@ def _wrong_with(url: str, parts: SplitResult) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine (RFC 1122, section 3.2.1.3; RFC 6761, section 6.3)."""
+    """Return whether a host is this machine (RFC 1122, section 3.2.1.3; RFC 6761, section 6.3)."""
     name = host.strip("[]").lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True

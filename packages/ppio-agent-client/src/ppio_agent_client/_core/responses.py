@@ -1,4 +1,4 @@
-"""Turns an HTTP response into a result, or into the exception that says what went wrong."""
+"""Converts an HTTP response to a result or an exception."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ _UNHEALTHY_WORDS = frozenset({"unhealthy", "down", "error", "false"})
 
 
 def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.InvocationResponse:
-    """Return what an agent answered.
+    """Return an agent's response.
 
-    A successful body that is no envelope, from an agent of another make, becomes the result as it is. Headers are found
-    by lower-case names; `unix_now` is for a `Retry-After` that is a date.
+    A successful body without an envelope, from another kind of agent, becomes the result unchanged. Names in `headers`
+    are in lower case; `unix_now` is for a `Retry-After` that is a date.
 
     Raises:
-        PPIOAgentRuntimeError: The answer is an error; the class says which.
+        PPIOAgentRuntimeError: The response is an error; the class says which.
     """
     value = json_codec.load_or_text(body)
     if not 200 <= status < 300:
@@ -84,10 +84,10 @@ def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
 
 
 def resource_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.InvocationResource:
-    """Return the invocation that an answer describes.
+    """Return the invocation resource in a response.
 
     Raises:
-        PPIOAgentRuntimeError: The answer is an error, or about something else.
+        PPIOAgentRuntimeError: The response is an error, or not an invocation resource.
     """
     if not 200 <= status < 300:
         response_of(status, headers, body, unix_now=unix_now)
@@ -95,22 +95,22 @@ def resource_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
         return models.InvocationResource.model_validate(json_codec.load(body))
     except ValueError as error:
         raise InvocationError(
-            f"the agent answered {status} with something that is no invocation; only agents of protocol "
-            f"{PROTOCOL_VERSION} take work in the background, others take invoke()"
+            f"the agent responded with {status}, but not with an invocation; only agents of protocol "
+            f"{PROTOCOL_VERSION} support background invocations, so use invoke() instead"
         ) from error
 
 
 def result_of(resource: models.InvocationResource) -> models.InvocationResponse:
-    """Return what a finished invocation came to.
+    """Return the result of a finished invocation.
 
     Raises:
-        EventsEvictedError: It was a stream, and is not held as one value.
+        EventsEvictedError: It was a stream, and is not kept as one value.
         PPIOAgentRuntimeError: It failed or was cancelled; the class says why.
     """
     if resource.first_event_id is not None:
         raise EventsEvictedError(
-            f"invocation {resource.invocation_id} said more than its agent holds, so there is no result; what is held "
-            f"can be read with events(after={resource.first_event_id - 1})",
+            f"invocation {resource.invocation_id} has more events than its agent keeps, so there is no result; read "
+            f"those that are kept with events(after={resource.first_event_id - 1})",
             first_event_id=resource.first_event_id,
         )
     response = resource.response or models.InvocationResponse(status="error")
@@ -120,27 +120,27 @@ def result_of(resource: models.InvocationResource) -> models.InvocationResponse:
 
 
 def invocation_id_of(headers: Mapping[str, str]) -> str | None:
-    """Return what an answer calls its invocation."""
+    """Return the invocation ID in a response's headers."""
     return headers.get(INVOCATION_ID_HEADER.lower()) or None
 
 
 def instance_of(headers: Mapping[str, str]) -> str | None:
-    """Return which instance of the agent answered; None where it does not say."""
+    """Return the instance of the agent that responded, or None if the headers have none."""
     return headers.get(INSTANCE_HEADER.lower()) or None
 
 
 def speaks_protocol(headers: Mapping[str, str]) -> bool:
-    """Tell whether who sent these headers speaks protocol 1."""
+    """Return whether the sender of these headers uses protocol 1."""
     return headers.get(PROTOCOL_HEADER.lower()) == PROTOCOL_VERSION
 
 
 def was_replayed(headers: Mapping[str, str]) -> bool:
-    """Tell whether an earlier request with the same key has caused this answer."""
+    """Return whether this is the response to an earlier request with the same key."""
     return headers.get(IDEMPOTENCY_REPLAYED_HEADER.lower(), "").strip().lower() == "true"
 
 
 def envelope_of(value: Any) -> models.InvocationResponse | None:
-    """Return the envelope that `value` is, or None."""
+    """Return `value` as an envelope, or None if it isn't one."""
     if not isinstance(value, dict) or value.get("status") not in ("success", "error"):
         return None
     if "result" not in value and "error" not in value and "duration" not in value:
@@ -152,30 +152,30 @@ def envelope_of(value: Any) -> models.InvocationResponse | None:
 
 
 def error_of(status: int, headers: Mapping[str, str], value: Any, *, unix_now: float) -> PPIOAgentRuntimeError:
-    """Return the exception for an error answer whose decoded body is `value`; some are not the agent's."""
+    """Return the exception for an error response with the decoded body `value`; it may come from a gateway."""
     if not isinstance(value, dict) and not speaks_protocol(headers) and (other := _who_else(status, headers, value)):
-        told = {"error": other, "error_type": None}
+        described = {"error": other, "error_type": None}
         if status // 100 == 3 or status in _GATEWAYS:
             return NetworkError(other, status_code=status, request_id=request_id_of(headers))
-        return error_from_envelope(told, status, headers, unix_now=unix_now)
+        return error_from_envelope(described, status, headers, unix_now=unix_now)
     envelope = value if isinstance(value, dict) else {"error": _quoted(value)}
     return error_from_envelope(envelope, status, headers, unix_now=unix_now)
 
 
 def _who_else(status: int, headers: Mapping[str, str], value: Any) -> str:
-    """Return what somebody before the agent has answered, in words of ours; nothing where it may be the agent's."""
+    """Return a description of a response by a gateway or proxy; "" if it may come from the agent."""
     server = headers.get("server", "")
     who = f"a gateway or proxy before the agent ({server})" if _SERVER.fullmatch(server) else _SOMEBODY
     if status // 100 == 3:
         location = headers.get("location", "")
-        to = f" and sends to {_without_credentials(location)!r}" if location else ""
-        return f"{who} answered {status}{to}; redirects are not followed, so give that address if it is right"
+        to = f" and redirects to {_without_credentials(location)!r}" if location else ""
+        return f"{who} responded with {status}{to}; redirects are not followed, so pass that URL if it is right"
     if status == 407:
-        return f"{who} answered 407 and wants credentials: ClientConfig(proxy='http://user:password@host:port')"
+        return f"{who} responded with 407; set credentials: ClientConfig(proxy='http://user:password@host:port')"
     if status in _GATEWAYS:
-        return f"{who} answered {status}: it does not reach the agent, or lost it"
+        return f"{who} responded with {status}: it cannot reach the agent, or lost the connection to it"
     is_page = isinstance(value, str) and value.lstrip()[:1] == "<"
-    return f"{who} answered {status} with a web page; is the address right?" if is_page else ""
+    return f"{who} responded with {status} and a web page; is the URL right?" if is_page else ""
 
 
 def _without_credentials(address: str) -> str:
@@ -186,18 +186,18 @@ def _without_credentials(address: str) -> str:
 def error_from_envelope(
     envelope: Mapping[str, Any], status: int | None, headers: Mapping[str, str], *, unix_now: float | None = None
 ) -> PPIOAgentRuntimeError:
-    """Return the exception that an error envelope stands for: the class of its `error_type`, else of its status.
+    """Return the exception for an error envelope: of the class of its `error_type`, else of its status.
 
-    The envelope is a JSON object, ours or another server's; `status` is None when it came inside a stream, `unix_now`
-    where there can be no `Retry-After`.
+    The envelope is a JSON object, ours or another server's; `status` is None if it came inside a stream, and `unix_now`
+    is None if there can be no `Retry-After`.
     """
     name = envelope.get("error_type")
     error_type = name if isinstance(name, str) and name else None
     kind = ERROR_TYPES.get(error_type or "") or _class_of(status, error_type)
-    told = _told_in(envelope)
+    facts = _facts_in(envelope)
     if status is None or 200 <= status < 300:
-        # Inside a stream, or looked at later, no status line carries what the agent chose.
-        own = told.get("status_code")
+        # Inside a stream or a stored response, there is no status line with the status that the agent chose.
+        own = facts.get("status_code")
         status = own if isinstance(own, int) else None
     error = kind(
         _sentence(envelope, status),
@@ -207,25 +207,25 @@ def error_from_envelope(
         retry_after=None if unix_now is None else retry_after_of(headers, unix_now=unix_now),
         retryable=is_refusal(headers, envelope),
     )
-    first = told.get("first_event_id")
+    first = facts.get("first_event_id")
     if isinstance(error, EventsEvictedError) and isinstance(first, int):
         error.first_event_id = first
     return error
 
 
 def is_refusal(headers: Mapping[str, str], envelope: Any) -> bool:
-    """Tell whether an error answer says that the agent refused new work, so that none of its code has run.
+    """Return whether an error response means that the agent refused new work, so none of its code has run.
 
-    Its runtime then says when to come again. It does not where a drain has cut a run; and what an agent's own code
-    says, whatever it calls it, has `metadata.status_code`. Others may put anything into an answer, after they ran too.
+    The runtime then sends `Retry-After`; it doesn't if a drain stopped a run. An error that the agent's own code raised
+    has `metadata.status_code`. Responses of other servers are not trusted, because their code may have run.
     """
     if not speaks_protocol(headers) or "retry-after" not in headers or not isinstance(envelope, dict):
         return False
-    return envelope.get("error_type") in _REFUSALS and "status_code" not in _told_in(envelope)
+    return envelope.get("error_type") in _REFUSALS and "status_code" not in _facts_in(envelope)
 
 
-def _told_in(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what an error envelope says for programs; other servers say it beside the sentence."""
+def _facts_in(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the machine-readable fields of an error envelope; other servers have them at the top level."""
     metadata = envelope.get("metadata")
     return {**envelope, **metadata} if isinstance(metadata, dict) else envelope
 
@@ -234,14 +234,14 @@ def _class_of(status: int | None, error_type: str | None) -> type[PPIOAgentRunti
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if error_type is not None:
-        return AgentError  # only an agent that chose its own name has one that is not in the tree
+        return AgentError  # a name that is not in the tree was chosen by the agent
     if status is not None and 400 <= status < 500:
         return RequestError
     return HandlerError if status in {None, 500} else InvocationError
 
 
 def _sentence(envelope: Mapping[str, Any], status: int | None) -> str:
-    """Return what the server says about the error, whatever its dialect, or its status in words."""
+    """Return the server's error message, in any common format, or a description of the status."""
     for field in ("error", "message", "detail"):
         said = envelope.get(field)
         if isinstance(said, dict):
@@ -249,12 +249,12 @@ def _sentence(envelope: Mapping[str, Any], status: int | None) -> str:
         if isinstance(said, str) and said.strip():
             return said
     if status is None:
-        return "the agent failed and did not say why"
-    return f"the agent answered {status} and did not say why"
+        return "the agent failed without an error message"
+    return f"the agent responded with {status} without an error message"
 
 
 def request_id_of(headers: Mapping[str, str], envelope: Mapping[str, Any] | None = None) -> str | None:
-    """Return the id to quote when asking about a call: from the header, else from the envelope's metadata."""
+    """Return the request ID, from the header, else from the envelope's metadata."""
     from_header = headers.get(REQUEST_ID_HEADER.lower()) or headers.get("x-request-id")
     if from_header:
         return from_header
@@ -264,14 +264,14 @@ def request_id_of(headers: Mapping[str, str], envelope: Mapping[str, Any] | None
 
 
 def retry_after_of(headers: Mapping[str, str], *, unix_now: float) -> float | None:
-    """Return how long the server asks to wait, in seconds: a number or a date (RFC 9110, section 10.2.3)."""
+    """Return `Retry-After` in seconds; it is a number or a date (RFC 9110, section 10.2.3)."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
     try:
         seconds = float(value)
     except ValueError:
-        from email.utils import parsedate_to_datetime  # a rare form, and not a small module
+        from email.utils import parsedate_to_datetime  # a rare form, and the import is slow
 
         try:
             moment = parsedate_to_datetime(value)
@@ -284,23 +284,23 @@ def retry_after_of(headers: Mapping[str, str], *, unix_now: float) -> float | No
 
 
 def ping_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.PingResponse:
-    """Return the health of an agent. 503 is Unhealthy; any 200 that does not say otherwise is Healthy.
+    """Return the health of an agent. 503 is Unhealthy; 200 is Healthy, unless its status says otherwise.
 
     Raises:
-        PPIOAgentRuntimeError: The answer is about something else than health: no such route, no permission.
+        PPIOAgentRuntimeError: The response is not about health: no such route, no permission.
     """
     value = json_codec.load_or_text(body)
     if status != 503 and not 200 <= status < 300:
         raise error_of(status, headers, value, unix_now=unix_now)
     said = value if isinstance(value, dict) else {"status": value}
-    feeling = models.PingStatus.UNHEALTHY if status == 503 else _feeling(said.get("status"))
+    health = models.PingStatus.UNHEALTHY if status == 503 else _ping_status(said.get("status"))
     try:
-        return models.PingResponse.model_validate({**said, "status": feeling})
+        return models.PingResponse.model_validate({**said, "status": health})
     except ValueError:
-        return models.PingResponse(status=feeling)
+        return models.PingResponse(status=health)
 
 
-def _feeling(word: Any) -> models.PingStatus:
+def _ping_status(word: Any) -> models.PingStatus:
     said = str(word).strip().lower()
     if said in _BUSY_WORDS:
         return models.PingStatus.HEALTHY_BUSY

@@ -1,8 +1,8 @@
-"""What to do when a connection is lost or a call is refused, and after which pause. Nothing runs twice.
+"""Decides whether and when a lost or refused call is retried. Nothing runs twice.
 
 An invocation of protocol 1 continues without its connection. Its events can be resumed where they were cut, and the
-same call with the same `Idempotency-Key` finds it again, in the instance of the agent that may have begun it: no other
-takes a call that names this one in `PPIO-Agent-Instance`. Anything else is only retried when it cannot have run.
+same call with the same `Idempotency-Key` finds it, in the instance of the agent that may have started it: no other
+instance accepts a call that names it in `PPIO-Agent-Instance`. Any other call is only retried if it can't have run.
 """
 
 from __future__ import annotations
@@ -30,64 +30,64 @@ from .streaming import is_event_stream
 MAX_PAUSE_SECONDS = 30.0
 """The longest pause that the client chooses by itself."""
 MAX_ASKED_PAUSE_SECONDS = 60.0
-"""The longest pause that a server can ask for with `Retry-After`; beyond it the caller is told instead."""
+"""The longest `Retry-After` that the client waits for; beyond it the call fails."""
 REFUSED_STATUSES = frozenset({429, 503})
-"""Answers that may say "not now"; `responses.is_refusal` knows whether they do."""
+"""Statuses that may be refusals; see `responses.is_refusal`."""
 GATEWAY_STATUSES = frozenset({502, 504})
-"""Answers of somebody between here and the agent, who lost it."""
+"""Statuses of gateways that can't reach the agent."""
 ANSWERS_PER_RETRY: Final = 10
-"""How many answers pay for one retry."""
+"""How many responses give back one retry."""
 
 
 class RetryAction(Enum):
-    """What to do about the answer to an attempt to read on."""
+    """What to do after the response to a resumption."""
 
-    RESUME = "read the events on from where they were cut"
-    REPEAT = "ask again"
-    GIVE_UP = "tell the caller"
+    RESUME = "read the rest of the events"
+    REPEAT = "try again"
+    GIVE_UP = "raise an error"
 
 
 def may_repeat_lost(error: NetworkError, *, is_safe: bool, may_repeat: bool, is_prompt: bool) -> bool:
-    """Return whether a call is sent again when no head of an answer arrived, or not the whole of a value.
+    """Return whether a call is retried if no response arrived, or only a part of a value.
 
     Args:
         error: How it was lost.
-        is_safe: It only looks: sending it twice is as good as once (RFC 9110, section 9.2).
-        may_repeat: It can be sent again although it may have arrived.
-        is_prompt: Its answer begins within a heartbeat, so that a longer silence means a dead connection.
+        is_safe: It is idempotent (RFC 9110, section 9.2).
+        may_repeat: It may be sent again although it may have arrived.
+        is_prompt: Its response begins within a heartbeat, so a longer silence means a dead connection.
     """
     if error.retryable:
         return True  # it was never sent
     if is_safe:
         return not isinstance(error, TotalTimeoutError)
     dead = isinstance(error, FirstByteTimeoutError) and is_prompt
-    return may_repeat and (dead or type(error) is NetworkError)  # else a time limit of the caller's own has passed
+    return may_repeat and (dead or type(error) is NetworkError)  # otherwise the caller's own time limit has passed
 
 
 def may_repeat_answered(status: int, headers: Mapping[str, str], *, was_refused: bool, may_repeat: bool) -> bool:
-    """Return whether a call is sent again after an answer that is no success.
+    """Return whether a call is retried after an unsuccessful response.
 
     Args:
         status: Its status.
         headers: Its headers, by lower-case names.
-        was_refused: The agent says that it has begun nothing.
-        may_repeat: The call can be sent again although it may have arrived.
+        was_refused: The agent has started nothing.
+        may_repeat: The call may be sent again although it may have arrived.
     """
-    # Somebody between here and the agent may have lost it.
+    # A gateway may have lost it.
     by_others = not speaks_protocol(headers) and status in REFUSED_STATUSES | GATEWAY_STATUSES
     return (was_refused and status in REFUSED_STATUSES) or (by_others and may_repeat)
 
 
 def may_resume(error: NetworkError, *, invocation_id: str | None, numbered: bool, survives: bool) -> bool:
-    """Return whether a stream that had begun and was cut is read on, unless a time limit of the caller's has passed.
+    """Return whether a cut stream is resumed; it isn't if a time limit of the caller has passed.
 
-    `numbered`: the answer spoke protocol 1. `survives`: the caller chose that the invocation goes on without it.
+    `numbered`: the response used protocol 1. `survives`: the invocation continues without its connection.
     """
     return type(error) in {NetworkError, IdleTimeoutError} and bool(invocation_id) and numbered and survives
 
 
 def after_return(status: int, headers: Mapping[str, str]) -> RetryAction:
-    """Return what follows the answer to an attempt to read on: RESUME where it is what was asked for."""
+    """Return what to do after the response to a resumption."""
     if 200 <= status < 300 and is_event_stream(headers) and speaks_protocol(headers):
         return RetryAction.RESUME
     if status in REFUSED_STATUSES or (status in GATEWAY_STATUSES and not speaks_protocol(headers)):
@@ -96,9 +96,9 @@ def after_return(status: int, headers: Mapping[str, str]) -> RetryAction:
 
 
 def is_own_end(error: PPIOAgentRuntimeError, headers: Mapping[str, str]) -> bool:
-    """Tell whether an error that answers an attempt to read on is how the invocation itself ended.
+    """Return whether the error response to a resumption is the end of the invocation itself.
 
-    The other possibility is that its events cannot be had: unknown, no longer kept, another server.
+    Otherwise its events are not available: unknown, no longer kept, or another server responded.
     """
     lost = (NotFoundError, EventsEvictedError, BadRequestError, MethodNotAllowedError)
     return speaks_protocol(headers) and error.status_code not in {401, 403} and not isinstance(error, lost)
@@ -106,7 +106,7 @@ def is_own_end(error: PPIOAgentRuntimeError, headers: Mapping[str, str]) -> bool
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how soon.
+    """How often and how soon to retry.
 
     Attributes:
         max_retries: Retries, not counting the first attempt.
@@ -121,13 +121,13 @@ class RetryPolicy:
     ) -> float | None:
         """Return how long to wait before the next attempt, in seconds; None to give up.
 
-        Full jitter: anything between nothing and the bound, so that many clients do not come back at once.
+        Full jitter: a random pause between 0 and the bound, so that many clients do not retry at once.
 
         Args:
             attempt: Attempts that failed before this one, from 0.
             chance: A random number in [0, 1).
-            retry_after: What the server asked for, in seconds; obeyed, never shortened.
-            remaining: What is left of the call, in seconds; None for no limit.
+            retry_after: The server's `Retry-After`, in seconds; never shortened.
+            remaining: The time left for the call, in seconds; None for no limit.
         """
         if attempt >= self.max_retries:
             return None
@@ -141,15 +141,14 @@ class RetryPolicy:
 
 
 class RetryBudget:
-    """How many retries a client can afford, so that it does not multiply an outage.
+    """Limits the retries of a client, so that they don't make an outage worse.
 
-    A bucket: a retry takes one out, ten answers put one in. While most calls are answered nobody notices it; when
-    few are, calls fail at their first attempt, and the other side gets little more than without any retry. Streams
-    that come back after a cut do not count: they only go on, and the agent holds their work. Threads that meet in it
-    may miscount by one, and nothing worse.
+    A token bucket: a retry takes one token, ten responses add one. While most calls succeed it has no effect; when few
+    do, calls fail at their first attempt, and the load is hardly higher than without retries. Resumed streams don't
+    count, because they start no new work. Without a lock, threads may miscount by one, which doesn't matter.
 
     Args:
-        most: Retries in a full bucket, which it is at first; None for no bound.
+        most: Size of the bucket, which is full at first; None for no limit.
     """
 
     __slots__ = ("_left", "_most")
@@ -158,13 +157,13 @@ class RetryBudget:
         self._most = self._left = float("inf") if most is None else float(most)
 
     def spend(self) -> bool:
-        """Take one retry out. Return whether there was one."""
+        """Take one token. Return whether there was one."""
         if self._left < 1:
             return False
         self._left -= 1
         return True
 
     def earn(self) -> None:
-        """Put in what one answer is worth."""
+        """Add the share of one response."""
         if self._left < self._most:
             self._left = min(self._most, self._left + 1 / ANSWERS_PER_RETRY)

@@ -1,7 +1,7 @@
-"""Requests signed with a key id and a secret: HTTP message signatures (RFC 9421) by HMAC-SHA256.
+"""Signs requests with a key ID and a secret: HTTP message signatures (RFC 9421) with HMAC-SHA256.
 
-Covered are method and path, the query when there is one, and of `SIGNED_HEADERS` what is sent: the digest of the body
-(RFC 9530), and whatever names session, user, time limit or key. Pure: the time and the nonce are given.
+A signature covers method and path, the query if there is one, and those of `SIGNED_HEADERS` that are sent: the digest
+of the body (RFC 9530), and headers with session, user, time limit or idempotency key. Time and nonce are arguments.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class HmacSigner:
     """Signs with a shared secret.
 
     Args:
-        key_id: Whose secret it is; sent with each request.
+        key_id: ID of the secret; sent with each request.
         secret: Never sent.
 
     Raises:
-        ConfigurationError: The key id cannot stand in a header.
+        ConfigurationError: The key ID can't be sent in a header.
     """
 
     key_id: str
@@ -39,17 +39,17 @@ class HmacSigner:
 
     def __post_init__(self) -> None:
         if not (self.key_id and self.key_id.isascii() and self.key_id.isprintable()):
-            raise ConfigurationError("an api_key that signs is printable ASCII, and not empty")
+            raise ConfigurationError("an api_key with an api_secret must be printable ASCII, and not empty")
         if not self.secret:
             raise ConfigurationError("an api_secret must not be empty")
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a signer holds a secret and is not pickled; make one in each process")
+        raise TypeError("a signer holds a secret and can't be pickled; create one in each process")
 
     def sign(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, *, created: int, nonce: str
     ) -> dict[str, str]:
-        """Return the signature's headers, and the digest of the body where there is a body."""
+        """Return the signature's headers, and the digest of the body if there is one."""
         fields = {name.lower(): value.strip(" \t") for name, value in headers.items()}
         added: dict[str, str] = {}
         if body and _DIGEST not in fields:
@@ -57,7 +57,7 @@ class HmacSigner:
         return added | self._signature(covered(method, url, fields), created, nonce)
 
     def sign_nothing(self, *, created: int, nonce: str) -> dict[str, str]:
-        """Return a signature of its own parameters alone, which says nothing about any request."""
+        """Return a signature that covers only its own parameters, and no part of a request."""
         return self._signature({}, created, nonce)
 
     def _signature(self, components: Mapping[str, str], created: int, nonce: str) -> dict[str, str]:
@@ -73,9 +73,9 @@ def content_digest(body: bytes) -> str:
 
 
 def covered(method: str, url: str, fields: Mapping[str, str]) -> dict[str, str]:
-    """Return what a signature covers, in order: names of components and their values (RFC 9421, section 2).
+    """Return the covered components with their values, in order (RFC 9421, section 2).
 
-    The names of `fields` are in lower case.
+    Names in `fields` are in lower case.
     """
     path, mark, query = target_of(url).partition("?")
     components = {"@method": method, "@path": path}
@@ -85,18 +85,18 @@ def covered(method: str, url: str, fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def target_of(url: str) -> str:
-    """Return path and query of `url` as httpx sends them: percent-encoded."""
+    """Return path and query of `url`, percent-encoded as httpx sends them."""
     parts = urlsplit(url)
     return quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), "!$&'()*+,-./:;=?@_~%[]")
 
 
 def signature_base(components: Mapping[str, str], parameters: str) -> bytes:
-    """Return what is signed (RFC 9421, section 2.5)."""
+    """Return the signature base (RFC 9421, section 2.5)."""
     lines = [f"{_string(name)}: {value}" for name, value in components.items()]
     return "\n".join([*lines, f'"@signature-params": {parameters}']).encode("latin-1")
 
 
 def _string(text: str) -> str:
-    """Return a string as structured fields write it (RFC 8941, section 4.1.6)."""
+    """Return a string in the syntax of structured fields (RFC 8941, section 4.1.6)."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -1,4 +1,4 @@
-"""An event stream as bytes that arrive cut anywhere, turned into events (WHATWG HTML, section 9.2.6)."""
+"""Parses an event stream whose bytes arrive in parts of any size (WHATWG HTML, section 9.2.6)."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class EventTooLargeError(ValueError):
-    """One event is larger than the parser holds."""
+    """One event is larger than the parser's limit."""
 
 
 ServerEvent = tuple[bytes, bytes, bytes | None]
-"""One event: its name (empty for an ordinary one), its text, the id in force if any. Plain: there are many of them."""
+"""One event: its name (empty for a message), its data, the current ID if any. A tuple for speed."""
 
 
 class EventParser:
-    """Takes bytes, gives whole events; keeps what is not whole yet.
+    """Parses bytes into complete events, and buffers an incomplete one.
 
-    Line ends may be LF, CR or CRLF. They are made LF as they arrive, so that whole events are what stands between blank
-    lines and one `split` finds them. What never got its blank line is dropped, as the standard says.
+    Line ends may be LF, CR or CRLF. They are converted to LF first, so that one `split` at blank lines finds all
+    events. A last event without a blank line is dropped, as the standard requires.
 
     Args:
-        max_event_bytes: The most that one event may have.
+        max_event_bytes: Largest event, in bytes.
     """
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
-        # The start of an event that is not whole: pieces, so that a large event is joined once and not once per piece.
+        # Pieces of an incomplete event, joined only once, so that a large event isn't copied for each piece.
         self._pieces: list[bytes] = []
         self._held_bytes = 0
         self._head: bytes | None = b""
@@ -58,7 +58,7 @@ class EventParser:
         return self._events(whole)
 
     def _closes_with(self, text: bytes) -> bool:
-        """Tell whether the blank line is cut between what is held and `text`."""
+        """Return whether the blank line is split between the buffer and `text`."""
         return bool(self._pieces) and text[:1] == b"\n" and self._pieces[-1][-1:] == b"\n"
 
     def _hold(self, text: bytes) -> None:
@@ -70,7 +70,7 @@ class EventParser:
         self._pieces.append(text)
 
     def _without_mark(self, part: bytes) -> bytes:
-        """Drop one byte order mark at the very begin, which may itself be cut."""
+        """Remove a byte order mark at the start of the stream, which may arrive in parts."""
         if self._head is None:
             return part
         self._head += part
@@ -85,13 +85,13 @@ class EventParser:
             text = text.removeprefix(b"\n")
         if b"\r" not in text:
             return text
-        # A CR ends its line at once; an LF that follows in the next part belongs to it.
+        # A CR ends its line at once; an LF at the start of the next part belongs to it.
         self._after_cr = text.endswith(b"\r")
         return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _events(self, whole: bytes) -> list[ServerEvent]:
-        # Almost every event of our runtime is a line with its number and one with its data. Where there are only such,
-        # each has two line ends and one blank line between it and the next, and one look finds them all.
+        # Nearly all events of our runtime have one ID line and one data line. If there are only such events, the number
+        # of line ends shows it, and one regular expression finds them all.
         found = _NUMBERED.findall(whole)
         if len(found) * 3 - 2 == whole.count(b"\n"):
             self._event_id = found[-1][0]

@@ -1,4 +1,4 @@
-"""What the events of an agent's stream mean: chunks, a closing envelope, or an error."""
+"""Decodes the events of an agent's stream: chunks, progress, the closing envelope, or an error."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from .responses import envelope_of, error_from_envelope, request_id_of, speaks_p
 from .sse import MAX_EVENT_BYTES, EventParser, EventTooLargeError
 
 Event = tuple[str, Any, bytes | None]
-"""What is read: `"chunk"` or `"progress"`, the decoded value, and the id of the event where the server has ids.
+"""An event: `"chunk"` or `"progress"`, the decoded value, and the event's ID if the server sends IDs.
 
-Plain: there are many of them. `number_of` says what number an id is.
+A tuple for speed; `number_of` converts an ID to a number.
 """
 CHUNK, PROGRESS = "chunk", "progress"
 _CLOSING = frozenset({b"done", b"error"})
 
 
 class StreamDecoder:
-    """Turns the bytes of one answer into chunks, and knows how the stream ended.
+    """Decodes the bytes of one response to events, and records how the stream ended.
 
     Args:
-        headers: The headers of the answer, found by lower-case names.
-        after: Number of the last event that is known already. What comes again is dropped. Numbers grow, by more than
-            1 where events are not shown; that none is missing is the server's promise (410 where it cannot keep it).
-        max_event_bytes: The most that one event may have.
+        headers: The headers of the response, with names in lower case.
+        after: Number of the last event that is known already; repeated events are dropped. Numbers may have gaps, as
+            some events are not sent. The server guarantees that none is missing, and otherwise responds with 410.
+        max_event_bytes: Largest event, in bytes.
 
     Attributes:
-        position: The id of the last event that arrived, closing ones included.
+        position: The ID of the last event that arrived, closing ones included.
         done: The closing envelope, once it arrived.
         error: The error that ended the stream, once it arrived.
     """
@@ -50,23 +50,23 @@ class StreamDecoder:
         self._numbered = speaks_protocol(headers)
         self._max_event_bytes = max_event_bytes
         self._parser = EventParser(max_event_bytes=max_event_bytes)
-        # A chunk that may be an older server's error: only the end of the stream tells.
+        # A chunk that may be an older server's error, which only the end of the stream shows.
         self._suspect: Event | None = None
         self.position: bytes | None = None
         self.done: models.InvocationResponse | None = None
         self.error: PPIOAgentRuntimeError | None = None
 
     def resumed(self, after: int) -> StreamDecoder:
-        """Return a decoder for the answer that goes on behind event number `after`."""
+        """Return a decoder for a response that continues after event number `after`."""
         return StreamDecoder(self._headers, after=after, max_event_bytes=self._max_event_bytes)
 
     @property
     def ended(self) -> bool:
-        """Whether the server said how the stream ended."""
+        """Whether the closing event arrived."""
         return self.done is not None or self.error is not None
 
     def feed(self, part: bytes) -> list[Event]:
-        """Return the events that `part` completes. What follows the closing one is ignored."""
+        """Return the events that `part` completes. Anything after the closing event is ignored."""
         import pydantic_core
 
         found: list[Event] = []
@@ -85,7 +85,7 @@ class StreamDecoder:
                 continue
             self.position = event_id
             try:
-                value = pydantic_core.from_json(text)  # without a detour: this is done for every event
+                value = pydantic_core.from_json(text)  # inlined, because it runs for every event
             except ValueError:
                 value = decoded(text)
             if name in _CLOSING:
@@ -108,11 +108,11 @@ class StreamDecoder:
             found.append(event)
 
     def finish(self) -> None:
-        """Judge a connection that has ended: a plain end is an end where the server does not promise a closing event.
+        """Handle the end of the connection; it is a regular end if the server sends no closing events.
 
         Raises:
             PPIOAgentRuntimeError: The last chunk was the error of a server that does not number its events.
-            NetworkError: The server promised a closing event, and none came.
+            NetworkError: The server sends closing events, but none arrived.
         """
         if self.ended:
             return
@@ -132,7 +132,7 @@ class StreamDecoder:
 
 
 def decoded(text: bytes) -> Any:
-    """Return the JSON value of an event, or its text where an older server sends plain text."""
+    """Return the JSON value of an event, or its text, as older servers send plain text."""
     try:
         return json_codec.load(text)
     except ValueError:
@@ -140,12 +140,12 @@ def decoded(text: bytes) -> Any:
 
 
 def has_typed_events(headers: Mapping[str, str]) -> bool:
-    """Tell whether the chunks of an answer are typed events."""
+    """Return whether the chunks of a response are typed events."""
     return headers.get(EVENTS_HEADER.lower()) == "1"
 
 
 def is_event_stream(headers: Mapping[str, str]) -> bool:
-    """Tell whether an answer is an event stream."""
+    """Return whether a response is an event stream."""
     return headers.get("content-type", "").partition(";")[0].strip().lower() == SSE_MEDIA_TYPE
 
 
@@ -154,5 +154,5 @@ def _looks_like_error(value: Any) -> bool:
 
 
 def number_of(event_id: bytes | None) -> int | None:
-    """Return the number that an event's id is; None where it is none."""
+    """Return an event's ID as a number, or None if it isn't one."""
     return int(event_id) if event_id is not None and event_id.isdigit() and len(event_id) < 20 else None

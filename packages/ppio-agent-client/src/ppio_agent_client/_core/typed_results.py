@@ -1,4 +1,4 @@
-"""What an agent returned, as the type that its caller wants."""
+"""Validates an agent's results and chunks as the caller's types."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MAX_TOLD = 5
+_MAX_SHOWN = 5
 
 
 def typed(response: models.InvocationResponse[Any], kind: type[T] | None) -> models.InvocationResponse[T]:
-    """Return a response with its result as `kind`, or as it is where no kind is wanted.
+    """Return a response with its result validated as `kind`, or unchanged if `kind` is None.
 
     Raises:
-        ResultValidationError: It does not fit.
+        ResultValidationError: It is not of that type.
     """
     if kind is not None:
         request_id = (response.metadata or {}).get("request_id")
@@ -31,10 +31,10 @@ def typed(response: models.InvocationResponse[Any], kind: type[T] | None) -> mod
 
 
 def fitted(value: Any, kind: type[T], *, what: str, request_id: str | None) -> T:
-    """Return a decoded value as `kind`: a model, a dataclass, whatever pydantic validates.
+    """Return a decoded value as `kind`: a model, a dataclass, or anything that pydantic validates.
 
     Raises:
-        ResultValidationError: It does not fit. The message names the fields, and never their values.
+        ResultValidationError: It is not of that type. The message names the fields, and never their values.
     """
     from pydantic import ValidationError
 
@@ -47,7 +47,7 @@ def fitted(value: Any, kind: type[T], *, what: str, request_id: str | None) -> T
         more = f" (and {len(told) - _MAX_TOLD} more)" if len(told) > _MAX_TOLD else ""
         name = repr(kind) if get_args(kind) else getattr(kind, "__qualname__", repr(kind))
         raise ResultValidationError(
-            f"the {what} of the agent does not fit {name}: {'; '.join(told[:_MAX_TOLD])}{more}",
+            f"the {what} of the agent does not fit {name}: {'; '.join(problems[:_MAX_SHOWN])}{more}",
             result=value,
             request_id=request_id,
         ) from error

@@ -1,7 +1,7 @@
-"""Clocks, random numbers, locks, threads, tasks and TLS: what cannot be pure.
+"""Clocks, random numbers, locks, threads, tasks and TLS: everything with side effects.
 
-`_async` and `_sync` are the only pair written by hand: the same names with the same meaning, so that the generated twin
-only swaps the import. Here is what both share.
+`_async` and `_sync` are the only pair written by hand. They have the same names with the same meaning, so that the
+generated twins only swap the import. This module has what both share.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ unix_now = time.time
 
 
 def chance() -> float:
-    """Return a random number in [0, 1), for jitter; nothing secret depends on it."""
+    """Return a random number in [0, 1), for jitter, not for secrets."""
     return random.random()  # noqa: S311  # jitter is no secret
 
 
 def key() -> str:
-    """Return 32 characters that nobody gets twice."""
+    """Return a unique key of 32 characters."""
     return os.urandom(16).hex()
 
 
 def nonce() -> str:
-    """Return 22 characters that nobody can guess and nobody gets twice."""
+    """Return an unguessable, unique nonce of 22 characters."""
     return secrets.token_urlsafe(16)
 
 
 class AbandonedError(Exception):
-    """Who did the work was stopped; somebody else has to do it."""
+    """The caller that did the work was stopped; another one has to do it."""
 
 
 class SharedWork(Generic[T]):
-    """Knows the work that is under way, if some is."""
+    """Tracks work whose result several callers share."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,26 +56,26 @@ class SharedWork(Generic[T]):
 
     @property
     def is_running(self) -> bool:
-        """Whether somebody does the work right now."""
+        """Whether the work is in progress."""
         return self._running is not None
 
     def join(self) -> tuple[Future[T], bool]:
-        """Return the result to come, and whether the caller is the first to want it: then the work is the caller's."""
+        """Return a future for the result, and whether this caller is the first and so has to do the work."""
         with self._lock:
             if self._running is not None:
                 return self._running, False
             self._running = Future()
-            self._running.set_running_or_notify_cancel()  # who stops waiting does not cancel it
+            self._running.set_running_or_notify_cancel()  # so that a waiter can't cancel it
             return self._running, True
 
     def set_result(self, future: Future[T], result: T) -> T:
-        """Give the result to all who wait for it."""
+        """Set the result for all waiters."""
         self._clear()
         future.set_result(result)
         return result
 
     def set_exception(self, future: Future[T], error: BaseException) -> None:
-        """Raise in all who wait what went wrong; where only the worker was stopped, another takes over."""
+        """Set the error for all waiters; if only the worker was stopped, another one takes over."""
         self._clear()
         future.set_exception(error if isinstance(error, Exception) else AbandonedError())
 
@@ -86,14 +86,14 @@ class SharedWork(Generic[T]):
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """Return the one TLS context of this process; reading the certificates takes 17 ms.
+    """Return the TLS context of this process, cached because reading the certificates takes 17 ms.
 
-    Trusted is what `SSL_CERT_FILE` or `SSL_CERT_DIR` names, as in httpx, else the authorities of certifi.
+    It trusts the certificates in `SSL_CERT_FILE` or `SSL_CERT_DIR`, as in httpx, else those of certifi.
 
     Raises:
-        ConfigurationError: They lead nowhere.
+        ConfigurationError: The file or folder does not exist, or has no certificates.
     """
-    import ssl  # only who calls over https needs it
+    import ssl  # only needed for https
 
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if not file and not folder:
@@ -101,8 +101,8 @@ def tls_context() -> ssl.SSLContext:
 
         file = certifi.where()
     elif not file and folder and not os.path.isdir(folder):  # noqa: PTH112  # pathlib delays each start
-        raise ConfigurationError(f"SSL_CERT_DIR is {folder!r}, and there is no such directory")
+        raise ConfigurationError(f"SSL_CERT_DIR is {folder!r}, which is not a directory")
     try:
         return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
     except OSError as error:
-        raise ConfigurationError(f"SSL_CERT_FILE is {file!r}, where no certificates can be read: {error}") from error
+        raise ConfigurationError(f"cannot read certificates from {file!r} (SSL_CERT_FILE): {error}") from error

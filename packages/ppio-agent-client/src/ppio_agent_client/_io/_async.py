@@ -1,4 +1,4 @@
-"""The asyncio half of the pair."""
+"""The asyncio version of the pair."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "now",
     "tls_context",
     "unix_now",
-]  # handed on; everything else is made here
+]  # re-exported; everything else is defined here
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -35,9 +35,9 @@ sleep = asyncio.sleep
 
 
 class OneKind:
-    """What has a blocking twin, and says so where it is used like it."""
+    """Base class for objects with a blocking twin; raises a helpful error if it is used like that one."""
 
-    if not TYPE_CHECKING:  # who finds it before it runs
+    if not TYPE_CHECKING:  # type checkers find such mistakes by themselves
 
         def __enter__(self):
             raise TypeError(
@@ -52,33 +52,33 @@ class OneKind:
 
 
 def place() -> object:
-    """Return where connections belong: a socket of one event loop is of no use in another.
+    """Return the running event loop, to which connections are bound.
 
     Raises:
-        ConfigurationError: No event loop of asyncio runs here.
+        ConfigurationError: No event loop of asyncio is running.
     """
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise ConfigurationError(
-            "the async client runs on asyncio, and no event loop of asyncio runs here; under trio, or without any, use "
+            "the async client needs a running event loop of asyncio; under trio, or without a loop, use "
             "SyncAgentRuntimeClient (with trio: in trio.to_thread.run_sync)"
         ) from None
 
 
 def is_over(place: object) -> bool:
-    """Tell whether connections at a place can never be used again."""
+    """Return whether the event loop is closed, so that its connections can't be used again."""
     return isinstance(place, asyncio.AbstractEventLoop) and place.is_closed()
 
 
 class Closable(Protocol):
-    """What can be closed."""
+    """Something that can be closed."""
 
     async def aclose(self) -> None: ...
 
 
 async def close_at(place: object, resource: Closable) -> None:
-    """Close something at the place it belongs to, to the end; only in this event loop that is waited for."""
+    """Close something on its event loop; wait for that only if it is this loop."""
     if place is asyncio.get_running_loop():
         await to_the_end(resource.aclose())
     else:
@@ -86,19 +86,19 @@ async def close_at(place: object, resource: Closable) -> None:
 
 
 async def hang_up(connection: Closable) -> None:
-    """Close a connection that somebody else reads from, who is told."""
+    """Close a connection that another task reads from; that task gets an error."""
     await connection.aclose()
 
 
 async def hang_up_stream(stream: object) -> None:
-    """Do nothing: a task that reads is cancelled, and closes what it reads from."""
+    """Do nothing: here the reading task is cancelled, and closes the stream."""
 
 
 async def end_of(parts: AsyncIterator[object]) -> None:
-    """End an iterator of httpx whose response is closed.
+    """Finish an iterator of httpx whose response is closed.
 
-    It is a chain of generators. Left in the middle, it would be ended later by a task of the event loop's own, which
-    may outlive the client; reading on fails at once, and ends it.
+    It is a chain of generators. If it is abandoned, the event loop closes it later in a task that may outlive the
+    client; reading from it fails at once, and finishes it.
     """
     with suppress(Exception):
         async for _ in parts:
@@ -106,14 +106,14 @@ async def end_of(parts: AsyncIterator[object]) -> None:
 
 
 async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what `function` returns, run in a thread of its own that is gone when this returns.
+    """Run `function` in a new thread, and return its result after the thread has ended.
 
-    A thread costs 0.1 ms and a pool would stay behind after its client is closed. Cancelled, the call is abandoned: its
-    thread ends when the function does.
+    A thread takes 0.1 ms, and a pool would remain after its client is closed. If this is cancelled, the thread
+    continues until the function returns.
     """
     place()
     outcome: Future[T] = Future()
-    outcome.set_running_or_notify_cancel()  # who stops waiting does not cancel it
+    outcome.set_running_or_notify_cancel()  # so that a waiter can't cancel it
     context = contextvars.copy_context()
 
     def work() -> None:
@@ -125,12 +125,12 @@ async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
     thread = threading.Thread(target=work, name="ppio-agent-client")
     thread.start()
     result = await asyncio.wrap_future(outcome)
-    thread.join()  # at its very end already: it has handed over its result
+    thread.join()  # returns at once, because the result is there
     return result
 
 
 async def called(function: Callable[[], Any]) -> Any:
-    """Return what somebody else's callable gives: awaited if it is a coroutine function, else run in a thread."""
+    """Call a user's function, and return its result; a coroutine function is awaited, any other runs in a thread."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         return await function()
     result = await run_blocking(function)
@@ -138,9 +138,9 @@ async def called(function: Callable[[], Any]) -> Any:
 
 
 async def to_the_end(work: Awaitable[T]) -> T:
-    """Return the result of `work`, which runs to its end even when the caller is cancelled meanwhile.
+    """Return the result of `work`, which runs to its end even if the caller is cancelled meanwhile.
 
-    The cancellation is raised afterwards. For what must not stay half done: making or killing a sandbox.
+    The cancellation is raised afterwards. For operations that must not stop halfway, like creating or ending a sandbox.
     """
     task = asyncio.ensure_future(work)
     interruption: asyncio.CancelledError | None = None
@@ -151,21 +151,21 @@ async def to_the_end(work: Awaitable[T]) -> T:
             interruption = error
     if interruption is not None:
         if not task.cancelled():
-            task.exception()  # looked at: the cancellation is what the caller hears
+            task.exception()  # marks it as retrieved; the cancellation is raised instead
         raise interruption
     return task.result()
 
 
 async def gather(calls: list[Callable[[], Awaitable[T]]]) -> list[T | BaseException]:
-    """Return the outcomes of all calls, run side by side, exceptions among them."""
+    """Run all calls concurrently, and return their results or exceptions."""
     return await asyncio.gather(*(call() for call in calls), return_exceptions=True)
 
 
 class SingleFlight(SharedWork[T]):
-    """Does a piece of work once for all who ask while it is done, in whichever task, event loop or thread they are."""
+    """Runs work once for all concurrent callers, in whichever task, event loop or thread they are."""
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what the work gives, done by this caller or by another; its errors are raised in all of them."""
+        """Return the result of the work, done by this caller or another one; an error is raised in all of them."""
         while True:
             future, is_first = self.join()
             if is_first:
@@ -181,7 +181,7 @@ class SingleFlight(SharedWork[T]):
 
 
 class Pump:
-    """Does one piece of work after the other in a task of its own, so that whoever waits for one may stop waiting."""
+    """Runs a piece of work repeatedly in its own task, so that a caller may stop waiting without cancelling it."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
@@ -190,15 +190,15 @@ class Pump:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody waits for a piece."""
+        """Whether a caller waits for a piece."""
         return not all(waiter.done() for waiter in self._waiters)
 
     async def more(self, work: Callable[[], Awaitable[bool]], is_full: Callable[[], bool]) -> None:
-        """Return when another piece is done, or there is none; raise what went wrong with it.
+        """Wait until another piece is done, or there are no more; raise its error.
 
         Args:
             work: Does a piece, and returns whether there is more to do; the same each time.
-            is_full: Tells whether the next piece can wait until somebody asks for it.
+            is_full: Returns whether the next piece has to wait for another call of this.
 
         Raises:
             AbandonedError: It was stopped.
@@ -243,21 +243,21 @@ class Pump:
             task.cancel()
         await asyncio.wait({task})
         if not task.cancelled():
-            task.exception()  # looked at: nobody waits for it any more
+            task.exception()  # marks it as retrieved
 
 
 class Steps(Generic[T]):
-    """Takes one step after the other, and stops waiting for one from time to time without losing it.
+    """Runs steps one after another; a wait for one can time out without losing it.
 
     Args:
-        step: Goes on where it was when it was cut short, as the steps of a stream do.
+        step: Continues where it was if it is cancelled and called again, like the steps of a stream.
     """
 
     def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
         self._step = step
 
     async def next(self, seconds: float) -> T | None:
-        """Return what the next step gives, None if that takes longer than so many seconds."""
+        """Return the result of the next step, or None if it takes longer than `seconds`."""
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
@@ -268,26 +268,26 @@ class Steps(Generic[T]):
             raise
 
     async def end(self, stop: Callable[[], Awaitable[None]]) -> None:
-        """Stop what the steps are about, to the end; none of them is under way."""
+        """Run `stop` to its end; no step is in progress."""
         await to_the_end(stop())
 
 
 def is_limit_of_caller(error: BaseException) -> bool:
-    """Tell whether an exception inside the work is the caller's way to stop waiting; here that never gets there."""
+    """Return whether an exception in the work is the caller's time limit; here never, as that only cancels the wait."""
     return False
 
 
 def raised_by_signal(error: BaseException | None) -> TimeoutError | None:
-    """Return None: a time limit of the caller's own cancels, it raises nothing below."""
+    """Return None: here a time limit of the caller cancels the task, and raises nothing inside httpx."""
     return None
 
 
 _left: set[asyncio.Task[None]] = set()
-"""What closes things that were let go of."""
+"""Tasks that close dropped objects."""
 
 
 def let_go(place: object, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Close something that nobody holds any more, from wherever that is noticed, at the place it belongs to."""
+    """Close a dropped object on its event loop; may be called in any thread."""
     assert isinstance(place, asyncio.AbstractEventLoop)
     try:
         is_here = asyncio.get_running_loop() is place
@@ -296,7 +296,7 @@ def let_go(place: object, close: Callable[[], Coroutine[Any, Any, None]]) -> Non
     if is_here:
         _close_left(close)
     else:
-        with suppress(RuntimeError):  # the loop was closed, and what it had open with it
+        with suppress(RuntimeError):  # the loop is closed, and so are its connections
             place.call_soon_threadsafe(_close_left, close)
 
 
@@ -307,7 +307,7 @@ def _close_left(close: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def wait_for_left() -> None:
-    """Return when everything is closed that was let go of here."""
+    """Wait until all dropped objects of this event loop are closed."""
     here = place()
     if tasks := {task for task in _left if task.get_loop() is here}:
         await asyncio.wait(tasks)
@@ -317,8 +317,8 @@ class Until:
     """Ends its block with `TotalTimeoutError` when a deadline passes.
 
     Args:
-        deadline: On the clock of `now`; None for no limit.
-        total: The limit as the caller knows it, in seconds, for the message.
+        deadline: The deadline on the clock of `now`; None for no limit.
+        total: The caller's limit in seconds, for the message.
     """
 
     def __init__(self, deadline: float | None, total: float | None) -> None:
@@ -339,34 +339,34 @@ class Until:
 
 
 class Background:
-    """Work that goes on beside its owner, who stops it.
+    """Work in the background, until its owner stops it.
 
     Args:
-        work: Gets this object, to rest with.
+        work: The work; it gets this object, for `rest`.
     """
 
     def __init__(self, work: Callable[[Background], Awaitable[None]]) -> None:
         self._task = asyncio.ensure_future(work(self))
 
     async def rest(self, seconds: float) -> bool:
-        """Pause inside the work. False when it is to stop."""
+        """Pause inside the work. Returns False if it should stop."""
         await asyncio.sleep(seconds)
         return True
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until the work is over, at most so long, and return whether it is."""
+        """Wait until the work is over, for `seconds` at most, and return whether it is."""
         await asyncio.wait({self._task}, timeout=seconds)
         return self._task.done()
 
     async def stop(self, wake: Callable[[], Awaitable[None]] | None = None) -> None:
-        """End the work and return when it is gone.
+        """Stop the work, and wait for its end.
 
         Args:
-            wake: Frees work that waits for something, which a thread can not be made to leave otherwise.
+            wake: Interrupts a blocking wait of the work, which is necessary in a thread.
         """
         loop = self._task.get_loop()
-        if loop is not asyncio.get_running_loop():  # nobody can wait for it here
-            with suppress(RuntimeError):  # it was closed, and the work ended with it
+        if loop is not asyncio.get_running_loop():  # it can't be awaited here
+            with suppress(RuntimeError):  # the loop is closed, and the work has ended with it
                 loop.call_soon_threadsafe(self._task.cancel)
             return
         self._task.cancel()
@@ -378,17 +378,17 @@ class Background:
 
 
 class Gate:
-    """Lets so many connections be in use at once; further callers wait in a row."""
+    """Limits the number of connections in use; further callers wait in order."""
 
     def __init__(self, places: int) -> None:
         self._places = asyncio.Semaphore(places)
         self.leave = self._places.release
 
     async def enter(self, seconds: float | None) -> None:
-        """Take a place, which `leave` gives back.
+        """Take a place, which `leave` returns.
 
         Raises:
-            TimeoutError: None was free for `seconds`.
+            TimeoutError: None became free within `seconds`.
         """
         if not self._places.locked():
             await self._places.acquire()  # at once

@@ -268,7 +268,7 @@ class RedisStore:
         """Record that the server cannot be used; log it the first time."""
         reason = str(error).rstrip(".") or type(error).__name__
         if self.failure is None:
-            what = "The event store %s cannot be used: %s. Durable calls are refused until it is available again."
+            what = "The event store %s cannot be used: %s. Durable calls are refused until it works again."
             logger.error(what, self._address.place, reason)
         self.failure = reason
         return StoreError(reason)

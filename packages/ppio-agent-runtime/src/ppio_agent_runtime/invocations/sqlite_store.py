@@ -163,7 +163,7 @@ class SQLiteStore:
         """Record that the database cannot be used; log it the first time."""
         reason = str(getattr(error, "strerror", None) or error)
         if self.failure is None:
-            what = "The event store %r cannot be used: %s. Durable calls are refused until it is available again."
+            what = "The event store %r cannot be used: %s. Durable calls are refused until it works again."
             logger.error(what, str(self._path), reason)
         self.failure = reason
         return StoreError(reason)

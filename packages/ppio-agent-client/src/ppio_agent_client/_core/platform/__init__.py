@@ -1,1 +1,1 @@
-"""The PPIO platform without its network: addresses, answers, labels, and how agents are started there."""
+"""The PPIO platform's URLs, requests, responses, labels and start commands, without network access."""

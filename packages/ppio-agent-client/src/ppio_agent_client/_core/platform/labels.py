@@ -1,4 +1,4 @@
-"""What this SDK writes into the metadata of its sandboxes, so that any process with the same key finds them again."""
+"""The labels in the metadata of sandboxes, by which any process with the same key finds them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..._version import __version__
 OURS: Final = {"ppio_agent_client": "1"}
 """The label that every sandbox of this SDK has."""
 CREATE: Final = "ppio_agent_create"
-"""One value per call of `create`: the sandbox of a lost answer is found by it."""
+"""A unique value for each `create`, to find the sandbox of a lost response."""
 _PREFIX: Final = "ppio_agent_"
 _SESSION: Final = "ppio_agent_session"
 _TEMPLATE: Final = "ppio_agent_template"
@@ -26,14 +26,14 @@ _CREATED_BY: Final = "created_by"
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What the metadata of a sandbox says.
+    """The decoded metadata of a sandbox.
 
     Attributes:
-        template: As its creator called it.
-        life_seconds: How long it was made for.
-        is_private: Whether its addresses want a traffic token.
-        wakes: Whether a request wakes it when it is paused.
-        metadata: The strings of its creator, without ours.
+        template: The template's name as passed to `create`.
+        life_seconds: Its original time to live.
+        is_private: Whether its addresses require a traffic token.
+        wakes: Whether a request resumes it if it is paused.
+        metadata: The caller's metadata, without our labels.
     """
 
     session_id: str
@@ -49,7 +49,7 @@ def labels_for(spec: SandboxSpec, create_id: str, *, is_legacy: bool) -> dict[st
     """Return the metadata of a new sandbox.
 
     Raises:
-        ConfigurationError: A name of the caller's is one of ours.
+        ConfigurationError: The caller uses a reserved name.
     """
     taken = sorted(name for name in spec.metadata if name.startswith(_PREFIX))
     if taken:
@@ -68,7 +68,7 @@ def labels_for(spec: SandboxSpec, create_id: str, *, is_legacy: bool) -> dict[st
     if spec.auto_resume:
         labels[_WAKES] = "1"
     if spec.auto_resume and is_legacy:
-        labels["auto_resume"] = "true"  # where the older dialect has it
+        labels["auto_resume"] = "true"  # the older API reads it here
     return labels
 
 
@@ -78,7 +78,7 @@ def session_label(session_id: str) -> dict[str, str]:
 
 
 def read_labels(metadata: object) -> Labels | None:
-    """Return what the metadata of a sandbox says; None when the sandbox isn't one of this SDK."""
+    """Return the labels in a sandbox's metadata; None if this SDK did not create it."""
     if not isinstance(metadata, dict) or not OURS.items() <= metadata.items() or _SESSION not in metadata:
         return None
     texts = {name: value for name, value in metadata.items() if isinstance(name, str) and isinstance(value, str)}
@@ -94,18 +94,18 @@ def read_labels(metadata: object) -> Labels | None:
 
 
 def escape(text: str) -> str:
-    """Return any text in letters, digits, `.`, `-` and `_`, which no filter or query reads as anything else."""
+    """Encode a text as letters, digits, `.`, `-` and `_`, which are safe in filters and queries."""
     return re.sub(r"[^A-Za-z0-9.-]", lambda match: _escaped(match[0]), text)
 
 
 def unescape(text: str) -> str:
-    """Return the text that `escape` was given."""
+    """Decode a text that `escape` encoded."""
     head, *rest = text.split("_")
     try:
         parts = [bytes.fromhex(part[:2]) + part[2:].encode("ascii") for part in rest]
         return (head.encode("ascii") + b"".join(parts)).decode("utf-8", "surrogatepass")
     except ValueError:
-        return text  # somebody else wrote it
+        return text  # not written by `escape`
 
 
 def _escaped(character: str) -> str:

@@ -1,7 +1,7 @@
 """The responses of the PPIO platform's control plane: sandboxes, templates, logs.
 
-Unknown fields are ignored, and a field of another type than expected counts as missing. Only an answer that should name
-a sandbox and doesn't is an error, and so is a name that can't be part of an address: tokens are sent there.
+Unknown fields are ignored, and a field of an unexpected type counts as missing. It is only an error if a sandbox ID is
+missing, or can't be part of a host name, because tokens are sent there.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from .labels import Labels, read_labels
 from .urls import DOMAIN_PATTERN
 
 PAGE_SIZE: Final = 100
-"""Sandboxes or templates that one answer lists; the platform gives no more."""
+"""Sandboxes or templates in one response; the platform's maximum."""
 MAX_START_SECONDS: Final = 3600
-"""The longest start that a manifest can ask for."""
+"""The longest start timeout in a manifest."""
 _AGENT_METADATA = "agent_runtime"
-"""Where the vendor's command line keeps the manifest of an agent in a template, as JSON in a string."""
+"""The metadata field where the vendor's command line stores an agent's manifest, as a JSON string."""
 _BUILD_STATES = dict.fromkeys(("ready", "uploaded", "success"), "deployed") | {"error": "failed", "waiting": "building"}
 _HOST_LABEL = r"^[A-Za-z0-9_-]+$"
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -62,7 +62,7 @@ def _state(value: object) -> str:
 
 
 Lenient = Annotated[T | None, _or(None)]
-"""The value where it has this type, else None."""
+"""The value if it has this type, else None."""
 _Object = BeforeValidator(lambda value: value if isinstance(value, dict) else {})
 _Text = Annotated[str, Field(min_length=1)]
 _Texts = Annotated[list[OnErrorOmit[str]], BeforeValidator(lambda value: value if isinstance(value, list) else [])]
@@ -73,7 +73,7 @@ _Moment = Annotated[
 
 
 class Answer(BaseModel):
-    """Something that the platform said: names in camel case, types as they are."""
+    """Base class of the platform's responses: names in camel case, strict types."""
 
     model_config = ConfigDict(
         strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True
@@ -81,16 +81,16 @@ class Answer(BaseModel):
 
 
 class PlatformSandbox(Answer):
-    """A sandbox, as far as one answer tells of it.
+    """A sandbox, with the fields of one response.
 
     Attributes:
-        client_id: The second part of its id in the older dialect.
+        client_id: The second part of its ID in the older API.
         alias: The template's other name.
-        domain: Of its addresses; None for the configured one. Lists have no domain and no tokens.
-        envd_token: What its envd wants; None where it wants nothing.
-        traffic_token: What its other addresses want; None where they are public.
-        labels: What this SDK wrote into its metadata; None for a sandbox of somebody else.
-        ends_at: When it ends by itself.
+        domain: Domain of its addresses; None for the configured one. Lists have no domain and no tokens.
+        envd_token: The token for its envd; None if it requires none.
+        traffic_token: The token for its other addresses; None if they are public.
+        labels: The labels of this SDK in its metadata; None for other sandboxes.
+        ends_at: When it expires.
     """
 
     sandbox_id: str = Field(alias="sandboxID", pattern=_HOST_LABEL)
@@ -107,26 +107,24 @@ class PlatformSandbox(Answer):
     ends_at: Lenient[_Moment] = Field(None, alias="endAt")
 
     def is_made_from(self, template: str) -> bool:
-        """Tell whether `template` is a name of what it was made from."""
+        """Return whether `template` is a name of its template."""
         return template in {self.template_id, self.alias, self.labels.template if self.labels else None}
 
 
 def read_sandbox(value: object, *, is_legacy: bool) -> PlatformSandbox:
-    """Return the sandbox that an answer tells of.
+    """Return the sandbox in a response.
 
     Raises:
-        PlatformError: It names none, or one that can't have an address; the message names the field.
+        PlatformError: Its ID is missing, or can't be part of a host name; the message names the field.
     """
     try:
         sandbox = PlatformSandbox.model_validate(value if isinstance(value, dict) else {})
     except ValidationError as error:
         names = " and ".join(str(each["loc"][0]) for each in error.errors(include_input=False, include_url=False))
-        raise PlatformError(
-            f"the platform's answer lacks a {names} that can be part of an address; is base_url the address of its API?"
-        ) from error
+        raise PlatformError(f"the platform's response has no valid {names}; is base_url the URL of its API?") from error
     client_id = sandbox.client_id
     if is_legacy and client_id and not sandbox.sandbox_id.endswith(f"-{client_id}"):
-        # The older dialect's addresses have both.
+        # Addresses of the older API have both.
         return sandbox.model_copy(update={"sandbox_id": f"{sandbox.sandbox_id}-{client_id}"})
     return sandbox
 
@@ -143,12 +141,12 @@ def _is_ours(item: object) -> bool:
 
 
 def oldest_first(sandboxes: Iterable[PlatformSandbox]) -> list[PlatformSandbox]:
-    """Return the sandboxes in the order that every process agrees on."""
+    """Return the sandboxes in an order that is the same in every process."""
     return sorted(sandboxes, key=lambda each: (each.started_at, each.sandbox_id))
 
 
 class TemplateManifest(Answer):
-    """The manifest that a template carries, read as far as it goes: other tools write it too."""
+    """The manifest in a template's metadata; invalid fields are ignored, because other tools write it too."""
 
     name: Lenient[_Text] = Field(None, validation_alias=AliasPath("metadata", "name"))
     version: Lenient[_Text] = Field(None, validation_alias=AliasPath("metadata", "version"))
@@ -165,7 +163,7 @@ class TemplateManifest(Answer):
 
 
 def manifest_of(metadata: dict[str, Any]) -> TemplateManifest:
-    """Return the manifest that a template's metadata carries, as text or as an object; an empty one without."""
+    """Return the manifest in a template's metadata, which is a JSON string or an object; an empty one if missing."""
     value = metadata.get(_AGENT_METADATA)
     try:
         return TemplateManifest.model_validate(json_codec.load(value) if isinstance(value, str) else value)
@@ -214,13 +212,13 @@ _TEMPLATES = TypeAdapter(list[OnErrorOmit[_PlatformTemplate]])
 
 
 def read_templates(value: object) -> list[models.AgentTemplate]:
-    """Return the templates of one answer; items without an id are none."""
+    """Return the templates in one response; items without an ID are ignored."""
     items = value.get("templates") if isinstance(value, dict) else value
     return [each.public() for each in _TEMPLATES.validate_python(items if isinstance(items, list) else [])]
 
 
 def is_last_page(value: object, page: int) -> bool:
-    """Tell whether no page of templates follows `page`, counted from 1."""
+    """Return whether `page`, counted from 1, is the last page of templates."""
     if not isinstance(value, dict):
         return True
     total = value.get("totalPages")
@@ -228,10 +226,10 @@ def is_last_page(value: object, page: int) -> bool:
 
 
 def find_template(name: str, templates: Iterable[models.AgentTemplate]) -> models.AgentTemplate | None:
-    """Return the template that `name` means.
+    """Return the template with this name.
 
-    It may be the platform's id, an alias, or what the vendor's tools call an agent: `<name with _ for ->-<id>`, or an
-    ARN that ends in `agent/` and one of these.
+    The name may be the platform's ID, an alias, or a name that the vendor's tools give an agent: `<name with _ for ->-
+    <ID>`, or an ARN that ends in `agent/` and one of these.
     """
     known = list(templates)
     name = name.rpartition("/")[2] if name.startswith("arn:") else name
@@ -259,7 +257,7 @@ class _LogEntry(Answer):
 
     @property
     def text(self) -> str:
-        """What a process has written, as it wrote it: envd sends pieces, which end anywhere, also within a line."""
+        """The output of a process, unchanged; envd sends it in pieces, which may end within a line."""
         output = self._output_in_line() if self.output is None else self.output
         if output is not None:
             return output
@@ -267,7 +265,7 @@ class _LogEntry(Answer):
         return text if not text or text.endswith("\n") else f"{text}\n"
 
     def _output_in_line(self) -> str | None:
-        """Return the same from an answer of the older API, where the line is the whole record of envd."""
+        """Return the output from a response of the older API, where the line is a JSON record of envd."""
         if self.line is None or not self.line.startswith("{"):
             return None
         try:
@@ -281,15 +279,15 @@ _LOG = TypeAdapter(list[OnErrorOmit[_LogEntry]])
 
 
 def log_position(cursor: str | None) -> tuple[int, int]:
-    """Return from when on a page is asked for, in unix milliseconds, and how many lines of that moment are known."""
+    """Return the start of a page, in unix milliseconds, and how many lines of that millisecond are already known."""
     when, _, known = (cursor or "").partition(":")
     return (int(when), int(known)) if when.isdecimal() and known.isdecimal() else (0, 0)
 
 
 def read_log(value: object, cursor: str | None) -> LogPage:
-    """Return what of an answer wasn't known at `cursor`.
+    """Return the lines of a response after `cursor`.
 
-    Lines carry no number, so the cursor is the moment of the last one and how many there were of it.
+    Lines have no numbers, so the cursor is the time of the last line, and how many lines had that time.
     """
     begin, known = log_position(cursor)
     entries = (value.get("logEntries") or value.get("logs")) if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""The requests to the PPIO platform's control plane, in both of its dialects, and what its errors mean."""
+"""The requests to the PPIO platform's control plane, in both versions of its API, and its errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..responses import request_id_of, retry_after_of
 from .models import PAGE_SIZE
 
 MAX_LIFE_SECONDS: Final = 24 * 3600
-"""The longest life that can be asked for; most accounts may have less (the platform says so)."""
+"""The longest time to live that can be requested; for most accounts the platform allows less."""
 _TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
 _QUOTA_STATUSES = frozenset({400, 402, 403, 409, 429})
 _QUOTA_WORDS = ("quota", "concurrent", "maximum number", "insufficient", "resource limit", "exceeds the limit")
@@ -38,11 +38,11 @@ class PlatformRequest:
     """One request to the control plane.
 
     Attributes:
-        action: What it does, in words for errors: "cannot <action>".
-        path: With its query.
-        is_idempotent: Whether twice is as good as once.
-        bearer: Whether it wants the key as bearer token, as the list of templates does.
-        max_seconds: How long it may take in all, where that is less than `platform_timeout`.
+        action: What it does, for error messages: "cannot <action>".
+        path: The path with its query.
+        is_idempotent: Whether it may be sent twice.
+        bearer: Whether it needs the key as bearer token, like the list of templates.
+        max_seconds: Its total time limit, if less than `platform_timeout`.
     """
 
     action: str
@@ -64,7 +64,7 @@ def about_sandbox(
     version: str = "",
     max_seconds: float = math.inf,
 ) -> PlatformRequest:
-    """Return a request about one sandbox, whose id can't leave its place in the path."""
+    """Return a request about one sandbox; its ID is escaped in the path."""
     return PlatformRequest(
         f"{action} sandbox {sandbox_id!r}",
         method,
@@ -80,7 +80,7 @@ def create_request(
     """Return the request that creates a sandbox.
 
     Raises:
-        ConfigurationError: The platform cannot create it like that.
+        ConfigurationError: The platform doesn't support these settings.
     """
     body: dict[str, object] = {
         "templateID": template_id,
@@ -106,7 +106,7 @@ def create_request(
 
 def list_request(labels: Mapping[str, str], page_token: str | None, max_seconds: float = math.inf) -> PlatformRequest:
     """Return the request that lists sandboxes with these strings in their metadata, a page at a time."""
-    # Quoted three times on the wire: by us, as a form of its own, and as one value of the query.
+    # Percent-encoded three times: by us, as a form, and as a value of the query.
     wanted = urlencode({quote(name): quote(value) for name, value in labels.items()})
     query = {"metadata": wanted, "state": "running,paused", "limit": str(PAGE_SIZE)}
     if page_token:
@@ -116,10 +116,10 @@ def list_request(labels: Mapping[str, str], page_token: str | None, max_seconds:
 
 
 def whole_seconds(seconds: float) -> int:
-    """Return a life as the platform wants it.
+    """Return a time to live as whole seconds.
 
     Raises:
-        ConfigurationError: It isn't one.
+        ConfigurationError: It is out of bounds.
     """
     if not 0 < seconds <= MAX_LIFE_SECONDS:
         raise ConfigurationError(
@@ -131,25 +131,25 @@ def whole_seconds(seconds: float) -> int:
 def error_of(
     status: int, headers: Mapping[str, str], value: object, action: str, *, unix_now: float
 ) -> PPIOAgentRuntimeError:
-    """Return the exception for an answer other than those that its request expects.
+    """Return the exception for an unexpected response.
 
     Args:
         status: HTTP status.
         headers: Found by lower-case names.
         value: The decoded body.
-        action: What was asked, to stand behind "cannot".
+        action: What was requested, for "cannot <action>".
         unix_now: The time, in unix seconds, for a `Retry-After` that is a date.
     """
     fields = value if isinstance(value, dict) else {}
     message = _message(value)
-    reason = f"cannot {action}: the platform answered {status}" + (f" ({message})" if message else "")
+    reason = f"cannot {action}: the platform responded with {status}" + (f" ({message})" if message else "")
     if status // 100 == 3 and (location := headers.get("location")):
-        reason += f" and sends to {location.partition('?')[0]!r}: is PPIO_API_URL right?"
+        reason += f" and redirects to {location.partition('?')[0]!r}: is PPIO_API_URL right?"
     facts: dict[str, Any] = {"status_code": status, "request_id": _request_id(headers, fields)}
     if status in _QUOTA_STATUSES and any(word in message.lower() for word in _QUOTA_WORDS):
-        return QuotaExceededError(f"{reason}; close sandboxes, or ask for a larger quota", **facts)
+        return QuotaExceededError(f"{reason}; close sandboxes, or request a larger quota", **facts)
     if status in {401, 403}:
-        return AuthenticationError(f"{reason}; check the key (PPIO_API_KEY or api_key=) and what it may do", **facts)
+        return AuthenticationError(f"{reason}; check the key (PPIO_API_KEY or api_key=) and its permissions", **facts)
     facts["retry_after"] = retry_after_of(headers, unix_now=unix_now)
     if status == 429:
         return RateLimitedError(reason, **facts)
@@ -157,26 +157,26 @@ def error_of(
 
 
 def is_refusal(error: PPIOAgentRuntimeError) -> bool:
-    """Tell whether an error says that nothing was done: never sent, or turned away before anybody looked at it."""
+    """Return whether nothing was done: the request was never sent, or refused by a rate limit."""
     return error.retryable if isinstance(error, NetworkError) else isinstance(error, RateLimitedError)
 
 
 def is_lost(error: PPIOAgentRuntimeError) -> bool:
-    """Tell whether what was asked for may have been done, although the answer is an error or none."""
+    """Return whether the request may have been executed, although there is an error or no response."""
     if isinstance(error, NetworkError):
         return not error.retryable
     return isinstance(error, PlatformError) and (error.status_code is None or error.status_code >= 500)
 
 
 def may_retry(error: PPIOAgentRuntimeError, *, is_idempotent: bool) -> bool:
-    """Tell whether a request that came to this error may be sent again."""
+    """Return whether a request may be retried after this error."""
     if isinstance(error, TotalTimeoutError):
         return False
     return is_refusal(error) or (is_idempotent and is_lost(error))
 
 
 def not_created(error: PPIOAgentRuntimeError) -> PPIOAgentRuntimeError:
-    """Return the error of a sandbox that wasn't made; one that is about the key or the rate stays what it is."""
+    """Return the error for a sandbox that wasn't created; errors about the key or a rate limit stay unchanged."""
     if not isinstance(error, PlatformError):
         return error
     return SandboxCreationError(
@@ -195,7 +195,7 @@ def _message(value: object) -> str:
         text = text.get("message") if isinstance(text, dict) else text
     text = text.strip() if isinstance(text, str) else ""
     if text.startswith("<"):
-        return ""  # the page of a gateway
+        return ""  # a gateway's HTML page
     return text if len(text) <= _MAX_QUOTED_CHARS else text[:_MAX_QUOTED_CHARS] + "…"
 
 

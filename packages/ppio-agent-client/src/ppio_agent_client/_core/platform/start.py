@@ -1,7 +1,7 @@
-"""How an agent is started in a sandbox of the PPIO platform, and what envd, which starts it, reports of its process.
+"""The start command of agents in sandboxes of the PPIO platform, and envd's reports about their process.
 
-envd's streams are Connect RPC with JSON messages, each behind a byte of flags and its length. The protocol is
-https://connectrpc.com/docs/protocol, section Streaming Request. Bytes come in pieces of any size.
+envd's streams are Connect RPC with JSON messages, each after a byte of flags and its length. The protocol is
+https://connectrpc.com/docs/protocol, section Streaming Request. Bytes arrive in pieces of any size.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from ..credentials import with_session_key
 from .models import manifest_of
 
 PROCESS_TAG: Final = "ppio-agent"
-"""The name by which envd lists the agent's process."""
+"""The tag of the agent's process in envd's list."""
 DEFAULT_START_SECONDS: Final = 60.0
 
 _PLACE: Final = {"PPIO_AGENT_HOST": "0.0.0.0", "PPIO_AGENT_PORT": str(models.AGENT_PORT)}
-"""Where every agent listens on the platform, for scripts that serve by themselves too; these may also read PORT."""
+"""Where every agent listens on the platform; scripts with their own server may read PORT instead."""
 _DEFAULT_COMMAND = "cd /app && exec python -m ppio_agent_runtime"
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 _UNITS = {"Mi": 1, "Gi": 1024, "": 1, "m": 0.001}
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
-"""Far more than envd sends at once; a longer message isn't one of its."""
+"""Far more than envd sends; a longer message is invalid."""
 MAX_OUTPUT_BYTES: Final = 16 * 1024
-"""The last of a process's output that is kept."""
+"""How much of the end of a process's output is kept."""
 _HEAD: Final = struct.Struct(">BI")
 _COMPRESSED: Final = 0b01
 _END: Final = 0b10
 _SIGNALS: Final = {"hangup": 1, "interrupt": 2, "aborted": 6, "killed": 9, "segmentation fault": 11, "terminated": 15}
-"""Signals as Go calls them."""
+"""Go's names of signals."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentStart:
-    """How one agent is started: by a command of a login shell, with time until its ping answers."""
+    """How an agent is started: a command for a login shell, its environment, and the time until it must be healthy."""
 
     command: str = _DEFAULT_COMMAND
     env_vars: dict[str, str] = field(default_factory=dict, repr=False)
     timeout_seconds: float = DEFAULT_START_SECONDS
 
     def envd_request(self, env_vars: Mapping[str, str], token: str) -> dict[str, Any]:
-        """Return what envd is asked: a login shell that becomes the agent, closed to everybody without `token`."""
-        # Unbuffered: what the agent prints is in the platform's log at once, and in the error if it crashes.
+        """Return the request for envd: a login shell that execs the agent, which only accepts `token`."""
+        # Unbuffered, so that output is in the platform's log at once, and in the error if the agent crashes.
         given = {"PYTHONUNBUFFERED": "1", "PORT": _PLACE["PPIO_AGENT_PORT"], **self.env_vars, **env_vars, **_PLACE}
         envs = with_session_key(token, given)
         process = {"cmd": "/bin/bash", "args": ["-l", "-c", self.command], "envs": envs}
@@ -61,7 +61,7 @@ class AgentStart:
 
 
 def agent_start(template: models.AgentTemplate | None) -> AgentStart:
-    """Return how the agents of a template are started: as its metadata says, else as every agent of this SDK is."""
+    """Return how the agents of a template are started, from its metadata, else by the defaults."""
     manifest = manifest_of({} if template is None else template.metadata)
     return AgentStart(
         command=_command(manifest.entrypoint),
@@ -71,7 +71,7 @@ def agent_start(template: models.AgentTemplate | None) -> AgentStart:
 
 
 def is_agent(status: int, body: bytes) -> bool:
-    """Tell whether an answer to a ping is an agent's. A gateway says 502 for a port on which nobody listens."""
+    """Return whether the response to a ping comes from an agent; for a closed port, the gateway responds with 502."""
     if 200 <= status < 300:
         return True
     if status != 503:
@@ -80,25 +80,24 @@ def is_agent(status: int, body: bytes) -> bool:
         value = json_codec.load(body)
     except ValueError:
         return False
-    # An unhealthy agent names its status, in one form or the other; gateways don't.
+    # The 503 of an unhealthy agent has a status field; that of a gateway doesn't.
     return isinstance(value, dict) and isinstance(value.get("status"), str)
 
 
 def needs_user(envd_version: str | None) -> bool:
-    """Tell whether an envd must be told which user a process is for: those before 0.4.0, as in the official SDK."""
+    """Return whether envd requires a user name: versions before 0.4.0, as in the official SDK."""
     match = re.match(r"(\d+)\.(\d+)", envd_version or "")
     return match is not None and (int(match[1]), int(match[2])) < (0, 4)
 
 
 def check_limits(memory_limit: str | None, cpu_limit: str | None, template: models.AgentTemplate | None) -> None:
-    """Do nothing if sandboxes of the template have what is asked for, as far as the platform says what they have.
+    """Raise an error if sandboxes of the template are known to have less memory or processors than requested.
 
-    On the platform memory and processors belong to the template: they are given when it is built, and `create` cannot
-    change them.
+    On the platform both are set when a template is built, and `create` cannot change them.
 
     Raises:
-        ConfigurationError: No sandbox of the platform can have that.
-        SandboxCreationError: The template's have less.
+        ConfigurationError: It is more than any sandbox of the platform can have.
+        SandboxCreationError: The template has less.
     """
     memory_mb = _parsed("memory_limit", memory_limit, "([0-9]+)(Mi|Gi)", (8192, "8Gi"), "'512Mi' or '1Gi'")
     cpus = _parsed("cpu_limit", cpu_limit, "([0-9]+)(m?)", (8, "8"), "'1' or '1000m'")
@@ -114,8 +113,8 @@ def check_limits(memory_limit: str | None, cpu_limit: str | None, template: mode
     ]
     if short:
         raise SandboxCreationError(
-            f"sandboxes of template {template.template_id!r} have {' and '.join(short)}; on the platform these belong "
-            "to the template: deploy it again with these limits in spec.runtime of its manifest"
+            f"sandboxes of template {template.template_id!r} have {' and '.join(short)}; on the platform these are set "
+            "by the template: deploy it again with these limits in spec.runtime of its manifest"
         )
 
 
@@ -125,7 +124,7 @@ def _parsed(name: str, limit: str | None, pattern: str, most: tuple[float, str],
     match = re.fullmatch(pattern, limit)
     value = 0 if match is None else int(match[1]) * _UNITS[match[2]]
     if not 0 < value <= most[0]:
-        raise ConfigurationError(f"{name} is such as {valid} and at most {most[1]} on the platform, not {limit!r}")
+        raise ConfigurationError(f"{name} must look like {valid}, at most {most[1]} on the platform, not {limit!r}")
     return value
 
 
@@ -134,28 +133,28 @@ def _command(entrypoint: str | None) -> str:
         return _DEFAULT_COMMAND
     if not entrypoint.endswith(".py") and _MODULE.fullmatch(entrypoint):
         return f"{_DEFAULT_COMMAND} {shlex.quote(entrypoint)}"
-    # A file whose name begins with a hyphen would be an option of Python.
+    # Python would take a file name that begins with a hyphen for an option.
     file = f"./{entrypoint}" if entrypoint.startswith("-") else entrypoint
     return f"cd /app && exec python {shlex.quote(file)}"
 
 
 class FrameError(ValueError):
-    """The bytes aren't such a stream."""
+    """The bytes are not a valid stream."""
 
 
 def encode_frame(message: object, *, is_end: bool = False) -> bytes:
-    """Return one message as it travels."""
+    """Return one message as a frame."""
     body = json_codec.dump(message)
     return _HEAD.pack(_END if is_end else 0, len(body)) + body
 
 
 def take_frames(pending: bytearray) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield every whole message of a stream, and whether it closes the stream and tells how that went.
+    """Yield every complete message of a stream, and whether it is the end-of-stream message.
 
-    What is yielded is taken out of `pending`; the start of the next message stays there.
+    Yielded messages are removed from `pending`; the start of the next message stays there.
 
     Raises:
-        FrameError: It isn't such a stream.
+        FrameError: It is not a valid stream.
     """
     while len(pending) >= _HEAD.size:
         flags, length = _HEAD.unpack_from(pending)
@@ -169,12 +168,12 @@ def take_frames(pending: bytearray) -> Iterator[tuple[dict[str, Any], bool]]:
 
 
 class ProcessReport:
-    """What a process printed and how it ended, as far as the frames of `process.Process/Start` have told.
+    """Output and exit of a process, from the frames of `process.Process/Start`.
 
     Attributes:
-        exit_code: Or minus the signal that ended it; None while it runs, or where nobody says.
+        exit_code: The exit code, or minus the signal that ended it; None while it runs, or if unknown.
         is_closed: Whether the stream is over.
-        error: What went wrong with the stream; empty when nothing did.
+        error: The error of the stream; empty if there is none.
     """
 
     def __init__(self) -> None:
@@ -186,19 +185,19 @@ class ProcessReport:
 
     @property
     def is_known(self) -> bool:
-        """Whether the stream has said that the process runs, or why it doesn't."""
+        """Whether the stream has reported that the process runs, or why it doesn't."""
         return self.has_started or self.has_ended or self.is_closed
 
     @property
     def output(self) -> str:
-        """The last of what it printed, to either stream."""
+        """The end of its output, of stdout and stderr."""
         return self._printed.decode("utf-8", "replace")
 
     def feed(self, piece: bytes) -> None:
-        """Take in a piece of the stream.
+        """Process a piece of the stream.
 
         Raises:
-            FrameError: It isn't such a stream.
+            FrameError: It is not a valid stream.
         """
         self._pending += piece
         for message, is_end in take_frames(self._pending):
@@ -220,7 +219,7 @@ class ProcessReport:
 
 
 def error_text(error: dict[str, Any]) -> str:
-    """Return a Connect error as words."""
+    """Return a Connect error as text."""
     words = [error.get("code"), error.get("message")]
     return ": ".join(word for word in words if isinstance(word, str) and word) or "no reason given"
 

@@ -1,4 +1,4 @@
-"""Where the PPIO platform and what runs on it are found: the control plane, envd and the agent of each sandbox."""
+"""The URLs of the PPIO platform: the control plane, and the envd and agent of each sandbox."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from ..._config import ClientConfig
 
 DEFAULT_DOMAIN: Final = "sandbox.ppio.cn"
-"""The one of the official SDK."""
+"""The default of the official SDK."""
 ENVD_PORT: Final = 49983
 """The port of envd, which starts processes in a sandbox."""
 DOMAIN_PATTERN: Final = r"^[A-Za-z0-9._-]+(:[0-9]{1,5})?$"
-"""A host name, with a port or without."""
+"""A host name, with or without a port."""
 
 SANDBOX_ID_HEADER: Final = "PPIO-Sandbox-Id"
 SANDBOX_PORT_HEADER: Final = "PPIO-Sandbox-Port"
@@ -31,12 +31,12 @@ _LEGACY_DOMAINS = frozenset({"sandbox.ppio.cn", "sandbox-test.ppio.cn"})
 
 @dataclass(frozen=True, slots=True)
 class PlatformUrls:
-    """The addresses of one installation of the platform.
+    """The URLs of one installation of the platform.
 
     Attributes:
         api: The control plane, without a trailing slash.
-        domain: Of sandboxes, unless the platform says otherwise for one of them.
-        sandbox_url: One address for all sandboxes, which a gateway tells apart by headers; None where each has its own.
+        domain: The domain of sandboxes, unless the platform returns another one for a sandbox.
+        sandbox_url: One URL for all sandboxes, of a gateway that selects one by headers; None if each has its own.
     """
 
     api: str
@@ -45,13 +45,13 @@ class PlatformUrls:
 
     @property
     def is_legacy(self) -> bool:
-        """Whether the platform speaks the older dialect: other request bodies, no network rules."""
+        """Whether the platform has the older API: other request bodies, no network rules."""
         return self.domain.lower() in _LEGACY_DOMAINS
 
     def of_port(self, sandbox_id: str, port: int, domain: str | None) -> tuple[str, dict[str, str]]:
-        """Return where a port of a sandbox is, and the headers that lead there.
+        """Return the URL of a sandbox's port, and the headers for a gateway.
 
-        `AGENT_PORT` is its agent's, `ENVD_PORT` its envd's; `domain` is its own, if the platform named one.
+        `AGENT_PORT` is that of its agent, `ENVD_PORT` that of its envd; `domain` is its own one, if it has any.
         """
         if self.sandbox_url is not None:
             return self.sandbox_url, {SANDBOX_ID_HEADER: sandbox_id, SANDBOX_PORT_HEADER: str(port)}
@@ -59,15 +59,15 @@ class PlatformUrls:
 
 
 def platform_urls(config: ClientConfig) -> PlatformUrls:
-    """Return the addresses that the settings name.
+    """Return the URLs in the settings.
 
     Raises:
-        ConfigurationError: One of them isn't an address.
+        ConfigurationError: One of them isn't valid.
     """
     domain = without_space(config.domain or DEFAULT_DOMAIN, "domain")
     if re.fullmatch(DOMAIN_PATTERN, domain) is None:
         raise ConfigurationError(
-            f"domain is a host name such as {DEFAULT_DOMAIN!r}, with a port if need be: {domain!r}"
+            f"domain must be a host name such as {DEFAULT_DOMAIN!r}, optionally with a port, not {domain!r}"
         )
     return PlatformUrls(
         api=checked_url(config.base_url or _url(f"api.{domain}"), "base_url"),
@@ -77,6 +77,6 @@ def platform_urls(config: ClientConfig) -> PlatformUrls:
 
 
 def _url(host: str) -> str:
-    """Return an https address, but an http one for names of this machine: an emulator has no certificate."""
+    """Return an https URL, or an http URL for names of this machine, as an emulator has no certificate."""
     scheme = "http" if is_loopback(host.partition(":")[0]) else "https"
     return f"{scheme}://{host}"
