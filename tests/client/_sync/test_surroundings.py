@@ -49,7 +49,9 @@ def test_a_redirect_is_named_with_where_it_leads_and_not_followed(status: str) -
 @pytest.mark.parametrize("status", ["502 Bad Gateway", "504 Gateway Timeout", "407 Proxy Authentication Required"])
 def test_what_a_gateway_says_is_told_as_a_gateways(status: str) -> None:
     with attached(answering(page(status)), max_retries=0) as (_, session):
-        with pytest.raises(NetworkError, match=rf"gateway or proxy .*nginx/1\.26.* responded with {status[:3]}") as caught:
+        with pytest.raises(
+            NetworkError, match=rf"gateway or proxy .*nginx/1\.26.* responded with {status[:3]}"
+        ) as caught:
             session.invoke("x")
     assert "<" not in str(caught.value)
     assert (caught.value.status_code, caught.value.retryable) == (int(status[:3]), False)

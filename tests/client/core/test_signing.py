@@ -171,7 +171,7 @@ def test_what_is_signed_is_what_httpx_sends(path: str, query: str | None) -> Non
 def test_a_signer_shows_its_secret_to_nobody() -> None:
     signer = HmacSigner("ak-1", "secret-1")
     assert "secret-1" not in repr(signer)
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="pickled"):
         pickle.dumps(signer)
 
 

@@ -121,7 +121,7 @@ class ClientConfig(BaseModel):
             try:
                 super().__init__(**settings)
             except ValidationError as error:
-                told = dict.fromkeys(map(_told, error.errors(include_url=False)))  # each once
+                told = dict.fromkeys(map(_problem, error.errors(include_url=False)))  # each once
                 raise ConfigurationError("; ".join(told)) from None
 
     @field_serializer("proxy")

@@ -43,8 +43,8 @@ def fitted(value: Any, kind: type[T], *, what: str, request_id: str | None) -> T
         return adapter.validate_json(dump(value, name=what))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
-        told = [": ".join(filter(None, (_path(each["loc"]), each["msg"]))) for each in details]
-        more = f" (and {len(told) - _MAX_TOLD} more)" if len(told) > _MAX_TOLD else ""
+        problems = [": ".join(filter(None, (_path(each["loc"]), each["msg"]))) for each in details]
+        more = f" (and {len(problems) - _MAX_SHOWN} more)" if len(problems) > _MAX_SHOWN else ""
         name = repr(kind) if get_args(kind) else getattr(kind, "__qualname__", repr(kind))
         raise ResultValidationError(
             f"the {what} of the agent does not fit {name}: {'; '.join(problems[:_MAX_SHOWN])}{more}",

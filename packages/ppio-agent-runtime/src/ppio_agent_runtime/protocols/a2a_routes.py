@@ -227,7 +227,7 @@ class TaskHandler(RequestHandler):  # type: ignore[misc]  # a2a-sdk is not there
             waits = task.status.state == INPUT_REQUIRED
             if not waits and task.runs[-1].status not in ("queued", "running"):
                 raise UnsupportedOperationError(f"The task {task.id} is over; get it instead.")
-            first = await task.told() if waits else await task.begun()
+            first = await task.complete() if waits else await task.begun()
             _stream(context, task, first, is_followed=True)
         yield first
 

@@ -154,7 +154,7 @@ class TaskEncoder(EventEncoder):
             return self._run_started()
         if kind == "RUN_FINISHED":
             return self._run_finished(event.decode())
-        return b"" if kind == "TEXT_MESSAGE_START" else self._told(event)
+        return b"" if kind == "TEXT_MESSAGE_START" else self._as_status(event)
 
     def _run_started(self) -> bytes:
         if not self._is_waiting:

@@ -68,7 +68,7 @@ class Found:
 
     @property
     def status(self) -> TaskStatus:
-        """How it stands."""
+        """Its current status."""
         run = self.runs[-1]
         return self.status_of(*((STATES["cancelled"], []) if self.known.is_cancelled else state_of(run)))
 
@@ -85,15 +85,15 @@ class Found:
         return Message(message_id=message_id, task_id=self.id, context_id=self.context_id, role=role, parts=parts)
 
     def head(self) -> Task:
-        """Return it without what it has made."""
+        """Return the task without artifacts."""
         return Task(id=self.id, context_id=self.context_id, status=self.status, history=self.known.history)
 
-    async def told(self) -> Task:
-        """Return it with what it has made, which is there once it is over or waits."""
+    async def complete(self) -> Task:
+        """Return the task with its artifacts, which exist once it is over or waits."""
         return await self._with_artifacts(self.head(), self.runs)
 
     async def begun(self) -> Task:
-        """Return it as it was when its newest run began."""
+        """Return the task as it was when its newest run started."""
         head = self.head()
         if self.runs[-1].status != "queued":
             head.status.CopyFrom(TaskStatus(state=STATES["running"]))

@@ -151,7 +151,7 @@ class AgentTool:
                 for message in progress_of(events) if wants_progress else ():
                     count += 1
                     await ctx.session.report_progress(count, message=message)
-                if is_told and 0 < len(events) < _MANY_EVENTS and events[-1].type != "RUN_FINISHED":
+                if wants_progress and 0 < len(events) < _MANY_EVENTS and events[-1].type != "RUN_FINISHED":
                     await asyncio.sleep(_PROGRESS_SECONDS)
         return run
 
