@@ -129,9 +129,7 @@ def test_the_page_of_a_new_sandbox_and_of_a_running_session(console: Console, cl
         assert console.turns.first.get_by_text("0 1 2").count() == 1
         console.go("Run")
         curl = console.page.get_by_role("group", name="Code, bash").inner_text()
-        done = subprocess.run(
-            ["sh", "-c", curl], capture_output=True, check=True
-        )  # only this command has the credentials
+        done = subprocess.run(["sh", "-c", curl], capture_output=True, check=True)  # through the command's port
         assert b"event: done" in done.stdout
         console.go("Service")
         console.page.get_by_text("Settings are shown only for agents with debug on.").wait_for()
@@ -140,7 +138,8 @@ def test_the_page_of_a_new_sandbox_and_of_a_running_session(console: Console, cl
             console.page.goto("about:blank")
             console.open(again)
             console.wait_for_status(console.send("heard"), "done")
-            assert "2" in console.turns.first.inner_text()
+            heard = console.turns.first.get_by_role("group", name="Value").inner_text()
+            assert heard == "3"  # from the page, from curl, and this
             console.page.goto("about:blank")
 
 
