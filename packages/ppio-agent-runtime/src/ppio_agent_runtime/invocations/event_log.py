@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -77,6 +78,7 @@ class EventLog:
         first_chunk_at: When the first chunk was added, on the monotonic clock.
         taken_chunks: How many chunks are in blocks, or were read.
         only_text: Every chunk so far was a string.
+        reported: Progress reports of other threads that come before the next chunk, as JSON.
         typed: Its chunks are AG-UI events, at least from some chunk on; see `events.views` for their text.
         ended: No more chunks can be added.
         closed: The closing event was added.
@@ -84,7 +86,8 @@ class EventLog:
 
     __slots__ = (
         "_asleep", "_closing", "_pending", "_pending_bytes", "_readers", "_room", "_sealed_id", "_turn_chunks",
-        "_waiting", "closed", "ended", "first_chunk_at", "first_id", "only_text", "taken_chunks", "typed",
+        "_waiting", "closed", "ended", "first_chunk_at", "first_id", "only_text", "reported", "taken_chunks",
+        "typed",
     )  # fmt: skip
 
     def __init__(self, readers: Collection[LogReader], room: int) -> None:
@@ -101,6 +104,7 @@ class EventLog:
         self.taken_chunks: int = 0
         self.first_chunk_at: float | None = None
         self.only_text: bool = True
+        self.reported: deque[bytes] | None = None
         self.typed: bool = False
         self.ended: bool = False
         self.closed: bool = False
@@ -129,6 +133,8 @@ class EventLog:
         """Add an encoded chunk, unless the log has ended; return whether the producer may continue at once."""
         if self.ended:
             return False
+        if self.reported:
+            self.take_reported()
         if self.first_chunk_at is None:
             self.first_chunk_at = time.monotonic()
         pending = self._pending
@@ -140,6 +146,11 @@ class EventLog:
 
     def progress(self, value: bytes) -> None:
         """Add a progress event. Only logs that keep their events do, unless they are full."""
+
+    def take_reported(self) -> None:
+        """Add the progress that waits."""
+        while self.reported:
+            self.progress(one_line(self.reported.popleft()))
 
     async def room(self) -> None:
         """Yield to other tasks, then wait until there is room for another event."""

@@ -13,8 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -26,6 +25,7 @@ from ..http.responses import AnswerCutError, after_sending, headers_of, held_res
 from ..http.sse import one_line
 from .cancel_scope import CancelScope
 from .executor import Framing, abandon, call_in_thread, is_stream, must_await, outcome_of, produce, put_all
+from .reports import Reports
 from .subscriber import TICKS_UNHEARD, listen, taker_of
 from .transcript import Keeper, Transcript
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..handler import Callee
     from ..observability.recorder import InvocationRecorder
     from .executor import Outcome
-    from .store import Form, State
+    from .store import Answer, Form, State
     from .subscriber import Channel, Subscriber
     from .worker_threads import WorkerThreads
 
@@ -205,6 +205,8 @@ class Invocation(Transcript):
         Raises:
             Exception: Why it did not succeed.
         """
+        if self.durable:
+            self.report.take()
         if type(outcome) is bytes:
             self.form, self.streams = "value", self.wants == "stream"
             if self.typed:
@@ -216,6 +218,8 @@ class Invocation(Transcript):
             self.form, self.streams = "stream", self.wants != "json"
             self._wake_subscribers()
             self.context._extend_to(self.stream_timeout)
+            if self.durable:
+                self.log.reported = self.report.waiting
             framing = Framing(self._begin_events, typed=self.typed)
             await self.cancel_scope.run(produce(outcome, self.log, self.context, self._manager.workers, framing))
             if (framer := framing.framer) is None:
@@ -366,21 +370,15 @@ class Invocation(Transcript):
         sentence = "The invocation was cancelled: its caller stopped waiting."
         self.stop(InvocationCancelledError(sentence) if self.durable else ClientGoneError())
 
-    def report(self, value: bytes) -> None:
-        """Add a progress event, in any thread. Nothing is added after the end."""
-        task = self.cancel_scope.task
-        if task is None or self.ending is not None:
-            return
-        loop = task.get_loop()
-        try:
-            is_here = asyncio.get_running_loop() is loop
-        except RuntimeError:
-            is_here = False
-        if is_here:
-            self.log.progress(one_line(value))
-        else:
-            with suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(self.report, value)
+    @cached_property
+    def report(self) -> Reports:
+        """Takes its progress, in any thread."""
+        return Reports(self)
+
+    def _close(self, state: State, answer: Answer) -> None:
+        if self.durable:
+            self.report.take()
+        super()._close(state, answer)
 
     def on_queue(self) -> None:
         """Record that it waits in the queue."""
