@@ -14,6 +14,7 @@ import os
 import sqlite3
 import time
 import uuid
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -97,6 +98,7 @@ class SQLiteStore:
         self._bounds = bounds
         self._executor: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None  # of the executor's one thread
+        self._finalizer: weakref.finalize[..., SQLiteStore] | None = None
         self.failure: str | None = None
         self.instance_id: str | None = None
 
@@ -201,6 +203,9 @@ class SQLiteStore:
             reason = "another process uses it" if "locked" in str(error) else str(error)
             raise ConfigurationError(f"event_store {str(self._path)!r} cannot be used: {reason}.") from error
         self._database, self.failure, self.instance_id = database, None, instance_id
+        # An app whose lifespan nobody runs is closed by nobody, and Python 3.13 warns of databases that are left open.
+        self._finalizer = weakref.finalize(self, database.close)
+        self._finalizer.atexit = False
 
     def _may_pass(self, error: sqlite3.Error | OSError) -> bool:
         """Return whether the disk or the database is at fault, not the setting: then the agent starts without it."""
@@ -242,6 +247,8 @@ class SQLiteStore:
     def _close(self) -> None:
         database, self._database = self._database, None
         if database is not None:
+            if self._finalizer is not None:
+                self._finalizer.detach()
             with suppress(sqlite3.Error):
                 database.close()
 
