@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -77,7 +78,7 @@ async def own_events() -> AsyncIterator[bytes]:
 @contextmanager
 def agent(work: Work, **settings: Any) -> Iterator[tuple[str, Gate]]:
     app, gate = PPIOAgentRuntimeApp(AgentConfig(**{"heartbeat_seconds": 0.05, **settings})), Gate()
-    if asyncio.iscoroutinefunction(work):
+    if inspect.iscoroutinefunction(work):
 
         @app.entrypoint
         async def handler(payload: Any) -> Any:

@@ -148,7 +148,7 @@ class EventLog:
         """Add a progress event. Only logs that keep their events do, unless they are full."""
 
     def take_reported(self) -> None:
-        """Add the progress that waits."""
+        """Add the waiting progress reports."""
         while self.reported:
             self.progress(one_line(self.reported.popleft()))
 

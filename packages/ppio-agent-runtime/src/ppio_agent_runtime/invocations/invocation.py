@@ -372,7 +372,7 @@ class Invocation(Transcript):
 
     @cached_property
     def report(self) -> Reports:
-        """Takes its progress, in any thread."""
+        """Adds progress events to its log, from any thread."""
         return Reports(self)
 
     def _close(self, state: State, answer: Answer) -> None:

@@ -1,7 +1,8 @@
-"""Progress that an agent reports, on its way into the log of its invocation: from any thread, and in its place.
+"""Adds progress reports to the log of an invocation, from any thread, in order with its chunks.
 
-The loop is woken for what another thread reports. Code of the agent may go on before that: since Python 3.14 `await
-asyncio.to_thread(...)` goes on at once where the thread was fast. So before a chunk or the end is added, what waits is.
+For a report of another thread the loop is woken up, but the handler may continue before that: since Python 3.14 `await
+asyncio.to_thread(...)` returns without a turn of the loop if the thread was fast. So waiting reports are added before
+the next chunk, and before the invocation ends.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class Reporting(Protocol):
-    """What reports need of an invocation; see `invocation.Invocation`."""
+    """What `Reports` needs of an invocation."""
 
     cancel_scope: CancelScope
     ending: Ending | None
 
     @property
     def log(self) -> EventLog:
-        """Where they go."""
+        """Its events."""
 
 
 class Reports:
-    """Adds progress events to the log of an invocation, when it is called, in any thread. Nothing after the end.
+    """Adds progress events to the log when called, in any thread; after the end it ignores them.
 
     Attributes:
-        waiting: Reports that are in no log yet.
+        waiting: Reports that are not in the log yet, as JSON.
     """
 
     __slots__ = ("_invocation", "waiting")
@@ -60,7 +61,7 @@ class Reports:
                 loop.call_soon_threadsafe(self.take)
 
     def take(self) -> None:
-        """Add to the log what waits. Runs on the loop."""
+        """Add the waiting reports to the log. Runs on the loop."""
         if self.waiting and self._invocation.ending is None:
             log = self._invocation.log
             log.reported = self.waiting
