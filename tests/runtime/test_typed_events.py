@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppio_agent_models import (
+    CustomEvent,
     Interrupt,
     ReasoningMessageContentEvent,
     RunErrorEvent,
     RunFinishedEvent,
     RunOutcome,
+    StateSnapshotEvent,
     TextMessageContentEvent,
     ToolCallArgsEvent,
     ToolCallResultEvent,
@@ -341,3 +344,25 @@ print([name for name in sys.modules if any(unwanted in name for unwanted in name
 """
     finished_program = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished_program.stdout.strip() == "[]"
+
+
+@dataclass
+class Step:
+    name: str
+    _prompt: str = "of the system"
+
+
+def test_private_fields_are_not_told_in_events_either() -> None:
+    async def says() -> AsyncIterator[Any]:
+        yield "a"
+        yield StateSnapshotEvent(snapshot={"steps": [Step("x")]})
+        yield CustomEvent(name="step", value=Step("y"))
+        yield RunFinishedEvent(result=Step("z"))
+
+    with serving(says) as url:
+        events_told, value = invoke(url, {}, PROTOCOL_1 | EVENTS), invoke(url, {}, JSON)
+    told = [event.data for event in events_told.events]
+    assert [event["snapshot"] for event in told if "snapshot" in event] == [{"steps": [{"name": "x"}]}]
+    assert [event["value"] for event in told if "value" in event] == [{"name": "y"}]
+    assert value.result == {"name": "z"}
+    assert b"system" not in events_told.body

@@ -6,13 +6,16 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from ppio_agent_client import InvocationRequest, SerializationError
 from ppio_agent_client._core.json_codec import dump, load
+from ppio_agent_client._core.request_body import body_of
 
 values = st.recursive(
     st.none()
@@ -86,3 +89,26 @@ def test_deep_json_is_read_as_far_as_python_goes() -> None:
 def test_what_is_no_json_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         load(text)
+
+
+@dataclass
+class Turn:
+    text: str
+    _prompt: str = "of the system"
+
+
+class Around(BaseModel):
+    turn: Any
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (Turn("a"), {"text": "a"}),
+        ([Around(turn=Turn("a"))], [{"turn": {"text": "a"}}]),
+        ({"_id": 1, "turns": [Turn("\ud800")]}, {"_id": 1, "turns": [{"text": "\ud800"}]}),
+    ],
+)
+def test_private_fields_of_dataclasses_are_not_sent_and_keys_of_dicts_are(value: Any, sent: Any) -> None:
+    assert load(dump(value)) == sent
+    assert load(body_of(InvocationRequest(prompt="x", data={"value": value})))["data"] == {"value": sent}

@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from ._base import Contract
 from ._framing import EVENT_TYPES
+from ._private_fields import private_fields
 
 
 def _absent() -> Any:
@@ -31,7 +32,7 @@ class WireModel(Contract):
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object to send."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude=private_fields(self, "event"))
 
 
 class Interrupt(WireModel):

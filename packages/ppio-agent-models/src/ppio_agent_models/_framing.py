@@ -40,7 +40,10 @@ def as_event(value: object) -> Event | None:
         return value if isinstance(kind, str) and kind in EVENT_TYPES else None
     if not is_event_object(value):
         return None
-    dumped: Event = value.model_dump(mode="json", by_alias=True)  # type: ignore[attr-defined]
+    from ._private_fields import private_fields  # once there is an event
+
+    private = private_fields(value, "event")
+    dumped: Event = value.model_dump(mode="json", by_alias=True, exclude=private)  # type: ignore[attr-defined]
     return dumped
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr
 from typing_extensions import TypeVar
 
 from ._base import Contract
+from ._private_fields import private_fields
 
 Result = TypeVar("Result", default=Any)
 
@@ -50,7 +51,7 @@ class InvocationRequest(Contract):
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object to send: what was set, extra fields included."""
-        return self.model_dump(mode="json", exclude_unset=True)
+        return self.model_dump(mode="json", exclude_unset=True, exclude=private_fields(self, "request"))
 
 
 class InvocationResponse(Contract, Generic[Result]):

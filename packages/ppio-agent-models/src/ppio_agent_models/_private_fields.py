@@ -16,7 +16,7 @@ def private_fields(value: Any, path: str) -> dict[Any, Any] | None:
     """Return what pydantic's `exclude` takes to leave out all private fields in `value`; None where there is none.
 
     Args:
-        value: What pydantic has made JSON of already, so that it does not contain itself, and its iterators are used.
+        value: It does not contain itself.
         path: Its name, for the message of an error.
 
     Raises:
@@ -34,10 +34,7 @@ def private_fields(value: Any, path: str) -> dict[Any, Any] | None:
             raise SerializationError(f"{path} is a set of objects with private fields. Make it a list.")
         return None
     if isinstance(value, Iterator):
-        raise SerializationError(
-            f"{path} is an iterator, in which nobody can look for private fields. Make it a list, or its value one "
-            "without names that begin with an underscore."
-        )
+        raise SerializationError(f"{path} is an iterator, in which nobody can look for private fields. Make it a list.")
     if dataclasses.is_dataclass(value):
         fields = [(each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value)]
         return _parts(fields, path, of_object=True)

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from ppio_agent_models import SerializationError
+from ppio_agent_models._private_fields import private_fields
 
 _MAX_PATH_CHARS = 40
 
@@ -46,19 +47,26 @@ def load_or_text(body: bytes) -> Any:
 def dump(value: Any, *, name: str = "request") -> bytes:
     """Return `value` as JSON. Models, dataclasses, dates, sets and the like become their JSON forms, NaN becomes null.
 
+    Private fields of dataclasses (`_name`) are left out; keys of dicts are data, and stay.
+
     Raises:
         SerializationError: Something in it has no JSON form; the message names its path, from `name` on, and type.
     """
     import pydantic_core
 
     try:
-        return pydantic_core.to_json(value, inf_nan_mode="null", bytes_mode="base64")
+        data = pydantic_core.to_json(value, inf_nan_mode="null", bytes_mode="base64")
+        if b'"_' in data and (private := private_fields(value, name)):
+            return pydantic_core.to_json(value, exclude=private, inf_nan_mode="null", bytes_mode="base64")
+        return data
     except (ValueError, RecursionError):
         return _dump_slowly(value, name)
 
 
 def _dump_slowly(value: Any, name: str) -> bytes:
     try:
+        if (private := private_fields(value, name)) is not None:
+            value = _jsonable(value, private)
         return json.dumps(value, allow_nan=False, default=_jsonable).encode()
     except (TypeError, ValueError, RecursionError) as error:
         path, culprit = _culprit(value, name, 0) or (name, value)
@@ -75,10 +83,10 @@ def _reason(culprit: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__} has no JSON form; {told}"
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: Any, private: dict[Any, Any] | None = None) -> Any:
     import pydantic_core
 
-    return pydantic_core.to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64")
+    return pydantic_core.to_jsonable_python(value, exclude=private, inf_nan_mode="null", bytes_mode="base64")
 
 
 def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any] | None:
