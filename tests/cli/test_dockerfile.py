@@ -44,6 +44,7 @@ def test_each_instruction_stands_on_one_line_and_knows_its_own() -> None:
         ('COPY ["a b.txt", "/app/"]', ['COPY "a b.txt" /app/']),
         ("COPY --chown=me:us --link /src /app/", ["COPY --chown=me:us src /app/"]),
         ("ADD . .", ["COPY . ."]),
+        ("COPY ../a /../b/ ./c ..d .. /x/", [f"COPY {each} /x/" for each in ("a", "b/", "./c", "..d", ".")]),
         ('RUN ["echo", "a b"]', ["RUN echo 'a b'"]),
         ("RUN --mount=type=cache,target=/root/.cache pip list", ["RUN pip list"]),
         ("ENV A=1 B=2", ["ENV A=1 B=2"]),
@@ -103,6 +104,10 @@ def test_another_escape_sign_is_read() -> None:
         ("FROM a\nRUN <<EOF\nEOF\n", "Dockerfile:2: here-documents"),
         ("FROM a\nRUN --mount=type=secret,id=x cat\n", "Dockerfile:2: RUN --mount"),
         ("FROM a\nCOPY x\n", "Dockerfile:2: COPY needs"),
+        ("FROM a\nADD x.tar.gz /y\n", "Dockerfile:2: ADD of 'x.tar.gz' unpacks it"),
+        ("FROM a\nADD lib/*.TGZ /y\n", "Dockerfile:2: ADD of 'lib/*.TGZ' unpacks it"),
+        ("FROM a\nRUN\n", "Dockerfile:2: RUN needs something"),
+        ("FROM a\nWORKDIR \\\n\n", "Dockerfile:2: WORKDIR needs something"),
         ("FROM a\nSHELL bash\n", "Dockerfile:2: SHELL must be a list"),
         ("FROM a:$V\n", "Dockerfile:1: FROM uses $V, which has"),
         ("FROM python:3.12-alpine\n", "Dockerfile:1: 'python:3.12-alpine' lacks apt"),
@@ -194,14 +199,19 @@ def test_a_name_that_is_not_utf8_is_told_and_not_sent(tmp_path: Path) -> None:
 SECRETS = (
     ".aws/credentials", ".aws/config", ".netrc", ".npmrc", ".pypirc", "a/server.pem", "id_ed25519", ".env.local",
     "x.p12", ".docker/config.json", ".kube/config", ".git-credentials", "sub/secrets.toml", "Prod.KEY",
-    "terraform.tfstate",
+    "terraform.tfstate", "config/prod.env", ".envrc", "credentials.csv", "accessKeys.csv", "serviceAccountKey.json",
+    "client_secret_1.apps.googleusercontent.com.json", "mine-firebase-adminsdk-a1.json", ".cargo/credentials.toml",
+    "AuthKey_1.p8", ".config/gh/hosts.yml", ".config/gcloud/credentials.db", "prod.tfvars.json",
 )  # fmt: skip
-NO_SECRETS = (".env.example", "id_rsa.pub", "config.json", "keyboard.py", "credentials.py", "docs/config", "npmrc.md")
+NO_SECRETS = (
+    ".env.example", "id_rsa.pub", "config.json", "keyboard.py", "credentials.py", "docs/config", "npmrc.md", "env",
+    "environment.yml", "secrets.py", "src/hosts.yml", "prod.env.example", "service_account.py",
+)  # fmt: skip
 
 
 def test_files_that_look_like_secrets_are_named(tmp_path: Path) -> None:
     for name in (*SECRETS, *NO_SECRETS):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / ".dockerignore").write_text("\n")
     assert collect(tmp_path, ["."]).secrets == sorted(SECRETS)

@@ -34,15 +34,28 @@ DEFAULT_PATTERNS: Final = (
 """What is left out of a folder that has no `.dockerignore`: history, environments, caches, secrets."""
 _SECRET_NAMES: Final = frozenset(
     {
-        ".env", ".netrc", "_netrc", ".npmrc", ".yarnrc.yml", ".pypirc", "pip.conf", ".git-credentials", ".pgpass",
-        ".my.cnf", ".htpasswd", ".dockercfg", ".s3cfg", ".boto", ".vault-token", "credentials", "credentials.json",
-        "secrets.json", "secrets.yaml", "secrets.yml", "secrets.toml", "client_secret.json", "service-account.json",
-        "service_account.json", "application_default_credentials.json", "kubeconfig", "terraform.tfstate",
+        ".env", ".envrc", ".dev.vars", ".secrets", ".netrc", "_netrc", ".npmrc", ".yarnrc.yml", ".pypirc", "pip.conf",
+        ".git-credentials", ".pgpass", ".my.cnf", ".mylogin.cnf", ".htpasswd", ".dockercfg", ".s3cfg", ".boto",
+        ".vault-token", ".vault_pass", ".databrickscfg", ".terraformrc", ".modal.toml", "auth.json", "kaggle.json",
+        "local.settings.json", "accesstokens.json", "accesskeys.csv", "rootkey.csv", "kubeconfig", "terraform.tfstate",
+        "terraform.tfstate.backup", "application_default_credentials.json",
     }
 )  # fmt: skip
+_SECRET_STEMS: Final = re.compile(
+    r"(credentials?|secrets?|client_secret.*|service[-_]?account([-_]?key)?|.*-firebase-adminsdk-.*)"
+    r"(\.(json|ya?ml|toml|ini|csv|txt|db))?"
+)
 _SECRET_BEGINNINGS: Final = (".env.", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519")
-_SECRET_ENDINGS: Final = (".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".tfvars")
-_SECRET_PLACES: Final = frozenset({".docker/config.json", ".kube/config", ".aws/config"})
+_SECRET_ENDINGS: Final = (
+    ".env", ".pem", ".key", ".p8", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".tfvars", ".tfvars.json",
+    ".ovpn", ".agekey", ".kubeconfig",
+)  # fmt: skip
+_SECRET_PLACES: Final = frozenset(
+    {
+        ".docker/config.json", ".kube/config", ".aws/config", ".m2/settings.xml", "gh/hosts.yml", ".huggingface/token",
+        "huggingface/token", ".snowflake/config.toml",
+    }
+)  # fmt: skip
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 """What Python puts for the bytes of a name that is not UTF-8."""
 
@@ -194,6 +207,7 @@ def looks_secret(path: str) -> bool:
         return False
     return (
         name in _SECRET_NAMES
+        or _SECRET_STEMS.fullmatch(name) is not None
         or name.startswith(_SECRET_BEGINNINGS)
         or name.endswith(_SECRET_ENDINGS)
         or f"{folder.rpartition('/')[2]}/{name}" in _SECRET_PLACES

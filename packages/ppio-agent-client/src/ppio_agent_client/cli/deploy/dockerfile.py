@@ -26,6 +26,8 @@ _KEPT: Final = ("ENV", "USER", "WORKDIR")
 _FLAG: Final = re.compile(r"--(?P<name>[a-z-]+)(?:=(?P<value>\S+))?\s+")
 _HARMLESS_FLAGS: Final = {"RUN": ("network", "security"), "COPY": ("link",), "ADD": ("link",)}
 _OTHER_LIBC: Final = re.compile(r"(alpine|busybox)(:|$)|.*:(.*[-.])?(alpine|busybox)|scratch$")
+_ARCHIVE: Final = re.compile(r"\.(tar(\.\w+)?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
+"""What ADD unpacks, as far as a name says it."""
 _DIRECTIVE: Final = re.compile(r"#\s*(?P<name>\w+)\s*=\s*(?P<value>\S*)\s*")
 _VARIABLE: Final = re.compile(
     r"(?P<escape>[\\`])\$|\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?::?(?P<operator>[-+?])(?P<word>[^}]*))?\})"
@@ -150,6 +152,8 @@ class _Reader:
         """
         line, keyword, value = instruction[:3]
         build = self._build
+        if not value:
+            raise ValueError(tr("{keyword} needs something behind it", keyword=keyword))
         if keyword == "FROM":
             build.image = self._image(value)
         elif keyword == "ARG":
@@ -252,7 +256,14 @@ class _Reader:
                         source=one,
                     )
                 )
-            step = Instruction(line, "COPY", " ".join([*flags, "{}", _quoted(target)]), one.lstrip("/") or ".")
+            if keyword == "ADD" and _ARCHIVE.search(one):
+                raise ValueError(
+                    tr(
+                        "ADD of {source!r} unpacks it, which the platform does not; use COPY, and RUN tar -xf",
+                        source=one,
+                    )
+                )
+            step = Instruction(line, "COPY", " ".join([*flags, "{}", _quoted(target)]), _in_folder(one))
             self._build.instructions.append(step)
 
     def _command(self, value: str) -> str:
@@ -309,6 +320,12 @@ class _Reader:
 def _instruction(line: int, text: str) -> Instruction:
     keyword, *rest = text.split(None, 1)
     return Instruction(line, keyword.upper(), rest[0].strip() if rest else "")
+
+
+def _in_folder(source: str) -> str:
+    """Return a source relative to the folder, which to Docker is the root of all paths."""
+    root = re.match(r"(/|\.\.(/|$))(\.{0,2}(/|$))*", source)
+    return source if root is None else source[root.end() :] or "."
 
 
 def _refuse_here_documents(value: str) -> None:
