@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+from pathlib import Path
 
 import aiohttp
 import httpx
@@ -19,6 +21,7 @@ from ppio_agent_client import (
     IdleTimeoutError,
     NetworkError,
     PPIOAgentRuntimeError,
+    SyncAgentRuntimeClient,
     TotalTimeoutError,
 )
 from ppio_agent_client._async.transport import translated
@@ -124,14 +127,30 @@ def test_there_is_one_tls_context_per_process() -> None:
     assert tls_context() is tls_context()
 
 
-@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"])
 async def test_certificates_that_are_not_there_are_said_at_once(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv(variable, "/nowhere/at/all")
     tls_context.cache_clear()
     try:
         async with AgentRuntimeClient() as client:
-            with pytest.raises(ConfigurationError, match=f"{variable} is '/nowhere/at/all'"):
+            with pytest.raises(ConfigurationError, match=f"('/nowhere/at/all'.*|){variable}"):
                 await client.attach("http://127.0.0.1:1").invoke("x")
     finally:
         tls_context.cache_clear()
+
+
+def test_one_of_several_certificate_folders_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join(["/nowhere/at/all", str(tmp_path)]))
+    tls_context.cache_clear()
+    try:
+        assert tls_context() is not None
+    finally:
+        tls_context.cache_clear()
+
+
+@pytest.mark.parametrize("host", ["a..example", "a" * 64 + ".example"])
+def test_a_host_name_that_is_not_valid_is_said(host: str) -> None:
+    with SyncAgentRuntimeClient() as client, pytest.raises(ConfigurationError, match="the host name is not valid"):
+        client.attach(f"http://{host}").invoke("x")

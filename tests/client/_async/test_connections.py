@@ -134,7 +134,7 @@ async def test_a_large_request_and_a_large_answer_go_through() -> None:
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br", "gzip, gzip"])
 async def test_a_coding_that_is_not_known_is_named(coding: str) -> None:
     async with attached(answering(answer(b"???", headers={"Content-Encoding": coding})), max_retries=0) as (_, session):
         with pytest.raises(NetworkError, match=coding):

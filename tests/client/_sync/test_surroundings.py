@@ -68,6 +68,23 @@ def test_a_web_page_is_never_quoted_as_the_agents_words() -> None:
             assert not caught.value.retryable
 
 
+def test_a_web_page_is_neither_a_result_nor_a_healthy_ping() -> None:
+    with attached(answering(page("200 OK"))) as (server, session):
+        with pytest.raises(NetworkError, match="200 and a web page") as caught:
+            session.invoke("x")
+        with pytest.raises(NetworkError, match="web page"):
+            session.ping()
+        with pytest.raises(NetworkError, match="web page"):
+            [chunk for chunk in session.stream("x")]
+    assert not caught.value.retryable
+    assert len(server.requests) == 3
+
+
+def test_a_page_that_an_agent_returns_is_its_result() -> None:
+    with attached(answering(page("200 OK", **{"PPIO-Agent-Protocol": "1"}))) as (_, session):
+        assert (session.invoke("x")).result == PAGE.decode()
+
+
 def test_the_agents_own_502_is_its_own() -> None:
     own = answer(b'{"error":"upstream","error_type":"AgentError"}', "502 x", {"PPIO-Agent-Protocol": "1"})
     with attached(answering(own)) as (_, session):
@@ -102,6 +119,20 @@ def test_a_proxy_that_says_nothing_is_left_after_the_time_to_connect(scheme: str
             session = client.attach("https://agent.example")
             with pytest.raises(ConnectTimeoutError) as caught:
                 session.invoke("x", stream=way == "stream")
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("said", [b"\x05", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_a_proxy_that_does_not_speak_socks_is_named(said: bytes) -> None:
+    def answer_oddly(caller: Caller) -> None:
+        caller.send(said)
+        caller.wait_until_gone()
+
+    with raw_server(answer_oddly) as proxy:
+        config = ClientConfig(proxy=proxy.url.replace("http", "socks5", 1), max_retries=0)
+        with SyncAgentRuntimeClient(config=config) as client:
+            with pytest.raises(NetworkError, match="does not answer as a SOCKS proxy does") as caught:
+                client.attach("https://agent.example").invoke("x")
     assert caught.value.retryable
 
 

@@ -254,13 +254,17 @@ class Elsewhere:
 
 
 def _unknown_coding(response: httpx.Response) -> str | None:
-    """Return the content coding of a body if httpx can't decode it (RFC 9110, section 8.4)."""
+    """Return the content coding of a body if httpx can't decode it (RFC 9110, section 8.4), or if there are several.
+
+    A body that is compressed twice can exceed any limit before its size is known.
+    """
     coding = response.headers.get("content-encoding")
     if coding is None:
         return None
     asked = f"identity, gzip, deflate, {response.request.headers.get('accept-encoding', '')}"
     known = {name.partition(";")[0].strip() for name in asked.lower().split(",")}
-    return None if {name.strip() for name in coding.lower().split(",")} <= known else coding
+    codings = [name.strip() for name in coding.lower().split(",")]
+    return None if set(codings) <= known and sum(name != "identity" for name in codings) <= 1 else coding
 
 
 def _limits(most: int, most_idle: int) -> httpx.Limits:
@@ -289,7 +293,10 @@ def translated(error: Exception, call: Call, limits: Limits, *, began: bool) -> 
         return None
     reason = str(error) or type(error).__name__
     if isinstance(error, UnicodeError):
-        reason = "a header is not ASCII"
+        is_header = isinstance(error, UnicodeEncodeError) and error.encoding == "ascii"
+        reason = "a header is not ASCII" if is_header else f"the host name is not valid ({reason})"
+    elif type(error).__module__.startswith("socksio."):
+        reason = f"the proxy does not answer as a SOCKS proxy does ({reason})"
     elif failure is Failure.IMPOSSIBLE and type(error).__name__ == "ProxyError":
         reason = f"the proxy responded with {reason}; check ClientConfig(proxy=...) or HTTPS_PROXY, password included"
     return failed(failure, reason, call.where, limits, io.now())

@@ -128,6 +128,8 @@ def failure_of(error: BaseException, *, began: bool) -> Failure | None:
         return Failure.IMPOSSIBLE
     if _is_untrusted(error):
         return Failure.UNTRUSTED
+    if type(error).__module__.startswith("socksio."):  # a proxy that does not speak SOCKS; httpx lets it through
+        return Failure.NEVER_SENT
     names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ in {"httpx", "httpx2"}]
     if "ReadTimeout" in names:
         return Failure.SILENT if began else Failure.NO_BEGIN

@@ -58,6 +58,7 @@ _BY_STATUS: dict[int, type[PPIOAgentRuntimeError]] = {
 _GATEWAYS = frozenset({407, 502, 504})
 _SOMEBODY = "a gateway or proxy before the agent"
 _SERVER = re.compile(r"[\w./ -]{1,40}")
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _REFUSALS = frozenset({"RateLimitedError", "UnavailableError", "DrainingError", "SessionBusyError"})
 _BUSY_WORDS = frozenset({"healthybusy", "busy", "working"})
 _UNHEALTHY_WORDS = frozenset({"unhealthy", "down", "error", "false"})
@@ -66,8 +67,9 @@ _UNHEALTHY_WORDS = frozenset({"unhealthy", "down", "error", "false"})
 def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: float) -> models.InvocationResponse:
     """Return an agent's response.
 
-    A successful body without an envelope, from another kind of agent, becomes the result unchanged. Names in `headers`
-    are in lower case; `unix_now` is for a `Retry-After` that is a date.
+    A successful body without an envelope, from another kind of agent, becomes the result unchanged, except a web page,
+    which is from another server. Names in `headers` are in lower case; `unix_now` is for a `Retry-After` that is a
+    date.
 
     Raises:
         PPIOAgentRuntimeError: The response is an error; the class says which.
@@ -77,6 +79,7 @@ def response_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_no
         raise error_of(status, headers, value, unix_now=unix_now)
     envelope = envelope_of(value)
     if envelope is None:
+        _refuse_page(status, headers, value)
         return models.InvocationResponse(result=value, metadata=_only_request_id(headers))
     if envelope.status == "error":
         raise error_of(status, headers, value, unix_now=unix_now)
@@ -160,6 +163,13 @@ def error_of(status: int, headers: Mapping[str, str], value: Any, *, unix_now: f
         return error_from_envelope(described, status, headers, unix_now=unix_now)
     envelope = value if isinstance(value, dict) else {"error": _quoted(value)}
     return error_from_envelope(envelope, status, headers, unix_now=unix_now)
+
+
+def _refuse_page(status: int, headers: Mapping[str, str], value: Any) -> None:
+    """Raise for a web page with a success status, such as a login form, unless it is from an agent of protocol 1."""
+    is_html = headers.get("content-type", "").partition(";")[0].strip().lower() in _PAGES
+    if status != 503 and is_html and not speaks_protocol(headers) and (other := _who_else(status, headers, value)):
+        raise NetworkError(other, status_code=status, request_id=request_id_of(headers))
 
 
 def _who_else(status: int, headers: Mapping[str, str], value: Any) -> str:
@@ -287,11 +297,12 @@ def ping_of(status: int, headers: Mapping[str, str], body: bytes, *, unix_now: f
     """Return the health of an agent. 503 is Unhealthy; 200 is Healthy, unless its status says otherwise.
 
     Raises:
-        PPIOAgentRuntimeError: The response is not about health: no such route, no permission.
+        PPIOAgentRuntimeError: The response is not about health: no such route, no permission, a web page.
     """
     value = json_codec.load_or_text(body)
     if status != 503 and not 200 <= status < 300:
         raise error_of(status, headers, value, unix_now=unix_now)
+    _refuse_page(status, headers, value)
     said = value if isinstance(value, dict) else {"status": value}
     health = models.PingStatus.UNHEALTHY if status == 503 else _ping_status(said.get("status"))
     try:

@@ -100,9 +100,11 @@ def tls_context() -> ssl.SSLContext:
         import certifi
 
         file = certifi.where()
-    elif not file and folder and not os.path.isdir(folder):  # noqa: PTH112  # pathlib delays each start
+    elif not file and folder and not any(map(os.path.isdir, folder.split(os.pathsep))):
         raise ConfigurationError(f"SSL_CERT_DIR is {folder!r}, which is not a directory")
     try:
         return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
     except OSError as error:
+        if (log := os.environ.get("SSLKEYLOGFILE")) and error.filename == log:
+            raise ConfigurationError(f"cannot write to {log!r} (SSLKEYLOGFILE): {error.strerror}") from error
         raise ConfigurationError(f"cannot read certificates from {file!r} (SSL_CERT_FILE): {error}") from error

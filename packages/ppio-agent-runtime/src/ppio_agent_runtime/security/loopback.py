@@ -56,13 +56,11 @@ class LoopbackGuard:
         return None
 
 
-def _host_of(url: str) -> str | None:
+def _host_of(url: str) -> str:
     try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:  # brackets without an address in them, or a port that is no number
-        return None
-    return parts.hostname
+        return urlsplit(url).hostname or ""
+    except ValueError:  # brackets without an address in them
+        return ""
 
 
 def _is_loopback(host: str | None) -> bool:
