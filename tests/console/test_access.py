@@ -95,6 +95,7 @@ def test_axe_finds_nothing_in_any_view(
     console.wait_for_status(turn, "interrupted")
     turn.get_by_text("get_weather").click()
     turn.get_by_text("Thoughts").click()
+    console.wait_for_status(console.send("the same table and code again"), "done")
     found = {"Conversation": axe(console.page)}
     for view in VIEWS[1:]:
         console.go(view)
@@ -144,7 +145,8 @@ def test_nothing_is_wider_than_a_phone(
 def test_the_page_is_used_by_keyboard_alone(console: Console) -> None:
     console.serve(plain())
     keyboard = console.page.keyboard
-    console.log.focus()
+    console.page.locator("#message:focus").wait_for()
+    keyboard.press("Escape")  # leaves the box
     keyboard.press("/")
     console.page.locator("#message:focus").wait_for()
     keyboard.type("hello n ? g e")
@@ -170,6 +172,10 @@ def test_the_page_is_used_by_keyboard_alone(console: Console) -> None:
     keyboard.press("n")
     console.send("still in this session")
     assert console.turns.count() == 2
+    console.button("Edit").last.click()
+    keyboard.press("Escape")
+    assert console.page.get_by_text("Editing").count() == 0
+    assert not console.box.input_value()
 
 
 def test_the_page_speaks_the_language_of_the_browser(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +73,18 @@ def test_the_page_streams_stops_and_comes_back_through_the_command_line(console:
     assert afar.runs.value == 2
 
 
+def test_a_call_that_is_copied_goes_to_the_agent_itself(console: Console, afar: Weather) -> None:
+    afar.gate.open()
+    console.wait_for_status(console.send("the weather?"), "done")
+    sent = afar.runs.value
+    console.go("Run")
+    curl = console.page.get_by_role("group", name="Code, bash").inner_text()
+    assert console.page.url.split("/#")[0] not in curl
+    done = subprocess.run(["sh", "-c", curl], env={**os.environ, "PPIO_TOKEN": KEY}, capture_output=True, check=True)
+    assert b"event: done" in done.stdout
+    assert afar.runs.value == sent + 1
+
+
 def test_the_page_shows_runs_and_service_of_an_agent_elsewhere(console: Console, afar: Weather) -> None:
     afar.gate.open()
     console.wait_for_status(console.send("book the weather"), "interrupted")
@@ -113,6 +127,10 @@ def test_the_page_of_a_new_sandbox_and_of_a_running_session(console: Console, cl
         console.open(url)
         console.wait_for_status(console.send("count 3"), "done")
         assert console.turns.first.get_by_text("0 1 2").count() == 1
+        console.go("Run")
+        curl = console.page.get_by_role("group", name="Code, bash").inner_text()
+        done = subprocess.run(["sh", "-c", curl], capture_output=True, check=True)  # through the command's port
+        assert b"event: done" in done.stdout
         console.go("Service")
         console.page.get_by_text("Settings are shown only for agents with debug on.").wait_for()
         (sandbox,) = SyncLocalSandboxProvider(cli.home).list_sandboxes()
@@ -120,7 +138,8 @@ def test_the_page_of_a_new_sandbox_and_of_a_running_session(console: Console, cl
             console.page.goto("about:blank")
             console.open(again)
             console.wait_for_status(console.send("heard"), "done")
-            assert "2" in console.turns.first.inner_text()
+            heard = console.turns.first.get_by_role("group", name="Value").inner_text()
+            assert heard == "3"  # from the page, from curl, and this
             console.page.goto("about:blank")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.support.gates import eventually
 
 from .agents import plain, typed
 
@@ -81,8 +84,9 @@ def test_what_the_agent_refuses_is_said_at_the_field(console: Console) -> None:
     form.get_by_role("textbox", name="name").fill("A")
     form.get_by_role("spinbutton", name="amount").fill("11")
     console.button("Send").click()
-    name = form.get_by_role("textbox", name="name")
+    name = form.get_by_role("textbox", name=re.compile("2 . 20 characters"))
     form.get_by_text("String should have at least 2 characters").wait_for()
+    eventually(lambda: bool(name.evaluate("field => field === document.activeElement")), "the field has the focus")
     assert name.get_attribute("aria-invalid") == "true"
     described = (name.get_attribute("aria-describedby") or "").split()
     assert "String should have at least 2 characters" in console.page.locator(f"#{described[-1]}").inner_text()

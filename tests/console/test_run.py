@@ -15,7 +15,7 @@ import pytest
 
 from ppio_agent_runtime import AgentConfig, PPIOAgentRuntimeApp
 
-from .agents import Weather
+from .agents import Weather, failing
 
 if TYPE_CHECKING:
     from .console import Console
@@ -110,6 +110,18 @@ def test_a_run_in_the_background_is_listed_with_its_progress_and_cancelled(conso
     console.wait_for_status(console.turns.first, "stopped")
 
 
+def test_a_run_that_failed_before_its_first_event_keeps_its_headers(console: Console) -> None:
+    console.allowed.append("500")
+    console.serve(failing())
+    turn = console.send("early")
+    console.wait_for_status(turn, "failed")
+    turn.get_by_role("button", name="Events", exact=True).click()
+    console.page.get_by_text("The run failed before its first event.").wait_for()
+    console.go("Run")
+    assert "x-ppio-invocation-id" in console.page.get_by_role("region", name="Response headers · HTTP 500").inner_text()
+    assert all(len(fact(console, name)) > 1 for name in ("Run id", "Request id", "Ended"))
+
+
 def test_a_run_that_somebody_else_began_is_watched(console: Console, weather: Weather) -> None:
     url = console.page.url.split("#", maxsplit=1)[0]
     httpx.post(f"{url}invocations", json={"prompt": "from afar"}, headers={"Prefer": "respond-async"})
@@ -128,11 +140,18 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(console: Console) -> None:
     weather = Weather(PPIOAgentRuntimeApp(AgentConfig(debug=True, api_keys=[key])))
     weather.gate.open()
     console.serve(weather.app)
+    console.page.keyboard.press("Escape")
+    console.go("Service")  # what it reads now and then does not ask again
+    console.page.get_by_text("Settings are shown only for agents with debug on.").wait_for()
+    console.button("Enter the key").click()
     console.page.get_by_label("API key").fill("wrong")
     console.button("Use this key").click()
     console.page.get_by_text("The agent refused this key.").wait_for()
     console.page.get_by_label("API key").fill(key)
     console.button("Use this key").click()
+    console.page.get_by_role("region", name="Settings").get_by_text("argument").first.wait_for()
+    assert console.button("Enter the key").count() == 0
+    console.go("Conversation")
     console.wait_for_status(console.send("the weather?"), "done")
     console.go("Run")
     page = console.page

@@ -12,7 +12,15 @@ from tests.support.middleware import serving
 pytestmark = pytest.mark.contract
 
 FOREIGN_ORIGINS = ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1.evil.example", ""]
-FOREIGN_HOSTS = ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "192.0.2.1", "[", ""]
+FOREIGN_HOSTS = [
+    "evil.example",
+    "evil.example:8080",
+    "127.0.0.1.evil.example",
+    "192.0.2.1",
+    "[",
+    "",
+    "127.0.0.1:8080.evil.example",
+]
 OWN = ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080", "agent.localhost:3000"]
 KEY = "key-of-16-letters"
 

@@ -42,6 +42,7 @@ INSTEAD = {
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```\n", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"\s+#.*|(?<=\S) {2,}.*|(?<=<)[^>]+(?=>)")
 """What is translated in commands and in the layout of the repository: what a line is, and what to put in a place."""
+_NO_PROSE = re.compile(r"\0\d+|`[^`]+`|\]\([^)]*\)")
 
 
 class Section(NamedTuple):
@@ -52,6 +53,7 @@ class Section(NamedTuple):
     rows: int
     items: int
     pictures: int
+    numbers: set[str]
     names: set[str]
 
 
@@ -73,6 +75,7 @@ def sections(page: Path) -> dict[str, Section]:
             rows=len(re.findall(r"^\|", body, re.MULTILINE)),
             items=len(re.findall(r"^(?:-|\d+\.) ", body, re.MULTILINE)),
             pictures=body.count("!["),
+            numbers=set(re.findall(r"\d[\d,.]*(?<=\d)", _NO_PROSE.sub("", body))),
             names={" ".join(name.split()) for name in re.findall(r"`([^`]+)`", body)},
         )
     return found

@@ -56,11 +56,13 @@ class LoopbackGuard:
         return None
 
 
-def _host_of(url: str) -> str:
+def _host_of(url: str) -> str | None:
     try:
-        return urlsplit(url).hostname or ""
-    except ValueError:  # brackets without an address in them
-        return ""
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # brackets without an address in them, or a port that is no number
+        return None
+    return parts.hostname
 
 
 def _is_loopback(host: str | None) -> bool:

@@ -185,6 +185,14 @@ def _build_file(agent: Agent) -> BuildFile:
     for name in DOCKERFILES:
         if (agent.folder / name).is_file():
             return read_dockerfile(read_text(agent.folder / name), source=name)
+    if not (agent.folder / "requirements.txt").is_file():
+        raise ConfigurationError(
+            tr(
+                "there is no requirements.txt in {folder}, and no Dockerfile: deploy has to know what to install. List "
+                "the agent's packages in requirements.txt, ppio-agent-runtime among them",
+                folder=agent.folder.resolve(),
+            )
+        )
     text = (files("ppio_agent_client.cli") / "_templates" / "common" / "Dockerfile").read_text(encoding="utf-8")
     build = read_dockerfile(text, source=tr("the Dockerfile of `init`"))
     build.notes[:] = [tr("There is no Dockerfile in the folder; the one that `ppio-agent init` writes is used.")]

@@ -22,7 +22,8 @@ class Agent extends Observable {
 
   get name() {
     const named = this.settings?.settings.find((each) => each.name === "agent_name" && each.origin !== "default");
-    return named?.value ?? this.settings?.name ?? this.settings?.agent ?? null;
+    const elsewhere = this.target ? new URL(this.target).host : null;
+    return named?.value ?? this.settings?.name ?? this.settings?.agent ?? elsewhere;
   }
 
   get status() {

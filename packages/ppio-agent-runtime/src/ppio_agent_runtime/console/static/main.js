@@ -36,7 +36,8 @@ function Head() {
     <div class="status" role="status" title=${agent.pings.at(-1)?.message ?? ""}><span class=${`dot ${status}`} aria-hidden="true"></span>
       ${t(`status_${status}`)}${running ? ` · ${t("running_count", { n: running })}` : ""}${ui.notice ? ` · ${ui.notice}` : ""}</div>
     <nav aria-label=${t("views")}>${VIEWS.map((view) => html`<a key=${view} href=${`#${view}`} aria-current=${view === ui.view ? "page" : undefined}>${t(view)}</a>`)}</nav>
-    <button type="button" class="small quiet" aria-label=${t("shortcuts")} title=${t("shortcuts")} onClick=${() => ui.set({ sheet: "keys" })}>?</button></header>`;
+    <button type="button" class="small quiet" aria-label=${t("shortcuts")} title=${t("shortcuts")} onClick=${() => ui.set({ sheet: "keys" })}>?</button>
+    ${agent.isLocked ? html`<p class="warning locked">${t("key_title")} <button type="button" class="small" onClick=${() => agent.unlock()}>${t("key_enter")}</button></p>` : null}</header>`;
 }
 
 function Sheet() {

@@ -38,12 +38,12 @@ class Metrics extends Observable {
 
   /** Take a sample. */
   async look() {
-    if (!agent.reachable || (this.isTold === false && this.#refusedBy === agent.instance)) return;
+    if (!agent.reachable || agent.isLocked || (this.isTold === false && this.#refusedBy === agent.instance)) return;
     const response = await request("metrics").catch(() => null);
     if (response === null) return;
     this.isTold = response.ok;
     if (response.ok) this.samples = [...this.samples, { at: now(), values: parse(await response.text()) }].slice(-MAX_SAMPLES);
-    else if (!agent.isLocked) this.#refusedBy = agent.instance;
+    else if (response.status !== 401) this.#refusedBy = agent.instance;
     this.changed();
   }
 }

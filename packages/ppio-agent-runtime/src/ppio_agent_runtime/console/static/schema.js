@@ -112,14 +112,14 @@ function matches(value, schema, root) {
 /** Return what a user is told about a field's limits: `1 – 10`, `≤ 80 characters`. */
 export function limitsOf(schema) {
   const limits = [
-    [schema.minimum ?? schema.exclusiveMinimum, schema.maximum ?? schema.exclusiveMaximum, "{n}"],
-    [schema.minLength, schema.maxLength, t("limit_characters")],
-    [schema.minItems, schema.maxItems, t("limit_items")],
+    [schema.minimum ?? schema.exclusiveMinimum, schema.maximum ?? schema.exclusiveMaximum, null],
+    [schema.minLength, schema.maxLength, "limit_characters"],
+    [schema.minItems, schema.maxItems, "limit_items"],
   ];
-  const [least, most, text] = limits.find(([low, high]) => low !== undefined || high !== undefined) ?? [];
-  if (text === undefined) return schema.pattern ?? "";
+  const [least, most, word] = limits.find(([low, high]) => low !== undefined || high !== undefined) ?? [];
+  if (word === undefined) return schema.pattern ?? "";
   const range = most === undefined ? `≥ ${least}` : least === undefined ? `≤ ${most}` : `${least} – ${most}`;
-  return text.replace("{n}", range);
+  return word === null ? range : t(word, { n: range });
 }
 
 /** Return the errors of a refused payload by field, as the agent's sentence has them: `a.b: Input should be …`. */

@@ -51,6 +51,13 @@ class Sessions extends Observable {
     return this.#all().find((run) => run.record.key === key) ?? null;
   }
 
+  /** What the runs of the session tell of a tool call together: one that was asked about ends in the run of the answer. */
+  toolCall(id) {
+    const parts = this.shown.map((run) => run.view.open.get(`tool:${id}`)).filter(Boolean);
+    const told = (field) => parts.map((part) => part[field]).find((value) => value !== undefined && value !== "");
+    return { name: told("name"), args: told("args"), result: told("result") };
+  }
+
   async open(id) {
     if (id === undefined) return this.create();
     if (!this.runs.has(id)) await this.#load(id);

@@ -128,7 +128,6 @@ export function Composer() {
     </div>
     ${problem ? html`<p class="error" role="alert">${problem}</p>` : null}
     ${agent.reachable ? null : html`<p class="warning" role="status">${t("restarting")}</p>`}
-    ${agent.isLocked ? html`<p class="warning">${t("key_title")} <button type="button" class="small" onClick=${() => agent.unlock()}>${t("key_enter")}</button></p>` : null}
     <${Files} files=${draft.files} onRemove=${(index) => set({ files: draft.files.filter((_, at) => at !== index) })} />
     <div class="row">
       ${mode === "form"

@@ -7,6 +7,7 @@ import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { initial, missing } from "../schema.js";
 import { sessions } from "../sessions.js";
+import { focusBox } from "../ui.js";
 import { pretty } from "./parts.js";
 
 export function Interrupts({ run }) {
@@ -17,7 +18,9 @@ export function Interrupts({ run }) {
     const next = { ...answers, [interrupt.id]: { answer: { interrupt_id: interrupt.id, ...given }, text } };
     setAnswers(next);
     const all = interrupts.map((each) => next[each.id]);
-    if (all.every(Boolean)) sessions.answer(run, all.map((each) => each.answer), all.map((each) => each.text).join(" · "));
+    if (!all.every(Boolean)) return;
+    sessions.answer(run, all.map((each) => each.answer), all.map((each) => each.text).join(" · "));
+    focusBox();
   };
   return interrupts.map((each) => html`<${Guarded} key=${each.id} interrupt=${each} answered=${answers[each.id]?.text} onAnswer=${answer} />`);
 }
@@ -60,7 +63,7 @@ function Interrupt({ interrupt, answered, onAnswer }) {
     if (button) button.click();
   };
   return html`<section class="interrupt" role="group" tabindex="0" aria-label=${title} onKeyDown=${keys}>
-    <p class="sub">${title}</p>${metadata ? html`<${Code} text=${pretty(metadata)} language="json" label=${t("details")} />` : null}
+    <p class="sub">${title}</p>${saysMore(metadata, title) ? html`<${Code} text=${pretty(metadata)} language="json" label=${t("details")} />` : null}
     ${answered ? html`<p class="hint">${answered}</p>` : html`<form noValidate onSubmit=${answer}>
       ${as === "form" ? html`<${Form} schema=${schema} root=${schema} value=${value} onChange=${setValue} errors=${errors} invalid=${invalid} label=${t("answer")} />` : null}
       ${as === "json" ? html`<${JSONField} title=${t("answer")} value=${value} onChange=${setValue} required=${true} context=${{ id, invalid, errors }} />` : null}
@@ -69,6 +72,13 @@ function Interrupt({ interrupt, answered, onAnswer }) {
         <button type="button" class="reject" onClick=${reject}>${t("reject")}</button>
         ${as === "json" && asks ? html`<button type="button" onClick=${() => show("form")}>${t("mode_form")}</button>` : null}
         ${as === "json" ? null : html`<button type="button" onClick=${() => show("json")}>${t(asks ? "mode_json" : "edit_answer")}</button>`}</div></form>`}</section>`;
+}
+
+/** Say whether metadata tells more than the question: a framework's may be nothing but that again. */
+function saysMore(metadata, title) {
+  const { value, ...rest } = metadata ?? {};
+  const said = [JSON.stringify(title), JSON.stringify({ message: title }), undefined];
+  return Object.keys(rest).length > 0 || !said.includes(JSON.stringify(value));
 }
 
 /** Say whether a schema asks for yes or no: a boolean, or an object of which one boolean is all that is required. */

@@ -6,6 +6,7 @@ import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { Markdown } from "../markdown.js";
 import { isContainer } from "../patch.js";
+import { sessions } from "../sessions.js";
 import { Fold } from "./fold.js";
 
 const IMAGE = /^image\/[\w.+-]+$/;
@@ -29,14 +30,15 @@ function Reasoning({ part, isOver }) {
 }
 
 function Tool({ part, isOver }) {
-  const waits = part.result === undefined;
-  const took = part.endAt === null ? "" : span(part.endAt - part.at);
-  const summary = html`<span class="tool-name">${part.name || t("tool")}</span> <span class="mono cut">${oneLine(part.args, 100)}</span>
-    ${waits ? html`<span class="hint"> ${isOver ? t("no_result") : "…"}</span>` : html`<span class="mono cut"> → ${oneLine(contentText(part.result), 100)}</span>`}
+  const { name = t("tool"), args = "", result } = part.name && part.result !== undefined ? part : sessions.toolCall(part.id);
+  const waits = result === undefined;
+  const took = part.endAt === null || !part.name ? "" : span(part.endAt - part.at);
+  const summary = html`<span class="tool-name">${name}</span> <span class="mono cut">${oneLine(args, 100)}</span>
+    ${waits ? html`<span class="hint"> ${isOver ? t("no_result") : "…"}</span>` : html`<span class="mono cut"> → ${oneLine(contentText(result), 100)}</span>`}
     <span class="took">${took}</span>`;
   return html`<${Fold} className="tool" summary=${summary}>${() => html`
-    <p class="sub">${t("arguments")}</p><${Code} text=${pretty(part.args)} language="json" label=${t("arguments")} isOver=${isOver} />
-    ${waits ? null : html`<p class="sub">${t("result")}</p><${Content} content=${part.result} label=${t("result")} />`}`}</${Fold}>`;
+    <p class="sub">${t("arguments")}</p><${Code} text=${pretty(args)} language="json" label=${t("arguments")} isOver=${isOver} />
+    ${waits ? null : html`<p class="sub">${t("result")}</p><${Content} content=${result} label=${t("result")} />`}`}</${Fold}>`;
 }
 
 /** What a tool returned: text, or parts of which some may be images. */

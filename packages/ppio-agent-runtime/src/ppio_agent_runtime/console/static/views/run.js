@@ -32,7 +32,7 @@ export function usePolled(path) {
   const { settings, isLoaded } = useObservable(agent);
   const [value, setValue] = useState(undefined);
   const isTold = settings !== null;
-  const read = () => getJSON(path).then(setValue, () => setValue(null));
+  const read = () => getJSON(path).then(setValue, (error) => error.status >= 400 && error.status < 500 && setValue(null));
   useEffect(() => {
     if (!isTold) return undefined;
     read();
