@@ -11,6 +11,7 @@ import pytest
 
 from ppio_agent_client import AgentError, ConfigurationError
 from ppio_agent_client.testing import Cut, Delay, FakeAgent, Progress
+from ppio_agent_models import ToolCallStartEvent
 
 
 async def sse(agent: FakeAgent, **options: Any) -> list[bytes]:
@@ -117,3 +118,38 @@ def test_leaving_a_blocking_stream_ends_its_thread(fake_agent: FakeAgent) -> Non
         assert next(iter(body)).startswith(b"id: fake-1:1\n")
         body.close()  # type: ignore[attr-defined]
     assert [thread.name for thread in threading.enumerate() if thread.name == "ppio-agent-client"] == []
+
+
+def test_typed_events_of_an_agent_that_has_none_are_passed_on_framed(fake_agent: FakeAgent) -> None:
+    fake_agent.will_stream("a", Progress(1), "b")
+    with fake_agent.sync_client() as client:
+        session = client.attach(fake_agent.url)
+        lines = [json.loads(line) for line in b"".join(session.events("x").ndjson()).splitlines()]
+        after_a = next(line["event_id"] for line in lines if line["event_id"])
+        rest = [json.loads(line) for line in b"".join(session.events("x", last_event_id=after_a).ndjson()).splitlines()]
+    assert [
+        (line["kind"], (line["data"] or {}).get("type") if line["kind"] == "chunk" else None) for line in lines
+    ] == [
+        ("chunk", "RUN_STARTED"),
+        ("chunk", "TEXT_MESSAGE_START"),
+        ("chunk", "TEXT_MESSAGE_CONTENT"),
+        ("progress", None),
+        ("chunk", "TEXT_MESSAGE_CONTENT"),
+        ("chunk", "TEXT_MESSAGE_END"),
+        ("chunk", "RUN_FINISHED"),
+        ("done", None),
+    ]
+    assert [line["data"]["delta"] for line in rest if line["kind"] == "chunk" and "delta" in line["data"]] == ["b"]
+    assert len(fake_agent.requests) == 1
+
+
+async def test_typed_events_are_passed_on_as_they_are_and_resumed(fake_agent: FakeAgent) -> None:
+    fake_agent.will_stream(ToolCallStartEvent(tool_call_id="c", tool_call_name="stock"), "text")
+    async with fake_agent.client() as client:
+        session = client.attach(fake_agent.url)
+        lines = [json.loads(line) async for body in session.events("x").ndjson() for line in body.splitlines()]
+        kinds = [line["data"]["type"] for line in lines if line["kind"] == "chunk"]
+        assert (kinds[0], kinds[-1]) == ("RUN_STARTED", "RUN_FINISHED")
+        start = next(line["event_id"] for line in lines if line["data"]["type"] == "TOOL_CALL_START")
+        resumed = session.events("x", last_event_id=start)
+        assert [event.type async for event in resumed] == kinds[kinds.index("TOOL_CALL_START") + 1 :]

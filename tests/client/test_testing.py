@@ -6,14 +6,17 @@ import asyncio
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ppio_agent_client import (
     AgentError,
     ClientConfig,
+    ConfigurationError,
     HandlerError,
     IdleTimeoutError,
     InvocationCancelledError,
@@ -246,3 +249,52 @@ def test_a_cancel_ends_background_work_for_the_blocking_client_too(fake_agent: F
         threading.Timer(0.1, job.cancel).start()
         with pytest.raises(InvocationCancelledError):
             job.result()
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (lambda agent: agent.will_raise(AgentError), "takes an exception such as .* not <class"),
+        (lambda agent: agent.will_raise("no"), "not 'no'"),
+        (lambda agent: agent.will_return(object()), r"what a fake agent returns cannot become JSON: builtins\.object"),
+        (lambda agent: agent.will_return({"a": [object()]}), r"what a fake agent returns\.a\[0\] cannot"),
+        (lambda agent: agent.will_stream("a", Cut, "b"), "it is the class Cut and no object of it"),
+        (lambda agent: agent.will_stream(Delay(-1)), "0 or more, and not -1"),
+    ],
+)
+def test_a_script_that_cannot_be_played_is_refused_where_it_is_written(
+    script: Callable[[Any], None], told: str, fake_agent: FakeAgent
+) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        script(fake_agent)
+
+
+def test_a_function_can_yield_and_its_own_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def answer(request: RecordedRequest) -> Iterator[object]:
+        yield "a"
+        if request.payload["prompt"] == "bad":
+            raise KeyError("typo")
+        yield "b"
+
+    agent = FakeAgent(answer)
+    with agent.sync_client() as client:
+        session = client.attach(agent.url)
+        assert list(session.stream("good")) == ["a", "b"]
+        with pytest.raises(HandlerError):
+            session.invoke("bad")
+    assert "KeyError: 'typo'" in caplog.text
+
+
+def test_a_coroutine_function_is_refused() -> None:
+    async def answer(request: RecordedRequest) -> str:
+        return "a"
+
+    with pytest.raises(ConfigurationError, match="use def, not async def"):
+        FakeAgent(answer)
+
+
+def test_routes_that_no_agent_has_are_not_found(fake_agent: FakeAgent) -> None:
+    with httpx.Client(transport=fake_agent.transport(), base_url=fake_agent.url) as http_client:
+        assert [http_client.get(path).status_code for path in ("/", "/own", "/invocations", "/ping")] == [404] * 3 + [
+            200
+        ]

@@ -217,6 +217,7 @@ class AgentCalls(io.OneKind):
         on_disconnect: OnDisconnect | None = None,
         headers: Mapping[str, str] | None = None,
         user_id: str | None = None,
+        last_event_id: str | None = None,
     ) -> AgentEventStream:
         """Return a stream of typed events: text, tool calls, reasoning, state, and how the run ended.
 
@@ -227,9 +228,13 @@ class AgentCalls(io.OneKind):
             on_disconnect: As for `stream`.
             headers: As for `invoke`.
             user_id: As for `invoke`.
+            last_event_id: As for `stream`. If an agent has no typed events, they begin with `RUN_STARTED` again.
+
+        Raises:
+            ConfigurationError: `last_event_id` is not an ID of `sse` or `ndjson`.
         """
         options = call_options(request, idempotency_key, on_disconnect, headers, user_id)
-        return AgentEventStream(InvocationSource(self._context(options), request, options, typed=True))
+        return AgentEventStream(InvocationSource(self._context(options), request, options, last_event_id, typed=True))
 
     async def submit(
         self,

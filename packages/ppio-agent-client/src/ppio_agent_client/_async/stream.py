@@ -14,7 +14,7 @@ from ppio_agent_models import PPIOAgentRuntimeError
 from ppio_agent_models._framing import EventFramer
 
 from .._core.relay import HEARTBEAT_SECONDS, JsonLines, ServerSentEvents, checked_heartbeat
-from .._core.streaming import number_of
+from .._core.streaming import CHUNK, Event, number_of
 from .._io import _async as io
 from .stream_events import StreamEvents
 from .stream_source import EventsSource
@@ -119,6 +119,10 @@ class InvocationStream(io.OneKind, Generic[Chunk]):
         """
         return _relayed(self, JsonLines(), checked_heartbeat(heartbeat_seconds))
 
+    async def _batch(self) -> list[Event]:
+        """Return all events that are there, waiting for one; an empty list at the end."""
+        return await self._events.batch()
+
     async def open(self) -> None:
         """Send the request and wait for the start of the response; does nothing if the stream is already open.
 
@@ -167,6 +171,23 @@ class AgentEventStream(InvocationStream):
             else:
                 self._ready.extend(self._framed(value))
         return models.AgentEvent.parse(self._ready.popleft())
+
+    async def _batch(self) -> list[Event]:
+        framed: list[Event] = []
+        while not framed:
+            batch = await self._events.batch()
+            for kind, value, event_id in batch:
+                events = (
+                    [(CHUNK, event, None) for event in self._framed(value)] if kind == CHUNK else [(kind, value, None)]
+                )
+                framed += (
+                    [*events[:-1], (*events[-1][:2], event_id)] if events else []
+                )  # whoever has this, has all of it
+            if not batch:
+                if self._framer is None or self._framer.is_over:
+                    break
+                framed = [(CHUNK, event, None) for event in self._framer.finish()]
+        return framed
 
     def _framed(self, value: Any) -> list[dict[str, Any]]:
         """Return the events for a chunk, which is an event already if the agent sends typed ones."""
@@ -236,7 +257,7 @@ async def _relayed(
 
     A reader that stops leaves the stream, which cancels the invocation unless it should continue.
     """
-    steps = io.Steps(stream._events.batch)
+    steps = io.Steps(stream._batch)
     try:
         while True:
             try:

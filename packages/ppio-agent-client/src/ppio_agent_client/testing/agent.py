@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ppio_agent_models import ConfigurationError
+from ppio_agent_models import ConfigurationError, PPIOAgentRuntimeError
 
 from .._async.client import AgentRuntimeClient
 from .._config import ClientConfig
 from .._sync.client import SyncAgentRuntimeClient
 from .provider import FakeSandboxProvider, SyncFakeSandboxProvider
-from .script import FakeInvocation, Item, RecordedRequest, Value
+from .script import FakeInvocation, Item, RecordedRequest, Value, checked_item, checked_value
 
 if TYPE_CHECKING:
     import httpx
+
+logger = logging.getLogger("ppio_agent_client")
 
 URL: Final = "http://fake-agent.invalid"
 """Where it seems to listen; no request of its clients leaves the process."""
@@ -29,8 +33,8 @@ class FakeAgent:
     Scripted responses are used in their order, and the last one is repeated for all further requests.
 
     Args:
-        handler: Instead of a script: gets each `RecordedRequest` and returns a value, a list of what `will_stream`
-            takes, or raises.
+        handler: Instead of a script: a plain function that gets each `RecordedRequest` and returns a value, returns or
+            yields what `will_stream` takes, or raises. What it raises that is none of the SDK's errors is logged.
 
     Attributes:
         requests: The requests that it got, oldest first.
@@ -38,6 +42,10 @@ class FakeAgent:
     """
 
     def __init__(self, handler: Callable[[RecordedRequest], Any] | None = None) -> None:
+        if inspect.iscoroutinefunction(handler):
+            raise ConfigurationError(
+                "the handler of a fake agent is called by blocking clients too: use def, not async def"
+            )
         self.requests: list[RecordedRequest] = []
         self.url = URL
         self._handler = handler
@@ -48,8 +56,12 @@ class FakeAgent:
         self._lock = threading.Lock()
 
     def will_return(self, *results: Any) -> None:
-        """Answer the next requests with these values, one for each."""
-        self._script.extend((Value(result),) for result in results)
+        """Answer the next requests with these values, one for each.
+
+        Raises:
+            ConfigurationError: One has no JSON form.
+        """
+        self._script.extend((Value(checked_value(result)),) for result in results)
 
     def will_stream(self, *items: Item) -> None:
         """Answer the next request with chunks and typed events, `Progress`, `Delay`, `Cut` and exceptions among them.
@@ -59,11 +71,20 @@ class FakeAgent:
         `session.stream` see only its text.
 
         Callers that ask for a value get the chunks as one: strings joined, anything else as a list.
+
+        Raises:
+            ConfigurationError: One is a class, or has no JSON form.
         """
-        self._script.append(items)
+        self._script.append(tuple(map(checked_item, items)))
 
     def will_raise(self, error: Exception) -> None:
-        """Let the next request fail. An `AgentError` is returned as it is, any other exception as a `HandlerError`."""
+        """Let the next request fail. An `AgentError` is returned as it is, any other exception as a `HandlerError`.
+
+        Raises:
+            ConfigurationError: It is no exception.
+        """
+        if not isinstance(error, Exception):
+            raise ConfigurationError(f"will_raise() takes an exception such as AgentError('no'), not {error!r}")
         self._script.append((error,))
 
     def client(self, config: ClientConfig | None = None) -> AgentRuntimeClient:
@@ -115,9 +136,12 @@ class FakeAgent:
         if self._handler is not None:
             try:
                 made = self._handler(request)
-            except Exception as error:  # noqa: BLE001  # it is how the fake agent fails
+                is_several = isinstance(made, list) or inspect.isgenerator(made)
+                return tuple(map(checked_item, made)) if is_several else (Value(checked_value(made)),)
+            except Exception as error:
+                if not isinstance(error, PPIOAgentRuntimeError):  # whose message callers are not told
+                    logger.warning("the handler of the fake agent failed", exc_info=error)
                 return (error,)
-            return tuple(made) if isinstance(made, list) else (Value(made),)
         if not self._script:
             raise ConfigurationError(
                 "the fake agent was asked and nothing is scripted: call will_return, will_stream or will_raise first"

@@ -14,9 +14,13 @@ from ppio_agent_models import (
     SESSION_ID_HEADER,
     USER_ID_HEADER,
     AgentError,
+    ConfigurationError,
     PPIOAgentRuntimeError,
+    SerializationError,
 )
 from ppio_agent_models._framing import PLAIN_CHUNK, EventFramer, as_event
+
+from .._core.json_codec import dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,10 @@ class Delay:
     """The agent sends nothing for this many seconds; the client's time limits include it."""
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        if not self.seconds >= 0:
+            raise ConfigurationError(f"a Delay has seconds, 0 or more, and not {self.seconds!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,24 @@ class Typed:
 
 Item = Any
 """A chunk, a typed event, or one of the classes above, or an exception that ends the invocation."""
+
+
+def checked_item(item: Item) -> Item:
+    """Return what a test has put into a script, if a fake agent can do it.
+
+    Raises:
+        ConfigurationError: It is a class, or a chunk without a JSON form.
+    """
+    return item if isinstance(item, Progress | Delay | Cut | Exception) else checked_value(item)
+
+
+def checked_value(value: Any) -> Any:
+    """Return a result or a chunk of a script, see `checked_item`."""
+    try:
+        dump(value, name="what a fake agent returns")
+    except SerializationError as error:
+        raise ConfigurationError(str(error)) from error
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,10 @@ class FakeTransport(httpx.MockTransport):
         path = request.url.path
         if path == "/ping":
             yield _json(200, {"status": "Healthy"})
-        elif path == "/invocations":
+        elif path == "/invocations" and request.method == "POST":
             yield from self._invoke(request)
+        elif not path.startswith("/invocations/"):
+            yield _json(404, _error("NotFoundError", f"The fake agent has no route {request.method} {path}."))
         else:
             _, _, invocation_id, *rest = path.split("/")
             yield from self._about(invocation_id, request, wants_events=bool(rest))
