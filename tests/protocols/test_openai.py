@@ -260,7 +260,7 @@ def test_a_drain_ends_a_stream_as_the_client_knows_it(clock: Clock) -> None:
 
 
 FAILING = """
-from ppio_agent_runtime import AgentConfig
+from ppio_agent_runtime import AgentConfig, AgentError
 
 app = PPIOAgentRuntimeApp(AgentConfig(protocols=["openai"]))
 
@@ -273,6 +273,8 @@ async def charge(request: dict):
         charges.write("charged\\n")
     if prompt == "raise":
         raise ValueError
+    if prompt == "later":
+        raise AgentError("the model is busy", status_code=503, retry_after=0)
     os.kill(os.getpid(), getattr(signal, prompt))
     await asyncio.sleep(3600)
 """
@@ -290,7 +292,7 @@ def ask(client: Any, api: str, prompt: str, *, stream: bool, **options: Any) -> 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("api", ["responses", "chat"])
-@pytest.mark.parametrize(("prompt", "error"), [("raise", "failed"), ("SIGTERM", "draining")])
+@pytest.mark.parametrize(("prompt", "error"), [("raise", "failed"), ("later", "busy"), ("SIGTERM", "draining")])
 @pytest.mark.slow
 def test_the_client_repeats_by_itself_nothing_that_may_have_run(
     tmp_path: Path, api: str, stream: bool, prompt: str, error: str

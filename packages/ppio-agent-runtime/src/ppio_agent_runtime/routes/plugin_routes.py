@@ -36,7 +36,7 @@ ErrorWriter = Callable[[int, dict[str, Any]], bytes]
 """Returns the body of an error, from its status and its envelope."""
 _NO_RETRY: Final = (b"x-should-retry", b"false")
 """Clients of OpenAI and others of that make repeat any 408, 409, 429 and 5xx by themselves. Only what comes with a
-`Retry-After` has run none of the agent's code."""
+`Retry-After` has run none of the agent's code, unless that code says so itself: then its status is in the metadata."""
 BodyTest = Callable[[Any], bool]
 WebSocketFunction = Callable[["WebSocket", "RequestContext"], Awaitable[None]]
 
@@ -155,7 +155,7 @@ async def _send_translated(send: Send, head: Message, body: bytes, write: ErrorW
         body = write(head["status"], envelope)
         headers = [pair for pair in head["headers"] if pair[0] not in (b"content-length", b"content-type")]
         own: Headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
-        if all(name != b"retry-after" for name, _ in headers):
+        if all(name != b"retry-after" for name, _ in headers) or "status_code" in envelope["metadata"]:
             own.append(_NO_RETRY)
         head = {**head, "headers": [*own, *headers]}
     await send(head)
