@@ -65,8 +65,8 @@ def weather(console: Console) -> Iterator[Weather]:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Iterator[Path]:
-    """Where pictures go: a folder of the test, or docs/images with PPIO_WRITE_PICTURES, which has each of them."""
+    """Where pictures go: a folder of the test, or docs/images with RECORD, which has each of them."""
     docs = Path(__file__).parents[2] / "docs" / "images"
-    folder = docs if os.environ.get("PPIO_WRITE_PICTURES") else tmp_path
+    folder = docs if os.environ.get("RECORD") else tmp_path
     yield folder
     assert {path.name for path in folder.glob("*.png")} <= {path.name for path in docs.glob("*.png")}

@@ -1,4 +1,4 @@
-"""The pictures of docs/console.md: `PPIO_WRITE_PICTURES=1 hatch run pytest tests/console` makes them anew."""
+"""The pictures of docs/console.md: `RECORD=1 hatch run dev:test tests/console` makes them anew."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Agent extends Observable {
   get name() {
     const named = this.settings?.settings.find((each) => each.name === "agent_name" && each.origin !== "default");
     const elsewhere = this.target ? new URL(this.target).host : null;
-    return named?.value ?? this.settings?.name ?? this.settings?.agent ?? elsewhere;
+    return named?.value ?? this.settings?.name ?? this.settings?.agent?.split(".").at(-1) ?? elsewhere;
   }
 
   get status() {
