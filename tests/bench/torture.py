@@ -272,7 +272,8 @@ def torture(seconds: float, seed: int, folder: Path, *, with_redis: bool = False
         with_redis: The replicas share their invocations there.
     """
     figures = Figures()
-    variables = {"PPIO_AGENT_SHUTDOWN_GRACE_SECONDS": "0.5"}
+    # Few are kept, as where there are many more callers.
+    variables = {"PPIO_AGENT_SHUTDOWN_GRACE_SECONDS": "0.5", "PPIO_AGENT_EVENT_LOG_MAX_INVOCATIONS": "5"}
     redis: Redis | None = None
     made: list[Replica]
     with ExitStack() as stack:

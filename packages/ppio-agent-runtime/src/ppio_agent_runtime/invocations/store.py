@@ -186,7 +186,8 @@ class InvocationStore(Protocol):
 def evicted() -> EventsEvictedError:
     """Return what is told to whoever comes with the idempotency key of an invocation that is not kept any more."""
     return EventsEvictedError(
-        "An earlier request with this Idempotency-Key has run, and its response is no longer kept; nothing ran again."
+        "An earlier request with this Idempotency-Key may have run, and its response is no longer kept; "
+        "nothing ran again."
     )
 
 
