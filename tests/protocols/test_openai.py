@@ -158,6 +158,16 @@ def test_a_response_in_the_background_is_retrieved_and_streamed_on(client: Any) 
     assert client.responses.retrieve(response.id).output_text == WHOLE
 
 
+def test_a_response_in_the_background_that_is_asked_for_again_has_what_it_made(client: Any) -> None:
+    key = {"Idempotency-Key": "again"}
+    first = client.responses.create(model="clock", input="time?", background=True, extra_headers=key)
+    list(client.responses.retrieve(first.id, stream=True))
+    again = client.responses.with_raw_response.create(model="clock", input="time?", background=True, extra_headers=key)
+
+    assert (again.parse().id, again.parse().status, again.parse().output_text) == (first.id, "completed", "".join(TEXT))
+    assert again.headers["x-ppio-invocation-id"] == first.id.removeprefix("resp_")
+
+
 def test_a_response_in_the_background_is_cancelled(client: Any, clock: Clock) -> None:
     response = client.responses.create(model="m", input="wait", background=True)
     eventually(lambda: client.responses.retrieve(response.id).status == "in_progress", "it runs")

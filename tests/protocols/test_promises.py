@@ -187,6 +187,32 @@ def test_what_is_too_large_is_refused(protocol: Protocol, clock: Clock) -> None:
     assert clock.asked == []
 
 
+WRONG = [
+    ("/ag-ui", "tools", "x"),
+    ("/ag-ui", "tools", [{"description": "nameless"}]),
+    ("/ag-ui", "context", [5]),
+    ("/ag-ui", "resume", [{"interruptId": None}]),
+    ("/v1/responses", "input", [{"type": "mcp_approval_response", "approval_request_id": None}]),
+    ("/v1/responses", "tools", True),
+    ("/v1/chat/completions", "tools", 5),
+    ("/v1/chat/completions", "tools", [{"type": "function", "function": None}]),
+    ("/v1/chat/completions", "tools", [{"type": "function", "function": {"name": []}}]),
+    ("/api/chat", "messages", [{"role": "user", "parts": 5}]),
+]
+
+
+@pytest.mark.parametrize(("path", "field", "value"), WRONG)
+def test_what_is_malformed_is_the_caller_s_mistake(path: str, field: str, value: Any, clock: Clock) -> None:
+    [protocol] = [each for each in PROTOCOLS if each.path == path]
+    with serving(clock, ["all"]) as url:
+        body = json.dumps({**protocol.body, field: value}).encode()
+        told = call(url, path, body=body, headers={"Content-Type": "application/json"})
+
+    assert told.status == 422
+    assert "runtime failed" not in told.body.decode()
+    assert clock.asked == []
+
+
 def test_a_hang_up_cancels_the_run(protocol: Protocol, clock: Clock) -> None:
     if not protocol.cancels:
         pytest.skip("the protocol's runs go on")

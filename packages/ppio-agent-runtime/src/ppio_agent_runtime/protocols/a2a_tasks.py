@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from a2a.types.a2a_pb2 import Message, SendMessageRequest
 from a2a.utils.errors import InvalidParamsError, TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
-from pydantic import ValidationError
 from pydantic_core import to_json
 
-from ppio_agent_models import IdempotencyKeyReusedError
+from ppio_agent_models import IdempotencyKeyReusedError, PayloadValidationError
 
 from .a2a_messages import metadata_of, payload_from, timeout_of
 from .a2a_task import INPUT_REQUIRED, Found, Known
@@ -145,8 +144,8 @@ class Tasks:
     ) -> InvocationHandle:
         try:
             payload = payload_from(asked, interrupts)
-        except ValidationError as error:
-            raise InvalidParamsError(f"The answer is not valid: {error.errors()[0]['msg']}.") from None
+        except PayloadValidationError as error:
+            raise InvalidParamsError(error.message) from None
         context.invocation_id = run_id
         context.metadata = metadata_of(asked) | {"task_id": asked.message.task_id or run_id}
         if (timeout := timeout_of(asked)) is not None:

@@ -76,7 +76,7 @@ class AGUI:
         context.metadata = {"run_id": body["runId"], "parent_run_id": body.get("parentRunId")}
         props = body.get("forwardedProps")
         timeout = props.get("timeout") if isinstance(props, dict) else None
-        if isinstance(timeout, int | float) and timeout > 0:
+        if isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0:
             context.timeout = min(context.timeout, timeout)
         return payload_of(
             messages=body["messages"],

@@ -31,7 +31,7 @@ class ChatCompletions:
         """Handle `POST /v1/chat/completions`."""
         body = await self._app.read_json(request)
         messages = checked_list(body, "messages")
-        tools = tools_of(body.get("tools"))
+        tools = tools_of(body)
         context = self._app.context_for(request, protocol="openai")
         payload = payload_of(
             messages=[message_of(message, number) for number, message in enumerate(messages)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from ppio_agent_models import PayloadValidationError
@@ -30,10 +29,16 @@ def content_of(content: Any) -> Any:
     return parts
 
 
-def tools_of(tools: Any) -> list[dict[str, Any]]:
-    """Return the caller's functions; tools of other kinds are ignored."""
-    functions: Iterable[dict[str, Any]] = [tool for tool in tools or [] if isinstance(tool, dict)]
-    described = [tool.get("function", tool) for tool in functions if tool.get("type") == "function"]
+def tools_of(body: Any) -> list[dict[str, Any]]:
+    """Return the caller's functions; tools of other kinds are ignored.
+
+    Raises:
+        PayloadValidationError: They are no list of objects.
+    """
+    tools = checked_list(body, "tools") if body.get("tools") is not None else []
+    described = [tool.get("function", tool) for tool in tools if tool.get("type") == "function"]
+    if not all(isinstance(each, dict) for each in described):
+        raise PayloadValidationError("The function of a tool must be an object.")
     return [
         {"name": each.get("name"), "description": each.get("description") or "", "parameters": each.get("parameters")}
         for each in described

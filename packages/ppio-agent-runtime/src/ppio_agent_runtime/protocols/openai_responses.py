@@ -49,7 +49,7 @@ class Responses:
         """Handle `POST /v1/responses`."""
         body = await self._app.read_json(request)
         messages, resume = conversation_of(body)
-        tools = tools_of(body.get("tools"))
+        tools = tools_of(body)
         session_id = self._session_of(body) or self._new_session(request)
         context = self._app.context_for(request, session_id=session_id, protocol="openai")
         known = Known(context.session_id or "", self._facts(body), frozenset(str(tool["name"]) for tool in tools))
@@ -67,7 +67,7 @@ class Responses:
             encoder = self._encoder(handle.id, known, handle.created_at)
             if wants_stream:
                 return self._app.event_stream(handle, encoder)
-            return self._app.json_response(encoder.response(_STATUS.get(handle.status, "failed")), context)
+            return self._app.json_response(await self._as_it_is(handle, encoder), handle.context)
         run = await begin(self._app, request, payload, context)
         self._remember(run.context.invocation_id, known)
         encoder = self._encoder(run.context.invocation_id, known, time.time())

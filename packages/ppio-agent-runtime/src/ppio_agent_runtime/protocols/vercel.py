@@ -35,6 +35,8 @@ def install(app: PluginInterface, path: str) -> None:
         messages = body.get("messages") if isinstance(body, dict) else None
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
             raise PayloadValidationError("A chat request is a JSON object with messages, a list of objects.")
+        if not all(isinstance(message.get("parts") or [], list) for message in messages):
+            raise PayloadValidationError("The parts of a message must be a list.")
         session_id = body.get("id")
         context = app.context_for(
             request, session_id=session_id if isinstance(session_id, str) else None, protocol=NAME

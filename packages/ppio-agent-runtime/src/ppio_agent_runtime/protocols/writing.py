@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
 from pydantic_core import to_json
 
-from ppio_agent_models import AgentInput
+from ppio_agent_models import AgentInput, PayloadValidationError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -62,10 +63,22 @@ def joined(texts: list[bytes]) -> str:
 
 
 def payload_of(**fields: Any) -> dict[str, Any]:
-    """Return the handler's payload: an `AgentInput` as JSON data."""
+    """Return the handler's payload: an `AgentInput` as JSON data.
+
+    Raises:
+        PayloadValidationError: It would not be valid.
+    """
     given = {name: value for name, value in fields.items() if value is not None}
     unset = {"data", "session_id", "timeout", "stream", "metadata"}
-    return AgentInput.model_validate(given).model_dump(mode="json", by_alias=False, exclude=unset)
+    try:
+        asked = AgentInput.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise PayloadValidationError(f"The request is not valid: {where}: {problem['msg']}.") from None
+    if not all(isinstance(tool.get("name"), str) for tool in asked.tools):
+        raise PayloadValidationError("The request is not valid: each of its tools must have a name, which is a text.")
+    return asked.model_dump(mode="json", by_alias=False, exclude=unset)
 
 
 def decoded_text(text: bytes) -> str:
