@@ -190,10 +190,12 @@ def test_what_is_too_large_is_refused(protocol: Protocol, clock: Clock) -> None:
 WRONG = [
     ("/ag-ui", "tools", "x"),
     ("/ag-ui", "tools", [{"description": "nameless"}]),
+    ("/ag-ui", "messages", [{"role": ["user"], "content": "x"}]),
     ("/ag-ui", "context", [5]),
     ("/ag-ui", "resume", [{"interruptId": None}]),
     ("/v1/responses", "input", [{"type": "mcp_approval_response", "approval_request_id": None}]),
     ("/v1/responses", "tools", True),
+    ("/v1/chat/completions", "messages", [{"content": "x"}]),
     ("/v1/chat/completions", "tools", 5),
     ("/v1/chat/completions", "tools", [{"type": "function", "function": None}]),
     ("/v1/chat/completions", "tools", [{"type": "function", "function": {"name": []}}]),

@@ -76,8 +76,9 @@ def payload_of(**fields: Any) -> dict[str, Any]:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"]))
         raise PayloadValidationError(f"The request is not valid: {where}: {problem['msg']}.") from None
-    if not all(isinstance(tool.get("name"), str) for tool in asked.tools):
-        raise PayloadValidationError("The request is not valid: each of its tools must have a name, which is a text.")
+    for kind, objects, name in (("messages", asked.messages, "role"), ("tools", asked.tools, "name")):
+        if not all(isinstance(each.get(name), str) for each in objects):
+            raise PayloadValidationError(f"The request is not valid: each of its {kind} must have a {name}, a text.")
     return asked.model_dump(mode="json", by_alias=False, exclude=unset)
 
 
