@@ -69,6 +69,19 @@ def test_a_call_has_progress_and_a_result_in_two_forms(url: str, mode: Mode, clo
     assert context.protocol == "mcp"
 
 
+def test_what_was_said_before_a_failure_has_been_told(url: str, mode: Mode) -> None:
+    told: list[str | None] = []
+
+    async def tell(_: float, __: float | None, message: str | None) -> None:
+        told.append(message)
+
+    async def use(client: Client) -> Any:
+        return await client.call_tool("clock", {"prompt": "fail later"}, progress_callback=tell)
+
+    assert with_client(url, mode, use).is_error
+    assert told == [TEXT[0]]
+
+
 def test_without_a_session_id_each_call_of_its_own_is_a_new_conversation(url: str, clock: Clock) -> None:
     ask(url, "auto", "time?", "time?")
     ask(url, "legacy", "time?", "time?")

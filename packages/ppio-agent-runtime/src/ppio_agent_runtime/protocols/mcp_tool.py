@@ -6,12 +6,9 @@ the same session; otherwise the interrupt is the result.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import uuid
-from collections.abc import Iterator
 from functools import cached_property
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mcp.server.lowlevel import Server
@@ -36,8 +33,9 @@ from ppio_agent_models import PayloadValidationError, PPIOAgentRuntimeError
 from .._version import __version__
 from ..errors import ClientGoneError
 from .mcp_input import ToolInput, hang_up_of
+from .mcp_progress import Progress
 from .mcp_questions import answers_of, ask, can_ask, questions_of, stands_alone
-from .writing import LOOPBACK, decoded_text, joined
+from .writing import LOOPBACK, joined
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -50,9 +48,6 @@ if TYPE_CHECKING:
 NAME: Final = "mcp"
 _META: Final = "com.ppio.agent/"
 """How our names in `_meta` begin."""
-_PROGRESS_SECONDS: Final = 0.02
-"""What is said within so much time is one progress message, unless it is much: then the agent would wait."""
-_MANY_EVENTS: Final = 64
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _TRACE_FIELDS: Final = (b"traceparent", b"tracestate", b"baggage")
 _RESULT: Final = {
@@ -142,17 +137,14 @@ class AgentTool:
 
     async def _run(self, ctx: ServerRequestContext, payload: Any, context: RequestContext) -> Run:
         run = Run(context)
-        wants_progress = ctx.meta is not None and "progress_token" in ctx.meta
-        count = 0
-        async with await self._app.invoke(payload, context, stream=True, typed=True) as stream:
+        async with (
+            await self._app.invoke(payload, context, stream=True, typed=True) as stream,
+            Progress(ctx) as progress,
+        ):
             async for events in stream.batches(hang_up_of(request_of(ctx).scope)):
                 for event in events:
                     run.take(event)
-                for message in progress_of(events) if wants_progress else ():
-                    count += 1
-                    await ctx.session.report_progress(count, message=message)
-                if wants_progress and 0 < len(events) < _MANY_EVENTS and events[-1].type != "RUN_FINISHED":
-                    await asyncio.sleep(_PROGRESS_SECONDS)
+                progress.take(events)
         return run
 
     def _context(self, ctx: ServerRequestContext, session_id: Any) -> RequestContext:
@@ -222,27 +214,3 @@ class Run:
         if all(text.startswith(b'"') for text in self._texts):
             return joined(self._texts)
         return [from_json(text) for text in self._texts]
-
-
-def progress_of(events: list[EncodedEvent]) -> Iterator[str]:
-    """Yield progress messages for events: the agent's text, and the names of tools that it uses.
-
-    All available text is one message: a message costs as much as 50 deltas, and servers should not flood their clients
-    with progress (MCP, basic/utilities/progress).
-    """
-    for is_text, group in groupby(events, _is_text):
-        if is_text:
-            yield joined([event.text for event in group if event.text is not None])
-        else:
-            yield from (text for event in group if (text := _progress(event)) is not None)
-
-
-def _is_text(event: EncodedEvent) -> bool:
-    """Return whether an event is text, and not a value."""
-    return event.text is not None and event.text.startswith(b'"')
-
-
-def _progress(event: EncodedEvent) -> str | None:
-    if event.text is not None:
-        return decoded_text(event.text)
-    return f"Uses the tool {event.decode()['toolCallName']}." if event.type == "TOOL_CALL_START" else None
