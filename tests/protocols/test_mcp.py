@@ -72,7 +72,7 @@ def test_a_call_has_progress_and_a_result_in_two_forms(url: str, mode: Mode, clo
 def test_what_was_said_before_a_failure_has_been_told(url: str, mode: Mode) -> None:
     told: list[str | None] = []
 
-    async def tell(_: float, __: float | None, message: str | None) -> None:
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
         told.append(message)
 
     async def use(client: Client) -> Any:
