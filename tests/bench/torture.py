@@ -232,11 +232,7 @@ class Caller:
                 result = (await session.invoke(request)).result
             else:
                 handle = await session.submit(request)
-                try:
-                    result = (await handle.result(_LONGEST_CALL_SECONDS)).result
-                except PPIOAgentRuntimeError as error:
-                    call.error = error  # of a look at what was handed in: whether the look may be repeated is not asked
-                    return None
+                result = (await handle.result(_LONGEST_CALL_SECONDS)).result
         except PPIOAgentRuntimeError as error:
             call.may_have_run = not error.retryable
             raise
