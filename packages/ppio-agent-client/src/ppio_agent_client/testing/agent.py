@@ -21,7 +21,7 @@ from .script import FakeInvocation, Item, RecordedRequest, Value, checked_item, 
 if TYPE_CHECKING:
     import httpx
 
-logger = logging.getLogger("ppio_agent_client")
+_logger = logging.getLogger("ppio_agent_client")
 
 URL: Final = "http://fake-agent.invalid"
 """Where it seems to listen; no request of its clients leaves the process."""
@@ -140,7 +140,7 @@ class FakeAgent:
                 return tuple(map(checked_item, made)) if is_several else (Value(checked_value(made)),)
             except Exception as error:
                 if not isinstance(error, PPIOAgentRuntimeError):  # whose message callers are not told
-                    logger.warning("the handler of the fake agent failed", exc_info=error)
+                    _logger.warning("the handler of the fake agent failed", exc_info=error)
                 return (error,)
         if not self._script:
             raise ConfigurationError(

@@ -142,7 +142,7 @@ class FakeInvocation:
         self.items: tuple[Item, ...] = _framed(items, metadata.get("session_id") or invocation_id, invocation_id)
         self.is_typed: bool = any(isinstance(item, Typed) for item in self.items)
         self.created_at: datetime = datetime.now(UTC)
-        self.is_cancelled = False
+        self.is_cancelled: bool = False
         self._started = time.monotonic()
         self._metadata = dict(metadata)
         self._cuts = {index for index, item in enumerate(self.items) if isinstance(item, Cut)}
