@@ -93,6 +93,13 @@ def test_it_can_be_the_base_of_an_agents_own_settings(monkeypatch: pytest.Monkey
         Mine(steps="many")  # type: ignore[arg-type]
 
 
+def test_own_setting_without_a_default_is_refused_where_it_is_written() -> None:
+    with pytest.raises(ConfigurationError, match=r"Mine\.model needs a default"):
+
+        class Mine(AgentConfig):
+            model: str
+
+
 @pytest.mark.parametrize(("name", "default", "text", "value"), CASES)
 def test_argument_is_stronger_than_the_environment_and_that_than_the_default(
     name: str, default: Any, text: str, value: Any, monkeypatch: pytest.MonkeyPatch

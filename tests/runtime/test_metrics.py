@@ -342,6 +342,16 @@ def test_any_word_counts_and_the_last_times_can_be_read() -> None:
     assert metrics.response_times[-1] == 1999.0
 
 
+def test_no_word_breaks_the_page_or_makes_it_grow_without_a_limit() -> None:
+    metrics = MetricsCollector()
+    for word in ("", None, 5, 'a\nb"\\', "\ud800", "x" * 100_000, *(f"word {number}" for number in range(5000))):
+        metrics.record_request(0.1, word)  # type: ignore[arg-type]
+    _, page = metrics.page()("")
+    assert len(page) < 50_000
+    assert b'outcome="None"' in page
+    assert (metrics.request_count, metrics.error_count) == (5006, 5006)
+
+
 def test_two_protocols_are_one_family() -> None:
     metrics = MetricsCollector()
     metrics.record_protocol("ag-ui", "success")

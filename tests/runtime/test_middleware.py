@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 
@@ -305,3 +306,5 @@ def test_middleware_after_the_first_request_is_refused() -> None:
 def test_middleware_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"@app\.middleware without arguments"):
         make_app().middleware("http")  # type: ignore[type-var]
+    with pytest.raises(ConfigurationError, match=r"app\.add_middleware\(TheClass\)"):
+        make_app().middleware(CORSMiddleware)

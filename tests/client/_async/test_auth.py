@@ -86,6 +86,14 @@ async def test_the_headers_of_one_request_can_be_asked_for(clock: Clock) -> None
     headers = await auth.get_auth_headers(method="POST", url="http://a/invocations", body=b"{}")
     assert headers.keys() == {"Content-Digest", "Signature-Input", "Signature"}
     assert '("@method" "@path" "content-digest")' in headers["Signature-Input"]
+    as_text = await auth.get_auth_headers(method="post", url="http://a/invocations", body="{}")
+    assert as_text["Content-Digest"] == headers["Content-Digest"]
+
+
+@pytest.mark.parametrize("given", [{"method": "POST"}, {"url": "http://a/"}, {"body": b"{}"}])
+async def test_half_a_request_is_not_signed(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="pass method= and url="):
+        await AuthManager("ak-1", "secret-1").get_auth_headers(**given)
 
 
 async def test_without_a_request_a_signature_covers_its_parameters_alone(clock: Clock) -> None:

@@ -158,9 +158,10 @@ class PPIOAgentRuntimeApp(PluginInterface):
 
         The one registered last is the outermost.
         """
-        if not callable(function):
+        if isinstance(function, type) or not callable(function):
             raise ConfigurationError(
-                "Write @app.middleware without arguments above 'async def mw(request, call_next)'."
+                "Write @app.middleware without arguments above 'async def mw(request, call_next)'; a class of ASGI "
+                "middleware goes to app.add_middleware(TheClass)."
             )
         from .middleware import FunctionMiddleware  # imports starlette, which is only needed here
 

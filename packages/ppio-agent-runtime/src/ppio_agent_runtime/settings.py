@@ -221,7 +221,13 @@ class Settings:
         cls._prefix = env_prefix or cls._prefix
         cls._fields = dict(cls._fields)
         for name, hint in get_type_hints(cls).items():
-            if name not in vars(cls) or name.startswith("_") or get_origin(hint) is ClassVar:
+            if name.startswith("_") or get_origin(hint) is ClassVar or hint is ClassVar:
+                continue
+            if name not in vars(cls):
+                if name not in cls._fields:
+                    raise ConfigurationError(
+                        f"{cls.__name__}.{name} needs a default, such as None; or is it a ClassVar?"
+                    )
                 continue
             default = vars(cls)[name]
             own = default if isinstance(default, _Setting) else _Setting(default)

@@ -80,7 +80,7 @@ class AuthManager:
         return self._key
 
     async def get_auth_headers(
-        self, method: str | None = None, url: str | None = None, body: bytes = b""
+        self, method: str | None = None, url: str | None = None, body: bytes | str = b""
     ) -> dict[str, str]:
         """Return the headers that authenticate a request: the key as bearer token, or a signature.
 
@@ -92,13 +92,14 @@ class AuthManager:
 
         Raises:
             AuthenticationError: There is no credential, or it could not be fetched.
-            ConfigurationError: Requests are signed by a `signer`, which needs method and URL.
+            ConfigurationError: One of method and URL is missing, or both, and requests are signed by a `signer`.
         """
         if not self.signs:
             return credentials.key_headers(await self._token(), bearer=True)
         if method is not None and url is not None:
-            return await self.authorize(method, url, {}, body, bearer=True)
-        if self._signer is not None or self._secret is None:
+            whole = body.encode() if isinstance(body, str) else body
+            return await self.authorize(method.upper(), url, {}, whole, bearer=True)
+        if self._signer is not None or self._secret is None or method or url or body:
             raise ConfigurationError("a signature belongs to one request: pass method= and url=")
         signer = HmacSigner(await self._token(), self._secret)
         return signer.sign_nothing(created=int(io.unix_now()), nonce=io.nonce())

@@ -48,6 +48,8 @@ MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 MAX_RESPONSE_TIMES: Final = 1000
 
+_MAX_WORDS: Final = 50
+_MAX_WORD_CHARS: Final = 64
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -119,7 +121,7 @@ class MetricsCollector:
             chunks: How many chunks a stream had.
             first_chunk: Time to the first chunk, in seconds from the start.
         """
-        self._outcomes[mode][status] += 1
+        self._outcomes[mode][_word(status, self._outcomes[mode])] += 1
         self._durations[mode].observe(duration)
         self._sent_bytes[mode] += sent_bytes
         self.response_times.append(duration)
@@ -197,6 +199,14 @@ async def answer_scrape(metrics: MetricsCollector, scope: Scope, _receive: Recei
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _word(status: object, known: Mapping[str, int]) -> str:
+    """Return a status as a label: any object's text, shortened; "other" once there are many."""
+    if type(status) is str and status in known:
+        return status
+    text = str(status).encode("utf-8", "replace").decode()[:_MAX_WORD_CHARS]
+    return text if text in known or len(known) < _MAX_WORDS else "other"
 
 
 def _render(registry: Callable[[], CollectorRegistry], accept: str) -> tuple[str, bytes]:
