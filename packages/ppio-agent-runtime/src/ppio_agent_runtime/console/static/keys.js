@@ -37,12 +37,12 @@ function leave(field) {
   const { current, active } = sessions;
   if (active) active.stop();
   else if (current && ui.draft(current).editing) ui.setDraft(current, { editing: null, text: "" });
-  else if (!field.closest?.("dialog")) field.blur?.();
+  else field.blur?.();
 }
 
 function pressed(event) {
   if (event.isComposing || event.keyCode === 229 || event.defaultPrevented) return;
-  if (event.key === "Escape" && ui.sheet === null) leave(event.target);
+  if (event.key === "Escape" && !document.querySelector("dialog[open]")) leave(event.target);
   const inField = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable], dialog");
   if (inField || !ui.letterKeys || event.ctrlKey || event.metaKey || event.altKey) return;
   const went = event.timeStamp - wentAt < GO_MS ? VIEWS.find((view) => view[0] === event.key) : undefined;
