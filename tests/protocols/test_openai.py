@@ -333,6 +333,18 @@ def test_with_a_key_and_a_shared_store_what_ran_in_a_killed_replica_does_not_run
     assert (tmp_path / "charges").read_text() == "charged\n"
 
 
+@pytest.mark.slow
+def test_with_a_key_and_a_file_what_ran_before_a_restart_does_not_run_again(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/events.db"
+    with (
+        replicas(1, tmp_path, f"import os, signal{FAILING}", restart=True, PPIO_AGENT_EVENT_STORE=store) as (agent,),
+        openai.OpenAI(base_url=f"http://127.0.0.1:{agent.port}/v1", api_key="key", max_retries=50) as client,
+        pytest.raises(openai.APIStatusError, match="ended while the invocation was running"),
+    ):
+        ask(client, "responses", "SIGKILL", stream=False, extra_headers={"Idempotency-Key": "k"})
+    assert (tmp_path / "charges").read_text() == "charged\n"
+
+
 def test_the_client_repeats_what_was_refused(clock: Clock) -> None:
     with (
         serving(clock, ["openai"], rate_limit="1/1") as url,
