@@ -4,7 +4,8 @@
 
 One agent in a process of its own says short words, one `yield` each; the protocols are asked in turn, so that a busy
 machine harms all alike. A figure is the median over the rounds of the user and system time of the agent's process,
-divided by the words: the whole answer is in it. `--pause N` lets others run after every N words, so that an answer is
+divided by the words: the whole answer is in it. On a busy machine processor time grows too, but for all alike: compare
+with the first figure of the same run. `--pause N` lets others run after every N words, so that an answer is
 sent in pieces of N, as models send theirs. Needs a2a-sdk and mcp.
 """
 
@@ -103,8 +104,10 @@ def main() -> None:
                     raise RuntimeError(f"{name} did not answer as it should")
                 if number:
                     spent[name].append((cpu_seconds(served.pid) - before) / given.events * 1e6)
+    least = statistics.median(next(iter(spent.values())))
     for name, figures in spent.items():
-        print(f"{name:32} {statistics.median(figures):6.2f} us")
+        cost = statistics.median(figures)
+        print(f"{name:32} {cost:6.2f} us, {cost / least:4.1f} times the first")
 
 
 if __name__ == "__main__":
