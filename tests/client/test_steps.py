@@ -156,6 +156,18 @@ async def test_a_stream_whose_opening_expired_does_not_end_as_if_it_were_whole()
             await anext(stream)
 
 
+@pytest.mark.parametrize("form", ["sse", "ndjson"])
+async def test_a_relayed_stream_whose_step_expired_does_not_end_as_if_it_were_whole(form: str) -> None:
+    async with attached(sending(HEAD + ONE), answering(answer(b"{}"))) as (_, session):
+        lines: Any = getattr(session.stream("x"), form)()
+        assert b"1" in await anext(lines)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(lines), 0.01)
+        for _again in range(2):
+            with pytest.raises(StreamInterruptedError, match="time limit around a step"):
+                await anext(lines)
+
+
 async def test_a_stream_that_nobody_holds_after_its_step_was_cancelled_is_closed() -> None:
     async with attached(sending(HEAD + ONE), answering(answer(b"{}"))) as (server, session):
         stream = session.stream("x")
@@ -263,6 +275,25 @@ def test_a_blocking_stream_is_read_on_after_a_signal_handler_raised(interrupting
             one_step(steps)
         assert list(steps) == [2]
     assert [request.headers.get("last-event-id") for request in server.requests] == [None, "1"]
+
+
+def test_a_blocking_relayed_stream_says_that_a_step_was_left(interrupting: Callable[[], None]) -> None:
+    def halting(caller: Caller) -> None:
+        caller.read_request()
+        caller.send(HEAD + ONE)
+        first.wait(timeout=60)
+        interrupting()
+        caller.wait_until_gone()
+
+    first = threading.Event()
+    with raw_server(halting, answering(answer(b"{}"))) as server, SyncAgentRuntimeClient() as client:
+        lines = client.attach(server.url).stream("x").sse()
+        assert b"1" in one_step(lines)
+        first.set()
+        with pytest.raises(TimeoutError, match="alarm"):
+            one_step(lines)
+        with pytest.raises(StreamInterruptedError):
+            one_step(lines)
 
 
 def test_a_blocking_plain_stream_says_that_it_does_not_go_on(interrupting: Callable[[], None]) -> None:

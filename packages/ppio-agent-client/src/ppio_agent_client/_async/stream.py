@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, cast
 
 from typing_extensions import TypeVar
 
 import ppio_agent_models as models
-from ppio_agent_models import PPIOAgentRuntimeError
+from ppio_agent_models import PPIOAgentRuntimeError, StreamInterruptedError
 from ppio_agent_models._framing import EventFramer
 
 from .._core.relay import HEARTBEAT_SECONDS, JsonLines, ServerSentEvents, checked_heartbeat
@@ -110,14 +110,14 @@ class InvocationStream(io.OneKind, Generic[Chunk]):
         Args:
             heartbeat_seconds: How often a silent stream sends a comment, so that no proxy in between closes it.
         """
-        return _relayed(self, ServerSentEvents(), checked_heartbeat(heartbeat_seconds))
+        return Relay(_relayed(self, ServerSentEvents(), checked_heartbeat(heartbeat_seconds)))
 
     def ndjson(self, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> AsyncIterator[bytes]:
         """Yield the stream as lines of JSON (`application/x-ndjson`), each with `kind`, `data` and `event_id`.
 
         Kinds are `chunk`, `progress`, `heartbeat`, and at the end `done` or `error`. Everything else is as for `sse`.
         """
-        return _relayed(self, JsonLines(), checked_heartbeat(heartbeat_seconds))
+        return Relay(_relayed(self, JsonLines(), checked_heartbeat(heartbeat_seconds)))
 
     async def _batch(self) -> list[Event]:
         """Return all events that are there, waiting for one; an empty list at the end."""
@@ -226,6 +226,36 @@ class Loop(io.OneKind, Generic[Item]):
             self._stream._events.let_go()
 
 
+class Relay:
+    """What a stream is relayed with. A step that the caller's own time limit ends, ends it: the next one says so."""
+
+    def __init__(self, steps: AsyncGenerator[bytes, None]) -> None:
+        self._steps = steps
+        self._was_left = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._was_left:
+            raise StreamInterruptedError(
+                "the stream was left in the middle of a step, which ended it; put no time limit around a step of sse() "
+                "or ndjson(), or read the stream itself"
+            )
+        self._was_left = True
+        try:
+            data = await self._steps.__anext__()
+        except StopAsyncIteration:
+            self._was_left = False
+            raise
+        self._was_left = False
+        return data
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._steps.aclose()
+
+
 class TypedEvents:
     """The events of a stream for its callers, including the closing envelope."""
 
@@ -252,7 +282,7 @@ class TypedEvents:
 
 async def _relayed(
     stream: InvocationStream, form: ServerSentEvents | JsonLines, heartbeat_seconds: float
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield the bytes to send for a stream: events, heartbeats, and the closing event.
 
     A reader that stops leaves the stream, which cancels the invocation unless it should continue.
