@@ -32,7 +32,7 @@ def test_a_record_of_another_shape_is_named_and_left_out(
     assert place.store.get(other.sandbox_id) is not None
     anew = place.create("damaged")
     assert anew.created
-    [message] = [one.getMessage() for one in caplog.records if "is left out" in one.getMessage()]
+    [message] = [one.getMessage() for one in caplog.records if "ignoring the local sandbox" in one.getMessage()]
     assert str(record.parent) in message
 
 

@@ -295,7 +295,7 @@ def test_links_within_the_folder_are_kept_and_others_left_out_with_a_warning(
     assert (copy / "within").readlink() == Path("../main.py")
     assert (copy / "within").samefile(copy.parent / "main.py")
     [message] = [record.getMessage() for record in caplog.records]
-    assert message.endswith("because they point out of the folder: sub/out, sub/out too")
+    assert message.endswith("because they point outside the folder: sub/out, sub/out too")
 
 
 @pytest.mark.contract

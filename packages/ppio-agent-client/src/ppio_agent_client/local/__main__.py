@@ -1,7 +1,7 @@
 """Starts the supervisor: `python -I -S <this folder> <sandbox directory> <command of the agent>`.
 
-Isolated and without site-packages, because reading those takes longer than everything the supervisor does. The folder
-becomes a package of its own, `local`, so that `ppio_agent_client` and what it imports stay out.
+It runs isolated and without site-packages, because loading those takes longer than everything the supervisor does. The
+folder becomes a package `local`, so that `ppio_agent_client` and its dependencies are not imported.
 """
 
 import sys

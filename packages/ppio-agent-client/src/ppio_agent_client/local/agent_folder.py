@@ -1,4 +1,4 @@
-"""An agent's folder: what it says about itself, and copies of it."""
+"""Reads and copies an agent's folder."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from typing import Any
 from ppio_agent_models import MANIFEST_FILE, ConfigurationError, PPIOAgentRuntimeError
 
 ENTRYPOINTS = ("main.py", "app.py", "agent.py")
-"""Where an agent without a manifest starts, the first that exists."""
+"""Entrypoints of an agent without a manifest; the first one that exists is used."""
 START_TIMEOUT_SECONDS = 60.0
 """How long an agent without a manifest may take until `/ping` answers."""
 NAME_RULE = "1 to 63 lower-case letters, digits and inner hyphens"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 logger: logging.Logger = logging.getLogger("ppio_agent_client")
 manifest_logger: logging.Logger = logging.getLogger("ppio_agent_client.manifest")
-"""Of its own, so that who has told the same already can silence it."""
+"""A separate logger, so that a caller that already reported the same can silence it."""
 SKIPPED = frozenset(
     {
         ".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".nox", ".hatch",
         ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".ipynb_checkpoints", ".DS_Store",
     }
 )  # fmt: skip
-"""Names that are left out wherever they stand: history, environments, caches."""
+"""Names that are never copied: history, environments, caches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentFolder:
-    """An agent's folder, read.
+    """The facts about an agent's folder.
 
     Attributes:
         name: From the manifest; None without one.
-        entrypoint: What the runtime is started with.
-        about: Version, description, author, tags and protocols, as far as the manifest has them.
-        python: The interpreter that it was deployed with; None for whichever there is.
-        unknown: What the manifest has that means nothing, a sentence each.
+        entrypoint: The argument for the runtime.
+        about: Version, description, author, tags and protocols, if the manifest has them.
+        python: The interpreter that it was deployed with; None for the default.
+        unknown: A warning for each unknown field of the manifest.
     """
 
     folder: str
@@ -52,17 +52,17 @@ class AgentFolder:
     unknown: tuple[str, ...] = ()
 
     def warn(self) -> None:
-        """Warn about what the manifest has that means nothing."""
+        """Log a warning for each unknown field of the manifest."""
         for problem in self.unknown:
             manifest_logger.warning("%s", problem)
 
 
 def read_agent_folder(folder: str, no_agent: type[PPIOAgentRuntimeError] = ConfigurationError) -> AgentFolder:
-    """Return what the folder holds.
+    """Return the facts about a folder.
 
     Raises:
         PPIOAgentRuntimeError: Of the class `no_agent`: there is no such folder, or no agent in it.
-        ConfigurationError: The manifest is wrong, or names a file that is not there.
+        ConfigurationError: The manifest is wrong, or names a file that does not exist.
     """
     if not os.path.isdir(folder):
         raise no_agent(f"there is no folder {folder!r}, where an agent should be")
@@ -87,7 +87,8 @@ def is_name(text: str) -> bool:
 
 
 def _from_manifest(folder: str, path: str, text: str) -> AgentFolder:
-    from ppio_agent_models import AgentManifest, ManifestDocument  # With pydantic, which other folders do without.
+    # Imports pydantic, which folders without a manifest don't need.
+    from ppio_agent_models import AgentManifest, ManifestDocument
 
     document = ManifestDocument.parse(text, source=repr(path))
     manifest = AgentManifest.from_document(document)
@@ -113,16 +114,16 @@ def _from_manifest(folder: str, path: str, text: str) -> AgentFolder:
 
 
 def copy_folder(source: str, target: str, *, without: str) -> None:
-    """Copy the folder `source` to the new folder `target`, which its owner may write into.
+    """Copy the folder `source` to the new folder `target`, writable for its owner.
 
-    Symbolic links within the folder stay links, relative ones. Links that point out of it, sockets and devices are left
-    out; the links are named in a warning. So is the folder `without`: the home may lie within the agent's folder.
+    Symbolic links within the folder become relative links. Links that point out of it, sockets and devices are not
+    copied; the links are logged. The folder `without` is not copied either: the home may be within the agent's folder.
     """
     strays: list[str] = []
     _copy(source, target, root=os.path.realpath(source), without=os.path.realpath(without), strays=strays)
     if strays:
         logger.warning(
-            "left out of the copy of %r because they point out of the folder: %s", source, ", ".join(sorted(strays))
+            "links in %r that point out of the folder were not copied: %s", source, ", ".join(sorted(strays))
         )
 
 

@@ -1,4 +1,4 @@
-"""How a sandbox is made: a directory with a port, a copy of the agent, a supervisor that starts it, a record."""
+"""Creates a sandbox: a directory with a port, a copy of the agent, a supervisor that starts it, a record."""
 
 from __future__ import annotations
 
@@ -31,24 +31,23 @@ if TYPE_CHECKING:
 
 PYTHON_VARIABLE = "PPIO_AGENT_PYTHON"
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
-"""What agents are told of the caller's environment, besides `LC_*`. Everything else may be a secret."""
+"""Variables of the caller's environment that agents get, besides `LC_*`. Any other may be a secret."""
 _START_SECONDS = 60.0
-"""How long a supervisor may take to say that it started the agent: milliseconds, unless the machine is on its knees."""
+"""How long a supervisor may take to report that it started the agent; normally milliseconds."""
 FIRST_PORT = 20000
 LAST_PORT = 31999
-"""Below the ports that systems give to outgoing connections (Linux: from 32768, else from 49152), which could take one
-between its choice and the agent's start."""
+"""Below the ephemeral ports (Linux: from 32768, else from 49152), which could be taken before the agent starts."""
 IS_RESERVABLE = sys.platform == "linux"
-"""Whether an agent can listen on a port that somebody else holds for it.
+"""Whether an agent can listen on a port that is reserved for it.
 
 On Linux a server that sets SO_REUSEADDR, as servers do, gets a port to which others with that option are bound unless
 they listen (socket(7)); programs that only look for a free port do not get it. Elsewhere it would not get it either."""
 
 
 def create_sandbox(paths: Paths, spec: SandboxSpec, *, template_id: str, source: AgentFolder, python: str) -> Record:
-    """Make a sandbox and start its agent, without waiting for it to answer.
+    """Create a sandbox and start its agent, without waiting until it responds.
 
-    The caller holds the session's lock. If it is killed meanwhile, the next caller removes what it left (`lifecycle`).
+    The caller holds the session's lock. If it is killed meanwhile, the next caller cleans up (`lifecycle`).
 
     Raises:
         SandboxCreationError: The agent could not be copied or started; nothing is left behind.
@@ -86,11 +85,11 @@ def chosen_python(python: str | None) -> str:
             f"{chosen!r} cannot be run; agents need a Python interpreter with ppio-agent-runtime, "
             f"which `python=` or {PYTHON_VARIABLE} names"
         )
-    return os.path.abspath(found)  # With its links: a virtual environment is known by the path of its interpreter.
+    return os.path.abspath(found)  # Links are kept, because a virtual environment is found by its interpreter's path.
 
 
 def agent_environment(variables: Mapping[str, str], *, port: int) -> dict[str, str]:
-    """Return the whole environment of an agent."""
+    """Return the complete environment of an agent."""
     inherited = {name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith("LC_")}
     return {
         "PATH": os.defpath,
@@ -104,7 +103,7 @@ def agent_environment(variables: Mapping[str, str], *, port: int) -> dict[str, s
 
 
 def _arguments(folder: str, entrypoint: str) -> list[str]:
-    """Return what Python is called with: the runtime, or what runs a script that serves by itself."""
+    """Return Python's arguments: those of the runtime, or of `script` for a script with its own server."""
     if entrypoint.endswith(".py"):
         with open(os.path.join(folder, entrypoint), "rb") as file:
             if serves_by_itself(file.read()):
@@ -116,9 +115,9 @@ def _arguments(folder: str, entrypoint: str) -> list[str]:
 def _reserved(
     paths: Paths, spec: SandboxSpec, *, template_id: str, python: str
 ) -> Iterator[tuple[SandboxDirectory, Record, socket.socket]]:
-    """Give a new directory with a first record, locked, and a port; nothing stays if the block fails."""
+    """Yield a new locked directory with a first record, and a reserved port; all is removed if the block fails."""
     with ExitStack() as held:
-        with paths.lock():  # Nobody takes the port, or the directory for a dead creator's, before there is a record.
+        with paths.lock():  # Until there is a record, so that nobody takes the port or removes the directory.
             reservation = held.enter_context(reserve_port(paths.root, paths.used_ports()))
             port = reservation.getsockname()[1]
             sandbox_id = new_sandbox_id(spec.session_id, port)
@@ -162,8 +161,8 @@ def start_supervisor(
 ) -> tuple[Supervisor, Agent]:
     """Start the supervisor of a sandbox, which starts `command` with exactly this environment.
 
-    The supervisor belongs to nobody: it has a session of its own and outlives the caller, of whom it holds nothing open
-    but the reservation of the agent's port, as its standard input.
+    The supervisor is a daemon: it has its own session and outlives the caller, from which it only inherits the
+    reservation of the agent's port, as its standard input.
 
     Raises:
         SandboxCreationError: It could not start the command, or itself.
@@ -195,7 +194,7 @@ def start_supervisor(
 
 
 def _output_of(process: subprocess.Popen[bytes]) -> bytes:
-    """Return what the supervisor says until it lets go of the pipe, and reap the process that it leaves behind."""
+    """Return the supervisor's output until it closes the pipe, and reap its parent process."""
     try:
         said, _ = process.communicate(timeout=_START_SECONDS)
     except BaseException as error:
@@ -211,8 +210,8 @@ def _output_of(process: subprocess.Popen[bytes]) -> bytes:
 def reserve_port(root: str, used: Collection[int]) -> socket.socket:
     """Return a socket bound to the next port that is neither in `used` nor taken by another program.
 
-    The search goes on where the last one ended, so that a port comes round again as late as possible: a client of a
-    sandbox that ended does not soon meet another agent there. The caller holds the home's lock, and closes the socket.
+    The search continues where the last one ended, so that a port is reused as late as possible, and a client of a
+    terminated sandbox doesn't reach another agent. The caller holds the home's lock, and closes the socket.
 
     Raises:
         SandboxCreationError: All are taken.
@@ -232,7 +231,7 @@ def reserve_port(root: str, used: Collection[int]) -> socket.socket:
 
 
 def _offset(stored: object) -> int:
-    # Homes begin anywhere, so that two of them seldom want the same port.
+    # A random start, so that two homes seldom choose the same port.
     return stored if isinstance(stored, int) else int.from_bytes(os.urandom(2), "big")
 
 

@@ -1,13 +1,13 @@
 r"""A sandbox's directory: its record, the log of its agent, and the FIFO that wakes its supervisor.
 
-The record is what is known of the sandbox. It is written whole or not at all, and only by the process that holds the
-directory's lock; anybody may read it at any time.
+The record is the state of the sandbox. It is written atomically, and only by the process that holds the directory's
+lock; any process may read it at any time.
 
     creating --> running <--> paused
                     \          /
                      --> terminating --> ended (kept for a while in another folder)
 
-The agent writes its log itself; it is kept bounded from outside.
+The agent writes its log itself; the supervisor truncates it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, TypedDict
 
     class Agent(TypedDict):
-        """The agent's process: the leader of its process group, within the session of its supervisor."""
+        """The agent's process: the leader of its process group, in the session of its supervisor."""
 
         pid: int
         started: str
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 _STATES = ("creating", "running", "paused", "terminating", "ended")
 _NUMBER = (int, float)
 _MAX_TIME = 1e11
-"""In Unix seconds, the year 5138: later moments are no dates to Python."""
+"""The year 5138 in Unix seconds; later times are not supported by `datetime`."""
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("sandbox_id", "session_id", "template_id", "python", "token", "state", "output"), str),
     **dict.fromkeys(("start_timeout_seconds", "created_at", "due_at", "rest_seconds"), _NUMBER),
@@ -74,7 +74,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 }
 LOCK_FILE = "lock"
 MAX_LOG_BYTES = 10 * 1024 * 1024
-"""The log is cut to its last part when a look at it finds it longer than this."""
+"""A log longer than this is cut to its last part."""
 ENDED_FOLDER = "ended"
 TRASH_FOLDER = "trash"
 _KEPT_BYTES = 1024 * 1024
@@ -83,7 +83,7 @@ _TAIL_BYTES = 8 * 1024
 
 
 class SandboxDirectory:
-    """The directory of one sandbox, `<home>/sandboxes/<id>`, which may be gone already."""
+    """The directory of one sandbox, `<home>/sandboxes/<id>`, which may be removed already."""
 
     __slots__ = ("_ended", "_fifo", "_record", "app", "log", "path", "supervisor_log")
 
@@ -101,11 +101,11 @@ class SandboxDirectory:
         return Lock(os.path.join(self.path, LOCK_FILE))
 
     def read(self) -> Record | None:
-        """Return the record, None when there is none (any more), or none that this version understands."""
+        """Return the record, or None if there is none that this version can read."""
         return read_record(self._record)
 
     def has_record(self) -> bool:
-        """Return whether there is a record, understood or not."""
+        """Return whether there is a record, readable or not."""
         return os.path.exists(self._record)
 
     def write(self, record: Record) -> None:
@@ -113,36 +113,36 @@ class SandboxDirectory:
         write_json(self._record, record)
 
     def make_wakeup_fifo(self) -> None:
-        """Make the FIFO that the supervisor listens to for as long as it lives.
+        """Create the FIFO that the supervisor reads as long as it runs.
 
-        A byte in it means "look at your record again" and nothing else, so they may merge and none needs an answer.
-        That somebody listens is also the proof that the supervisor lives: the kernel closes it however that ends, and a
-        process that happens to get its id later does not listen.
+        A byte in it only means that the record has changed, so bytes may merge, and need no response. An open reader
+        also proves that the supervisor is running: the kernel closes the FIFO however that ends, and a later process
+        with the same ID doesn't read it.
         """
         os.mkfifo(self._fifo, 0o600)
 
     def open_wakeup_fifo(self) -> int:
-        """Return a descriptor, not blocking, that becomes readable when the supervisor is to look at its record."""
-        # Opened for writing as well: a FIFO whose last writer left would be readable for ever.
+        """Return a non-blocking descriptor that becomes readable when the record has changed."""
+        # Opened for writing as well: a FIFO whose last writer closed it would be readable forever.
         return os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK)
 
     def wake_supervisor(self) -> bool:
-        """Let the supervisor look at its record; False when there is none."""
+        """Notify the supervisor that the record has changed; False if it is not running."""
         return self._write_to_fifo(b".")
 
     def has_supervisor(self) -> bool:
-        """Return whether the sandbox's supervisor lives, without waking it."""
+        """Return whether the sandbox's supervisor is running, without waking it."""
         return self._write_to_fifo(b"")
 
     def is_supervised(self, record: Record) -> bool:
-        """Return whether somebody looks after the sandbox: its supervisor, or its creator while that is at work."""
+        """Return whether the sandbox's supervisor is running, or its creator is still at work."""
         return record["state"] == "creating" or self.has_supervisor()
 
     def retire(self, record: Record, exit_code: int | None) -> str:
-        """Move a sandbox whose processes are gone to the ended ones and return what is left to `remove`.
+        """Move a sandbox whose processes have ended to the ended ones, and return the path to `remove`.
 
-        The record of the end is written first, then the directory vanishes at once, then it can be removed in peace: a
-        reader finds either the one or the other, and a crash in between leaves nothing that is not cleaned up later.
+        The record of the end is written first, then the directory is renamed, and removed later: a reader finds one or
+        the other, and everything that a crash in between leaves is cleaned up later.
         The caller holds the lock.
         """
         ended = os.path.join(self._ended, record["sandbox_id"] + ".json")
@@ -154,14 +154,14 @@ class SandboxDirectory:
             try:  # noqa: SIM105  # contextlib would be imported before the agent is started
                 write_json(ended, record)
             except OSError:
-                pass  # A full disk must not keep the directory from going.
+                pass  # A full disk must not prevent the removal.
         return discard(self.path)
 
     def _write_to_fifo(self, message: bytes) -> bool:
         try:
             descriptor = os.open(self._fifo, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
-            # ENXIO when nobody listens, ENOENT when the directory is gone.
+            # ENXIO if no process has it open for reading, ENOENT if the directory was removed.
             return False
         try:
             if message:
@@ -176,8 +176,8 @@ class SandboxDirectory:
 
 
 def read_json(path: str) -> Any:
-    """Return the content of a JSON file, None when it does not exist or is none."""
-    import json  # Here and below: the agent is started before the supervisor needs it.
+    """Return the content of a JSON file, or None if it does not exist or isn't JSON."""
+    import json  # Here and below, because the agent is started before the supervisor needs it.
 
     try:
         with open(path, encoding="utf-8") as file:
@@ -187,7 +187,7 @@ def read_json(path: str) -> Any:
 
 
 def read_record(path: str) -> Record | None:
-    """Return the record in a file; None when there is none, or one of another shape: damaged, or another version's."""
+    """Return the record in a file; None if there is none, or if it is damaged or of another version."""
     value: Any = read_json(path)
     if not isinstance(value, dict) or not value.keys() >= _KINDS.keys():
         return None
@@ -208,7 +208,7 @@ def _is_process(value: dict[str, Any]) -> bool:
 
 
 def write_json(path: str, value: object) -> None:
-    """Replace a file at once, readable by its owner only. One writer at a time: the caller holds a lock."""
+    """Replace a file atomically, readable only by its owner. The caller holds a lock, so there is one writer."""
     import json
 
     # Without fsync: after a crash of the machine nothing that a record speaks of exists any more.
@@ -220,12 +220,12 @@ def write_json(path: str, value: object) -> None:
 
 
 def open_log(path: str) -> int:
-    """Return a descriptor that always writes at the end of the file, so that the file can be cut meanwhile."""
+    """Return a descriptor in append mode, so that the file can be truncated meanwhile."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def tail(path: str) -> str:
-    """Return the last lines of a log: at most 20, at most 8 KiB; empty when there is no log."""
+    """Return the last lines of a log, at most 20 and 8 KiB; an empty string if there is no log."""
     try:
         text = _last_bytes(path, _TAIL_BYTES).decode("utf-8", "replace")
     except OSError:
@@ -236,9 +236,9 @@ def tail(path: str) -> str:
 
 
 def cut(path: str) -> None:
-    """Drop the beginning of a log that grew too long. What the agent writes at this very moment may be lost.
+    """Drop the beginning of a log that grew too long. Output that the agent writes at that moment may be lost.
 
-    The kept part is written over the beginning before the rest goes, so that a reader never finds the file empty.
+    The kept part overwrites the beginning before the file is truncated, so that a reader never finds it empty.
     """
     try:
         if os.path.getsize(path) <= MAX_LOG_BYTES:
@@ -252,19 +252,19 @@ def cut(path: str) -> None:
 
 
 def discard(path: str) -> str:
-    """Make a directory of the home (a sandbox's, a template version's) vanish and return what is left to `remove`."""
+    """Rename a directory of the home (a sandbox's, a template version's), and return the path to `remove`."""
     trash = os.path.join(os.path.dirname(os.path.dirname(path)), TRASH_FOLDER, os.path.basename(path))
     os.rename(path, trash)
     return trash
 
 
 def remove(path: str) -> None:
-    """Remove a directory that was discarded, as far as possible; several may do it at once."""
-    import shutil  # Takes as long to import as the supervisor to start; only ends need it.
+    """Remove a discarded directory, as far as possible; several processes may do it at once."""
+    import shutil  # Here, because its import takes as long as the start of the supervisor.
 
     shutil.rmtree(path, ignore_errors=True)
     if os.path.lexists(path):
-        for folder, names, _ in os.walk(path):  # Top down: a folder that nobody may enter is opened before it is read.
+        for folder, names, _ in os.walk(path):  # Top down, so that a folder without permissions is made readable first.
             for name in names:
                 if not os.path.islink(inner := os.path.join(folder, name)):
                     os.chmod(inner, 0o700)

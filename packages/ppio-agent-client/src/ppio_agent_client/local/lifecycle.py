@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from .paths import Paths
 
     Change = Callable[[Record], signal.Signals | None]
-    """Edits a record and names the signal that the agent gets afterwards."""
+    """Changes a record, and returns the signal to send to the agent afterwards."""
 
 logger: logging.Logger = logging.getLogger("ppio_agent_client")
 
 MAX_PAUSE_SECONDS = 24 * 3600.0
-"""A sandbox that is paused longer than this is terminated: a paused life is kept, not endless."""
+"""A sandbox that is paused longer than this is terminated."""
 TERMINATE_WAIT_SECONDS = 10.0
-"""How long `terminate` waits for the supervisor to end the sandbox, and then for the end of the supervisor."""
+"""How long `terminate` waits for the supervisor to end the sandbox, and then for the supervisor itself to end."""
 ENDED_SECONDS = 600.0
 """How long the record of an ended sandbox is kept."""
 
 
 def is_living(record: Record) -> bool:
-    """Return whether a sandbox can be used: running or paused, and its time is not over."""
+    """Return whether a sandbox can be used: running or paused, and not expired."""
     return record["state"] in ("running", "paused") and time.time() < record["due_at"]
 
 
 def extend(timeout_seconds: float) -> Change:
-    """Let it live for so long from now; a paused one from when it is resumed."""
+    """Return a change that sets the time to live, from now; for a paused sandbox from when it is resumed."""
 
     def change(record: Record) -> None:
         if record["state"] == "paused":
@@ -51,7 +51,7 @@ def extend(timeout_seconds: float) -> Change:
 
 
 def pause(record: Record) -> signal.Signals | None:
-    """Stop it and keep the rest of its life; a paused one stays as it is."""
+    """Stop its processes, and keep the rest of its time to live; does nothing to a paused one."""
     if record["state"] == "paused":
         return None
     now = time.time()
@@ -62,7 +62,7 @@ def pause(record: Record) -> signal.Signals | None:
 
 
 def resume(record: Record) -> signal.Signals | None:
-    """Let it run for the rest of its time to live; a running one stays as it is."""
+    """Continue its processes for the rest of its time to live; does nothing to a running one."""
     if record["state"] == "running":
         return None
     record["state"] = "running"
@@ -71,7 +71,7 @@ def resume(record: Record) -> signal.Signals | None:
 
 
 def apply(directory: SandboxDirectory, change: Change) -> Record | None:
-    """Change a sandbox that has not ended and return its new record; None when there is none."""
+    """Change a sandbox that has not ended, and return its new record; None if it has."""
     try:
         with directory.lock():
             record = directory.read()
@@ -88,7 +88,7 @@ def apply(directory: SandboxDirectory, change: Change) -> Record | None:
 
 
 def terminate(directory: SandboxDirectory) -> bool:
-    """Kill whatever runs in the sandbox and wait until it is put away; return whether it was living until then."""
+    """Kill the sandbox's processes and wait until it is removed; return whether it was running before."""
     try:
         with directory.lock():
             record = directory.read()
@@ -112,7 +112,7 @@ def _wait_for_the_end(directory: SandboxDirectory, record: Record) -> None:
     while os.path.exists(directory.path) and directory.has_supervisor():
         waited = time.monotonic() - began
         if waited > TERMINATE_WAIT_SECONDS and record["supervisor"] is not None:
-            kill_process(record["supervisor"])  # It hangs, or was stopped. `clean_up` does its work.
+            kill_process(record["supervisor"])  # It hangs, or was stopped. `clean_up` does the rest.
         if waited > 2 * TERMINATE_WAIT_SECONDS:
             break
         time.sleep(step)
@@ -121,7 +121,7 @@ def _wait_for_the_end(directory: SandboxDirectory, record: Record) -> None:
 
 
 def clean_up_dead(paths: Paths) -> None:
-    """Put away every sandbox whose supervisor or creator was killed. Living ones are not touched."""
+    """Remove every sandbox whose supervisor or creator was killed; running ones are left alone."""
     for sandbox_id in paths.sandbox_ids():
         directory = paths.sandbox(sandbox_id)
         record = directory.read()
@@ -134,7 +134,7 @@ def clean_up_dead(paths: Paths) -> None:
 
 
 def clean_up(directory: SandboxDirectory) -> None:
-    """Put a sandbox away whose supervisor was killed, with whatever the kernel left of its processes."""
+    """Remove a sandbox whose supervisor was killed, and end the processes that are left."""
     try:
         with directory.lock():
             record = directory.read()
@@ -146,12 +146,12 @@ def clean_up(directory: SandboxDirectory) -> None:
             logger.warning("the local sandbox %s lost its supervisor: %s", record["sandbox_id"], last_words)
             trash = directory.retire(record, -signal.SIGKILL)
     except FileNotFoundError:
-        return  # Somebody else did it.
+        return  # Another process did it.
     remove(trash)
 
 
 def forget_ended(paths: Paths) -> None:
-    """Remove records of sandboxes that ended long ago, and what others did not finish removing."""
+    """Remove records of sandboxes that ended long ago, and finish interrupted removals."""
     for name in os.listdir(paths.ended):
         path = os.path.join(paths.ended, name)
         try:
@@ -166,12 +166,12 @@ def forget_ended(paths: Paths) -> None:
 def _remove_unfinished(paths: Paths, directory: SandboxDirectory) -> None:
     """Remove a sandbox whose creator was killed; one that is still at work holds the lock."""
     try:
-        with paths.lock():  # A creator makes its directory, locks it and writes the record under this lock.
+        with paths.lock():  # A creator holds this lock until its directory is locked and has a record.
             lock = directory.lock()
             if not lock.acquire(wait=False):
                 return
             record = directory.read()
-            # Its supervisor, if it came that far, finds no record and ends what it started.
+            # Its supervisor, if there is one already, finds no record and ends the agent.
             trash = discard(directory.path) if record is None or record["state"] == "creating" else None
             lock.release()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""File locks that hold between threads and processes alike, and that the kernel lets go when their owner dies."""
+"""File locks that work between threads and processes, and that the kernel releases when their owner dies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class Lock:
-    """An advisory lock on a file (`flock`), which is created when it is missing.
+    """An advisory lock on a file (`flock`), which is created if it is missing.
 
-    Each object opens the file again, so two of them exclude each other within one process too. The descriptor is closed
-    on exec: no child inherits the lock. A shared lock lets other shared ones in.
+    Each object opens the file itself, so two of them exclude each other within one process too. The descriptor is
+    closed on exec, so no child inherits the lock. A shared lock allows other shared locks.
     """
 
     def __init__(self, path: str, *, shared: bool = False) -> None:
@@ -22,10 +22,10 @@ class Lock:
         self._descriptor: int | None = None
 
     def acquire(self, *, wait: bool = True) -> bool:
-        """Take the lock; with `wait=False`, return False when somebody else has it.
+        """Acquire the lock; with `wait=False`, return False if it is held elsewhere.
 
         Raises:
-            FileNotFoundError: The directory of the file is gone.
+            FileNotFoundError: The directory of the file was removed.
         """
         import fcntl  # POSIX only; the package itself must be importable everywhere.
 
@@ -43,7 +43,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Let the lock go; nothing happens when it is not held."""
+        """Release the lock; does nothing if it is not held."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             import fcntl

@@ -1,11 +1,11 @@
-"""The folder for all local data: who may use it, and where things are in it.
+"""The folder for all local data: its layout, and a check of its owner and permissions.
 
     lock, next-port      the lock of the whole home, and the port to try next
     locks/               one lock per session, by a part of its hash
     sandboxes/<id>/      record.json, lock, wakeup, agent.log, supervisor.log, app/
-    ended/<id>.json      the records of sandboxes that ended a short while ago
+    ended/<id>.json      the records of sandboxes that ended recently
     templates/<name>.json, templates/<name>@<version>/{lock, files/}
-    trash/               what is being removed
+    trash/               directories that are being removed
 
 Locks are taken in this order: session, home, sandbox or template version.
 """
@@ -28,13 +28,13 @@ _SANDBOX_ID = re.compile(r"local-[0-9a-f]{16}-(?P<port>[0-9]{1,5})-[0-9a-f]{8}")
 
 
 class Paths:
-    """Where things are in one home, which is made when it does not exist.
+    """The paths in one home, which is created if it does not exist.
 
     Args:
         root: The folder; None for `PPIO_AGENT_HOME`, else `~/.ppio-agent`.
 
     Raises:
-        ConfigurationError: It cannot be made, or others than this user could write into it.
+        ConfigurationError: It cannot be created, or other users can write to it.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -48,13 +48,13 @@ class Paths:
         self._prepare()
 
     def lock(self) -> Lock:
-        """Return the lock under which things in the home get their names and ports. Hold it for moments only."""
+        """Return the lock for names and ports in the home. Hold it only briefly."""
         return Lock(os.path.join(self.root, "lock"))
 
     def session_lock(self, session_id: str) -> Lock:
-        """Return the lock under which a session gets its sandbox.
+        """Return the lock for the creation of a session's sandbox.
 
-        There are 4096, shared by the sessions whose hash begins alike, so that they need not be cleaned up.
+        There are 4096, shared by sessions whose hashes have the same prefix, so they need no cleanup.
         """
         return Lock(os.path.join(self._locks, _hash(session_id)[:3]))
 
@@ -71,17 +71,17 @@ class Paths:
         return [name for name in os.listdir(self.sandboxes) if _SANDBOX_ID.fullmatch(name)]
 
     def sandbox_ids_of(self, session_id: str) -> list[str]:
-        """Return the ids of the sandboxes of one session: a living one and perhaps some that are ending."""
+        """Return the IDs of the sandboxes of one session: one that can be used, and perhaps some that are ending."""
         prefix = _prefix(session_id)
         return [name for name in self.sandbox_ids() if name.startswith(prefix)]
 
     def ended_records_of(self, session_id: str) -> list[str]:
-        """Return the files of the sandboxes of one session that ended a short while ago."""
+        """Return the records of one session's sandboxes that ended recently."""
         prefix = _prefix(session_id)
         return [os.path.join(self.ended, name) for name in os.listdir(self.ended) if name.startswith(prefix)]
 
     def used_ports(self) -> set[int]:
-        """Return the ports that sandboxes have, ending ones included."""
+        """Return the ports of all sandboxes, ending ones included."""
         return {int(match["port"]) for name in self.sandbox_ids() if (match := _SANDBOX_ID.fullmatch(name))}
 
     def _prepare(self) -> None:
@@ -97,7 +97,7 @@ class Paths:
             ) from error
 
     def _refuse_strangers(self, status: os.stat_result) -> None:
-        """Refuse a home into which somebody else could put a program that this user then runs."""
+        """Refuse a home where another user could place a program that this user then runs."""
         if status.st_uid != os.geteuid():
             raise ConfigurationError(
                 f"the home of local sandboxes, {self.root!r}, belongs to the user with id {status.st_uid}, not to you "
@@ -111,17 +111,17 @@ class Paths:
 
 
 def new_sandbox_id(session_id: str, port: int) -> str:
-    """Return a name for a new sandbox: whose it is and which port it holds can be read from it."""
+    """Return the ID of a new sandbox, which contains a hash of its session and its port."""
     return f"{_prefix(session_id)}{port}-{new_token()}"
 
 
 def is_sandbox_id(text: str) -> bool:
-    """Return whether `text` has the form of an id that is given here, and so may be used as a file's name."""
+    """Return whether `text` has the form of a sandbox ID, and so is safe as a file name."""
     return _SANDBOX_ID.fullmatch(text) is not None
 
 
 def new_token() -> str:
-    """Return eight characters that nobody else has."""
+    """Return eight unique characters."""
     return os.urandom(4).hex()
 
 

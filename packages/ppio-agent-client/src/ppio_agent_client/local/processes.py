@@ -1,4 +1,4 @@
-"""Processes: which one is meant, which ones belong together, and how they are ended.
+"""Finds, identifies and ends processes.
 
 The kernel gives the IDs of dead processes to new ones, so a process is identified by its ID together with its start
 time, and no signal is sent because of an ID alone.
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from .directory import Agent, Supervisor
 
 _KILL_WAIT_SECONDS = 5.0
-"""How long a killed process may take to go; only one that hangs in the kernel takes longer."""
+"""How long a killed process may take to end; only one that hangs in the kernel takes longer."""
 _POLL_SECONDS = 0.005
 
 
 class Process:
-    """A living process as the kernel showed it: its id, parent, group, session, and a mark of when it started."""
+    """A running process: its ID, parent, group, session, and start time mark."""
 
     __slots__ = ("group", "parent", "pid", "session", "started")
 
@@ -35,7 +35,7 @@ class Process:
 
 
 def started_at(pid: int, *, zombies: bool = False) -> str | None:
-    """Return a mark of when the process `pid` started, None when it does not live (or is a zombie, unless asked)."""
+    """Return the start time mark of process `pid`, None if it isn't running (a zombie only counts with `zombies`)."""
     if sys.platform == "linux":
         process = _linux_process(pid, zombies=zombies)
     else:
@@ -44,7 +44,7 @@ def started_at(pid: int, *, zombies: bool = False) -> str | None:
 
 
 def processes() -> list[Process]:
-    """Return every living process that this one may see."""
+    """Return every running process that is visible to this one."""
     if sys.platform != "linux":
         return _listed_by_ps("-A")
     found = (_linux_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
@@ -52,14 +52,14 @@ def processes() -> list[Process]:
 
 
 def signal_group(agent: Agent, number: int) -> bool:
-    """Send a signal to the agent and its children; False when it does not live."""
+    """Send a signal to the agent and its children; False if it isn't running."""
     if started_at(agent["pid"]) != agent["started"]:
         return False
     return send_to_group(agent["pid"], number)
 
 
 def send_to_group(group: int, number: int) -> bool:
-    """Send a signal to a group whose leader is a child of this process or was just looked at; False when it is gone."""
+    """Send a signal to a group whose leader is a child of this process or was just verified; False if it has ended."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -69,13 +69,13 @@ def send_to_group(group: int, number: int) -> bool:
 
 
 def kill_process(process: Supervisor) -> None:
-    """End one process for good, if it is still the one that is meant."""
+    """Kill a process, if its ID still belongs to it."""
     if started_at(process["pid"]) == process["started"]:
         _kill(process["pid"])
 
 
 def kill_group(agent: Agent) -> bool:
-    """End what is left of an agent's process group and wait until it is gone; False when something would not go."""
+    """Kill the rest of an agent's process group, and wait for its end; False if a process did not end."""
     deadline = time.monotonic() + _KILL_WAIT_SECONDS
     while any(_is_of(agent, process) for process in processes()):
         if time.monotonic() > deadline:
@@ -86,7 +86,7 @@ def kill_group(agent: Agent) -> bool:
 
 
 def kill_all_of(agent: Agent) -> bool:
-    """End the agent's group and every other child of this process, reap them, and wait until all are gone.
+    """Kill the agent's group and every other child of this process, reap them, and wait until all have ended.
 
     Children that left the group for a session of their own come back to the supervisor when their parents end, on
     Linux (`PR_SET_CHILD_SUBREAPER`), so they are found here generation by generation.
@@ -95,7 +95,7 @@ def kill_all_of(agent: Agent) -> bool:
     deadline = time.monotonic() + _KILL_WAIT_SECONDS
     while left := [process for process in processes() if process.parent == me or _is_of(agent, process)]:
         for process in left:
-            # Each of them is our child, or in the same session with us in it: its id cannot have been given away.
+            # Each of them is our child, or in our session, so its ID cannot have been reused.
             _kill(process.pid)
         if time.monotonic() > deadline:
             return False
@@ -119,7 +119,7 @@ def _began_with(started: str, earlier: str) -> bool:
     boot, _, ticks = started.rpartition(" ")
     earlier_boot, _, earlier_ticks = earlier.rpartition(" ")
     if sys.platform != "linux":
-        return True  # The marks of `ps` cannot be ordered; group and session have to do.
+        return True  # Marks of `ps` cannot be ordered, so only group and session are compared.
     return boot == earlier_boot and int(ticks) >= int(earlier_ticks)
 
 
@@ -139,7 +139,7 @@ def _kill(pid: int) -> None:
 
 
 def _linux_process(pid: int, *, zombies: bool = False) -> Process | None:
-    """Read `/proc/<pid>/stat` (proc_pid_stat(5)); the name in it may hold spaces and brackets."""
+    """Read `/proc/<pid>/stat` (proc_pid_stat(5)); the name in it may contain spaces and brackets."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -152,7 +152,7 @@ def _linux_process(pid: int, *, zombies: bool = False) -> Process | None:
 
 @cache
 def _boot() -> str:
-    """Return what tells this boot from others: after a reboot the same ids and start times come again."""
+    """Return an ID of this boot, because IDs and start times repeat after a reboot."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -161,8 +161,8 @@ def _boot() -> str:
 
 
 def _listed_by_ps(*selection: str, zombies: bool = False) -> list[Process]:
-    """Ask `ps` (POSIX, with the `lstart` that macOS and the BSDs add)."""
-    import subprocess  # Only here: Linux does without.
+    """Return the processes that `ps` lists (POSIX, with the `lstart` of macOS and the BSDs)."""
+    import subprocess  # Not needed on Linux.
 
     command = ["/bin/ps", *selection, "-o", "pid=", "-o", "ppid=", "-o", "pgid=", "-o", "stat=", "-o", "lstart="]
     listing = subprocess.run(command, capture_output=True, text=True, env={"LC_ALL": "C"}, check=False)

@@ -1,12 +1,12 @@
-"""Runs a script that serves by itself, as `python <file>` does, on the port that PPIO_AGENT_PORT names.
+"""Runs a script with its own server, as `python <file>` does, on the port in PPIO_AGENT_PORT.
 
-Called as `python <this file> <script>`, under the agent's Python, which may have nothing of ours: only the standard
-library is there for sure.
+Called as `python <this file> <script>` by the agent's Python, in which our packages may not be installed, so it only
+uses the standard library.
 
-On the platform every agent has port 8080 to itself, so such scripts name it, as the servers of AgentCore and of the
-platform's own runtime do unless told otherwise. On a machine with several agents only one could have it. What a script
-binds to 8080 is therefore bound there, on PPIO_AGENT_HOST; any other port is left alone. PORT says the same, for
-scripts that ask.
+On the platform every agent has port 8080 to itself, so such scripts use it, as the servers of AgentCore and of the
+platform's own runtime do by default. On a machine with several agents only one could have it. Therefore a socket that a
+script binds to 8080 is bound to PPIO_AGENT_HOST and PPIO_AGENT_PORT instead; other ports are not changed. PORT is set
+to the same port, for scripts that read it.
 """
 
 import os
@@ -20,7 +20,7 @@ PLATFORM_PORT = 8080
 
 
 def main() -> None:
-    """Become the script."""
+    """Run the script in this process."""
     del sys.argv[0]
     script = sys.argv[0]
     port = int(os.environ.setdefault("PPIO_AGENT_PORT", str(PLATFORM_PORT)))
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def redirect(host: str, port: int) -> None:
-    """Bind to `port` what is to be bound to the platform's port."""
+    """Make sockets bind to `port` instead of the platform's port."""
     bind = socket.socket.bind
 
     def bind_elsewhere(self: socket.socket, address: Any) -> None:
@@ -46,7 +46,7 @@ def redirect(host: str, port: int) -> None:
 
 
 def _redirect_uvicorn(host: str, port: int) -> None:
-    """Tell uvicorn, as uvloop binds the sockets of its servers past Python."""
+    """Redirect uvicorn too, because uvloop doesn't bind its sockets through Python."""
     import uvicorn
 
     initialize = uvicorn.Config.__init__

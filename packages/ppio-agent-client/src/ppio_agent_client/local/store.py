@@ -40,10 +40,10 @@ _NO_RUNTIME = "No module named ppio_agent_runtime"
 
 
 class LocalStore:
-    """Sandboxes that are supervised processes on this machine; what the verbs promise, `LocalSandboxProvider` says.
+    """Sandboxes that are supervised processes on this machine; see `LocalSandboxProvider` for the methods.
 
     Attributes:
-        templates: What sandboxes are made from.
+        templates: The templates.
 
     Raises:
         ConfigurationError: The home cannot be used, or this is Windows.
@@ -66,7 +66,7 @@ class LocalStore:
         return Path(self._paths.root)
 
     def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the sandbox of the session, or make one and start its agent without waiting for it."""
+        """Return the sandbox of the session, or create one and start its agent without waiting for it."""
         _check_seconds(spec.timeout_seconds)
         self._clean_up()
         template_id = canonical_id(spec.template_id)
@@ -87,12 +87,12 @@ class LocalStore:
         return to_sandbox(record)
 
     def find(self, session_id: str) -> Sandbox | None:
-        """Return the sandbox of a session, running or paused; None when there is none."""
+        """Return the sandbox of a session, running or paused; None if there is none."""
         record = self._living(session_id)
         return None if record is None else to_sandbox(record)
 
     def get(self, sandbox_id: str) -> Sandbox | None:
-        """Return a sandbox as it is now; one that ended is shown for ten minutes, with exit code and output."""
+        """Return the current state of a sandbox; one that ended is kept for ten minutes, with exit code and output."""
         if not is_sandbox_id(sandbox_id):
             return None
         directory = self._paths.sandbox(sandbox_id)
@@ -105,35 +105,35 @@ class LocalStore:
         if record is None or record["state"] == "creating":
             return None
         if is_living(record):
-            record["output"] = tail(directory.log)  # so that an agent that never answers is heard
+            record["output"] = tail(directory.log)  # for the error if the agent never responds
         return to_sandbox(record)
 
     def list_sandboxes(self) -> list[Sandbox]:
-        """Return every sandbox of this home, whichever process made it, oldest first."""
+        """Return every sandbox of this home, whichever process created it, oldest first."""
         self._clean_up()
         records = (self._read(name) for name in self._paths.sandbox_ids())
         living = (record for record in records if record is not None and is_living(record))
         return [to_sandbox(record) for record in sorted(living, key=lambda record: record["created_at"])]
 
     def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
-        """Let the sandbox live for `timeout_seconds` from now; a paused one from when it is resumed."""
+        """Set the time to live of the sandbox, from now; of a paused one, from when it is resumed."""
         _check_seconds(timeout_seconds)
         return self._change(sandbox_id, lifecycle.extend(timeout_seconds))
 
     def pause(self, sandbox_id: str) -> Sandbox:
-        """Stop the processes of the sandbox where they are and keep the rest of its life for later."""
+        """Stop the sandbox's processes, and keep the rest of its time to live for later."""
         return self._change(sandbox_id, lifecycle.pause)
 
     def resume(self, sandbox_id: str) -> Sandbox:
-        """Let the processes of a paused sandbox go on, and its life with them."""
+        """Continue the processes of a paused sandbox, and its time to live."""
         return self._change(sandbox_id, lifecycle.resume)
 
     def kill(self, sandbox_id: str) -> bool:
-        """End every process of the sandbox at once and return when they are gone; False when it had ended before."""
+        """Kill every process of the sandbox, and wait for their end; False if it had already ended."""
         return is_sandbox_id(sandbox_id) and lifecycle.terminate(self._paths.sandbox(sandbox_id))
 
     def logs(self, session_id: str, cursor: str | None = None) -> LogPage | None:
-        """Return what the session's agent has written since `cursor`; None when nothing is known."""
+        """Return the log of the session's agent since `cursor`; None if the session is unknown."""
         record = self._living(session_id)
         if record is not None:
             return living_log_page(self._paths.sandbox(record["sandbox_id"]), record, cursor)
@@ -154,7 +154,7 @@ class LocalStore:
         if record is None and directory.has_record() and sandbox_id not in self._named:
             self._named.add(sandbox_id)
             logger.warning(
-                "the local sandbox in %s is left out: its record.json was damaged, or another version wrote it",
+                "ignoring the local sandbox in %s: its record.json is damaged, or was written by another version",
                 directory.path,
             )
         return record
@@ -178,7 +178,7 @@ class LocalStore:
 
 
 def _check_seconds(seconds: float) -> None:
-    if not 0 < seconds <= MAX_LIFE_SECONDS:  # Not a number is neither.
+    if not 0 < seconds <= MAX_LIFE_SECONDS:  # NaN fails too.
         raise ConfigurationError(
             f"the time to live of a sandbox must be more than 0 and at most {MAX_LIFE_SECONDS:.0f} s, not {seconds!r}"
         )
@@ -186,12 +186,12 @@ def _check_seconds(seconds: float) -> None:
 
 @cache
 def _warn_about_limits() -> None:
-    """Say so once per process."""
+    """Log a warning, once per process."""
     logger.warning("local sandboxes are for development and do not enforce memory_limit and cpu_limit")
 
 
 def to_sandbox(record: Record, *, created: bool = True) -> Sandbox:
-    """Return the sandbox that a record tells of; one whose time is over has ended, although it may still drain."""
+    """Return the sandbox in a record; an expired one counts as ended, although it may still drain."""
     living = is_living(record)
     paused = record["state"] == "paused"
     return Sandbox(
@@ -223,7 +223,7 @@ def _with_hint(record: Record) -> str:
 
 
 def living_log_page(directory: SandboxDirectory, record: Record, cursor: str | None) -> LogPage:
-    """Return what an agent has written since the cursor; at most one page."""
+    """Return what the agent of a running sandbox has written since the cursor, at most one page."""
     start = _position(record, cursor)
     try:
         with open(directory.log, "rb") as file:
@@ -236,12 +236,12 @@ def living_log_page(directory: SandboxDirectory, record: Record, cursor: str | N
         data = b""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(data)
-    unfinished = len(decoder.getstate()[0])  # A character of which a part is still to come.
+    unfinished = len(decoder.getstate()[0])  # The bytes of an incomplete character.
     return LogPage(text=text, cursor=f"{record['sandbox_id']}:{start + len(data) - unfinished}")
 
 
 def ended_log_page(record: Record, cursor: str | None) -> LogPage:
-    """Return the end of what is kept of an agent that has ended, as far as the cursor has not seen it."""
+    """Return the kept output of an ended agent after the cursor."""
     written = record.get("log_bytes", 0)
     output = record["output"].encode() + b"\n" if record["output"] else b""
     unseen = max(0, written - _position(record, cursor))

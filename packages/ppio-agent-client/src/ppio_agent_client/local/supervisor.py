@@ -1,9 +1,9 @@
 """The supervisor of a sandbox: a small process that starts the agent and watches it until it ends.
 
-Its environment is the agent's; its standard input keeps the agent's port from others, its standard output is a pipe to
-the creator, its standard error a file. It leaves its creator, starts the agent and says so; then it sleeps in one
-`select` for a signal (the agent ended, or the machine goes down), a wake-up (somebody changed the record) or the moment
-that is due. Whatever woke it, it takes the lock, looks at the agent and the record, and does the next step.
+Its environment is the agent's; its standard input reserves the agent's port, its standard output is a pipe to the
+creator, its standard error a file. It detaches from its creator, starts the agent and reports that; then it waits in
+one `select` for a signal (the agent ended, or the machine shuts down), a wake-up (the record has changed) or the
+next due time. Whatever woke it, it takes the lock, checks the agent and the record, and does the next step.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ STARTED = "started"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 DRAIN_SECONDS = 5.0
-"""Between the end of a sandbox's life (SIGTERM) and the end of its processes (SIGKILL)."""
+"""Time between the expiry of a sandbox (SIGTERM) and the kill of its processes (SIGKILL)."""
 _MAX_SLEEP_SECONDS = 5.0
-"""The longest sleep: the log may have grown, the clock may have been set."""
+"""The longest wait, because the log may have grown, or the clock may have been set."""
 _KILL_AGAIN_SECONDS = 1.0
 
 
 def main(path: str, command: Sequence[str]) -> None:
-    """Start `command` in the sandbox and stay until it has ended.
+    """Start `command` in the sandbox, and run until it has ended.
 
-    The process that the creator started ends at once, so that the creator has nobody to reap; its child goes on. On
-    standard output come `started`, the supervisor's and the agent's id, start mark and session, or one line of error.
+    The process that the creator started ends at once, so that the creator can reap it; its child continues. It writes
+    `started`, and ID, start mark and session of supervisor and agent, to standard output, or one line with an error.
     """
     if os.fork():
         os._exit(0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # The creator's thread may have blocked some; that is inherited.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # The creator's thread may have blocked some, which is inherited.
     directory = SandboxDirectory(path)
     wakeups = directory.open_wakeup_fifo()
     prctl = _prctl()
@@ -69,7 +69,7 @@ class Supervisor:
         self._trash: str | None = None
 
     def run(self) -> None:
-        """Stay until the agent and everything it left behind has ended and the sandbox is put away."""
+        """Run until the agent and all its processes have ended and the sandbox is removed."""
         self._catch_signals()
         while self._trash is None:
             try:
@@ -84,10 +84,10 @@ class Supervisor:
         remove(self._trash)
 
     def _step(self) -> float:
-        """Do what is due, and return how many seconds there are until the next thing is."""
+        """Do what is due, and return the seconds until the next step is due."""
         record = self._directory.read()
         if record is None or record["state"] == "creating":
-            # The creator died before it could say that this sandbox exists: nobody knows it, nobody would end it.
+            # The creator died before it returned this sandbox: no caller knows it, so none would terminate it.
             self._reap_all()
             self._trash = discard(self._directory.path)
             return 0
@@ -101,7 +101,7 @@ class Supervisor:
         return max(0, record["due_at"] - now)
 
     def _terminate(self, record: Record, now: float) -> None:
-        """Ask a running agent to finish; end one that was asked already, or that sleeps and could not hear."""
+        """Send SIGTERM to a running agent; kill one that got it already, or that is paused and can't handle it."""
         gently = record["state"] == "running"
         record["state"] = "terminating"
         record["due_at"] = now + (DRAIN_SECONDS if gently else _KILL_AGAIN_SECONDS)
@@ -112,9 +112,9 @@ class Supervisor:
             processes.send_to_group(self._agent["pid"], signal.SIGKILL)
 
     def _has_ended(self) -> bool:
-        """Return whether the agent has ended, and reap what it left behind and this process adopted.
+        """Return whether the agent has ended, and reap orphaned children of it.
 
-        The agent itself is not reaped: as long as it is a zombie, its id belongs to it and its group can be signalled.
+        The agent itself is not reaped: as long as it is a zombie, its ID isn't reused, and its group can be signalled.
         """
         if sys.platform != "linux":
             return processes.started_at(self._agent["pid"]) is None
@@ -125,7 +125,7 @@ class Supervisor:
         return False
 
     def _reap_all(self) -> int:
-        """End whatever is left of the agent and return how its own process ended."""
+        """Kill all remaining processes of the agent, and return how its own process ended."""
         processes.send_to_group(self._agent["pid"], signal.SIGKILL)
         _, status = os.waitpid(self._agent["pid"], 0)
         processes.kill_all_of(self._agent)
@@ -149,7 +149,7 @@ class Supervisor:
 
 
 def _start(directory: SandboxDirectory, command: Sequence[str], prctl: Callable[[int, int], object]) -> Agent:
-    """Start the agent in a process group of its own, which dies with this process where the kernel can do that.
+    """Start the agent in its own process group; if the kernel supports it, it is killed when this process dies.
 
     Raises:
         OSError: It could not be executed.
@@ -183,7 +183,7 @@ def _become(directory: SandboxDirectory, command: Sequence[str]) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(directory.app)
-    # Python ignores SIGPIPE and SIGXFSZ, the creator may ignore others; that would be inherited too.
+    # Python ignores SIGPIPE and SIGXFSZ, and the creator may ignore others; the agent would inherit that.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -191,7 +191,7 @@ def _become(directory: SandboxDirectory, command: Sequence[str]) -> None:
 
 
 def _prctl() -> Callable[[int, int], object]:
-    """Return prctl(2), or something that does nothing where there is none: others clean up then (`lifecycle`)."""
+    """Return prctl(2), or a function that does nothing on other systems; there `lifecycle` cleans up."""
     if sys.platform == "linux":
         try:
             import ctypes
@@ -204,11 +204,11 @@ def _prctl() -> Callable[[int, int], object]:
 
 
 def _tell(message: str) -> None:
-    """Tell the creator, and let go of the pipe to it."""
+    """Send a message to the creator, and close the pipe."""
     try:
         os.write(1, message.encode("utf-8", "surrogateescape"))
     except BrokenPipeError:
-        return  # It died. the supervisor finds out what that means from the record.
+        return  # It died; the record shows what to do then.
     finally:
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, 1)

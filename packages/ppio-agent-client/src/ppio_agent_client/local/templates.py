@@ -1,7 +1,7 @@
-"""Templates: folders by their path, and copies of folders by the name that `deploy` gave them.
+"""Templates: folders by their path, and deployed copies of folders by their name.
 
-A name points (`<name>.json`) to a version (`<name>@<token>/files/`). A redeploy writes another version and makes the
-name point to it; a version that no name points to, and whose lock is not held, is garbage.
+A name (`<name>.json`) points to a version (`<name>@<token>/files/`). A redeploy writes another version and changes the
+pointer; a version that no name points to, and whose lock is not held, is removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FILES = "files"
 
 
 def canonical_id(template_id: str) -> str:
-    """Return the one spelling of a template's id: a folder's absolute path without links, or the name as it is."""
+    """Return the canonical form of a template ID: a folder's absolute path without links, or the name unchanged."""
     if not _is_path(template_id):
         return template_id
     return os.path.realpath(os.path.expanduser(template_id))
@@ -44,7 +44,7 @@ class TemplateStore:
 
     @contextmanager
     def opened(self, template_id: str) -> Iterator[AgentFolder]:
-        """Give what a sandbox is made from; its folder does not go away before the block ends.
+        """Yield the folder of a template; it is not removed before the block ends.
 
         Raises:
             TemplateNotFoundError: No such folder or name, or no agent in the folder.
@@ -87,11 +87,11 @@ class TemplateStore:
         return _as_template(folder, _facts(source, name=name, folder=folder))
 
     def all(self) -> list[AgentTemplate]:
-        """Return what was deployed, by name. Folders can be used without."""
+        """Return the deployed templates, by name. Folders can be used without deploying them."""
         return [_as_template(name, facts) for name in self._names() if (facts := self._stored(name)) is not None]
 
     def _stored(self, name: str) -> dict[str, Any] | None:
-        """Return what is known of a name; one that is damaged, or another version's, is named in a warning."""
+        """Return the template with a name; log a warning if it is damaged or of another version."""
         facts = read_json(self._pointer_file(name))
         if facts is None and not os.path.exists(self._pointer_file(name)):
             return None
@@ -100,14 +100,14 @@ class TemplateStore:
             return {**facts, "files": str(facts["files"]), "metadata": dict(facts["metadata"])}
         except (KeyError, TypeError, ValueError, OverflowError, OSError):  # ValueError: pydantic's is one
             logger.warning(
-                "the local template in %s is left out: it was damaged, or another version wrote it; "
-                "`ppio-agent deploy --local` writes it again",
+                "ignoring the local template in %s: it is damaged, or was written by another version; deploy it again "
+                "with `ppio-agent deploy --local`",
                 self._pointer_file(name),
             )
             return None
 
     def deploy(self, folder: str | Path, name: str | None = None, python: str | None = None) -> AgentTemplate:
-        """Copy a folder and let a name, its manifest's unless given, stand for the copy from now on.
+        """Copy a folder, and make a name, that of its manifest unless given, point to the copy.
 
         Its agents run with `python`, if that is given.
 
@@ -120,11 +120,11 @@ class TemplateStore:
         name = name if name is not None else source.name
         if name is None:
             raise ConfigurationError(
-                f"the agent in {path!r} has no name to be deployed under: give one, or write it into {MANIFEST_FILE} "
+                f"the agent in {path!r} has no name to deploy it under: pass one, or write it into {MANIFEST_FILE} "
                 "as metadata.name"
             )
         if not is_name(name):
-            raise ConfigurationError(f"{name!r} cannot be the name of a template: a name is {NAME_RULE}")
+            raise ConfigurationError(f"{name!r} cannot be the name of a template: it must have {NAME_RULE}")
         version = f"{name}@{new_token()}"
         with self._new_version(version) as files:
             try:
@@ -143,7 +143,7 @@ class TemplateStore:
         return _as_template(name, facts)
 
     def delete(self, name: str) -> bool:
-        """Take a name away; False when nothing was deployed under it. Sandboxes made from it keep running."""
+        """Delete a template; False if there is none with this name. Its sandboxes keep running."""
         if not is_name(name):
             return False
         try:
@@ -154,7 +154,7 @@ class TemplateStore:
         return True
 
     def sweep(self) -> None:
-        """Remove versions that no name points at: replaced, deleted, or never finished."""
+        """Remove versions that no name points to: replaced, deleted, or never completed."""
         rubbish = []
         with self._paths.lock():
             known = {name: self._stored(name) for name in self._names()}
@@ -173,10 +173,10 @@ class TemplateStore:
 
     @contextmanager
     def _new_version(self, version: str) -> Iterator[str]:
-        """Give the path for a new version's files, and keep it from being swept until the block ends."""
+        """Yield the path for a new version's files, protected from `sweep` until the block ends."""
         directory = os.path.join(self._paths.templates, version)
         hold = Lock(os.path.join(directory, LOCK_FILE))
-        with self._paths.lock():  # Nobody sweeps between the two.
+        with self._paths.lock():  # No sweep can run between the two.
             os.mkdir(directory, 0o700)
             hold.acquire()
         try:
@@ -215,7 +215,7 @@ def _facts(source: AgentFolder, *, name: str, folder: str) -> dict[str, Any]:
 
 
 def _as_template(template_id: str, facts: dict[str, Any]) -> AgentTemplate:
-    from ppio_agent_models import AgentTemplate  # Brings pydantic, which `create` can do without.
+    from ppio_agent_models import AgentTemplate  # Imports pydantic, which `create` doesn't need.
 
     known = {key: value for key, value in facts.items() if key != "files"}
     for key in ("created_at", "updated_at"):

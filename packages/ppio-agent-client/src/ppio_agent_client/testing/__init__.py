@@ -1,4 +1,4 @@
-"""A fake agent for your own tests: scripted answers, recorded requests, no sockets.
+"""A fake agent for your own tests: scripted responses, recorded requests, no sockets.
 
     from ppio_agent_client.testing import FakeAgent
 

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("ppio_agent_client")
 
 URL: Final = "http://fake-agent.invalid"
-"""Where it seems to listen; no request of its clients leaves the process."""
+"""Its URL; no request of its clients leaves the process."""
 
 
 class FakeAgent:
-    """An agent whose answers a test decides. Safe in several threads.
+    """An agent whose responses a test decides. Thread-safe.
 
     Scripted responses are used in their order, and the last one is repeated for all further requests.
 
@@ -64,7 +64,7 @@ class FakeAgent:
         self._script.extend((Value(checked_value(result)),) for result in results)
 
     def will_stream(self, *items: Item) -> None:
-        """Answer the next request with chunks and typed events, `Progress`, `Delay`, `Cut` and exceptions among them.
+        """Respond to the next request with chunks, typed events, `Progress`, `Delay`, `Cut` and exceptions.
 
         Typed events are those of `ppio_agent_models` (AG-UI 1.0). With one of them the answer is a whole run, as the
         runtime makes it: starts, ends and ids that are missing are filled in, text becomes messages, and callers of
@@ -114,7 +114,7 @@ class FakeAgent:
         return FakeTransport(self)
 
     def _begin(self, request: RecordedRequest) -> tuple[FakeInvocation, bool]:
-        """Return the invocation that a request asks for, and whether an earlier one with its key has begun it."""
+        """Return the invocation of a request, and whether an earlier one with the same key started it."""
         with self._lock:
             key = None if request.idempotency_key is None else (request.session_id, request.idempotency_key)
             if key is not None and key in self._keys:
@@ -129,7 +129,7 @@ class FakeAgent:
             return invocation, False
 
     def _find(self, invocation_id: str) -> FakeInvocation | None:
-        """Return an invocation that was asked for."""
+        """Return an earlier invocation."""
         return self._invocations.get(invocation_id)
 
     def _next(self, request: RecordedRequest) -> tuple[Item, ...]:
@@ -144,7 +144,7 @@ class FakeAgent:
                 return (error,)
         if not self._script:
             raise ConfigurationError(
-                "the fake agent was asked and nothing is scripted: call will_return, will_stream or will_raise first"
+                "the fake agent has no scripted response: call will_return, will_stream or will_raise first"
             )
         return self._script.popleft() if len(self._script) > 1 else self._script[0]
 

@@ -13,13 +13,13 @@ from .._sandbox import Sandbox, SandboxSpec
 
 
 class SyncFakeSandboxProvider:
-    """A provider whose sandboxes all have one agent. Any template id is one of its templates.
+    """A provider whose sandboxes all have the same agent. Any template ID is accepted.
 
     Args:
-        url: Where the agent seems to listen.
+        url: The URL of the agent.
 
     Attributes:
-        sandboxes: The living ones, by their id.
+        sandboxes: The running and paused ones, by ID.
     """
 
     def __init__(self, url: str) -> None:
@@ -28,7 +28,7 @@ class SyncFakeSandboxProvider:
         self._numbers = itertools.count(1)
 
     def create(self, spec: SandboxSpec) -> Sandbox:
-        """Return the sandbox of a session, or make one."""
+        """Return the sandbox of a session, or create one."""
         if (found := self.find(spec.session_id)) is not None:
             return replace(found, created=False)
         now = datetime.now(UTC)
@@ -51,7 +51,7 @@ class SyncFakeSandboxProvider:
         return next((each for each in self.sandboxes.values() if each.session_id == session_id), None)
 
     def get(self, sandbox_id: str) -> Sandbox | None:
-        """Return a sandbox, if it lives."""
+        """Return a sandbox, if it is running."""
         return self.sandboxes.get(sandbox_id)
 
     def list_sandboxes(self) -> list[Sandbox]:
@@ -59,7 +59,7 @@ class SyncFakeSandboxProvider:
         return list(self.sandboxes.values())
 
     def extend(self, sandbox_id: str, timeout_seconds: float) -> Sandbox:
-        """Let a sandbox live for `timeout_seconds` from now."""
+        """Set the time to live of a sandbox, from now."""
         return self._change(sandbox_id, expires_at=datetime.now(UTC) + timedelta(seconds=timeout_seconds))
 
     def pause(self, sandbox_id: str) -> Sandbox:
@@ -67,11 +67,11 @@ class SyncFakeSandboxProvider:
         return self._change(sandbox_id, state="paused", expires_at=None)
 
     def resume(self, sandbox_id: str) -> Sandbox:
-        """Wake a sandbox."""
+        """Resume a sandbox."""
         return self._change(sandbox_id, state="running", expires_at=datetime.now(UTC) + timedelta(seconds=300))
 
     def kill(self, sandbox_id: str) -> bool:
-        """End a sandbox; False when it had ended before. A test calls it to see what its code makes of that."""
+        """End a sandbox; False if it had already ended. Tests can call it to simulate that."""
         return self.sandboxes.pop(sandbox_id, None) is not None
 
     def list_templates(self) -> list[models.AgentTemplate]:
@@ -103,7 +103,7 @@ class FakeSandboxProvider:
         self.blocking: SyncFakeSandboxProvider = SyncFakeSandboxProvider(url)
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
-        """See `SyncFakeSandboxProvider`, as for all that follow."""
+        """Return the sandbox of a session, or create one."""
         return self.blocking.create(spec)
 
     async def find(self, session_id: str) -> Sandbox | None:
@@ -111,7 +111,7 @@ class FakeSandboxProvider:
         return self.blocking.find(session_id)
 
     async def get(self, sandbox_id: str) -> Sandbox | None:
-        """Return a sandbox, if it lives."""
+        """Return a sandbox, if it is running."""
         return self.blocking.get(sandbox_id)
 
     async def list_sandboxes(self) -> list[Sandbox]:
@@ -127,7 +127,7 @@ class FakeSandboxProvider:
         return self.blocking.pause(sandbox_id)
 
     async def resume(self, sandbox_id: str) -> Sandbox:
-        """Wake a sandbox."""
+        """Resume a sandbox."""
         return self.blocking.resume(sandbox_id)
 
     async def kill(self, sandbox_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a fake agent does for a request, and the requests that it got."""
+"""The scripts of a fake agent, and the requests that it received."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .._core.json_codec import dump
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the agent reports as progress: an event that is not a chunk."""
+    """A progress event of the agent."""
 
     value: Any
 
@@ -61,7 +61,7 @@ class Typed:
 
     @property
     def chunks(self) -> list[Any]:
-        """What a caller who wants no typed events sees of it: one chunk or nothing."""
+        """The chunks for a caller without typed events: one or none."""
         if self.event["type"] == "TEXT_MESSAGE_CONTENT":
             return [self.event["delta"]]
         return [self.event["value"]] if self.event.get("name") == PLAIN_CHUNK else []
@@ -91,7 +91,7 @@ def checked_value(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """A request that a fake agent got. Retries of one call with its key are recorded once.
+    """A request that a fake agent received. Retries of a call with the same key are recorded once.
 
     Attributes:
         payload: The decoded body.
@@ -129,11 +129,11 @@ class RecordedRequest:
 
 
 class FakeInvocation:
-    """One run of a script: its events and how it ends. It ran once, however often it is asked for.
+    """One run of a script: its events and its end. It runs once, even if it is requested again.
 
     Args:
         invocation_id: Its id.
-        items: What it does.
+        items: The script.
         metadata: For its envelope.
     """
 
@@ -149,24 +149,24 @@ class FakeInvocation:
 
     @property
     def error(self) -> Exception | None:
-        """What ends it, if it fails."""
+        """The error that ends it, if it fails."""
         if self.is_cancelled:
             return models.InvocationCancelledError("the invocation was cancelled", status_code=409)
         return next((item for item in self.items if isinstance(item, Exception)), None)
 
     @property
     def fails_at_once(self) -> bool:
-        """Whether it fails before it has said anything, so that its answer has an HTTP status of its own."""
+        """Whether it fails before its first event, so that the response has an error status."""
         said = [item for item in self.items if not isinstance(item, Delay | Cut)]
         return bool(said) and isinstance(said[0], Exception)
 
     @property
     def seconds(self) -> float:
-        """How long all of it takes."""
+        """How long it takes in total."""
         return float(sum(item.seconds for item in self.items if isinstance(item, Delay)))
 
     def remaining(self) -> float:
-        """Return how many seconds of it are left; 0 when it is over."""
+        """Return how many seconds are left; 0 when it is over."""
         return 0.0 if self.is_cancelled else max(0.0, self._started + self.seconds - time.monotonic())
 
     def cancel(self) -> None:
@@ -174,13 +174,13 @@ class FakeInvocation:
         self.is_cancelled = self.is_cancelled or self.remaining() > 0
 
     def take_cut(self, index: int | None = None) -> bool:
-        """Say whether the connection is cut at this item, or anywhere; each cut happens once."""
+        """Return whether the connection is cut at this item, or at any item if None; each cut happens once."""
         found = self._cuts if index is None else self._cuts & {index}
         self._cuts = self._cuts - found
         return bool(found)
 
     def envelope(self, *, with_result: bool = True) -> models.InvocationResponse:
-        """Return how it ended."""
+        """Return its envelope."""
         error = self.error
         if error is None:
             result = self._result() if with_result else None
@@ -194,7 +194,7 @@ class FakeInvocation:
         )
 
     def resource(self) -> models.InvocationResource:
-        """Return what the agent says about it: it runs until its delays are over."""
+        """Return its resource; it is running until its delays are over."""
         states = models.InvocationState
         said = [item for item in self.items if not isinstance(item, Delay | Cut | Exception)]
         about = models.InvocationResource(
@@ -224,7 +224,7 @@ class FakeInvocation:
 
 
 def _framed(items: tuple[Item, ...], thread_id: str, run_id: str) -> tuple[Item, ...]:
-    """Return a script with typed events as one whole run, as the runtime makes it; any other script as it is."""
+    """Return a script with typed events as a complete run, as the runtime would; any other script unchanged."""
     items = tuple(item.result if isinstance(item, Value) and as_event(item.result) else item for item in items)
     if not any(as_event(item) for item in items):
         return items

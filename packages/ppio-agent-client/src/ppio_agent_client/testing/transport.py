@@ -1,4 +1,4 @@
-"""The fake agent's side of the wire, as an httpx transport."""
+"""An httpx transport that connects clients with the fake agent."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _IDENTITY = {PROTOCOL_HEADER: "1", INSTANCE_HEADER: "fake"}
 
 
 class FakeTransport(httpx.MockTransport):
-    """A transport for httpx clients of both kinds, all of whose requests reach the fake agent."""
+    """A transport for sync and async httpx clients; all requests go to the fake agent."""
 
     def __init__(self, agent: FakeAgent) -> None:
         super().__init__(self._answer)
         self._agent = agent
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request of an async client, as `_answer` does one of a blocking client."""
+        """Handle a request of an async client, as `_answer` does for a blocking client."""
         await request.aread()
         for step in self._steps(request):
             if not isinstance(step, float):
@@ -53,7 +53,7 @@ class FakeTransport(httpx.MockTransport):
         raise AssertionError  # as above
 
     def _steps(self, request: httpx.Request) -> Iterator[float | httpx.Response]:
-        """Yield pauses in seconds, and then the answer."""
+        """Yield pauses in seconds, and then the response."""
         path = request.url.path
         if path == "/ping":
             yield _json(200, {"status": "Healthy"})
@@ -101,7 +101,7 @@ class FakeTransport(httpx.MockTransport):
 
 
 class _Events(httpx.AsyncByteStream, httpx.SyncByteStream):
-    """The events of an invocation behind event number `after`, with its delays and cuts."""
+    """The events of an invocation after event number `after`, with its delays and cuts."""
 
     def __init__(self, invocation: FakeInvocation, after: int, request: httpx.Request) -> None:
         self._invocation = invocation
@@ -160,10 +160,10 @@ def _event(number: int, item: Any) -> bytes:
 
 
 def _silence(invocation: FakeInvocation, seconds: float, request: httpx.Request) -> Iterator[float]:
-    """Yield short pauses until so many seconds are over, or the invocation is cancelled from wherever.
+    """Yield short pauses until `seconds` are over, or the invocation is cancelled.
 
     Raises:
-        httpx.ReadTimeout: They are more than the client lets an answer be silent.
+        httpx.ReadTimeout: The pause exceeds the client's read timeout.
     """
     limit = request.extensions.get("timeout", {}).get("read")
     end = time.monotonic() + (seconds if limit is None else min(seconds, limit))
