@@ -137,7 +137,7 @@ def test_an_argument_wins_over_the_manifest_s_name(place: Place) -> None:
 
 @pytest.mark.contract
 def test_a_folder_without_a_name_says_how_to_give_one(place: Place) -> None:
-    with pytest.raises(ConfigurationError, match=r"give one, or write it into \.ppio-agent\.yaml as metadata\.name"):
+    with pytest.raises(ConfigurationError, match=r"pass one, or write it into \.ppio-agent\.yaml as metadata\.name"):
         place.store.templates.deploy(place.template)
 
 
@@ -295,7 +295,7 @@ def test_links_within_the_folder_are_kept_and_others_left_out_with_a_warning(
     assert (copy / "within").readlink() == Path("../main.py")
     assert (copy / "within").samefile(copy.parent / "main.py")
     [message] = [record.getMessage() for record in caplog.records]
-    assert message.endswith("because they point outside the folder: sub/out, sub/out too")
+    assert message.endswith("that point out of the folder were not copied: sub/out, sub/out too")
 
 
 @pytest.mark.contract

@@ -1,5 +1,5 @@
-"""The command line: `ppio-agent`, one file per command. It uses nothing of the client but public names.
+"""The command line: `ppio-agent`, one file per command. It uses only public names of the client.
 
-Commands are in `commands/`, everything else is what they share. A command's file is imported when the command runs, and
-heavy libraries inside functions, so that `--help` answers at once.
+Commands are in `commands/`; the other modules are shared. A command's file is imported when the command runs, and heavy
+libraries inside functions, so that `--help` is fast.
 """

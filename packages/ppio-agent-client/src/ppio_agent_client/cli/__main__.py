@@ -1,7 +1,7 @@
-"""Console scripts `ppio-agent` and `ppio-sandbox-cli`; only the standard library until the extra is known to be there.
+"""Console scripts `ppio-agent` and `ppio-sandbox-cli`; uses only the standard library until the extra is found.
 
 The platform's own program is called `ppio-sandbox-cli` too, and keeps working where both are installed: behind `agent`
-are our commands, and what is not ours is handed, as it is, to the next executable of that name on PATH.
+are our commands, and all other arguments are passed unchanged to the next executable of that name on PATH.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NEEDED: Final = ("packaging", "prompt_toolkit", "rich", "typer", "watchfiles")
 _VENDOR_NAME: Final = "ppio-sandbox-cli"
 _GROUP: Final = "agent"
 _PASSED_VARIABLE: Final = "PPIO_SANDBOX_CLI_PASSED"
-"""Real paths of scripts like this one that a call went through already, so that two never hand it to each other."""
+"""Real paths of scripts like this one that a call has passed through, so that two never call each other forever."""
 _INSTALL_VENDOR_PROGRAM: Final = "npm install -g ppio-sandbox-cli@beta"
 
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None, *, program: str = "ppio-agent") -> 
 
     Args:
         arguments: Those of this process unless given.
-        program: What the user typed before them, for the help.
+        program: The program's name in the help.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     choose_language(english="--json" in arguments)
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None, *, program: str = "ppio-agent") -> 
 
 
 def vendor_main() -> int:
-    """Run our command or the platform's program; return its exit code."""
+    """Run our command or the platform's program, and return its exit code."""
     arguments = sys.argv[1:]
     if is_ours(arguments):
         return main(arguments[1:], program=f"{_VENDOR_NAME} {_GROUP}")
@@ -77,7 +77,7 @@ def vendor_main() -> int:
 
 
 def is_ours(arguments: Sequence[str]) -> bool:
-    """Return whether these arguments are for our commands: `agent`, and one of them or none at all."""
+    """Return whether these arguments are for our commands: `agent`, alone or followed by one of them."""
     if arguments[:1] != [_GROUP]:
         return False
     command = next((argument for argument in arguments[1:] if not argument.startswith("-")), None)
@@ -100,16 +100,16 @@ def _vendor_programs() -> Iterator[str]:
 
 
 def _real(path: str) -> str:
-    """Return the one spelling of a path; on Windows without the ending, which a launcher is called without."""
+    """Return the canonical path; on Windows without the extension, which is omitted when a launcher is called."""
     real = os.path.realpath(path)
     return os.path.normcase(os.path.splitext(real)[0]) if sys.platform == "win32" else real  # noqa: PTH122  # a str either way
 
 
 def _hand_over(program: str, arguments: Sequence[str]) -> int:
     if sys.platform != "win32":
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that would be handed on too
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the program would inherit that.
         os.execv(program, [program, *arguments])  # noqa: S606  # without a shell, on purpose
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program.
     return subprocess.call([program, *arguments])
 
 

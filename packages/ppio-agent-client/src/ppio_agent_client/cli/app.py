@@ -1,4 +1,4 @@
-"""The program: finds the command, and imports it only when it runs."""
+"""The program: finds a command, and imports it only when it runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
 class _LazyGroup(TyperGroup):
-    """Lists commands by their summaries; a command is imported when it is to run, or to be completed."""
+    """Lists commands by their summaries; a command is imported only to run or complete it."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -31,7 +31,7 @@ class _LazyGroup(TyperGroup):
             self.add_command(TyperCommand(name=name, help=tr(summary.text), rich_help_panel=tr(summary.group)))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Put the command itself in the place of its summary."""
+        """Replace the summary by the command itself."""
         if args and args[0] in COMMANDS:
             self.add_command(_loaded(args[0]))
         return super().resolve_command(ctx, args)
@@ -50,7 +50,7 @@ def _loaded(name: str) -> Any:
 
 
 def _without_types_of_flags(command: Any) -> None:
-    """Keep the help from saying that a flag is a `<bool>`."""
+    """Keep the help from showing a flag as `<bool>`."""
     for parameter in command.params:
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
@@ -79,7 +79,7 @@ def _root(
 
 
 def build(*, completion: bool = True) -> Any:
-    """Return the whole program as one command, with nothing imported for its parts."""
+    """Return the whole program as one command, without importing its subcommands."""
     app = typer.Typer(
         cls=_LazyGroup,
         add_completion=completion,
@@ -95,7 +95,7 @@ def build(*, completion: bool = True) -> Any:
 
 
 def run(arguments: Sequence[str], program: str) -> int:
-    """Run one command and return its exit code; whatever goes wrong is told here."""
+    """Run one command, report any error, and return the exit code."""
     screen.begin(arguments)
     command = build(completion=" " not in program)
     if f"_{program}_COMPLETE".replace("-", "_").upper() in os.environ:

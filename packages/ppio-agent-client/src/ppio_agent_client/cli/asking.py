@@ -1,4 +1,4 @@
-"""Which agent somebody talks to, and the session in which they do: the same for `invoke` and `chat`."""
+"""The agent to call and the session to call it in, shared by `invoke` and `chat`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which agent is asked, and what becomes of its sandbox."""
+    """The agent to call, and whether its sandbox is kept."""
 
     template_id: str | None
     session_id: str | None
@@ -42,7 +42,7 @@ class Target:
 
 @contextmanager
 def session_of(client: SyncAgentRuntimeClient, target: Target) -> Iterator[SyncSandboxSession]:
-    """Give the session to ask in, close it if it is for this question alone, and say how to go on if it is not."""
+    """Yield the session to use; then close it if it was for this call alone, else show how to continue it."""
     if target.url is not None:
         yield client.attach(target.url, target.token, session_id=target.session_id)
         return
@@ -59,7 +59,7 @@ def session_of(client: SyncAgentRuntimeClient, target: Target) -> Iterator[SyncS
         yield session
         worked = True
     finally:
-        if worked or target.session_id is None:  # who gave the id has it
+        if worked or target.session_id is None:  # A user who gave the ID knows it.
             words = ["-s", shlex.quote(session.session_id), *(["-i ..."] if target.verb == "invoke" else [])]
             again = command(target.verb, *words, local=target.local)
             screen.note(
@@ -82,7 +82,7 @@ def _joined(client: SyncAgentRuntimeClient, target: Target) -> SyncSandboxSessio
             tr("there is no session {session_id!r}; add --template-id to start it", session_id=target.session_id)
         )
     if session is None or target.template_id is not None:
-        return None  # made, or joined if it is of this template
+        return None  # It is created, or joined if it is of this template.
     if target.variables:
         screen.warn(tr("the session is running already, so --env has no effect on its agent."))
     return session
@@ -110,7 +110,7 @@ def _made(client: SyncAgentRuntimeClient, target: Target) -> SyncSandboxSession:
 
 
 def _say_which(client: SyncAgentRuntimeClient) -> None:
-    """Say that the folder is asked as it is now, where a copy of it was deployed too."""
+    """Note that the folder is called as it is now, if a copy of it was deployed as well."""
     name = client.get_template(".").name
     if name in {template.template_id for template in client.list_templates()}:
         deployed = command("invoke", "--template-id", name, local=True)
@@ -125,7 +125,7 @@ def _say_which(client: SyncAgentRuntimeClient) -> None:
 
 @contextmanager
 def explained(session: SyncSandboxSession, target: Target) -> Iterator[None]:
-    """Say what to do next, in the words of the command line."""
+    """Add hints to errors that say which command to run next."""
     from ppio_agent_client import InvocationError, NetworkError, SandboxPausedError
 
     try:
@@ -158,10 +158,10 @@ def _where_the_log_is(session: SyncSandboxSession, target: Target) -> str:
 
 
 def check_together(url: str | None, others: dict[str, Any]) -> None:
-    """Do nothing if options go together.
+    """Check that `--url` is used without options for a sandbox.
 
     Raises:
-        UsageError: `--url` comes with something that is said about a sandbox.
+        UsageError: It is not.
     """
     if url is not None and (given := [name for name, value in others.items() if value]):
         raise UsageError(tr("--url is an agent that is running already; remove {options}.", options=", ".join(given)))
@@ -169,15 +169,15 @@ def check_together(url: str | None, others: dict[str, Any]) -> None:
 
 @contextmanager
 def client_for(target: Target) -> Iterator[SyncAgentRuntimeClient]:
-    """Give a client that reaches the agent, and close it afterwards."""
+    """Yield a client that reaches the agent, and close it afterwards."""
     _end_in_order_when_terminated()
-    settings = {} if target.url is None else {"max_retries": 1, "retry_delay": 0.2}  # an address may be mistyped
+    settings = {} if target.url is None else {"max_retries": 1, "retry_delay": 0.2}  # The address may be mistyped.
     with client_of(target.local or target.url is not None, **settings) as client:
         yield client
 
 
 def _end_in_order_when_terminated() -> None:
-    """Let SIGTERM close the sandbox too: it is raised where the program is, and passes everything on the way out."""
+    """Let SIGTERM close the sandbox too: its handler raises an exception, which unwinds the `with` blocks."""
 
     def leave(number: int, frame: object) -> NoReturn:
         raise SystemExit(128 + number)

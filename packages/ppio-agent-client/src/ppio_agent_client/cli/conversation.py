@@ -1,4 +1,4 @@
-"""What `chat` does: messages and answers in one session, and commands that begin with a slash."""
+"""The conversation of `chat`: messages and answers in one session, and commands that begin with a slash."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Conversation:
     """A conversation with one agent. Leaving the `with` block closes its sandbox, unless its session was named.
 
     Args:
-        client: For sessions.
-        target: Which agent.
+        client: Creates sessions.
+        target: The agent.
     """
 
     def __init__(self, client: SyncAgentRuntimeClient, target: Target) -> None:
@@ -61,11 +61,11 @@ class Conversation:
         self._stack.close()
 
     def hold(self) -> None:
-        """Read, send and show until the end of the input.
+        """Read messages, send them and show the answers until the end of the input.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C twice, or where nobody types.
-            PPIOAgentRuntimeError: In a pipe, the agent failed.
+            KeyboardInterrupt: Ctrl-C was pressed twice, or the input is not a terminal.
+            PPIOAgentRuntimeError: The agent failed, and the input is not a terminal.
         """
         if self._lines.is_terminal:
             screen.note(tr("/help lists the commands. Ctrl-C cancels an answer, Ctrl-D quits."), "dim")
@@ -96,7 +96,7 @@ class Conversation:
             return line
 
     def _ask_in_order(self, text: str) -> None:
-        """Ask, and tell a failure where somebody can go on after it."""
+        """Send a message; on a terminal, show an error and continue."""
         try:
             with explained(self._session, self._target):
                 self._ask({"prompt": text}, text)
@@ -135,7 +135,7 @@ class Conversation:
         return self._lines.read("? ")
 
     def _obey(self, line: str) -> bool:
-        """Do what a command says; return False at the end."""
+        """Run a slash command; return False if the conversation ends."""
         command, _, argument = line.partition(" ")
         if command == "/quit":
             return False

@@ -1,4 +1,4 @@
-"""The agent of `dev`: a process group of its own, started again and again on one port."""
+"""The agent of `dev`: its own process group, restarted on the same port."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from .messages import tr
 from .project import child_program
 
 STREAM_SECONDS: Final = 2
-"""How long a stream may go on after a save."""
+"""Seconds for which a stream may continue after a save."""
 _GRACE_SECONDS: Final = STREAM_SECONDS + 2
-"""How long an agent may take to end before its group is killed."""
+"""Seconds for which an agent may shut down before its group is killed."""
 _PAUSE_SECONDS: Final = 0.05
 _LOOK_SECONDS: Final = 20
-"""The first page that a busy machine answers with takes seconds: FastAPI is imported for it."""
+"""Seconds to wait for a page: on a busy machine the first one is slow, because FastAPI is imported for it."""
 _TAKEN_ERRORS: Final = {errno.EADDRINUSE, errno.EACCES, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)}
 _LISTENS: Final = "0A"
 _HIGHEST: Final = 65535
 
 
 class DevAgent:
-    """Runs one agent at a time; it and whatever it started end together.
+    """Runs one agent at a time; the agent and its child processes are stopped together.
 
     Args:
         python: The interpreter.
-        folder: Where it runs.
-        host: Where it listens.
-        port: Where it listens.
-        on_ready: Called in another thread when `/ping` has answered.
-        on_event: Called in another thread with what the agent's process tells, see `subprocesses/serve`.
-        on_end: Called in another thread when it ended by itself, with its exit code and whether it had been ready.
+        folder: Its working directory.
+        host: Address to listen on.
+        port: Port to listen on.
+        on_ready: Called in another thread when `/ping` responds.
+        on_event: Called in another thread with each event of the agent's process, see `subprocesses/serve`.
+        on_end: Called in another thread when it exits by itself, with its exit code and whether it had been ready.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class DevAgent:
     def start(
         self, entrypoint: str, variables: Mapping[str, str], *, script: str | None, reads_input: bool = True
     ) -> None:
-        """Start it; `on_ready` or `on_end` tells what came of that.
+        """Start it; `on_ready` or `on_end` is called with the outcome.
 
         Args:
-            entrypoint: What the manifest names.
+            entrypoint: The entrypoint in the manifest.
             variables: The whole environment.
-            script: What runs the entrypoint if that serves by itself; None for an app of ours.
-            reads_input: It has our standard input, for a debugger, instead of an empty one.
+            script: The program that runs an entrypoint with its own server; None for an app of ours.
+            reads_input: Whether it inherits standard input, for a debugger, instead of an empty one.
         """
         self._stopping.clear()
         ours, theirs = (-1, -1) if sys.platform == "win32" else os.pipe()[::-1]
@@ -89,7 +89,7 @@ class DevAgent:
                 cwd=self._folder,
                 env={**variables, **where},
                 stdin=None if reads_input else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,  # its events; what an agent prints goes to standard error
+                stdout=subprocess.PIPE,  # Its events; what the agent prints goes to standard error.
                 **_apart(theirs),
             )
         finally:
@@ -103,7 +103,7 @@ class DevAgent:
             thread.start()
 
     def stop(self) -> None:
-        """End it and everything in its group; return when it is gone."""
+        """Stop it and its process group, and return when they have ended."""
         process, self._process = self._process, None
         self._stopping.set()
         if process is None:
@@ -123,7 +123,7 @@ class DevAgent:
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
-                with suppress(ValueError):  # a last line that is cut
+                with suppress(ValueError):  # The last line may be incomplete.
                     self._on_event(json.loads(line))
 
     def _watch(self, process: subprocess.Popen[bytes], lifeline: int) -> None:
@@ -141,7 +141,7 @@ class DevAgent:
                 os.close(lifeline)
 
     def media_type_of(self, path: str) -> str | None:
-        """Return the media type that the agent answers a browser's `GET` with; None if it does not answer well."""
+        """Return the media type of the agent's response to a browser's `GET`; None if that is an error."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         connection = http.client.HTTPConnection(host, self.port, timeout=_LOOK_SECONDS)
         try:
@@ -155,7 +155,7 @@ class DevAgent:
 
 
 def _apart(lifeline: int) -> dict[str, Any]:
-    """Return what keeps Ctrl-C from reaching the agent before us, and hands it the end of its lifeline."""
+    """Return the options that keep Ctrl-C from reaching the agent first and pass it its end of the lifeline."""
     if sys.platform == "win32":
         return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
     return {"start_new_session": True, "pass_fds": [lifeline]}
@@ -163,7 +163,7 @@ def _apart(lifeline: int) -> dict[str, Any]:
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
     if sys.platform == "win32":
-        process.terminate()  # At once and for good: there is nothing gentler.
+        process.terminate()  # Kills immediately; Windows has no gentler way.
         return
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
@@ -173,7 +173,7 @@ def is_free(host: str, port: int) -> bool:
     """Return whether a server could listen there.
 
     Raises:
-        CommandError: The address is not one of this machine.
+        CommandError: The address is not local to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -200,7 +200,7 @@ def next_free(host: str, port: int) -> int:
 
 
 def holder(port: int) -> str:
-    """Return who listens on a port, such as `python (pid 4711)`, as far as this user may know."""
+    """Return the program that listens on a port, such as `python (pid 4711)`, as far as this user may see it."""
     found = None
     with suppress(OSError, ValueError, subprocess.SubprocessError):
         found = _holder_by_proc(port) if sys.platform == "linux" else _holder_by_lsof(port)

@@ -1,4 +1,4 @@
-"""What `dev` does between its start and its end: saves, keys, requests, and what is told of them."""
+"""The main loop of `dev`: handles saves, keys and requests, and shows them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .protocol_lines import curl, line_to_try
 from .request_lines import request_line, style_of
 
 _WATCHED: Final = (".env", ".py", ".toml", ".yaml", ".yml")
-"""What an agent is written in. Files that it may write itself, such as data, must not start it again."""
+"""Extensions of source files. Files that the agent may write itself, such as data, must not restart it."""
 _DEFAULTS: Final = {
     "PPIO_AGENT_CONSOLE_LOG": "1",
     "PPIO_AGENT_DEBUG": "true",
@@ -40,14 +40,14 @@ _KEYS_LINE: Final = later("Keys: r restart, o open the page, c chat, q quit.")
 
 
 class DevLoop:
-    """One agent between the saves of its files.
+    """Runs one agent and restarts it when its files are saved.
 
     Args:
-        manifest: Of the agent.
-        python: The interpreter that it runs with.
-        host: Where it listens.
-        port: Where it listens.
-        opens: Its page is opened when it is ready for the first time; never in CI.
+        manifest: Path of the agent's manifest.
+        python: The interpreter to run it with.
+        host: Address to listen on.
+        port: Port to listen on.
+        opens: Whether to open its page when it is ready for the first time; never in CI.
     """
 
     def __init__(self, manifest: Path, python: str, host: str, port: int, *, opens: bool) -> None:
@@ -58,7 +58,7 @@ class DevLoop:
         self._name = ""
         self._protocols: dict[str, str] = {}
         self._news: queue.Queue[list[str] | str] = queue.Queue()
-        """Files that changed, or a key."""
+        """Changed files, or a key."""
         self._ended = threading.Event()
         self._chats = False
         self._keys = Keys(self._news.put)
@@ -75,7 +75,7 @@ class DevLoop:
         self._url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def run(self) -> None:
-        """Start the agent, and again after each save, until the key `q` or a signal ends this."""
+        """Start the agent, and restart it after each save, until the key `q` or a signal."""
         threading.Thread(target=self._watch, daemon=True).start()
         if self._has_keys:
             self._keys.start()
@@ -91,7 +91,7 @@ class DevLoop:
                 self._chat()
 
     def stop(self) -> None:
-        """End the agent, and give the terminal back."""
+        """Stop the agent, and restore the terminal."""
         self._ended.set()
         self._keys.stop()
         self._agent.stop()
@@ -99,13 +99,13 @@ class DevLoop:
     def _next(self) -> list[str] | str:
         while True:
             with suppress(queue.Empty):
-                return self._news.get(timeout=1)  # Windows does not wake it for Ctrl-C
+                return self._news.get(timeout=1)  # On Windows, Ctrl-C doesn't wake it.
 
     def _chat(self) -> None:
-        """Give the terminal to a chat until that ends; saves start the agent again meanwhile."""
+        """Give the terminal to a chat until it ends; saves still restart the agent."""
         self._keys.stop()
         self._chats = True
-        before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the chat
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the chat.
         chat = subprocess.Popen([sys.executable, "-m", __package__, "chat", "--url", self._url])
         try:
             while chat.poll() is None:
@@ -182,7 +182,7 @@ class DevLoop:
             self._protocols = told["protocols"]
         elif screen.as_json:
             screen.line(told)
-        elif not self._chats:  # which tells of its own requests
+        elif not self._chats:  # A chat shows its own requests.
             columns = shutil.get_terminal_size().columns
             screen.note(request_line(told, datetime.now().astimezone(), columns), style_of(told))
 
@@ -206,7 +206,7 @@ def _open(page: str) -> None:
 
 
 def _event(name: str, shown: str, **facts: object) -> None:
-    """Tell people on standard error, and programs, with `--json`, by a line on standard output."""
+    """Show an event on standard error or, with `--json`, print it as a line on standard output."""
     if screen.as_json:
         screen.line({"event": name, **facts})
     else:

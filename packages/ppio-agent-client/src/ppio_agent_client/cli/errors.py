@@ -1,4 +1,4 @@
-"""How a command ends: the one place where an exception becomes an exit code and a sentence."""
+"""Maps exceptions to exit codes and messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXIT_NOT_FOUND: Final = 3
 EXIT_ACCESS: Final = 4
 EXIT_TIMEOUT: Final = 5
 EXIT_ASKED: Final = 6
-"""The agent waits for an answer that nobody was there to give."""
+"""The agent waits for an answer, and no user was there to give it."""
 EXIT_INTERRUPTED: Final = 130
 
 _CODES: Final[dict[type[PPIOAgentRuntimeError], int]] = {
@@ -48,13 +48,13 @@ _STATUS_CODES: Final = {401: EXIT_ACCESS, 403: EXIT_ACCESS, 404: EXIT_NOT_FOUND}
 
 
 class CommandError(Exception):
-    """A command cannot go on; raised by commands themselves.
+    """A command cannot continue; raised by commands themselves.
 
     Args:
         message: One sentence: what happened, to which thing, which limit.
         code: The exit code.
-        hint: What to do next, such as a command to type.
-        facts: What else machines may want to know, as JSON.
+        hint: What to do next, such as a command to run.
+        facts: Additional fields of the JSON document.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """The command was called in a way that cannot work."""
+    """The command was called with invalid arguments."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, code=EXIT_USAGE, hint=hint)
 
 
 def run_reported(command: Callable[[], object]) -> int:
-    """Run a command, tell what goes wrong in it, and return its exit code."""
+    """Run a command, report its errors, and return its exit code."""
     code = EXIT_OK
     try:
         command()
@@ -85,7 +85,7 @@ def run_reported(command: Callable[[], object]) -> int:
         code = EXIT_INTERRUPTED
         screen.note(tr("Interrupted."))
     except BrokenPipeError:
-        _forget_streams()  # whoever read our output has seen enough
+        _forget_streams()  # The reader of our output closed the pipe.
     except Exception as error:  # noqa: BLE001  # nothing catches it above: everything is told, nothing is hidden
         code = exit_code(error)
         _tell(error, code)
@@ -95,7 +95,7 @@ def run_reported(command: Callable[[], object]) -> int:
 
 
 def exit_code(error: BaseException) -> int:
-    """Return the exit code that stands for `error`."""
+    """Return the exit code of `error`."""
     if isinstance(error, CommandError):
         return error.code
     if isinstance(error, typer.TyperException):
@@ -106,7 +106,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def _code_of_ours(error: PPIOAgentRuntimeError) -> int:
-    """Every time limit of ours has `Timeout` in the name of its class, or of one above it."""
+    """Return the exit code; all our timeout errors have `Timeout` in the name of their class or of a base class."""
     for kind, code in _CODES.items():
         if isinstance(error, kind):
             return code
@@ -116,7 +116,7 @@ def _code_of_ours(error: PPIOAgentRuntimeError) -> int:
 
 
 def describe(error: Exception) -> None:
-    """Tell what went wrong where the command goes on."""
+    """Report an error after which the command continues."""
     _tell(error, exit_code(error))
 
 
@@ -167,6 +167,6 @@ def _document(error: Exception, code: int, message: str, hint: str | None) -> di
 
 
 def _forget_streams() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush does not complain."""
+    """Redirect standard output to the null device, so that the interpreter's final flush doesn't fail."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

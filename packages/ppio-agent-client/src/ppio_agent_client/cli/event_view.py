@@ -1,4 +1,4 @@
-"""Shows the typed events of a run: its text as it comes, what else the agent does in dimmed lines."""
+"""Shows the typed events of a run: its text as it arrives, and other events as dimmed lines."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 _NO_CONTENT: Final = {"type", "message_id", "thread_id", "run_id", "parent_message_id"}
 _PLAIN_CHUNK: Final = "ppio.chunk"
-"""The name of a custom event that holds a chunk of an agent without typed events."""
+"""The name of a custom event with a chunk of an agent without typed events."""
 
 
 class EventView:
-    """One run, as a person sees it.
+    """Shows one run.
 
     Attributes:
         events: All of them, each with the seconds since the request.
-        interrupts: What the run waits for, once it is over.
+        interrupts: The interrupts of the run, once it has ended.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class EventView:
         self._thinks_since: float | None = None
 
     def show(self, event: AgentEvent) -> None:
-        """Show one event; with `--json` as one line."""
+        """Show one event, with `--json` as one line."""
         now = time.monotonic() - self._begun
         self.events.append((now, event))
         if event.type == "RUN_FINISHED":
@@ -119,13 +119,13 @@ def events_as_lines(events: list[tuple[float, AgentEvent]]) -> list[str]:
 
 
 def one_line(value: object) -> str:
-    """Return a value as JSON, a text as it is, without line breaks."""
+    """Return a value as JSON, or a text unchanged, without line breaks."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return " ".join(text.split("\n"))
 
 
 def cut(text: str, reserved: int = 0) -> str:
-    """Return a line that fits into the terminal beside `reserved` columns; all of it where there is no terminal."""
+    """Return a line cut to the terminal's width less `reserved` columns; unchanged without a terminal."""
     room = shutil.get_terminal_size().columns - 1 - reserved
     if not screen.is_terminal or width(text) <= room:
         return text

@@ -1,4 +1,4 @@
-"""Help and errors of Typer in the user's language: it translates some of its words by gettext, and not the others."""
+"""Help and errors of Typer in the user's language: Typer translates only some of them with gettext."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIXED_WORDS: Final = (
     later("[env var: {}]"),
     later("[required]"),
 )
-"""What Typer looks up by gettext itself."""
+"""Messages that Typer translates with gettext itself."""
 _ERRORS: Final = (
     later("Missing option {name}."),
     later("Missing argument {name}."),
@@ -29,17 +29,17 @@ _ERRORS: Final = (
     later("Option {name} does not take a value."),
     later("Invalid value for {name}: {reason}"),
 )
-"""What Typer says of wrong arguments; the first that fits is meant."""
+"""Typer's messages about invalid arguments; the first match is used."""
 _WIDE: Final = r"\u2e80-\u9fff\uff00-\uffef"
 _WORD: Final = re.compile(rf"\s*[（“《]*(?:[^\s{_WIDE}]+|\S)[，。；：、）！？”》…]*\s*")
-"""What stays together on a line: a word, or a Chinese letter, with its punctuation (UAX #14)."""
+"""Text that is never broken across lines: a word, or a Chinese character, with its punctuation (UAX #14)."""
 
 
 def translate(command: Any, say: Callable[[str], str] = tr) -> None:
-    """Put the texts of a command's help into the user's language.
+    """Translate the texts of a command's help into the user's language.
 
     Args:
-        command: A command as Typer has made it, with everything imported that it shows.
+        command: A command built by Typer, with its subcommands imported.
         say: Returns the translation of a message.
     """
     paragraphs = [" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n")]
@@ -56,7 +56,7 @@ def translate(command: Any, say: Callable[[str], str] = tr) -> None:
 
 
 def translated_error(message: str) -> str:
-    """Return an error of Typer in the user's language; one that is not known as it is."""
+    """Return an error of Typer in the user's language; an unknown one unchanged."""
     for known in _ERRORS:
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(known))
         if found := re.fullmatch(pattern, message, re.DOTALL):
@@ -65,10 +65,10 @@ def translated_error(message: str) -> str:
 
 
 def _with_line_breaks(show: Callable[..., None]) -> Callable[..., None]:
-    """Break lines of Chinese, too: Rich breaks at spaces alone, and counts letters instead of columns at an end."""
+    """Break lines of Chinese, too: Rich breaks only at spaces, and counts characters at a line's end."""
 
     def shown(*arguments: Any) -> None:
-        from rich import _wrap  # there is no public way
+        from rich import _wrap  # There is no public API for it.
         from rich.text import Text
 
         _wrap.re_word = _WORD
@@ -79,7 +79,7 @@ def _with_line_breaks(show: Callable[..., None]) -> Callable[..., None]:
 
 
 def _rstrip_end(text: Any, size: int) -> None:
-    """Remove the spaces that reach beyond `size` columns."""
+    """Remove trailing spaces beyond `size` columns."""
     spaces = len(text.plain) - len(text.plain.rstrip())
     excess = min(spaces, text.cell_len - size)
     if excess > 0:
@@ -93,7 +93,7 @@ def _with_first_word(usage: Callable[[Any], str], word: str) -> Callable[[Any], 
 def _plain_help_option(option_of: Callable[[Any], Any], text: str) -> Callable[[Any], Any]:
     def plain(context: Any) -> Any:
         option = option_of(context)
-        option.metavar = ""  # or the help would say that it is a `<bool>`
+        option.metavar = ""  # Else the help would show `<bool>`.
         option.help = text
         return option
 

@@ -1,4 +1,4 @@
-"""What a user hands to an agent: the input of a call, and variables for its process."""
+"""What a user passes to an agent: the input of a call, variables and headers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LINE: Final = re.compile(r"(?:export\s+)?(?P<name>[^=\s]+)\s*=\s*(?P<value>.*)"
 
 
 class Asked(dict[str, Any]):
-    """A JSON object that is sent as it is, with a time limit beside it instead of in it.
+    """A JSON object that is sent unchanged, with a time limit that is not part of it.
 
     Args:
-        payload: What is sent.
-        seconds: Longest time of the answer; None for what the payload itself says, or the default.
+        payload: The object to send.
+        seconds: Time limit of the response; None for that of the payload, or the default.
     """
 
     def __init__(self, payload: dict[str, Any], seconds: float | None) -> None:
@@ -33,12 +33,12 @@ class Asked(dict[str, Any]):
         self._seconds = seconds
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Answer as a dict does, but for the time limit, which the client looks for under this name."""
+        """Return a value as a dict does, except for the time limit, which the client reads under its key."""
         return self._seconds if key == "timeout" and self._seconds is not None else super().get(key, default)
 
 
 def payload_of(given: str | None) -> dict[str, Any]:
-    """Return the JSON object to send: an object as it is, and any other text as `prompt`.
+    """Return the JSON object to send: an object unchanged, and any other text as `prompt`.
 
     Args:
         given: The text itself, `-` for standard input, `@path` for a file, `@@text` for text that begins with `@`;
@@ -67,14 +67,14 @@ def payload_of(given: str | None) -> dict[str, Any]:
 
 
 def variables_of(given: Iterable[str] | None, file: Path | None) -> dict[str, str]:
-    """Return variables for the agent's process; those given one by one win over those of the file.
+    """Return variables for the agent's process; options take precedence over the file.
 
     Args:
-        given: `NAME=VALUE`, or `NAME` alone for the value that it has here.
+        given: `NAME=VALUE`, or `NAME` alone for its value in this environment.
         file: Lines of `NAME=VALUE`, with comments, `export` and quotes.
 
     Raises:
-        UsageError: A name or a line is wrong, or the file cannot be read. No value is shown.
+        UsageError: A name or a line is invalid, or the file cannot be read. No value is shown.
     """
     variables = {} if file is None else _from_file(file)
     for one in given or ():
@@ -93,7 +93,7 @@ def variables_of(given: Iterable[str] | None, file: Path | None) -> dict[str, st
 
 
 def headers_of(given: Iterable[str] | None) -> dict[str, str]:
-    """Return headers to send, each given as `Name: value`, as curl takes them.
+    """Return headers to send, each given as `Name: value`, as with curl.
 
     Raises:
         UsageError: One has no colon. No value is shown.

@@ -1,4 +1,4 @@
-"""Questions with which an agent has interrupted its run, and the answers with which it goes on."""
+"""Questions of an agent that interrupted its run, and the answers that resume it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 _WORDS: Final = {"y": True, "yes": True, "n": False, "no": False}
 _APPROVALS: Final = ("approved", "approve", "accepted")
-"""Fields of an answer's schema that hold whether something may be done."""
+"""Fields of a response schema that approve or deny an action."""
 
 
 def answers_to(interrupts: Sequence[Interrupt], ask: Callable[[str], str | None]) -> list[dict[str, Any]]:
-    """Return the field `resume` of the request that lets the run go on.
+    """Return the field `resume` of the request that resumes the run.
 
     Args:
-        interrupts: All of the run; each needs an answer.
-        ask: Asks a person; None where nobody answers.
+        interrupts: All interrupts of the run; each needs an answer.
+        ask: Asks the user; returns None if there is no answer.
 
     Raises:
-        CommandError: Nobody answers.
+        CommandError: A question was not answered.
     """
     answers = []
     for interrupt in interrupts:
@@ -38,14 +38,14 @@ def answers_to(interrupts: Sequence[Interrupt], ask: Callable[[str], str | None]
 
 
 def question_of(interrupt: Interrupt) -> str:
-    """Return a question as it is asked on a terminal."""
+    """Return a question as it is shown on a terminal."""
     question = interrupt.message or tr("The agent is waiting for an answer ({reason}).", reason=interrupt.reason)
     hint = tr("[y/n, text or JSON; an empty line cancels]")
     return f"{without_controls(question)}\n{hint}"
 
 
 def not_answered(interrupts: Sequence[Interrupt]) -> CommandError:
-    """Return the error for questions that nobody can be asked; with `--json` it has them all."""
+    """Return the error for questions that no user can answer; with `--json` it lists all of them."""
     answer = f'{{"resume": [{{"interrupt_id": "{without_controls(interrupts[0].id)}", "status": "resolved"'
     option = f"--input '{answer}, \"payload\": true}}]}}'"
     return CommandError(
@@ -63,7 +63,7 @@ def _answer(interrupt: Interrupt, said: str) -> dict[str, Any]:
 
 
 def _payload(interrupt: Interrupt, said: str) -> Any:
-    """Return what was said: yes and no as the question wants them, else JSON, else the text itself."""
+    """Return the answer: yes and no in the form that the schema requires, else JSON, else the text itself."""
     schema = interrupt.response_schema or {}
     if schema.get("type") == "string":
         return said

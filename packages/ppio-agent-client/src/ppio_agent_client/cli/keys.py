@@ -1,4 +1,4 @@
-"""Single keys of a terminal, without Enter; the terminal is as it was whenever nobody listens."""
+"""Reads single keys of a terminal, without Enter; restores the terminal when it stops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Keys:
-    """Listens to keys between `start` and `stop`, in a thread of its own.
+    """Reads keys between `start` and `stop`, in its own thread.
 
     Args:
         on_key: Called in that thread with each key.
@@ -26,15 +26,15 @@ class Keys:
 
     @staticmethod
     def can_listen() -> bool:
-        """Return whether standard input is a terminal that this program is in front of (not on Windows)."""
+        """Return whether standard input is a terminal with this program in the foreground (never on Windows)."""
         if sys.platform == "win32" or not sys.stdin.isatty():
             return False
-        with suppress(OSError):  # it is not the terminal of this session
+        with suppress(OSError):  # It is not the terminal of this session.
             return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
         return False
 
     def start(self) -> None:
-        """Begin to listen: what is typed is no longer shown, and Ctrl-C works as ever."""
+        """Start to read: input is no longer echoed, and Ctrl-C works as before."""
         if sys.platform == "win32" or self._thread is not None:
             return
         import termios
@@ -47,7 +47,7 @@ class Keys:
         self._thread.start()
 
     def stop(self) -> None:
-        """Listen no more, and give the terminal back as it was."""
+        """Stop reading, and restore the terminal."""
         if sys.platform == "win32" or self._thread is None:
             return
         import termios
@@ -65,7 +65,7 @@ class Keys:
                 if woken in ready:
                     return
                 key = b""
-                with suppress(OSError):  # the terminal was closed
+                with suppress(OSError):  # The terminal was closed.
                     key = os.read(terminal, 1)
                 if not key:
                     return

@@ -1,4 +1,4 @@
-"""Lines that somebody types, with an editor and a history on a terminal, or that come through a pipe."""
+"""Reads lines: from a terminal with an editor and a history, or from a pipe."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class LineReader:
-    """Reads one line after the other.
+    """Reads lines.
 
     Attributes:
-        is_terminal: Whether a person types, and sees the answers.
+        is_terminal: Whether input and output are a terminal.
     """
 
     def __init__(self) -> None:
@@ -49,5 +49,5 @@ class LineReader:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.history import InMemoryHistory
 
-        # Nothing that is typed is written to a file.
+        # The history is never written to a file.
         return PromptSession(history=InMemoryHistory(), reserve_space_for_menu=0).prompt

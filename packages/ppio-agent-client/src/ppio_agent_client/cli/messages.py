@@ -1,7 +1,7 @@
-"""What the command line says, in the user's language: English is the source, `locale/` has the translations.
+"""Messages of the command line in the user's language: English is the source, `locale/` has the translations.
 
-The first of LANGUAGE, LC_ALL, LC_MESSAGES and LANG that is set decides, as in GNU gettext. What has no translation
-stays English. Texts of agents and of the packages, log lines and everything with `--json` are never translated.
+The first of LANGUAGE, LC_ALL, LC_MESSAGES and LANG that is set decides, as in GNU gettext. Untranslated messages stay
+English. Texts of agents and of the packages, log lines and everything with `--json` are never translated.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _catalog = gettext.NullTranslations()
 
 
 def choose_language(*, english: bool = False) -> None:
-    """Take the language of the environment for everything that is said from now on, Typer's own words too.
+    """Set the language of all messages, Typer's included, from the environment.
 
     Args:
-        english: For programs: English whatever the environment says.
+        english: Whether to use English in any case, for programs.
     """
     global _catalog  # noqa: PLW0603  # one process speaks one language
     wanted = next(filter(None, map(os.environ.get, _VARIABLES)), "")
@@ -35,7 +35,7 @@ def choose_language(*, english: bool = False) -> None:
 
 
 def language() -> str:
-    """Return the language in which everything is said: `en`, or `zh`."""
+    """Return the language of the messages: `en` or `zh`."""
     return _catalog.info().get("language", "en")
 
 
@@ -43,8 +43,8 @@ def tr(message: str, /, **values: object) -> str:
     """Return a message in the user's language.
 
     Args:
-        message: In English, with `{names}` as `str.format` has them if there are values.
-        values: What stands in their places.
+        message: In English, with `{names}` for `str.format` if there are values.
+        values: The values of the names.
     """
     text = _catalog.gettext(message)
     return text.format(**values) if values else text
@@ -56,5 +56,5 @@ def ntr(one: str, many: str, n: int, /, **values: object) -> str:
 
 
 def later(message: str) -> str:
-    """Mark a message that is translated where it is shown, with `tr`; return it as it is."""
+    """Mark a message that `tr` translates later, where it is shown; return it unchanged."""
     return message

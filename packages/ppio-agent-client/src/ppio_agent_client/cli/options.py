@@ -1,4 +1,4 @@
-"""Options that several commands have, each declared once. Those of `common_parameters` every command has by itself."""
+"""Options of several commands, each declared once. `common_parameters` are added to every command."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ def _common(
     verbose: Annotated[bool, _flag("--verbose -v", _verbose, "Print more details.")] = False,
     debug: Annotated[bool, _flag("--debug", _debug, "Print the traceback of an error.")] = False,
 ) -> None:
-    """Exist for its parameters."""
+    """Declare the parameters that every command has; never called."""
 
 
 def common_parameters() -> list[Any]:
-    """Return the options that every command has; what they set is in `screen`."""
+    """Return the options that every command has; their values are in `screen`."""
     app = typer.Typer(add_completion=False)
     app.command()(_common)
     return list(get_command(app).params)

@@ -1,7 +1,7 @@
-"""What is printed where: data on standard output, everything else on standard error. Nothing else prints.
+"""All output: data on standard output, everything else on standard error. No other module prints.
 
-Colours and animation are for terminals only, and not with `NO_COLOR` or `TERM=dumb`. Everything is UTF-8 whatever the
-locale says. Libraries that draw are imported when something is drawn.
+Colours and animation are for terminals only, and not with `NO_COLOR` or `TERM=dumb`. Everything is UTF-8 in any locale.
+Rich is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _QUIET_STYLE: Final = "dim"
 
 
 _ERRORS: Final = "ppio-agent"
-"""Bytes of a path that are no UTF-8 go out as they came in; what cannot be written at all is escaped."""
+"""Bytes of a path that are not UTF-8 are written unchanged; characters that cannot be encoded are escaped."""
 
 
 def _keep_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -42,13 +42,13 @@ codecs.register_error(_ERRORS, _keep_or_escape)
 
 
 class Output:
-    """The two streams of a command, and how much the user wants to see.
+    """The two streams of a command, and the options for output.
 
     Attributes:
         as_json: Data and errors are JSON documents.
-        quiet: Nothing but data and errors.
-        verbose: Details too.
-        debug: Tracebacks too.
+        quiet: Show only data and errors.
+        verbose: Show details too.
+        debug: Show tracebacks too.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Output:
         self.debug: bool = False
 
     def begin(self, arguments: Sequence[str]) -> None:
-        """Make the streams UTF-8, and see whether errors in the arguments themselves are wanted as JSON."""
+        """Set the streams to UTF-8, and find out whether errors in the arguments are to be JSON."""
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors=_ERRORS)
@@ -67,21 +67,21 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person reads standard output."""
+        """Whether standard output is a terminal."""
         return sys.stdout.isatty()
 
     @property
     def can_ask(self) -> bool:
-        """Whether a person can answer."""
+        """Whether a user can answer questions."""
         return sys.stdin.isatty() and sys.stderr.isatty() and not self.as_json
 
     @property
     def is_animated(self) -> bool:
-        """Whether something may move on standard error."""
+        """Whether animation is possible on standard error."""
         return _draws(sys.stderr) and not (self.quiet or self.as_json)
 
     def result(self, document: object, shown: object = None) -> None:
-        """Print the data of a command: `document` as JSON if that is wanted, else `shown`, a text or what rich draws.
+        """Print the data of a command: `document` with `--json`, else `shown`, a text or a Rich renderable.
 
         Without `shown` the document is printed as JSON anyway.
         """
@@ -93,20 +93,20 @@ class Output:
             _console(sys.stdout).print(shown)
 
     def line(self, document: object) -> None:
-        """Print a document of a stream of documents: one line each."""
+        """Print a document of a stream of documents as one line."""
         self.text(f"{json.dumps(document, ensure_ascii=False, default=str)}\n")
 
     def json_text(self, document: object) -> str:
-        """Return JSON: with indentation for a person, on one line for a program."""
+        """Return JSON: indented on a terminal, else on one line."""
         return json.dumps(document, ensure_ascii=False, default=str, indent=2 if self.is_terminal else None)
 
     def text(self, text: str) -> None:
-        """Write to standard output as it is, at once."""
+        """Write text to standard output unchanged, and flush."""
         sys.stdout.write(text)
         sys.stdout.flush()
 
     def table(self, document: object, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print a list of things: `document` as JSON if that is wanted, else aligned columns."""
+        """Print a list: `document` with `--json`, else aligned columns."""
         if self.as_json:
             self.result(document)
         elif self.is_terminal:
@@ -115,12 +115,12 @@ class Output:
             self.text(_columns(columns, rows))
 
     def note(self, text: str, style: str | None = None) -> None:
-        """Tell what is done; for people, so not with `--quiet`."""
+        """Show a message, unless `--quiet`."""
         if not self.quiet:
             self._tell(text, style)
 
     def box(self, text: str, style: str) -> None:
-        """Tell what should be found again among many lines: in a box on a terminal that is drawn on."""
+        """Show a prominent message, in a box if the terminal supports it."""
         if not _draws(sys.stderr):
             self.note(text)
         elif not self.quiet:
@@ -130,24 +130,24 @@ class Output:
             _console(sys.stderr).print(Panel.fit(Text(text, overflow="fold"), border_style=style))
 
     def detail(self, text: str) -> None:
-        """Tell what only `--verbose` wants to know."""
+        """Show a message only with `--verbose`."""
         if self.verbose:
             self._tell(text, _QUIET_STYLE)
 
     def warn(self, text: str) -> None:
-        """Tell something that should be seen even with `--quiet`."""
+        """Show a warning, even with `--quiet`."""
         self._tell(_labelled(tr("Warning:"), text), _WARNING_STYLE)
 
     def error(self, text: str) -> None:
-        """Tell what went wrong."""
+        """Show an error."""
         self._tell(_labelled(tr("Error:"), text), _ERROR_STYLE)
 
     def error_document(self, document: object) -> None:
-        """Tell what went wrong to a program: one line of JSON on standard error."""
+        """Print an error as one line of JSON on standard error."""
         sys.stderr.write(f"{json.dumps(document, ensure_ascii=False, default=str)}\n")
 
     def ask(self, question: str, default: str) -> str:
-        """Ask on standard error; Enter takes the default. Only where `can_ask`."""
+        """Ask on standard error; Enter selects the default. Only if `can_ask`."""
         sys.stderr.write(f"{question} [{default}]: " if default else f"{question}: ")
         sys.stderr.flush()
         answer = sys.stdin.readline()
@@ -163,9 +163,9 @@ class Output:
 
     @contextmanager
     def working(self, text: str) -> Iterator[Callable[[str], None]]:
-        """Show that something is being done: a spinner on a terminal, else one line for each thing it says.
+        """Show progress: a spinner on a terminal, else one line for each step.
 
-        What it gives takes the text of the next step.
+        Yields a function that sets the text of the next step.
         """
         if not self.is_animated:
             self.note(text)
@@ -187,7 +187,7 @@ class Output:
 
 
 def _labelled(label: str, text: str) -> str:
-    return f"{label} {text}" if label.isascii() else f"{label}{text}"  # a wide colon has its space inside
+    return f"{label} {text}" if label.isascii() else f"{label}{text}"  # A full-width colon contains its space.
 
 
 def _draws(stream: TextIO) -> bool:
@@ -205,7 +205,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")  # an id that is cut cannot be copied
+        table.add_column(column, overflow="fold")  # A truncated ID cannot be copied.
     for row in rows:
         table.add_row(*map(_cell, row))
     return table
@@ -219,12 +219,12 @@ def _columns(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def width(text: str) -> int:
-    """Return how many columns of a terminal a text takes: Chinese letters take two (UAX #11)."""
+    """Return how many columns of a terminal a text takes: Chinese characters take two (UAX #11)."""
     return sum(2 if east_asian_width(letter) in "WF" else not combining(letter) for letter in text)
 
 
 def padded(text: str, columns: int) -> str:
-    """Return a text with spaces behind it up to a width."""
+    """Return a text padded with spaces to a width."""
     return text + " " * (columns - width(text))
 
 

@@ -1,4 +1,4 @@
-"""An agent's folder: its manifest as a file, and the Python that it is meant for."""
+"""An agent's folder: its manifest file and its Python interpreter."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ RUNTIME_LINE: Final = "pip install ppio-agent-runtime"
 _HAS_MODULE: Final = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS: Final = {"false", "n", "no", "null", "off", "on", "true", "y", "yes"}
-"""What readers of YAML 1.1 make something else of."""
+"""Plain scalars that YAML 1.1 parsers read as another type."""
 
 
 def manifest_path(path: Path) -> Path:
-    """Return the manifest that somebody means by a folder, or by the file itself.
+    """Return the path of a manifest, given as a file or as its folder.
 
     Raises:
         UsageError: There is none.
@@ -52,7 +52,7 @@ def manifest_path(path: Path) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """Return what is in a file of the agent.
+    """Return the content of a file of the agent.
 
     Raises:
         UsageError: It cannot be read, or is not UTF-8.
@@ -73,22 +73,22 @@ def read_text(path: Path) -> str:
 
 
 def read_manifest(path: Path) -> AgentManifest:
-    """Return the manifest in a file, and warn about fields in it that mean nothing.
+    """Return the manifest in a file, and warn about unknown fields.
 
     Raises:
-        ConfigurationError: It is no YAML, or a field is missing or wrong; the message names each one.
+        ConfigurationError: It is not YAML, or a field is missing or invalid; the message names each one.
     """
-    from ppio_agent_models import AgentManifest  # brings pydantic
+    from ppio_agent_models import AgentManifest  # Imports pydantic.
 
     document = ManifestDocument.parse(read_text(path), source=path.name)
-    logging.getLogger("ppio_agent_client.manifest").disabled = True  # it would tell the same again
+    logging.getLogger("ppio_agent_client.manifest").disabled = True  # It would warn a second time.
     for field in document.unknown_fields():
         screen.warn(f"{path.name}:{field.line}: {about_unknown(field)}")
     return AgentManifest.from_document(document)
 
 
 def about_unknown(field: UnknownField) -> str:
-    """Return what `str(field)` says, in the user's language."""
+    """Return the text of `str(field)`, in the user's language."""
     name = ".".join(field.path)
     if field.nearest:
         return tr("unknown field {field!r}, ignored; did you mean {nearest!r}?", field=name, nearest=field.nearest)
@@ -109,12 +109,12 @@ class Agent:
 
     @property
     def name(self) -> str:
-        """What it is called, and its template too."""
+        """The name of the agent and of its template."""
         return self.manifest.metadata.name
 
     @property
     def status(self) -> dict[str, Any]:
-        """What the last deployment came to."""
+        """The status of the last deployment."""
         return self.manifest.status or {}
 
 
@@ -123,7 +123,7 @@ def read_agent(config: Path) -> Agent:
 
     Raises:
         UsageError: There is none.
-        ConfigurationError: The manifest is wrong, or names a program that is not there.
+        ConfigurationError: The manifest is invalid, or its entrypoint does not exist.
     """
     file = manifest_path(config)
     agent = Agent(file, read_manifest(file))
@@ -136,27 +136,27 @@ def read_agent(config: Path) -> Agent:
 
 
 def without_status(text: str) -> str:
-    """Return a manifest as people wrote it: the status would make each deployment different from the one before."""
+    """Return a manifest without its status, which would make each deployment differ from the previous one."""
     return _with_status(text, {})
 
 
 def sent_manifest(agent: Agent) -> str:
-    """Return the manifest as it is sent."""
+    """Return the text of the manifest to send."""
     return without_status(read_text(agent.file))
 
 
 def write_status(agent: Agent, status: dict[str, object]) -> None:
-    """Set fields of the status and leave everything else as it is written; a file that cannot be written is told.
+    """Set fields of the status and keep the rest of the text; warn if the file cannot be written.
 
     Args:
-        agent: Whose manifest.
-        status: Field names to values; None takes a field away.
+        agent: The agent.
+        status: Field names to values; None removes a field.
     """
     text = read_text(agent.file)
     known = _status_in(text) | status
     wanted = {name: value for name, value in known.items() if value is not None}
     text = _with_status(text, wanted)
-    if _status_in(text).keys() != wanted.keys():  # It is written in a way that a status cannot be added to.
+    if _status_in(text).keys() != wanted.keys():  # The file's layout doesn't allow a status to be added.
         screen.warn(
             tr(
                 "the status cannot be written to {file}: remove the indentation of its top-level fields.",
@@ -184,7 +184,7 @@ def write_status(agent: Agent, status: dict[str, object]) -> None:
 
 
 def project_python(folder: Path) -> str:
-    """Return the interpreter in the folder's `.venv`, else of the active environment, else the one that runs this."""
+    """Return the interpreter in the folder's `.venv`, else that of the active environment, else this one."""
     active = os.environ.get("VIRTUAL_ENV")
     for environment in (folder / ".venv", *([Path(active)] if active else [])):
         place = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
@@ -194,18 +194,18 @@ def project_python(folder: Path) -> str:
 
 
 def is_script(agent: Path, entrypoint: str) -> bool:
-    """Return whether an entrypoint is a script that serves by itself, and needs nothing of ours.
+    """Return whether an entrypoint is a script with its own server, which doesn't use the runtime.
 
     Args:
         agent: The agent's folder.
-        entrypoint: What the manifest names.
+        entrypoint: The entrypoint in the manifest.
     """
     file = agent / entrypoint
     return entrypoint.endswith(".py") and file.is_file() and serves_by_itself(file.read_bytes())
 
 
 def names_script(manifest: Path) -> bool:
-    """Return whether a manifest, right or not, names such a script."""
+    """Return whether a manifest, valid or not, names such a script."""
     with suppress(ConfigurationError):
         entrypoint = written_entrypoint(read_text(manifest), source=manifest.name)
         return entrypoint is not None and is_script(manifest.parent, entrypoint)
@@ -213,22 +213,22 @@ def names_script(manifest: Path) -> bool:
 
 
 def script_runner() -> str:
-    """Return the path of the program that runs such a script on the port that it is given."""
+    """Return the path of the program that runs such a script on a given port."""
     return str(files("ppio_agent_client") / "local" / "script.py")
 
 
 def is_from_checkout() -> bool:
-    """Return whether this SDK was installed from a folder or a file, and not from an index (PEP 610)."""
+    """Return whether this SDK was installed from a folder or a file instead of an index (PEP 610)."""
     with suppress(PackageNotFoundError):
         return distribution("ppio-agent-client").read_text("direct_url.json") is not None
     return True
 
 
 def check_runtime(python: str) -> None:
-    """Look whether agents can run with an interpreter.
+    """Check that agents can run with an interpreter.
 
     Raises:
-        UsageError: It has no runtime; the hint has the line that installs it.
+        UsageError: It has no runtime; the hint has the command that installs it.
     """
     if not has_runtime(python):
         line = RUNTIME_LINE if python == sys.executable else f"{python} -m {RUNTIME_LINE}"
@@ -244,7 +244,7 @@ def has_runtime(python: str) -> bool:
 
 
 def has_module(python: str, name: str) -> bool:
-    """Return whether an interpreter finds a module, without importing it."""
+    """Return whether a module is installed for an interpreter, without importing it."""
     command = [python, "-c", _HAS_MODULE, name]
     try:
         return not subprocess.run(command, capture_output=True, timeout=30, check=False).returncode
@@ -253,14 +253,14 @@ def has_module(python: str, name: str) -> bool:
 
 
 def child_program(name: str) -> str:
-    """Return the text of a program of ours that runs under an agent's own Python."""
+    """Return the source of a program of ours that runs with the agent's Python."""
     return (files(__package__) / "subprocesses" / f"{name}.py").read_text(encoding="utf-8")
 
 
 def import_agent(
     folder: Path, python: str, manifest: AgentManifest, *options: str, timeout: float
 ) -> subprocess.CompletedProcess[bytes]:
-    """Import an agent with a Python of its own, called with `options`; `subprocesses/check` says what it prints.
+    """Import an agent in a process of its Python, started with `options`; `subprocesses/check` documents its output.
 
     Raises:
         OSError: The Python cannot be run.
@@ -290,7 +290,7 @@ def _status_in(text: str) -> dict[str, object]:
 
 
 def _with_status(text: str, status: Mapping[str, object]) -> str:
-    """Return a manifest with this status in the place of its own, and everything else as it is written."""
+    """Return a manifest with its status replaced and the rest of the text unchanged."""
     document = ManifestDocument.parse(text)
     if text.lstrip().startswith("{"):
         return _json_with_status(text, document, status)
@@ -300,7 +300,7 @@ def _with_status(text: str, status: Mapping[str, object]) -> str:
         begin = document.line_of(["status"]) - 1
         end = min((line - 1 for key in document.value if (line := document.line_of([key])) - 1 > begin), default=end)
         while end - 1 > begin and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
-            end -= 1  # what stands between it and the next field stays
+            end -= 1  # Keep what is between it and the next field.
     elif status and lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
     block = [f"  {name}: {_scalar(value)}\n" for name, value in status.items()]
@@ -310,13 +310,13 @@ def _with_status(text: str, status: Mapping[str, object]) -> str:
 def _json_with_status(text: str, document: ManifestDocument, status: Mapping[str, object]) -> str:
     try:
         fields = json.loads(text)
-    except ValueError:  # YAML in curly brackets: its values are text then
+    except ValueError:  # It is YAML in braces.
         fields = document.value
     fields = {name: value for name, value in fields.items() if name != "status"}
     return json.dumps(fields | ({"status": dict(status)} if status else {}), indent=2, ensure_ascii=False) + "\n"
 
 
 def _scalar(value: object) -> str:
-    """Return a value as every reader of YAML reads it; JSON is YAML."""
+    """Return a scalar that every YAML parser reads the same; JSON is YAML."""
     plain = isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS
     return str(value) if plain else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""One line for each protocol of an agent, to try it with."""
+"""One command line for each protocol of an agent, to try it out."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _CHAT_MESSAGE = {"role": "user", "content": "Hello"}
 
 
 def line_to_try(protocol: str, url: str, path: str) -> str:
-    """Return a command, or an address, that shows an agent through a protocol.
+    """Return a command, or a URL, that calls an agent through a protocol.
 
     Args:
         protocol: Its name in `PPIO_AGENT_PROTOCOLS`.
-        url: Of the agent, without a slash at its end.
-        path: Of the protocol's first route.
+        url: The agent's URL, without a trailing slash.
+        path: The path of the protocol's first route.
     """
     where = f"{url}{path}"
     if protocol == "ag-ui":
@@ -35,7 +35,7 @@ def line_to_try(protocol: str, url: str, path: str) -> str:
 
 
 def curl(url: str, payload: object, *headers: str) -> str:
-    """Return a command that posts JSON and shows the answer as it comes."""
+    """Return a command that posts JSON and shows the response as it arrives."""
     body = json.dumps(payload)
     quoted = json.dumps(body) if sys.platform == "win32" else f"'{body}'"
     named = "".join(f"-H {header} " for header in ("Content-Type:application/json", *headers))

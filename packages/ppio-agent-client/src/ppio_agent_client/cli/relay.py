@@ -1,8 +1,8 @@
 """Relays the console page's requests to one agent, and adds the key, which the browser never sees.
 
-Whoever can send it requests can use the agent with that key, so it trusts nothing that other web pages can do: they
-can send requests to 127.0.0.1 (with an `Origin`), make a name of theirs resolve to it (DNS rebinding: the `Host` is
-theirs), and lead the browser here by a link. What comes from the agent may be hostile, too.
+Any client that can send it requests can use the agent with that key. Other web pages are untrusted: they can send
+requests to 127.0.0.1 (with an `Origin`), make a name of theirs resolve to it (DNS rebinding: the `Host` is theirs), and
+link to it. Responses of the agent are untrusted, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 OWN_HEADER: Final = "x-ppio-console"
-"""Other pages cannot send it without asking first (a CORS preflight), which is refused."""
+"""Other pages cannot send it without a CORS preflight, which is refused."""
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 _CONNECT_SECONDS: Final = 10.0
 _GETS: Final = re.compile(
@@ -40,12 +40,12 @@ _SENT: Final = re.compile(
     r"accept|content-type|idempotency-key|last-event-id|prefer|ppio-agent-(protocol|events|instance)|traceparent"
     r"|x-ppio-(session-id|request-id|user-id|timeout|on-disconnect)"
 )
-"""Names of request headers that are passed on; nobody's cookies, and no key of the browser's."""
+"""Request headers that are forwarded: no cookies, and no key from the browser."""
 _GIVEN: Final = re.compile(
     r"content-(type|encoding)|cache-control|retry-after|x-accel-buffering|ppio-agent-[a-z]+|x-ppio-[a-z-]+"
     r"|ratelimit(-policy)?|idempotency-replayed|preference-applied"
 )
-"""Names of response headers that are: nothing that sets cookies, opens a login dialog or changes who may read it."""
+"""Response headers that are forwarded: none that sets cookies, opens a login dialog or changes CORS access."""
 _SAFE: Final = [
     (b"content-security-policy", b"default-src 'none'; sandbox; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -55,7 +55,7 @@ _SAFE: Final = [
 
 
 class RefusedError(Exception):
-    """A request is not relayed, with its status and error type."""
+    """A request is not relayed; has the status and error type of the response."""
 
     def __init__(self, status: int, error_type: str, message: str) -> None:
         super().__init__(message)
@@ -64,16 +64,16 @@ class RefusedError(Exception):
 
 
 class BrowserLeftError(Exception):
-    """The browser hung up, so nobody waits for the agent's answer."""
+    """The browser disconnected, so the agent's response is no longer needed."""
 
 
 class Relay:
     """The ASGI app behind the page.
 
     Args:
-        session: The agent.
-        port: Where this listens on 127.0.0.1.
-        target: Where others reach the agent with a key, which the page tells; empty for a sandbox.
+        session: The agent's session.
+        port: The port on 127.0.0.1 that it listens on.
+        target: The agent's URL for callers with a key, which the page shows; empty for a sandbox.
     """
 
     def __init__(self, session: SyncSandboxSession, port: int, target: str = "") -> None:
@@ -97,13 +97,13 @@ class Relay:
                 leaving.cancel()
         except RefusedError as error:
             await _refuse(send, error)
-        except PPIOAgentRuntimeError as error:  # the credential cannot be had
+        except PPIOAgentRuntimeError as error:  # The credential could not be obtained.
             await _refuse(send, RefusedError(502, error.error_type, error.message))
         except BrowserLeftError:
             return
 
     def guard(self, app: Callable[[_Scope, _Receive, _Send], Awaitable[None]]) -> Any:
-        """Return an ASGI app that lets only requests of this machine's own page through to `app`, files included."""
+        """Return an ASGI app that passes only requests of the console's own page to `app`, files included."""
 
         async def guarded(scope: _Scope, receive: _Receive, send: _Send) -> None:
             if scope["type"] != "http":
@@ -122,10 +122,10 @@ class Relay:
             await self._client.aclose()
 
     def _check_sender(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Refuse what names another host or origin; every field counts, a repeated one too.
+        """Refuse a request with another host or origin; repeated headers are all checked.
 
         Raises:
-            RefusedError: It does, or has no `Host`.
+            RefusedError: It has another one, or no `Host`.
         """
         hosts = [value.decode("latin-1").lower() for name, value in headers if name == b"host"]
         if not hosts or any(host not in self._hosts for host in hosts):
@@ -135,10 +135,10 @@ class Relay:
                 raise RefusedError(403, "ForeignOriginError", "Other web pages may not use the console.")
 
     def _check(self, method: str, path: str, head: dict[str, str]) -> None:
-        """Refuse what the page does not do.
+        """Refuse a request that the page doesn't send.
 
         Raises:
-            RefusedError: The method or path is no such, or a sign is missing that only the page can give.
+            RefusedError: The method or path is not relayed, or a header is missing that only the page can send.
         """
         allowed = _PATHS.get(method)
         if allowed is None or not allowed.fullmatch(path):
@@ -154,10 +154,10 @@ class Relay:
     async def _asked(
         self, scope: _Scope, head: dict[str, str], body: bytes, leaving: asyncio.Future[None]
     ) -> AsyncIterator[httpx.Response]:
-        """Send the request to the agent, and give what it answers.
+        """Send the request to the agent, and yield the response.
 
         Raises:
-            RefusedError: It cannot be reached, or answers with a redirect.
+            RefusedError: It cannot be reached, or its response is a redirect.
         """
         session, method = self._session, scope["method"]
         query = scope["query_string"].decode("latin-1")
@@ -189,7 +189,7 @@ async def _body(receive: _Receive) -> bytes:
     """Return the whole body.
 
     Raises:
-        RefusedError: It is too large, or did not come whole.
+        RefusedError: It is too large or incomplete.
     """
     body = bytearray()
     while True:
@@ -206,11 +206,11 @@ async def _body(receive: _Receive) -> bytes:
 async def _pass_on(
     answer: httpx.Response, leaving: asyncio.Future[None], send: _Send, more_headers: list[tuple[bytes, bytes]]
 ) -> None:
-    """Send the agent's answer as it comes.
+    """Relay the agent's response as it arrives.
 
     Raises:
-        BrowserLeftError: Nobody takes it any more.
-        httpx.HTTPError: It was cut. Raised out of the app, so that the browser sees a cut, too.
+        BrowserLeftError: The browser disconnected.
+        httpx.HTTPError: It was cut off. Propagates out of the app, so that the browser's connection is cut off, too.
     """
     headers = [(name.lower(), value) for name, value in answer.headers.raw if _is_given(name)]
     await send({"type": "http.response.start", "status": answer.status_code, "headers": [*headers, *more_headers]})
@@ -225,10 +225,10 @@ def _is_given(name: bytes) -> bool:
 
 
 async def _unless_left(wanted: Awaitable[_T], leaving: asyncio.Future[None]) -> _T:
-    """Return what is waited for, unless the browser hangs up before.
+    """Return the result of `wanted`, unless the browser disconnects first.
 
     Raises:
-        BrowserLeftError: It did, and what was waited for is cancelled.
+        BrowserLeftError: It did; `wanted` is cancelled.
     """
     waiting = asyncio.ensure_future(wanted)
     either: set[asyncio.Future[Any]] = {waiting, leaving}
@@ -246,7 +246,7 @@ async def _disconnected(receive: _Receive) -> None:
 
 
 async def _refuse(send: _Send, error: RefusedError) -> None:
-    """Answer with the envelope that agents of this SDK have for errors."""
+    """Send an error in the envelope that agents of this SDK use."""
     envelope: dict[str, Any] = {"result": None, "status": "error", "duration": 0.0, "metadata": {}, "error": str(error)}
     body = json.dumps(envelope | {"error_type": error.error_type}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *_SAFE]

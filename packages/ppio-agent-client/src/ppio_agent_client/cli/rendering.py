@@ -1,4 +1,4 @@
-"""How answers, streams and times look."""
+"""Formats results, streams and times."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .messages import later, tr
 from .output import screen
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""What could move the cursor, or talk to the terminal in another way, but for line breaks and tabs."""
+"""Control characters, which could move the cursor or control the terminal; line breaks and tabs are allowed."""
 _UNITS: Final = ((86400, later("{number} d")), (3600, later("{number} h")), (60, later("{number} min")))
 
 
 def show_answer(document: dict[str, Any], result: object) -> None:
-    """Print what an agent returned: `document` with `--json`, else the result alone."""
+    """Print an agent's result: `document` with `--json`, else the result alone."""
     if screen.as_json:
         screen.result(document)
     elif isinstance(result, str):
@@ -26,10 +26,10 @@ def show_answer(document: dict[str, Any], result: object) -> None:
 
 
 class StreamView:
-    """Prints what a stream brings, at once.
+    """Prints the events of a stream as they arrive.
 
-    Text is written as it is, one piece after the other; anything else on a line of its own. With `--json` each event is
-    one line, a `StreamEvent`: `{"kind": "chunk" | "progress" | "done" | "error", "data": ..., "event_id": ...}`.
+    Text is printed piece by piece, anything else on its own line. With `--json` each event is one line, a
+    `StreamEvent`: `{"kind": "chunk" | "progress" | "done" | "error", "data": ..., "event_id": ...}`.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class StreamView:
             screen.note(tr("progress: {value}", value=json.dumps(data, ensure_ascii=False, default=str)), "dim")
 
     def end(self) -> None:
-        """Finish the line that text has begun."""
+        """End a line of text that is not complete."""
         if self._is_mid_line:
             screen.text("\n")
             self._is_mid_line = False
@@ -71,17 +71,17 @@ def text_of(chunk: object) -> str | None:
 
 
 def readable(text: str) -> str:
-    """Return text that an agent wrote; for a terminal without what would steer it."""
+    """Return text of an agent; on a terminal without control characters."""
     return without_controls(text) if screen.is_terminal else text
 
 
 def without_controls(text: str) -> str:
-    """Return text without what would steer a terminal."""
+    """Return text without control characters."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:
-    """Return how long ago something was, such as "5 min ago"."""
+    """Return how long ago a moment was, such as "5 min ago"."""
     if moment is None:
         return ""
     seconds = ((now or datetime.now(UTC)) - _aware(moment)).total_seconds()
@@ -89,7 +89,7 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
 
 
 def ahead(moment: datetime | None, now: datetime | None = None) -> str:
-    """Return how long something has still to come, such as "in 5 min"."""
+    """Return the time until a moment, such as "in 5 min"."""
     if moment is None:
         return ""
     seconds = (_aware(moment) - (now or datetime.now(UTC))).total_seconds()

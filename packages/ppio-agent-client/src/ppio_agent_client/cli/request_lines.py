@@ -1,4 +1,4 @@
-"""How a request of `dev` looks.
+"""Formats a request of `dev` as a line.
 
 `14:03:07 POST /invocations stream 200  oslo-trip  first 312 ms  2.41 s  118 chunks`
 """
@@ -20,12 +20,12 @@ _CLIENT_ERROR: Final = 400
 
 
 def request_line(request: Mapping[str, Any], now: datetime, columns: int) -> str:
-    """Return the line of a request that is over; where the terminal is too narrow two, and at last without the session.
+    """Return a completed request as one line; on a narrow terminal as two, on the narrowest without the session.
 
     Args:
-        request: What `subprocesses/serve` tells of it.
-        now: When it was over, in the user's time.
-        columns: Of the terminal.
+        request: The event of `subprocesses/serve`.
+        now: When it was completed, in the user's time zone.
+        columns: The terminal's width.
     """
     chunks, first, outcome = request["chunks"], request["first_seconds"], request["outcome"]
     head = [f"{now:%H:%M:%S}", request["method"], request["path"], request["form"], str(request["status"] or "-")]
@@ -46,7 +46,7 @@ def request_line(request: Mapping[str, Any], now: datetime, columns: int) -> str
 
 
 def style_of(request: Mapping[str, Any]) -> str | None:
-    """Return the colour: red for what failed, yellow for what was refused or left."""
+    """Return the colour: red for a failed request, yellow for one that was refused or that the caller abandoned."""
     status = request["status"] or _SERVER_ERROR
     if request["outcome"] == "failed" or status >= _SERVER_ERROR:
         return "red"

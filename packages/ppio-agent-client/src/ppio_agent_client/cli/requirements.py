@@ -1,7 +1,7 @@
-"""`requirements.txt` as pip reads it: encodings, joined lines, variables, options, folders and files of the web.
+"""Parses `requirements.txt` as pip does: encodings, line continuations, variables, options, folders and URLs.
 
-The rules are those of `pip._internal.req.req_file` and `pip._internal.req.constructors` (pip 26), which are no public
-interface; the tests compare the two.
+The rules are those of `pip._internal.req.req_file` and `pip._internal.req.constructors` (pip 26), which are not public;
+the tests compare the results.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 REQUIREMENTS_FILE: Final = "requirements.txt"
 _RUNTIME: Final = "ppio-agent-runtime"
 _PACKAGES: Final = {"a2a": "a2a-sdk", "mcp": "mcp"}
-"""What protocols need besides the runtime; it has an extra of the protocol's name for each."""
+"""Packages that protocols need besides the runtime, which has an extra with the name of each protocol."""
 MODULES: Final = {"a2a": "a2a", "mcp": "mcp"}
-"""What these packages are imported as."""
+"""Import names of these packages."""
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # Before UTF-16, whose byte order mark it begins with.
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -52,7 +52,7 @@ _FLAGS: Final = ("--no-index", "--prefer-binary", "--require-hashes", "--no-requ
 
 
 class Problem(NamedTuple):
-    """Why pip refuses a line, in one sentence, and whether it does so elsewhere too."""
+    """Why pip refuses a line, in one sentence, and whether it does so on every machine."""
 
     text: str
     is_certain: bool = True
@@ -60,14 +60,14 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one line asks pip to install, or why pip would refuse it.
+    """What pip would install for a line, or why it would refuse it.
 
     Attributes:
-        file: The file it stands in, relative to the agent's folder.
-        number: Its line, from 1.
-        text: The line, without comments and with its variables.
-        requirement: What is taken from an index or an address; None for a place on this machine.
-        path: The place on this machine; None for what comes from elsewhere.
+        file: Its file, relative to the agent's folder.
+        number: Its line number, from 1.
+        text: The line, without comments and with its variables expanded.
+        requirement: A requirement from an index or a URL; None for a path.
+        path: A path on this machine; None for a requirement from elsewhere.
         problem: Why pip refuses it.
     """
 
@@ -80,7 +80,7 @@ class Line:
 
     @property
     def name(self) -> str | None:
-        """The normalized name of what is installed, where the line says it."""
+        """The normalized name of the package, if the line has it."""
         from packaging.utils import canonicalize_name
 
         return None if self.requirement is None else canonicalize_name(self.requirement.name)
@@ -93,7 +93,7 @@ class Line:
 
 
 def read_requirements(folder: Path, file: str = REQUIREMENTS_FILE) -> Iterator[Line]:
-    """Yield the lines of a requirements file that install something or are wrong, and those of the files it names.
+    """Yield the lines of a requirements file that install something or are invalid, and those of included files.
 
     Args:
         folder: The agent's folder, in which pip runs.
@@ -106,7 +106,7 @@ def missing_for(protocols: Iterable[str], folder: Path) -> str | None:
     """Return the line that requirements.txt needs for an agent's protocols; None where nothing is missing.
 
     Args:
-        protocols: What the manifest names; "all" means those whose packages are there.
+        protocols: The manifest's protocols; "all" means those whose packages are installed.
         folder: The agent's folder.
     """
     needed = sorted(set(protocols) & _PACKAGES.keys())
@@ -150,7 +150,7 @@ def _other(
 ) -> Iterator[Line]:
     file, number, line = at
     if _WEB.match(name):
-        return  # pip fetches it where it installs
+        return  # pip downloads it when it installs.
     path = os.path.normpath(os.path.join(os.path.dirname(file), name))  # noqa: PTH118, PTH120  # stays relative
     if path in (file, *around):
         yield Line(file, number, line, problem=Problem(tr("{file!r} includes itself, which pip refuses", file=name)))
@@ -174,7 +174,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _joined(text: str) -> Iterator[tuple[int, str]]:
-    """Yield what pip takes as one line, with the number of its first: a backslash at the end joins two."""
+    """Yield logical lines, with the number of the first physical one: a trailing backslash joins two."""
     parts, first = list[str](), 0
     for number, raw in enumerate([*text.splitlines(), ""], 1):
         first = first if parts else number
@@ -194,7 +194,7 @@ class _Options(OptionParser):
 
 
 def _split(line: str) -> tuple[str, Values]:
-    """Return what a line installs and the options behind it.
+    """Split a line into a requirement and the options after it.
 
     Raises:
         ValueError: pip has no such option, or an option lacks its value.
@@ -213,7 +213,7 @@ def _split(line: str) -> tuple[str, Values]:
 
 
 def _line(folder: Path, file: str, number: int, wanted: str, *, editable: bool) -> Line:
-    """Return what a line asks for, as `install_req_from_line` and `install_req_from_editable` of pip understand it."""
+    """Parse a requirement, as `install_req_from_line` and `install_req_from_editable` of pip do."""
     from packaging.markers import InvalidMarker, Marker
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -254,7 +254,7 @@ def _line(folder: Path, file: str, number: int, wanted: str, *, editable: bool) 
 
 
 def _path_in(folder: Path, place: str, *, editable: bool) -> str | None:
-    """Return the path that pip takes a requirement for, without its extras; None if it takes it for none."""
+    """Return the path, without extras, if pip reads a requirement as one, else None."""
     path = extras[1] if (extras := _EXTRAS.fullmatch(place)) else place
     if (_looks_like_path(place) or editable) and (folder / path).is_dir():
         return path
@@ -276,7 +276,7 @@ def _problem_of(folder: Path, path: str) -> Problem | None:
 
 
 def _unless_variable(text: str, problem: str) -> Problem:
-    """Return a problem, or a doubt where a variable stands that may have a value where pip runs, and has none here."""
+    """Return a problem, uncertain if the text has a variable that is not set here but may be where pip runs."""
     unset = _VARIABLE.search(text)
     return (
         Problem(tr("the variable {variable} is not set here", variable=unset[1]), is_certain=False)

@@ -1,4 +1,4 @@
-"""Where a command works: on the platform, on this machine, or wherever `PPIO_AGENT_PROVIDER` says."""
+"""Where a command works: on the platform, on this machine, or at the provider in `PPIO_AGENT_PROVIDER`."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _PROVIDER_VARIABLE: Final = "PPIO_AGENT_PROVIDER"
 _KEY_VARIABLE: Final = "PPIO_API_KEY"
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#]*@")
 MASK: Final = "***"
-"""Stands for what is not shown."""
+"""Replaces what is not shown."""
 
 
 def without_credentials(address: str) -> str:
-    """Return an address as it may be shown."""
+    """Return an address without user and password, to be shown."""
     return _CREDENTIALS.sub(f"{MASK}@", address)
 
 
 def is_local(wanted: bool) -> bool:
-    """Return whether sandboxes on this machine are meant."""
+    """Return whether to use sandboxes on this machine."""
     return wanted or os.environ.get(_PROVIDER_VARIABLE) == LOCAL
 
 
 def check_templates_are_ours(local: bool) -> None:
-    """Do nothing if templates are made and deleted here or on the platform.
+    """Check that templates are on this machine or on the platform, where we can create and delete them.
 
     Raises:
-        UsageError: `PPIO_AGENT_PROVIDER` names somebody else's place.
+        UsageError: `PPIO_AGENT_PROVIDER` names a third-party provider.
     """
     name = os.environ.get(_PROVIDER_VARIABLE) or _PLATFORM
     if not local and name not in (LOCAL, _PLATFORM):
@@ -57,7 +57,7 @@ def check_templates_are_ours(local: bool) -> None:
 
 
 def check_key() -> None:
-    """Do nothing if there is a key of the platform.
+    """Check that there is an API key for the platform.
 
     Raises:
         CommandError: There is none.
@@ -75,7 +75,7 @@ def check_key() -> None:
 
 @contextmanager
 def client_of(local: bool, **settings: Any) -> Iterator[SyncAgentRuntimeClient]:
-    """Give a client of the place that is meant, and close it afterwards.
+    """Yield a client for the platform or for this machine, and close it afterwards.
 
     Args:
         local: Whether `--local` was given.
@@ -95,7 +95,7 @@ def client_of(local: bool, **settings: Any) -> Iterator[SyncAgentRuntimeClient]:
 
 
 def template_here(local: bool) -> str:
-    """Return the template of the agent in this folder, for a command that names none.
+    """Return the template of the agent in this folder, for a command without `--template-id`.
 
     Raises:
         UsageError: There is no agent in this folder, or it was not deployed to the platform.
@@ -122,5 +122,5 @@ def template_here(local: bool) -> str:
 
 
 def command(verb: str, *words: str, local: bool) -> str:
-    """Return a command to type, for hints; with `--local` where it was given."""
+    """Return a command for hints; with `--local` if it was given."""
     return " ".join([PROGRAM, verb, *(["--local"] if local else []), *words])

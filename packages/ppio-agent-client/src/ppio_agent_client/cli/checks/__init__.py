@@ -1,4 +1,4 @@
-"""What is wrong with an agent's folder, where, and how bad that is."""
+"""Findings of `validate`: what is wrong with an agent's folder, where, and how severe it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PLACE: Final = re.compile(r"(?:, line |:)(\d+)(?:, column \d+)?: (.*)", re.DOTA
 
 
 class Severity(StrEnum):
-    """An error keeps the agent from being deployed or from starting; a warning is for somebody to think about."""
+    """An error keeps the agent from being deployed or from starting; a warning does not."""
 
     ERROR = later("error")
     WARNING = later("warning")
@@ -24,8 +24,8 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-        check: Which check found it, such as `"schema"`.
-        severity: How bad it is.
+        check: The check that found it, such as `"schema"`.
+        severity: Whether it is an error or a warning.
         file: Path inside the agent's folder.
         line: Line in it, from 1.
         message: One sentence.
@@ -42,16 +42,16 @@ class Finding:
 
 
 def error(check: str, file: str, line: int, message: str) -> Finding:
-    """Return a finding that stops the agent."""
+    """Return a finding of severity error."""
     return Finding(check, Severity.ERROR, file, line, message)
 
 
 def warning(check: str, file: str, line: int, message: str) -> Finding:
-    """Return a finding to think about."""
+    """Return a finding of severity warning."""
     return Finding(check, Severity.WARNING, file, line, message)
 
 
 def located(check: str, file: str, problem: Exception) -> Finding:
-    """Return a finding that stops the agent, at the line that the message of `problem` names."""
+    """Return an error at the line that the message of `problem` names."""
     place = _PLACE.search(str(problem))
     return error(check, file, int(place[1]), place[2]) if place else error(check, file, 1, str(problem))

@@ -30,7 +30,7 @@ _APP: Final = re.compile(r"\b\w*AgentRuntimeApp\(")
 
 
 def check_requirements(folder: Path, *, needs_runtime: bool = True) -> Iterator[Finding]:
-    """Yield the lines that pip would refuse, in the file and in those that it names."""
+    """Yield the lines that pip would refuse, in the file and in those that it includes."""
     if not (folder / REQUIREMENTS_FILE).is_file():
         yield warning(
             "requirements",
@@ -65,7 +65,7 @@ def check_requirements(folder: Path, *, needs_runtime: bool = True) -> Iterator[
 
 
 def check_protocols(folder: Path, protocols: Sequence[str]) -> Iterator[Finding]:
-    """Yield what the requirements lack for the protocols of the manifest."""
+    """Yield an error if the requirements lack something for the manifest's protocols."""
     if (missing := missing_for(protocols, folder)) is not None:
         yield warning(
             "requirements",
@@ -76,7 +76,7 @@ def check_protocols(folder: Path, protocols: Sequence[str]) -> Iterator[Finding]
 
 
 def check_dockerfile(folder: Path) -> Iterator[Finding]:
-    """Yield what the platform cannot do in a Dockerfile, and what cannot be read in .dockerignore."""
+    """Yield what the platform doesn't support in the Dockerfile, and invalid patterns of .dockerignore."""
     try:
         ignore_rules(folder)
     except (ConfigurationError, UsageError) as problem:
@@ -96,14 +96,14 @@ def check_dockerfile(folder: Path) -> Iterator[Finding]:
 def check_program(
     folder: Path, python: str, manifest: AgentManifest, place: tuple[str, int], *, imports: bool
 ) -> Iterator[Finding]:
-    """Yield what keeps the agent's program from being served.
+    """Yield what keeps the agent's program from starting.
 
     Args:
         folder: The agent's folder.
         python: The interpreter to import it with.
-        manifest: What names it.
-        place: File and line where it is named.
-        imports: Whether to run it; if not, only its place is looked at.
+        manifest: The manifest, which names the program.
+        place: File and line of the entrypoint in the manifest.
+        imports: Whether to import it; if not, only its path is checked.
     """
     entrypoint = manifest.spec.entrypoint
     file = _file_of(folder, entrypoint)
@@ -111,7 +111,7 @@ def check_program(
         yield error("entrypoint", *place, tr("there is no file {file!r}, which spec.entrypoint names", file=file))
         return
     if is_script(folder, entrypoint):
-        return  # its own server starts when it is imported, or run
+        return  # Importing or running it would start its own server.
     if not imports:
         return
     if not has_runtime(python):

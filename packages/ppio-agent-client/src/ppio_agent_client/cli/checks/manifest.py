@@ -1,4 +1,4 @@
-"""The manifest: is every field right, does the platform have such a sandbox, is there a secret in it."""
+"""Checks of the manifest: its fields, the size of the sandbox, and secrets in it."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def check_schema(file: str, document: ManifestDocument) -> Iterator[Finding]:
     """Yield what is wrong with the fields of a manifest.
 
     Args:
-        file: What to call it.
-        document: What is written in it.
+        file: Its name in the findings.
+        document: Its content.
     """
     from pydantic import ValidationError
 
@@ -96,7 +96,7 @@ def _advice(file: str, document: ManifestDocument, manifest: AgentManifest) -> I
 
 
 def check_size(file: str, document: ManifestDocument, manifest: AgentManifest) -> Iterator[Finding]:
-    """Yield what keeps the platform from giving the sandbox that a manifest asks for."""
+    """Yield an error if the platform has no sandbox of the size that a manifest requests."""
     runtime = manifest.spec.runtime
     try:
         size_of(runtime.cpu_limit, runtime.memory_limit)
@@ -106,7 +106,7 @@ def check_size(file: str, document: ManifestDocument, manifest: AgentManifest) -
 
 
 def check_secrets(file: str, text: str) -> Iterator[Finding]:
-    """Yield each line of a manifest that has a secret in it, or has the look of it."""
+    """Yield each line of a manifest that has, or seems to have, a secret in it."""
     for number, line in enumerate(text.splitlines(), 1):
         kinds = [kind for kind, pattern in _VALUES.items() if pattern.search(line)]
         entry = _ENTRY.match(line)

@@ -1,4 +1,4 @@
-"""Which commands there are: name, group and summary in the help. The file of a command has its name."""
+"""All commands: name, group and summary in the help. The file of a command has its name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOOK: Final = later("Diagnose")
 
 
 class Summary(NamedTuple):
-    """What the help of `ppio-agent` says about a command; the first sentence of its own help says the same."""
+    """A command's line in the help of `ppio-agent`, equal to the first sentence of the command's own help."""
 
     group: str
     text: str

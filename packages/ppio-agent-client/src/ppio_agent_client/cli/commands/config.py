@@ -27,7 +27,7 @@ _TITLES: Final = {"client": later("client setting"), "agent": later("agent setti
 
 
 class Setting(NamedTuple):
-    """One setting, ready to be shown."""
+    """One setting, as it is shown."""
 
     side: str
     name: str
@@ -85,7 +85,7 @@ def _plain(value: Any) -> Any:
 
 
 def _agent(folder: Path) -> Iterator[Setting]:
-    """Yield what the runtime says; nothing where there is no agent or no runtime."""
+    """Yield the settings that the runtime reports; nothing if there is no agent or no runtime."""
     python = project_python(folder)
     if not (folder / MANIFEST_FILE).is_file() or not has_runtime(python):
         return

@@ -1,4 +1,4 @@
-"""`ppio-agent console`: the page to talk to an agent and to look inside, for an agent that runs elsewhere."""
+"""`ppio-agent console`: the console page for an agent that runs elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8090
-"""Always the same, because a browser keeps the history of conversations by host and port."""
+"""Fixed, because the browser keeps the history of conversations by host and port."""
 _CLOSE_SECONDS: Final = 1
 
 app: typer.Typer = typer.Typer(add_completion=False)
@@ -82,7 +82,7 @@ def console(
 
 
 def _imported(module: str) -> Any:
-    """Return a module that comes with the runtime, where the page's files are.
+    """Return a module of the runtime, which contains the page's files.
 
     Raises:
         CommandError: It is not installed.
@@ -129,7 +129,7 @@ def _session(
 def _serve(
     session: SyncSandboxSession, page: Any, uvicorn: Any, listening: socket.socket, *, is_url: bool, opens: bool
 ) -> None:
-    """Serve until Ctrl-C; what is not relayed by then is cut."""
+    """Serve until Ctrl-C, which cuts responses that are still being relayed."""
     from ..relay import Relay  # httpx
 
     port = listening.getsockname()[1]
@@ -154,7 +154,7 @@ def _serve(
     if opens:
         import webbrowser
 
-        webbrowser.open(address)  # it listens already: the browser waits for the first answer
+        webbrowser.open(address)  # The socket is listening, so the browser waits for the server.
 
     async def serve() -> None:
         try:
@@ -162,7 +162,7 @@ def _serve(
         finally:
             await relay.close()
 
-    signal.signal(signal.SIGTERM, _leave)  # uvicorn raises it again when it has ended, and the sandbox is to be closed
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn raises it again after its shutdown, and the sandbox must be closed.
     asyncio.run(serve())
 
 
@@ -171,10 +171,10 @@ def _leave(number: int, _: object) -> NoReturn:
 
 
 def _free_port(wanted: int | None) -> int:
-    """Return where to listen.
+    """Return the port to listen on.
 
     Raises:
-        CommandError: The port that is wanted is taken.
+        CommandError: The requested port is in use.
     """
     port = wanted or PORT
     if is_free(HOST, port):

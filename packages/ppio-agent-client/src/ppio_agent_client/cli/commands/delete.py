@@ -1,4 +1,4 @@
-"""`ppio-agent delete`: takes a template away, or ends a session."""
+"""`ppio-agent delete`: deletes a template, or ends a session."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def deploy(
 
 
 def _check(agent: Agent, python: str) -> None:
-    """Import an agent, as its sandboxes will.
+    """Import an agent as its sandboxes will.
 
     Raises:
         CommandError: It cannot be started.

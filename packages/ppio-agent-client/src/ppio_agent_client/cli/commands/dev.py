@@ -78,7 +78,7 @@ def _free_port(host: str, wanted: int | None) -> int:
 
 @contextmanager
 def _ended_by_signals(received: list[int]) -> Iterator[None]:
-    """Let the end of the terminal and a polite kill end this as Ctrl-C does; note the signal that came."""
+    """Let SIGHUP and SIGTERM end the command as Ctrl-C does, and append the signal to `received`."""
 
     def end(number: int, _: object) -> None:
         received.append(number)

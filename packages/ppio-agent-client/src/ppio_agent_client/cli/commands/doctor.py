@@ -1,4 +1,4 @@
-"""`ppio-agent doctor`: what is installed, configured and reachable, and what to do where something is not."""
+"""`ppio-agent doctor`: checks what is installed, configured and reachable, with a hint for each problem."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NAMES: Final = (
     later("protocols"),
     later("start"),
 )
-"""Topics and names of checks that are words; the others are names of packages and extras."""
+"""Topics and names of checks to translate; the others are names of packages and extras."""
 
 app: typer.Typer = typer.Typer(add_completion=False)
 
@@ -71,7 +71,7 @@ def _checks(tell: Callable[[str], None]) -> Iterator[Check]:
 
 
 def _shown(found: list[Check]) -> str:
-    """Return the checks as text: a line each, under its topic, with what to do below it."""
+    """Return the checks as text: one line each, grouped by topic, with its hint below."""
     columns = max(width(_name(check)) for check in found)
     lines, topic = list[str](), ""
     for check in found:

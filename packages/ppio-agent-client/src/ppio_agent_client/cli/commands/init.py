@@ -1,6 +1,6 @@
-"""`ppio-agent init`: an agent that runs, in a folder of its own.
+"""`ppio-agent init`: creates an agent that runs, in its own folder.
 
-Its files are those in `_templates/`, with the words of one agent in the places of `{{words}}`.
+Its files are those in `_templates/`, with each `{{placeholder}}` filled in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ENTRYPOINT: Final = "main.py"
 
 
 class Kind(StrEnum):
-    """What a new agent is written with."""
+    """Templates of a new agent."""
 
     PLAIN = "plain"
     STREAMING = "streaming"
@@ -63,7 +63,7 @@ class Project:
     """A new agent.
 
     Raises:
-        UsageError: The name or the entrypoint cannot be one; the message has the rule.
+        UsageError: The name or the entrypoint is invalid; the message has the rule.
     """
 
     name: str
@@ -120,13 +120,13 @@ class Project:
 
 
 def name_from(folder: Path) -> str:
-    """Return a name for an agent in `folder`: that of the folder, as far as it can be one."""
+    """Return a name for an agent in `folder`, derived from the folder's name."""
     letters = _NOT_IN_A_NAME.sub("-", folder.resolve().name.lower()).strip("-")
     return letters[:63].strip("-") or "my-agent"
 
 
 def _text(folder: str, name: str) -> str:
-    """Return a file of the templates, in the user's language if it is there in that language."""
+    """Return a file of the templates, in the user's language if it is available."""
     templates = files("ppio_agent_client.cli") / "_templates" / folder
     stem, _, suffix = name.rpartition(".")
     translated = templates / f"{stem}.{language()}.{suffix}"
@@ -199,7 +199,7 @@ def _asked_kind() -> Kind:
 
 
 def _git_address() -> str | None:
-    """Return the e-mail address that commits carry here, if there is git and one is set."""
+    """Return the e-mail address that is set in git, if any."""
     git = shutil.which("git")
     if git is None:
         return None
@@ -212,7 +212,7 @@ def _git_address() -> str | None:
 
 
 def _write(folder: Path, files: dict[str, str], *, force: bool) -> tuple[list[str], list[str]]:
-    """Write what is not there; return which files were written, and which were there and were kept."""
+    """Write the files that don't exist; return which files were written, and which existed and were kept."""
     written, kept = [], []
     try:
         for name, text in files.items():

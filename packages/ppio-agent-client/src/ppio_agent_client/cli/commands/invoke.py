@@ -1,4 +1,4 @@
-"""`ppio-agent invoke`: one question to an agent, in a sandbox of its own or in a session that goes on."""
+"""`ppio-agent invoke`: one call of an agent, in its own sandbox or in a session that continues."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def invoke(
 
 def _invoke(session: SyncSandboxSession, request: Asked, target: Target) -> None:
     with screen.working(tr("Waiting for the result")):
-        # Somebody who presses Ctrl-C wants the agent to stop too.
+        # Ctrl-C should stop the agent too.
         answer = session.invoke(request, on_disconnect="cancel", headers=target.headers, user_id=target.user_id)
     facts = {"session_id": session.session_id, "template_id": session.template_id, "kept": target.is_kept}
     show_answer({**answer.model_dump(mode="json"), **facts}, answer.result)
@@ -125,7 +125,7 @@ def _stream(session: SyncSandboxSession, request: Asked, target: Target) -> None
 
 
 def _events(session: SyncSandboxSession, request: dict[str, Any], target: Target, *, asks: bool) -> None:
-    """Show typed events, and continue with the answers to what the agent asks."""
+    """Show typed events, and continue the run with answers to the agent's questions."""
     while True:
         view = EventView()
         with session.events(request, headers=target.headers, user_id=target.user_id) as stream:

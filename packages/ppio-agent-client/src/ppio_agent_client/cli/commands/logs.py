@@ -1,4 +1,4 @@
-"""`ppio-agent logs`: what the agent of a session has written."""
+"""`ppio-agent logs`: shows the output of a session's agent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ppio_agent_client import LogPage, SyncAgentRuntimeClient
 
 _LOOK_SECONDS: Final = 0.3
-"""Between two looks for something new on this machine."""
+"""Seconds between two polls on this machine."""
 _LOOK_FAR_SECONDS: Final = 1.0
-"""The same where each look is two requests."""
+"""Seconds between two polls of the platform, each of which is two requests."""
 
 app: typer.Typer = typer.Typer(add_completion=False)
 
@@ -48,7 +48,7 @@ def logs(session_id: SessionId, follow: Follow = False, lines: Lines = None, loc
 
 
 def _how_it_ended(exit_code: int | None) -> str:
-    """Return how the agent has ended, as far as it is known; a negative code is the signal that ended it."""
+    """Return how the agent ended, as far as it is known; a negative code is the signal that ended it."""
     if exit_code is None:
         return tr("The agent has ended.")
     if exit_code < 0:

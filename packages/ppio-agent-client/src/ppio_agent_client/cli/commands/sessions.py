@@ -1,4 +1,4 @@
-"""`ppio-agent sessions`: the running sessions, whichever process made them."""
+"""`ppio-agent sessions`: the running sessions, whichever process created them."""
 
 from __future__ import annotations
 
@@ -88,5 +88,5 @@ def _found(client: SyncAgentRuntimeClient, session_id: str) -> SyncSandboxSessio
 
 
 def _said_before(context: typer.Context) -> bool:
-    """Return whether `--local` stands before the name of the subcommand."""
+    """Return whether `--local` was given before the subcommand."""
     return bool(context.parent and context.parent.params.get("local"))

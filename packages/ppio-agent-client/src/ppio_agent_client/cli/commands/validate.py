@@ -1,4 +1,4 @@
-"""`ppio-agent validate`: what is wrong with an agent's folder, before somebody waits for a build."""
+"""`ppio-agent validate`: checks an agent's folder before it is deployed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _findings(path: Path, *, imports: bool) -> Iterator[Finding]:
     try:
         manifest = AgentManifest.from_document(document)
     except ConfigurationError:
-        return  # told above
+        return  # Reported above.
     yield from check_size(file, document, manifest)
     yield from check_protocols(folder, manifest.spec.protocols)
     named_at = file, document.line_of(("spec", "entrypoint"))

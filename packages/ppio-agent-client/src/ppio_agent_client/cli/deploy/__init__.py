@@ -1,1 +1,1 @@
-"""What `deploy` is made of: what is sent, how it is built, and what is written back."""
+"""The parts of `deploy`: what is sent, how it is built, and the status in the manifest."""

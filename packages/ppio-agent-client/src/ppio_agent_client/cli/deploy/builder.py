@@ -1,4 +1,4 @@
-"""The platform's builder, through the official SDK: begins a build, follows it, knows what became of an earlier one."""
+"""The platform's builder, through the official SDK: starts and follows builds, and looks up earlier ones."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .plan import READY_COMMAND, Plan
 _LOOK_SECONDS: Final = 0.3
 _STATUS: Final = re.compile(r"(?P<code>[1-5]\d\d): (?P<text>.*)", re.DOTALL)
 _ANSWER_SECONDS: Final = 60.0
-"""Longest wait for an answer that takes no work."""
+"""Longest wait for a response, in seconds."""
 _PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Between two questions about a build after answers that were lost."""
+"""Pauses between retries of a request for a build's state, in seconds."""
 _SERVER_ERROR: Final = 500
 _OWN_STEPS: Final = 2
-"""Steps that the SDK puts before those of a Dockerfile: a user and a folder."""
+"""Steps that the SDK adds before those of a Dockerfile: a user and a folder."""
 
 T = TypeVar("T")
 Log = Callable[[str, str], None]
-"""Takes the level and the text of a line."""
+"""Receives the level and the text of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Failure:
     """Why a build failed.
 
     Attributes:
-        step: The number of the step, from 1; None when it is none of them.
+        step: The number of the step, from 1; None if no step failed.
         log: The last lines of the step.
     """
 
@@ -62,7 +62,7 @@ class Failure:
 
 
 def check_domain() -> None:
-    """Do nothing if templates can be built on the domain that is configured.
+    """Check that templates can be built on the configured domain.
 
     Raises:
         UsageError: They cannot.
@@ -86,7 +86,7 @@ def check_domain() -> None:
 
 
 def exists(name: str) -> bool:
-    """Return whether the platform has a template of this name, whoever made it."""
+    """Return whether the platform has a template of this name, created by any tool."""
     from ppio_sandbox.core import Template
 
     with _translated():
@@ -94,10 +94,10 @@ def exists(name: str) -> bool:
 
 
 def begin(plan: Plan, log: Log, *, timeout: float) -> Build:
-    """Send the files and start the build; the build goes on by itself.
+    """Send the files and start the build, which continues by itself.
 
     Raises:
-        TotalTimeoutError: The platform did not take them in time.
+        TotalTimeoutError: The files were not sent in time.
     """
     from ppio_sandbox.core import Template
 
@@ -110,7 +110,7 @@ def begin(plan: Plan, log: Log, *, timeout: float) -> Build:
 
 
 def steps_of(plan: Plan) -> list[str]:
-    """Return the steps as the platform counts them, from the first."""
+    """Return the steps in the order in which the platform numbers them."""
     with TemporaryDirectory(prefix="ppio-agent-") as folder:
         from ppio_sandbox.core import Template
 
@@ -119,14 +119,14 @@ def steps_of(plan: Plan) -> list[str]:
 
 
 def line_of(plan: Plan, step: int) -> int | None:
-    """Return the line of the Dockerfile that a step stands for; None for one that is not in it."""
+    """Return the line of the Dockerfile that a step comes from; None for a step that is not in it."""
     number = step - _OWN_STEPS - 1
     instructions = plan.build.instructions
     return instructions[number].line or None if 0 <= number < len(instructions) else None
 
 
 def is_running(build: Build) -> bool | None:
-    """Return whether a build goes on, None when it is over and good, False when it is lost or failed."""
+    """Return True if a build is running, None if it succeeded, False if it failed or is unknown."""
     try:
         status = _status(build, 0)
     except PlatformError:
@@ -135,10 +135,10 @@ def is_running(build: Build) -> bool | None:
 
 
 def follow(build: Build, log: Log, *, timeout: float) -> Failure | None:
-    """Wait for the end of a build and tell its log; None when it is good.
+    """Wait for the end of a build and pass its log to `log`; return None if it succeeded.
 
     Raises:
-        TotalTimeoutError: It did not end in time; it goes on.
+        TotalTimeoutError: It did not end in time; it continues.
     """
     deadline = time.monotonic() + timeout
     told = 0
@@ -148,7 +148,7 @@ def follow(build: Build, log: Log, *, timeout: float) -> Failure | None:
             log(entry.level, entry.message)
         told += len(status.log_entries)
         if status.log_entries:
-            continue  # An answer has not all of a long log.
+            continue  # One response doesn't have all of a long log.
         if status.status.value == "ready":
             return None
         if status.status.value == "error":
@@ -165,7 +165,7 @@ def follow(build: Build, log: Log, *, timeout: float) -> Failure | None:
 
 
 def _status_in_the_end(build: Build, offset: int) -> Any:
-    """Ask for the state of a build, again where an answer is lost: the build does not mind."""
+    """Request the state of a build, with retries after lost responses; the build is not affected."""
     for pause in _PAUSES_SECONDS:
         try:
             return _status(build, offset)
@@ -188,10 +188,10 @@ def _status(build: Build, offset: int) -> Any:
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what a call returns: the official SDK itself waits for a silent platform without end.
+    """Return the result of a call, with a time limit, which the official SDK doesn't have.
 
     Raises:
-        TotalTimeoutError: It did not return in time; it is left to itself, and ends with the program.
+        TotalTimeoutError: It did not return in time; its thread continues until the program ends.
     """
     future: Future[T] = Future()
 
@@ -226,7 +226,7 @@ def _template(plan: Plan, folder: Path) -> Any:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn the errors of the official SDK into ours, and keep it from writing about them itself."""
+    """Translate errors of the official SDK into ours, and silence its own log of them."""
     from ppio_sandbox.core import exceptions
     from ppio_sandbox.core.connection_config import ConnectionConfig
 

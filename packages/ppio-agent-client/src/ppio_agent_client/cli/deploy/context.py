@@ -1,8 +1,8 @@
-"""What is sent to the platform: the files that a Dockerfile copies, less what `.dockerignore` leaves out.
+"""What is sent to the platform: the files that a Dockerfile copies, without those that `.dockerignore` excludes.
 
-The official SDK compares `.dockerignore` patterns with paths in a way that leaves out nothing of `COPY . .`, so that
-`.env` and `.venv` would travel. Here the files are chosen first and put into a folder of their own, and that folder is
-sent: what was listed and what is sent are the same.
+The official SDK matches `.dockerignore` patterns in a way that excludes nothing from `COPY . .`, so it would send
+`.env` and `.venv`. Here the files are selected first and copied into their own folder, and that folder is sent: exactly
+what was listed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DEFAULT_PATTERNS: Final = (
     "**/.env.*", "**/.aws", "**/.ssh", "**/.gnupg", "**/.netrc", "**/.npmrc", "**/.pypirc", "**/.git-credentials",
     "**/*.pem", "**/*.key",
 )  # fmt: skip
-"""What is left out of a folder that has no `.dockerignore`: history, environments, caches, secrets."""
+"""What is excluded from a folder that has no `.dockerignore`: history, environments, caches, secrets."""
 _SECRET_NAMES: Final = frozenset(
     {
         ".env", ".envrc", ".dev.vars", ".secrets", ".netrc", "_netrc", ".npmrc", ".yarnrc.yml", ".pypirc", "pip.conf",
@@ -57,7 +57,7 @@ _SECRET_PLACES: Final = frozenset(
     }
 )  # fmt: skip
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
-"""What Python puts for the bytes of a name that is not UTF-8."""
+"""The surrogates that Python uses for bytes of a name that is not UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class ContextFile:
     Attributes:
         path: Relative to the folder, with slashes.
         size: In bytes; 0 for a link.
-        link: Where a link points to, relative to where it is.
+        link: The target of a link, relative to its folder.
     """
 
     path: str
@@ -81,8 +81,8 @@ class Context:
 
     Attributes:
         files: What is sent, by path.
-        strays: Links that point out of the folder, and are not sent.
-        unnamed: What is not sent because its name, or where it points, is not UTF-8; the builder takes no other.
+        strays: Links that point outside the folder; they are not sent.
+        unnamed: What is not sent because its name or target is not UTF-8, as the builder requires.
     """
 
     folder: Path
@@ -97,26 +97,26 @@ class Context:
 
     @property
     def secrets(self) -> list[str]:
-        """The files that look like secrets by their names."""
+        """The files whose names suggest secrets."""
         return [file.path for file in self.files if looks_secret(file.path)]
 
     def matches(self, source: str) -> list[str]:
-        """Return the files and folders that a source of COPY stands for."""
+        """Return the files and folders that a source of COPY matches."""
         depth = len(_normalized(source).split("/"))
         known = [*(file.path for file in self.files), MANIFEST_FILE]
         return sorted({"/".join(path.split("/")[:depth]) for path in known if _is_meant(path, source)})
 
     def with_file(self, path: str, size: int) -> Context:
-        """Return it with a file that is sent in any case, of this size and whatever the folder has."""
+        """Return a copy with a file of this size, which is sent whatever the folder contains."""
         others = (file for file in self.files if file.path != path)
         return replace(self, files=tuple(sorted([*others, ContextFile(path, size)], key=lambda file: file.path)))
 
     def digest(self, *extra: str) -> str:
-        """Return a hash of what is sent and of `extra`, such as the manifest, so that equal deployments are known."""
+        """Return a hash of the files and of `extra`, such as the manifest, to recognize equal deployments."""
         total = hashlib.sha256("\0".join(extra).encode())
         for file in self.files:
             if file.path == MANIFEST_FILE:
-                continue  # its status changes with each deployment; what is sent of it is in `extra`
+                continue  # Its status changes with each deployment; `extra` has the part that is sent.
             total.update(f"\0{file.path}\0{file.link or ''}\0".encode("utf-8", "surrogatepass"))
             if file.link is None:
                 total.update(hashlib.sha256((self.folder / file.path).read_bytes()).digest())
@@ -139,7 +139,7 @@ class Context:
 
 
 def collect(folder: Path, sources: Sequence[str]) -> Context:
-    """Return what the sources of COPY instructions stand for in a folder."""
+    """Return what the sources of COPY instructions match in a folder."""
     rules = ignore_rules(folder)
     files, strays, unnamed = list[ContextFile](), list[str](), list[str]()
     for file in _walk(folder, rules):
@@ -156,11 +156,11 @@ def collect(folder: Path, sources: Sequence[str]) -> Context:
 
 
 def ignore_rules(folder: Path) -> IgnoreRules:
-    """Return what is left out of a folder.
+    """Return the rules of what a folder's `.dockerignore` excludes.
 
     Raises:
         UsageError: The file cannot be read, or is not UTF-8.
-        ConfigurationError: A pattern in it cannot be read.
+        ConfigurationError: A pattern in it is invalid.
     """
     path = folder / IGNORE_FILE
     return IgnoreRules(read_text(path).splitlines() if path.exists() else DEFAULT_PATTERNS)
@@ -201,7 +201,7 @@ def _points_out(folder: Path, file: ContextFile) -> bool:
 
 
 def looks_secret(path: str) -> bool:
-    """Return whether a file looks like a secret by its name and the folder that it is in."""
+    """Return whether a file's name and folder suggest a secret."""
     folder, _, name = path.lower().rpartition("/")
     if name.endswith((".example", ".sample", ".template", ".pub")):
         return False
@@ -228,24 +228,24 @@ class _Rule(NamedTuple):
 
 
 class IgnoreRules:
-    """Which paths a `.dockerignore` leaves out, as Docker reads it.
+    """Which paths a `.dockerignore` excludes, by Docker's rules.
 
-    Patterns stand for paths below the folder, the last one that fits decides, `!` takes back, `**` is any number of
-    folders, and what is below a path that is left out is left out too.
+    Patterns match paths relative to the folder, the last match decides, `!` includes again, `**` matches any number of
+    folders, and everything below an excluded path is excluded.
     https://docs.docker.com/build/concepts/context/#dockerignore-files
 
     Args:
         lines: The lines of the file.
 
     Raises:
-        ConfigurationError: A pattern cannot be read; Docker refuses it too.
+        ConfigurationError: A pattern is invalid; Docker refuses it too.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._rules = [rule for number, line in enumerate(lines, 1) if (rule := _rule(number, line)) is not None]
 
     def leaves_out(self, path: str) -> bool:
-        """Return whether a path, written with slashes and relative to the folder, is left out."""
+        """Return whether a path, with slashes and relative to the folder, is excluded."""
         ways = _with_parents(path)
         left_out = False
         for rule in self._rules:
@@ -254,7 +254,7 @@ class IgnoreRules:
         return left_out
 
     def leaves_out_all_of(self, folder: str) -> bool:
-        """Return whether nothing below a folder can be meant, so that it need not be looked into."""
+        """Return whether everything below a folder is excluded, so that it need not be walked."""
         taken_back = (rule.pattern for rule in self._rules if rule.takes_back)
         return self.leaves_out(folder) and not any(
             f"{pattern}/".startswith(f"{folder}/") or "*" in pattern.partition("/")[0] for pattern in taken_back
@@ -278,10 +278,10 @@ def _rule(number: int, line: str) -> _Rule | None:
 
 
 def _expression(pattern: str) -> str:
-    """Return the regular expression of a pattern, as `patternmatcher` of Moby makes it.
+    """Return the regular expression of a pattern, as Moby's `patternmatcher` builds it.
 
     Raises:
-        ValueError: A class of characters or an escape has no end, or a class has its ends in the wrong order.
+        ValueError: A character class or an escape is not closed, or a range is in the wrong order.
     """
     if not pattern:
         raise ValueError(tr("nothing follows the exclamation mark"))

@@ -1,9 +1,9 @@
-"""A Dockerfile as the platform's builder takes it.
+"""Translates a Dockerfile for the platform's builder.
 
-The builder of the official SDK knows FROM, RUN, COPY, ADD, WORKDIR, USER, ENV and ARG, one stage, and the first source
-of a COPY, and no variables in it; it makes a start command of CMD and ENTRYPOINT and prints what it does not know. So
-the file is rewritten before it gets there: one instruction on each line, each with what Docker would do, and what
-cannot be done is refused with its line.
+The builder of the official SDK supports FROM, RUN, COPY, ADD, WORKDIR, USER, ENV and ARG, a single stage, and only the
+first source of a COPY, without variables; it turns CMD and ENTRYPOINT into a start command and prints what it doesn't
+know. So the file is rewritten first: one instruction per line with the effect that it has in Docker. Anything
+unsupported is an error with its line.
 https://docs.docker.com/reference/dockerfile/
 """
 
@@ -37,7 +37,7 @@ _VARIABLE: Final = re.compile(
 class Instruction(NamedTuple):
     """One instruction: the number of its first line, its keyword in capitals, and the rest on one line.
 
-    Of a COPY, `source` is the one path or pattern that it copies, and `value` has `{}` in its place.
+    For a COPY, `source` is the path or pattern that it copies, and `value` has `{}` in its place.
     """
 
     line: int
@@ -51,7 +51,7 @@ class Instruction(NamedTuple):
 
     @property
     def is_pattern(self) -> bool:
-        """Whether it copies what fits a pattern, which may be nothing."""
+        """Whether it copies the matches of a pattern, of which there may be none."""
         return self.source is not None and not set("*?[").isdisjoint(self.source)
 
 
@@ -60,10 +60,10 @@ class BuildFile:
     """A Dockerfile for the platform.
 
     Attributes:
-        image: What it starts from.
-        instructions: What is done on it, in order, each with the line of the Dockerfile that it stands for.
-        notes: What was left out and may surprise, a sentence each.
-        details: What was left out and means nothing, a sentence each.
+        image: The base image.
+        instructions: The instructions in order, each with its line in the Dockerfile.
+        notes: Ignored instructions that the user should know about, a sentence each.
+        details: Ignored instructions without effect, a sentence each.
     """
 
     image: str = ""
@@ -73,24 +73,24 @@ class BuildFile:
 
     @property
     def sources(self) -> list[str]:
-        """What is copied from the folder: paths and patterns."""
+        """Paths and patterns that are copied from the folder."""
         return [step.source for step in self.instructions if step.source is not None]
 
     @property
     def text(self) -> str:
-        """The file that the builder gets."""
+        """The Dockerfile that is passed to the builder."""
         return "\n".join([f"FROM {self.image}", *map(str, self.instructions)]) + "\n"
 
 
 def read_dockerfile(text: str, *, source: str) -> BuildFile:
-    """Return what a Dockerfile asks for, without its start command.
+    """Parse a Dockerfile, without its start command.
 
     Args:
         text: The file's content.
-        source: What to call the file in an error.
+        source: The file's name in errors.
 
     Raises:
-        ConfigurationError: It asks for something that the platform cannot do; the message has the line.
+        ConfigurationError: It uses something that the platform doesn't support; the message has the line.
     """
     build, lines = BuildFile(), text.removeprefix("\ufeff").splitlines()
     reader = _Reader(build, _escape_sign(lines))
@@ -107,7 +107,7 @@ def read_dockerfile(text: str, *, source: str) -> BuildFile:
 
 
 def _escape_sign(lines: list[str]) -> str:
-    """Return the sign that the directive `# escape=` names; directives stand before everything else."""
+    """Return the character that the directive `# escape=` sets; directives come before everything else."""
     for line in lines:
         if (found := _DIRECTIVE.fullmatch(line.strip())) is None:
             break
@@ -117,7 +117,7 @@ def _escape_sign(lines: list[str]) -> str:
 
 
 class _Reader:
-    """Takes one instruction after the other, with what those before it said about variables and the shell."""
+    """Processes instructions in order, and tracks variables and the shell."""
 
     def __init__(self, build: BuildFile, escape: str) -> None:
         self._build = build
@@ -127,7 +127,7 @@ class _Reader:
         self._shell: list[str] = []
 
     def instructions(self, lines: list[str]) -> list[Instruction]:
-        """Return the instructions that are written on the lines."""
+        """Return the instructions on the lines."""
         goes_on = re.compile(rf"(^|[^{re.escape(self._escape)}])({re.escape(self._escape)}[ \t]*)$")
         found, text, begun = list[Instruction](), "", 0
         for number, raw in enumerate(lines, 1):
@@ -145,10 +145,10 @@ class _Reader:
         return [*found, _instruction(begun, text)] if text else found
 
     def take(self, instruction: Instruction) -> None:
-        """Add an instruction to what is built.
+        """Add an instruction to the build.
 
         Raises:
-            ValueError: The platform cannot do it.
+            ValueError: The platform doesn't support it.
         """
         line, keyword, value = instruction[:3]
         build = self._build
@@ -212,18 +212,18 @@ class _Reader:
                     image=image,
                 )
             )
-        self._of_image, self._variables = self._variables, {}  # an ARG before FROM counts again when it is named again
+        self._of_image, self._variables = self._variables, {}  # An ARG before FROM must be declared again.
         return image
 
     def _arguments(self, value: str) -> Iterator[tuple[str, str]]:
-        """Yield names and defaults; one without takes that of an ARG of its name before FROM: nobody gives others."""
+        """Yield names and defaults; one without a default takes that of the same ARG before FROM."""
         for word in self._words(value):
             name, has_default, default = word.partition("=")
             yield name, self._expanded(default, "ARG") if has_default else self._of_image.get(name, "")
 
     def _pairs(self, value: str) -> dict[str, str]:
         words = self._words(value)
-        if words and "=" not in words[0]:  # the older form: ENV NAME the rest
+        if words and "=" not in words[0]:  # The legacy form: ENV NAME the rest
             name, _, rest = value.partition(" ")
             return {name: self._expanded(rest.strip(), "ENV", strict=False)}
         pairs = (word.partition("=") for word in words)
@@ -285,12 +285,12 @@ class _Reader:
             raise ValueError(tr("{value!r} cannot be read: {error}", value=value, error=error)) from None
 
     def _expanded(self, text: str, keyword: str, *, strict: bool = True) -> str:
-        """Return a text with the values of its variables.
+        """Return a text with its variables expanded.
 
         Args:
-            text: What is written.
-            keyword: Where it is written.
-            strict: Whether a variable that nothing here sets is refused; else it stays, for the platform to fill in.
+            text: The text.
+            keyword: The instruction, for errors.
+            strict: Whether an unset variable is an error; else it stays, for the platform to expand.
         """
 
         def value(found: re.Match[str]) -> str:

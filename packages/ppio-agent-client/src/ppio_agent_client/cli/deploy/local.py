@@ -1,4 +1,4 @@
-"""`deploy --local`: a copy of the folder under the agent's name, if wanted with a virtual environment of its own."""
+"""`deploy --local`: a copy of the folder under the agent's name, optionally with its own virtual environment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _COMPLETE: Final = ".complete"
 _FORGET_SECONDS: Final = 30 * 24 * 3600
-"""Environments that no deployment has used for so long are removed; sandboxes seldom live that long."""
+"""Environments that no deployment has used for this long are removed; sandboxes seldom run that long."""
 _PROJECT_FILE: Final = "pyproject.toml"
 _LOCK_FILE: Final = "uv.lock"
 _WHEELS_FOLDER: Final = "wheels"
@@ -49,14 +49,14 @@ def deploy_locally(
 
     Args:
         agent: The folder.
-        update: Whether to take over the name of another folder's agent.
-        install: Whether to make an environment of its own.
-        dry_run: Whether to do nothing but look.
-        check: Raises when the agent cannot be started with an interpreter; None to take it as it is.
+        update: Whether to replace an agent of another folder that has the same name.
+        install: Whether to create a virtual environment for it.
+        dry_run: Whether to change nothing.
+        check: Raises if the agent cannot be started with an interpreter; None to skip the check.
 
     Raises:
         UsageError: The manifest has another file name, or there is nothing to install.
-        CommandError: Another folder has that name, or the installation failed.
+        CommandError: An agent of another folder has that name, or the installation failed.
     """
     from ppio_agent_client import SyncLocalSandboxProvider
 
@@ -96,7 +96,7 @@ def _refuse_to_overwrite(provider: SyncLocalSandboxProvider, agent: Agent, updat
 
 
 def _say_what_is_missing(agent: Agent) -> None:
-    """Warn when the interpreter that agents run with has not what they import, as far as that can be seen."""
+    """Warn if the interpreter that agents run with lacks packages of requirements.txt."""
     if os.environ.get("PPIO_AGENT_PYTHON"):
         return
     is_ours = not is_script(agent.folder, agent.manifest.spec.entrypoint)
@@ -135,7 +135,7 @@ def _tell(agent: Agent, python: Path | None, *, dry_run: bool) -> None:
 
 
 def _install_source(folder: Path) -> Path:
-    """Return the file that says what an agent needs."""
+    """Return the file that lists an agent's dependencies."""
     for name in (REQUIREMENTS_FILE, _PROJECT_FILE):
         if (folder / name).is_file():
             return folder / name
@@ -150,10 +150,10 @@ def _install_source(folder: Path) -> Path:
 
 
 def _environment_for(home: Path, agent: Agent, source: Path) -> Path:
-    """Return the interpreter of an environment that has what a file names; make it if there is none.
+    """Return the interpreter of an environment with the dependencies that a file lists; create it if there is none.
 
     Raises:
-        CommandError: Something could not be installed, or the runtime is not among it.
+        CommandError: A package could not be installed, or the runtime is not among them.
     """
     folder = home / "environments" / _key(source)
     python = folder / "bin" / "python"
@@ -226,7 +226,7 @@ def _dependencies(project: Path) -> list[str]:
 
 
 def _run(command: list[str], *, cwd: Path | None = None, **variables: str) -> None:
-    """Run a program, tell what it says, and fail with its last lines."""
+    """Run a program and show its output; if it fails, raise an error with its last lines."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
     with subprocess.Popen(
         command,
@@ -253,7 +253,7 @@ def _run(command: list[str], *, cwd: Path | None = None, **variables: str) -> No
 
 
 def _key(source: Path) -> str:
-    """Return a name for what is installed: equal for equal requirements, and never equal if they name other files."""
+    """Return a key of the environment: equal for equal requirements, unique if they include files, paths or URLs."""
     lock = source.with_name(_LOCK_FILE)
     texts = [source, *([lock] if source.name == _PROJECT_FILE and lock.is_file() else [])]
     total = hashlib.sha256(f"{sys.version}\0{sys.executable}\0{_checkouts(source)}\0".encode())
@@ -267,7 +267,7 @@ def _key(source: Path) -> str:
 
 
 def _checkouts(source: Path) -> list[str]:
-    """Return the folders that our own wheels are installed from, if they are: an index may not have this version."""
+    """Return the folders that our packages were installed from, if any: an index may not have this version."""
     found: list[str] = []
     if source.name == REQUIREMENTS_FILE:
         names_it = any(line.name == _RUNTIME for line in read_requirements(source.parent))

@@ -1,4 +1,4 @@
-"""What would be built on the platform: which files travel, on which image, with which steps. Nothing is sent here."""
+"""The plan of a build on the platform: files, image and steps. Nothing is sent here."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _MAX_MIB_PER_CPU: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A template that is to be built.
+    """A template to build.
 
     Attributes:
-        manifest: The text of the manifest as it is sent.
+        manifest: The text of the manifest to send.
         prestart: Whether the agent is started while the template is built.
-        warnings: What somebody should know before.
+        warnings: What to show before the build.
     """
 
     agent: Agent
@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def start_command(self) -> str | None:
-        """What starts the agent while the template is built; None if nothing does."""
+        """The command that starts the agent while the template is built, or None."""
         entrypoint = self.agent.manifest.spec.entrypoint
         if self.prestart and is_script(self.agent.folder, entrypoint):
             places = f"PORT={AGENT_PORT} PPIO_AGENT_PORT={AGENT_PORT} PPIO_AGENT_HOST=0.0.0.0"
@@ -63,12 +63,12 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """A hash of what is built: equal for equal templates."""
+        """A hash of the build, equal for equal templates."""
         return self.context.digest(self.manifest, self.build.text, str(self.size), str(self.prestart), *self.tags)
 
     @property
     def document(self) -> dict[str, Any]:
-        """The plan for machines."""
+        """The plan as a JSON document."""
         return {
             "name": self.agent.name,
             "version": self.agent.manifest.metadata.version,
@@ -88,10 +88,10 @@ class Plan:
 
 
 def plan_of(agent: Agent, *, prestart: bool, tags: list[str]) -> Plan:
-    """Return what a deployment of an agent would build.
+    """Return the plan of an agent's deployment.
 
     Raises:
-        ConfigurationError: Something in it cannot be built; the message says where.
+        ConfigurationError: Something in it cannot be built; the message has the place.
     """
     build = _build_file(agent)
     context = collect(agent.folder, build.sources)
@@ -114,10 +114,10 @@ def plan_of(agent: Agent, *, prestart: bool, tags: list[str]) -> Plan:
 
 
 def _resolve(build: BuildFile, context: Context) -> None:
-    """Put what is there into the place of the patterns of COPY: to the platform, what fits nothing is an error.
+    """Replace patterns of COPY by their matches, because a pattern without a match is an error on the platform.
 
     Raises:
-        ConfigurationError: A file that is copied by its name is not there.
+        ConfigurationError: A file that is copied by name doesn't exist.
     """
     steps: list[Instruction] = []
     for step in build.instructions:
@@ -144,7 +144,7 @@ def _resolve(build: BuildFile, context: Context) -> None:
 
 
 def show(plan: Plan) -> None:
-    """Tell what is going to be built."""
+    """Show what will be built."""
     version = plan.agent.manifest.metadata.version
     screen.note(
         tr("{agent} on {image}, {size}", agent=f"{plan.agent.name} {version}", image=plan.build.image, size=plan.size)
@@ -172,7 +172,7 @@ def show(plan: Plan) -> None:
 
 
 def readable_size(total: int) -> str:
-    """Return a number of bytes as people say it."""
+    """Return a number of bytes in a human-readable unit."""
     size = float(total)
     for unit in ("B", "kB", "MB"):
         if size < 1000:
@@ -237,7 +237,7 @@ def _warnings(plan: Plan) -> list[str]:
 class Size(NamedTuple):
     """CPUs and memory of a sandbox on the platform.
 
-    Its documents say: 1 to 8 whole CPUs, 512 to 8192 MiB in steps of 512, and 512 to 4096 MiB for each CPU.
+    As documented: 1 to 8 whole CPUs, 512 to 8192 MiB in steps of 512, and 512 to 4096 MiB for each CPU.
     """
 
     cpus: int
@@ -248,7 +248,7 @@ class Size(NamedTuple):
 
 
 def size_of(cpu_limit: str | None, memory_limit: str | None) -> Size:
-    """Return the size that a manifest asks for; what it does not say is chosen to fit, 2 CPUs and 1024 MiB if possible.
+    """Return the size that a manifest requests; unset limits are chosen to fit, 2 CPUs and 1024 MiB if possible.
 
     Raises:
         ConfigurationError: The platform has no sandboxes of this size.

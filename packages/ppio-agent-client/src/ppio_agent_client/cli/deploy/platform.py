@@ -26,11 +26,11 @@ _OF_THE_SDK: Final = ("Requesting build", "Template created", "All file uploads"
 _BUILDING: Final = "building from"
 _LAST_LINES: Final = 20
 _WIDE_COLUMNS: Final = 60
-"""From here on there is room for a bar."""
+"""Minimum width of the terminal, in columns, to show a bar."""
 
 
 def show_dry_run(plan: Plan) -> None:
-    """Show what would be done, and send nothing."""
+    """Show what would be built, and send nothing."""
     show(plan)
     screen.note(tr("Steps:"))
     for step in plan.build.instructions:
@@ -39,7 +39,7 @@ def show_dry_run(plan: Plan) -> None:
 
 
 def deploy_to_platform(plan: Plan, *, update: bool, timeout: float) -> None:
-    """Build a template on the platform and wait for it; write into the manifest what became of it."""
+    """Build a template on the platform, wait for it, and write the result into the manifest."""
     builder.check_domain()
     check_key()
     show(plan)
@@ -61,7 +61,7 @@ def deploy_to_platform(plan: Plan, *, update: bool, timeout: float) -> None:
 
 
 def _earlier(plan: Plan) -> Build | None:
-    """Return a build that was left behind and is still what is wanted; say what becomes of it."""
+    """Return an earlier build of the same files that was not waited for, and show what happens to it."""
     status = plan.agent.status
     if status.get("phase") != "building" or not (status.get("build_id") and status.get("template_id")):
         return None
@@ -115,7 +115,7 @@ def _begun(plan: Plan, log: builder.Log, timeout: float) -> Build:
 
 @contextmanager
 def _progress(plan: Plan) -> Iterator[builder.Log]:
-    """Give what shows a line of the log as it comes, with the step and the time under it on a terminal."""
+    """Yield a function that shows a line of the log, on a terminal with the step and the time below."""
     begun = time.monotonic()
     if not screen.is_animated:
         yield lambda level, text: screen.note(text.rstrip()) if _is_shown(text) else None
@@ -137,7 +137,7 @@ def _progress(plan: Plan) -> Iterator[builder.Log]:
 
 
 def _bar() -> Progress:
-    """Return a line with what is done, how far it is and since when; what a narrow terminal has no room for is cut."""
+    """Return a line with the step, the progress and the elapsed time, cut to the width of the terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
     from rich.table import Column
 

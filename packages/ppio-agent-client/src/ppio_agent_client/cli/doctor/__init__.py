@@ -1,4 +1,4 @@
-"""What a look at one thing came to."""
+"""The result of one check of `doctor`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """What a check came to."""
+    """The outcome of a check."""
 
     OK = "ok"
     NOTE = "note"
@@ -17,14 +17,14 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check and its result.
 
     Attributes:
-        topic: What it belongs to.
-        name: What was looked at.
-        state: What that came to; only an error fails the command.
-        value: What was found, for people.
-        hint: What to do about it.
+        topic: The group that it is shown in.
+        name: What was checked.
+        state: The outcome; only an error fails the command.
+        value: What was found, as text.
+        hint: How to fix it.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""The agent of a folder: can it start, and what its import costs, with Python's own clock for each module."""
+"""Checks of the agent in a folder: whether it starts, and its import time, measured with `-X importtime`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _IMPORT: Final = re.compile(rb"import time:\s+(?P<own>\d+) \|\s+\d+ \|\s+(?P<mod
 
 
 def check_agent(folder: Path) -> Iterator[Check]:
-    """Yield what the start of the agent in a folder costs; nothing where there is none."""
+    """Yield how long the agent in a folder takes to start; nothing if there is none."""
     if not (folder / MANIFEST_FILE).is_file():
         return
     try:
@@ -64,7 +64,7 @@ def check_agent(folder: Path) -> Iterator[Check]:
 
 
 def _protocols(folder: Path, python: str, protocols: list[str]) -> Iterator[Check]:
-    """Yield what the agent speaks besides our own protocol: here, and in the image that is made of its folder."""
+    """Yield whether its protocols are installed, here and in the image that is built from its folder."""
     if not protocols:
         return
     hints = []
@@ -78,7 +78,7 @@ def _protocols(folder: Path, python: str, protocols: list[str]) -> Iterator[Chec
 
 
 def check_index(folder: Path) -> Iterator[Check]:
-    """Yield whether pip finds the runtime of this version, which images and environments of agents install."""
+    """Yield whether pip finds this version of the runtime, which images and environments of agents install."""
     from ppio_agent_client import __version__
 
     wheels = ["--find-links", "wheels"] if (folder / "wheels").is_dir() else []
@@ -117,7 +117,7 @@ def check_index(folder: Path) -> Iterator[Check]:
 
 
 def import_costs(folder: Path, python: str, manifest: AgentManifest) -> Counter[str] | None:
-    """Return what importing an agent costs here; None if it cannot be imported.
+    """Return the time to import an agent; None if it cannot be imported.
 
     Returns:
         Microseconds by top-level package; Python's own modules count as one.

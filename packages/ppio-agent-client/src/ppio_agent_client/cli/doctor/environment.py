@@ -1,4 +1,4 @@
-"""What is installed, what is on this machine, and whether the platform answers. Nothing of the key is told."""
+"""Checks of installed packages, local sandboxes, and access to the platform. The API key is never shown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _EXTRAS: Final = {
 
 
 def check_versions() -> Iterator[Check]:
-    """Yield what is installed."""
+    """Yield the installed packages and extras."""
     where = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Check("installed", "python", State.OK, where)
     yield Check("installed", "interpreter", State.OK, sys.executable)
@@ -72,7 +72,7 @@ def check_versions() -> Iterator[Check]:
 
 
 def is_there(module: str) -> bool:
-    """Return whether a module can be imported, without importing it."""
+    """Return whether a module is installed, without importing it."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:
@@ -87,7 +87,7 @@ def _version(name: str) -> str | None:
 
 
 def check_home() -> Iterator[Check]:
-    """Yield what is on this machine."""
+    """Yield the local templates and sandboxes."""
     home = Path(os.environ.get("PPIO_AGENT_HOME") or "~/.ppio-agent").expanduser()
     if sys.platform == "win32":
         yield Check("local", "home", State.NOTE, tr("local sandboxes need Linux or macOS"))
@@ -133,7 +133,7 @@ def _size(folder: Path) -> str:
 
 
 def check_access() -> Iterator[Check]:
-    """Yield whether the platform can be reached, and whether it takes the key. Nothing of the key is told."""
+    """Yield whether the platform can be reached, and whether it accepts the key, which is never shown."""
     from ppio_agent_client import SyncAgentRuntimeClient
 
     with SyncAgentRuntimeClient() as client:
@@ -156,7 +156,7 @@ def check_access() -> Iterator[Check]:
 
 
 def _domain() -> Iterator[Check]:
-    """Yield which half of the platform is meant; templates are built on the modern one only."""
+    """Yield the domain and whether it is an older one, on which templates cannot be built."""
     if not is_there("ppio_sandbox"):
         return
     from ppio_sandbox.core.connection_config import ConnectionConfig
@@ -181,7 +181,7 @@ def _address(settings: Any) -> str:
 
 
 def _within_limit(look: Callable[[Any], Check], settings: Any) -> Check:
-    """Look, but not longer than it may take: names are looked up without a limit of their own."""
+    """Run a check with a time limit, because name resolution has none."""
     found: list[Check] = []
     thread = threading.Thread(target=lambda: found.append(look(settings)), daemon=True)
     thread.start()
@@ -193,7 +193,7 @@ def _within_limit(look: Callable[[Any], Check], settings: Any) -> Check:
 
 
 def _connect(settings: Any) -> Check:
-    """Look whether anybody listens; without a key there is nothing to ask."""
+    """Check only that a connection can be opened; without a key no request is possible."""
     address = _address(settings)
     parts = urlsplit(address)
     try:
@@ -207,7 +207,7 @@ def _connect(settings: Any) -> Check:
 
 
 def _ask_with_key(settings: Any) -> Check:
-    """Ask for the list of templates: that needs a key that holds."""
+    """Request the list of templates, which requires a valid key."""
     from ppio_agent_client import ClientConfig, SyncAgentRuntimeClient
 
     address = _address(settings)

@@ -1,6 +1,6 @@
-"""Imports an agent for `ppio-agent validate`, under the agent's own Python, and says what came of it.
+"""Imports an agent for `ppio-agent validate`, with the agent's own Python, and reports the result.
 
-Called as `python -c <this text> <entrypoint>`. What the agent prints goes to standard error; the answer is one line of
+Called as `python -c <this text> <entrypoint>`. What the agent prints goes to standard error; the result is one line of
 JSON on standard output. Its `app.run()` serves nothing.
 """
 
@@ -14,9 +14,9 @@ FOLDER = Path.cwd().resolve()
 
 
 def place_of(report: traceback.TracebackException) -> dict[str, object]:
-    """Return the file, inside the agent's folder, and the line that an error comes from."""
+    """Return the file, inside the agent's folder, and the line of an error."""
     places = [(frame.filename, frame.lineno) for frame in report.stack]
-    if isinstance(getattr(report, "filename", None), str):  # a syntax error names its place itself
+    if isinstance(getattr(report, "filename", None), str):  # A syntax error has its own place.
         places.append((str(report.filename), int(report.lineno or 1)))
     for file, line in reversed(places):
         path = Path(file).resolve()
@@ -26,11 +26,11 @@ def place_of(report: traceback.TracebackException) -> dict[str, object]:
 
 
 def findings() -> dict[str, object]:
-    """Run the agent's module and see which app it would serve."""
+    """Import the agent's module and find the app that it would serve."""
     from ppio_agent_runtime import PPIOAgentRuntimeApp
 
     class Reached(BaseException):
-        """Past every `except Exception` of the agent."""
+        """Not caught by an `except Exception` of the agent."""
 
     apps: list[PPIOAgentRuntimeApp] = []
 
@@ -45,7 +45,7 @@ def findings() -> dict[str, object]:
         runpy.run_module("ppio_agent_runtime", run_name="__main__", alter_sys=True)
     except Reached:
         return {"app": True, "handler": apps[0].entrypoint_name}
-    except SystemExit:  # the runtime has said why, or the agent ends the process
+    except SystemExit:  # The runtime has printed why, or the agent ends the process.
         return {"app": False}
     except Exception as error:  # noqa: BLE001  # whatever the agent's code raises
         report = traceback.TracebackException.from_exception(error)
@@ -55,7 +55,7 @@ def findings() -> dict[str, object]:
 
 
 def main() -> None:
-    """Print the answer where nothing that the agent prints can be."""
+    """Print the result on the original standard output, which the agent cannot write to."""
     answer = os.dup(1)
     os.dup2(2, 1)
     os.write(answer, json.dumps(findings()).encode())

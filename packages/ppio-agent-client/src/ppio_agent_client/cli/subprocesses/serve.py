@@ -1,7 +1,7 @@
-"""Serves an agent for `ppio-agent dev`, under the agent's own Python, which knows nothing of ours but the runtime.
+"""Serves an agent for `ppio-agent dev`, with the agent's own Python, which has only the runtime of our packages.
 
 Called as `python -c <this text> <lifeline> <arguments of ppio_agent_runtime, or a program with its own>`. The lifeline
-is the number of a pipe that ends with the command, however that ended, or -1. What the agent prints goes to standard
+is the file descriptor of a pipe that is closed when the command ends, or -1. What the agent prints goes to standard
 error. Standard output has lines of JSON: `{"event": "serving", "protocols": {name: path}}`, and one for each request.
 
 With `PPIO_DEV_VERBOSE` set, other libraries' log lines and frames are shown as well as the agent's own.
@@ -26,10 +26,10 @@ FOLDER = Path.cwd().resolve()
 NOT_THEIRS = {"site-packages", "dist-packages", ".venv", "venv"}
 IS_VERBOSE = bool(os.environ.pop("PPIO_DEV_VERBOSE", ""))
 UNTOLD_PATHS = ("/ping", "/metrics", "/openapi.json", "/favicon.ico", "/console", "/console/")
-"""Asked again and again by programs and by the console page."""
+"""Paths that programs and the console page poll."""
 DATA_LINES = re.compile(rb"^data:", re.MULTILINE)
 OTHER_EVENTS = re.compile(rb"^event: ?(done|error|progress)\r?$", re.MULTILINE)
-"""Events of a stream whose data is no chunk of the agent."""
+"""Events of a stream that are not chunks of the agent."""
 SESSION_HEADER = b"x-ppio-session-id"
 
 Message = MutableMapping[str, Any]
@@ -38,7 +38,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 def is_theirs(file: str) -> bool:
-    """Return whether a file is of the agent itself, and not of a library inside its folder."""
+    """Return whether a file belongs to the agent itself, not to a library inside its folder."""
     if file.startswith("<"):
         return False
     path = Path(file).resolve()
@@ -46,7 +46,7 @@ def is_theirs(file: str) -> bool:
 
 
 class FoldedStack(traceback.StackSummary):
-    """The frames of a traceback, of which those of libraries are only counted."""
+    """The frames of a traceback; those of libraries are only counted."""
 
     def format(self, **options: Any) -> list[str]:
         """Return the lines."""
@@ -64,12 +64,12 @@ class FoldedStack(traceback.StackSummary):
 
 
 def folded(report: traceback.TracebackException | None) -> None:
-    """Fold the frames of the runtime and of libraries, wherever some of the agent's own remain."""
+    """Fold the frames of the runtime and of libraries, unless there are no others."""
     if report is None or IS_VERBOSE:
         return
     if any(is_theirs(frame.filename) for frame in report.stack):
         report.stack = FoldedStack(report.stack)
-    elif isinstance(getattr(report, "filename", None), str):  # a syntax error names its place itself
+    elif isinstance(getattr(report, "filename", None), str):  # A syntax error has its own place.
         report.stack = FoldedStack()
     for inner in (report.__cause__, report.__context__, *(report.exceptions or ())):
         folded(inner)
@@ -83,12 +83,12 @@ def traceback_of(error: BaseException) -> str:
 
 
 class OwnLines(logging.Filter):
-    """On a handler: lets the agent's own log lines through, and what others warn about; folds tracebacks."""
+    """Handler filter: passes the agent's own log records and others' warnings; folds tracebacks."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether a record is shown."""
+        """Return whether a record is shown."""
         if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
-            record.exc_text = traceback_of(record.exc_info[1]).rstrip()  # formatters take it as it is
+            record.exc_text = traceback_of(record.exc_info[1]).rstrip()  # Formatters use it unchanged.
         return record.levelno >= logging.WARNING or is_theirs(record.pathname)
 
 
@@ -96,14 +96,14 @@ OWN_LINES = OwnLines()
 
 
 def filter_logs() -> None:
-    """Put the filter on every handler of the root logger that has none yet; the agent may have added some."""
+    """Add the filter to every handler of the root logger without one; the agent may have added handlers."""
     for handler in () if IS_VERBOSE else logging.getLogger().handlers:
         if OWN_LINES not in handler.filters:
             handler.addFilter(OWN_LINES)
 
 
 def set_up_logging() -> None:
-    """Write short lines where the agent has not set up logging itself."""
+    """Set up short log lines, unless the agent has set up logging itself."""
     root = logging.getLogger()
     if not root.handlers:
         handler = logging.StreamHandler()
@@ -114,14 +114,14 @@ def set_up_logging() -> None:
 
 
 class Events:
-    """What the command is told: standard output as it was, on which nothing else writes."""
+    """Sends events to the command on the original standard output, which nothing else writes to."""
 
     def __init__(self) -> None:
         self._file = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
 
     def tell(self, **document: Any) -> None:
-        """Write one line; a command that is gone needs none."""
+        """Write one line; does nothing if the command has ended."""
         try:
             self._file.write(f"{json.dumps(document)}\n")
             self._file.flush()
@@ -130,10 +130,10 @@ class Events:
 
 
 class Exchange:
-    """One request and its answer, as they pass.
+    """Observes one request and its response.
 
     Args:
-        scope: Of ASGI.
+        scope: The ASGI scope.
     """
 
     def __init__(self, scope: Message) -> None:
@@ -149,7 +149,7 @@ class Exchange:
         self._path = scope["path"]
 
     def receiving(self, receive: Receive) -> Receive:
-        """Return a `receive` that notes when the caller leaves."""
+        """Return a `receive` that records when the caller disconnects."""
 
         async def noted() -> Message:
             message = await receive()
@@ -160,7 +160,7 @@ class Exchange:
         return noted
 
     def sending(self, send: Send) -> Send:
-        """Return a `send` that notes what is answered."""
+        """Return a `send` that records the response."""
 
         async def noted(message: Message) -> None:
             kind = message["type"]
@@ -172,7 +172,7 @@ class Exchange:
             elif kind == "websocket.send":
                 self._note_chunks(1)
             elif kind == "websocket.close":
-                self._status = self._status or 403  # as servers answer a close before the handshake
+                self._status = self._status or 403  # Servers respond to a close before the handshake with it.
             await send(message)
 
         return noted
@@ -201,7 +201,7 @@ class Exchange:
 
     @property
     def document(self) -> dict[str, Any]:
-        """What the command is told."""
+        """Return the event for the command."""
         return {
             "method": self._method,
             "path": self._path,
@@ -216,14 +216,14 @@ class Exchange:
 
 
 class ToldRequests:
-    """An ASGI middleware that tells each request when it is over."""
+    """ASGI middleware that reports each completed request."""
 
     def __init__(self, app: Any, events: Events) -> None:
         self._app = app
         self._events = events
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass on, and watch."""
+        """Forward and observe."""
         filter_logs()
         path = str(scope.get("path"))
         is_page = path == "/" or path in UNTOLD_PATHS or path.startswith("/console/")
@@ -238,7 +238,7 @@ class ToldRequests:
 
 
 def tell_requests_of_apps(events: Events) -> None:
-    """Let every app of ours tell its requests, once it serves."""
+    """Make every app of ours report its requests when it serves."""
     from ppio_agent_runtime import PPIOAgentRuntimeApp
 
     run = PPIOAgentRuntimeApp.run
@@ -253,8 +253,8 @@ def tell_requests_of_apps(events: Events) -> None:
 
 
 def protocols_of(app: Any) -> dict[str, str]:
-    """Return the protocols that an app speaks besides ours, with their paths."""
-    wanted = getattr(app.config, "protocols", None)  # an older runtime has none
+    """Return the other protocols that an app serves, with their paths."""
+    wanted = getattr(app.config, "protocols", None)  # An older runtime has none.
     if not wanted:
         return {}
     from ppio_agent_runtime.protocols import PROTOCOLS
@@ -264,14 +264,14 @@ def protocols_of(app: Any) -> dict[str, str]:
 
 
 def end_with(lifeline: int) -> None:
-    """End with the command: its end of the pipe is closed when it is gone, killed or not."""
+    """Exit when the command ends, even if it is killed: its end of the pipe is closed then."""
     os.read(lifeline, 1)
     if sys.platform != "win32":
         os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 def main() -> None:
-    """Serve; tell an error in the agent's own words."""
+    """Serve the agent; show an error with the agent's own frames."""
     events = Events()
     lifeline = int(sys.argv.pop(1))
     if lifeline >= 0:
