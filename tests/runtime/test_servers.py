@@ -270,7 +270,7 @@ KEPT: Final[dict[str, Callable[[Served], None]]] = {
     "chunks leave when they are made": chunks_come_when_they_are_made,
     "a slow reader makes the handler wait": a_slow_reader_makes_the_handler_wait,
     "hanging up cancels the handler": hanging_up_cancels_the_handler,
-    "a cut stream goes on where it was": a_cut_stream_goes_on,
+    "a cut stream can be resumed": a_cut_stream_goes_on,
     "bodies that are too large, 413": large_bodies_are_refused,
     "bodies that are too slow, 408": slow_bodies_are_refused,
     "WebSockets at `/ws`": websockets_are_served,

@@ -29,6 +29,18 @@ INSTEAD = {
     r"living (sandbox|session)s?": "running",
     "held any more": "no longer kept",
     r"(advice|feedback|information|software)s": "the word without s",
+    r"(is|are|was|were) told|tells? (of|whether)": "reported or sent, or reports or returns whether",
+    r"whoever (has|comes|answers|asks|reads|wrote|waits)": "the caller, client or process that is meant",
+    r"somebody|(by|of|to) nobody|nobody (asks|answers|hears|learns|listens|takes|else has)": (
+        "the user, caller or process that is meant"
+    ),
+    "any more": "no longer",
+    r"(it|that|which|stream|session|run|process|build) (goes|went) on": "continues",
+    r"is (asked|had) of": "requested or obtained",
+    r"(puts?|putting) away|lets? go of": "remove, release",
+    r"what (it|that|this|he|she)? ?says? of|says? of the|said of": "what it reports about",
+    r"what comes of|whatever comes of|became? of (it|them)": "result or outcome",
+    r"cannot be had|mended|are they who": "what is meant, such as 'is not available'",
 }
 """What to write instead of the words that a pattern matches, in upper or lower case."""
 
@@ -67,6 +79,10 @@ def test_docstrings_messages_and_comments_have_none_either() -> None:
         ("OpenMetrics for who asks.", "for who"),
         ("Show the version and end.", "version and end"),
         ("Session s lives on:", "lives on"),
+        ("The caller is told of the end.", "is told"),
+        ("Whoever asks, gets the events that are kept.", "Whoever asks"),
+        ("It is not kept any more.", "any more"),
+        ("After a save the stream goes on.", "stream goes on"),
     ],
 )
 def test_a_corrected_word_is_found_with_its_sentence(text: str, word: str) -> None:

@@ -132,10 +132,10 @@ class StreamEvent:
     """One event of a stream.
 
     Attributes:
-        kind: `chunk` carries what the agent yielded, `progress` what it reported on the way; `done` and `error` end the
+        kind: `chunk` carries what the agent yielded, `progress` a progress report; `done` and `error` end the
             stream.
         data: The decoded chunk, or the envelope as a dict.
-        event_id: Number of the event, from 1; None where the server does not number its events.
+        event_id: Number of the event, from 1; None if the server does not number its events.
     """
 
     kind: Literal["chunk", "progress", "done", "error"]

@@ -34,7 +34,7 @@ def private_fields(value: Any, path: str) -> dict[Any, Any] | None:
             raise SerializationError(f"{path} is a set of objects with private fields. Make it a list.")
         return None
     if isinstance(value, Iterator):
-        raise SerializationError(f"{path} is an iterator, in which nobody can look for private fields. Make it a list.")
+        raise SerializationError(f"{path} is an iterator, which cannot be searched for private fields. Make it a list.")
     if dataclasses.is_dataclass(value):
         fields = [(each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value)]
         return _parts(fields, path, of_object=True)

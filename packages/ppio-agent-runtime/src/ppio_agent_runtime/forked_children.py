@@ -43,7 +43,7 @@ def _release() -> None:
     for number, default in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
         if signal.getsignal(number) in [handler for handler, _ in _running]:
             signal.signal(number, default)
-    # Replaced, not closed: objects that nobody uses in the child any more still have these numbers.
+    # Replaced, not closed: objects that the child no longer uses still have these descriptors.
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in [each for _, descriptors in _running for each in descriptors()]:
         with suppress(OSError):  # it is closed

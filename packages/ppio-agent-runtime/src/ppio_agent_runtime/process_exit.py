@@ -18,7 +18,7 @@ EXIT_ABANDONED: Final = 3
 _LEFT_SECONDS: Final = 2.0
 """How long the interpreter may wait for threads and child processes."""
 _TERMINATED_SECONDS: Final = 1.0
-"""How long child processes may take to end once they are told to."""
+"""How long child processes may take to end after SIGTERM."""
 
 
 def leave_in_time(code: int) -> None:
@@ -28,12 +28,12 @@ def leave_in_time(code: int) -> None:
     and `concurrent.futures`) that are no daemons. What the program itself does after `app.run()` has no limit.
     """
     if threading.current_thread() is not threading.main_thread():
-        return  # the process goes on
+        return  # The process continues.
     if holds_up_exit():
         logger.error("A thread of asyncio.to_thread() did not end; the process exits without it.")
         _exit(code)
     begins, threads_ended = threading.Event(), threading.Event()
-    threading._register_atexit(begins.set)  # type: ignore[attr-defined]  # else nobody learns when it begins to wait
+    threading._register_atexit(begins.set)  # type: ignore[attr-defined]  # The only hook for the time when it begins to wait.
     atexit.register(threads_ended.set)
     threading.Thread(
         target=_end_what_is_left, args=[code, begins, threads_ended], name="agent-exit", daemon=True
@@ -63,7 +63,7 @@ def _end_what_is_left(code: int, begins: threading.Event, threads_ended: threadi
 
 
 def _children() -> list[Any]:
-    module = sys.modules.get("multiprocessing.process")  # while it is not loaded, nobody has started any
+    module = sys.modules.get("multiprocessing.process")  # Not loaded: no process was started.
     return module.active_children() if module is not None else []
 
 

@@ -1,4 +1,4 @@
-"""The blocking half of the pair."""
+"""The blocking implementation of the I/O primitives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "now",
     "tls_context",
     "unix_now",
-]  # handed on; everything else is made here
+]  # Re-exported; everything else is defined here.
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -37,9 +37,9 @@ sleep = time.sleep
 
 
 class OneKind:
-    """What has an async twin, and says so where it is used like it."""
+    """A class with an async twin; raises an error that names it when it is used with `async`."""
 
-    if not TYPE_CHECKING:  # who finds it before it runs
+    if not TYPE_CHECKING:  # Type checkers report it anyway.
 
         async def __aenter__(self):
             name = type(self).__name__
@@ -53,30 +53,30 @@ class OneKind:
 
 
 def place() -> object:
-    """Return where connections belong: two processes must not read from one socket, which a fork gives to both."""
+    """Return the owner of connections, the process: after a fork, two processes must not read from one socket."""
     return os.getpid()
 
 
 def is_over(place: object) -> bool:
-    """Tell whether connections at a place can never be used again."""
+    """Return whether connections of an owner can never be used again."""
     return place != os.getpid()
 
 
 class Closable(Protocol):
-    """What can be closed."""
+    """Something with a `close` method."""
 
     def close(self) -> None: ...
 
 
 def close_at(place: object, resource: Closable) -> None:
-    """Close something; what a forked process closes stays open in the one it came from."""
+    """Close a resource; what a forked child closes stays open in its parent."""
     resource.close()
 
 
 def hang_up(connection: object) -> None:
-    """End what a connection is used for in another thread, which then closes it.
+    """Interrupt the use of a connection in another thread, which then closes it.
 
-    Its descriptor must not be closed here: the other thread would continue with whatever gets its number next.
+    Its descriptor must not be closed here: it could be reused while the other thread still reads from it.
     """
     while (below := getattr(connection, "_connection", None)) is not None:
         connection = below
@@ -84,15 +84,15 @@ def hang_up(connection: object) -> None:
 
 
 def hang_up_stream(stream: Any) -> None:
-    """Do the same by the stream of a connection, where there is one."""
+    """Do the same with the network stream of a connection, if there is one."""
     if stream is not None and (wire := stream.get_extra_info("socket")) is not None:
         with suppress(OSError):
-            # Of the socket below TLS: the closing message of TLS would wait for the thread that reads.
+            # The socket below TLS: a TLS shutdown would wait for the thread that reads.
             socket.socket.shutdown(wire, socket.SHUT_RDWR)
 
 
 def end_of(parts: Iterator[object]) -> None:
-    """Do nothing: what nobody reads any more ends by itself."""
+    """Do nothing: an iterator that is no longer read needs no cleanup."""
 
 
 def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -101,10 +101,10 @@ def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 
 def called(function: Callable[[], Any]) -> Any:
-    """Return what somebody else's callable gives.
+    """Return the result of a user's callable.
 
     Raises:
-        ConfigurationError: It gives an awaitable, and there is nobody to await it.
+        ConfigurationError: It returns an awaitable, which cannot be awaited here.
     """
     result = function()
     if inspect.isawaitable(result):
@@ -115,12 +115,12 @@ def called(function: Callable[[], Any]) -> Any:
 
 
 def to_the_end(result: T) -> T:
-    """Return the result: nothing cancels a blocking call halfway."""
+    """Return the result: a blocking call cannot be cancelled."""
     return result
 
 
 def gather(calls: list[Callable[[], T]]) -> list[T | BaseException]:
-    """Return the outcomes of all calls, run one after another, exceptions among them."""
+    """Run calls one after another, and return their results or exceptions."""
     outcomes: list[T | BaseException] = []
     for call in calls:
         try:
@@ -131,10 +131,10 @@ def gather(calls: list[Callable[[], T]]) -> list[T | BaseException]:
 
 
 class SingleFlight(SharedWork[T]):
-    """Does a piece of work once for all who ask while it is done, in whichever thread they are."""
+    """Runs a piece of work once for all callers that request it meanwhile, in any thread."""
 
     def run(self, work: Callable[[], T]) -> T:
-        """Return what the work gives, done by this caller or by another; its errors are raised in all of them."""
+        """Return the result of the work, run by this caller or another; its errors are raised in all callers."""
         while True:
             future, is_first = self.join()
             if is_first:
@@ -150,23 +150,23 @@ class SingleFlight(SharedWork[T]):
 
 
 class Pump:
-    """Lets the caller do one piece of work after the other; a signal handler may raise in the middle of one."""
+    """Runs work in the caller's thread, one piece at a time; a signal handler may raise in the middle."""
 
     is_awaited = True
 
     def more(self, work: Callable[[], bool], is_full: Callable[[], bool]) -> None:
-        """Do another piece."""
+        """Run the next piece."""
         work()
 
     def end(self, *, stop: bool) -> None:
-        """Do nothing: whoever does the work finds its connection closed."""
+        """Do nothing: the thread that works finds its connection closed."""
 
 
 class Steps(Generic[T]):
-    """Takes one step after the other in a thread, so that waiting for one can stop without losing it.
+    """Runs steps one after another in a thread, so that a wait for a step can time out without losing its result.
 
     Args:
-        step: Is called from that thread alone; what is false is its last.
+        step: Called only from that thread; a false result is the last one.
     """
 
     def __init__(self, step: Callable[[], T]) -> None:
@@ -176,7 +176,7 @@ class Steps(Generic[T]):
         self._thread: threading.Thread | None = None
 
     def next(self, seconds: float) -> T | None:
-        """Return what the next step gives, None if that takes longer than so many seconds."""
+        """Return the result of the next step, or None if it is not available within `seconds`."""
         if self._thread is None:
             context = contextvars.copy_context()
             self._thread = threading.Thread(
@@ -192,9 +192,9 @@ class Steps(Generic[T]):
         return result
 
     def end(self, stop: Callable[[], None]) -> None:
-        """Stop what the steps are about, which ends the one that is under way, and its thread.
+        """Call `stop`, which must end the current step, and end the thread.
 
-        One that waits for an answer to begin ends when it does: that is not waited for.
+        A step that waits for a response ends when that begins; this waits for it at most a second.
         """
         self._ending.set()
         with suppress(queue.Empty):
@@ -216,12 +216,12 @@ class Steps(Generic[T]):
 
 
 def is_limit_of_caller(error: BaseException) -> bool:
-    """Tell whether an exception inside the work is the caller's way to stop waiting: that of a signal handler."""
+    """Return whether an exception inside the work is the caller's time limit, raised by a signal handler."""
     return isinstance(error, Exception) and not isinstance(error, PPIOAgentRuntimeError)
 
 
 def raised_by_signal(error: BaseException | None) -> TimeoutError | None:
-    """Return the `TimeoutError` of a signal handler, which the layers below take for that of their socket."""
+    """Return the `TimeoutError` of a signal handler, which lower layers mistake for a timeout of their socket."""
     while error is not None and not isinstance(error, TimeoutError):
         error = error.__cause__
     is_theirs = error is not None and error.errno is None and not str(error).endswith("timed out")
@@ -229,20 +229,20 @@ def raised_by_signal(error: BaseException | None) -> TimeoutError | None:
 
 
 def let_go(place: object, close: Callable[[], None]) -> None:
-    """Close something that nobody holds any more; what another process opened is that one's."""
+    """Close a resource that is no longer used, unless another process opened it."""
     if place == os.getpid():
         close()
 
 
 def wait_for_left() -> None:
-    """Do nothing: what was let go of is closed at once."""
+    """Do nothing: resources that are no longer used are closed at once."""
 
 
 class Until:
-    """Marks a block that has a deadline.
+    """Marks a block with a deadline.
 
-    A blocking read cannot be interrupted, so the transport keeps the deadline: it shortens the timeout of each read to
-    what is left and looks at the clock between reads.
+    A blocking read cannot be interrupted, so the transport enforces the deadline: it limits the timeout of each read to
+    the time left, and checks the clock between reads.
     """
 
     def __init__(self, deadline: float | None, total: float | None) -> None: ...
@@ -255,10 +255,10 @@ class Until:
 
 
 class Background:
-    """Work that goes on beside its owner, who stops it: a thread.
+    """Background work in a thread, which its owner stops.
 
     Args:
-        work: Gets this object, to rest with.
+        work: Called with this object, whose `rest` it uses for pauses.
     """
 
     def __init__(self, work: Callable[[Background], None]) -> None:
@@ -269,19 +269,19 @@ class Background:
         self._thread.start()
 
     def rest(self, seconds: float) -> bool:
-        """Pause inside the work. False when it is to stop."""
+        """Pause inside the work; return False if the work should stop."""
         return not self._stopping.wait(seconds)
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the work is over, at most so long, and return whether it is."""
+        """Wait for the end of the work, at most `seconds`, and return whether it has ended."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def stop(self, wake: Callable[[], None] | None = None) -> None:
-        """End the work and return when it is gone.
+        """Stop the work, and return when it has ended.
 
         Args:
-            wake: Frees work that waits for something, which a thread can not be made to leave otherwise.
+            wake: Wakes up work that is blocked, because a thread cannot be interrupted.
         """
         self._stopping.set()
         if wake is not None:
@@ -298,17 +298,17 @@ class Background:
 
 
 class Gate:
-    """Lets so many connections be in use at once."""
+    """Limits the number of connections in use."""
 
     def __init__(self, places: int) -> None:
         self._places = threading.Semaphore(places)
         self.leave = self._places.release
 
     def enter(self, seconds: float | None) -> None:
-        """Take a place, which `leave` gives back.
+        """Acquire a place, which `leave` releases.
 
         Raises:
-            TimeoutError: None was free for `seconds`.
+            TimeoutError: None was free within `seconds`.
         """
         if not self._places.acquire(timeout=seconds):
             raise TimeoutError("the wait for a place timed out")

@@ -76,7 +76,7 @@ class EventReader:
             self._open()
         except PPIOAgentRuntimeError as error:
             if not self._source.begins:
-                error.retryable = False  # whatever it says of the look: the agent may have run
+                error.retryable = False  # The agent may have run, whatever the error says.
             raise
 
     def _open(self) -> None:

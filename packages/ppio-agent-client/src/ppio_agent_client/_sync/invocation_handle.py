@@ -84,7 +84,7 @@ class SyncInvocationHandle:
             if seen.state.is_final:
                 return as_type(result_of(seen), result_type)
             left = limits.remaining(io.now())
-        raise TotalTimeoutError(f"invocation {self.invocation_id} did not finish within {timeout:g} s; it goes on")
+        raise TotalTimeoutError(f"invocation {self.invocation_id} did not finish within {timeout:g} s; it continues")
 
     @overload
     def events(self, after: int = 0, *, typed: Literal[False] = False, chunk_type: None = None) -> SyncInvocationStream: ...
@@ -131,5 +131,5 @@ class SyncInvocationHandle:
             answer = self._context.ask(lambda: call(self._context.peer, self.invocation_id), limits, operation)
             return resource_of(answer.status, answer.headers, answer.read(), unix_now=io.unix_now())
         except PPIOAgentRuntimeError as error:
-            error.retryable = False  # whatever it says of the look: the agent may have run
+            error.retryable = False  # The agent may have run, whatever the error says.
             raise

@@ -182,7 +182,7 @@ class SyncAgentEventStream(SyncInvocationStream):
                 )
                 framed += (
                     [*events[:-1], (*events[-1][:2], event_id)] if events else []
-                )  # whoever has this, has all of it
+                )  # The last of its frames has the ID, so a resume loses none.
             if not batch:
                 if self._framer is None or self._framer.is_over:
                     break

@@ -170,7 +170,7 @@ class StreamEvents:
             raise
         self._waiting.extend(events)
         if not events:
-            self._over = self._is_ending = True  # nobody hears of the end before everything is closed
+            self._over = self._is_ending = True  # The end is reported after everything is closed.
             self.close()
             self._is_ending = False
         return bool(events)

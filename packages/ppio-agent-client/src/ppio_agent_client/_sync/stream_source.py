@@ -105,7 +105,7 @@ class EventsSource:
 
     @property
     def begins(self) -> bool:
-        """Whether opening the stream begins the invocation; else it may have run whatever comes of that."""
+        """Whether opening the stream starts the invocation; if not, it may have run before."""
         return False
 
     @cached_property

@@ -86,7 +86,7 @@ def run_reported(command: Callable[[], object]) -> int:
         screen.note(tr("Interrupted."))
     except BrokenPipeError:
         _forget_streams()  # The reader of our output closed the pipe.
-    except Exception as error:  # noqa: BLE001  # nothing catches it above: everything is told, nothing is hidden
+    except Exception as error:  # noqa: BLE001  # the outermost handler: reports every error
         code = exit_code(error)
         _tell(error, code)
     with suppress(OSError, ValueError):

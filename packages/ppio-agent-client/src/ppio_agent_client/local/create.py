@@ -117,7 +117,7 @@ def _reserved(
 ) -> Iterator[tuple[SandboxDirectory, Record, socket.socket]]:
     """Yield a new locked directory with a first record, and a reserved port; all is removed if the block fails."""
     with ExitStack() as held:
-        with paths.lock():  # Until there is a record, so that nobody takes the port or removes the directory.
+        with paths.lock():  # Until there is a record, so that no other process takes the port or removes the directory.
             reservation = held.enter_context(reserve_port(paths.root, paths.used_ports()))
             port = reservation.getsockname()[1]
             sandbox_id = new_sandbox_id(spec.session_id, port)

@@ -146,7 +146,9 @@ class SandboxDirectory:
         The caller holds the lock.
         """
         ended = os.path.join(self._ended, record["sandbox_id"] + ".json")
-        if not os.path.exists(ended):  # A supervisor that was killed right here had the exit code; nobody else has.
+        if not os.path.exists(
+            ended
+        ):  # If it exists, a killed supervisor wrote it with the exit code, which only it knew.
             record["state"] = "ended"
             record["exit_code"] = exit_code
             record["output"] = tail(self.log)
@@ -211,7 +213,7 @@ def write_json(path: str, value: object) -> None:
     """Replace a file atomically, readable only by its owner. The caller holds a lock, so there is one writer."""
     import json
 
-    # Without fsync: after a crash of the machine nothing that a record speaks of exists any more.
+    # Without fsync: after a crash of the machine, no process of a record exists anyway.
     draft = path + ".draft"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:

@@ -126,7 +126,7 @@ def clean_up_dead(paths: Paths) -> None:
         directory = paths.sandbox(sandbox_id)
         record = directory.read()
         if record is None and directory.has_supervisor():
-            continue  # Whoever wrote that record may understand it; if nobody does, its supervisor ends it.
+            continue  # Another version may have written the record; its supervisor still ends the sandbox.
         if record is None or record["state"] == "creating":
             _remove_unfinished(paths, directory)
         elif not directory.has_supervisor():

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("ppio_agent_client")
 
 MAX_LIFE_SECONDS = 365 * 24 * 3600.0
-"""The longest life that can be asked for."""
+"""The longest time to live of a sandbox, in seconds."""
 _FORGET_SECONDS = 60.0
 """How often one store looks for things to forget."""
 PAGE_BYTES = 256 * 1024
@@ -228,7 +228,7 @@ def living_log_page(directory: SandboxDirectory, record: Record, cursor: str | N
     try:
         with open(directory.log, "rb") as file:
             length = os.fstat(file.fileno()).st_size
-            if start > length:  # It was cut meanwhile: go on at its end, as `tail -f` does.
+            if start > length:  # It was truncated meanwhile: continue at its end, as `tail -f` does.
                 start = length
             file.seek(start)
             data = file.read(PAGE_BYTES)

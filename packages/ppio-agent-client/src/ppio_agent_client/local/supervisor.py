@@ -76,7 +76,7 @@ class Supervisor:
                 with self._directory.lock():
                     pause = self._step()
             except FileNotFoundError:
-                self._reap_all()  # Somebody removed the directory, and with it the way to find this sandbox.
+                self._reap_all()  # The directory was removed, so this sandbox can no longer be found.
                 return
             if self._trash is None:
                 self._sleep(min(pause, _MAX_SLEEP_SECONDS))

@@ -89,7 +89,7 @@ class FakeAgent:
 
     def client(self, config: ClientConfig | None = None) -> AgentRuntimeClient:
         """Return a client whose sessions, templates and attached agents are this agent."""
-        import httpx  # when somebody asks
+        import httpx  # Only when it is used.
 
         return AgentRuntimeClient(
             config=config or _config(),

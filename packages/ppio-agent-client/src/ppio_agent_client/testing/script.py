@@ -99,7 +99,7 @@ class RecordedRequest:
         session_id: The session that the caller named.
         user_id: The user that the caller named, or None.
         idempotency_key: The key of the call.
-        wants_stream: Whether the caller asked for a stream.
+        wants_stream: Whether the caller requested a stream.
         is_background: Whether it was submitted.
     """
 

@@ -140,7 +140,7 @@ class DurableInvocations:
         Raises:
             StoreError: The store cannot be reached, so nothing may start.
             IdempotencyKeyReusedError: The key was used with another body.
-            EventsEvictedError: It is over and not kept any more.
+            EventsEvictedError: It is finished and no longer kept.
         """
         if self._store is not None:
             await self._store.open()  # if it failed before, or the lifespan didn't run, as inside another app

@@ -140,7 +140,7 @@ class MemoryStore:
         return self._by_key.get(scope)
 
     def has_evicted(self, scope: KeyScope) -> bool:
-        """Tell whether the invocation of this idempotency key was held, and had to make room for others."""
+        """Return whether the invocation of this idempotency key was kept, and evicted to free memory."""
         return hash(scope) in self._evicted_keys
 
     def share(self) -> MemoryShare:

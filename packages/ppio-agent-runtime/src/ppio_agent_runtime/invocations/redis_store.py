@@ -95,7 +95,7 @@ class RedisStore:
         self._go_on(self._heartbeat, self._inbox)
 
     def _go_on(self, heartbeat: Heartbeat, inbox: Inbox) -> None:
-        """Go on alone: tell that this replica is alive, and hear what others tell it."""
+        """Start to send this replica's heartbeat, and to receive messages of other replicas."""
         heartbeat.start()
         inbox.start()
 
@@ -206,7 +206,7 @@ class RedisStore:
         return stored_from(invocation_id, pairs, events) if pairs else None
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
-        """Return the invocation that was asked for under this idempotency key."""
+        """Return the invocation with this idempotency key."""
         key = f"key:{digest_of(scope)}"
         if (invocation_id := await self._ask("GET", key)) is None:
             return None

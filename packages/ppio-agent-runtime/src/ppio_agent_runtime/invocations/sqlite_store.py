@@ -203,7 +203,7 @@ class SQLiteStore:
             reason = "another process uses it" if "locked" in str(error) else str(error)
             raise ConfigurationError(f"event_store {str(self._path)!r} cannot be used: {reason}.") from error
         self._database, self.failure, self.instance_id = database, None, instance_id
-        # An app whose lifespan nobody runs is closed by nobody, and Python 3.13 warns of databases that are left open.
+        # An app without a running lifespan is never closed, and Python 3.13 warns about databases that are left open.
         self._finalizer = weakref.finalize(self, database.close)
         self._finalizer.atexit = False
 

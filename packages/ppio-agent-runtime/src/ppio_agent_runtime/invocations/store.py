@@ -173,18 +173,18 @@ class InvocationStore(Protocol):
         """Delete an invocation."""
 
     async def get(self, invocation_id: str) -> StoredInvocation | None:
-        """Return the invocation with this ID as last stored, running or over."""
+        """Return the invocation with this ID as last stored, running or finished."""
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
-        """Return the invocation that was asked for under this idempotency key, running or over.
+        """Return the invocation with this idempotency key, running or finished.
 
         Raises:
-            EventsEvictedError: It is over, and had to make room for others.
+            EventsEvictedError: It is finished, and was evicted to free memory.
         """
 
 
 def evicted() -> EventsEvictedError:
-    """Return what is told to whoever comes with the idempotency key of an invocation that is not kept any more."""
+    """Return the error for a request with the idempotency key of an evicted invocation."""
     return EventsEvictedError(
         "An earlier request with this Idempotency-Key may have run, and its response is no longer kept; "
         "nothing ran again."

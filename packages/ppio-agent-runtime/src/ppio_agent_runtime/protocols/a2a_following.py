@@ -25,13 +25,13 @@ _LOOK_SECONDS: Final = 0.2
 
 
 class Following:
-    """The runs of a task from its newest on, as one source of events.
+    """The runs of a task, from the newest on, as one event source.
 
     Args:
         app: The app.
         tasks: Its tasks.
-        found: The task; runs are added to it as they begin.
-        ends_with_question: A question is the end, as in version 0.3, where it is told as the final event.
+        found: The task; new runs are added to it.
+        ends_with_question: Whether a question ends the stream, as in version 0.3, where it is the final event.
     """
 
     def __init__(self, app: PluginInterface, tasks: Tasks, found: Found, *, ends_with_question: bool) -> None:
@@ -91,6 +91,6 @@ class Following:
 
 
 async def _hang_up(receive: Callable[[], Awaitable[Message]]) -> None:
-    """Return once the caller has hung up."""
+    """Return when the caller has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

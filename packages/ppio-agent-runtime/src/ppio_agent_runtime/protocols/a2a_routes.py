@@ -54,11 +54,11 @@ class Call:
     """What `TaskHandler` reports about a request besides its result.
 
     Attributes:
-        context: As a2a-sdk made it.
-        failure: Why it failed, where that is not an error of A2A.
-        task: Whose newest run the message began.
-        first: That task, as it is told before its stream; None for no stream.
-        is_followed: The stream goes on behind the questions of the task.
+        context: The context that a2a-sdk created.
+        failure: The error, if it is not an error of A2A.
+        task: The task whose newest run the message started.
+        first: That task, as the first event of its stream; None without a stream.
+        is_followed: Whether the stream continues after questions of the task.
     """
 
     context: ServerCallContext | None = None
@@ -217,9 +217,9 @@ class TaskHandler(RequestHandler):  # type: ignore[misc]  # a2a-sdk is not there
     async def on_subscribe_to_task(
         self, params: SubscribeToTaskRequest, context: ServerCallContext
     ) -> AsyncGenerator[Task]:
-        """Stream a run from its beginning, so that the task before it is without what it has made, and what follows it.
+        """Stream the task without its newest run, then that run from its beginning, and the runs that follow.
 
-        A task that waits for an answer is told with its question, and followed from the answer on.
+        A task that waits for an answer is sent with its question, and followed from the answer on.
         """
         with _carrying(context) as request:
             validate_proto_required_fields(params)

@@ -90,22 +90,22 @@ def _sse(data: Any) -> bytes:
 
 
 class TaskEncoder(EventEncoder):
-    """A task, from its newest run on.
+    """Encodes the stream of a task, from its newest run on.
 
     Args:
         found: The task; runs that follow are added to it before their events come.
-        task: As it is told first.
-        dialect: How it is written.
+        task: The task to send first.
+        dialect: The version's format.
     """
 
     def __init__(self, found: Found, task: Task, dialect: Dialect) -> None:
         self._found = found
         self._task = task
         self._dialect = dialect
-        self._is_waiting = task.status.state == INPUT_REQUIRED  # and that was told
+        self._is_waiting = task.status.state == INPUT_REQUIRED  # That status was sent.
         self._messages = 0
         self._values = 0
-        self._text_head = b"\0"  # how the events of the open message begin
+        self._text_head = b"\0"  # The beginning of each event of the open message.
         self._begun: set[str] = set()
         self._text: tuple[bytes, bytes] = b"", b""
         self._other: bytes | None = None
@@ -117,7 +117,7 @@ class TaskEncoder(EventEncoder):
     def events(self, events: list[EncodedEvent]) -> bytes:
         """Return encoded events."""
         written: list[bytes] = []
-        texts: list[bytes] = []  # deltas of the open message, which most events are
+        texts: list[bytes] = []  # Deltas of the open message, as most events are.
         for event in events:
             if event.text is not None and event.json.startswith(self._text_head):
                 texts.append(event.text)
@@ -127,13 +127,13 @@ class TaskEncoder(EventEncoder):
         return b"".join([*written, self._deltas(texts)])
 
     def failed(self, error: PPIOAgentRuntimeError) -> bytes:
-        """Return the last status, or why this reader gets no more of a run that goes on."""
+        """Return the last status, or the error of this stream if the run continues."""
         status = self._found.status
         goes_on = status.state in UNFINISHED or self._is_waiting
         return self._dialect.error(error) if goes_on else self._status(status)
 
     def done(self) -> bytes:
-        """Return the last status, unless it is told."""
+        """Return the last status, unless it was sent."""
         status = self._found.status
         return b"" if self._is_waiting and status.state == INPUT_REQUIRED else self._status(status)
 

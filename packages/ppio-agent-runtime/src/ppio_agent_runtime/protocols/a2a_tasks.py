@@ -80,7 +80,7 @@ class Tasks:
         return Found(task_id, known, runs)
 
     async def has_gone_on(self, task: Found) -> bool:
-        """Say whether a task that waits for an answer has it by now, and add its run; or whether it was cancelled."""
+        """Return whether a waiting task was answered, and add the run of the answer, or was cancelled."""
         task.known = self._known.get(task.id, task.known)
         run = await self._app.find(_run_id(task.id, len(task.runs)))
         if run is not None:

@@ -1,4 +1,4 @@
-"""The progress messages of a call: what the agent has said and done since the last ones, at most every 20 ms.
+"""The progress messages of a call: the agent's text and tool calls since the previous ones, at most every 20 ms.
 
 A message costs as much as 50 deltas, and servers should not flood their clients with progress (MCP,
 basic/utilities/progress). The agent doesn't wait for them, as the result has its whole text anyway.
@@ -25,10 +25,10 @@ _SECONDS: Final = 0.02
 
 
 class Progress:
-    """Sends the progress of one call, if the caller asked for it. The end of the block sends what is left.
+    """Sends the progress of one call, if the caller requested it. Leaving the block sends the rest.
 
     Args:
-        ctx: Of the call.
+        ctx: The context of the call.
     """
 
     def __init__(self, ctx: ServerRequestContext) -> None:
@@ -48,7 +48,7 @@ class Progress:
             return
         if failure is None or issubclass(failure, PPIOAgentRuntimeError):
             await self._sending
-        else:  # the caller is gone
+        else:  # The caller has disconnected.
             self._sending.cancel()
 
     def take(self, events: list[EncodedEvent]) -> None:

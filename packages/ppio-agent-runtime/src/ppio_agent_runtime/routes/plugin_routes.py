@@ -190,7 +190,7 @@ class ClaimedInvocations:
         except Exception as error:  # noqa: BLE001  # every error becomes a response
             await refuse(scope, send, error, tells_errors=self._config.tells_errors)
             return None
-        with suppress(BadRequestError):  # which whoever answers will say
+        with suppress(BadRequestError):  # The handler of the request reports it.
             value = await _decoded(body)
             for test, answer in self._claims:
                 if test(value):
