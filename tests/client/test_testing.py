@@ -215,7 +215,7 @@ def test_the_plugin_imports_nothing_until_a_test_asks(tmp_path: Path) -> None:
 
 
 async def test_background_work_runs_until_its_delays_are_over(fake_agent: FakeAgent) -> None:
-    fake_agent.will_stream("Two ", Delay(0.3), "lemons.")
+    fake_agent.will_stream("Two ", Delay(1.5), "lemons.")
     async with fake_agent.client() as client:
         job = await client.attach(fake_agent.url).submit("lemons")
         info = await job.info()

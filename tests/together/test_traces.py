@@ -14,6 +14,7 @@ from tests.support.processes import run_to_the_end
 from tests.support.raw_server import LAST_PIECE, Caller, answering, piece, raw_server, stream_head
 
 AGENT = """
+    import asyncio
     import logging
     from opentelemetry import baggage
     from ppio_agent_runtime import PPIOAgentRuntimeApp
@@ -26,11 +27,17 @@ AGENT = """
             raise ValueError("PAYLOAD")
         if request["prompt"] == "stream":
             return words()
+        if request["prompt"] == "without end":
+            return words_without_end()
         return baggage.get_baggage("tenant")
 
     async def words():
         yield "one"
         yield "two"
+
+    async def words_without_end():
+        yield "one"
+        await asyncio.Event().wait()
 """
 
 CALLER = """
@@ -60,7 +67,7 @@ async def main():
         for prompt in prompts:
             try:
                 if prompt == "leave":
-                    async with session.stream("stream") as stream:
+                    async with session.stream("without end") as stream:
                         await anext(stream)
                 elif prompt == "stream":
                     assert [chunk async for chunk in session.stream(prompt)] == ["one", "two"]
