@@ -191,7 +191,7 @@ def failing_app(runs: Count) -> PPIOAgentRuntimeApp:
 )
 def test_failure_is_replayed_as_it_was(how: str, status: int, error_type: str) -> None:
     runs = Count()
-    headers = KEY | {"X-PPIO-Timeout": "0.05"}
+    headers = KEY | {"X-PPIO-Timeout": "1" if how == "hang" else "60"}
     with running(failing_app(runs)) as url:
         first, second = invoke(url, {"how": how}, headers), invoke(url, {"how": how}, headers)
     refusal(first, status, error_type)
