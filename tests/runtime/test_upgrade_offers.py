@@ -70,9 +70,11 @@ def test_body_of_an_offer_has_the_limits_of_every_body(url: str) -> None:
         assert caller.read_answer().status == 413
 
 
-def test_tunnel_is_refused(url: str) -> None:
+@pytest.mark.parametrize("target", [b"agent:80", b"/ping", b"//agent", b"/%zz", b"http://agent/ping"])
+@pytest.mark.parametrize("offer", [b"", b"Connection: upgrade\r\nUpgrade: h2c\r\n"])
+def test_tunnel_is_refused(url: str, target: bytes, offer: bytes) -> None:
     with Connection(url) as caller:
-        caller.send(b"CONNECT agent:80 HTTP/1.1\r\nHost: agent\r\n\r\n")
+        caller.send(b"CONNECT %b HTTP/1.1\r\nHost: agent\r\n%b\r\n" % (target, offer))
         assert caller.read_answer().status == 400
 
 

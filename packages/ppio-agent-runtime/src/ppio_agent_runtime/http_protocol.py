@@ -155,10 +155,13 @@ class AgentHttpProtocol(HttpToolsProtocol):
         by_name = dict(headers)
         if b"host" not in by_name or len(by_name) < len(headers):
             self._check_host()
+        upgrades = self.parser.should_upgrade()
+        if upgrades and self.parser.get_method() == b"CONNECT":  # whose target may be a path, too
+            raise BadRequestError("This server is not a proxy: CONNECT is not supported.")
         if self.url[:1] != b"/":
             self._normalize_target()
         super().on_headers_complete()
-        if self.parser.should_upgrade():
+        if upgrades:
             return
         self.scope[UNACKNOWLEDGED] = self.unacknowledged_bytes  # type: ignore[typeddict-unknown-key]
         cycle = self.cycle
@@ -183,9 +186,7 @@ class AgentHttpProtocol(HttpToolsProtocol):
             raise _head_too_large()
 
     def _normalize_target(self) -> None:
-        """Give a target in absolute form a path (RFC 9112, section 3.2.2); refuse CONNECT."""
-        if self.parser.get_method() == b"CONNECT":
-            raise BadRequestError("This server is not a proxy: CONNECT is not supported.")
+        """Give a target in absolute form a path (RFC 9112, section 3.2.2)."""
         target = httptools.parse_url(self.url)
         if target.path is None:
             self.url = b"/" if target.query is None else b"/?" + target.query
