@@ -51,7 +51,9 @@ def test_each_field_of_a_record_is_looked_at(place: Place) -> None:
             assert record is None or to_sandbox(record).sandbox_id
 
 
-@pytest.mark.parametrize("junk", [b"", b"garbage", b"[]", b"null", b"1e99", b"-5", b"{}", b'{"files": 1}'])
+@pytest.mark.parametrize(
+    "junk", [b"", b"garbage", b"[]", b"null", b"1e99", b"-5", b"{}", b'{"files": 1}', b"[" * 100_000]
+)
 def test_a_template_of_another_shape_is_named_and_left_out(
     place: Place, junk: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,6 +68,13 @@ def test_a_template_of_another_shape_is_named_and_left_out(
     assert len(list((place.home / "templates").glob("bad@*"))) == 1
     place.store.templates.deploy(place.template, "bad")
     assert [one.template_id for one in place.store.templates.all()] == ["bad", "good"]
+
+
+def test_a_folder_in_place_of_a_template_is_named_and_left_out(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    place.store.templates.deploy(place.template, "good")
+    (place.home / "templates" / "bad.json").mkdir()
+    assert [one.template_id for one in place.store.templates.all()] == ["good"]
+    assert "bad.json" in caplog.text
 
 
 @pytest.mark.parametrize("junk", [b"garbage", b"[]", b"null", b"1e99", b"-5", b"{}", b"true"])
