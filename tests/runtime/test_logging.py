@@ -255,7 +255,7 @@ def test_what_the_drain_cuts_is_logged_by_invocation_id(tmp_path: Path) -> None:
             invocations.add(connection.getresponse().getheader("x-ppio-invocation-id"))
     for connection in connections:
         connection.close()
-    cut = [record for record in map(json.loads, lines) if "was cut" in record["message"]]
+    cut = [record for record in map(json.loads, lines) if "The drain stops invocation" in record["message"]]
     assert len(cut) == 3
     assert {record["invocation_id"] for record in cut} == invocations
 

@@ -195,5 +195,5 @@ def test_a_directory_that_cannot_be_one_is_told_at_start(tmp_path: Path, place: 
         variables={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / place)},
     )
     assert told.returncode != 0
-    assert re.search(rf"PROMETHEUS_MULTIPROC_DIR names \S*{place}", told.stderr)
+    assert re.search(rf"PROMETHEUS_MULTIPROC_DIR is \S*{place}", told.stderr)
     assert "Traceback" not in told.stderr

@@ -98,7 +98,7 @@ def _encode_or_explain(value: Any, error: Exception) -> bytes:
         if "surrogates not allowed" in str(error):
             data = _jsonable(value, private_fields(value, "result"))
             return json.dumps(_without_nan(data), allow_nan=False).encode()
-        raise SerializationError("result cannot become JSON: a generator inside it made what cannot.") from error
+        raise SerializationError("result cannot become JSON, because of a value from a generator.") from error
     path, culprit, refusal = offender
     raise SerializationError(f"{path} cannot become JSON: {_reason(culprit, refusal)}.") from error
 
