@@ -2,10 +2,10 @@
 
 Each run of the agent is noted in a file before anything else: the ledger. At the end, every call must have run at most
 once, exactly once where it was answered; a stream that ended has each chunk once, in order; and an error that says
-`retryable` is about a call that never ran. With `--redis` the replicas share their invocations, so that callers come
-back to any of them, and the server is killed and paused too.
+`retryable` is about a call that never ran. With `--store` the replicas share their invocations, so that callers come
+back to any of them, and a server of Redis is killed and paused too.
 
-    python -m tests.bench.torture --seconds 600 --seed 7 --redis
+    python -m tests.bench.torture --seconds 600 --seed 7 --store redis
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import httpx
 
@@ -30,6 +31,7 @@ from tests.support.balancer import Balancer, balancing
 from tests.support.redis_server import Redis, redis_server
 from tests.support.replicas import Replica, listens, replicas
 
+Store = Literal["none", "sqlite", "redis"]
 REPLICAS = 3
 CALLERS = 12
 _LONGEST_CALL_SECONDS = 20.0
@@ -260,12 +262,12 @@ class Caller:
             self._figures.events["resumes"] += 1
 
 
-def torture(seconds: float, seed: int, folder: Path, *, with_redis: bool = False) -> Figures:
+def torture(seconds: float, seed: int, folder: Path, store: Store = "none") -> Figures:
     """Do it for so many seconds, with all that is random taken from `seed`, and return what happened.
 
     Args:
         folder: For the agent's program, the ledger and the logs.
-        with_redis: The replicas share their invocations there.
+        store: Where the replicas share their invocations.
     """
     figures = Figures()
     # Few are kept, as where there are many more callers.
@@ -273,7 +275,9 @@ def torture(seconds: float, seed: int, folder: Path, *, with_redis: bool = False
     redis: Redis | None = None
     made: list[Replica]
     with ExitStack() as stack:
-        if with_redis:
+        if store == "sqlite":
+            variables["PPIO_AGENT_EVENT_STORE"] = f"sqlite:///{folder}/events.db"
+        if store == "redis":
             redis = stack.enter_context(redis_server(folder))
             variables["PPIO_AGENT_EVENT_STORE"] = f"{redis.uri}?prefix=torture"
         made = stack.enter_context(replicas(REPLICAS, folder, AGENT, restart=True, **variables))
@@ -302,11 +306,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
-    parser.add_argument("--redis", action="store_true", help="share the invocations of the replicas in Redis")
+    parser.add_argument("--store", choices=["none", "sqlite", "redis"], default="none", help="that the replicas share")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        figures = torture(options.seconds, options.seed, Path(folder), with_redis=options.redis)
+        figures = torture(options.seconds, options.seed, Path(folder), options.store)
     print(figures)
     figures.check()
     return 0

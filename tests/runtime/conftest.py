@@ -24,6 +24,11 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def replicas(tmp_path: Path, redis: Redis) -> Iterator[Replicas]:
+def store_url(redis: Redis) -> str:
+    return f"{redis.uri}?prefix=test"
+
+
+@pytest.fixture
+def replicas(tmp_path: Path, store_url: str) -> Iterator[Replicas]:
     with ExitStack() as stack:
-        yield Replicas(tmp_path, redis, stack)
+        yield Replicas(tmp_path, store_url, stack)

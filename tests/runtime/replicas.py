@@ -1,4 +1,4 @@
-"""Replicas of one agent with one store in Redis."""
+"""Replicas of one agent with one store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.support.agent_process import AgentProcess, agent_process
-from tests.support.redis_server import Redis
 
 INSTANCE = "ppio-agent-instance"
 KEY = {"Idempotency-Key": "k"}
@@ -56,9 +55,9 @@ def reading(path: str, after: int = 0) -> bytes:
 class Replicas:
     """Replicas of one agent. The words that they hear are files in the folder above theirs."""
 
-    def __init__(self, folder: Path, redis: Redis, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, store_url: str, stack: ExitStack) -> None:
         self._folder = folder
-        self._redis = redis
+        self.store_url = store_url
         self._stack = stack
         self._count = 0
 
@@ -66,7 +65,7 @@ class Replicas:
         folder = self._folder / f"replica{self._count}"
         folder.mkdir()
         self._count += 1
-        store = {"PPIO_AGENT_EVENT_STORE": f"{self._redis.uri}?prefix=test"}
+        store = {"PPIO_AGENT_EVENT_STORE": self.store_url}
         return self._stack.enter_context(agent_process(folder, AGENT, **(store | variables)))
 
     def say(self, word: str) -> None:

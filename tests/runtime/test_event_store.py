@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,10 @@ from tests.support.raw_http import EVENT_STREAM, PROTOCOL_1, Connection, invoke,
 
 AGENT = """
 import asyncio
+import os
 import resource
 import sys
+import time
 
 from starlette.responses import PlainTextResponse
 
@@ -47,6 +51,11 @@ async def handler(payload: dict):
             return "full"
         case "make room":
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        case "fork":
+            child = os.fork()
+            while not child:
+                time.sleep(1)
+            return child
         case "big":
             return "x" * 20_000_000
         case "many":
@@ -61,6 +70,8 @@ async def many():
 
 async def stream(payload):
     yield "a"
+    if payload.get("do") == "slow":
+        await asyncio.sleep(2)
     if payload.get("do") == "hang":
         await asyncio.Future()
     yield "b"
@@ -212,21 +223,75 @@ def test_submitted_invocation_is_on_disk_before_its_caller_is_told_202(program: 
             assert resource(second.url, path)["response"]["error_type"] == "Interrupted"
 
 
+@contextmanager
+def locked(store: Path) -> Iterator[None]:
+    """Keep every other process from writing."""
+    with closing(sqlite3.connect(store, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+
+
 @pytest.mark.contract
-def test_second_process_on_the_same_file_fails_at_start_and_says_why(program: Path, store: Path) -> None:
+@pytest.mark.slow
+def test_file_that_another_program_keeps_locked_is_told_and_nothing_durable_begins(program: Path, store: Path) -> None:
+    with agent(program, store) as first:
+        assert invoke(first.url, {"do": "runs"}).result == 1
+        with locked(store):
+            refused = invoke(first.url, {"do": "runs"}, KEY)
+            refusal(refused, 503, "UnavailableError")
+            assert "locked" in refused.json["error"]
+            assert "retry-after" in refused.headers
+            assert invoke(first.url, {"do": "runs"}).result == 2
+        assert invoke(first.url, {"do": "runs"}, KEY).result == 3
+        assert "available again" in first.stop()
+
+
+@pytest.mark.contract
+@pytest.mark.slow
+def test_end_that_could_not_be_written_is_written_as_soon_as_it_can_be(program: Path, store: Path) -> None:
+    with agent(program, store) as first, agent(program, store) as second:
+        path = submit(first.url, {"do": "slow"})
+        assert resource(second.url, path)["state"] == "running"
+        with locked(store):
+            eventually(lambda: resource(first.url, path)["state"] == "failed", "its end is withheld")
+        eventually(lambda: resource(second.url, path) == resource(first.url, path), "all processes return the same")
+
+
+@pytest.mark.contract
+def test_call_whose_caller_leaves_while_the_file_is_locked_runs_once_at_most(program: Path, store: Path) -> None:
+    with agent(program, store) as first:
+        assert invoke(first.url, {"do": "runs"}).result == 1
+        with locked(store), Connection(first.url) as connection:
+            connection.post({"do": "runs"}, KEY | JSON)
+            eventually(lambda: call(first.url, "/ping", method="GET").status == 200, "it has been read")
+        assert invoke(first.url, {"do": "runs"}, KEY | JSON).result == 2
+
+
+@pytest.mark.contract
+def test_what_dead_processes_leave_beside_the_file_is_removed(program: Path, store: Path) -> None:
+    for _ in range(3):
+        with agent(program, store) as first:
+            submit(first.url, {"do": "hang"})
+    with agent(program, store) as last:
+        assert invoke(last.url, {"do": "runs"}).result == 1
+        assert len([file for file in store.parent.iterdir() if file.suffix == ".db"]) == 1
+        assert len(list(store.parent.iterdir())) == 4  # the database, two of its log, and one of the process
+        last.stop()
+    assert list(store.parent.iterdir()) == [store]
+
+
+@pytest.mark.contract
+@pytest.mark.slow
+def test_child_that_outlives_its_process_does_not_make_it_look_alive(program: Path, store: Path) -> None:
     with agent(program, store) as first:
         path = submit(first.url, {"do": "hang"})
-        second = subprocess.run(
-            [sys.executable, str(program), str(store)],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert second.returncode == 1
-        assert "another process uses it" in second.stderr
-        assert resource(first.url, path)["state"] == "running"
+        child = invoke(first.url, {"do": "fork"}).result
+        first.kill()
+    try:
+        with agent(program, store) as second:
+            assert resource(second.url, path)["response"]["error_type"] == "Interrupted"
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.contract

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -121,12 +121,14 @@ def test_what_a_killed_worker_had_in_flight_is_no_longer_shown_but_what_it_count
     assert found["invocations_total json success"] == sum(answered.values())
 
 
-@needs_redis_server
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("redis", marks=needs_redis_server)])
 @pytest.mark.slow
-def test_workers_with_a_store_in_redis_find_what_any_of_them_has_begun(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_workers_with_one_store_find_what_any_of_them_has_begun(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    with redis_server(tmp_path) as redis, workers(tmp_path, PPIO_AGENT_EVENT_STORE=redis.uri) as url:
+    with ExitStack() as stack:
+        store = "sqlite:///events.db" if kind == "sqlite" else stack.enter_context(redis_server(tmp_path)).uri
+        url = stack.enter_context(workers(tmp_path, PPIO_AGENT_EVENT_STORE=store))
         call_until_all_have_answered(url, 2)
         for number in range(12):
             key = {"Idempotency-Key": f"order-{number}"}

@@ -37,7 +37,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     bounds = StoreBounds(10, 600, 1 << 20)
     store: InvocationStore
     if request.param == "sqlite":
-        store = SQLiteStore(f"sqlite:///{tmp_path}/events.db", bounds)
+        store = SQLiteStore(f"sqlite:///{tmp_path}/events.db", bounds, NothingRuns())
     else:
         uri = request.getfixturevalue("addresses")[request.param]
         store = RedisStore(f"{uri}?prefix={uuid.uuid4().hex}", bounds, NothingRuns())

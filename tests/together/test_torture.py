@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.torture import torture
+from tests.bench.torture import Store, torture
 from tests.support.redis_server import needs_redis_server
 
 SECONDS = 30.0
@@ -18,18 +18,16 @@ WANTED = ("kills", "drains", "pauses", "cuts", "restarts", "repeats", "resumes")
 
 
 @pytest.mark.timeout(480)
-@pytest.mark.parametrize("with_redis", [False, pytest.param(True, marks=needs_redis_server)], ids=["", "redis"])
+@pytest.mark.parametrize("store", ["none", "sqlite", pytest.param("redis", marks=needs_redis_server)])
 @pytest.mark.slow
-def test_replicas_that_are_killed_drained_paused_and_cut_off_run_nothing_twice(
-    tmp_path: Path, with_redis: bool
-) -> None:
+def test_replicas_that_are_killed_drained_paused_and_cut_off_run_nothing_twice(tmp_path: Path, store: Store) -> None:
     events, outcomes = Counter[str](), set[str]()
-    wanted = {*WANTED, "Redis kills", "Redis pauses"} if with_redis else set(WANTED)
+    wanted = {*WANTED, "Redis kills", "Redis pauses"} if store == "redis" else set(WANTED)
     for number in range(ROUNDS):
         seed = random.randrange(1_000_000)
         folder = tmp_path / str(number)
         folder.mkdir()
-        figures = torture(SECONDS, seed, folder, with_redis=with_redis)
+        figures = torture(SECONDS, seed, folder, store)
         print(f"seed {seed}\n{figures}")  # shown when it fails: `python -m tests.bench.torture --seed` does it again
         figures.check()
         events += figures.events

@@ -115,8 +115,9 @@ class AgentConfig(Settings, env_prefix="PPIO_AGENT_"):
         event_log_max_bytes: How many bytes of events all durable invocations together may use.
         event_log_max_bytes_per_invocation: How many bytes of events one durable invocation may use.
         event_log_max_age_seconds: How long a finished durable invocation is kept.
-        event_store: Where durable invocations are kept: `sqlite:///path` to keep them after a restart,
-            `redis://host:6379/0?prefix=my-agent` to share them among replicas (extra `[redis]`); None for memory only.
+        event_store: Where durable invocations are kept: `sqlite:///path` to keep them after a restart and share them
+            among the workers of one machine, `redis://host:6379/0?prefix=my-agent` to share them among replicas (extra
+            `[redis]`); None for memory only.
         sync_workers: How many threads may run `def` handlers and generators; threads are started when needed.
         isolate_handlers: Run everything except `/ping` on a second event loop, so that an async handler that blocks
             cannot delay `/ping`. Costs about half of the throughput of tiny handlers.

@@ -74,12 +74,12 @@ def known_workers() -> int:
 
 def warn_of_workers(config: AgentConfig) -> None:
     """Log that durable invocations are not shared, if there are several workers."""
-    store = config.event_store or ""
-    if store.startswith(("redis", "valkey")) or (workers := known_workers()) < 2:
+    if config.event_store is not None or (workers := known_workers()) < 2:
         return
     logger.warning(
         "This is one of %d workers, and each keeps its own durable invocations: only one worker finds an invocation "
-        "that was submitted or has an Idempotency-Key. Set event_store to a redis:// URL, or run one worker.",
+        "that was submitted or has an Idempotency-Key. Set event_store to a sqlite:/// or redis:// URL, or run one "
+        "worker.",
         workers,
     )
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ..config import AgentConfig
     from .invocation import Invocation
     from .kept_log import Share
-    from .redis_store import RedisStore
-    from .store import InvocationStore, StoredInvocation
+    from .shared_store import SharedStore
+    from .store import StoredInvocation
     from .ticker import Ticker
 
 
@@ -54,29 +54,28 @@ class DurableInvocations:
             config.event_log_max_bytes,
             config.event_log_max_bytes_per_invocation,
         )
-        self._store, self._shared = self._stores()
+        self._store = self._make_store()
 
-    def _stores(self) -> tuple[InvocationStore | None, RedisStore | None]:
-        """Return the store outside of this process, and the same one again if other processes share it."""
+    def _make_store(self) -> SharedStore | None:
+        """Return the store outside of this process, if there is one."""
         config = self.config
         if config.event_store is None:
-            return None, None
+            return None
         most, seconds = config.event_log_max_invocations, config.event_log_max_age_seconds
-        bounds = StoreBounds(most, seconds, config.event_log_max_bytes)
+        bounds, readers = StoreBounds(most, seconds, config.event_log_max_bytes), RemoteReaders(self._running)
         if config.event_store.startswith(("redis", "valkey")):
             from .redis_store import RedisStore  # needs an extra
 
-            shared = RedisStore(config.event_store, bounds, RemoteReaders(self._running))
-            return shared, shared
+            return RedisStore(config.event_store, bounds, readers)
         from .sqlite_store import SQLiteStore  # imports sqlite3, which most agents do not need
 
-        return SQLiteStore(config.event_store, bounds), None
+        return SQLiteStore(config.event_store, bounds, readers)
 
     async def __aenter__(self) -> None:
         """Open the store.
 
         Raises:
-            ConfigurationError: It cannot be opened, or another process uses it.
+            ConfigurationError: It cannot be opened.
         """
         if self._store is not None:
             with suppress(StoreError):  # it is logged and in `/ping`; the agent starts, but refuses durable calls
@@ -175,7 +174,7 @@ class DurableInvocations:
         if scope is not None:
             self._claims[scope] = claiming
         stored = invocation.stored()
-        if self._shared is not None and runs_at_once:
+        if runs_at_once:
             stored.state, stored.started_at = "running", stored.created_at  # saves a second write
         is_ours = False
         try:
@@ -190,12 +189,11 @@ class DurableInvocations:
         if first is not None:
             _check_body(first, invocation.fingerprint)
             return await self._restored(first)
-        if self._shared is not None:
-            invocation.publisher = Publisher(self._shared, invocation, stored.state)
+        invocation.publisher = Publisher(self._store, invocation, stored.state)
         return None
 
     async def _begin(
-        self, store: InvocationStore, stored: StoredInvocation, wanted: bytes | None
+        self, store: SharedStore, stored: StoredInvocation, wanted: bytes | None
     ) -> StoredInvocation | None:
         first = await store.begin(stored)
         if wanted not in (None, self.instance):  # the instance changed during the claim
@@ -247,7 +245,7 @@ class DurableInvocations:
         invocation.keeping = self.spawn(self._keep(self._store, invocation, settle, is_held=is_held))
 
     async def _keep(
-        self, store: InvocationStore, invocation: Transcript, settle: Callable[[], None], *, is_held: bool
+        self, store: SharedStore, invocation: Transcript, settle: Callable[[], None], *, is_held: bool
     ) -> None:
         is_kept = False
         try:
@@ -263,8 +261,7 @@ class DurableInvocations:
         finally:
             if is_held and not is_kept:
                 invocation.withhold()
-                if self._shared is not None:
-                    self._shared.finish_later(invocation.stored(with_events=True))
+                store.finish_later(invocation.stored(with_events=True))
             settle()
 
     async def _find_by_key(self, scope: KeyScope) -> Transcript | None:
@@ -294,10 +291,10 @@ class DurableInvocations:
         context.invocation_id = stored.id
         if stored.answer is not None:
             return Transcript.restored(self, context, stored)
-        reading = None if self._shared is None else await self._shared.read(stored.id, 0, 0)
-        if self._shared is None or reading is None:
-            return None  # its process could not store its end
-        remote = RemoteInvocation(self, context, self._shared, reading)
+        reading = None if self._store is None else await self._store.read(stored.id, 0, 0)
+        if self._store is None or reading is None:
+            return None  # it was deleted meanwhile
+        remote = RemoteInvocation(self, context, self._store, reading)
         self._followed.add(remote)
         return remote
 

@@ -13,7 +13,7 @@ from .store import StoreError
 
 if TYPE_CHECKING:
     from .kept_log import Entry, KeptLog
-    from .redis_store import RedisStore
+    from .shared_store import SharedStore
     from .store import Ending, Form, State, StoredInvocation
 
 _RETRY_SECONDS: Final = 0.2
@@ -52,7 +52,7 @@ class Publisher(LogReader):
 
     sent: int
 
-    def __init__(self, store: RedisStore, invocation: Published, written: State) -> None:
+    def __init__(self, store: SharedStore, invocation: Published, written: State) -> None:
         super().__init__()
         self._store = store
         self._invocation = invocation

@@ -14,7 +14,7 @@ from .redis_connection import Address, Scripts, connect, disconnect
 from .store import StoreError
 
 if TYPE_CHECKING:
-    from .shared_store import RunningHere
+    from .shared_store import News, RunningHere
 
 LIFE_SECONDS: Final = 6.0
 """How long a replica counts as alive after its last heartbeat."""
@@ -119,6 +119,7 @@ class Inbox:
         replica: Name of this replica.
         heartbeat: Decides whether other replicas may be declared dead.
         store: The store.
+        news: Told of new events.
         running_here: Gets the messages for invocations that run in this process.
     """
 
@@ -129,6 +130,7 @@ class Inbox:
         replica: str,
         heartbeat: Heartbeat,
         store: Keeping,
+        news: News,
         running_here: RunningHere,
     ) -> None:
         self._client = client
@@ -137,7 +139,7 @@ class Inbox:
         self._heartbeat = heartbeat
         self._store = store
         self._running_here = running_here
-        self._news: dict[str, set[asyncio.Event]] = {}
+        self._news = news
         self._reading: set[str] = set()  # replicas that read invocations of this one
         self._task: asyncio.Task[None] | None = None
 
@@ -150,19 +152,6 @@ class Inbox:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-
-    def news_of(self, invocation_id: str) -> asyncio.Event:
-        """Return an event that is set whenever there is news of an invocation of another replica."""
-        event = asyncio.Event()
-        self._news.setdefault(invocation_id, set()).add(event)
-        return event
-
-    def forget(self, invocation_id: str, event: asyncio.Event) -> None:
-        """Stop setting an event of `news_of`."""
-        waiting = self._news.get(invocation_id, set())
-        waiting.discard(event)
-        if not waiting:
-            self._news.pop(invocation_id, None)
 
     async def _listen(self) -> None:
         last: bytes | str = "0"
@@ -184,8 +173,7 @@ class Inbox:
     def _hear(self, message: dict[bytes, bytes]) -> None:
         kind, invocation_id = message[b"kind"], message[b"id"].decode()
         if kind == b"events":
-            for event in self._news.get(invocation_id, ()):
-                event.set()
+            self._news.tell(invocation_id)
         elif kind == b"cancel":
             self._running_here.cancel_running(invocation_id)
         else:

@@ -20,7 +20,7 @@ from .kept_log import Entry, HeldEvents
 from .redis_connection import Scripts, address_of, connect, disconnect
 from .redis_heartbeat import Heartbeat, Inbox, errors_of_redis
 from .redis_records import digest_of, entries_from, fields_of, flags, stored_from
-from .shared_store import NewEvents, Reading, RefusedError, RunningHere
+from .shared_store import NewEvents, News, Reading, RefusedError, RunningHere, Watch
 from .store import KeyScope, StoreBounds, StoredInvocation, StoreError, evicted, interrupted
 
 _COST_BYTES: Final = 1024
@@ -54,6 +54,7 @@ class RedisStore:
         self._scripts: Scripts | None = None
         self._heartbeat: Heartbeat | None = None
         self._inbox: Inbox | None = None
+        self._news = News()
         self._server = ("", "")  # the store's ID and the server's run ID
         self._written: dict[str, int] = {}  # by ID of a running invocation: number of the last written event
         self._late: dict[str, StoredInvocation | None] = {}  # to write, or delete, when the server is back
@@ -78,7 +79,9 @@ class RedisStore:
         self._client = connect(self._address)
         self._scripts = Scripts(self._client, self._address.prefix)
         self._heartbeat = Heartbeat(self._address, self._replica, self.note_alive, self.note_failure)
-        self._inbox = Inbox(self._client, self._scripts, self._replica, self._heartbeat, self, self._running_here)
+        self._inbox = Inbox(
+            self._client, self._scripts, self._replica, self._heartbeat, self, self._news, self._running_here
+        )
         try:
             store_id, run_id = await self._heartbeat.beat(self._scripts)
         except AuthenticationError as error:
@@ -231,11 +234,10 @@ class RedisStore:
         held = stored.events or HeldEvents([], 0, only_text=True)
         return Reading(stored, held, int(facts.get(b"first", 1)), entries_from(events))
 
-    def watch(self, invocation_id: str) -> RedisWatch:
+    def watch(self, invocation_id: str) -> Watch:
         """Return a reader of an invocation that runs in another replica."""
-        assert self._inbox is not None
         self._readers += 1
-        return RedisWatch(self, self._inbox, invocation_id, f"{self._replica}/{self._readers}")
+        return Watch(self, self._news, invocation_id, f"{self._replica}/{self._readers}")
 
     async def cancel(self, invocation_id: str) -> None:
         """Request a cancel from the replica where it runs. Returns when the request is stored."""
@@ -301,36 +303,6 @@ class RedisStore:
             return await self._client.execute_command(command, self._scripts.base + key)
         except errors_of_redis() as error:
             raise self.note_failure(error) from error
-
-
-class RedisWatch:
-    """One reader of an invocation that runs in another replica."""
-
-    def __init__(self, store: RedisStore, inbox: Inbox, invocation_id: str, reader: str) -> None:
-        self._store = store
-        self._inbox = inbox
-        self._id = invocation_id
-        self._reader = reader
-        self._news = inbox.news_of(invocation_id)
-
-    async def tell(self, position: int) -> None:
-        """Report to the replica where it runs up to where this reader has read, so that the producer waits for it."""
-        await self._store.tell(self._id, "read", self._reader, position)
-
-    def wake(self) -> None:
-        """Let `wait` return."""
-        self._news.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Wait until there is news of the invocation, for `seconds` at most."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), seconds)
-        self._news.clear()
-
-    async def close(self) -> None:
-        """Report to that replica that this reader has left."""
-        self._inbox.forget(self._id, self._news)
-        await self._store.tell(self._id, "left", self._reader)
 
 
 def _counted(entries: list[Entry]) -> list[Any]:

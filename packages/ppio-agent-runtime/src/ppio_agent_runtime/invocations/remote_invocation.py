@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from ..context import RequestContext
     from .kept_log import KeptLog
-    from .redis_store import RedisStore, RedisWatch
-    from .shared_store import Reading
+    from .shared_store import Reading, SharedStore, Watch
     from .store import StoredInvocation
 
 _BLOCKS: Final = 16
@@ -53,12 +52,12 @@ class RemoteInvocation(Transcript):
     is_accepted: bool = True
     cancelling: asyncio.Task[None] | None
 
-    def __init__(self, keeper: Keeper, context: RequestContext, store: RedisStore, reading: Reading) -> None:
+    def __init__(self, keeper: Keeper, context: RequestContext, store: SharedStore, reading: Reading) -> None:
         super().__init__(keeper, context)
         self._store = store
         self._following: asyncio.Task[None] | None = None
         self._missed_since: float | None = None
-        self._watch: RedisWatch | None = None
+        self._watch: Watch | None = None
         self._is_partial = False  # its log begins where its first reader did
         self._note(reading)
 
@@ -136,7 +135,7 @@ class RemoteInvocation(Transcript):
             self.kept_log.close_extended()  # releases its share of the memory
             self._log, self._is_partial = None, False
 
-    async def _tell(self, watch: RedisWatch, sent: int, told: int | None) -> int:
+    async def _tell(self, watch: Watch, sent: int, told: int | None) -> int:
         if sent != told:
             await watch.tell(sent)
         return sent

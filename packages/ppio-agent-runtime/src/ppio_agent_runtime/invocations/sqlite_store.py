@@ -1,16 +1,13 @@
-"""Invocations on disk, so that they survive a restart of the process: `event_store="sqlite:///path"`.
+"""Invocations on disk, shared by the processes of one machine: `event_store="sqlite:///path"`.
 
-One thread owns the database (stdlib sqlite3, write-ahead log); the event loop only hands it work. After a crash, the
-next process reports the invocations that were running as failed with `Interrupted`.
+One thread of each process has a connection to the database (stdlib sqlite3, write-ahead log); the event loop only
+hands it work. SQLite lets one process write at a time, which decides every race. A process is alive while it holds the
+lock on a file of its own beside the database; invocations of a dead one are reported as failed with `Interrupted`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import hashlib
-import json
-import os
 import sqlite3
 import time
 import uuid
@@ -19,95 +16,68 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from ppio_agent_models import ConfigurationError
 
-from ..http.sse import chunks_in
 from ..observability.logging import logger
-from .kept_log import HeldEvents
-from .store import (
-    INTERRUPTED,
-    REMEMBERED_KEYS,
-    Answer,
-    KeyScope,
-    StoreBounds,
-    StoredInvocation,
-    StoreError,
-    evicted,
-    interrupted,
-    value_in,
-)
+from . import sqlite_records as records
+from .process_lock import ProcessLock, is_locked
+from .shared_store import NewEvents, News, Reading, RunningHere, Watch
+from .sqlite_file import instance_id_of, make_private, may_pass, use_write_ahead_log
+from .store import REMEMBERED_KEYS, KeyScope, StoreBounds, StoredInvocation, StoreError, interrupted
 
 T = TypeVar("T")
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-"""Linux: an ID that changes with each boot (random(4))."""
-_PASSING_ERRORS: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT})
-_PASSING_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 URL_PREFIX: Final = "sqlite:///"
-_VERSION: Final = 1
-_COST_BYTES: Final = 1024
-"""Bytes of a row besides its events and its body."""
-_COLUMNS: Final = (
-    "id, caller, session, key, fingerprint, state, form, request_id, session_id, created_at, started_at, finished_at, "
-    "status, closing, headers, body, only_text, first_id, last_id, events, size"
-)
-"""In the order of `_row` and `_stored`."""
-_SCHEMA: Final = f"""
-CREATE TABLE IF NOT EXISTS invocations ({_COLUMNS}, PRIMARY KEY (id));
-CREATE UNIQUE INDEX IF NOT EXISTS invocations_by_key ON invocations (caller, session, key) WHERE key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS invocations_by_age ON invocations (finished_at);
-CREATE TABLE IF NOT EXISTS store (id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS evicted_keys (caller, session, key, finished_at);
-CREATE INDEX IF NOT EXISTS evicted_keys_by_key ON evicted_keys (caller, session, key);
-CREATE INDEX IF NOT EXISTS evicted_keys_by_age ON evicted_keys (finished_at);
-PRAGMA user_version = {_VERSION};
-"""
-_SELECT: Final = f"SELECT {_COLUMNS} FROM invocations WHERE "  # noqa: S608  # our own column names
-_MARKS: Final = ", ".join("?" * len(_COLUMNS.split(",")))
-_REPLACE: Final = f"INSERT OR REPLACE INTO invocations VALUES ({_MARKS})"  # noqa: S608  # only question marks
-_EVICTED: Final = """
-SELECT id FROM (
-    SELECT id, finished_at, row_number() OVER newest AS place, sum(size) OVER newest AS bytes
-    FROM invocations WHERE finished_at IS NOT NULL WINDOW newest AS (ORDER BY finished_at DESC, id)
-) WHERE finished_at < ? OR place > ? OR bytes > ?
-"""
-_REMEMBER: Final = """
-INSERT INTO evicted_keys SELECT caller, session, key, finished_at FROM invocations WHERE id = ? AND key IS NOT NULL
-"""
-_FORGET_KEYS: Final = """
-DELETE FROM evicted_keys WHERE finished_at < ? OR rowid <= (SELECT max(rowid) FROM evicted_keys) - ?
-"""
+_LOCK_SECONDS: Final = 5.0
+"""How long to wait for another process that writes."""
+_POLL_SECONDS: Final = 0.05
+"""How often to look for changes of other processes, while something runs here or is followed from here."""
+_LOOK_SECONDS: Final = 1.0
+"""How often to look for dead processes then."""
+_MOST_LATE: Final = 1000
 
 
 class SQLiteStore:
-    """The database of one process; see `InvocationStore`.
+    """One process's access to the database; see `shared_store.SharedStore`.
 
     Args:
         url: `sqlite:///relative/path` or `sqlite:////absolute/path`.
-        bounds: The limits.
+        bounds: The limits, for all processes together.
+        running_here: Gets the requests of other processes.
 
     Raises:
         ConfigurationError: The URL is wrong.
     """
 
-    def __init__(self, url: str, bounds: StoreBounds) -> None:
+    def __init__(self, url: str, bounds: StoreBounds, running_here: RunningHere) -> None:
         if not url.startswith(URL_PREFIX) or len(url) == len(URL_PREFIX):
             raise ConfigurationError(f"event_store must be '{URL_PREFIX}path' or 'redis://host:port/0', not {url!r}.")
         self._path = Path(url.removeprefix(URL_PREFIX))
         self._bounds = bounds
+        self._running_here = running_here
+        self._replica = ""
         self._executor: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None  # of the executor's one thread
+        self._lock: ProcessLock | None = None
         self._finalizer: weakref.finalize[..., SQLiteStore] | None = None
+        self._running: set[str] = set()  # IDs of what began here and is not over
+        self._late: dict[str, StoredInvocation] = {}  # ended while the database could not be used
+        self._news = News()
+        self._polling: asyncio.Task[None] | None = None
+        self._version = 0  # of the database, which each commit of another process changes
+        self._reading: set[str] = set()  # processes that read invocations of this one
+        self._readers = 0
+        self._looked_at = 0.0  # for dead processes
         self.failure: str | None = None
         self.instance_id: str | None = None
 
     async def open(self) -> None:
-        """Open the database, and mark invocations that were running when it was last used as interrupted.
+        """Open the database, and mark invocations of dead processes as interrupted.
 
         Raises:
-            ConfigurationError: The file can't be used, or another process uses it.
-            StoreError: The disk is full, or the database is damaged.
+            ConfigurationError: The file can't be used.
+            StoreError: The disk is full, the database is damaged, or another process keeps it locked.
         """
         if self._database is None:
             self._executor = self._executor or ThreadPoolExecutor(1, "agent-event-store")
@@ -115,51 +85,231 @@ class SQLiteStore:
 
     async def begin(self, stored: StoredInvocation) -> StoredInvocation | None:
         """Write a new invocation, unless its key is taken. Returns when that is committed."""
-        return await self._write(stored, claims=True)
+
+        def begin(database: sqlite3.Connection) -> StoredInvocation | None:
+            taken = None if stored.scope is None else records.read_by_key(database, stored.scope)
+            if taken is None:
+                records.write(database, stored, self._replica)
+            return taken
+
+        try:
+            taken = await self._write(begin)
+        except asyncio.CancelledError:  # it may be committed nevertheless
+            if self._executor is not None:
+                self._executor.submit(self._transact, lambda database: records.refuse(database, stored.id))
+            raise
+        if taken is None:
+            self._running.add(stored.id)
+            self._poll()
+        return taken
+
+    async def append(self, stored: StoredInvocation, new: NewEvents) -> int:
+        """See `SharedStore`."""
+        return await self._write(lambda database: records.append(database, stored, self._replica, new))
 
     async def finish(self, stored: StoredInvocation) -> StoredInvocation | None:
-        """Write a finished invocation, replacing its row. Returns when that is committed."""
-        return await self._write(stored)
+        """Write a finished invocation, unless another process has ended it. Returns when that is committed."""
+        other = await self._write(lambda database: self._put(database, stored))
+        self._running.discard(stored.id)
+        return other
+
+    def finish_later(self, stored: StoredInvocation) -> None:
+        """See `SharedStore`."""
+        self._running.discard(stored.id)
+        self._late[stored.id] = stored
+        while len(self._late) > _MOST_LATE:
+            del self._late[next(iter(self._late))]
+        self._poll()
 
     async def delete(self, invocation_id: str) -> None:
-        """Delete an invocation."""
-        await self._ask(lambda database: database.execute("DELETE FROM invocations WHERE id = ?", (invocation_id,)))
+        """Delete an invocation; see `records.refuse`."""
+        self._running.discard(invocation_id)
+        await self._write(lambda database: records.refuse(database, invocation_id))
 
     async def get(self, invocation_id: str) -> StoredInvocation | None:
         """Return the invocation with this ID; see `InvocationStore`."""
-        found = await self._ask(lambda database: _read(database, "id = ?", (invocation_id,)))
-        return found[0] if found else None
+        return await self._look_up(lambda database: records.read(database, invocation_id))
 
     async def get_by_key(self, scope: KeyScope) -> StoredInvocation | None:
         """Return the invocation with this idempotency key."""
-        return await self._ask(lambda database: _read_by_key(database, scope))
+        return await self._look_up(lambda database: records.read_by_key(database, scope))
+
+    async def read(self, invocation_id: str, after: int, most: int) -> Reading | None:
+        """See `SharedStore`."""
+
+        def read(database: sqlite3.Connection) -> Reading | None:
+            return records.reading(database, invocation_id, after, most)
+
+        found = await self._ask(read)
+        if found is not None and found.stored.answer is None and time.monotonic() - self._looked_at > _LOOK_SECONDS:
+            await self._bury()
+            found = await self._ask(read)
+        return found
+
+    def watch(self, invocation_id: str) -> Watch:
+        """See `SharedStore`."""
+        self._readers += 1
+        watch = Watch(self, self._news, invocation_id, f"{self._replica}/{self._readers}")
+        self._poll()
+        return watch
+
+    async def cancel(self, invocation_id: str) -> None:
+        """See `SharedStore`."""
+        await self.tell(invocation_id, "cancel")
+
+    async def tell(self, invocation_id: str, kind: str, reader: str = "", position: int = 0) -> None:
+        """See `SharedStore`."""
+
+        def tell(database: sqlite3.Connection) -> None:
+            database.execute(
+                "INSERT INTO messages SELECT owner, ?, id, ?, ? FROM invocations WHERE id = ? AND finished_at IS NULL",
+                (kind, reader, position, invocation_id),
+            )
+
+        await self._write(tell)
 
     async def close(self) -> None:
         """Finish pending writes, and close the database."""
+        polling, self._polling = self._polling, None
+        if polling is not None and polling.get_loop() is asyncio.get_running_loop():
+            polling.cancel()
+            await asyncio.wait([polling])
         executor, self._executor = self._executor, None
         if executor is not None:
             await asyncio.get_running_loop().run_in_executor(executor, self._close)
             executor.shutdown()
 
-    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+    def _put(
+        self, database: sqlite3.Connection, stored: StoredInvocation, owner: str | None = None
+    ) -> StoredInvocation | None:
+        """Write a finished invocation, or return how another process has ended it."""
+        found = database.execute("SELECT finished_at, owner FROM invocations WHERE id = ?", (stored.id,)).fetchone()
+        owner = owner or self._replica
+        if found is not None and (found[0] is not None or found[1] != owner):
+            return records.read(database, stored.id)
+        records.write(database, stored, owner)
+        bounds = self._bounds
+        most = time.time() - bounds.max_age_seconds, bounds.max_invocations, bounds.max_bytes
+        records.prune(database, most, REMEMBERED_KEYS)
+        return None
+
+    async def _look_up(
+        self, question: Callable[[sqlite3.Connection], StoredInvocation | None]
+    ) -> StoredInvocation | None:
+        """Return what a function finds; look first for dead processes if it still runs elsewhere."""
+        found = await self._ask(question)
+        if found is not None and found.answer is None and found.id not in self._running:
+            await self._bury()
+            found = await self._ask(question)
+        return found
+
+    async def _bury(self) -> None:
+        """Mark the invocations of dead processes as interrupted."""
+        self._looked_at = time.monotonic()
+        if await self._ask(self._dead):
+            await self._write(self._interrupt_dead)
+
+    def _dead(self, database: sqlite3.Connection) -> list[str]:
+        """Return the names of dead processes that may have left something."""
+        names = [name for (name,) in database.execute("SELECT name FROM replicas").fetchall()]
+        return [name for name in names if name != self._replica and not is_locked(self._lock_path(name))]
+
+    def _interrupt_dead(self, database: sqlite3.Connection) -> None:
+        for name in self._dead(database):
+            for running in records.running_of(database, name):
+                self._put(database, interrupted(running), name)
+            database.execute("DELETE FROM messages WHERE replica = ?", (name,))
+            database.execute("DELETE FROM replicas WHERE name = ?", (name,))
+            with suppress(OSError):
+                self._lock_path(name).unlink()
+
+    def _poll(self) -> None:
+        """Look for changes of other processes, until nothing runs here, is followed from here or is left to write."""
+        loop = asyncio.get_running_loop()
+        if self._polling is None or self._polling.done() or self._polling.get_loop() is not loop:
+            self._polling = loop.create_task(self._keep_polling())
+
+    async def _keep_polling(self) -> None:
+        while self._running or self._news or self._late:
+            await asyncio.sleep(_POLL_SECONDS)
+            with suppress(StoreError):  # it is logged, and may pass
+                await self._receive()
+                if time.monotonic() - self._looked_at > _LOOK_SECONDS:
+                    await self._bury()
+                    self._forget_dead_readers()
+                    await self._keep_late()
+
+    async def _keep_late(self) -> None:
+        """Write what could not be written when it ended."""
+        for late in list(self._late.values()):
+            await self.finish(late)
+            self._late.pop(late.id, None)
+
+    async def _receive(self) -> None:
+        """Handle changes and messages of other processes, if there are any."""
+        if (messages := await self._ask(self._changes)) is None:
+            return
+        self._news.tell_all()
+        for message in messages and await self._write(self._take_messages):
+            self._hear(*message)
+
+    def _changes(self, database: sqlite3.Connection) -> list[tuple[str, str, str, int]] | None:
+        """Return the messages for this process, or None if no other process has written anything since."""
+        before, (self._version,) = self._version, database.execute("PRAGMA data_version").fetchone()
+        return None if before == self._version else self._messages(database)
+
+    def _messages(self, database: sqlite3.Connection) -> list[tuple[str, str, str, int]]:
+        question = "SELECT kind, invocation, reader, position FROM messages WHERE replica = ? ORDER BY rowid"
+        return database.execute(question, (self._replica,)).fetchall()
+
+    def _take_messages(self, database: sqlite3.Connection) -> list[tuple[str, str, str, int]]:
+        messages = self._messages(database)
+        database.execute("DELETE FROM messages WHERE replica = ?", (self._replica,))
+        return messages
+
+    def _hear(self, kind: str, invocation_id: str, reader: str, position: int) -> None:
+        if kind == "cancel":
+            self._running_here.cancel_running(invocation_id)
+            return
+        self._reading.add(reader.partition("/")[0])
+        self._running_here.note_reader(invocation_id, reader, position if kind == "read" else None)
+
+    def _forget_dead_readers(self) -> None:
+        for name in list(self._reading):
+            if not is_locked(self._lock_path(name)):
+                self._reading.discard(name)
+                self._running_here.forget_readers(f"{name}/")
+
+    def _lock_path(self, replica: str) -> Path:
+        return self._path.with_name(f"{self._path.name}-{replica}")
+
+    async def _ask(self, question: Callable[[sqlite3.Connection], T], *, begin: str = "BEGIN") -> T:
         """Run a function in one transaction in the database's thread, commit, and return its result.
 
         Raises:
             StoreError: The database cannot be used.
         """
-
-        def ask() -> T:
-            if self._database is None:
-                raise StoreError(self.failure or "it is closed")
-            try:
-                with self._database as database:
-                    return question(database)
-            except (sqlite3.Error, OSError) as error:
-                raise self._failed(error) from error
-
         if self._executor is None:
             raise StoreError("it is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, ask)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._transact, question, begin)
+
+    def _transact(self, question: Callable[[sqlite3.Connection], T], begin: str = "BEGIN IMMEDIATE") -> T:
+        if (database := self._database) is None:
+            raise StoreError(self.failure or "it is closed")
+        try:
+            with database:  # commits, or rolls back
+                database.execute(begin)
+                return question(database)
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
+
+    async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function in one transaction in which no other process can write."""
+        result = await self._ask(change, begin="BEGIN IMMEDIATE")
+        if self.failure is not None:
+            self.failure = None
+            logger.info("The event store %r is available again.", str(self._path))
+        return result
 
     def _failed(self, error: sqlite3.Error | OSError) -> StoreError:
         """Record that the database cannot be used; log it the first time."""
@@ -170,176 +320,63 @@ class SQLiteStore:
         self.failure = reason
         return StoreError(reason)
 
-    async def _write(self, stored: StoredInvocation, *, claims: bool = False) -> StoredInvocation | None:
-        def write(database: sqlite3.Connection) -> StoredInvocation | None:
-            taken = _read_by_key(database, stored.scope) if claims and stored.scope is not None else None
-            if taken is None:
-                database.execute(_REPLACE, _row(stored))
-                if not claims:
-                    self._prune(database)
-            return taken
-
-        taken = await self._ask(write)
-        if self.failure is not None:
-            self.failure = None
-            logger.info("The event store %r is available again.", str(self._path))
-        return taken
-
     def _open(self) -> None:
         if self._database is not None:  # by another request meanwhile
             return
-        database = None
+        database = lock = None
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            _make_private(self._path)
-            database = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False)
-            self._prepare(database)
-            instance_id = self._instance_id(database)
+            make_private(self._path)
+            self._replica = uuid.uuid4().hex
+            lock = ProcessLock(self._lock_path(self._replica))
+            database = sqlite3.connect(self._path, timeout=_LOCK_SECONDS, check_same_thread=False, isolation_level=None)
+            instance_id = self._prepare(database)
         except (sqlite3.Error, OSError) as error:
             if database is not None:
                 database.close()
-            if self._may_pass(error):
+            if lock is not None:
+                lock.release()
+            if may_pass(error, self._path):
                 raise self._failed(error) from error
-            reason = "another process uses it" if "locked" in str(error) else str(error)
-            raise ConfigurationError(f"event_store {str(self._path)!r} cannot be used: {reason}.") from error
-        self._database, self.failure, self.instance_id = database, None, instance_id
+            raise ConfigurationError(f"event_store {str(self._path)!r} cannot be used: {error}.") from error
+        self._database, self._lock, self.failure, self.instance_id = database, lock, None, instance_id
         # An app without a running lifespan is never closed, and Python 3.13 warns about databases that are left open.
-        self._finalizer = weakref.finalize(self, database.close)
+        self._finalizer = weakref.finalize(self, _let_go, database, lock)
         self._finalizer.atexit = False
 
-    def _may_pass(self, error: sqlite3.Error | OSError) -> bool:
-        """Return whether the disk or the database is at fault, not the setting: then the agent starts without it."""
-        if not isinstance(error, sqlite3.Error):
-            return error.errno in _PASSING_ERRNOS
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without its extension
-        return code in _PASSING_ERRORS or (code == sqlite3.SQLITE_NOTADB and _was_database(self._path))
-
-    def _prepare(self, database: sqlite3.Connection) -> None:
-        # Exclusive: with two processes on one file, each would mark the other's running invocations as interrupted.
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("PRAGMA journal_mode = WAL")
+    def _prepare(self, database: sqlite3.Connection) -> str | None:
+        """Make the tables, end what dead processes left, and return the instance's ID."""
+        use_write_ahead_log(database, _LOCK_SECONDS)
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute("PRAGMA journal_size_limit = 8388608")
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
-            raise OSError(f"it was written by another version of this package (format {version})")
-        database.executescript(_SCHEMA)
         with database:
-            for running in _read(database, "finished_at IS NULL"):
-                database.execute(_REPLACE, _row(interrupted(running)))
-            self._prune(database)
-
-    def _instance_id(self, database: sqlite3.Connection) -> str | None:
-        """Return an ID of this file since the last boot, or None if the system has no boot ID.
-
-        A power cut may lose the last commits (`synchronous = NORMAL`), and a copy of the file misses later ones:
-        neither may have the ID of the store that had them.
-        """
-        with database:
-            database.execute("INSERT INTO store SELECT ? WHERE NOT EXISTS (SELECT 1 FROM store)", (uuid.uuid4().hex,))
-            (store_id,) = database.execute("SELECT id FROM store").fetchone()
-        if not _BOOT_ID.exists():
-            return None
-        file = self._path.stat()
-        facts = f"{store_id} {file.st_dev} {file.st_ino} {_BOOT_ID.read_text()}"
-        return hashlib.sha256(facts.encode()).hexdigest()[:32]
+            database.execute("BEGIN IMMEDIATE")
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, records.VERSION):
+                raise OSError(f"it was written by another version of this package (format {version})")
+            for statement in records.SCHEMA:
+                database.execute(statement)
+            database.execute("INSERT INTO replicas VALUES (?)", (self._replica,))
+            self._interrupt_dead(database)
+            return instance_id_of(database, self._path)
 
     def _close(self) -> None:
-        database, self._database = self._database, None
-        if database is not None:
-            if self._finalizer is not None:
-                self._finalizer.detach()
-            with suppress(sqlite3.Error):
-                database.close()
-
-    def _prune(self, database: sqlite3.Connection) -> None:
-        bounds = self._bounds
-        oldest_allowed = time.time() - bounds.max_age_seconds
-        ids = database.execute(_EVICTED, (oldest_allowed, bounds.max_invocations, bounds.max_bytes)).fetchall()
-        database.executemany(_REMEMBER, ids)
-        database.executemany("DELETE FROM invocations WHERE id = ?", ids)
-        database.execute(_FORGET_KEYS, (oldest_allowed, REMEMBERED_KEYS))
-
-
-def _make_private(path: Path) -> None:
-    """Make the file readable only for its owner, as it has callers' results; SQLite gives `-wal` the same mode."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    path.chmod(0o600)
+        database, lock, self._database, self._lock = self._database, self._lock, None, None
+        if database is None or lock is None:
+            return
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        with suppress(sqlite3.Error), database:
+            database.execute("BEGIN IMMEDIATE")
+            for late in list(self._late.values()):
+                self._put(database, late)
+            database.execute("DELETE FROM messages WHERE replica = ?", (self._replica,))
+            if not records.running_of(database, self._replica):
+                database.execute("DELETE FROM replicas WHERE name = ?", (self._replica,))
+        _let_go(database, lock)
 
 
-def _was_database(path: Path) -> bool:
-    """Return whether a file begins with SQLite's header (file format, section 1.3), or with zeros of a lost block."""
-    with path.open("rb") as file:
-        return file.read(16).strip(b"\0") in (b"SQLite format 3", b"")
-
-
-def _read(database: sqlite3.Connection, condition: str, values: tuple[str, ...] = ()) -> list[StoredInvocation]:
-    return [_stored(*row) for row in database.execute(_SELECT + condition, values)]
-
-
-def _read_by_key(database: sqlite3.Connection, scope: KeyScope) -> StoredInvocation | None:
-    condition = "caller = ? AND session = ? AND key = ?"
-    found = _read(database, condition, scope)
-    if not found and database.execute(f"SELECT 1 FROM evicted_keys WHERE {condition}", scope).fetchone():  # noqa: S608  # our own condition
-        raise evicted()
-    return found[0] if found else None
-
-
-def _row(stored: StoredInvocation) -> tuple[Any, ...]:
-    """Return the values of an invocation's row."""
-    blocks, last_id, only_text, typed = stored.events or HeldEvents([], 0, only_text=True)
-    events = b"".join([block for _, block in blocks])
-    status = closing = body = None
-    headers = []
-    if (answer := stored.answer) is not None:
-        status, closing, body = answer.status, answer.envelope, answer.body
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
-    return (
-        stored.id,
-        *(stored.scope or (None, None, None)),
-        stored.fingerprint,
-        stored.state,
-        INTERRUPTED if stored.interrupted else stored.form,
-        stored.request_id,
-        stored.session_id,
-        stored.created_at,
-        stored.started_at,
-        stored.finished_at,
-        status,
-        closing,
-        json.dumps(headers),
-        body,
-        only_text + 2 * typed,  # two flags
-        blocks[0][0] if blocks else last_id + 1,
-        last_id,
-        events,
-        len(events) + len(body or b"") + _COST_BYTES,
-    )
-
-
-def _stored(*row: Any) -> StoredInvocation:
-    """Return the invocation in a row."""
-    name, caller, session, key, fingerprint, state, form, request_id, session_id, *times, status, closing = row[:14]
-    headers, body, only_text, first_id, last_id, events, _ = row[14:]
-    answer = None
-    if closing is not None:
-        value = value_in(chunks_in([events]), form, typed=only_text > 1)
-        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(headers)]
-        answer = Answer(status, closing, value, pairs, body)
-    return StoredInvocation(
-        id=name,
-        scope=None if key is None else KeyScope(caller, session, key),
-        fingerprint=fingerprint,
-        state=state,
-        form=None if form == INTERRUPTED else form,
-        request_id=request_id,
-        session_id=session_id,
-        created_at=times[0],
-        started_at=times[1],
-        finished_at=times[2],
-        interrupted=form == INTERRUPTED,
-        answer=answer,
-        events=HeldEvents(
-            [(first_id, events)] if events else [], last_id, only_text=bool(only_text % 2), typed=only_text > 1
-        ),
-    )
+def _let_go(database: sqlite3.Connection, lock: ProcessLock) -> None:
+    with suppress(sqlite3.Error):
+        database.close()
+    lock.release()
