@@ -25,7 +25,7 @@ _COLUMNS: Final = (
 SCHEMA: Final = (
     f"CREATE TABLE IF NOT EXISTS invocations ({_COLUMNS}, PRIMARY KEY (id))",
     "CREATE UNIQUE INDEX IF NOT EXISTS invocations_by_key ON invocations (caller, session, key) WHERE key IS NOT NULL",
-    "CREATE INDEX IF NOT EXISTS invocations_by_age ON invocations (finished_at)",
+    "CREATE INDEX IF NOT EXISTS invocations_by_age ON invocations (finished_at, id DESC, size)",
     "CREATE INDEX IF NOT EXISTS invocations_running ON invocations (owner) WHERE finished_at IS NULL",
     "CREATE TABLE IF NOT EXISTS events (invocation, first_id, count, block, PRIMARY KEY (invocation, first_id))",
     "CREATE TABLE IF NOT EXISTS messages (replica, kind, invocation, reader, position)",
@@ -46,11 +46,9 @@ UPDATE invocations SET state = ?, form = ?, started_at = ?, flags = ?, first_id 
 WHERE id = ? AND owner = ? AND finished_at IS NULL
 """
 _EVENTS: Final = "SELECT first_id, count, block FROM events WHERE invocation = ? AND first_id + count > ? "
-_EVICTED: Final = """
-SELECT id FROM (
-    SELECT id, finished_at, row_number() OVER newest AS place, sum(size) OVER newest AS bytes
-    FROM invocations WHERE finished_at IS NOT NULL WINDOW newest AS (ORDER BY finished_at DESC, id)
-) WHERE finished_at < ? OR place > ? OR bytes > ?
+_KEPT: Final = "SELECT count(*), total(size) FROM invocations WHERE finished_at IS NOT NULL"
+_OLDEST_FIRST: Final = """
+SELECT id, finished_at, size FROM invocations WHERE finished_at IS NOT NULL ORDER BY finished_at, id DESC
 """
 _REMEMBER: Final = """
 INSERT INTO evicted_keys SELECT caller, session, key, finished_at FROM invocations WHERE id = ? AND key IS NOT NULL
@@ -160,10 +158,18 @@ def prune(database: sqlite3.Connection, bounds: tuple[float, int, int], most_key
         bounds: Oldest end that is kept in unix seconds, most invocations, most bytes.
         most_keys: How many keys of evicted ones are remembered.
     """
-    for (invocation_id,) in database.execute(_EVICTED, bounds).fetchall():
+    oldest_allowed, most, most_bytes = bounds
+    count, size = database.execute(_KEPT).fetchone()
+    evicted_ids = []
+    for invocation_id, finished_at, its_size in database.execute(_OLDEST_FIRST):
+        if count <= most and size <= most_bytes and finished_at >= oldest_allowed:
+            break
+        evicted_ids.append(invocation_id)
+        count, size = count - 1, size - its_size
+    for invocation_id in evicted_ids:
         database.execute(_REMEMBER, (invocation_id,))
         remove(database, invocation_id)
-    database.execute(_FORGET_KEYS, (bounds[0], most_keys))
+    database.execute(_FORGET_KEYS, (oldest_allowed, most_keys))
 
 
 def _row(stored: StoredInvocation, owner: str, first_id: int, held: HeldEvents) -> tuple[Any, ...]:
